@@ -1,0 +1,5 @@
+//! Which server takes the next attempt.
+
+pub mod policy;
+
+pub use policy::{BalanceOptions, Policy};

@@ -1,0 +1,135 @@
+//! The plan: a configuration that cannot be wrong any more. Everything that runs is built from it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use evenkeel_balance::BalanceOptions;
+use evenkeel_core::ServiceId;
+use evenkeel_fault::policy::FaultOptions;
+use evenkeel_request::route::Route;
+use evenkeel_tolerate::{RetryOptions, TimeoutOptions};
+
+/// A whole configuration, resolved and validated.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Worker threads of the data plane; at least 1.
+    pub workers: usize,
+    /// Where status, API and metrics are served.
+    pub admin: AdminPlan,
+    /// Where incidents are kept.
+    pub store: StorePlan,
+    /// Where traffic is accepted.
+    pub listeners: Vec<ListenerPlan>,
+    /// The services; the place in the list is the [`ServiceId`].
+    pub services: Vec<ServicePlan>,
+}
+
+/// Where status, API and metrics are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminPlan {
+    /// The address. Port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Where the token for changes is kept; made with mode 0600 if it is not there.
+    pub token_file: PathBuf,
+}
+
+/// Where incidents are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorePlan {
+    /// The SQLite file; `None` keeps them in memory only.
+    pub file: Option<PathBuf>,
+}
+
+/// An address on which traffic is accepted.
+#[derive(Debug, Clone)]
+pub struct ListenerPlan {
+    /// Its name.
+    pub name: String,
+    /// The address.
+    pub address: SocketAddr,
+    /// Where what matches no route goes.
+    pub default_service: Option<ServiceId>,
+    /// The rules, first match wins.
+    pub routes: Vec<Route>,
+    /// Limits on what a client may send and how slowly.
+    pub limits: ListenerLimits,
+}
+
+/// Limits on what a client may send and how slowly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// The whole request head, in bytes.
+    pub head_bytes: usize,
+    /// Header fields.
+    pub headers: usize,
+    /// From the first byte of a request's head to its last.
+    pub head_time: Duration,
+    /// Without a request on a kept-alive connection.
+    pub idle_time: Duration,
+    /// Connections at the same time.
+    pub connections: usize,
+}
+
+/// A service: servers that can answer the same requests, and how they are looked after.
+#[derive(Debug, Clone)]
+pub struct ServicePlan {
+    /// Its name.
+    pub name: String,
+    /// Its servers; the place in the list is the index of the server's id.
+    pub servers: Vec<ServerPlan>,
+    /// Which server takes the next attempt.
+    pub balance: BalanceOptions,
+    /// How long each step may take.
+    pub timeout: TimeoutOptions,
+    /// When an attempt is tried again.
+    pub retry: RetryOptions,
+    /// Detection, diagnosis, recovery, objective.
+    pub fault: FaultOptions,
+}
+
+/// One server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerPlan {
+    /// Its name, unique in the service.
+    pub name: String,
+    /// Its address, resolved.
+    pub address: SocketAddr,
+    /// Its weight, at least 1.
+    pub weight: u32,
+    /// Its tier: 0 is primary, 1 is backup.
+    pub tier: u8,
+    /// How restart and stop reach it.
+    pub managed: ManagedPlan,
+}
+
+/// How restart and stop reach a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ManagedPlan {
+    /// evenkeel runs it.
+    Child(ChildPlan),
+    /// Commands of the user's.
+    Commands {
+        /// Restarts it.
+        restart: Option<Vec<String>>,
+        /// Stops it.
+        stop: Option<Vec<String>>,
+    },
+    /// Not at all.
+    Nothing,
+}
+
+/// A process that evenkeel starts and supervises.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildPlan {
+    /// Program and arguments, placeholders already replaced.
+    pub command: Vec<String>,
+    /// Working directory; evenkeel's own if absent.
+    pub directory: Option<PathBuf>,
+    /// Added to the environment.
+    pub environment: Vec<(String, String)>,
+    /// The signal that asks it to stop, by number.
+    pub stop_signal: i32,
+    /// How long it may take to stop before it is killed.
+    pub stop_wait: Duration,
+}

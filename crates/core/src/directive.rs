@@ -1,0 +1,61 @@
+//! Directives: what a fault's way asks of the balancer. They expire, so that a fault's way which stops leaves plain
+//! balancing behind.
+
+use crate::{Instant, ServerId};
+
+/// Why a server takes nothing, which decides whether the panic rule may use it all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Probes or outcomes speak against it. Panic ignores this verdict.
+    Suspected,
+    /// It is known not to serve: its process ended or is being replaced. Panic does not ignore this.
+    Known,
+}
+
+/// One order to the balancer about one server.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Directive {
+    /// Takes no new attempts until `until`, unless renewed.
+    Eject {
+        /// The server.
+        server: ServerId,
+        /// Why.
+        verdict: Verdict,
+        /// When the directive expires.
+        until: Instant,
+    },
+    /// Takes only `share` of the attempts that it would take, until `until`, then all of them.
+    Trial {
+        /// The server.
+        server: ServerId,
+        /// Part of its normal share, in (0, 1].
+        share: f64,
+        /// When the directive expires.
+        until: Instant,
+    },
+    /// Takes no new attempts until restored: an operator's order, which does not expire.
+    Drain {
+        /// The server.
+        server: ServerId,
+    },
+    /// Takes attempts again, slowly at first if the service has a slow start.
+    Restore {
+        /// The server.
+        server: ServerId,
+        /// Whether its share grows over the service's `slow_start`.
+        slowly: bool,
+    },
+}
+
+impl Directive {
+    /// The server it is about.
+    #[must_use]
+    pub const fn server(&self) -> ServerId {
+        match *self {
+            Self::Eject { server, .. }
+            | Self::Trial { server, .. }
+            | Self::Drain { server }
+            | Self::Restore { server, .. } => server,
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The words of evenkeel: time as a value, seeded randomness, ids, outcomes, signals, directives, statistics.
+//!
+//! Nothing here opens a socket, reads a clock or knows a policy. Every other crate speaks in these types, so the two
+//! ways of the program (of a request, of a fault) meet here and nowhere else.
+
+pub mod time;
+pub mod random;
+pub mod id;
+pub mod outcome;
+pub mod signal;
+pub mod directive;
+pub mod recent;
+pub mod stat;
+pub mod metric;
+
+pub use directive::{Directive, Verdict};
+pub use id::{ServerId, ServiceId};
+pub use outcome::{Blame, Outcome};
+pub use random::Random;
+pub use recent::Recent;
+pub use signal::{Exit, Observation, ProbeOutcome, Signal, StartFailure};
+pub use time::{Epoch, Instant, Wall};

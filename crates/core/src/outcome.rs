@@ -1,0 +1,175 @@
+//! What became of one attempt: what happened, whose fault it was, what it proves about retrying.
+//!
+//! An outcome is made where the thing happened and is never reinterpreted: detection, balancing, retrying and metrics
+//! all read the same value. The enum is exhaustive on purpose, so that a new outcome breaks every `match` that must
+//! think about it.
+
+/// The end of one attempt on one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The server answered with this status, and (if it was passed on) the whole body followed.
+    Answered(u16),
+    /// Nothing listens at the address (ECONNREFUSED).
+    ConnectRefused,
+    /// The connection was not established within the connect timeout.
+    ConnectTimeout,
+    /// The network says that the address cannot be reached (EHOSTUNREACH, ENETUNREACH, …).
+    Unreachable,
+    /// A pooled connection turned out to be closed before anything was written on it.
+    Stale,
+    /// Closed or reset before a response head; `sent` says whether any byte of the request had been written.
+    Reset {
+        /// Whether any byte of the request had been written.
+        sent: bool,
+    },
+    /// No response head within the attempt timeout.
+    AttemptTimeout,
+    /// What came back was not an unambiguous HTTP response.
+    BadResponse,
+    /// The response ended early after its head had been passed on.
+    Truncated,
+    /// The attempt was given up for the client's sake: it went away, or the total timeout ended it.
+    Cancelled,
+}
+
+/// Whose doing an outcome is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Blame {
+    /// Nothing went wrong.
+    Nobody,
+    /// The client's.
+    Client,
+    /// The server's.
+    Server,
+    /// The network's between us and the server, or the server's machine's.
+    Path,
+}
+
+impl Outcome {
+    /// Whose doing it is.
+    #[must_use]
+    pub const fn blame(self) -> Blame {
+        match self {
+            Self::Answered(status) if status >= 500 => Blame::Server,
+            Self::Answered(_) | Self::Stale => Blame::Nobody,
+            Self::ConnectRefused | Self::AttemptTimeout | Self::Reset { .. } | Self::BadResponse | Self::Truncated => {
+                Blame::Server
+            }
+            Self::ConnectTimeout | Self::Unreachable => Blame::Path,
+            Self::Cancelled => Blame::Client,
+        }
+    }
+
+    /// Whether it counts against the server.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(self.blame(), Blame::Server | Blame::Path)
+    }
+
+    /// Whether the server answered below 500.
+    #[must_use]
+    pub const fn is_success(self) -> bool {
+        matches!(self, Self::Answered(status) if status < 500)
+    }
+
+    /// Whether the application cannot have seen any part of the request.
+    #[must_use]
+    pub const fn is_unsent(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectRefused
+                | Self::ConnectTimeout
+                | Self::Unreachable
+                | Self::Stale
+                | Self::Reset { sent: false }
+        )
+    }
+
+    /// The word for it in metrics and logs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Answered(status) if status >= 500 => "server-error",
+            Self::Answered(_) => "success",
+            Self::ConnectRefused => "connect-refused",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::Unreachable => "unreachable",
+            Self::Stale => "stale-connection",
+            Self::Reset { .. } => "reset",
+            Self::AttemptTimeout => "timeout",
+            Self::BadResponse => "bad-response",
+            Self::Truncated => "truncated",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Every word that [`Outcome::word`] gives, in the order of [`Outcome::place`].
+    pub const WORDS: [&'static str; 11] = [
+        "success",
+        "server-error",
+        "connect-refused",
+        "connect-timeout",
+        "unreachable",
+        "stale-connection",
+        "reset",
+        "timeout",
+        "bad-response",
+        "truncated",
+        "cancelled",
+    ];
+
+    /// The index of this outcome's word in [`Outcome::WORDS`], for arrays of counters.
+    #[must_use]
+    pub const fn place(self) -> usize {
+        match self {
+            Self::Answered(status) if status < 500 => 0,
+            Self::Answered(_) => 1,
+            Self::ConnectRefused => 2,
+            Self::ConnectTimeout => 3,
+            Self::Unreachable => 4,
+            Self::Stale => 5,
+            Self::Reset { .. } => 6,
+            Self::AttemptTimeout => 7,
+            Self::BadResponse => 8,
+            Self::Truncated => 9,
+            Self::Cancelled => 10,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Outcome; 13] = [
+        Outcome::Answered(200),
+        Outcome::Answered(404),
+        Outcome::Answered(503),
+        Outcome::ConnectRefused,
+        Outcome::ConnectTimeout,
+        Outcome::Unreachable,
+        Outcome::Stale,
+        Outcome::Reset { sent: false },
+        Outcome::Reset { sent: true },
+        Outcome::AttemptTimeout,
+        Outcome::BadResponse,
+        Outcome::Truncated,
+        Outcome::Cancelled,
+    ];
+
+    #[test]
+    fn every_word_has_its_place() {
+        for outcome in ALL {
+            assert_eq!(Outcome::WORDS[outcome.place()], outcome.word());
+        }
+    }
+
+    #[test]
+    fn client_errors_and_cancellation_do_not_count_against_the_server() {
+        assert!(!Outcome::Answered(404).is_failure());
+        assert!(!Outcome::Cancelled.is_failure());
+        assert!(Outcome::Answered(500).is_failure());
+        assert!(Outcome::AttemptTimeout.is_failure());
+        assert!(!Outcome::Stale.is_failure());
+    }
+}

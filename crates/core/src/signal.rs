@@ -1,0 +1,110 @@
+//! Signals: single observations, the only thing that a fault's way learns from the world.
+
+use std::time::Duration;
+
+use crate::{Instant, Outcome, ServerId};
+
+/// One observation of one server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signal {
+    /// When it was observed.
+    pub at: Instant,
+    /// The server it is about.
+    pub server: ServerId,
+    /// What was observed.
+    pub observation: Observation,
+}
+
+/// What can be observed of a server.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observation {
+    /// An attempt of a real request ended.
+    Attempt {
+        /// How it ended.
+        outcome: Outcome,
+        /// From the request fully written to the response's head, or to the failure.
+        latency: Duration,
+    },
+    /// A probe ended.
+    Probe {
+        /// How it ended.
+        outcome: ProbeOutcome,
+        /// From its start to its end.
+        latency: Duration,
+    },
+    /// The supervised process was started.
+    Started {
+        /// Its process id.
+        pid: u32,
+    },
+    /// The supervised process ended.
+    Exited(Box<Exit>),
+    /// The supervised process could not be started at all.
+    StartFailed(Box<StartFailure>),
+}
+
+/// How a probe ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProbeOutcome {
+    /// As expected.
+    Passed,
+    /// Nothing listens at the address.
+    Refused,
+    /// No connection within the timeout.
+    ConnectTimeout,
+    /// The network says that the address cannot be reached.
+    Unreachable,
+    /// Connected, but no answer within the timeout.
+    NoAnswer,
+    /// Answered with a status outside `expect`.
+    WrongStatus(u16),
+    /// Closed or reset before an answer.
+    Reset,
+    /// The answer was not HTTP, or the probe could not be carried out.
+    Invalid,
+}
+
+impl ProbeOutcome {
+    /// The word for it in metrics and logs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Refused => "refused",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::Unreachable => "unreachable",
+            Self::NoAnswer => "no-answer",
+            Self::WrongStatus(_) => "wrong-status",
+            Self::Reset => "reset",
+            Self::Invalid => "invalid",
+        }
+    }
+
+    /// Whether it ended as expected.
+    #[must_use]
+    pub const fn passed(self) -> bool {
+        matches!(self, Self::Passed)
+    }
+}
+
+/// How a supervised process ended. Exactly one of `code` and `signal` is present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// The exit status, if it exited.
+    pub code: Option<i32>,
+    /// The number of the signal that killed it, if one did.
+    pub signal: Option<i32>,
+    /// Whether evenkeel had asked for it (a stop or a restart in progress).
+    pub asked: bool,
+    /// How long it had been running.
+    pub uptime: Duration,
+    /// The last lines it printed, oldest first; at most 20, each at most 500 bytes.
+    pub last_lines: Vec<String>,
+}
+
+/// Why a supervised process could not be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartFailure {
+    /// In words, with the command and the operating system's reason.
+    pub reason: String,
+}

@@ -1,0 +1,13 @@
+//! Statistics that detectors, balancers and reports share.
+
+mod ewma;
+mod histogram;
+mod rank;
+mod wilson;
+mod window;
+
+pub use ewma::Ewma;
+pub use histogram::Histogram;
+pub use rank::{median, quantile};
+pub use wilson::wilson_lower_bound;
+pub use window::{Tally, Window};

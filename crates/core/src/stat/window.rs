@@ -1,0 +1,81 @@
+//! Counts over the last so-many seconds, exact to a tenth of the window.
+
+use std::time::Duration;
+
+use crate::Instant;
+
+const SLICES: usize = 10;
+
+/// What a window counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// All.
+    pub total: u64,
+    /// Those that count.
+    pub hits: u64,
+}
+
+/// Counts events, and hits among them, over a sliding window of ten slices.
+#[derive(Debug, Clone)]
+pub struct Window {
+    slices: [Tally; SLICES],
+    slice_nanos: u64,
+    newest: u64,
+}
+
+impl Window {
+    /// A window over the last `length` (at least 10 ns).
+    #[must_use]
+    pub fn new(length: Duration) -> Self {
+        let nanos = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+        Self { slices: [Tally::default(); SLICES], slice_nanos: (nanos / SLICES as u64).max(1), newest: 0 }
+    }
+
+    /// Counts one event.
+    pub fn add(&mut self, at: Instant, hit: bool) {
+        let slice = self.advance(at);
+        self.slices[slice].total += 1;
+        self.slices[slice].hits += u64::from(hit);
+    }
+
+    /// What the window holds at `now`.
+    pub fn tally(&mut self, now: Instant) -> Tally {
+        self.advance(now);
+        self.slices.iter().fold(Tally::default(), |sum, slice| Tally {
+            total: sum.total + slice.total,
+            hits: sum.hits + slice.hits,
+        })
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.slices = [Tally::default(); SLICES];
+    }
+
+    fn advance(&mut self, now: Instant) -> usize {
+        let current = now.as_nanos() / self.slice_nanos;
+        if current > self.newest {
+            let stale = (current - self.newest).min(SLICES as u64);
+            for step in 0..stale {
+                self.slices[((current - step) % SLICES as u64) as usize] = Tally::default();
+            }
+            self.newest = current;
+        }
+        (self.newest % SLICES as u64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_events_leave() {
+        let mut window = Window::new(Duration::from_secs(10));
+        window.add(Instant::from_millis(500), true);
+        window.add(Instant::from_millis(5_000), false);
+        assert_eq!(window.tally(Instant::from_millis(9_900)), Tally { total: 2, hits: 1 });
+        assert_eq!(window.tally(Instant::from_millis(10_100)), Tally { total: 1, hits: 0 });
+        assert_eq!(window.tally(Instant::from_millis(60_000)), Tally::default());
+    }
+}

@@ -1,0 +1,259 @@
+//! What goes into the keeper and what comes out: the whole contract between the way of a fault and the world.
+
+use std::time::Duration;
+
+use evenkeel_core::{Directive, Instant, ProbeOutcome, ServerId, ServiceId, Signal};
+
+use crate::incident::{ActionOutcome, Incident};
+use crate::kind::FaultKind;
+use crate::policy::{Action, FaultOptions};
+
+/// One service as the keeper knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceSpec {
+    /// Its id.
+    pub id: ServiceId,
+    /// Its name.
+    pub name: String,
+    /// Its options.
+    pub options: FaultOptions,
+    /// Its servers; the place in the list is the index of the [`ServerId`].
+    pub servers: Vec<ServerSpec>,
+}
+
+/// One server as the keeper knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSpec {
+    /// Its name, unique in the service.
+    pub name: String,
+    /// Its address, for people.
+    pub address: String,
+    /// How restart and stop reach it.
+    pub managed: Managed,
+}
+
+/// How restart and stop reach a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Managed {
+    /// It is a child process of evenkeel.
+    Child,
+    /// By commands of the user's; whether there is one for each.
+    Commands {
+        /// There is a restart command.
+        restart: bool,
+        /// There is a stop command.
+        stop: bool,
+    },
+    /// Not at all: only traffic can be moved.
+    Nothing,
+}
+
+/// A number that ties an order to its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OrderId(pub u64);
+
+/// What the world tells the keeper.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// A signal.
+    Signal(Signal),
+    /// An action that was ordered has ended.
+    ActionEnded {
+        /// Which.
+        id: OrderId,
+        /// When.
+        at: Instant,
+        /// How.
+        outcome: ActionOutcome,
+        /// More about it, in words.
+        detail: Option<String>,
+    },
+    /// An examination that was ordered has ended.
+    Examined {
+        /// Which.
+        id: OrderId,
+        /// When.
+        at: Instant,
+        /// What was found.
+        examination: Examination,
+    },
+    /// The service's totals since the start of the program; for the impact of incidents.
+    Traffic {
+        /// The service.
+        service: ServiceId,
+        /// The totals.
+        totals: Totals,
+    },
+    /// A person's order.
+    Operator {
+        /// When.
+        at: Instant,
+        /// What.
+        order: OperatorOrder,
+    },
+}
+
+/// A service's totals since the start of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Requests that came.
+    pub requests: u64,
+    /// Of these, those that the client saw fail.
+    pub failed: u64,
+    /// Of these, those that succeeded after a retry.
+    pub saved_by_retry: u64,
+}
+
+/// A person's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperatorOrder {
+    /// Do what the incident proposes.
+    Approve(String),
+    /// Do not.
+    Reject(String),
+    /// Close the incident as it is.
+    Close(String),
+    /// The server takes no new attempts until restored.
+    Drain(ServerId),
+    /// The server takes no new attempts at once, until restored.
+    Eject(ServerId),
+    /// The server takes attempts again.
+    Restore(ServerId),
+    /// The server's process is replaced.
+    Restart(ServerId),
+}
+
+/// What an examination found: the discriminating tests of a diagnosis, made at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Examination {
+    /// A bare TCP connect.
+    pub tcp: Option<(ProbeOutcome, Duration)>,
+    /// An HTTP request: the configured probe, or `GET /` where any answer passes.
+    pub http: Option<(ProbeOutcome, Duration)>,
+    /// The supervised process, if evenkeel runs it.
+    pub process: Option<ProcessState>,
+}
+
+/// A supervised process at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProcessState {
+    /// Its process id, if it lives.
+    pub pid: Option<u32>,
+    /// The letter of `/proc/PID/stat` (`S` sleeping, `T` stopped, `D` waiting for the disk, `Z` ended, `R` running).
+    pub state: Option<char>,
+    /// Whether some socket listens on the server's port.
+    pub listening: Option<bool>,
+    /// Processor time used per second of time, over the examination (1.0: one core). In thousandths.
+    pub cpu_permille: Option<u32>,
+    /// Resident memory in bytes.
+    pub resident_bytes: Option<u64>,
+    /// The last lines that it printed, oldest first.
+    pub last_lines: Vec<String>,
+}
+
+/// What the keeper asks of the world.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// To the balancer.
+    Directive(Directive),
+    /// Carry this out and answer with [`Input::ActionEnded`].
+    Act(Box<ActionOrder>),
+    /// Examine this server and answer with [`Input::Examined`] within `timeout`.
+    Examine {
+        /// To be given back.
+        id: OrderId,
+        /// The server.
+        server: ServerId,
+        /// How long all tests together may take.
+        timeout: Duration,
+    },
+    /// Probe this server at this pace from now on.
+    Pace {
+        /// The server.
+        server: ServerId,
+        /// How often.
+        pace: Pace,
+    },
+    /// The incident is new or has changed: store it, show it.
+    Record(Box<Incident>),
+}
+
+/// How often a server is probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As configured in `every`, with jitter.
+    Normal,
+    /// As configured in `fast`: the state is in doubt.
+    Fast,
+    /// At this interval, the first at once: a repair is being verified.
+    Every(Duration),
+    /// Not at all: nothing runs there.
+    Paused,
+}
+
+/// An action to be carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActionOrder {
+    /// To be given back.
+    pub id: OrderId,
+    /// The server.
+    pub server: ServerId,
+    /// What.
+    pub action: Action,
+    /// For a restart or stop: kill at once instead of asking first (a hung process does not listen).
+    pub at_once: bool,
+    /// The incident it belongs to.
+    pub incident: String,
+    /// The fault it is for.
+    pub fault: FaultKind,
+}
+
+/// What is known of a server now, for status pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ServerState {
+    /// Not known yet: starting, not probed.
+    Starting,
+    /// In service.
+    Up,
+    /// In service, but its state is in doubt.
+    Doubtful,
+    /// Out of service by a verdict.
+    Ejected,
+    /// Being repaired.
+    Recovering,
+    /// A repair is being verified; it takes a trickle.
+    Verifying,
+    /// Out of service by an operator's order.
+    Draining,
+    /// Not running.
+    Down,
+}
+
+impl ServerState {
+    /// All states.
+    pub const ALL: [Self; 8] = [
+        Self::Starting,
+        Self::Up,
+        Self::Doubtful,
+        Self::Ejected,
+        Self::Recovering,
+        Self::Verifying,
+        Self::Draining,
+        Self::Down,
+    ];
+
+    /// Its name in status and metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Doubtful => "doubtful",
+            Self::Ejected => "ejected",
+            Self::Recovering => "recovering",
+            Self::Verifying => "verifying",
+            Self::Draining => "draining",
+            Self::Down => "down",
+        }
+    }
+}

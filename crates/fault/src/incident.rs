@@ -1,0 +1,222 @@
+//! The incident record: one fault from onset to close, as it is stored, shown and served.
+//!
+//! The JSON form is a contract; timestamps are RFC 3339 in UTC with milliseconds.
+
+use serde::{Deserialize, Serialize};
+
+use crate::kind::FaultKind;
+
+/// One fault from onset to close.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Unique in the store: the date of the onset and a number, `2026-11-22-0007`.
+    pub id: String,
+    /// Whether it was made on purpose.
+    pub drill: bool,
+    /// Where it stands.
+    pub status: Status,
+    /// The service's name.
+    pub service: String,
+    /// The servers' names.
+    pub servers: Vec<String>,
+    /// The first signal that later proved part of it.
+    pub onset: String,
+    /// The decision that something is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detected: Option<String>,
+    /// The diagnosis that recovery acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosed: Option<String>,
+    /// The verified return of service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<String>,
+    /// The finished report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<String>,
+    /// The four durations, from the monotonic clock; they win over the timestamps.
+    pub durations_ms: Durations,
+    /// The detector that spoke first.
+    pub detected_by: String,
+    /// What explains the signals, the likeliest first.
+    pub diagnosis: Vec<Finding>,
+    /// What was done, in order.
+    pub actions: Vec<ActionRecord>,
+    /// Whether the repair held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
+    /// What it did to requests.
+    pub impact: Impact,
+    /// What happened, in order.
+    pub timeline: Vec<Entry>,
+    /// The report, once it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Analysis>,
+}
+
+/// Where an incident stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Detected; being diagnosed.
+    Open,
+    /// Actions are being carried out.
+    Recovering,
+    /// The repair is being verified.
+    Verifying,
+    /// A person is asked.
+    AwaitingApproval,
+    /// evenkeel could not repair it; a person is needed. It is still watched, and closes when the server is well again.
+    Escalated,
+    /// Over.
+    Closed,
+}
+
+impl Status {
+    /// Its name in incidents and metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Recovering => "recovering",
+            Self::Verifying => "verifying",
+            Self::AwaitingApproval => "awaiting-approval",
+            Self::Escalated => "escalated",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// The four durations, in milliseconds (microsecond resolution), each once it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Durations {
+    /// From onset to detection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detection: Option<f64>,
+    /// From detection to diagnosis.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<f64>,
+    /// From diagnosis to the verified return of service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<f64>,
+    /// From the verified return to the finished report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<f64>,
+}
+
+impl Durations {
+    /// Detection + diagnosis + recovery, once all three are known.
+    #[must_use]
+    pub fn time_to_restore(&self) -> Option<f64> {
+        Some(self.detection? + self.diagnosis? + self.recovery?)
+    }
+}
+
+/// One possible fault with its evidence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What is wrong.
+    pub fault: FaultKind,
+    /// How sure, 0 to 1.
+    pub confidence: f64,
+    /// Why, in words with their numbers.
+    pub evidence: Vec<String>,
+}
+
+/// One action that was carried out, or would have been.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ActionRecord {
+    /// The action's word.
+    pub action: String,
+    /// The server it was about.
+    pub server: String,
+    /// When it began.
+    pub started: String,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// How it ended; absent while under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<ActionOutcome>,
+    /// Why it failed or was refused, or what a command printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// How an action ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActionOutcome {
+    /// It was done.
+    Done,
+    /// It did not work.
+    Failed,
+    /// It did not end in time.
+    TimedOut,
+    /// A guard forbade it.
+    Refused,
+    /// It would have been done (dry run, or not approved).
+    WouldDo,
+}
+
+impl ActionOutcome {
+    /// Its name in incidents and metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed-out",
+            Self::Refused => "refused",
+            Self::WouldDo => "would-do",
+        }
+    }
+}
+
+/// Whether the repair held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    /// `passed` or `failed`.
+    pub outcome: String,
+    /// Probes that passed in a row.
+    pub probes: u32,
+    /// Real requests that succeeded in the trickle.
+    #[serde(default)]
+    pub requests: u32,
+}
+
+/// What an incident did to requests, from onset to recovery, over the whole service.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Impact {
+    /// Requests that came.
+    pub requests: u64,
+    /// Of these, those that the client saw fail (5xx or no answer).
+    pub failed: u64,
+    /// Of these, those that succeeded after a retry.
+    pub saved_by_retry: u64,
+    /// Share of the period's error budget that the failures spent.
+    pub budget_spent: f64,
+}
+
+/// One line of the timeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When.
+    pub at: String,
+    /// `signal`, `detection`, `diagnosis`, `action`, `verification`, `escalation`, `approval`, `recovery`, `analysis` or `output`.
+    pub kind: String,
+    /// In words.
+    pub text: String,
+}
+
+/// The report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Analysis {
+    /// What happened, in two or three sentences.
+    pub summary: String,
+    /// What caused it.
+    pub cause: String,
+    /// Ids of earlier incidents of the same service and fault.
+    pub similar: Vec<String>,
+    /// What to change.
+    pub recommendations: Vec<String>,
+}

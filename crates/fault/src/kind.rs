@@ -1,0 +1,118 @@
+//! The fixed list of faults that a diagnosis chooses from.
+
+use serde::{Deserialize, Serialize};
+
+/// What a diagnosis says is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// The process ended, by an exit status or a signal.
+    ProcessCrashed,
+    /// The process ends again and again soon after its start.
+    CrashLoop,
+    /// The kernel killed the process for want of memory.
+    OutOfMemory,
+    /// The process lives and its socket takes connections, but it never answers.
+    ProcessHung,
+    /// The process lives (or its machine does), but nothing listens at the address.
+    NotListening,
+    /// The process cannot be started, or ends before it was ever ready.
+    CannotStart,
+    /// The address cannot be reached.
+    Unreachable,
+    /// Its name does not resolve.
+    DnsFailure,
+    /// The TLS handshake fails.
+    TlsFailure,
+    /// It answers, too often with errors.
+    ErrorBurst,
+    /// A change of version or configuration came just before.
+    BadDeploy,
+    /// A certain request brings servers down.
+    PoisonRequest,
+    /// Something that all servers depend on fails.
+    DependencyFailure,
+    /// More work than capacity.
+    Overload,
+    /// It answers, much slower than its peers.
+    SlowServer,
+    /// Its memory grows without end.
+    MemoryLeak,
+    /// It runs out of file descriptors.
+    DescriptorExhaustion,
+    /// No space left on its disk.
+    DiskFull,
+    /// Only this balancer cannot reach it.
+    PartitionedBalancer,
+    /// It changes between well and ill too often.
+    Flapping,
+    /// None of the above is supported by the evidence.
+    Unknown,
+}
+
+impl FaultKind {
+    /// All kinds, in the order of the documentation.
+    pub const ALL: [Self; 21] = [
+        Self::ProcessCrashed,
+        Self::CrashLoop,
+        Self::OutOfMemory,
+        Self::ProcessHung,
+        Self::NotListening,
+        Self::CannotStart,
+        Self::Unreachable,
+        Self::DnsFailure,
+        Self::TlsFailure,
+        Self::ErrorBurst,
+        Self::BadDeploy,
+        Self::PoisonRequest,
+        Self::DependencyFailure,
+        Self::Overload,
+        Self::SlowServer,
+        Self::MemoryLeak,
+        Self::DescriptorExhaustion,
+        Self::DiskFull,
+        Self::PartitionedBalancer,
+        Self::Flapping,
+        Self::Unknown,
+    ];
+
+    /// Its name in configuration, incidents and metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ProcessCrashed => "process-crashed",
+            Self::CrashLoop => "crash-loop",
+            Self::OutOfMemory => "out-of-memory",
+            Self::ProcessHung => "process-hung",
+            Self::NotListening => "not-listening",
+            Self::CannotStart => "cannot-start",
+            Self::Unreachable => "unreachable",
+            Self::DnsFailure => "dns-failure",
+            Self::TlsFailure => "tls-failure",
+            Self::ErrorBurst => "error-burst",
+            Self::BadDeploy => "bad-deploy",
+            Self::PoisonRequest => "poison-request",
+            Self::DependencyFailure => "dependency-failure",
+            Self::Overload => "overload",
+            Self::SlowServer => "slow-server",
+            Self::MemoryLeak => "memory-leak",
+            Self::DescriptorExhaustion => "descriptor-exhaustion",
+            Self::DiskFull => "disk-full",
+            Self::PartitionedBalancer => "partitioned-balancer",
+            Self::Flapping => "flapping",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+}
+
+impl std::fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.word())
+    }
+}

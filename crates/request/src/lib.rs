@@ -1,0 +1,3 @@
+//! The way of a request, decided.
+
+pub mod route;

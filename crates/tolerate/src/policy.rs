@@ -1,0 +1,79 @@
+//! What a user may choose about retries and timeouts. Defaults belong to `config`.
+
+use std::time::Duration;
+
+/// How long each step of a request may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeoutOptions {
+    /// Until a connection to a server is established.
+    pub connect: Duration,
+    /// From the request fully written to the response's head.
+    pub attempt: Duration,
+    /// The request with all its retries, until a response's head is committed.
+    pub total: Duration,
+    /// Without a byte in either direction, in bodies and tunnels.
+    pub idle: Duration,
+}
+
+/// When an attempt that ended badly is tried again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RetryOptions {
+    /// Retries, not attempts, at most.
+    pub limit: u32,
+    /// What is retried.
+    pub on: RetryOn,
+    /// Methods that may be sent twice, upper case.
+    pub methods: Vec<String>,
+    /// How long to wait before a retry.
+    pub backoff: BackoffOptions,
+    /// What pays for retries.
+    pub budget: BudgetOptions,
+    /// Request bodies up to this many bytes are kept for a retry.
+    pub body_buffer: usize,
+}
+
+/// What is retried.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RetryOn {
+    /// No connection could be made ("connect").
+    pub connect: bool,
+    /// Closed or reset before a response head ("reset").
+    pub reset: bool,
+    /// No response head within the attempt timeout ("timeout").
+    pub timeout: bool,
+    /// These response statuses, each 400–599 ("503").
+    pub statuses: Vec<u16>,
+}
+
+/// How randomness is mixed into a back-off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Jitter {
+    /// None: the whole delay, always.
+    None,
+    /// Uniform between zero and the delay (AWS "full jitter").
+    Full,
+    /// Half the delay, and a uniform part of the other half (AWS "equal jitter").
+    Equal,
+}
+
+/// Exponential back-off: `min(cap, base × 2^n)` before retry `n` (from 0), with jitter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackoffOptions {
+    /// Before the first retry.
+    pub base: Duration,
+    /// At most.
+    pub cap: Duration,
+    /// How randomness is mixed in.
+    pub jitter: Jitter,
+}
+
+/// The retry budget: tokens earned by successes, with a small floor, taken before the back-off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BudgetOptions {
+    /// Tokens that each success earns (0.2: one retry for five successes).
+    pub ratio: f64,
+    /// Tokens that are earned each second in any case.
+    pub floor_per_second: f64,
+    /// Tokens that can be saved up, and that are there at the start.
+    pub burst: f64,
+}
