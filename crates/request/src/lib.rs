@@ -1,3 +1,14 @@
-//! The way of a request, decided.
+//! The way of a request, decided: route → \[ balance → attempt \] → respond.
+//!
+//! No socket, no clock: the proxy asks what comes next and does it. `exchange` is the only control flow; the other
+//! stages are pure functions that it, or the proxy, calls.
+#![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod head;
 pub mod route;
+pub mod exchange;
+pub mod respond;
+
+pub use exchange::{After, AttemptRecord, Exchange, Rules};
+pub use head::Head;
+pub use respond::Cause;

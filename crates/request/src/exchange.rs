@@ -1,0 +1,180 @@
+//! The control flow of one request: which server next, again or not, and what the client is told.
+//!
+//! The proxy asks ([`Exchange::next_server`]), makes the attempt, reports how it ended ([`Exchange::ended`]) and does
+//! what it is told. An answer is passed on only when [`After::Accept`] says so: until then nothing has reached the
+//! client, and every attempt can be taken back.
+
+use std::time::Duration;
+
+use evenkeel_balance::{Pick, Picker, Pool};
+use evenkeel_core::{Instant, Outcome, Random};
+use evenkeel_tolerate::{
+    AttemptFacts, Budget, Deadline, Decision, RetryLedger, RetryOptions, StopReason, TimeoutOptions, decide,
+};
+
+use crate::Cause;
+
+/// Attempts that are remembered one by one; more are counted only.
+pub const REMEMBERED: usize = 8;
+
+/// What the service's configuration and state say about attempts.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// When an attempt is tried again.
+    pub retry: &'a RetryOptions,
+    /// How long each step may take.
+    pub timeout: &'a TimeoutOptions,
+    /// What pays for retries; shared by all requests of the service.
+    pub budget: &'a Budget,
+}
+
+/// One attempt, as it is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// The server, by its place in the service's list.
+    pub server: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// From its start to its end.
+    pub took: Duration,
+    /// Why there was none after it; `None` if there was.
+    pub stopped: Option<StopReason>,
+}
+
+/// What to do after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// Pass the answer on.
+    Accept,
+    /// Make another attempt, not before this moment.
+    Again {
+        /// Not before.
+        at: Instant,
+        /// Whether it was free (not counted, no budget).
+        free: bool,
+    },
+    /// Tell the client why there is no answer.
+    Refuse(Cause),
+    /// Nobody is left to answer.
+    GiveUp,
+}
+
+/// One request's attempts.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    deadline: Deadline,
+    ledger: RetryLedger,
+    records: [Option<AttemptRecord>; REMEMBERED],
+    tried: [u32; REMEMBERED],
+    attempts: u32,
+    denied: Option<StopReason>,
+}
+
+impl Exchange {
+    /// A request that came at `now`.
+    #[must_use]
+    pub fn begin(now: Instant, timeout: &TimeoutOptions) -> Self {
+        Self {
+            deadline: Deadline::new(now, timeout.total),
+            ledger: RetryLedger::default(),
+            records: [None; REMEMBERED],
+            tried: [0; REMEMBERED],
+            attempts: 0,
+            denied: None,
+        }
+    }
+
+    /// The server for the next attempt: never one that was tried, unless there is no other.
+    ///
+    /// # Errors
+    /// The cause to tell the client when no server may take it.
+    pub fn next_server(&mut self, picker: &mut Picker, pool: &Pool, now: Instant) -> Result<Pick, Cause> {
+        picker.pick(pool, now, self.tried()).ok_or_else(|| self.last_cause().unwrap_or(Cause::NoServer))
+    }
+
+    /// The end of the time for the whole request.
+    #[must_use]
+    pub const fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// The client took this long to send its body: time that does not count against `timeout.total`.
+    pub fn forgive(&mut self, waited: Duration) {
+        self.deadline = self.deadline.later_by(waited);
+    }
+
+    /// An attempt has ended: what now?
+    pub fn ended(
+        &mut self,
+        facts: &AttemptFacts,
+        took: Duration,
+        rules: Rules<'_>,
+        now: Instant,
+        random: &mut Random,
+    ) -> After {
+        let mut record = AttemptRecord { server: facts.server, outcome: facts.outcome, took, stopped: None };
+        let decision = if facts.outcome.is_success() {
+            None
+        } else {
+            Some(decide(rules.retry, facts, &mut self.ledger, rules.budget, self.deadline, now, random))
+        };
+        let after = match decision {
+            None => After::Accept,
+            Some(Decision::Retry { free, after }) => After::Again { at: now + after, free },
+            Some(Decision::Stop(reason)) => {
+                record.stopped = Some(reason);
+                self.denied = Some(reason);
+                give_back(facts.outcome, reason)
+            }
+        };
+        self.remember(record);
+        after
+    }
+
+    /// Attempts made so far.
+    #[must_use]
+    pub const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The first attempts, in order, at most [`REMEMBERED`].
+    pub fn records(&self) -> impl Iterator<Item = &AttemptRecord> {
+        self.records.iter().flatten()
+    }
+
+    /// Why there was no further attempt, if one was wanted.
+    #[must_use]
+    pub const fn denied(&self) -> Option<StopReason> {
+        self.denied
+    }
+
+    fn tried(&self) -> &[u32] {
+        &self.tried[..(self.attempts as usize).min(REMEMBERED)]
+    }
+
+    fn remember(&mut self, record: AttemptRecord) {
+        let place = self.attempts as usize % REMEMBERED;
+        self.tried[place] = record.server;
+        if let Some(slot) = self.records.get_mut(self.attempts as usize) {
+            *slot = Some(record);
+        }
+        self.attempts = self.attempts.saturating_add(1);
+    }
+
+    fn last_cause(&self) -> Option<Cause> {
+        let last = self.records().last()?;
+        Cause::of_outcome(last.outcome)
+    }
+}
+
+/// What the client gets when there is no further attempt.
+const fn give_back(outcome: Outcome, reason: StopReason) -> After {
+    match (Cause::of_outcome(outcome), reason) {
+        (None, _) => match outcome {
+            Outcome::Answered(_) => After::Accept,
+            _ => After::GiveUp,
+        },
+        (Some(Cause::AttemptTimeout), StopReason::Deadline) => After::Refuse(Cause::TotalTimeout),
+        (Some(cause), _) => After::Refuse(cause),
+    }
+}

@@ -1,0 +1,107 @@
+//! Answers that evenkeel makes itself: why, and how that is said.
+//!
+//! Every such answer carries a `Proxy-Status` field (RFC 9209) with an error token where the RFC has one, and the
+//! cause's own word in its `details`. This is the only place where a cause becomes a status.
+
+use evenkeel_core::Outcome;
+
+/// Why evenkeel answers instead of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// No route matches, and the listener has no service for the rest.
+    NoRoute,
+    /// The service has no server that may take requests.
+    NoServer,
+    /// The request could not be understood without doubt; the word says why.
+    BadRequest {
+        /// The status that fits, 4xx or 5xx.
+        status: u16,
+        /// The parser's word for it.
+        word: &'static str,
+    },
+    /// The client did not send its request in time.
+    RequestTimeout,
+    /// The method is not one that a reverse proxy takes (CONNECT).
+    MethodNotAllowed,
+    /// Nothing listened at any server that was tried.
+    ConnectRefused,
+    /// No connection in time.
+    ConnectTimeout,
+    /// No way to the server's address.
+    Unreachable,
+    /// The server closed or reset the connection before it answered.
+    Reset,
+    /// The server did not answer in time.
+    AttemptTimeout,
+    /// The request with all its retries took longer than `timeout.total`.
+    TotalTimeout,
+    /// The server's answer was not unambiguous HTTP.
+    BadResponse,
+}
+
+impl Cause {
+    /// The status of the answer.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::NoRoute => 404,
+            Self::NoServer => 503,
+            Self::BadRequest { status, .. } => status,
+            Self::RequestTimeout => 408,
+            Self::MethodNotAllowed => 405,
+            Self::ConnectRefused | Self::Unreachable | Self::Reset | Self::BadResponse => 502,
+            Self::ConnectTimeout | Self::AttemptTimeout | Self::TotalTimeout => 504,
+        }
+    }
+
+    /// The word for it in logs, metrics and answers.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NoRoute => "no-route",
+            Self::NoServer => "no-server",
+            Self::BadRequest { word, .. } => word,
+            Self::RequestTimeout => "request-timeout",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::ConnectRefused => "connect-refused",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::Unreachable => "unreachable",
+            Self::Reset => "reset",
+            Self::AttemptTimeout => "timeout",
+            Self::TotalTimeout => "total-timeout",
+            Self::BadResponse => "bad-response",
+        }
+    }
+
+    /// The error token of RFC 9209 section 2.3 that comes nearest.
+    #[must_use]
+    pub const fn proxy_error(self) -> &'static str {
+        match self {
+            Self::NoRoute => "destination_not_found",
+            Self::NoServer => "destination_unavailable",
+            Self::BadRequest { .. } | Self::RequestTimeout => "http_request_error",
+            Self::MethodNotAllowed => "http_request_denied",
+            Self::ConnectRefused => "connection_refused",
+            Self::ConnectTimeout => "connection_timeout",
+            Self::Unreachable => "destination_ip_unroutable",
+            Self::Reset => "connection_terminated",
+            Self::AttemptTimeout | Self::TotalTimeout => "http_response_timeout",
+            Self::BadResponse => "http_protocol_error",
+        }
+    }
+
+    /// The cause when the last attempt ended like this and there is no other; `None` if it ended in an answer, which is
+    /// passed on, or if nobody is left to answer.
+    #[must_use]
+    pub const fn of_outcome(outcome: Outcome) -> Option<Self> {
+        match outcome {
+            Outcome::Answered(_) | Outcome::Cancelled | Outcome::Truncated => None,
+            Outcome::ConnectRefused => Some(Self::ConnectRefused),
+            Outcome::ConnectTimeout => Some(Self::ConnectTimeout),
+            Outcome::Unreachable => Some(Self::Unreachable),
+            Outcome::Stale | Outcome::Reset { .. } => Some(Self::Reset),
+            Outcome::AttemptTimeout => Some(Self::AttemptTimeout),
+            Outcome::BadResponse => Some(Self::BadResponse),
+        }
+    }
+}
