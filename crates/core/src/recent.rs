@@ -25,6 +25,7 @@ impl<T> Recent<T> {
     }
 
     /// The items, oldest first.
+    #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
         self.items.iter()
     }
