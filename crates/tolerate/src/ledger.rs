@@ -1,0 +1,63 @@
+//! What one request has used up of its retries.
+
+/// At most this many free retries in a request: one for each of as many servers.
+const MOST_FREE: usize = 8;
+
+/// The retries of one request so far, counted and free. Small, inline, owned by the request.
+#[derive(Debug, Clone, Default)]
+pub struct RetryLedger {
+    counted: u32,
+    free: u8,
+    free_on: [u32; MOST_FREE],
+    death: bool,
+}
+
+impl RetryLedger {
+    /// Nothing used.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Retries that counted against the limit and were paid by the budget.
+    #[must_use]
+    pub const fn counted(&self) -> u32 {
+        self.counted
+    }
+
+    /// Retries that were free.
+    #[must_use]
+    pub fn free(&self) -> u32 {
+        u32::from(self.free)
+    }
+
+    /// Whether an attempt that ended with the server's death has been retried.
+    #[must_use]
+    pub const fn retried_a_death(&self) -> bool {
+        self.death
+    }
+
+    /// Whether `server` has its free retry left, and the request any at all.
+    pub(crate) fn has_free(&self, server: u32) -> bool {
+        let used = self.free_on.iter().take(usize::from(self.free));
+        usize::from(self.free) < MOST_FREE && !used.into_iter().any(|&other| other == server)
+    }
+
+    /// Notes a free retry after an attempt on `server`.
+    pub(crate) fn note_free(&mut self, server: u32) {
+        if let Some(slot) = self.free_on.get_mut(usize::from(self.free)) {
+            *slot = server;
+            self.free += 1;
+        }
+    }
+
+    /// Notes a counted retry.
+    pub(crate) fn note_counted(&mut self) {
+        self.counted = self.counted.saturating_add(1);
+    }
+
+    /// Notes that an attempt which may have killed its server is retried.
+    pub(crate) fn note_death(&mut self) {
+        self.death = true;
+    }
+}
