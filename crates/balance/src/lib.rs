@@ -1,5 +1,15 @@
-//! Which server takes the next attempt.
+#![doc = include_str!("../README.md")]
 
 pub mod policy;
+pub mod server;
+pub mod pool;
+mod survey;
+mod typical;
+mod turn;
+mod policies;
+pub mod picker;
 
+pub use picker::{Pick, PickReason, Picker};
 pub use policy::{BalanceOptions, Policy};
+pub use pool::{Member, Pool};
+pub use server::{ServerState, Standing};

@@ -1,0 +1,99 @@
+//! One after the other, each as often as its weight says and spread evenly: smooth weighted round robin, from nginx.
+//!
+//! Plain weighted round robin gives {5, 1, 1} as a a a a a b c, which is five requests in a row for one server. The smooth
+//! one gives a a b a c a a. Each server's current weight grows by its weight, the largest one is picked and pays the sum.
+//! The sequence repeats, so a pool computes it once; the walk is online when it is too long or when members are missing.
+
+use evenkeel_core::Random;
+
+use crate::turn::Turn;
+
+/// Longer sequences are not computed in advance.
+const LONGEST: u64 = 8_192;
+/// Turns in a row that servers which take only a part of their share may pass over.
+const PASSES: u32 = 16;
+
+/// The sequence of a pool's first tier.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    order: Vec<u32>,
+}
+
+impl Schedule {
+    /// The sequence for members with weights, unless it is empty or too long.
+    pub(crate) fn new(weights: &[(u32, u32)]) -> Option<Self> {
+        let divisor = weights.iter().fold(0, |divisor, &(_, weight)| gcd(divisor, weight)).max(1);
+        let sum: u64 = weights.iter().map(|&(_, weight)| u64::from(weight / divisor)).sum();
+        if sum == 0 || sum > LONGEST {
+            return None;
+        }
+        let mut current = vec![0_i64; weights.len()];
+        let step = |_| {
+            let mut best = 0;
+            for (place, &(_, weight)) in weights.iter().enumerate() {
+                current[place] += i64::from(weight / divisor);
+                if current[place] > current[best] {
+                    best = place;
+                }
+            }
+            current[best] -= sum as i64;
+            weights[best].0
+        };
+        Some(Self { order: (0..sum).map(step).collect() })
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.order.len()
+    }
+}
+
+pub(crate) fn pick(turn: &Turn<'_>, place: &mut usize, current: &mut Vec<i64>, rng: &mut Random) -> u32 {
+    match &turn.pool.schedule {
+        Some(schedule) if turn.whole && turn.avoid.is_empty() => scheduled(turn, schedule, place, rng),
+        _ => online(turn, current, rng),
+    }
+}
+
+fn scheduled(turn: &Turn<'_>, schedule: &Schedule, place: &mut usize, rng: &mut Random) -> u32 {
+    for _ in 0..PASSES {
+        let index = schedule.order[*place % schedule.len()];
+        *place = (*place + 1) % schedule.len();
+        if turn.takes_part(index, rng) {
+            return index;
+        }
+    }
+    turn.by_share(rng)
+}
+
+fn online(turn: &Turn<'_>, current: &mut Vec<i64>, rng: &mut Random) -> u32 {
+    if current.len() < turn.pool.members().len() {
+        current.resize(turn.pool.members().len(), 0);
+    }
+    for _ in 0..PASSES {
+        let index = step(turn, current);
+        if turn.takes_part(index, rng) {
+            return index;
+        }
+    }
+    turn.by_share(rng)
+}
+
+fn step(turn: &Turn<'_>, current: &mut [i64]) -> u32 {
+    let mut total = 0;
+    let mut best: Option<u32> = None;
+    for index in turn.open() {
+        let weight = i64::from(turn.member(index).weight());
+        total += weight;
+        current[index as usize] += weight;
+        if best.is_none_or(|best| current[index as usize] > current[best as usize]) {
+            best = Some(index);
+        }
+    }
+    let best = best.unwrap_or(turn.list[0]);
+    current[best as usize] -= total;
+    best
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

@@ -1,0 +1,309 @@
+//! What all workers know of one server: its load, and how it stands.
+//!
+//! Atomics, written by all workers and read at each pick, so they live in one file that owns every write. Load changes with
+//! each attempt and the standing hardly ever, so they lie on different cache lines: reading how a server stands costs
+//! nothing while its load is being written.
+//!
+//! The latency estimate is a peak-EWMA: a slower sample is believed at once, faster ones pull it down over ten seconds. A
+//! failure counts as ten times what the pool takes. A fast error would otherwise make a server look good and draw more
+//! requests to it; a fixed penalty of seconds would instead keep a server of a fast pool away for minutes because of one error.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use evenkeel_core::{Directive, Instant, Outcome, Verdict};
+
+/// The estimate forgets 63 % of the past in this time.
+pub(crate) const DECAY: Duration = Duration::from_secs(10);
+/// A failure counts as this many times the pool's latency …
+const PENALTY_FACTOR: f64 = 10.0;
+/// … but as no more than this (unless it took longer), and as this if the pool's latency is not known.
+const PENALTY_MOST: f64 = 5.0;
+/// The part of its share that a warming server gets at least.
+const WARM_LEAST: f64 = 0.1;
+
+/// Directives and new pools so far. A picker looks at its pool again when this has moved, and only then.
+static CHANGES: AtomicU64 = AtomicU64::new(1);
+
+/// How many changes there have been; never zero.
+pub(crate) fn changes() -> u64 {
+    CHANGES.load(Ordering::Acquire)
+}
+
+/// Says that something changed. The result is a number that nobody else gets.
+pub(crate) fn note_change() -> u64 {
+    CHANGES.fetch_add(1, Ordering::AcqRel) + 1
+}
+
+/// How a server stands, by the directives about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// Takes its share.
+    InService,
+    /// Takes a part of its share, to prove itself.
+    Trial,
+    /// Takes a growing part of its share after it was restored.
+    Warming,
+    /// Takes nothing until the directive expires.
+    Ejected {
+        /// Why.
+        verdict: Verdict,
+    },
+    /// Takes nothing until it is restored.
+    Draining,
+}
+
+impl Standing {
+    /// Whether it takes new attempts, all of its share or a part.
+    #[must_use]
+    pub const fn is_usable(self) -> bool {
+        matches!(self, Self::InService | Self::Trial | Self::Warming)
+    }
+
+    /// The word for it in metrics and messages.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::InService => "in-service",
+            Self::Trial => "trial",
+            Self::Warming => "warming",
+            Self::Ejected { .. } => "ejected",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// The shared state of one server. It outlives the pools that it is a member of.
+#[derive(Debug, Default)]
+pub struct ServerState {
+    load: Load,
+    orders: Orders,
+}
+
+/// Written with every attempt.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Load {
+    /// Signed, so that an `end` too many cannot make it look busy for ever.
+    in_flight: AtomicI32,
+    /// Seconds as the bits of an `f64`; zero: no sample yet.
+    latency: AtomicU64,
+    /// When the estimate last took a sample in, in nanoseconds.
+    sampled: AtomicU64,
+}
+
+/// Written by directives. A moment of zero stands for none.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Orders {
+    drained: AtomicBool,
+    known_until: AtomicU64,
+    suspected_until: AtomicU64,
+    trial_until: AtomicU64,
+    /// The bits of an `f64`.
+    trial_share: AtomicU64,
+    warm_since: AtomicU64,
+    /// The slow start of the newest pool that it is in.
+    warm_for: AtomicU64,
+}
+
+impl ServerState {
+    /// In service, nothing in flight, no estimate.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An attempt begins.
+    pub fn begin(&self) {
+        self.load.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An attempt that had begun has ended. `latency` is from the request fully written to the response's head, or to the
+    /// failure; `pool_default` is what the pool takes at present ([`crate::Picker::typical_latency`]), zero if not known.
+    pub fn end(&self, now: Instant, outcome: Outcome, latency: Duration, pool_default: Duration) {
+        self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let typical = pool_default.as_secs_f64();
+        let sample = latency.as_secs_f64();
+        match outcome {
+            // Neither says anything about how fast the server is.
+            Outcome::Cancelled | Outcome::Stale => {}
+            outcome if outcome.is_failure() || outcome == Outcome::Answered(429) => {
+                let penalty = if typical > 0.0 { (typical * PENALTY_FACTOR).min(PENALTY_MOST) } else { PENALTY_MOST };
+                self.sample(now, sample.max(penalty), typical);
+            }
+            _ => self.sample(now, sample, typical),
+        }
+    }
+
+    /// Attempts that have begun and not ended.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        u32::try_from(self.load.in_flight.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// The latency estimate, once there is one.
+    #[must_use]
+    pub fn latency(&self) -> Option<Duration> {
+        self.estimate().map(|(seconds, _)| Duration::from_secs_f64(seconds))
+    }
+
+    /// The latency estimate in seconds and when it last took a sample in.
+    pub(crate) fn estimate(&self) -> Option<(f64, Instant)> {
+        let bits = self.load.latency.load(Ordering::Relaxed);
+        let sampled = Instant::from_nanos(self.load.sampled.load(Ordering::Relaxed));
+        (bits != 0).then(|| (f64::from_bits(bits), sampled))
+    }
+
+    /// Takes a sample into the estimate. The first one counts half against the pool's latency, so that one lucky answer
+    /// does not draw everything to a new server. Racing workers may weigh the past by a stamp that is a sample too old;
+    /// a peak is never lost.
+    fn sample(&self, now: Instant, sample: f64, typical: f64) {
+        let elapsed = now.since(Instant::from_nanos(self.load.sampled.load(Ordering::Relaxed)));
+        let past = (-elapsed.as_secs_f64() / DECAY.as_secs_f64()).exp();
+        let mix = |bits: u64| {
+            let (old, past) = match bits {
+                0 if typical > 0.0 => (typical, 0.5),
+                0 => (sample, 0.0),
+                bits => (f64::from_bits(bits), past),
+            };
+            let mixed = if sample > old { sample } else { old.mul_add(past, sample * (1.0 - past)) };
+            // A day is slow enough, a nanosecond fast enough, and zero stands for no sample.
+            Some(mixed.clamp(1e-9, 86_400.0).to_bits())
+        };
+        // The closure never declines, so this cannot fail.
+        let _: Result<u64, u64> = self.load.latency.fetch_update(Ordering::Relaxed, Ordering::Relaxed, mix);
+        self.load.sampled.fetch_max(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Forgets the estimate: what comes back is not what went away, and starts like a new server.
+    fn forget_latency(&self) {
+        self.load.latency.store(0, Ordering::Relaxed);
+    }
+
+    /// Carries out a directive about this server.
+    ///
+    /// An ejection ends a trial and a slow start; a trial ends ejections; restoring ends everything, drains too. Of two
+    /// ejections the stronger one stands as long as it lasts. Each new order is in place before an older one is taken
+    /// away, so that no worker sees a server in service in between.
+    pub fn apply(&self, directive: &Directive, now: Instant) {
+        let orders = &self.orders;
+        match *directive {
+            Directive::Eject { verdict, until, .. } => {
+                let slot = match verdict {
+                    Verdict::Known => &orders.known_until,
+                    Verdict::Suspected => &orders.suspected_until,
+                };
+                slot.store(until.as_nanos(), Ordering::Release);
+                orders.trial_until.store(0, Ordering::Release);
+                orders.warm_since.store(0, Ordering::Release);
+            }
+            Directive::Trial { share, until, .. } => {
+                if orders.is_out() {
+                    self.forget_latency();
+                }
+                orders.trial_share.store(share.clamp(0.0, 1.0).to_bits(), Ordering::Release);
+                orders.trial_until.store(until.as_nanos(), Ordering::Release);
+                orders.warm_since.store(0, Ordering::Release);
+                orders.end_ejections();
+            }
+            Directive::Drain { .. } => orders.drained.store(true, Ordering::Release),
+            Directive::Restore { slowly, .. } => {
+                let was_out = orders.is_out();
+                if was_out {
+                    self.forget_latency();
+                }
+                // One that already takes its share, or more of it by the second, has nothing to begin again.
+                if was_out || orders.trial_until.load(Ordering::Acquire) != 0 {
+                    let since = if slowly { now.as_nanos().max(1) } else { 0 };
+                    orders.warm_since.store(since, Ordering::Release);
+                } else if !slowly {
+                    orders.warm_since.store(0, Ordering::Release);
+                }
+                orders.trial_until.store(0, Ordering::Release);
+                orders.end_ejections();
+                orders.drained.store(false, Ordering::Release);
+            }
+        }
+        note_change();
+    }
+
+    /// How it stands at `now`.
+    #[must_use]
+    pub fn standing(&self, now: Instant) -> Standing {
+        let orders = &self.orders;
+        let now = now.as_nanos();
+        if orders.drained.load(Ordering::Acquire) {
+            Standing::Draining
+        } else if now < orders.known_until.load(Ordering::Acquire) {
+            Standing::Ejected { verdict: Verdict::Known }
+        } else if now < orders.suspected_until.load(Ordering::Acquire) {
+            Standing::Ejected { verdict: Verdict::Suspected }
+        } else if now < orders.trial_until.load(Ordering::Acquire) {
+            Standing::Trial
+        } else if now < orders.warm_until() {
+            Standing::Warming
+        } else {
+            Standing::InService
+        }
+    }
+
+    /// The part of its normal share that it takes at `now`: 1 in service, 0 when it takes nothing.
+    #[must_use]
+    pub fn share(&self, now: Instant) -> f64 {
+        match self.standing(now) {
+            Standing::InService => 1.0,
+            Standing::Trial => f64::from_bits(self.orders.trial_share.load(Ordering::Acquire)),
+            Standing::Warming => {
+                let since = Instant::from_nanos(self.orders.warm_since.load(Ordering::Acquire));
+                let whole = Duration::from_nanos(self.orders.warm_for.load(Ordering::Acquire)).as_secs_f64();
+                (now.since(since).as_secs_f64() / whole).clamp(WARM_LEAST, 1.0)
+            }
+            Standing::Ejected { .. } | Standing::Draining => 0.0,
+        }
+    }
+
+    /// When its standing changes next by itself: something expires.
+    pub(crate) fn next_change(&self, now: Instant) -> Instant {
+        let orders = &self.orders;
+        [
+            orders.known_until.load(Ordering::Acquire),
+            orders.suspected_until.load(Ordering::Acquire),
+            orders.trial_until.load(Ordering::Acquire),
+            orders.warm_until(),
+        ]
+        .into_iter()
+        .map(Instant::from_nanos)
+        .filter(|&at| at > now)
+        .min()
+        .unwrap_or(Instant::NEVER)
+    }
+
+    /// How long it takes to get back to its full share after being restored slowly.
+    pub(crate) fn set_slow_start(&self, slow_start: Duration) {
+        let nanos = u64::try_from(slow_start.as_nanos()).unwrap_or(u64::MAX);
+        self.orders.warm_for.store(nanos, Ordering::Release);
+    }
+}
+
+impl Orders {
+    /// Whether it was ordered to take nothing and not yet ordered otherwise, even if the order has expired.
+    fn is_out(&self) -> bool {
+        self.drained.load(Ordering::Acquire)
+            || self.known_until.load(Ordering::Acquire) != 0
+            || self.suspected_until.load(Ordering::Acquire) != 0
+    }
+
+    fn end_ejections(&self) {
+        self.known_until.store(0, Ordering::Release);
+        self.suspected_until.store(0, Ordering::Release);
+    }
+
+    /// When its slow start is over; zero if there is none.
+    fn warm_until(&self) -> u64 {
+        match self.warm_since.load(Ordering::Acquire) {
+            0 => 0,
+            since => since.saturating_add(self.warm_for.load(Ordering::Acquire)),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! One pick as a policy sees it: who may be picked, and fair draws among them.
+//!
+//! Draws are without replacement: two draws never give the same server twice, since a pair that may be one server picks the
+//! busier of two in a quarter of all cases. A server that takes only a part of its share is asked once per pick whether it
+//! takes part, with that part as its chance; if none takes part, one of them is picked by its part.
+
+use evenkeel_core::{Instant, Random};
+
+use crate::pool::{Member, Pool};
+
+/// Draws at random before looking at all.
+const TRIES: u32 = 8;
+
+/// Who may be picked this time. At least one of `list` is not in `avoid`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Turn<'a> {
+    pub(crate) pool: &'a Pool,
+    /// Ascending.
+    pub(crate) list: &'a [u32],
+    pub(crate) avoid: &'a [u32],
+    pub(crate) now: Instant,
+    /// Whether some take only a part of their share.
+    pub(crate) uneven: bool,
+    /// Whether `list` is the whole first tier.
+    pub(crate) whole: bool,
+}
+
+/// Who was drawn already in this pick. A few at most, no allocation.
+#[derive(Debug, Default)]
+pub(crate) struct Drawn {
+    list: [u32; 8],
+    len: usize,
+}
+
+impl Drawn {
+    pub(crate) fn push(&mut self, index: u32) {
+        if let Some(slot) = self.list.get_mut(self.len) {
+            *slot = index;
+            self.len += 1;
+        }
+    }
+
+    pub(crate) const fn is_full(&self) -> bool {
+        self.len == self.list.len()
+    }
+
+    pub(crate) fn has(&self, index: u32) -> bool {
+        self.list.iter().take(self.len).any(|&other| other == index)
+    }
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn member(&self, index: u32) -> &'a Member {
+        self.pool.member(index)
+    }
+
+    /// Who may be picked.
+    pub(crate) fn open(&self) -> impl Iterator<Item = u32> + use<'a> {
+        let avoid = self.avoid;
+        self.list.iter().copied().filter(move |index| !avoid.contains(index))
+    }
+
+    /// Whether a server takes part in this pick: always, unless it takes only a part of its share.
+    pub(crate) fn takes_part(&self, index: u32, rng: &mut Random) -> bool {
+        if !self.uneven {
+            return true;
+        }
+        let share = self.share(index);
+        share >= 1.0 || rng.unit() < share
+    }
+
+    /// Two different servers that take part, or one if there are no two.
+    pub(crate) fn two(&self, rng: &mut Random) -> (u32, Option<u32>) {
+        let mut drawn = Drawn::default();
+        match self.draw(&mut drawn, rng) {
+            Some(first) => (first, self.draw(&mut drawn, rng)),
+            None => (self.by_share(rng), None),
+        }
+    }
+
+    /// One server that takes part, all with equal chances.
+    pub(crate) fn one(&self, rng: &mut Random) -> u32 {
+        let mut drawn = Drawn::default();
+        self.draw(&mut drawn, rng).unwrap_or_else(|| self.by_share(rng))
+    }
+
+    /// One server, with chances by the part of its share that it takes: for when nobody took part.
+    pub(crate) fn by_share(&self, rng: &mut Random) -> u32 {
+        self.by(rng, &Drawn::default(), |index| self.share(index))
+    }
+
+    /// One server that is not in `drawn`, with chances by `weigh`; the last one if nobody weighs anything.
+    pub(crate) fn by(&self, rng: &mut Random, drawn: &Drawn, weigh: impl Fn(u32) -> f64) -> u32 {
+        let open = || self.open().filter(|&index| !drawn.has(index));
+        let mut left = open().map(&weigh).sum::<f64>() * rng.unit();
+        let mut chosen = self.list[0];
+        for index in open() {
+            chosen = index;
+            left -= weigh(index);
+            if left < 0.0 {
+                break;
+            }
+        }
+        chosen
+    }
+
+    /// The part of its share that a server takes. A suspected one is here because of panic, with all of its share.
+    pub(crate) fn share(&self, index: u32) -> f64 {
+        let state = &self.member(index).state;
+        if state.standing(self.now).is_usable() { state.share(self.now) } else { 1.0 }
+    }
+
+    /// A server that was not drawn before and takes part.
+    fn draw(&self, drawn: &mut Drawn, rng: &mut Random) -> Option<u32> {
+        while !drawn.is_full() {
+            let index = self.any(drawn, rng)?;
+            drawn.push(index);
+            if self.takes_part(index, rng) {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// Any server that was not drawn before, all with equal chances: at random at first, by counting if that fails.
+    fn any(&self, drawn: &Drawn, rng: &mut Random) -> Option<u32> {
+        for _ in 0..TRIES {
+            let index = self.list[rng.below(self.list.len())];
+            if !drawn.has(index) && !self.avoid.contains(&index) {
+                return Some(index);
+            }
+        }
+        let open = || self.open().filter(|&index| !drawn.has(index));
+        match open().count() {
+            0 => None,
+            count => open().nth(rng.below(count)),
+        }
+    }
+}
