@@ -1,0 +1,227 @@
+//! The laboratory's program: the sample server, the loads, and the benchmark's instruments, each a subcommand.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use evenkeel_lab::closed::{self, ClosedCounts, ClosedPlan};
+use evenkeel_lab::floor::Floor;
+use evenkeel_lab::origin::Origin;
+use evenkeel_lab::{Load, LoadPlan, LoadStats, ServerOptions, Shape, server};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "evenkeel-lab",
+    about = "Sample server, loads and instruments of evenkeel's tests and benchmark"
+)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sample server until SIGTERM
+    Server(ServerArgs),
+    /// Send requests at a steady rate and say what came back
+    Load(LoadArgs),
+    /// Send each connection's next request when the last is answered
+    Closed(ClosedArgs),
+    /// Forward bytes, nothing else
+    Floor {
+        /// Where to listen
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Where to forward to; may be given more than once
+        #[arg(long, required = true)]
+        to: Vec<SocketAddr>,
+    },
+    /// Run the benchmark's origin server
+    Origin {
+        /// Where to listen; may be given more than once
+        #[arg(long, required = true)]
+        listen: Vec<SocketAddr>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ServerArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long)]
+    address: SocketAddr,
+    /// What it calls itself
+    #[arg(long, default_value = "server")]
+    name: String,
+    /// A file with the mode to start in
+    #[arg(long)]
+    mode_file: Option<PathBuf>,
+    /// Exit with this status instead of starting
+    #[arg(long)]
+    exit_at_start: Option<i32>,
+    /// How long an ordinary request takes
+    #[arg(long, default_value_t = 2)]
+    base_delay_ms: u64,
+}
+
+#[derive(Debug, Args)]
+struct LoadArgs {
+    /// Where to send
+    #[arg(long)]
+    target: SocketAddr,
+    /// Requests per second
+    #[arg(long, default_value_t = 100.0)]
+    rate: f64,
+    /// How long
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Most connections at a time
+    #[arg(long, default_value_t = 100)]
+    connections: usize,
+    /// The path
+    #[arg(long, default_value = "/")]
+    path: String,
+    /// POST a body of so many bytes instead of GET
+    #[arg(long)]
+    post: Option<usize>,
+    /// Longest time for one request
+    #[arg(long, default_value_t = 10_000)]
+    timeout_ms: u64,
+}
+
+#[derive(Debug, Args)]
+struct ClosedArgs {
+    /// Where to send
+    #[arg(long)]
+    target: SocketAddr,
+    /// How many connections
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// How long
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// The path
+    #[arg(long, default_value = "/small")]
+    path: String,
+    /// The length that every answer must have
+    #[arg(long, default_value_t = 13)]
+    expect: usize,
+    /// POST a body of so many bytes instead of GET
+    #[arg(long)]
+    post: Option<usize>,
+    /// A new connection for each request
+    #[arg(long)]
+    reconnect: bool,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Program::parse().command {
+        Command::Server(args) => serve(args),
+        Command::Load(args) => load(&args),
+        Command::Closed(args) => closed(args),
+        Command::Floor { listen, to } => Floor::bind(listen, to).and_then(|floor| {
+            say(&format!("floor listens on {}", floor.address()?))?;
+            floor.run()
+        }),
+        Command::Origin { listen } => Origin::bind(&listen).and_then(|origin| {
+            for address in origin.addresses()? {
+                say(&format!("origin listens on {address}"))?;
+            }
+            origin.run()
+        }),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            writeln!(io::stderr(), "error: {error}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: ServerArgs) -> io::Result<()> {
+    server::run(&ServerOptions {
+        address: args.address,
+        name: args.name,
+        mode_file: args.mode_file,
+        exit_at_start: args.exit_at_start,
+        base_delay: Duration::from_millis(args.base_delay_ms),
+    })
+}
+
+fn load(args: &LoadArgs) -> io::Result<()> {
+    let shape = args.post.map_or_else(
+        || Shape::get(&args.path),
+        |length| Shape::post(&args.path, length),
+    );
+    let load = Load::start(LoadPlan {
+        mix: vec![shape],
+        connections: args.connections,
+        timeout: Duration::from_millis(args.timeout_ms),
+        ..LoadPlan::new(args.target, args.rate)
+    })?;
+    wait(args.seconds)?;
+    let stats: LoadStats = load.stop();
+    say(&format!(
+        "sent {}, ok {}, failed {}",
+        stats.sent, stats.ok, stats.failed
+    ))?;
+    for (status, count) in &stats.by_status {
+        say(&format!("  {status}: {count}"))?;
+    }
+    for (word, count) in &stats.by_error {
+        say(&format!("  {word}: {count}"))?;
+    }
+    say(&times(&stats.total))
+}
+
+fn closed(args: ClosedArgs) -> io::Result<()> {
+    let plan = ClosedPlan {
+        target: args.target,
+        connections: args.connections,
+        path: args.path,
+        post: args.post,
+        reconnect: args.reconnect,
+        expect: args.expect,
+    };
+    let counts = Arc::new(ClosedCounts::default());
+    let for_thread = Arc::clone(&counts);
+    let thread = std::thread::spawn(move || closed::run(plan, for_thread));
+    wait(args.seconds)?;
+    counts.stop.store(true, Relaxed);
+    thread
+        .join()
+        .map_err(|_| io::Error::other("the load panicked"))??;
+    let done = counts.done.load(Relaxed);
+    let rate = done as f64 / args.seconds;
+    say(&format!(
+        "done {done}, failed {}, {rate:.0} per second",
+        counts.failed.load(Relaxed)
+    ))?;
+    say(&times(&counts.take_times()))
+}
+
+fn times(times: &evenkeel_core::stat::Histogram) -> String {
+    let at = |q| times.quantile(q).as_secs_f64() * 1e3;
+    format!(
+        "p50 {:.3} ms, p99 {:.3} ms, p99.9 {:.3} ms, longest {:.3} ms",
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        at(1.0)
+    )
+}
+
+fn wait(seconds: f64) -> io::Result<()> {
+    let duration = Duration::try_from_secs_f64(seconds).map_err(io::Error::other)?;
+    evenkeel_runtime::spawn::runtime()?.block_on(async { tokio::time::sleep(duration).await });
+    Ok(())
+}
+
+fn say(line: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{line}")
+}

@@ -1,0 +1,97 @@
+//! What the benchmark's three tight loops (origin, floor, closed load) share: slots for connections, and sockets that
+//! are read and written without waiting.
+//!
+//! They use mio directly and not tokio, so that the instruments cost as little as can be beside what they measure.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+
+use mio::net::{TcpListener, TcpStream};
+
+/// Events taken from the kernel at a time.
+pub(crate) const EVENTS: usize = 1024;
+/// Bytes read at a time.
+pub(crate) const READ_SIZE: usize = 64 * 1024;
+
+/// Connections by number; numbers of closed ones are used again.
+#[derive(Debug)]
+pub(crate) struct Slots<T> {
+    items: Vec<Option<T>>,
+    free: Vec<usize>,
+}
+
+impl<T> Slots<T> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            items: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+
+    /// The number that the next [`Slots::put`] uses.
+    pub(crate) fn next(&self) -> usize {
+        self.free.last().copied().unwrap_or(self.items.len())
+    }
+
+    pub(crate) fn put(&mut self, item: T) {
+        if let Some(at) = self.free.pop() {
+            self.items[at] = Some(item);
+        } else {
+            self.items.push(Some(item));
+        }
+    }
+
+    pub(crate) fn get(&mut self, at: usize) -> Option<&mut T> {
+        self.items.get_mut(at).and_then(Option::as_mut)
+    }
+
+    pub(crate) fn remove(&mut self, at: usize) {
+        if self
+            .items
+            .get_mut(at)
+            .is_some_and(|item| item.take().is_some())
+        {
+            self.free.push(at);
+        }
+    }
+}
+
+/// What reading or writing without waiting came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// So many bytes.
+    Bytes(usize),
+    /// Not now.
+    Wait,
+    /// The connection has ended.
+    End,
+}
+
+pub(crate) fn read(stream: &mut TcpStream, bytes: &mut [u8]) -> Step {
+    loop {
+        match stream.read(bytes) {
+            Ok(0) => return Step::End,
+            Ok(n) => return Step::Bytes(n),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::Wait,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return Step::End,
+        }
+    }
+}
+
+pub(crate) fn write(stream: &mut TcpStream, bytes: &[u8]) -> Step {
+    loop {
+        match stream.write(bytes) {
+            Ok(n) => return Step::Bytes(n),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::Wait,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return Step::End,
+        }
+    }
+}
+
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    Ok(TcpListener::from_std(evenkeel_runtime::listen(
+        address, false, 4096,
+    )?))
+}

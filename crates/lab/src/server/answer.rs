@@ -1,0 +1,355 @@
+//! What the sample server answers: its endpoints, and how its mode spoils them.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::http::{Checksum, Framing, RequestHead, Wire};
+
+use super::{Mode, Shared, set_mode};
+
+/// Longest body that is sent.
+const BODY_LIMIT: u64 = 1 << 30;
+/// Longest body of `POST /mode` that is kept.
+const MODE_LIMIT: usize = 256;
+
+/// What becomes of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    NextRequest,
+    Close,
+    Reset,
+}
+
+/// What an endpoint gives.
+#[derive(Debug)]
+enum Answer {
+    Text {
+        status: u16,
+        kind: &'static str,
+        body: String,
+    },
+    Bytes {
+        length: u64,
+    },
+    Chunked {
+        length: u64,
+        trailer: bool,
+    },
+    /// Promises `length` bytes and breaks off after half of them.
+    Cut {
+        length: u64,
+    },
+    Garbage,
+    Reset,
+    /// Switches protocols and sends back every byte.
+    Tunnel,
+}
+
+/// Reads the rest of the request and answers it.
+pub(super) async fn answer(
+    shared: &Rc<Shared>,
+    wire: &mut Wire,
+    head: &RequestHead,
+) -> io::Result<Then> {
+    let path = head.target.split('?').next().unwrap_or("");
+    let mut parts = path.trim_start_matches('/').split('/');
+    let (first, second) = (parts.next().unwrap_or(""), parts.next());
+    let control = matches!(first, "mode" | "count" | "seen");
+    if !control && first != "health" {
+        shared.seen.borrow_mut().add(head);
+    }
+    let mode = *shared.mode.borrow();
+    match mode {
+        Mode::Hang if !control => return std::future::pending().await,
+        Mode::Close => return Ok(Then::Close),
+        _ => {}
+    }
+    let (body, length, sum) = read_body(wire, head).await?;
+    let answer = match (first, second) {
+        ("mode", _) => mode_answer(shared, head, &body),
+        ("count", _) => Answer::Text {
+            status: 200,
+            kind: "application/json",
+            body: shared.seen.borrow().counts_json(),
+        },
+        ("seen", method) => plain(200, shared.seen.borrow().lines(method)),
+        ("health", _) if matches!(mode, Mode::Sick | Mode::Unhealthy) => {
+            plain(500, "sick\n".to_owned())
+        }
+        _ => {
+            let factor = if let Mode::Slow(times) = mode {
+                times
+            } else {
+                1.0
+            };
+            pause(shared.base_delay.mul_f64(factor)).await;
+            if first == "health" {
+                plain(200, "ok\n".to_owned())
+            } else if let Some(status) = spoiled(shared, mode) {
+                plain(
+                    status,
+                    format!("{} answers {status} in mode {mode}\n", shared.name),
+                )
+            } else {
+                endpoint(shared, head, first, second, length, sum).await
+            }
+        }
+    };
+    write(shared, wire, head, answer).await
+}
+
+async fn read_body(wire: &mut Wire, head: &RequestHead) -> io::Result<(Vec<u8>, u64, Checksum)> {
+    let framing = head.framing()?;
+    if framing != Framing::Empty && head.fields.has_token("expect", "100-continue") {
+        wire.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+    }
+    let (mut start, mut sum) = (Vec::new(), Checksum::default());
+    let length = wire
+        .read_body(framing, |part| {
+            sum.add(part);
+            let room = MODE_LIMIT.saturating_sub(start.len()).min(part.len());
+            start.extend_from_slice(&part[..room]);
+        })
+        .await?;
+    Ok((start, length, sum))
+}
+
+fn mode_answer(shared: &Rc<Shared>, head: &RequestHead, body: &[u8]) -> Answer {
+    if head.method == "GET" {
+        return plain(200, format!("{}\n", *shared.mode.borrow()));
+    }
+    match String::from_utf8_lossy(body).parse::<Mode>() {
+        Ok(mode) => {
+            set_mode(shared, mode);
+            plain(200, format!("{mode}\n"))
+        }
+        Err(why) => plain(400, format!("{why}\n")),
+    }
+}
+
+/// The status that the mode puts in place of the true answer to this request, if any.
+fn spoiled(shared: &Shared, mode: Mode) -> Option<u16> {
+    match mode {
+        Mode::Sick => Some(500),
+        Mode::Status { status, share } => {
+            let sum = shared.share.get() + share;
+            shared.share.set(if sum >= 1.0 { sum - 1.0 } else { sum });
+            (sum >= 1.0).then_some(status)
+        }
+        _ => None,
+    }
+}
+
+async fn endpoint(
+    shared: &Shared,
+    head: &RequestHead,
+    first: &str,
+    second: Option<&str>,
+    length: u64,
+    sum: Checksum,
+) -> Answer {
+    let number = second.and_then(|text| text.parse::<u64>().ok());
+    match (first, number) {
+        ("bytes", Some(length)) => Answer::Bytes {
+            length: length.min(BODY_LIMIT),
+        },
+        ("chunked", Some(length)) => Answer::Chunked {
+            length: length.min(BODY_LIMIT),
+            trailer: false,
+        },
+        ("trailers", Some(length)) => Answer::Chunked {
+            length: length.min(BODY_LIMIT),
+            trailer: true,
+        },
+        ("cut", Some(length)) => Answer::Cut {
+            length: length.min(BODY_LIMIT),
+        },
+        ("status", Some(status @ 200..1000)) => plain(
+            u16::try_from(status).unwrap_or(500),
+            format!("status {status}, as asked\n"),
+        ),
+        ("delay", Some(ms)) => {
+            pause(Duration::from_millis(ms.min(600_000))).await;
+            plain(200, format!("after {ms} ms\n"))
+        }
+        ("echo", _) => Answer::Text {
+            status: 200,
+            kind: "application/json",
+            body: format!("{{\"length\":{length},\"checksum\":\"{:016x}\"}}\n", sum.0),
+        },
+        ("headers", _) => plain(
+            200,
+            head.fields
+                .0
+                .iter()
+                .map(|(name, value)| format!("{name}: {value}\n"))
+                .collect(),
+        ),
+        ("garbage", _) => Answer::Garbage,
+        ("reset", _) => Answer::Reset,
+        ("upgrade", _) => Answer::Tunnel,
+        _ => {
+            let body = serde_json::json!({
+                "server": shared.address.to_string(), "name": shared.name, "path": head.target,
+            });
+            Answer::Text {
+                status: 200,
+                kind: "application/json",
+                body: format!("{body}\n"),
+            }
+        }
+    }
+}
+
+fn plain(status: u16, body: String) -> Answer {
+    Answer::Text {
+        status,
+        kind: "text/plain",
+        body,
+    }
+}
+
+async fn pause(duration: Duration) {
+    if !duration.is_zero() {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+async fn write(
+    shared: &Shared,
+    wire: &mut Wire,
+    head: &RequestHead,
+    answer: Answer,
+) -> io::Result<Then> {
+    let again = head.keeps_alive() && !*shared.stopping.borrow();
+    let connection = match (again, head.old) {
+        (true, true) => "Connection: keep-alive\r\n",
+        (true, false) => "",
+        (false, _) => "Connection: close\r\n",
+    };
+    let start = |status: u16| {
+        format!(
+            "HTTP/1.1 {status} {}\r\nX-Server: {}\r\n{connection}",
+            reason(status),
+            shared.name
+        )
+    };
+    let bodiless = head.method == "HEAD";
+    match answer {
+        Answer::Text { status, kind, body } => {
+            let mut text = if matches!(status, 204 | 304) {
+                format!("{}\r\n", start(status))
+            } else {
+                format!(
+                    "{}Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+                    start(status),
+                    body.len()
+                )
+            };
+            if !bodiless && !matches!(status, 204 | 304) {
+                text.push_str(&body);
+            }
+            wire.write(text.as_bytes()).await?;
+        }
+        Answer::Bytes { length } => {
+            wire.write(format!("{}Content-Length: {length}\r\n\r\n", start(200)).as_bytes())
+                .await?;
+            if !bodiless {
+                write_pattern(wire, length, false).await?;
+            }
+        }
+        Answer::Chunked { length, trailer } => {
+            wire.write(format!("{}Transfer-Encoding: chunked\r\n\r\n", start(200)).as_bytes())
+                .await?;
+            if !bodiless {
+                write_pattern(wire, length, true).await?;
+                let end = if trailer {
+                    "0\r\nX-Length: "
+                } else {
+                    "0\r\n\r\n"
+                };
+                wire.write(end.as_bytes()).await?;
+                if trailer {
+                    wire.write(format!("{length}\r\n\r\n").as_bytes()).await?;
+                }
+            }
+        }
+        Answer::Cut { .. } | Answer::Garbage | Answer::Reset | Answer::Tunnel => {
+            return write_last(wire, &start(200), answer).await;
+        }
+    }
+    Ok(if again {
+        Then::NextRequest
+    } else {
+        Then::Close
+    })
+}
+
+/// Writes an answer after which the connection carries no other request.
+async fn write_last(wire: &mut Wire, start: &str, answer: Answer) -> io::Result<Then> {
+    match answer {
+        Answer::Cut { length } => {
+            wire.write(format!("{start}Content-Length: {length}\r\n\r\n").as_bytes())
+                .await?;
+            write_pattern(wire, length / 2, false).await?;
+        }
+        Answer::Tunnel => {
+            wire.write(
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n",
+            )
+            .await?;
+            let mut bytes = Vec::new();
+            while wire.read_some(&mut bytes).await? > 0 {
+                wire.write(&bytes).await?;
+                bytes.clear();
+            }
+        }
+        Answer::Reset => return Ok(Then::Reset),
+        Answer::Garbage | Answer::Text { .. } | Answer::Bytes { .. } | Answer::Chunked { .. } => {
+            wire.write(b"This is no HTTP.\r\n\r\n").await?;
+        }
+    }
+    Ok(Then::Close)
+}
+
+/// Byte `i` of every long body is `32 + i % 89` (printable), so that a lost or repeated part shows.
+fn pattern() -> Vec<u8> {
+    (0..89 * 736_u32)
+        .map(|i| 32 + u8::try_from(i % 89).expect("below 89"))
+        .collect()
+}
+
+async fn write_pattern(wire: &mut Wire, length: u64, chunked: bool) -> io::Result<()> {
+    let pattern = pattern();
+    let mut left = length;
+    while left > 0 {
+        let n = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(pattern.len());
+        if chunked {
+            wire.write(format!("{n:x}\r\n").as_bytes()).await?;
+        }
+        wire.write(&pattern[..n]).await?;
+        if chunked {
+            wire.write(b"\r\n").await?;
+        }
+        left -= n as u64;
+    }
+    Ok(())
+}
+
+const fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        404 => "Not Found",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "As Asked",
+    }
+}

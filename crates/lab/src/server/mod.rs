@@ -1,0 +1,237 @@
+//! The sample server: a small HTTP/1.1 service that misbehaves on command, for the demo and the tests.
+//!
+//! It runs as a process of its own ([`run`]), so that it can be killed, stopped and restarted for real. `POST /mode`
+//! changes how it behaves ([`Mode`]); a restarted process is in the mode of its mode file, else in mode `ok`.
+
+pub mod mode;
+mod seen;
+mod answer;
+
+pub use mode::Mode;
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use crate::http::Wire;
+use seen::Seen;
+
+/// How long requests in flight may still take after SIGTERM.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How a sample server starts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerOptions {
+    /// Where it listens; port 0 takes a free one and says which.
+    pub address: SocketAddr,
+    /// What it calls itself in its answers and messages.
+    pub name: String,
+    /// A file with the mode to start in; one that is absent or empty means `ok`. With `exit 3` the process cannot start.
+    pub mode_file: Option<PathBuf>,
+    /// Exit with this status instead of starting.
+    pub exit_at_start: Option<i32>,
+    /// How long an ordinary request takes in mode `ok`; `slow 10` takes ten times that.
+    pub base_delay: Duration,
+}
+
+impl ServerOptions {
+    /// A server called `name` at `address`, with 2 ms per request.
+    #[must_use]
+    pub fn new(address: SocketAddr, name: &str) -> Self {
+        Self {
+            address,
+            name: name.to_owned(),
+            mode_file: None,
+            exit_at_start: None,
+            base_delay: Duration::from_millis(2),
+        }
+    }
+}
+
+/// What all connections of one server share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    name: String,
+    address: SocketAddr,
+    base_delay: Duration,
+    mode: watch::Sender<Mode>,
+    stopping: watch::Sender<bool>,
+    connections: watch::Sender<usize>,
+    seen: RefCell<Seen>,
+    /// Collects the share of `status CODE SHARE`; a request fails when it reaches 1.
+    share: Cell<f64>,
+}
+
+/// Runs the server in the calling thread until SIGTERM (or forever). Mode `exit` ends the whole process.
+///
+/// # Errors
+/// If the address cannot be listened on, or the mode file holds something that is no mode.
+pub fn run(options: &ServerOptions) -> io::Result<()> {
+    if let Some(code) = options.exit_at_start {
+        leave(&options.name, code);
+    }
+    let mode = starting_mode(options)?;
+    if let Mode::Exit { code, after_ms: 0 } = mode {
+        leave(&options.name, code);
+    }
+    let listener = evenkeel_runtime::listen(options.address, false, 1024)?;
+    let runtime = evenkeel_runtime::spawn::runtime()?;
+    LocalSet::new().block_on(&runtime, serve(listener, options, mode))
+}
+
+fn starting_mode(options: &ServerOptions) -> io::Result<Mode> {
+    let Some(path) = &options.mode_file else {
+        return Ok(Mode::Ok);
+    };
+    match std::fs::read_to_string(path) {
+        Ok(text) if text.trim().is_empty() => Ok(Mode::Ok),
+        Ok(text) => text.parse().map_err(|why| {
+            io::Error::new(ErrorKind::InvalidData, format!("{}: {why}", path.display()))
+        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Mode::Ok),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("{}: {error}", path.display()),
+        )),
+    }
+}
+
+/// Serves on `listener` within a `LocalSet` until SIGTERM.
+async fn serve(
+    listener: std::net::TcpListener,
+    options: &ServerOptions,
+    mode: Mode,
+) -> io::Result<()> {
+    let mut listener = Some(TcpListener::from_std(listener)?);
+    let address = listener
+        .as_ref()
+        .map_or(Ok(options.address), TcpListener::local_addr)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let shared = Rc::new(Shared {
+        name: options.name.clone(),
+        address,
+        base_delay: options.base_delay,
+        mode: watch::Sender::new(Mode::Ok),
+        stopping: watch::Sender::new(false),
+        connections: watch::Sender::new(0),
+        seen: RefCell::default(),
+        share: Cell::new(0.0),
+    });
+    let mut modes = shared.mode.subscribe();
+    say(&format!("{} listens on {address}", shared.name));
+    set_mode(&shared, mode);
+    loop {
+        tokio::select! {
+            accepted = accept(listener.as_ref()) => match accepted {
+                Ok(stream) => welcome(&shared, stream),
+                // Out of descriptors: the queue waits until a connection closes.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            },
+            _ = modes.changed() => {
+                if *modes.borrow_and_update() == Mode::StopListening {
+                    listener = None;
+                }
+            }
+            _ = terminate.recv() => break,
+        }
+    }
+    drop(listener);
+    say(&format!("{} stops", shared.name));
+    shared.stopping.send_replace(true);
+    let mut connections = shared.connections.subscribe();
+    // Whatever is not finished by then is cut off: that is what a farewell with a limit means.
+    let _finished = tokio::time::timeout(FAREWELL, connections.wait_for(|count| *count == 0)).await;
+    Ok(())
+}
+
+async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
+    match listener {
+        Some(listener) => Ok(listener.accept().await?.0),
+        None => std::future::pending().await,
+    }
+}
+
+fn welcome(shared: &Rc<Shared>, stream: TcpStream) {
+    if matches!(*shared.mode.borrow(), Mode::Close) {
+        return;
+    }
+    stream.set_nodelay(true).ok();
+    let shared = Rc::clone(shared);
+    shared.connections.send_modify(|count| *count += 1);
+    tokio::task::spawn_local(async move {
+        // A client that breaks off is its own business.
+        let _ended = connection(&shared, stream).await;
+        shared.connections.send_modify(|count| *count -= 1);
+    });
+}
+
+/// Answers the requests of one connection, one after the other.
+async fn connection(shared: &Rc<Shared>, stream: TcpStream) -> io::Result<()> {
+    let mut modes = shared.mode.subscribe();
+    let mut stopping = shared.stopping.subscribe();
+    let mut wire = Wire::new(stream);
+    loop {
+        let head = tokio::select! {
+            biased;
+            head = wire.read_request() => head?,
+            _ = modes.wait_for(|mode| *mode == Mode::StopListening) => return Ok(()),
+            _ = stopping.wait_for(|stopping| *stopping) => return Ok(()),
+        };
+        let Some(head) = head else { return Ok(()) };
+        let again = tokio::select! {
+            biased;
+            again = answer::answer(shared, &mut wire, &head) => again?,
+            _ = modes.wait_for(|mode| *mode == Mode::StopListening) => return Ok(()),
+        };
+        match again {
+            answer::Then::NextRequest if !*stopping.borrow() => {}
+            answer::Then::NextRequest | answer::Then::Close => return Ok(()),
+            answer::Then::Reset => {
+                wire.reset();
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Changes the mode; every connection and the listener notice.
+pub(crate) fn set_mode(shared: &Rc<Shared>, mode: Mode) {
+    if mode != *shared.mode.borrow() {
+        say(&format!("{} is now in mode {mode}", shared.name));
+    }
+    shared.mode.send_replace(mode);
+    if let Mode::Exit { code, after_ms } = mode {
+        let name = shared.name.clone();
+        tokio::task::spawn_local(async move {
+            // A moment for the answer to leave.
+            tokio::time::sleep(Duration::from_millis(after_ms.max(5))).await;
+            leave(&name, code);
+        });
+    }
+}
+
+#[expect(
+    clippy::exit,
+    reason = "the sample server is a process whose task is to exit as told"
+)]
+fn leave(name: &str, code: i32) -> ! {
+    writeln!(
+        io::stderr(),
+        "fatal: {name} was told to exit with status {code}"
+    )
+    .ok();
+    std::process::exit(code);
+}
+
+fn say(line: &str) {
+    // Whoever started the server may have closed the pipe; that is no reason to die.
+    writeln!(io::stdout(), "{line}").ok();
+}

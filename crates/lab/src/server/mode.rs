@@ -1,0 +1,149 @@
+//! How the sample server behaves: well, or badly in one of the ways that a load balancer must notice.
+//!
+//! Apart because the words are also a small language: what `POST /mode` and a mode file hold.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What the sample server does with requests.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Mode {
+    /// Answers as asked: `ok`.
+    Ok,
+    /// Answers this share of requests with this status, `/health` not among them: `status 500`, `status 500 0.3`.
+    Status {
+        /// The status.
+        status: u16,
+        /// The share of requests, in (0, 1].
+        share: f64,
+    },
+    /// Answers everything with 500, `/health` too: `sick`.
+    Sick,
+    /// Answers as asked, but `/health` with 500: `unhealthy`.
+    Unhealthy,
+    /// Takes so many times its normal time: `slow 10`.
+    Slow(f64),
+    /// Reads requests and never answers: `hang`.
+    Hang,
+    /// Closes connections instead of answering, at once when they are new: `close`.
+    Close,
+    /// Closes its listening socket and all connections and stays alive: `stop-listening`.
+    StopListening,
+    /// Exits with this status, at once or after so many milliseconds: `exit 3`, `exit 3 after 200`.
+    Exit {
+        /// The exit status.
+        code: i32,
+        /// How long it works before, in milliseconds.
+        after_ms: u64,
+    },
+}
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let unknown = || {
+            format!(
+                "unknown mode \"{}\"; there are: ok, status CODE [SHARE], sick, unhealthy, slow TIMES, hang, close, \
+                 stop-listening, exit CODE [after MS]",
+                text.trim()
+            )
+        };
+        match *words.as_slice() {
+            ["ok"] => Ok(Self::Ok),
+            ["sick"] => Ok(Self::Sick),
+            ["unhealthy"] => Ok(Self::Unhealthy),
+            ["hang"] => Ok(Self::Hang),
+            ["close"] => Ok(Self::Close),
+            ["stop-listening"] => Ok(Self::StopListening),
+            ["slow", times] => number(times, 0.0, 1e6).map(Self::Slow).ok_or_else(unknown),
+            ["status", status, ref share @ ..] if share.len() <= 1 => {
+                let status = status
+                    .parse()
+                    .ok()
+                    .filter(|status| (200..1000).contains(status))
+                    .ok_or_else(unknown)?;
+                let share = share
+                    .first()
+                    .map_or(Some(1.0), |share| number(share, 0.0, 1.0))
+                    .ok_or_else(unknown)?;
+                Ok(Self::Status { status, share })
+            }
+            ["exit", code] => Ok(Self::Exit {
+                code: code.parse().map_err(|_| unknown())?,
+                after_ms: 0,
+            }),
+            ["exit", code, "after", ms] => Ok(Self::Exit {
+                code: code.parse().map_err(|_| unknown())?,
+                after_ms: ms.parse().map_err(|_| unknown())?,
+            }),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Ok => f.write_str("ok"),
+            Self::Status { status, share } if share < 1.0 => write!(f, "status {status} {share}"),
+            Self::Status { status, .. } => write!(f, "status {status}"),
+            Self::Sick => f.write_str("sick"),
+            Self::Unhealthy => f.write_str("unhealthy"),
+            Self::Slow(times) => write!(f, "slow {times}"),
+            Self::Hang => f.write_str("hang"),
+            Self::Close => f.write_str("close"),
+            Self::StopListening => f.write_str("stop-listening"),
+            Self::Exit { code, after_ms: 0 } => write!(f, "exit {code}"),
+            Self::Exit { code, after_ms } => write!(f, "exit {code} after {after_ms}"),
+        }
+    }
+}
+
+fn number(text: &str, least: f64, most: f64) -> Option<f64> {
+    text.parse()
+        .ok()
+        .filter(|number| (least..=most).contains(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mode_reads_back_what_it_writes() {
+        let texts = [
+            "ok",
+            "status 500",
+            "status 503 0.25",
+            "sick",
+            "unhealthy",
+            "slow 10",
+            "hang",
+            "close",
+            "stop-listening",
+            "exit 3",
+            "exit 3 after 200",
+        ];
+        for text in texts {
+            assert_eq!(text.parse::<Mode>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "slow",
+            "slow x",
+            "slow -1",
+            "status 20",
+            "status 500 2",
+            "exit",
+            "exit 3 after",
+            "OK",
+        ] {
+            assert!(
+                text.parse::<Mode>().unwrap_err().contains("there are: ok"),
+                "{text}"
+            );
+        }
+    }
+}
