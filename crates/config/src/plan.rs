@@ -19,6 +19,8 @@ pub struct Plan {
     pub admin: AdminPlan,
     /// Where incidents are kept.
     pub store: StorePlan,
+    /// What is logged, and how.
+    pub log: LogPlan,
     /// Where traffic is accepted.
     pub listeners: Vec<ListenerPlan>,
     /// The services; the place in the list is the [`ServiceId`].
@@ -39,6 +41,41 @@ pub struct AdminPlan {
 pub struct StorePlan {
     /// The SQLite file; `None` keeps them in memory only.
     pub file: Option<PathBuf>,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogPlan {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// The least important level that is logged.
+    pub level: LogLevel,
+    /// Whether each request is logged.
+    pub access: bool,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How important a log line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Something failed.
+    Error,
+    /// Something looks wrong.
+    Warn,
+    /// Something changed.
+    Info,
+    /// What is done.
+    Debug,
+    /// How it is done.
+    Trace,
 }
 
 /// An address on which traffic is accepted.

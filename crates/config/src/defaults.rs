@@ -1,0 +1,160 @@
+//! Every default of the configuration, each with its reason. There is no other place with defaults.
+//!
+//! The reasons are printed in the reference, so a user can judge whether they hold for them too.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use evenkeel_balance::Policy;
+use evenkeel_fault::policy::Mode;
+use evenkeel_tolerate::Jitter;
+
+use crate::file::Given;
+use crate::file::choice::{Protocol, StopSignal, Tier};
+use crate::file::value::Bytes;
+use crate::plan::{LogFormat, LogLevel};
+
+macro_rules! defaults {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $value:expr, $why:literal;)+) => {
+        $($(#[doc = $doc])+ pub const $name: Given<$type> = Given { value: $value, why: $why };)+
+    };
+}
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+defaults! {
+    /// `admin.address`
+    ADMIN_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7070)),
+        "Loopback: who can reach it can stop servers, so reaching it from elsewhere is a decision.";
+    /// `admin.token.file`
+    ADMIN_TOKEN_FILE: &str = "admin.token", "Beside the store, in a folder that only the service's user reads.";
+    /// `store.url`
+    STORE_URL: &str = "sqlite:evenkeel.db", "One file, no server to run, survives a crash.";
+    /// `log.format`
+    LOG_FORMAT: LogFormat = LogFormat::Human, "The first reader is a person at a terminal.";
+    /// `log.level`
+    LOG_LEVEL: LogLevel = LogLevel::Info, "Says what changed, and nothing per request.";
+    /// `log.access`
+    LOG_ACCESS: bool = false, "A line per request costs more than the request; metrics and incidents say more.";
+
+    /// `listen.NAME.protocol`
+    LISTEN_PROTOCOL: Protocol = Protocol::Http, "The one there is.";
+    /// `listen.NAME.limits.head_bytes`
+    HEAD_BYTES: Bytes = Bytes(32 * 1024), "Room for large cookies and tokens; the common servers refuse heads of 8 to 64 KiB.";
+    /// `listen.NAME.limits.headers`
+    HEADERS: u32 = 100, "Browsers send about 20; 100 is what common servers allow.";
+    /// `listen.NAME.limits.head_time`
+    HEAD_TIME: Duration = seconds(10), "A head fits in a few packets; who needs longer is very far away or holds connections open on purpose.";
+    /// `listen.NAME.limits.idle_time`
+    IDLE_TIME: Duration = seconds(60), "Longer than the pauses of a reading person, shorter than most firewalls' patience.";
+    /// `listen.NAME.limits.connections`
+    CONNECTIONS: u32 = 10_000, "An idle connection costs a few KiB: tens of MiB at most, and below common limits of open files.";
+
+    /// `weight` of a server
+    SERVER_WEIGHT: u32 = 1, "All servers alike.";
+    /// `tier` of a server
+    SERVER_TIER: Tier = Tier::Primary, "A server is there to be used.";
+    /// `service.NAME.run.stop.signal`
+    STOP_SIGNAL: StopSignal = StopSignal::Term, "What every supervisor sends, and what programs handle.";
+    /// `service.NAME.run.stop.wait`
+    STOP_WAIT: Duration = seconds(10), "Longer than requests usually take (an attempt may take 5 s), short enough for a restart.";
+
+    /// `service.NAME.balance.policy`
+    POLICY: Policy = Policy::LeastResponseTime, "Notices a server that gets slow by itself, and equals round robin while all are alike.";
+    /// `service.NAME.balance.slow_start`
+    SLOW_START: Duration = seconds(10), "Caches and compilers warm up in seconds; a cold server under full load may fall again.";
+    /// `service.NAME.balance.panic_below`
+    PANIC_BELOW: f64 = 0.5, "When most servers look bad, the view is more likely wrong than the servers, and the rest would be overrun.";
+
+    /// `service.NAME.timeout.connect`
+    TIMEOUT_CONNECT: Duration = seconds(1), "Servers nearby accept within milliseconds; a lost packet is sent again after 1 s, and another server is faster.";
+    /// `service.NAME.timeout.attempt`
+    TIMEOUT_ATTEMPT: Duration = seconds(5), "Most answers come within a second; this leaves time for two more attempts within `total`.";
+    /// `service.NAME.timeout.total`
+    TIMEOUT_TOTAL: Duration = seconds(15), "Three attempts at 5 s; few people wait longer.";
+    /// `service.NAME.timeout.idle`
+    TIMEOUT_IDLE: Duration = seconds(60), "Long downloads and quiet tunnels go on; a peer that vanished is noticed within a minute.";
+
+    /// `service.NAME.retry.limit`
+    RETRY_LIMIT: u32 = 2, "Two bad servers in a row are passed over; a third is a fault of all, which retries make worse.";
+    /// `service.NAME.retry.on`
+    RETRY_ON: &[&str] = &["connect", "reset", "timeout", "502", "503", "504"],
+        "What says that another server may do better. Not 500: the request itself may be the cause.";
+    /// `service.NAME.retry.methods`
+    RETRY_METHODS: &[&str] = &["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"],
+        "The methods that RFC 9110 defines as idempotent.";
+    /// `service.NAME.retry.backoff.base`
+    RETRY_BACKOFF_BASE: Duration = millis(25), "The retry goes to another server, so a short wait is enough to spread retries.";
+    /// `service.NAME.retry.backoff.cap`
+    RETRY_BACKOFF_CAP: Duration = millis(250), "A person does not notice it.";
+    /// `service.NAME.retry.backoff.jitter`
+    RETRY_JITTER: Jitter = Jitter::Full, "Spreads retries best: requests that failed together do not come back together.";
+    /// `service.NAME.retry.budget.ratio`
+    BUDGET_RATIO: f64 = 0.2, "Retries add at most a fifth to the load, also when every request fails.";
+    /// `service.NAME.retry.budget.floor_per_second`
+    BUDGET_FLOOR: f64 = 1.0, "A service with little traffic can retry too.";
+    /// `service.NAME.retry.budget.burst`
+    BUDGET_BURST: f64 = 35.0, "The requests in flight on one server that dies can all be saved, at a few thousand a second.";
+    /// `service.NAME.retry.body_buffer`
+    BODY_BUFFER: Bytes = Bytes(64 * 1024), "Holds forms and most API calls; 1,000 of them at once take 64 MiB.";
+    /// `service.NAME.objective.window`
+    OBJECTIVE_WINDOW: Duration = seconds(30 * 86_400), "Error budgets are commonly kept by the month.";
+
+    /// `service.NAME.detect.probe.tcp`
+    PROBE_TCP: bool = true, "Needs nothing of the server.";
+    /// `service.NAME.detect.probe.expect`
+    PROBE_EXPECT: &str = "200-399", "Success, and redirects, which a health page behind a login may give.";
+    /// `service.NAME.detect.probe.every`
+    PROBE_EVERY: Duration = seconds(2), "Costs a server nothing; real traffic and `fast` find most faults sooner.";
+    /// `service.NAME.detect.probe.timeout`
+    PROBE_TIMEOUT: Duration = seconds(1), "A server that needs longer for its health page is in trouble.";
+    /// `service.NAME.detect.probe.fall`
+    PROBE_FALL: u32 = 3, "One lost packet, or two, is no fault.";
+    /// `service.NAME.detect.probe.rise`
+    PROBE_RISE: u32 = 2, "One pass may be luck.";
+    /// `service.NAME.detect.probe.fast`
+    PROBE_FAST: Duration = millis(250), "Doubt is settled within a second.";
+    /// `service.NAME.detect.consecutive_failures`
+    CONSECUTIVE_FAILURES: u32 = 5, "At 1 % of chance failures five in a row come once in ten billion.";
+    /// `service.NAME.detect.failure_ratio.above`
+    RATIO_ABOVE: f64 = 0.1, "One in ten is felt by every visitor, and far above noise.";
+    /// `service.NAME.detect.failure_ratio.window`
+    RATIO_WINDOW: Duration = seconds(10), "Long enough for a sample, short enough to act on.";
+    /// `service.NAME.detect.failure_ratio.minimum_attempts`
+    RATIO_MINIMUM: u32 = 20, "Below this the interval of the ratio is too wide to say anything.";
+    /// `service.NAME.detect.slow.times_peers`
+    SLOW_TIMES_PEERS: f64 = 3.0, "Machines of one pool differ by less than two in ordinary times.";
+    /// `service.NAME.detect.slow.window`
+    SLOW_WINDOW: Duration = seconds(10), "Longer than a pause for garbage collection.";
+    /// `service.NAME.detect.slow.minimum_attempts`
+    SLOW_MINIMUM: u32 = 20, "A median of fewer jumps about.";
+    /// `service.NAME.diagnose.timeout`
+    DIAGNOSE_TIMEOUT: Duration = seconds(2), "Twice the time of one probe.";
+
+    /// `service.NAME.recover.mode`
+    MODE: Mode = Mode::Automatic, "Repair is what evenkeel is for; guards and verification bound it.";
+    /// `service.NAME.recover.keep_serving`
+    KEEP_SERVING: f64 = 0.5, "Half a service usually carries the load of a quiet hour; below that, acting costs more than it gives.";
+    /// `service.NAME.recover.limit.actions`
+    LIMIT_ACTIONS: u32 = 5, "What five restarts did not cure, a sixth will not.";
+    /// `service.NAME.recover.limit.within`
+    LIMIT_WITHIN: Duration = seconds(600), "With the back-off, five restarts take seconds; ten minutes tell a bad day from a loop.";
+    /// `service.NAME.recover.backoff.base`
+    RESTART_BACKOFF_BASE: Duration = millis(100), "Lets a port and a lock be freed; hardly lengthens an outage.";
+    /// `service.NAME.recover.backoff.cap`
+    RESTART_BACKOFF_CAP: Duration = seconds(60), "A cause that goes away is noticed within a minute.";
+    /// `service.NAME.recover.backoff.reset_after`
+    RESTART_RESET_AFTER: Duration = seconds(600), "As long as the limit looks back.";
+    /// `service.NAME.recover.verify.probes`
+    VERIFY_PROBES: u32 = 3, "As many as it took to distrust it.";
+    /// `service.NAME.recover.verify.every`
+    VERIFY_EVERY: Duration = millis(100), "A repaired server is back within half a second.";
+    /// `service.NAME.recover.verify.within`
+    VERIFY_WITHIN: Duration = seconds(10), "Most programs start within seconds; set it to your slowest start.";
+}

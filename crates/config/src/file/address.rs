@@ -1,0 +1,259 @@
+//! Addresses as typed: `IP:PORT`, `NAME:PORT`, and both with `http://` before them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::shape::Shape;
+use super::{Kind, Typed, Value, not_yet, want_text};
+use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::nearest::nearest;
+
+/// An address that may have to be resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// An IP address and a port.
+    Ip(SocketAddr),
+    /// A host name and a port.
+    Name(String, u16),
+}
+
+impl Address {
+    /// The port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        match self {
+            Self::Ip(address) => address.port(),
+            Self::Name(_, port) => *port,
+        }
+    }
+
+    /// A server name made of it: host and port, with a dash for what names may not have.
+    #[must_use]
+    pub fn server_name(&self) -> String {
+        let (host, port) = match self {
+            Self::Ip(address) => (address.ip().to_string(), address.port()),
+            Self::Name(host, port) => (host.clone(), *port),
+        };
+        let host = host
+            .to_lowercase()
+            .replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        let kept: String = host.trim_matches('-').chars().take(57).collect();
+        format!("{kept}-{port}").trim_matches('-').to_owned()
+    }
+}
+
+/// The address of a server.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerAddress;
+
+/// An address that evenkeel listens on: an IP address; port 0 takes a free one.
+#[derive(Debug, Clone, Copy)]
+pub struct ListenAddress;
+
+impl Kind for ServerAddress {
+    type Out = Address;
+
+    fn shape() -> Shape {
+        Shape::Text {
+            what: "address",
+            pattern: None,
+        }
+    }
+
+    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<Address> {
+        let text = want_text(value, "an address like \"127.0.0.1:9001\"", out)?;
+        match parse_server(text, value.span()) {
+            Ok(address) => Some(address),
+            Err(mistake) => {
+                out.push(mistake);
+                None
+            }
+        }
+    }
+}
+
+impl Kind for ListenAddress {
+    type Out = SocketAddr;
+
+    fn shape() -> Shape {
+        Shape::Text {
+            what: "address",
+            pattern: None,
+        }
+    }
+
+    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<SocketAddr> {
+        let text = want_text(value, "an address like \"0.0.0.0:8080\"", out)?;
+        match parse_host_port(text) {
+            Some(Address::Ip(address)) => Some(address),
+            Some(Address::Name(name, port)) => {
+                let message =
+                    format!("expected an IP address to listen on, found the name `{name}`");
+                let help = format!(
+                    "\"0.0.0.0:{port}\" for all addresses of this machine, \"127.0.0.1:{port}\" for itself only"
+                );
+                out.push(
+                    Mistake::new(Code::BadAddress, value.span(), message, "not an IP address")
+                        .help(help),
+                );
+                None
+            }
+            None => {
+                out.push(bad_address(text, value.span(), "0.0.0.0"));
+                None
+            }
+        }
+    }
+}
+
+impl Typed for SocketAddr {
+    fn typed(&self) -> serde_json::Value {
+        self.to_string().into()
+    }
+}
+
+fn parse_server(text: &str, span: Span) -> Result<Address, Mistake> {
+    let plain = match text.split_once("://") {
+        None => text,
+        Some(("http", rest)) => rest.strip_suffix('/').unwrap_or(rest),
+        Some((scheme @ ("https" | "h2c"), _)) => {
+            return Err(not_yet(&format!("`{scheme}://`"), span));
+        }
+        Some((scheme, _)) => {
+            let message = format!(
+                "`{}://` is not a way to reach a server",
+                scheme.escape_debug()
+            );
+            let near = nearest(scheme, ["http", "https", "h2c"]).unwrap_or("http");
+            return Err(
+                Mistake::new(Code::BadAddress, span, message, "unknown scheme")
+                    .help(format!("{near}://HOST:PORT")),
+            );
+        }
+    };
+    let address =
+        parse_host_port(plain).ok_or_else(|| bad_address(plain, span.clone(), "127.0.0.1"))?;
+    if address.port() == 0 {
+        return Err(
+            Mistake::new(Code::BadAddress, span, "a server has no port 0", "port 0")
+                .help("a port is 1 to 65535"),
+        );
+    }
+    Ok(address)
+}
+
+/// An address without a scheme, or nothing. `localhost` is 127.0.0.1.
+fn parse_host_port(text: &str) -> Option<Address> {
+    if let Ok(address) = text.parse() {
+        return Some(Address::Ip(address));
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port
+        .parse()
+        .ok()
+        .filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()))?;
+    if host.eq_ignore_ascii_case("localhost") {
+        return Some(Address::Ip(SocketAddr::new(
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port,
+        )));
+    }
+    is_host(host).then(|| Address::Name(host.to_lowercase(), port))
+}
+
+/// Whether it can be a host name: labels of letters, digits, `-` and `_`, and not all digits and dots, which would be a
+/// wrong IP address.
+#[must_use]
+pub fn is_host(host: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host.len() <= 253
+        && host.split('.').all(label)
+        && !host
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+}
+
+fn bad_address(text: &str, span: Span, example: &str) -> Mistake {
+    let shown = text.escape_debug();
+    let mistake = Mistake::new(
+        Code::BadAddress,
+        span,
+        format!("`{shown}` is not an address"),
+        "expected HOST:PORT",
+    );
+    let port_only = text
+        .strip_prefix(':')
+        .or_else(|| text.strip_prefix("*:"))
+        .unwrap_or(text);
+    if port_only.parse::<u16>().is_ok() {
+        return mistake.help(format!("\"{example}:{port_only}\""));
+    }
+    if text.parse::<std::net::Ipv6Addr>().is_ok() {
+        return mistake.help(format!(
+            "an IPv6 address stands in brackets: \"[{text}]:8080\""
+        ));
+    }
+    if text.contains('/') {
+        return mistake.help("an address has no path");
+    }
+    if text.parse::<IpAddr>().is_ok() || is_host(text) {
+        return mistake.help(format!("the port is missing: \"{text}:8080\""));
+    }
+    mistake.help(format!("for example \"{example}:8080\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Address, Mistake> {
+        parse_server(text, 0..text.len())
+    }
+
+    #[test]
+    fn addresses_and_their_names() {
+        let cases = [
+            ("127.0.0.1:9001", "127-0-0-1-9001"),
+            ("http://127.0.0.1:9001", "127-0-0-1-9001"),
+            ("http://127.0.0.1:9001/", "127-0-0-1-9001"),
+            ("[::1]:80", "1-80"),
+            ("localhost:80", "127-0-0-1-80"),
+            ("Shop.internal:80", "shop-internal-80"),
+        ];
+        for (text, name) in cases {
+            assert_eq!(parse(text).unwrap().server_name(), name, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_says_what_would_be_right() {
+        let help = |text: &str| parse(text).unwrap_err().help.unwrap_or_default();
+        assert_eq!(help("9001"), "\"127.0.0.1:9001\"");
+        assert_eq!(help("127.0.0.1"), "the port is missing: \"127.0.0.1:8080\"");
+        assert_eq!(help("shop"), "the port is missing: \"shop:8080\"");
+        assert_eq!(
+            help("::1"),
+            "an IPv6 address stands in brackets: \"[::1]:8080\""
+        );
+        assert_eq!(help("127.0.0.1:80/x"), "an address has no path");
+        assert_eq!(parse("https://a:1").unwrap_err().code, Code::NotYet);
+        assert_eq!(parse("h2c://a:1").unwrap_err().code, Code::NotYet);
+        for bad in [
+            "htp://a:1",
+            "127.0.0.1:0",
+            "a:70000",
+            "1.2.3.400:80",
+            "a b:80",
+            ":80",
+            "",
+            "a:+80",
+        ] {
+            assert_eq!(parse(bad).unwrap_err().code, Code::BadAddress, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Words of which a key takes one.
+
+use evenkeel_balance::Policy;
+use evenkeel_fault::FaultKind;
+use evenkeel_fault::policy::Mode;
+use evenkeel_tolerate::Jitter;
+
+use super::shape::Shape;
+use super::{Kind, Typed, Value, not_yet, want_text};
+use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::nearest::nearest;
+use crate::plan::{LogFormat, LogLevel};
+
+/// The mistake of a word that is not among `known`.
+#[must_use]
+pub fn unknown_word(word: &str, span: Span, known: &[&str]) -> Mistake {
+    let all = known
+        .iter()
+        .map(|word| format!("\"{word}\""))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let help = nearest(word, known.iter().copied()).map_or_else(
+        || format!("one of {all}"),
+        |near| format!("did you mean \"{near}\"? (one of {all})"),
+    );
+    let message = format!(
+        "\"{}\" is not a word that this key takes",
+        word.escape_debug()
+    );
+    Mistake::new(Code::UnknownWord, span, message, "unknown word").help(help)
+}
+
+macro_rules! choice {
+    ($(#[$about:meta])+ $name:ident: $target:ty { $($word:literal => $value:path,)+ } later { $($later:literal),* }) => {
+        $(#[$about])+
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name;
+
+        impl Kind for $name {
+            type Out = $target;
+
+            fn shape() -> Shape {
+                Shape::Choice(vec![$($word),+])
+            }
+
+            fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<$target> {
+                const KNOWN: &[&str] = &[$($word),+];
+                const LATER: &[&str] = &[$($later),*];
+                let word = want_text(value, "a word in quotes", out)?;
+                match word {
+                    $($word => return Some($value),)+
+                    word if LATER.contains(&word) => out.push(not_yet(&format!("\"{word}\""), value.span())),
+                    word => out.push(unknown_word(word, value.span(), KNOWN)),
+                }
+                None
+            }
+        }
+
+        impl Typed for $target {
+            fn typed(&self) -> serde_json::Value {
+                match self {
+                    $($value => $word.into(),)+
+                }
+            }
+        }
+    };
+}
+
+choice! {
+    /// Which server takes the next attempt.
+    BalancePolicy: Policy {
+        "random" => Policy::Random,
+        "round-robin" => Policy::RoundRobin,
+        "weighted-round-robin" => Policy::WeightedRoundRobin,
+        "weighted-random" => Policy::WeightedRandom,
+        "least-response-time" => Policy::LeastResponseTime,
+        "least-requests" => Policy::LeastRequests,
+        "power-of-two" => Policy::PowerOfTwo,
+    } later { "prequal", "ring-hash", "maglev" }
+}
+
+choice! {
+    /// How randomness is mixed into a back-off.
+    JitterWord: Jitter {
+        "none" => Jitter::None,
+        "full" => Jitter::Full,
+        "equal" => Jitter::Equal,
+    } later {}
+}
+
+choice! {
+    /// Who decides about actions.
+    ModeWord: Mode {
+        "automatic" => Mode::Automatic,
+        "ask" => Mode::Ask,
+        "dry-run" => Mode::DryRun,
+        "off" => Mode::Off,
+    } later {}
+}
+
+/// The protocol of a listener: HTTP only, for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 and 1.0.
+    Http,
+}
+
+choice! {
+    /// The protocol of a listener.
+    ProtocolWord: Protocol {
+        "http" => Protocol::Http,
+    } later { "tcp", "dns" }
+}
+
+/// A server's tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// Used first.
+    Primary,
+    /// Used when no primary server can be.
+    Backup,
+}
+
+choice! {
+    /// A server's tier.
+    TierWord: Tier {
+        "primary" => Tier::Primary,
+        "backup" => Tier::Backup,
+    } later {}
+}
+
+choice! {
+    /// The form of log lines.
+    LogFormatWord: LogFormat {
+        "human" => LogFormat::Human,
+        "json" => LogFormat::Json,
+    } later {}
+}
+
+choice! {
+    /// How much is logged.
+    LogLevelWord: LogLevel {
+        "error" => LogLevel::Error,
+        "warn" => LogLevel::Warn,
+        "info" => LogLevel::Info,
+        "debug" => LogLevel::Debug,
+        "trace" => LogLevel::Trace,
+    } later {}
+}
+
+/// A signal that asks a process to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopSignal {
+    /// SIGTERM.
+    Term,
+    /// SIGINT.
+    Int,
+    /// SIGQUIT.
+    Quit,
+    /// SIGHUP.
+    Hup,
+    /// SIGUSR1.
+    Usr1,
+    /// SIGUSR2.
+    Usr2,
+    /// SIGKILL.
+    Kill,
+}
+
+impl StopSignal {
+    /// Its number on Linux.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        match self {
+            Self::Hup => 1,
+            Self::Int => 2,
+            Self::Quit => 3,
+            Self::Kill => 9,
+            Self::Usr1 => 10,
+            Self::Usr2 => 12,
+            Self::Term => 15,
+        }
+    }
+}
+
+choice! {
+    /// A signal that asks a process to stop.
+    StopSignalWord: StopSignal {
+        "TERM" => StopSignal::Term,
+        "INT" => StopSignal::Int,
+        "QUIT" => StopSignal::Quit,
+        "HUP" => StopSignal::Hup,
+        "USR1" => StopSignal::Usr1,
+        "USR2" => StopSignal::Usr2,
+        "KILL" => StopSignal::Kill,
+    } later {}
+}
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy)]
+pub struct FaultWord;
+
+impl Kind for FaultWord {
+    type Out = FaultKind;
+
+    fn shape() -> Shape {
+        Shape::Choice(FaultKind::ALL.map(FaultKind::word).to_vec())
+    }
+
+    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<FaultKind> {
+        let word = want_text(value, "a kind of fault in quotes", out)?;
+        let kind = FaultKind::from_word(word);
+        if kind.is_none() {
+            let mut mistake =
+                unknown_word(word, value.span(), &FaultKind::ALL.map(FaultKind::word));
+            mistake.message = format!("\"{}\" is not a kind of fault", word.escape_debug());
+            out.push(mistake);
+        }
+        kind
+    }
+}

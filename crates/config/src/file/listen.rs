@@ -1,0 +1,56 @@
+//! Listeners and their routes, as typed.
+
+use super::address::ListenAddress;
+use super::choice::ProtocolWord;
+use super::table;
+use super::value::{List, Map, Size, Text, Time, Whole};
+use crate::defaults;
+
+table! {
+    /// An address on which traffic is accepted.
+    pub struct Listen {
+        /// The IP address and port. `0.0.0.0` stands for all addresses of the machine.
+        address: ListenAddress [required];
+        /// The protocol that clients speak.
+        protocol: ProtocolWord = defaults::LISTEN_PROTOCOL;
+        /// The service that takes what no route matches. Without it, that is answered with 404.
+        service: Text;
+        /// Rules that pick a service; the first that matches wins.
+        routes: List<Route>;
+        /// Limits on what a client may send and how slowly.
+        limits: Limits;
+    }
+    later { "tls" }
+}
+
+table! {
+    /// A rule that picks a service. Every condition that is present must hold.
+    pub struct Route {
+        /// The host, without port: `shop.example.com`, or `*.example.com` for all names below it.
+        host: Text;
+        /// The path, without query: `/cart`, `/v1/*` for `/v1` and all below it, or `~REGEX`.
+        path: Text;
+        /// Header fields: the value, `*` for present, or `~REGEX`. All must hold.
+        header: Map<Text>;
+        /// Where the request goes.
+        service: Text [required];
+    }
+    later {}
+}
+
+table! {
+    /// Limits on what a client may send and how slowly.
+    pub struct Limits {
+        /// The whole head of a request.
+        head_bytes: Size<1_024, 1_048_576> = defaults::HEAD_BYTES;
+        /// Header fields of a request.
+        headers: Whole<1, 1_000> = defaults::HEADERS;
+        /// From the first byte of a request's head to its last.
+        head_time: Time = defaults::HEAD_TIME;
+        /// Without a request on a kept-alive connection.
+        idle_time: Time = defaults::IDLE_TIME;
+        /// Connections at the same time.
+        connections: Whole<1, 1_000_000> = defaults::CONNECTIONS;
+    }
+    later {}
+}

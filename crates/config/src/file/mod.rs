@@ -1,0 +1,261 @@
+//! The file as typed: which tables and keys there are and what each takes, with the place of every value.
+//!
+//! Reading is done by hand over the parsed tree instead of through serde, because serde stops at the first error and a
+//! user wants all of them. One declaration per table (the `table!` macro) gives its type, its reader and its shape.
+
+use std::ops::Deref;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::nearest::nearest;
+
+pub mod shape;
+pub mod value;
+pub mod choice;
+pub mod address;
+pub mod program;
+pub mod listen;
+pub mod service;
+pub mod detect;
+pub mod recover;
+
+pub use address::Address;
+pub use program::File;
+
+use shape::Shape;
+
+/// A parsed value with its place.
+pub type Value<'t> = Spanned<DeValue<'t>>;
+
+/// A value as typed, with the places of the key and of the value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Where the value stands.
+    pub span: Span,
+    /// Where its key stands (the value itself in a list).
+    pub key: Span,
+}
+
+impl<T> Deref for At<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// Something that can be read from a value of the file.
+pub trait Kind {
+    /// What it becomes.
+    type Out;
+
+    /// What it may be.
+    fn shape() -> Shape;
+
+    /// Reads it; what is wrong goes to `out`.
+    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<Self::Out>;
+}
+
+/// Reads `value`, and keeps its place.
+pub fn read_at<K: Kind>(key: Span, value: &Value<'_>, out: &mut Mistakes) -> Option<At<K::Out>> {
+    Some(At {
+        value: K::read(value, out)?,
+        span: value.span(),
+        key,
+    })
+}
+
+/// A default and why it is that.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Given<T> {
+    /// The value.
+    pub value: T,
+    /// Why this one, one sentence.
+    pub why: &'static str,
+}
+
+/// A plain value as it would be typed in a file.
+pub trait Typed {
+    /// As JSON, which for these is also TOML.
+    fn typed(&self) -> serde_json::Value;
+}
+
+/// The entries of a table, in the order in which they stand in the file.
+pub fn entries<'v, 't>(
+    table: &'v DeTable<'t>,
+) -> Vec<(&'v Spanned<std::borrow::Cow<'t, str>>, &'v Value<'t>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
+}
+
+/// What a value is, in words.
+#[must_use]
+pub fn type_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// The mistake of a value with another type than `wanted`.
+#[must_use]
+pub fn wrong_type(value: &Value<'_>, wanted: &str) -> Mistake {
+    let found = type_of(value.get_ref());
+    Mistake::new(
+        Code::WrongType,
+        value.span(),
+        format!("expected {wanted}, found {found}"),
+        format!("this is {found}"),
+    )
+}
+
+/// The table in `value`, or a mistake.
+pub fn want_table<'v, 't>(value: &'v Value<'t>, out: &mut Mistakes) -> Option<&'v DeTable<'t>> {
+    if let DeValue::Table(table) = value.get_ref() {
+        return Some(table);
+    }
+    out.push(wrong_type(value, "a table"));
+    None
+}
+
+/// The text in `value`, or a mistake that says what was wanted.
+pub fn want_text<'v>(value: &'v Value<'_>, wanted: &str, out: &mut Mistakes) -> Option<&'v str> {
+    let text = value.get_ref().as_str();
+    if text.is_none() {
+        out.push(wrong_type(value, wanted));
+    }
+    text
+}
+
+/// The mistake of a key that does not exist.
+#[must_use]
+pub fn unknown_key(key: &str, span: Span, known: &[&str]) -> Mistake {
+    let help = match nearest(key, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "no key is known here".to_owned(),
+        None => format!("known here: {}", known.join(", ")),
+    };
+    Mistake::new(
+        Code::UnknownKey,
+        span,
+        format!("unknown key `{key}`"),
+        "not a key of this table",
+    )
+    .help(help)
+}
+
+/// The mistake of something whose name is reserved.
+#[must_use]
+pub fn not_yet(what: &str, span: Span) -> Mistake {
+    Mistake::new(
+        Code::NotYet,
+        span,
+        format!("{what} is not available yet"),
+        "reserved for a later version",
+    )
+    .help("take it out; nothing is ever ignored silently")
+}
+
+/// The mistake of a missing key of the table at `span`.
+#[must_use]
+pub fn missing_key(key: &str, about: &str, span: Span) -> Mistake {
+    Mistake::new(
+        Code::Missing,
+        span,
+        format!("the key `{key}` is missing"),
+        "in this table",
+    )
+    .help(format!("`{key}`: {}", about.trim()))
+}
+
+macro_rules! key_text {
+    ($field:ident) => {
+        stringify!($field)
+    };
+    ($field:ident $text:literal) => {
+        $text
+    };
+}
+pub(crate) use key_text;
+
+/// Declares a table: its type, its reader and its shape.
+///
+/// `key: Kind` is optional, `key: Kind [required]` must be there, `key: Kind = defaults::X` has a default, and
+/// `field("key")` has a key that is a word of Rust. Keys after `later` are refused as not available yet.
+macro_rules! table {
+    (
+        $(#[doc = $about:literal])+
+        pub struct $name:ident {
+            $(
+                $(#[doc = $doc:literal])+
+                $field:ident $(($text:literal))? : $kind:ty $([$required:ident])? $(= $default:expr)?;
+            )*
+        }
+        later { $($later:literal),* $(,)? }
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Debug, Clone, Default)]
+        pub struct $name {
+            $($(#[doc = $doc])+ pub $field: Option<$crate::file::At<<$kind as $crate::file::Kind>::Out>>,)*
+        }
+
+        impl $crate::file::Kind for $name {
+            type Out = Self;
+
+            fn shape() -> $crate::file::shape::Shape {
+                $crate::file::shape::Shape::Table($crate::file::shape::Table {
+                    about: concat!($($about),+).trim_ascii(),
+                    keys: vec![$($crate::file::shape::Key {
+                        name: $crate::file::key_text!($field $($text)?),
+                        about: concat!($($doc),+).trim_ascii(),
+                        shape: <$kind as $crate::file::Kind>::shape(),
+                        required: ["", $(stringify!($required))?].contains(&"required"),
+                        default: {
+                            let default: Option<(serde_json::Value, &'static str)> = None;
+                            $(let default = {
+                                drop(default);
+                                Some(($crate::file::Typed::typed(&$default.value), $default.why))
+                            };)?
+                            default
+                        },
+                    },)*],
+                    later: vec![$($later),*],
+                })
+            }
+
+            fn read(value: &$crate::file::Value<'_>, out: &mut $crate::mistake::Mistakes) -> Option<Self> {
+                const KNOWN: &[&str] = &[$($crate::file::key_text!($field $($text)?)),*];
+                const LATER: &[&str] = &[$($later),*];
+                let table = $crate::file::want_table(value, out)?;
+                let mut this = Self::default();
+                for (key, value) in $crate::file::entries(table) {
+                    match key.get_ref().as_ref() {
+                        $(k if k == $crate::file::key_text!($field $($text)?) => {
+                            this.$field = $crate::file::read_at::<$kind>(key.span(), value, out);
+                        })*
+                        k if LATER.contains(&k) => out.push($crate::file::not_yet(&format!("`{k}`"), key.span())),
+                        k => out.push($crate::file::unknown_key(k, key.span(), KNOWN)),
+                    }
+                }
+                $(if ["", $(stringify!($required))?].contains(&"required")
+                    && !table.contains_key($crate::file::key_text!($field $($text)?))
+                {
+                    out.push($crate::file::missing_key(
+                        $crate::file::key_text!($field $($text)?), concat!($($doc),+), value.span(),
+                    ));
+                })*
+                Some(this)
+            }
+        }
+    };
+}
+pub(crate) use table;

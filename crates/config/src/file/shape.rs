@@ -1,0 +1,78 @@
+//! What a key takes, as data. The JSON Schema and the reference are both written from this, so they cannot disagree
+//! with what is read: a table's shape and its reader come from one declaration.
+
+use serde_json::Value as Json;
+
+/// What a value may be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shape {
+    /// A string.
+    Text {
+        /// What it holds, for people: `duration`, `address`.
+        what: &'static str,
+        /// A regular expression that it matches.
+        pattern: Option<&'static str>,
+    },
+    /// A whole number.
+    Whole {
+        /// The least.
+        min: u64,
+        /// The greatest.
+        max: u64,
+    },
+    /// A number.
+    Number {
+        /// The least.
+        min: f64,
+        /// The greatest.
+        max: f64,
+    },
+    /// `true` or `false`.
+    Flag,
+    /// One of these words.
+    Choice(Vec<&'static str>),
+    /// A list.
+    List {
+        /// What each item is.
+        item: Box<Shape>,
+        /// Whether it must have one.
+        filled: bool,
+    },
+    /// A table whose keys the user names.
+    Map {
+        /// A regular expression that each name matches.
+        names: Option<&'static str>,
+        /// What each value is.
+        value: Box<Shape>,
+    },
+    /// A table with known keys.
+    Table(Table),
+    /// One of several forms.
+    Any(Vec<Shape>),
+}
+
+/// A table with known keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// What it is about.
+    pub about: &'static str,
+    /// Its keys, in the order of the documentation.
+    pub keys: Vec<Key>,
+    /// Keys whose names are reserved.
+    pub later: Vec<&'static str>,
+}
+
+/// A key of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What it means.
+    pub about: &'static str,
+    /// What it takes.
+    pub shape: Shape,
+    /// Whether it must be there.
+    pub required: bool,
+    /// What holds when it is not there, as it would be typed, and why that.
+    pub default: Option<(Json, &'static str)>,
+}

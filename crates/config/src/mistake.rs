@@ -1,0 +1,296 @@
+//! One mistake: what is wrong, where, and what would be right. Mistakes are collected, never thrown one by one, so that
+//! a user sees all of a file's at once.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Where in the text something stands, in bytes.
+pub type Span = Range<usize>;
+
+/// How bad a mistake is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The file cannot be used.
+    Error,
+    /// The file can be used, and probably does not do what its writer wants.
+    Warning,
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal $severity:ident,)+) => {
+        /// The kind of a mistake; the code stays the same for ever, so that it can be looked up.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Code {
+            /// All codes.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The code, like `EK-002`.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => $code,)+ }
+            }
+
+            /// What it stands for.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
+            }
+
+            /// How bad it is.
+            #[must_use]
+            pub const fn severity(self) -> Severity {
+                match self { $(Self::$name => Severity::$severity,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The text is not TOML.
+    Syntax = "EK-001" Error,
+    /// A key that does not exist.
+    UnknownKey = "EK-002" Error,
+    /// A value of another type than the key takes.
+    WrongType = "EK-003" Error,
+    /// Not a duration.
+    BadDuration = "EK-004" Error,
+    /// Not a size.
+    BadSize = "EK-005" Error,
+    /// A value outside its limits.
+    OutOfRange = "EK-006" Error,
+    /// Not an address.
+    BadAddress = "EK-007" Error,
+    /// Something that must be there is not.
+    Missing = "EK-008" Error,
+    /// The same thing twice.
+    Duplicate = "EK-009" Error,
+    /// A service that is not in the file.
+    UnknownService = "EK-010" Error,
+    /// A word that is not among those the key takes.
+    UnknownWord = "EK-011" Error,
+    /// A key or value whose name is reserved for a later version.
+    NotYet = "EK-012" Error,
+    /// A name with letters that names may not have.
+    BadName = "EK-013" Error,
+    /// A host name that does not resolve.
+    Unresolved = "EK-014" Error,
+    /// A host, path or header rule that cannot be understood.
+    BadRule = "EK-015" Error,
+    /// A command that cannot be run as written.
+    BadCommand = "EK-016" Error,
+    /// Two settings that cannot both hold.
+    Contradiction = "EK-017" Error,
+    /// The whole request gets less time than one attempt.
+    TotalShorterThanAttempt = "EK-101" Warning,
+    /// A service with a single server.
+    SingleServer = "EK-102" Warning,
+    /// Probes take longer to notice a fault than retries can hide it.
+    ProbeSlowerThanRetries = "EK-103" Warning,
+    /// The whole request has no time for a retry after one timed-out attempt.
+    NoTimeForRetry = "EK-104" Warning,
+    /// Status 500 is retried for methods that may change something twice.
+    RetryOf500 = "EK-105" Warning,
+    /// A method that changes something may be sent twice.
+    UnsafeMethodRetried = "EK-106" Warning,
+    /// The panic rule is off.
+    NoPanic = "EK-107" Warning,
+    /// No action is ever possible on a serving server.
+    NothingMayBeActedOn = "EK-108" Warning,
+    /// A probe may take longer than the time between two.
+    ProbeTimeoutTooLong = "EK-109" Warning,
+    /// Verification ends before its probes can pass.
+    VerifyTooShort = "EK-110" Warning,
+    /// The retry budget earns nothing.
+    BudgetEarnsNothing = "EK-111" Warning,
+    /// The admin address can be reached from other machines.
+    AdminReachable = "EK-112" Warning,
+    /// Much memory for request bodies.
+    BodyBufferHuge = "EK-113" Warning,
+    /// All processes are started with the same command.
+    SameCommand = "EK-114" Warning,
+    /// A playbook restarts servers that cannot be restarted.
+    CannotRestart = "EK-115" Warning,
+    /// A service that no listener uses.
+    UnusedService = "EK-116" Warning,
+    /// A host name with several addresses, of which one is used.
+    SeveralAddresses = "EK-117" Warning,
+    /// A weight that the policy does not look at.
+    WeightIgnored = "EK-118" Warning,
+    /// A route that can never be reached.
+    UnreachableRoute = "EK-119" Warning,
+    /// Connecting may take longer than the whole request.
+    ConnectLongerThanTotal = "EK-120" Warning,
+}
+
+/// One mistake in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Its kind.
+    pub code: Code,
+    /// Where it is.
+    pub span: Span,
+    /// What is wrong, one sentence without a full stop.
+    pub message: String,
+    /// What is said under the caret.
+    pub label: String,
+    /// What would be right.
+    pub help: Option<String>,
+}
+
+impl Mistake {
+    /// A mistake of kind `code` at `span`.
+    pub fn new(
+        code: Code,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+    ) -> Self {
+        Self {
+            code,
+            span,
+            message: message.into(),
+            label: label.into(),
+            help: None,
+        }
+    }
+
+    /// The same, with what would be right.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The same, with what would be right if there is something to say.
+    #[must_use]
+    pub fn maybe_help(mut self, help: Option<String>) -> Self {
+        self.help = help;
+        self
+    }
+
+    /// How bad it is.
+    #[must_use]
+    pub const fn severity(&self) -> Severity {
+        self.code.severity()
+    }
+}
+
+/// The mistakes of one file, in the order of their places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes {
+    name: String,
+    text: Arc<str>,
+    list: Vec<Mistake>,
+}
+
+impl Mistakes {
+    /// No mistakes yet, of the file `name` with this text.
+    #[must_use]
+    pub fn new(name: &str, text: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            text: Arc::from(text),
+            list: Vec::new(),
+        }
+    }
+
+    /// The file's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file's text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The mistakes.
+    #[must_use]
+    pub fn list(&self) -> &[Mistake] {
+        &self.list
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// How many are errors.
+    #[must_use]
+    pub fn errors(&self) -> usize {
+        self.list
+            .iter()
+            .filter(|mistake| mistake.severity() == Severity::Error)
+            .count()
+    }
+
+    /// How many are warnings.
+    #[must_use]
+    pub fn warnings(&self) -> usize {
+        self.list.len() - self.errors()
+    }
+
+    /// Line and column of a place, both from 1; the column counts letters.
+    #[must_use]
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..self.floor(offset)).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
+        (
+            line,
+            before.get(line_start..).unwrap_or_default().chars().count() + 1,
+        )
+    }
+
+    /// Adds one. Its span is brought inside the text.
+    pub fn push(&mut self, mut mistake: Mistake) {
+        let start = self.floor(mistake.span.start);
+        mistake.span = start..self.floor(mistake.span.end).max(start);
+        self.list.push(mistake);
+    }
+
+    /// Keeps those for which `keep` holds.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&Mistake) -> bool) {
+        self.list.retain(keep);
+    }
+
+    /// Puts them in the order of their places, without those said twice.
+    pub(crate) fn sort(&mut self) {
+        self.list
+            .sort_by_key(|mistake| (mistake.severity(), mistake.span.start, mistake.code));
+        self.list.dedup();
+    }
+
+    fn floor(&self, offset: usize) -> usize {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        offset
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.list.iter().enumerate() {
+            let (line, column) = self.position(mistake.span.start);
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(
+                f,
+                "{separator}{}:{line}:{column}: {}: {}",
+                self.name,
+                mistake.code.text(),
+                mistake.message
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}

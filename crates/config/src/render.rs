@@ -1,0 +1,1 @@
+//! Mistakes for people and for machines.

@@ -1,0 +1,225 @@
+//! A service's options for the way of a fault: detection, diagnosis, recovery, objective.
+
+use evenkeel_fault::policy::{
+    ActionLimit, DetectOptions, FaultOptions, Objective, Playbook, ProbeKind, ProbeOptions,
+    RatioOptions, RecoverOptions, RestartBackoff, SlowOptions, VerifyOptions,
+};
+
+use super::{pick, pick_whole, section};
+use crate::defaults;
+use crate::file::At;
+use crate::file::detect::{Detect, Probe};
+use crate::file::recover::Recover;
+use crate::file::service::Service;
+use crate::file::value::Switch;
+use crate::mistake::{Code, Mistake, Mistakes};
+
+/// The options of `service`.
+pub(crate) fn resolve_fault(service: &Service, out: &mut Mistakes) -> FaultOptions {
+    let diagnose = section(service.diagnose.as_ref());
+    let objective = service.objective.as_ref().map(|objective| Objective {
+        availability: objective.availability.as_ref().map_or(0.0, |at| at.value),
+        latency: objective.latency.as_ref().and_then(|latency| {
+            Some((
+                latency.quantile.as_ref()?.value,
+                latency.under.as_ref()?.value,
+            ))
+        }),
+        window: pick(objective.window.as_ref(), defaults::OBJECTIVE_WINDOW),
+    });
+    FaultOptions {
+        detect: resolve_detect(&section(service.detect.as_ref()), out),
+        diagnose_timeout: pick(diagnose.timeout.as_ref(), defaults::DIAGNOSE_TIMEOUT),
+        recover: resolve_recover(&section(service.recover.as_ref()), out),
+        objective,
+    }
+}
+
+fn resolve_detect(typed: &Detect, out: &mut Mistakes) -> DetectOptions {
+    let ratio = switched(typed.failure_ratio.as_ref()).map(|ratio| RatioOptions {
+        above: pick(ratio.above.as_ref(), defaults::RATIO_ABOVE),
+        window: pick(ratio.window.as_ref(), defaults::RATIO_WINDOW),
+        minimum_attempts: pick_whole(ratio.minimum_attempts.as_ref(), defaults::RATIO_MINIMUM),
+    });
+    let slow = switched(typed.slow.as_ref()).map(|slow| SlowOptions {
+        times_peers: pick(slow.times_peers.as_ref(), defaults::SLOW_TIMES_PEERS),
+        window: pick(slow.window.as_ref(), defaults::SLOW_WINDOW),
+        minimum_attempts: pick_whole(slow.minimum_attempts.as_ref(), defaults::SLOW_MINIMUM),
+    });
+    DetectOptions {
+        probe: resolve_probe(typed.probe.as_ref(), out),
+        consecutive_failures: pick_whole(
+            typed.consecutive_failures.as_ref(),
+            defaults::CONSECUTIVE_FAILURES,
+        ),
+        failure_ratio: ratio,
+        slow,
+    }
+}
+
+/// The table of a detector that is not turned off.
+fn switched<T: Clone + Default>(at: Option<&At<Switch<T>>>) -> Option<T> {
+    match at.map(|at| &at.value) {
+        None => Some(T::default()),
+        Some(Switch::On(table)) => Some(table.clone()),
+        Some(Switch::Off) => None,
+    }
+}
+
+fn resolve_probe(at: Option<&At<Probe>>, out: &mut Mistakes) -> ProbeOptions {
+    let typed = section(at);
+    ProbeOptions {
+        kind: resolve_probe_kind(&typed, at, out),
+        every: pick(typed.every.as_ref(), defaults::PROBE_EVERY),
+        timeout: pick(typed.timeout.as_ref(), defaults::PROBE_TIMEOUT),
+        fall: pick_whole(typed.fall.as_ref(), defaults::PROBE_FALL),
+        rise: pick_whole(typed.rise.as_ref(), defaults::PROBE_RISE),
+        fast: pick(typed.fast.as_ref(), defaults::PROBE_FAST),
+    }
+}
+
+fn resolve_probe_kind(typed: &Probe, at: Option<&At<Probe>>, out: &mut Mistakes) -> ProbeKind {
+    let Some(http) = &typed.http else {
+        for (key, name) in [
+            (typed.expect.as_ref(), "expect"),
+            (typed.host.as_ref(), "host"),
+        ] {
+            if let Some(key) = key {
+                let message = format!("`{name}` belongs to an HTTP probe");
+                let mistake = Mistake::new(
+                    Code::Contradiction,
+                    key.key.clone(),
+                    message,
+                    "but there is no `http`",
+                );
+                out.push(mistake.help("add `http = \"/health\"`"));
+            }
+        }
+        if let (Some(at), Some(tcp)) = (at, &typed.tcp)
+            && !tcp.value
+        {
+            let message = "the probe has neither `tcp` nor `http`";
+            out.push(
+                Mistake::new(Code::Missing, at.span.clone(), message, "probes nothing")
+                    .help("add `http = \"/health\"`, or `tcp = true`"),
+            );
+        }
+        return ProbeKind::Tcp;
+    };
+    if let Some(tcp) = typed.tcp.as_ref().filter(|tcp| tcp.value) {
+        let mistake = Mistake::new(
+            Code::Contradiction,
+            tcp.key.clone(),
+            "a probe is either `tcp` or `http`",
+            "and `http` is there too",
+        );
+        out.push(mistake.help("an HTTP probe connects anyway: take `tcp` out"));
+    }
+    if !http.starts_with('/')
+        || http.contains(|c: char| c.is_whitespace() || c.is_control() || !c.is_ascii())
+    {
+        let message = format!("\"{}\" is not a path", http.escape_debug());
+        out.push(
+            Mistake::new(Code::BadRule, http.span.clone(), message, "not a path")
+                .help("a path begins with a slash: \"/health\""),
+        );
+    }
+    if let Some(host) = typed
+        .host
+        .as_ref()
+        .filter(|host| host.bytes().any(|byte| !(0x21..=0x7e).contains(&byte)))
+    {
+        let message = format!("\"{}\" cannot be a Host header", host.escape_debug());
+        out.push(Mistake::new(
+            Code::BadRule,
+            host.span.clone(),
+            message,
+            "not a host",
+        ));
+    }
+    let expect = typed.expect.as_ref();
+    let range = parse_expect(expect.map_or(defaults::PROBE_EXPECT.value, |expect| expect.as_str()));
+    if range.is_none() {
+        let span = expect.map_or(0..0, |expect| expect.span.clone());
+        let mistake = Mistake::new(
+            Code::OutOfRange,
+            span,
+            "expected statuses like \"200\" or \"200-399\"",
+            "not statuses",
+        );
+        out.push(mistake.help("from 100 to 599, the lower one first"));
+    }
+    ProbeKind::Http {
+        path: http.value.clone(),
+        host: typed.host.as_ref().map(|host| host.value.clone()),
+        expect: range.unwrap_or((200, 399)),
+    }
+}
+
+fn parse_expect(text: &str) -> Option<(u16, u16)> {
+    let status = |text: &str| -> Option<u16> {
+        let digits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse()
+            .ok()
+            .filter(|status| digits && (100..=599).contains(status))
+    };
+    let (low, high) = text.split_once('-').unwrap_or((text, text));
+    let range = (status(low.trim())?, status(high.trim())?);
+    (range.0 <= range.1).then_some(range)
+}
+
+fn resolve_recover(typed: &Recover, out: &mut Mistakes) -> RecoverOptions {
+    let limit = section(typed.limit.as_ref());
+    let verify = section(typed.verify.as_ref());
+    let backoff = section(typed.backoff.as_ref());
+    let waits = RestartBackoff {
+        base: pick(backoff.base.as_ref(), defaults::RESTART_BACKOFF_BASE),
+        cap: pick(backoff.cap.as_ref(), defaults::RESTART_BACKOFF_CAP),
+        reset_after: pick(backoff.reset_after.as_ref(), defaults::RESTART_RESET_AFTER),
+    };
+    if waits.base > waits.cap {
+        let span = backoff.base.or(backoff.cap).map_or(0..0, |at| at.span);
+        let mistake = Mistake::new(
+            Code::Contradiction,
+            span,
+            "`base` is longer than `cap`",
+            "the first wait is the longest",
+        );
+        out.push(mistake.help("`base` grows up to `cap`"));
+    }
+    RecoverOptions {
+        mode: pick(typed.mode.as_ref(), defaults::MODE),
+        keep_serving: pick(typed.keep_serving.as_ref(), defaults::KEEP_SERVING),
+        limit: ActionLimit {
+            actions: pick_whole(limit.actions.as_ref(), defaults::LIMIT_ACTIONS),
+            within: pick(limit.within.as_ref(), defaults::LIMIT_WITHIN),
+        },
+        backoff: waits,
+        verify: VerifyOptions {
+            probes: pick_whole(verify.probes.as_ref(), defaults::VERIFY_PROBES),
+            every: pick(verify.every.as_ref(), defaults::VERIFY_EVERY),
+            within: pick(verify.within.as_ref(), defaults::VERIFY_WITHIN),
+        },
+        playbooks: resolve_playbooks(typed),
+    }
+}
+
+fn resolve_playbooks(typed: &Recover) -> Vec<Playbook> {
+    let playbooks = typed.playbook.iter().flat_map(|list| &list.value);
+    playbooks
+        .map(|playbook| Playbook {
+            when: playbook
+                .when
+                .iter()
+                .flat_map(|list| &list.value)
+                .map(|at| at.value)
+                .collect(),
+            actions: playbook
+                .actions
+                .iter()
+                .flat_map(|list| &list.value)
+                .map(|at| at.value.clone())
+                .collect(),
+        })
+        .collect()
+}

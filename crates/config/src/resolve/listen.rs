@@ -1,0 +1,243 @@
+//! Listeners: service names turned into ids, the text of rules into rules.
+
+use evenkeel_core::ServiceId;
+use evenkeel_request::route::{HeaderRule, HostRule, PathRule, Route};
+use regex::bytes::Regex;
+
+use super::{pick, pick_whole, section};
+use crate::defaults;
+use crate::file::{At, File, listen};
+use crate::mistake::{Code, Mistake, Mistakes};
+use crate::nearest::nearest;
+use crate::plan::{ListenerLimits, ListenerPlan};
+
+/// The listeners of `file`.
+pub(crate) fn resolve_listeners(file: &File, out: &mut Mistakes) -> Vec<ListenerPlan> {
+    let mut listeners = Vec::new();
+    for (name, typed) in file.listen.iter().flat_map(|map| &map.value) {
+        let default_service = typed
+            .service
+            .as_ref()
+            .and_then(|service| find_service(file, service, out));
+        let routes: Vec<&At<listen::Route>> =
+            typed.routes.iter().flat_map(|list| &list.value).collect();
+        let routes = routes
+            .into_iter()
+            .filter_map(|route| resolve_route(file, route, out))
+            .collect();
+        let Some(address) = &typed.address else {
+            continue;
+        };
+        listeners.push(ListenerPlan {
+            name: name.value.clone(),
+            address: address.value,
+            default_service,
+            routes,
+            limits: resolve_limits(&section(typed.limits.as_ref())),
+        });
+    }
+    listeners
+}
+
+fn resolve_limits(typed: &listen::Limits) -> ListenerLimits {
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    ListenerLimits {
+        head_bytes: typed
+            .head_bytes
+            .as_ref()
+            .map_or(defaults::HEAD_BYTES.value.0, |size| size.value),
+        headers: count(pick_whole(typed.headers.as_ref(), defaults::HEADERS)),
+        head_time: pick(typed.head_time.as_ref(), defaults::HEAD_TIME),
+        idle_time: pick(typed.idle_time.as_ref(), defaults::IDLE_TIME),
+        connections: count(pick_whole(
+            typed.connections.as_ref(),
+            defaults::CONNECTIONS,
+        )),
+    }
+}
+
+fn find_service(file: &File, wanted: &At<String>, out: &mut Mistakes) -> Option<ServiceId> {
+    let services = || {
+        file.service
+            .iter()
+            .flat_map(|map| &map.value)
+            .map(|(name, _)| name.as_str())
+    };
+    if let Some(index) = services().position(|name| name == wanted.value) {
+        return u32::try_from(index).ok().map(ServiceId);
+    }
+    let help = nearest(wanted, services()).map(|near| format!("did you mean `{near}`?"));
+    let all: Vec<&str> = services().take(8).collect();
+    let help = help.or_else(|| {
+        (!all.is_empty()).then(|| format!("services of this file: {}", all.join(", ")))
+    });
+    let message = format!("there is no service `{}`", wanted.escape_debug());
+    out.push(
+        Mistake::new(
+            Code::UnknownService,
+            wanted.span.clone(),
+            message,
+            "unknown service",
+        )
+        .maybe_help(help),
+    );
+    None
+}
+
+fn resolve_route(file: &File, typed: &At<listen::Route>, out: &mut Mistakes) -> Option<Route> {
+    let host = typed
+        .host
+        .as_ref()
+        .and_then(|host| ask(host_rule(host), host, out));
+    let path = typed
+        .path
+        .as_ref()
+        .and_then(|path| ask(path_rule(path), path, out))
+        .flatten();
+    let mut headers = Vec::new();
+    for (name, value) in typed.header.iter().flat_map(|map| &map.value) {
+        if !is_token(name) {
+            let message = format!("`{}` cannot be the name of a header", name.escape_debug());
+            out.push(Mistake::new(
+                Code::BadRule,
+                name.span.clone(),
+                message,
+                "not a header name",
+            ));
+        }
+        if let Some(rule) = ask(header_rule(value), value, out) {
+            headers.push((name.to_lowercase(), rule));
+        }
+    }
+    let service = typed
+        .service
+        .as_ref()
+        .and_then(|service| find_service(file, service, out))?;
+    Some(Route {
+        host,
+        path,
+        headers,
+        service,
+    })
+}
+
+type Ruled<T> = Result<T, (String, String)>;
+
+fn ask<T>(result: Ruled<T>, text: &At<String>, out: &mut Mistakes) -> Option<T> {
+    match result {
+        Ok(rule) => Some(rule),
+        Err((message, help)) => {
+            let help = (!help.is_empty()).then_some(help);
+            out.push(
+                Mistake::new(Code::BadRule, text.span.clone(), message, "this rule")
+                    .maybe_help(help),
+            );
+            None
+        }
+    }
+}
+
+fn host_rule(text: &str) -> Ruled<HostRule> {
+    let is_host = |text: &str| {
+        text.len() <= 253
+            && text.split('.').all(|label| {
+                !label.is_empty()
+                    && label
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            })
+    };
+    if text == "*" {
+        return Err((
+            "`*` alone is not a host rule".to_owned(),
+            "leave `host` out to match every host".to_owned(),
+        ));
+    }
+    let lower = text.to_lowercase();
+    let rule = lower.strip_prefix('*').map_or_else(
+        || is_host(&lower).then(|| HostRule::Exact(lower.clone())),
+        |suffix| {
+            suffix
+                .strip_prefix('.')
+                .is_some_and(is_host)
+                .then(|| HostRule::Suffix(suffix.to_owned()))
+        },
+    );
+    let bracketed = lower.starts_with('[') && lower.ends_with(']') && lower.len() > 2;
+    let rule = rule.or_else(|| bracketed.then(|| HostRule::Exact(lower.clone())));
+    rule.ok_or_else(|| {
+        let message = format!("`{}` is not a host rule", text.escape_debug());
+        let help = match text.rsplit_once(':') {
+            Some((host, _)) if is_host(host) => format!("without the port: \"{host}\""),
+            _ => "\"shop.example.com\", or \"*.example.com\" for all names below it".to_owned(),
+        };
+        (message, help)
+    })
+}
+
+fn path_rule(text: &str) -> Ruled<Option<PathRule>> {
+    if let Some(pattern) = text.strip_prefix('~') {
+        return regex(pattern).map(|regex| Some(PathRule::Pattern(regex)));
+    }
+    let message = format!("`{}` is not a path rule", text.escape_debug());
+    if !text.starts_with('/') {
+        let help = format!(
+            "a path begins with a slash: \"/{text}\"; an expression begins with ~: \"~{text}\""
+        );
+        return Err((message, help));
+    }
+    if text.contains('?') || text.contains('#') {
+        return Err((
+            message,
+            "the query is not looked at: leave it out".to_owned(),
+        ));
+    }
+    if text == "/*" {
+        return Ok(None); // every path
+    }
+    let (path, below) = text
+        .strip_suffix("/*")
+        .map_or((text, false), |path| (path, true));
+    if path.contains('*') {
+        let help = "a star stands at the end, after a slash: \"/v1/*\"; anything else is an expression: \"~^/v[0-9]+/\"";
+        return Err((message, help.to_owned()));
+    }
+    let path = path.to_owned();
+    Ok(Some(if below {
+        PathRule::Prefix(path)
+    } else {
+        PathRule::Exact(path)
+    }))
+}
+
+fn header_rule(text: &str) -> Ruled<HeaderRule> {
+    if text == "*" {
+        return Ok(HeaderRule::Present);
+    }
+    match text.strip_prefix('~') {
+        Some(pattern) => regex(pattern).map(HeaderRule::Pattern),
+        None => Ok(HeaderRule::Exact(text.to_owned())),
+    }
+}
+
+fn regex(pattern: &str) -> Ruled<Regex> {
+    Regex::new(pattern).map_err(|error| {
+        let text = error.to_string();
+        let reason = text
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        (
+            format!("this is not a regular expression: {reason}"),
+            String::new(),
+        )
+    })
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}

@@ -1,0 +1,134 @@
+//! From the file as typed to a plan: defaults put in, names turned into addresses and ids, words into rules.
+//!
+//! What is wrong with one value is found here or before; what is wrong between values is found by `validate`.
+
+pub mod server;
+pub mod listen;
+pub mod service;
+pub mod fault;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::defaults;
+use crate::file::{At, File, Given, not_yet};
+use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::nearest::nearest;
+use crate::plan::{AdminPlan, LogPlan, Plan, StorePlan};
+
+/// What a file's meaning depends on and does not say.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The folder of the file; relative working directories begin there.
+    pub base_dir: &'a Path,
+    /// Where the store and the admin token are kept.
+    pub state_dir: &'a Path,
+    /// Processor cores: the default number of workers.
+    pub cores: usize,
+    /// Turns `host:port` into addresses, or says why not.
+    pub resolver: &'a dyn Fn(&str) -> Result<Vec<SocketAddr>, String>,
+}
+
+impl std::fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            base_dir,
+            state_dir,
+            cores,
+            ..
+        } = self;
+        write!(
+            f,
+            "Surroundings {{ base_dir: {base_dir:?}, state_dir: {state_dir:?}, cores: {cores} }}"
+        )
+    }
+}
+
+/// A plan that may still be wrong, with the places of what it was made of.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// The plan.
+    pub plan: Plan,
+    /// The place of each server of each service.
+    pub server_spans: Vec<Vec<Span>>,
+}
+
+/// The plan of `file`.
+pub(crate) fn resolve(file: &File, around: &Surroundings<'_>, out: &mut Mistakes) -> Draft {
+    let (services, server_spans) = service::resolve_services(file, around, out);
+    let listeners = listen::resolve_listeners(file, out);
+    let admin = section(file.admin.as_ref());
+    let token = section(admin.token.as_ref());
+    let token_file = token.file.map_or_else(
+        || defaults::ADMIN_TOKEN_FILE.value.to_owned(),
+        |file| file.value,
+    );
+    let log = section(file.log.as_ref());
+    let workers = file
+        .workers
+        .as_ref()
+        .and_then(|workers| usize::try_from(workers.value).ok());
+    let plan = Plan {
+        workers: workers.unwrap_or(around.cores).max(1),
+        admin: AdminPlan {
+            address: pick(admin.address.as_ref(), defaults::ADMIN_ADDRESS),
+            token_file: around.state_dir.join(token_file),
+        },
+        store: resolve_store(file, around, out),
+        log: LogPlan {
+            format: pick(log.format.as_ref(), defaults::LOG_FORMAT),
+            level: pick(log.level.as_ref(), defaults::LOG_LEVEL),
+            access: pick(log.access.as_ref(), defaults::LOG_ACCESS),
+        },
+        listeners,
+        services,
+    };
+    Draft { plan, server_spans }
+}
+
+fn resolve_store(file: &File, around: &Surroundings<'_>, out: &mut Mistakes) -> StorePlan {
+    let url = section(file.store.as_ref()).url;
+    let span = url.as_ref().map_or(0..0, |url| url.span.clone());
+    let text = url.map_or_else(|| defaults::STORE_URL.value.to_owned(), |url| url.value);
+    if text == "memory:" {
+        return StorePlan { file: None };
+    }
+    match text.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() && !path.starts_with(':') => {
+            return StorePlan {
+                file: Some(around.state_dir.join(PathBuf::from(path))),
+            };
+        }
+        Some(("postgres" | "postgresql", _)) => out.push(not_yet("a PostgreSQL store", span)),
+        scheme => {
+            let near = scheme.and_then(|(scheme, _)| nearest(scheme, ["sqlite", "memory"]));
+            let help = if near == Some("memory") {
+                "\"memory:\""
+            } else {
+                "\"sqlite:FILE\", or \"memory:\" to keep nothing"
+            };
+            let message = format!("\"{}\" is not a store", text.escape_debug());
+            out.push(
+                Mistake::new(Code::UnknownWord, span, message, "unknown kind of store").help(help),
+            );
+        }
+    }
+    StorePlan { file: None }
+}
+
+/// The table, or an empty one.
+pub(crate) fn section<T: Clone + Default>(at: Option<&At<T>>) -> T {
+    at.map(|at| at.value.clone()).unwrap_or_default()
+}
+
+/// What was typed, or the default.
+pub(crate) fn pick<T: Clone>(at: Option<&At<T>>, given: Given<T>) -> T {
+    at.map_or(given.value, |at| at.value.clone())
+}
+
+/// The number that was typed, or the default.
+pub(crate) fn pick_whole(at: Option<&At<u64>>, given: Given<u32>) -> u32 {
+    at.map_or(given.value, |at| {
+        u32::try_from(at.value).unwrap_or(u32::MAX)
+    })
+}

@@ -1,0 +1,210 @@
+//! The servers of a service: those that are listed, and those that evenkeel runs.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::{Surroundings, pick_whole, section};
+use crate::defaults;
+use crate::file::choice::Tier;
+use crate::file::recover::placeholders;
+use crate::file::service::{ManagedBy, Run, Server, Service};
+use crate::file::value::{bad_name, is_name};
+use crate::file::{Address, At};
+use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::plan::{ChildPlan, ManagedPlan, ServerPlan};
+
+/// The servers of `service`, each with its place.
+pub(crate) fn resolve_servers(
+    name: &str,
+    service: &Service,
+    around: &Surroundings<'_>,
+    out: &mut Mistakes,
+) -> Vec<(ServerPlan, Span)> {
+    let mut servers = Vec::new();
+    for typed in service.servers.iter().flat_map(|list| &list.value) {
+        if let Some(server) = resolve_server(typed, around, out) {
+            servers.push((server, typed.span.clone()));
+        }
+    }
+    if let Some(run) = &service.run {
+        servers.extend(resolve_run(name, run, around, out));
+    }
+    servers
+}
+
+fn resolve_server(
+    typed: &At<Server>,
+    around: &Surroundings<'_>,
+    out: &mut Mistakes,
+) -> Option<ServerPlan> {
+    let address = typed.address.as_ref()?;
+    let name = match &typed.name {
+        Some(name) => {
+            if !is_name(name) {
+                out.push(bad_name(name, name.span.clone()));
+            }
+            name.value.clone()
+        }
+        None => address.server_name(),
+    };
+    let managed = typed
+        .managed_by
+        .as_ref()
+        .map_or(ManagedPlan::Nothing, |managed| {
+            resolve_managed(managed, out)
+        });
+    Some(ServerPlan {
+        name,
+        address: resolve_address(address, around, out)?,
+        weight: pick_whole(typed.weight.as_ref(), defaults::SERVER_WEIGHT),
+        tier: match super::pick(typed.tier.as_ref(), defaults::SERVER_TIER) {
+            Tier::Primary => 0,
+            Tier::Backup => 1,
+        },
+        managed,
+    })
+}
+
+fn resolve_address(
+    typed: &At<Address>,
+    around: &Surroundings<'_>,
+    out: &mut Mistakes,
+) -> Option<SocketAddr> {
+    let (host, port) = match &typed.value {
+        Address::Ip(address) => return Some(*address),
+        Address::Name(host, port) => (host, port),
+    };
+    match (around.resolver)(&format!("{host}:{port}")) {
+        Ok(addresses) => {
+            let first = addresses.first().copied();
+            if first.is_none() {
+                let message = format!("the name `{host}` has no address");
+                out.push(Mistake::new(
+                    Code::Unresolved,
+                    typed.span.clone(),
+                    message,
+                    "does not resolve",
+                ));
+            }
+            if let (Some(first), [_, _, ..]) = (first, addresses.as_slice()) {
+                let message = format!(
+                    "the name `{host}` has {} addresses; {first} is used",
+                    addresses.len()
+                );
+                let mistake = Mistake::new(
+                    Code::SeveralAddresses,
+                    typed.span.clone(),
+                    message,
+                    "several addresses",
+                );
+                out.push(mistake.help("list each address as a server to use all of them"));
+            }
+            first
+        }
+        Err(reason) => {
+            let message = format!("the name `{host}` does not resolve: {reason}");
+            let mistake = Mistake::new(
+                Code::Unresolved,
+                typed.span.clone(),
+                message,
+                "does not resolve",
+            );
+            out.push(mistake.help("check the spelling, or write the IP address"));
+            None
+        }
+    }
+}
+
+fn resolve_managed(typed: &At<ManagedBy>, out: &mut Mistakes) -> ManagedPlan {
+    let exec = section(typed.exec.as_ref());
+    if typed.exec.is_some() && exec.restart.is_none() && exec.stop.is_none() {
+        let mistake = Mistake::new(
+            Code::Missing,
+            typed.span.clone(),
+            "neither `restart` nor `stop` is given",
+            "no command",
+        );
+        out.push(mistake.help("{ exec = { restart = [\"./restart.sh\", \"{server}\"] } }"));
+    }
+    let mut command = |typed: Option<At<Vec<At<String>>>>| -> Option<Vec<String>> {
+        let arguments = typed?.value;
+        for argument in &arguments {
+            placeholders(
+                argument,
+                &argument.span,
+                &["service", "server", "address"],
+                out,
+            );
+        }
+        Some(
+            arguments
+                .into_iter()
+                .map(|argument| argument.value)
+                .collect(),
+        )
+    };
+    let (restart, stop) = (command(exec.restart), command(exec.stop));
+    if restart.is_none() && stop.is_none() {
+        return ManagedPlan::Nothing;
+    }
+    ManagedPlan::Commands { restart, stop }
+}
+
+fn resolve_run(
+    service: &str,
+    run: &At<Run>,
+    around: &Surroundings<'_>,
+    out: &mut Mistakes,
+) -> Vec<(ServerPlan, Span)> {
+    let known = ["port", "name"];
+    let command: &[At<String>] = run.command.as_ref().map_or(&[], |command| &command.value);
+    let environment = section(run.environment.as_ref());
+    for argument in command {
+        placeholders(argument, &argument.span, &known, out);
+    }
+    for (name, value) in &environment {
+        placeholders(value, &value.span, &known, out);
+        if name.is_empty() || name.contains('=') || name.contains('\0') {
+            let message = format!("`{}` cannot be the name of a variable", name.escape_debug());
+            out.push(Mistake::new(
+                Code::BadName,
+                name.span.clone(),
+                message,
+                "not a name",
+            ));
+        }
+    }
+    let stop = section(run.stop.as_ref());
+    let ports = run.ports.iter().flat_map(|ports| &ports.value);
+    ports
+        .enumerate()
+        .filter_map(|(index, port)| {
+            let number = u16::try_from(port.value).ok()?;
+            let name = format!("{service}-{}", index + 1);
+            let filled = |text: &str| {
+                text.replace("{port}", &number.to_string())
+                    .replace("{name}", &name)
+            };
+            let child = ChildPlan {
+                command: command.iter().map(|argument| filled(argument)).collect(),
+                directory: run
+                    .directory
+                    .as_ref()
+                    .map(|directory| around.base_dir.join(&directory.value)),
+                environment: environment
+                    .iter()
+                    .map(|(name, value)| (name.value.clone(), filled(value)))
+                    .collect(),
+                stop_signal: super::pick(stop.signal.as_ref(), defaults::STOP_SIGNAL).number(),
+                stop_wait: super::pick(stop.wait.as_ref(), defaults::STOP_WAIT),
+            };
+            let server = ServerPlan {
+                name: name.clone(),
+                address: SocketAddr::from((Ipv4Addr::LOCALHOST, number)),
+                weight: defaults::SERVER_WEIGHT.value,
+                tier: 0,
+                managed: ManagedPlan::Child(child),
+            };
+            Some((server, port.span.clone()))
+        })
+        .collect()
+}

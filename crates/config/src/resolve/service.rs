@@ -1,0 +1,136 @@
+//! A service's options: what was typed, and the default for the rest.
+
+use evenkeel_balance::BalanceOptions;
+use evenkeel_tolerate::{BackoffOptions, BudgetOptions, RetryOn, RetryOptions, TimeoutOptions};
+
+use super::fault::resolve_fault;
+use super::server::resolve_servers;
+use super::{Surroundings, pick, pick_whole, section};
+use crate::defaults;
+use crate::file::File;
+use crate::file::service::{Balance, Retry, RetryCondition, Timeout};
+use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::plan::ServicePlan;
+
+/// The services of `file`, and the place of each server.
+pub(crate) fn resolve_services(
+    file: &File,
+    around: &Surroundings<'_>,
+    out: &mut Mistakes,
+) -> (Vec<ServicePlan>, Vec<Vec<Span>>) {
+    let mut services = Vec::new();
+    let mut spans = Vec::new();
+    for (name, typed) in file.service.iter().flat_map(|map| &map.value) {
+        let (servers, server_spans) = resolve_servers(name, typed, around, out)
+            .into_iter()
+            .unzip();
+        spans.push(server_spans);
+        services.push(ServicePlan {
+            name: name.value.clone(),
+            servers,
+            balance: resolve_balance(&section(typed.balance.as_ref())),
+            timeout: resolve_timeout(&section(typed.timeout.as_ref())),
+            retry: resolve_retry(&section(typed.retry.as_ref()), out),
+            fault: resolve_fault(typed, out),
+        });
+    }
+    (services, spans)
+}
+
+fn resolve_balance(typed: &Balance) -> BalanceOptions {
+    BalanceOptions {
+        policy: pick(typed.policy.as_ref(), defaults::POLICY),
+        panic_below: pick(typed.panic_below.as_ref(), defaults::PANIC_BELOW),
+        slow_start: pick(typed.slow_start.as_ref(), defaults::SLOW_START),
+    }
+}
+
+fn resolve_timeout(typed: &Timeout) -> TimeoutOptions {
+    TimeoutOptions {
+        connect: pick(typed.connect.as_ref(), defaults::TIMEOUT_CONNECT),
+        attempt: pick(typed.attempt.as_ref(), defaults::TIMEOUT_ATTEMPT),
+        total: pick(typed.total.as_ref(), defaults::TIMEOUT_TOTAL),
+        idle: pick(typed.idle.as_ref(), defaults::TIMEOUT_IDLE),
+    }
+}
+
+fn resolve_retry(typed: &Retry, out: &mut Mistakes) -> RetryOptions {
+    let backoff = section(typed.backoff.as_ref());
+    let budget = section(typed.budget.as_ref());
+    let options = BackoffOptions {
+        base: pick(backoff.base.as_ref(), defaults::RETRY_BACKOFF_BASE),
+        cap: pick(backoff.cap.as_ref(), defaults::RETRY_BACKOFF_CAP),
+        jitter: pick(backoff.jitter.as_ref(), defaults::RETRY_JITTER),
+    };
+    if options.base > options.cap {
+        let span = backoff.base.or(backoff.cap).map_or(0..0, |at| at.span);
+        let mistake = Mistake::new(
+            Code::Contradiction,
+            span,
+            "`base` is longer than `cap`",
+            "the first wait is the longest",
+        );
+        out.push(mistake.help("`base` grows up to `cap`"));
+    }
+    let methods = typed.methods.as_ref().map_or_else(
+        || {
+            defaults::RETRY_METHODS
+                .value
+                .iter()
+                .map(|&method| method.to_owned())
+                .collect()
+        },
+        |methods| {
+            methods
+                .value
+                .iter()
+                .map(|method| method.value.clone())
+                .collect()
+        },
+    );
+    RetryOptions {
+        limit: pick_whole(typed.limit.as_ref(), defaults::RETRY_LIMIT),
+        on: typed.on.as_ref().map_or_else(default_on, |on| {
+            retry_on(on.value.iter().map(|at| at.value))
+        }),
+        methods,
+        backoff: options,
+        budget: BudgetOptions {
+            ratio: pick(budget.ratio.as_ref(), defaults::BUDGET_RATIO),
+            floor_per_second: pick(budget.floor_per_second.as_ref(), defaults::BUDGET_FLOOR),
+            burst: pick(budget.burst.as_ref(), defaults::BUDGET_BURST),
+        },
+        body_buffer: typed
+            .body_buffer
+            .as_ref()
+            .map_or(defaults::BODY_BUFFER.value.0, |size| size.value),
+    }
+}
+
+fn default_on() -> RetryOn {
+    retry_on(
+        defaults::RETRY_ON
+            .value
+            .iter()
+            .filter_map(|&word| match word {
+                "connect" => Some(RetryCondition::Connect),
+                "reset" => Some(RetryCondition::Reset),
+                "timeout" => Some(RetryCondition::Timeout),
+                status => status.parse().ok().map(RetryCondition::Status),
+            }),
+    )
+}
+
+fn retry_on(conditions: impl Iterator<Item = RetryCondition>) -> RetryOn {
+    let mut on = RetryOn::default();
+    for condition in conditions {
+        match condition {
+            RetryCondition::Connect => on.connect = true,
+            RetryCondition::Reset => on.reset = true,
+            RetryCondition::Timeout => on.timeout = true,
+            RetryCondition::Status(status) if on.statuses.contains(&status) => {}
+            RetryCondition::Status(status) => on.statuses.push(status),
+        }
+    }
+    on
+}

@@ -1,0 +1,299 @@
+//! What can only be wrong between values: things that are missing, things that are there twice, things that cannot both
+//! hold. After this step a plan without errors can be carried out as it is.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::file::File;
+use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::resolve::Draft;
+
+/// Puts what is wrong with `draft` into `out`.
+pub(crate) fn validate(file: &File, draft: &Draft, out: &mut Mistakes) {
+    something_to_do(file, out);
+    listeners_lead_somewhere(file, out);
+    services_have_servers(file, out);
+    servers_are_unique(file, draft, out);
+    addresses_are_free(file, draft, out);
+    playbooks_are_unique(file, out);
+}
+
+fn something_to_do(file: &File, out: &mut Mistakes) {
+    let end = out.text().len();
+    if file.listen.as_ref().is_none_or(|map| map.value.is_empty()) {
+        let span = file
+            .listen
+            .as_ref()
+            .map_or(end..end, |map| map.span.clone());
+        let mistake = Mistake::new(
+            Code::Missing,
+            span,
+            "there is no listener",
+            "nothing would be listened on",
+        );
+        out.push(mistake.help("[listen.web]\naddress = \"127.0.0.1:8080\"\nservice = \"shop\""));
+    }
+    if file.service.as_ref().is_none_or(|map| map.value.is_empty()) {
+        let span = file
+            .service
+            .as_ref()
+            .map_or(end..end, |map| map.span.clone());
+        let mistake = Mistake::new(
+            Code::Missing,
+            span,
+            "there is no service",
+            "nothing would answer",
+        );
+        out.push(
+            mistake.help("[service.shop]\nservers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"]"),
+        );
+    }
+}
+
+fn listeners_lead_somewhere(file: &File, out: &mut Mistakes) {
+    for (name, listen) in file.listen.iter().flat_map(|map| &map.value) {
+        if listen.service.is_none()
+            && listen
+                .routes
+                .as_ref()
+                .is_none_or(|routes| routes.value.is_empty())
+        {
+            let message = format!(
+                "the listener `{}` has neither a service nor routes",
+                name.escape_debug()
+            );
+            let mistake = Mistake::new(Code::Missing, name.span.clone(), message, "leads nowhere");
+            let first = file
+                .service
+                .as_ref()
+                .and_then(|map| map.value.first())
+                .map_or("shop", |(name, _)| name.as_str());
+            out.push(mistake.help(format!("service = \"{first}\"")));
+        }
+    }
+}
+
+fn services_have_servers(file: &File, out: &mut Mistakes) {
+    for (name, service) in file.service.iter().flat_map(|map| &map.value) {
+        let listed = service
+            .servers
+            .as_ref()
+            .is_some_and(|list| !list.value.is_empty());
+        // A list whose every item was refused has been reported already.
+        let refused = service
+            .servers
+            .as_ref()
+            .is_some_and(|list| list.span.len() > 4);
+        if !listed && !refused && service.run.is_none() {
+            let message = format!("the service `{}` has no servers", name.escape_debug());
+            let mistake = Mistake::new(
+                Code::Missing,
+                name.span.clone(),
+                message,
+                "nobody would answer",
+            );
+            out.push(mistake.help("servers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"], or a [service.NAME.run] section"));
+        }
+    }
+}
+
+fn servers_are_unique(file: &File, draft: &Draft, out: &mut Mistakes) {
+    for (service, spans) in draft.plan.services.iter().zip(&draft.server_spans) {
+        for (index, (server, span)) in service.servers.iter().zip(spans).enumerate() {
+            let earlier = || service.servers[..index].iter().zip(spans);
+            if let Some((twin, place)) =
+                earlier().find(|(earlier, _)| earlier.address == server.address)
+            {
+                let (line, _) = out.position(place.start);
+                let message = format!(
+                    "{} is already the server `{}` of `{}` (line {line})",
+                    server.address, twin.name, service.name
+                );
+                let mistake = Mistake::new(
+                    Code::Duplicate,
+                    span.clone(),
+                    message,
+                    "the same address again",
+                );
+                out.push(mistake.help(
+                    "take one of them out; a server that shall take more has a greater `weight`",
+                ));
+            } else if let Some((_, place)) =
+                earlier().find(|(earlier, _)| earlier.name == server.name)
+            {
+                let (line, _) = out.position(place.start);
+                let message = format!(
+                    "two servers of `{}` are called `{}` (the other in line {line})",
+                    service.name, server.name
+                );
+                let mistake = Mistake::new(
+                    Code::Duplicate,
+                    span.clone(),
+                    message,
+                    "the same name again",
+                );
+                out.push(
+                    mistake
+                        .help("give one of them another name: { name = \"…\", address = \"…\" }"),
+                );
+            }
+        }
+    }
+    processes_have_their_port(file, draft, out);
+}
+
+/// Two processes that evenkeel starts cannot listen on the same port, also if they belong to different services.
+fn processes_have_their_port(file: &File, _draft: &Draft, out: &mut Mistakes) {
+    let mut seen: Vec<(u64, Span, &str)> = Vec::new();
+    for (name, service) in file.service.iter().flat_map(|map| &map.value) {
+        let ports = service
+            .run
+            .iter()
+            .flat_map(|run| &run.ports)
+            .flat_map(|ports| &ports.value);
+        for port in ports {
+            let twin = seen
+                .iter()
+                .find(|(number, _, owner)| *number == port.value && *owner != name.as_str());
+            if let Some((_, place, owner)) = twin {
+                let (line, _) = out.position(place.start);
+                let message = format!(
+                    "port {} is already run by the service `{owner}` (line {line})",
+                    port.value
+                );
+                out.push(Mistake::new(
+                    Code::Duplicate,
+                    port.span.clone(),
+                    message,
+                    "the same port again",
+                ));
+            }
+            seen.push((port.value, port.span.clone(), name));
+        }
+    }
+}
+
+fn addresses_are_free(file: &File, draft: &Draft, out: &mut Mistakes) {
+    let mut taken: Vec<(SocketAddr, String)> = Vec::new();
+    let admin = file.admin.as_ref().and_then(|admin| admin.address.as_ref());
+    for (name, listen) in file.listen.iter().flat_map(|map| &map.value) {
+        let Some(address) = &listen.address else {
+            continue;
+        };
+        let what = format!("the listener `{}`", name.value);
+        one_owner(address.value, &what, &address.span, &taken, out);
+        taken.push((address.value, what));
+        calls_itself(address.value, &address.span, name, draft, out);
+    }
+    let address = draft.plan.admin.address;
+    match admin {
+        Some(typed) => one_owner(address, "the admin address", &typed.span, &taken, out),
+        None => {
+            // The default meets a listener: the listener is what the user can see.
+            for (_, listen) in file.listen.iter().flat_map(|map| &map.value) {
+                if let Some(typed) = listen
+                    .address
+                    .as_ref()
+                    .filter(|typed| overlap(typed.value, address))
+                {
+                    let message = format!("{} is the default address of [admin]", typed.value);
+                    let mistake = Mistake::new(
+                        Code::Duplicate,
+                        typed.span.clone(),
+                        message,
+                        "the same address again",
+                    );
+                    out.push(mistake.help("take another port, or give [admin] another address"));
+                }
+            }
+        }
+    }
+}
+
+fn one_owner(
+    address: SocketAddr,
+    what: &str,
+    span: &Span,
+    taken: &[(SocketAddr, String)],
+    out: &mut Mistakes,
+) {
+    if let Some((other, owner)) = taken.iter().find(|(other, _)| overlap(*other, address)) {
+        let message = format!("{what} cannot have {address}: {owner} listens on {other}");
+        out.push(
+            Mistake::new(Code::Duplicate, span.clone(), message, "taken").help("take another port"),
+        );
+    }
+}
+
+fn calls_itself(
+    address: SocketAddr,
+    span: &Span,
+    listener: &str,
+    draft: &Draft,
+    out: &mut Mistakes,
+) {
+    for service in &draft.plan.services {
+        let own = |server: SocketAddr| {
+            address.port() != 0
+                && server.port() == address.port()
+                && (server.ip() == address.ip()
+                    || (address.ip().is_unspecified() && server.ip().is_loopback()))
+        };
+        if let Some(server) = service.servers.iter().find(|server| own(server.address)) {
+            let message = format!(
+                "the listener `{listener}` has the address of the server `{}` of `{}`",
+                server.name, service.name
+            );
+            let mistake = Mistake::new(
+                Code::Contradiction,
+                span.clone(),
+                message,
+                "evenkeel would call itself",
+            );
+            out.push(mistake.help(
+                "the listener takes the address that clients use, the server gets another port",
+            ));
+        }
+    }
+}
+
+/// Whether both cannot be listened on at the same time. Port 0 is always free.
+fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
+    let any = |ip: IpAddr| ip.is_unspecified();
+    left.port() != 0
+        && left.port() == right.port()
+        && (left.ip() == right.ip()
+            || ((any(left.ip()) || any(right.ip())) && left.is_ipv4() == right.is_ipv4()))
+}
+
+fn playbooks_are_unique(file: &File, out: &mut Mistakes) {
+    for (_, service) in file.service.iter().flat_map(|map| &map.value) {
+        let playbooks = service
+            .recover
+            .iter()
+            .flat_map(|recover| &recover.playbook)
+            .flat_map(|list| &list.value);
+        let faults: Vec<_> = playbooks
+            .flat_map(|playbook| &playbook.when)
+            .flat_map(|list| &list.value)
+            .collect();
+        for (index, fault) in faults.iter().enumerate() {
+            if let Some(twin) = faults[..index]
+                .iter()
+                .find(|twin| twin.value == fault.value)
+            {
+                let (line, _) = out.position(twin.span.start);
+                let message = format!(
+                    "`{}` has a playbook already (line {line})",
+                    fault.value.word()
+                );
+                let mistake = Mistake::new(
+                    Code::Duplicate,
+                    fault.span.clone(),
+                    message,
+                    "would never be used",
+                );
+                out.push(mistake.help("put all its actions into one playbook"));
+            }
+        }
+    }
+}
