@@ -1,0 +1,135 @@
+//! Bytes and what they may be.
+
+/// A piece of a message's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// Index of its first byte.
+    pub start: u32,
+    /// Index after its last byte.
+    pub end: u32,
+}
+
+impl Span {
+    pub(crate) const fn new(start: usize, end: usize) -> Self {
+        Self {
+            start: start as u32,
+            end: end as u32,
+        }
+    }
+
+    /// The piece of `bytes`, which must be those that were parsed.
+    #[must_use]
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start as usize..self.end as usize]
+    }
+
+    /// How many bytes it is.
+    #[must_use]
+    pub const fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// Whether it is none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+}
+
+const TOKEN: u8 = 1;
+const VALUE: u8 = 2;
+const TARGET: u8 = 4;
+const HOST: u8 = 8;
+
+/// What each byte may be part of.
+static CLASS: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        let mut class = 0;
+        if b.is_ascii_alphanumeric() || is_one_of(b, b"!#$%&'*+-.^_`|~") {
+            class |= TOKEN;
+        }
+        if b == b'\t' || (b >= b' ' && b != 0x7f) {
+            class |= VALUE;
+        }
+        if b > b' ' && b < 0x7f && b != b'#' {
+            class |= TARGET;
+        }
+        if b.is_ascii_alphanumeric() || is_one_of(b, b"-._~!$&'()*+,;=:[]%") {
+            class |= HOST;
+        }
+        table[byte] = class;
+        byte += 1;
+    }
+    table
+}
+
+const fn is_one_of(byte: u8, set: &[u8]) -> bool {
+    let mut i = 0;
+    while i < set.len() {
+        if set[i] == byte {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+const fn is(byte: u8, class: u8) -> bool {
+    CLASS[byte as usize] & class != 0
+}
+
+/// Of a method or a field name (RFC 9110 section 5.6.2).
+pub(crate) const fn is_token(byte: u8) -> bool {
+    is(byte, TOKEN)
+}
+
+/// Of a field value: visible, space, tab, or above ASCII.
+pub(crate) const fn is_value(byte: u8) -> bool {
+    is(byte, VALUE)
+}
+
+/// Of a request target.
+pub(crate) const fn is_target(byte: u8) -> bool {
+    is(byte, TARGET)
+}
+
+/// Of an authority without user information.
+pub(crate) const fn is_host(byte: u8) -> bool {
+    is(byte, HOST)
+}
+
+/// `[from..to]` without spaces and tabs at both ends.
+pub(crate) fn trim(bytes: &[u8], from: usize, to: usize) -> (usize, usize) {
+    let (mut from, mut to) = (from, to);
+    while from < to && matches!(bytes[from], b' ' | b'\t') {
+        from += 1;
+    }
+    while to > from && matches!(bytes[to - 1], b' ' | b'\t') {
+        to -= 1;
+    }
+    (from, to)
+}
+
+/// The elements of a comma-separated list, trimmed, empty ones left out.
+pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value
+        .split(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|element| !element.is_empty())
+}
+
+/// A decimal number of digits only.
+pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}

@@ -1,0 +1,255 @@
+//! The lines of a header, and what they say together about framing and the connection.
+
+use crate::bytes::{decimal, is_host, is_token, is_value, list, trim};
+use crate::field::{Special, classify};
+use crate::{Field, FieldKind, HeadError, Limits, Span, Version};
+
+/// What the fields say together.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Summary {
+    pub(crate) length: Option<u64>,
+    pub(crate) chunked: bool,
+    pub(crate) host: Option<Span>,
+    pub(crate) close: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) upgrade_named: bool,
+    pub(crate) upgrade: Option<Span>,
+    pub(crate) expect_continue: bool,
+    pub(crate) has_connection: bool,
+}
+
+/// Reads the lines from `at` on, up to and including the empty one. `Ok(None)`: more bytes are needed. Otherwise the index
+/// after the empty line.
+pub(crate) fn read(
+    bytes: &[u8],
+    mut at: usize,
+    limits: &Limits,
+    fields: &mut Vec<Field>,
+    summary: &mut Summary,
+) -> Result<Option<usize>, HeadError> {
+    loop {
+        match bytes.get(at) {
+            None => return Ok(None),
+            Some(b'\r') => {
+                return match bytes.get(at + 1) {
+                    None => Ok(None),
+                    Some(b'\n') => Ok(Some(at + 2)),
+                    Some(_) => Err(HeadError::LineEnd),
+                };
+            }
+            Some(b'\n') => return Err(HeadError::LineEnd),
+            Some(b' ' | b'\t') => return Err(HeadError::Folding),
+            Some(_) => {}
+        }
+        if fields.len() == limits.headers {
+            return Err(HeadError::TooLarge);
+        }
+        let Some(field) = line(bytes, at, summary)? else {
+            return Ok(None);
+        };
+        at = field.line.end as usize;
+        fields.push(field);
+    }
+}
+
+fn line(bytes: &[u8], start: usize, summary: &mut Summary) -> Result<Option<Field>, HeadError> {
+    let Some(name_length) = bytes[start..].iter().position(|&byte| !is_token(byte)) else {
+        return Ok(None);
+    };
+    let colon = start + name_length;
+    if name_length == 0 || bytes[colon] != b':' {
+        return Err(if matches!(bytes[colon], b'\r' | b'\n') {
+            HeadError::LineEnd
+        } else {
+            HeadError::FieldName
+        });
+    }
+    let Some(value_length) = bytes[colon + 1..].iter().position(|&byte| !is_value(byte)) else {
+        return Ok(None);
+    };
+    let end = colon + 1 + value_length;
+    match (bytes[end], bytes.get(end + 1)) {
+        (b'\r', None) => return Ok(None),
+        (b'\r', Some(b'\n')) => {}
+        (b'\r' | b'\n', _) => return Err(HeadError::LineEnd),
+        _ => return Err(HeadError::FieldValue),
+    }
+    let (from, to) = trim(bytes, colon + 1, end);
+    let name = Span::new(start, colon);
+    let value = Span::new(from, to);
+    let (kind, special) = classify(name.of(bytes));
+    if special != Special::None {
+        note(bytes, special, value, summary)?;
+    }
+    Ok(Some(Field {
+        line: Span::new(start, end + 2),
+        name,
+        value,
+        kind,
+    }))
+}
+
+fn note(
+    bytes: &[u8],
+    special: Special,
+    value: Span,
+    summary: &mut Summary,
+) -> Result<(), HeadError> {
+    let text = value.of(bytes);
+    match special {
+        Special::None => {}
+        Special::Connection => {
+            summary.has_connection = true;
+            for option in list(text) {
+                summary.close |= option.eq_ignore_ascii_case(b"close");
+                summary.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                summary.upgrade_named |= option.eq_ignore_ascii_case(b"upgrade");
+            }
+        }
+        Special::Upgrade => summary.upgrade = (!text.is_empty()).then_some(value),
+        Special::Host => {
+            if summary.host.is_some() {
+                return Err(HeadError::ManyHosts);
+            }
+            check_host(text)?;
+            summary.host = Some(value);
+        }
+        Special::ContentLength => {
+            if summary.length.is_some() {
+                return Err(HeadError::ContentLength);
+            }
+            summary.length = Some(decimal(text).ok_or(HeadError::ContentLength)?);
+        }
+        Special::TransferEncoding => {
+            if summary.chunked || !text.eq_ignore_ascii_case(b"chunked") {
+                return Err(HeadError::TransferEncoding);
+            }
+            summary.chunked = true;
+        }
+        Special::Expect => {
+            if !text.eq_ignore_ascii_case(b"100-continue") {
+                return Err(HeadError::Expectation);
+            }
+            summary.expect_continue = true;
+        }
+    }
+    Ok(())
+}
+
+/// An authority without user information: `name`, `name:port`, `[v6]:port`; empty is allowed.
+pub(crate) fn check_host(host: &[u8]) -> Result<(), HeadError> {
+    if !host.iter().all(|&byte| is_host(byte)) {
+        return Err(HeadError::Host);
+    }
+    let after_name = if host.first() == Some(&b'[') {
+        let close = host
+            .iter()
+            .position(|&byte| byte == b']')
+            .ok_or(HeadError::Host)?;
+        &host[close + 1..]
+    } else {
+        if host.iter().any(|byte| matches!(byte, b'[' | b']')) {
+            return Err(HeadError::Host);
+        }
+        host.iter()
+            .position(|&byte| byte == b':')
+            .map_or(&[][..], |colon| &host[colon..])
+    };
+    match after_name.split_first() {
+        None => Ok(()),
+        Some((b':', port)) if port.len() <= 5 && port.iter().all(u8::is_ascii_digit) => Ok(()),
+        Some(_) => Err(HeadError::Host),
+    }
+}
+
+/// What must hold of the fields together, in requests and responses.
+pub(crate) fn check_framing(summary: &Summary, version: Version) -> Result<(), HeadError> {
+    if summary.chunked && summary.length.is_some() {
+        return Err(HeadError::BothLengths);
+    }
+    if summary.chunked && version == Version::Http10 {
+        return Err(HeadError::TransferEncoding);
+    }
+    Ok(())
+}
+
+/// Marks every field that `Connection` names as hop-by-hop. With `strict`, naming one that is not between two neighbours is
+/// an error: it would make us take away what the next server relies on.
+pub(crate) fn mark_named(
+    bytes: &[u8],
+    fields: &mut [Field],
+    strict: bool,
+) -> Result<(), HeadError> {
+    for at in 0..fields.len() {
+        if !fields[at]
+            .name
+            .of(bytes)
+            .eq_ignore_ascii_case(b"connection")
+        {
+            continue;
+        }
+        for option in list(fields[at].value.of(bytes)) {
+            for field in fields
+                .iter_mut()
+                .filter(|field| field.name.of(bytes).eq_ignore_ascii_case(option))
+            {
+                match field.kind {
+                    FieldKind::HopByHop => {}
+                    FieldKind::Other | FieldKind::Trailer | FieldKind::Date | FieldKind::Server => {
+                        field.kind = FieldKind::HopByHop;
+                    }
+                    _ if strict => return Err(HeadError::ConnectionNames),
+                    _ => {}
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the connection stays open after this message.
+pub(crate) const fn stays_open(summary: &Summary, version: Version) -> bool {
+    match version {
+        Version::Http11 => !summary.close,
+        Version::Http10 => summary.keep_alive && !summary.close,
+    }
+}
+
+/// The version at the end (or the start) of a first line.
+pub(crate) fn version(text: &[u8]) -> Result<Version, HeadError> {
+    match text {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Err(HeadError::Version)
+        }
+        _ => Err(HeadError::StartLine),
+    }
+}
+
+/// The end of the line that starts at `at`: the index of its CR, if its LF has come as well.
+pub(crate) fn line_end(bytes: &[u8], at: usize) -> Result<Option<usize>, HeadError> {
+    let Some(length) = bytes[at..]
+        .iter()
+        .position(|&byte| matches!(byte, b'\r' | b'\n'))
+    else {
+        return Ok(None);
+    };
+    let end = at + length;
+    match (bytes[end], bytes.get(end + 1)) {
+        (b'\r', None) => Ok(None),
+        (b'\r', Some(b'\n')) => Ok(Some(end)),
+        _ => Err(HeadError::LineEnd),
+    }
+}
+
+/// What an incomplete head comes to: an error if it can only become too long.
+pub(crate) const fn partial(length: usize, limits: &Limits) -> Result<crate::Parsed, HeadError> {
+    if length >= limits.head_bytes {
+        Err(HeadError::TooLarge)
+    } else {
+        Ok(crate::Parsed::Partial)
+    }
+}

@@ -1,0 +1,238 @@
+//! Request heads.
+
+use crate::bytes::{is_target, is_token};
+use crate::fields::{self, Summary};
+use crate::{Field, Framing, HeadError, Limits, Parsed, Span, Version};
+
+/// A request method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Method {
+    /// GET.
+    #[default]
+    Get,
+    /// HEAD.
+    Head,
+    /// POST.
+    Post,
+    /// PUT.
+    Put,
+    /// DELETE.
+    Delete,
+    /// OPTIONS.
+    Options,
+    /// TRACE.
+    Trace,
+    /// CONNECT.
+    Connect,
+    /// PATCH.
+    Patch,
+    /// Any other; see [`RequestHead::method_text`].
+    Other,
+}
+
+impl Method {
+    /// The method of this text; letter case matters.
+    #[must_use]
+    pub fn of(text: &[u8]) -> Self {
+        match text {
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"OPTIONS" => Self::Options,
+            b"TRACE" => Self::Trace,
+            b"CONNECT" => Self::Connect,
+            b"PATCH" => Self::Patch,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether it only reads (RFC 9110 section 9.2.1).
+    #[must_use]
+    pub const fn is_safe(self) -> bool {
+        matches!(self, Self::Get | Self::Head | Self::Options | Self::Trace)
+    }
+
+    /// Whether doing it twice is as good as once (RFC 9110 section 9.2.2).
+    #[must_use]
+    pub const fn is_idempotent(self) -> bool {
+        self.is_safe() || matches!(self, Self::Put | Self::Delete)
+    }
+}
+
+/// A request's head, as spans of the bytes that were parsed.
+#[derive(Debug, Clone, Default)]
+pub struct RequestHead {
+    /// The method.
+    pub method: Method,
+    /// Its text.
+    pub method_text: Span,
+    /// The target, in any of its forms.
+    pub target: Span,
+    /// The version.
+    pub version: Version,
+    /// The header, line by line.
+    pub fields: Vec<Field>,
+    /// What the client asked for: the target's authority in absolute-form, else the `Host` field's value.
+    pub host: Option<Span>,
+    /// How the end of the body is found.
+    pub framing: Framing,
+    /// Whether the client would let the connection stay open.
+    pub keep_alive: bool,
+    /// Whether the client waits for `100 Continue`.
+    pub expect_continue: bool,
+    /// The protocols that the client would change to.
+    pub upgrade: Option<Span>,
+    /// Bytes of the head, with empty lines before it.
+    pub length: usize,
+}
+
+impl RequestHead {
+    /// Parses the head at the front of `bytes`; reuses its list of fields.
+    ///
+    /// # Errors
+    /// If it is no request, is ambiguous, or exceeds a limit. The connection is then of no further use.
+    pub fn parse(&mut self, bytes: &[u8], limits: &Limits) -> Result<Parsed, HeadError> {
+        self.fields.clear();
+        let start = skip_empty_lines(bytes)?;
+        let Some(line_end) = fields::line_end(bytes, start)? else {
+            return if bytes.len() - start > limits.target_bytes + 64
+                && limits.target_bytes < limits.head_bytes
+            {
+                Err(HeadError::TargetTooLong)
+            } else {
+                fields::partial(bytes.len(), limits)
+            };
+        };
+        self.start_line(bytes, start, line_end, limits)?;
+        let mut summary = Summary::default();
+        match fields::read(bytes, line_end + 2, limits, &mut self.fields, &mut summary)? {
+            None => fields::partial(bytes.len(), limits),
+            Some(end) if end > limits.head_bytes => Err(HeadError::TooLarge),
+            Some(end) => {
+                self.length = end;
+                self.conclude(bytes, &summary)?;
+                Ok(Parsed::Complete)
+            }
+        }
+    }
+
+    /// The value of the first field of this name, in any letter case.
+    #[must_use]
+    pub fn header<'a>(&self, bytes: &'a [u8], name: &str) -> Option<&'a [u8]> {
+        let field = self
+            .fields
+            .iter()
+            .find(|field| field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()))?;
+        Some(field.value.of(bytes))
+    }
+
+    fn start_line(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        end: usize,
+        limits: &Limits,
+    ) -> Result<(), HeadError> {
+        let line = &bytes[start..end];
+        let method_end = line
+            .iter()
+            .position(|&byte| !is_token(byte))
+            .ok_or(HeadError::StartLine)?;
+        let target_start = method_end + 1;
+        if method_end == 0 || line[method_end] != b' ' {
+            return Err(HeadError::StartLine);
+        }
+        let target_end = line
+            .iter()
+            .rposition(|&byte| byte == b' ')
+            .ok_or(HeadError::StartLine)?;
+        if target_end <= target_start {
+            return Err(HeadError::StartLine);
+        }
+        self.version = fields::version(&line[target_end + 1..])?;
+        let target = &line[target_start..target_end];
+        if target.len() > limits.target_bytes {
+            return Err(HeadError::TargetTooLong);
+        }
+        if !target.iter().all(|&byte| is_target(byte)) {
+            return Err(HeadError::Target);
+        }
+        self.method_text = Span::new(start, start + method_end);
+        self.method = Method::of(&line[..method_end]);
+        self.target = Span::new(start + target_start, start + target_end);
+        Ok(())
+    }
+
+    fn conclude(&mut self, bytes: &[u8], summary: &Summary) -> Result<(), HeadError> {
+        fields::check_framing(summary, self.version)?;
+        if summary.host.is_none() && self.version == Version::Http11 {
+            return Err(HeadError::MissingHost);
+        }
+        self.host = match authority(self.method, self.target, bytes)? {
+            Some(authority) => Some(authority),
+            None => summary.host,
+        };
+        self.framing = match (summary.chunked, summary.length) {
+            (true, _) => Framing::Chunked,
+            (false, Some(0) | None) => Framing::None,
+            (false, Some(length)) => Framing::Length(length),
+        };
+        self.keep_alive = fields::stays_open(summary, self.version);
+        self.expect_continue = summary.expect_continue && self.version == Version::Http11;
+        let upgrades = summary.upgrade_named && self.version == Version::Http11;
+        self.upgrade = if upgrades { summary.upgrade } else { None };
+        if summary.has_connection {
+            fields::mark_named(bytes, &mut self.fields, true)?;
+        }
+        Ok(())
+    }
+}
+
+/// The authority in the target, if its form has one; also checks that the form fits the method (RFC 9112 section 3.2).
+fn authority(method: Method, target: Span, bytes: &[u8]) -> Result<Option<Span>, HeadError> {
+    let text = target.of(bytes);
+    if method == Method::Connect {
+        fields::check_host(text).map_err(|_| HeadError::Target)?;
+        return Ok(Some(target));
+    }
+    if text[0] == b'/' {
+        return Ok(None);
+    }
+    if text == b"*" {
+        return if method == Method::Options {
+            Ok(None)
+        } else {
+            Err(HeadError::Target)
+        };
+    }
+    let scheme = [&b"http://"[..], b"https://"].into_iter().find(|scheme| {
+        text.len() > scheme.len() && text[..scheme.len()].eq_ignore_ascii_case(scheme)
+    });
+    let start = scheme.ok_or(HeadError::Target)?.len();
+    let rest = &text[start..];
+    let length = rest
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?'))
+        .unwrap_or(rest.len());
+    if length == 0 {
+        return Err(HeadError::Target);
+    }
+    fields::check_host(&rest[..length]).map_err(|_| HeadError::Target)?;
+    let start = target.start as usize + start;
+    Ok(Some(Span::new(start, start + length)))
+}
+
+/// At most two empty lines may come before a request (RFC 9112 section 2.2).
+fn skip_empty_lines(bytes: &[u8]) -> Result<usize, HeadError> {
+    let mut start = 0;
+    while start < 4 && bytes[start..].starts_with(b"\r\n") {
+        start += 2;
+    }
+    match bytes.get(start) {
+        Some(b'\n') => Err(HeadError::LineEnd),
+        Some(b'\r') if bytes.get(start + 1).is_some() => Err(HeadError::LineEnd),
+        _ => Ok(start),
+    }
+}

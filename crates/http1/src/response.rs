@@ -1,0 +1,117 @@
+//! Response heads.
+
+use crate::bytes::is_value;
+use crate::fields::{self, Summary};
+use crate::{Field, Framing, HeadError, Limits, Method, Parsed, Span, Version};
+
+/// A response's head, as spans of the bytes that were parsed.
+#[derive(Debug, Clone, Default)]
+pub struct ResponseHead {
+    /// The status, 100 to 599.
+    pub status: u16,
+    /// The version.
+    pub version: Version,
+    /// The header, line by line.
+    pub fields: Vec<Field>,
+    /// How the end of the body is found.
+    pub framing: Framing,
+    /// Whether the server would let the connection stay open.
+    pub keep_alive: bool,
+    /// Whether it changes to another protocol (101).
+    pub upgrade: bool,
+    /// Bytes of the head.
+    pub length: usize,
+    /// The reason phrase; may be empty.
+    pub reason: Span,
+}
+
+impl ResponseHead {
+    /// Parses the head at the front of `bytes`, the answer to a request of this method; reuses its list of fields.
+    ///
+    /// # Errors
+    /// If it is no response, is ambiguous, or exceeds a limit. The connection is then of no further use.
+    pub fn parse(
+        &mut self,
+        bytes: &[u8],
+        request: Method,
+        limits: &Limits,
+    ) -> Result<Parsed, HeadError> {
+        self.fields.clear();
+        let Some(line_end) = fields::line_end(bytes, 0)? else {
+            return fields::partial(bytes.len(), limits);
+        };
+        self.status_line(bytes, line_end)?;
+        let mut summary = Summary::default();
+        match fields::read(bytes, line_end + 2, limits, &mut self.fields, &mut summary)? {
+            None => fields::partial(bytes.len(), limits),
+            Some(end) if end > limits.head_bytes => Err(HeadError::TooLarge),
+            Some(end) => {
+                self.length = end;
+                self.conclude(bytes, request, &summary)?;
+                Ok(Parsed::Complete)
+            }
+        }
+    }
+
+    /// The value of the first field of this name, in any letter case.
+    #[must_use]
+    pub fn header<'a>(&self, bytes: &'a [u8], name: &str) -> Option<&'a [u8]> {
+        let field = self
+            .fields
+            .iter()
+            .find(|field| field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()))?;
+        Some(field.value.of(bytes))
+    }
+
+    fn status_line(&mut self, bytes: &[u8], end: usize) -> Result<(), HeadError> {
+        let line = &bytes[..end];
+        if line.len() < 12 || line[8] != b' ' {
+            return Err(HeadError::StartLine);
+        }
+        self.version = fields::version(&line[..8])?;
+        let digits = &line[9..12];
+        if !digits.iter().all(u8::is_ascii_digit) {
+            return Err(HeadError::Status);
+        }
+        self.status = digits
+            .iter()
+            .fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
+        if !(100..600).contains(&self.status) {
+            return Err(HeadError::Status);
+        }
+        self.reason = match line.get(12) {
+            None => Span::new(12, 12),
+            Some(b' ') if line[13..].iter().all(|&byte| is_value(byte)) => Span::new(13, end),
+            Some(_) => return Err(HeadError::StartLine),
+        };
+        Ok(())
+    }
+
+    fn conclude(
+        &mut self,
+        bytes: &[u8],
+        request: Method,
+        summary: &Summary,
+    ) -> Result<(), HeadError> {
+        fields::check_framing(summary, self.version)?;
+        let bodiless = request == Method::Head || matches!(self.status, 100..=199 | 204 | 304);
+        let tunnel = request == Method::Connect && matches!(self.status, 200..=299);
+        self.framing = if bodiless || tunnel {
+            Framing::None
+        } else {
+            match (summary.chunked, summary.length) {
+                (true, _) => Framing::Chunked,
+                (false, Some(0)) => Framing::None,
+                (false, Some(length)) => Framing::Length(length),
+                (false, None) => Framing::UntilClose,
+            }
+        };
+        self.upgrade = self.status == 101;
+        self.keep_alive =
+            fields::stays_open(summary, self.version) && self.framing != Framing::UntilClose;
+        if summary.has_connection {
+            fields::mark_named(bytes, &mut self.fields, false)?;
+        }
+        Ok(())
+    }
+}
