@@ -66,9 +66,16 @@ impl Picker {
     pub fn new(pool: &Pool, seed: u64) -> Self {
         let mut rng = Random::seeded(seed);
         let places = Places::new(pool, &mut rng);
-        let mut picker = Self { rng, survey: Survey::default(), typical: Typical::default(), places };
+        let mut picker = Self {
+            rng,
+            survey: Survey::default(),
+            typical: Typical::default(),
+            places,
+        };
         picker.survey.renew(pool, Instant::ZERO);
-        picker.typical.renew(pool, &picker.survey.candidates, Instant::ZERO);
+        picker
+            .typical
+            .renew(pool, &picker.survey.candidates, Instant::ZERO);
         picker
     }
 
@@ -77,7 +84,9 @@ impl Picker {
         self.survey.renew(pool, now);
         self.typical.renew(pool, &self.survey.candidates, now);
         let survey = &self.survey;
-        let avoid = avoid.get(avoid.len().saturating_sub(AVOIDED)..).unwrap_or_default();
+        let avoid = avoid
+            .get(avoid.len().saturating_sub(AVOIDED)..)
+            .unwrap_or_default();
 
         let candidates = &survey.candidates[..];
         let (list, avoid, again) = if left(candidates, avoid) > 0 {
@@ -86,20 +95,46 @@ impl Picker {
             (&survey.spares[..], avoid, false)
         } else {
             // Everybody was tried. Anyone but the last one, then.
-            let last = avoid.get(avoid.len().saturating_sub(1)..).unwrap_or_default();
-            (candidates, if left(candidates, last) > 0 { last } else { &[] }, true)
+            let last = avoid
+                .get(avoid.len().saturating_sub(1)..)
+                .unwrap_or_default();
+            (
+                candidates,
+                if left(candidates, last) > 0 {
+                    last
+                } else {
+                    &[]
+                },
+                true,
+            )
         };
         let is_first = std::ptr::eq(list, candidates);
-        let turn = Turn { pool, list, avoid, now, uneven: survey.uneven, whole: survey.whole && is_first };
+        let turn = Turn {
+            pool,
+            list,
+            avoid,
+            now,
+            uneven: survey.uneven,
+            whole: survey.whole && is_first,
+        };
         let alone = match left(list, avoid) {
             0 => return None,
             1 => turn.open().next(),
             _ => None,
         };
-        let index =
-            alone.unwrap_or_else(|| policies::pick(&turn, &mut self.places, self.typical.seconds(), &mut self.rng));
+        let index = alone.unwrap_or_else(|| {
+            policies::pick(
+                &turn,
+                &mut self.places,
+                self.typical.seconds(),
+                &mut self.rng,
+            )
+        });
 
-        let is_backup = pool.tiers().first().is_some_and(|tier| tier.binary_search(&index).is_err());
+        let is_backup = pool
+            .tiers()
+            .first()
+            .is_some_and(|tier| tier.binary_search(&index).is_err());
         let reason = if again {
             PickReason::Again
         } else if survey.panic {
@@ -125,6 +160,9 @@ impl Picker {
 /// How many of `list` (ascending) are not in `avoid` (which may repeat itself).
 fn left(list: &[u32], avoid: &[u32]) -> usize {
     let news = |place: usize, index: &u32| !avoid.iter().take(place).any(|other| other == index);
-    let avoided = avoid.iter().enumerate().filter(|&(place, index)| news(place, index) && list.binary_search(index).is_ok());
+    let avoided = avoid
+        .iter()
+        .enumerate()
+        .filter(|&(place, index)| news(place, index) && list.binary_search(index).is_ok());
     list.len() - avoided.count()
 }

@@ -46,17 +46,36 @@ impl Pool {
         numbers.dedup();
         let tiers: Vec<Vec<u32>> = numbers
             .into_iter()
-            .map(|tier| (0_u32..).zip(&members).filter(|(_, member)| member.tier == tier).map(|(i, _)| i).collect())
+            .map(|tier| {
+                (0_u32..)
+                    .zip(&members)
+                    .filter(|(_, member)| member.tier == tier)
+                    .map(|(i, _)| i)
+                    .collect()
+            })
             .collect();
         for member in &members {
             member.state.set_slow_start(options.slow_start);
         }
         let weights: Vec<(u32, u32)> = tiers.first().map_or_else(Vec::new, |tier| {
-            tier.iter().filter_map(|&index| Some((index, members.get(index as usize)?.weight()))).collect()
+            tier.iter()
+                .filter_map(|&index| Some((index, members.get(index as usize)?.weight())))
+                .collect()
         });
-        let schedule = (options.policy == Policy::WeightedRoundRobin).then(|| Schedule::new(&weights)).flatten();
-        let alias = (options.policy == Policy::WeightedRandom).then(|| Alias::new(&weights)).flatten();
-        Self { id: note_change(), options, members, tiers, schedule, alias }
+        let schedule = (options.policy == Policy::WeightedRoundRobin)
+            .then(|| Schedule::new(&weights))
+            .flatten();
+        let alias = (options.policy == Policy::WeightedRandom)
+            .then(|| Alias::new(&weights))
+            .flatten();
+        Self {
+            id: note_change(),
+            options,
+            members,
+            tiers,
+            schedule,
+            alias,
+        }
     }
 
     /// The members, in the order given.
@@ -74,7 +93,10 @@ impl Pool {
     /// How many members take new attempts at `now`, all of their share or a part.
     #[must_use]
     pub fn in_service(&self, now: Instant) -> usize {
-        self.members.iter().filter(|member| member.state.standing(now).is_usable()).count()
+        self.members
+            .iter()
+            .filter(|member| member.state.standing(now).is_usable())
+            .count()
     }
 
     /// Tells this snapshot from every other.

@@ -129,7 +129,11 @@ impl ServerState {
             // Neither says anything about how fast the server is.
             Outcome::Cancelled | Outcome::Stale => {}
             outcome if outcome.is_failure() || outcome == Outcome::Answered(429) => {
-                let penalty = if typical > 0.0 { (typical * PENALTY_FACTOR).min(PENALTY_MOST) } else { PENALTY_MOST };
+                let penalty = if typical > 0.0 {
+                    (typical * PENALTY_FACTOR).min(PENALTY_MOST)
+                } else {
+                    PENALTY_MOST
+                };
                 self.sample(now, sample.max(penalty), typical);
             }
             _ => self.sample(now, sample, typical),
@@ -145,7 +149,8 @@ impl ServerState {
     /// The latency estimate, once there is one.
     #[must_use]
     pub fn latency(&self) -> Option<Duration> {
-        self.estimate().map(|(seconds, _)| Duration::from_secs_f64(seconds))
+        self.estimate()
+            .map(|(seconds, _)| Duration::from_secs_f64(seconds))
     }
 
     /// The latency estimate in seconds and when it last took a sample in.
@@ -159,7 +164,9 @@ impl ServerState {
     /// does not draw everything to a new server. Racing workers may weigh the past by a stamp that is a sample too old;
     /// a peak is never lost.
     fn sample(&self, now: Instant, sample: f64, typical: f64) {
-        let elapsed = now.since(Instant::from_nanos(self.load.sampled.load(Ordering::Relaxed)));
+        let elapsed = now.since(Instant::from_nanos(
+            self.load.sampled.load(Ordering::Relaxed),
+        ));
         let past = (-elapsed.as_secs_f64() / DECAY.as_secs_f64()).exp();
         let mix = |bits: u64| {
             let (old, past) = match bits {
@@ -167,13 +174,22 @@ impl ServerState {
                 0 => (sample, 0.0),
                 bits => (f64::from_bits(bits), past),
             };
-            let mixed = if sample > old { sample } else { old.mul_add(past, sample * (1.0 - past)) };
+            let mixed = if sample > old {
+                sample
+            } else {
+                old.mul_add(past, sample * (1.0 - past))
+            };
             // A day is slow enough, a nanosecond fast enough, and zero stands for no sample.
             Some(mixed.clamp(1e-9, 86_400.0).to_bits())
         };
         // The closure never declines, so this cannot fail.
-        let _: Result<u64, u64> = self.load.latency.fetch_update(Ordering::Relaxed, Ordering::Relaxed, mix);
-        self.load.sampled.fetch_max(now.as_nanos(), Ordering::Relaxed);
+        let _: Result<u64, u64> =
+            self.load
+                .latency
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, mix);
+        self.load
+            .sampled
+            .fetch_max(now.as_nanos(), Ordering::Relaxed);
     }
 
     /// Forgets the estimate: what comes back is not what went away, and starts like a new server.
@@ -202,8 +218,12 @@ impl ServerState {
                 if orders.is_out() {
                     self.forget_latency();
                 }
-                orders.trial_share.store(share.clamp(0.0, 1.0).to_bits(), Ordering::Release);
-                orders.trial_until.store(until.as_nanos(), Ordering::Release);
+                orders
+                    .trial_share
+                    .store(share.clamp(0.0, 1.0).to_bits(), Ordering::Release);
+                orders
+                    .trial_until
+                    .store(until.as_nanos(), Ordering::Release);
                 orders.warm_since.store(0, Ordering::Release);
                 orders.end_ejections();
             }
@@ -236,9 +256,13 @@ impl ServerState {
         if orders.drained.load(Ordering::Acquire) {
             Standing::Draining
         } else if now < orders.known_until.load(Ordering::Acquire) {
-            Standing::Ejected { verdict: Verdict::Known }
+            Standing::Ejected {
+                verdict: Verdict::Known,
+            }
         } else if now < orders.suspected_until.load(Ordering::Acquire) {
-            Standing::Ejected { verdict: Verdict::Suspected }
+            Standing::Ejected {
+                verdict: Verdict::Suspected,
+            }
         } else if now < orders.trial_until.load(Ordering::Acquire) {
             Standing::Trial
         } else if now < orders.warm_until() {
@@ -256,7 +280,8 @@ impl ServerState {
             Standing::Trial => f64::from_bits(self.orders.trial_share.load(Ordering::Acquire)),
             Standing::Warming => {
                 let since = Instant::from_nanos(self.orders.warm_since.load(Ordering::Acquire));
-                let whole = Duration::from_nanos(self.orders.warm_for.load(Ordering::Acquire)).as_secs_f64();
+                let whole = Duration::from_nanos(self.orders.warm_for.load(Ordering::Acquire))
+                    .as_secs_f64();
                 (now.since(since).as_secs_f64() / whole).clamp(WARM_LEAST, 1.0)
             }
             Standing::Ejected { .. } | Standing::Draining => 0.0,

@@ -8,6 +8,9 @@ use evenkeel_core::{Instant, Verdict};
 use crate::Pool;
 use crate::server::{Standing, changes};
 
+/// 0.55 of 20 is 11, whatever the last bit says.
+const ROUNDING: f64 = 1e-6;
+
 /// The members that may be picked, at the moment of the survey and until something changes.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
@@ -31,7 +34,10 @@ impl Survey {
     /// Looks again if anything may have changed. Allocates only when the pool has grown.
     pub(crate) fn renew(&mut self, pool: &Pool, now: Instant) {
         let changes = changes();
-        let holds = self.changes == changes && self.pool == pool.id() && now >= self.from && now < self.until;
+        let holds = self.changes == changes
+            && self.pool == pool.id()
+            && now >= self.from
+            && now < self.until;
         if !holds {
             // The counter was read before the standings: a directive in between is seen by the next pick.
             (self.changes, self.pool, self.from) = (changes, pool.id(), now);
@@ -50,7 +56,11 @@ impl Survey {
 
         let mut enough = false;
         for tier in pool.tiers() {
-            let list = if enough { &mut self.spares } else { &mut self.candidates };
+            let list = if enough {
+                &mut self.spares
+            } else {
+                &mut self.candidates
+            };
             let before = list.len();
             for &index in tier {
                 let state = &pool.member(index).state;
@@ -62,22 +72,34 @@ impl Survey {
                 }
             }
             let usable = list.len() - before;
-            enough |= usable > 0 && usable as f64 >= pool.options().panic_below * tier.len() as f64;
+            enough |= usable > 0
+                && usable as f64 + ROUNDING >= pool.options().panic_below * tier.len() as f64;
         }
         if !enough && pool.options().panic_below > 0.0 {
             self.panic(pool, now);
         }
         self.candidates.sort_unstable();
         self.spares.sort_unstable();
-        self.whole = pool.tiers().first().is_some_and(|tier| *tier == self.candidates);
+        self.whole = pool
+            .tiers()
+            .first()
+            .is_some_and(|tier| *tier == self.candidates);
     }
 
     fn panic(&mut self, pool: &Pool, now: Instant) {
         let suspected = |index: &u32| {
-            pool.member(*index).state.standing(now) == Standing::Ejected { verdict: Verdict::Suspected }
+            pool.member(*index).state.standing(now)
+                == Standing::Ejected {
+                    verdict: Verdict::Suspected,
+                }
         };
         let usable = self.candidates.len();
-        self.candidates.extend(pool.tiers().iter().flatten().filter(|index| suspected(index)));
+        self.candidates.extend(
+            pool.tiers()
+                .iter()
+                .flatten()
+                .filter(|index| suspected(index)),
+        );
         self.panic = self.candidates.len() > usable;
     }
 }

@@ -57,7 +57,10 @@ impl<'a> Turn<'a> {
     /// Who may be picked.
     pub(crate) fn open(&self) -> impl Iterator<Item = u32> + use<'a> {
         let avoid = self.avoid;
-        self.list.iter().copied().filter(move |index| !avoid.contains(index))
+        self.list
+            .iter()
+            .copied()
+            .filter(move |index| !avoid.contains(index))
     }
 
     /// Whether a server takes part in this pick: always, unless it takes only a part of its share.
@@ -81,7 +84,8 @@ impl<'a> Turn<'a> {
     /// One server that takes part, all with equal chances.
     pub(crate) fn one(&self, rng: &mut Random) -> u32 {
         let mut drawn = Drawn::default();
-        self.draw(&mut drawn, rng).unwrap_or_else(|| self.by_share(rng))
+        self.draw(&mut drawn, rng)
+            .unwrap_or_else(|| self.by_share(rng))
     }
 
     /// One server, with chances by the part of its share that it takes: for when nobody took part.
@@ -107,7 +111,11 @@ impl<'a> Turn<'a> {
     /// The part of its share that a server takes. A suspected one is here because of panic, with all of its share.
     pub(crate) fn share(&self, index: u32) -> f64 {
         let state = &self.member(index).state;
-        if state.standing(self.now).is_usable() { state.share(self.now) } else { 1.0 }
+        if state.standing(self.now).is_usable() {
+            state.share(self.now)
+        } else {
+            1.0
+        }
     }
 
     /// A server that was not drawn before and takes part.

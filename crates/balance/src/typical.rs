@@ -37,10 +37,19 @@ impl Typical {
         }
         self.scratch.clear();
         self.scratch.reserve(pool.members().len());
-        self.scratch.extend(candidates.iter().filter_map(|&i| Some(pool.member(i).state.estimate()?.0)));
+        self.scratch.extend(
+            candidates
+                .iter()
+                .filter_map(|&i| Some(pool.member(i).state.estimate()?.0)),
+        );
         self.seconds = lower_median(&mut self.scratch);
         self.picks = 0;
-        self.until = now + if self.seconds > 0.0 { KEPT_FOR } else { UNKNOWN_FOR };
+        self.until = now
+            + if self.seconds > 0.0 {
+                KEPT_FOR
+            } else {
+                UNKNOWN_FOR
+            };
     }
 }
 

@@ -32,7 +32,10 @@ impl Backoff {
     /// The delay before jitter: `min(cap, base × 2^retry_index)`.
     #[must_use]
     pub fn longest(options: &BackoffOptions, retry_index: u32) -> Duration {
-        let grown = options.base.as_nanos().saturating_mul(1 << retry_index.min(63));
+        let grown = options
+            .base
+            .as_nanos()
+            .saturating_mul(1 << retry_index.min(63));
         let grown = u64::try_from(grown).map_or(Duration::MAX, Duration::from_nanos);
         grown.min(options.cap)
     }
@@ -45,18 +48,27 @@ mod tests {
     use super::*;
 
     fn options(base: u64, cap: u64, jitter: Jitter) -> BackoffOptions {
-        BackoffOptions { base: Duration::from_millis(base), cap: Duration::from_millis(cap), jitter }
+        BackoffOptions {
+            base: Duration::from_millis(base),
+            cap: Duration::from_millis(cap),
+            jitter,
+        }
     }
 
     fn plain(base: u64, cap: u64, count: u32) -> Vec<u128> {
         let options = options(base, cap, Jitter::None);
-        (0..count).map(|n| Backoff::delay(&options, n, &mut Random::seeded(1)).as_millis()).collect()
+        (0..count)
+            .map(|n| Backoff::delay(&options, n, &mut Random::seeded(1)).as_millis())
+            .collect()
     }
 
     /// The published cases of the AWS retry specification 2.0 and 2.1, whose random factor is 1.
     #[test]
     fn doubles_up_to_the_cap() {
-        assert_eq!(plain(1_000, 20_000, 6), [1_000, 2_000, 4_000, 8_000, 16_000, 20_000]);
+        assert_eq!(
+            plain(1_000, 20_000, 6),
+            [1_000, 2_000, 4_000, 8_000, 16_000, 20_000]
+        );
         assert_eq!(plain(1_000, 3_000, 4), [1_000, 2_000, 3_000, 3_000]);
         assert_eq!(plain(50, 20_000, 4), [50, 100, 200, 400]);
         assert_eq!(plain(25, 250, 5), [25, 50, 100, 200, 250]);
@@ -64,15 +76,31 @@ mod tests {
 
     #[test]
     fn nothing_overflows() {
-        let tiny = BackoffOptions { base: Duration::from_nanos(1), ..options(0, 60_000, Jitter::None) };
+        let tiny = BackoffOptions {
+            base: Duration::from_nanos(1),
+            ..options(0, 60_000, Jitter::None)
+        };
         assert_eq!(Backoff::longest(&tiny, 40), Duration::from_secs(60));
         for index in [31, 32, 33, 64, u32::MAX] {
-            assert_eq!(Backoff::longest(&options(1, 60_000, Jitter::None), index), Duration::from_secs(60));
+            assert_eq!(
+                Backoff::longest(&options(1, 60_000, Jitter::None), index),
+                Duration::from_secs(60)
+            );
         }
-        let endless = BackoffOptions { base: Duration::MAX, cap: Duration::MAX, jitter: Jitter::Equal };
+        let endless = BackoffOptions {
+            base: Duration::MAX,
+            cap: Duration::MAX,
+            jitter: Jitter::Equal,
+        };
         assert!(Backoff::delay(&endless, 7, &mut Random::seeded(1)) > Duration::from_secs(1));
-        assert_eq!(Backoff::longest(&options(500, 100, Jitter::None), 0), Duration::from_millis(100));
-        assert_eq!(Backoff::longest(&options(0, 100, Jitter::None), 9), Duration::ZERO);
+        assert_eq!(
+            Backoff::longest(&options(500, 100, Jitter::None), 0),
+            Duration::from_millis(100)
+        );
+        assert_eq!(
+            Backoff::longest(&options(0, 100, Jitter::None), 9),
+            Duration::ZERO
+        );
     }
 
     #[test]
@@ -80,7 +108,10 @@ mod tests {
         let mut rng = Random::seeded(42);
         let mut mean = |jitter| {
             let options = options(100, 100, jitter);
-            (0..20_000).map(|_| Backoff::delay(&options, 0, &mut rng).as_secs_f64()).sum::<f64>() / 20_000.0
+            (0..20_000)
+                .map(|_| Backoff::delay(&options, 0, &mut rng).as_secs_f64())
+                .sum::<f64>()
+                / 20_000.0
         };
         assert!((mean(Jitter::Full) - 0.050).abs() < 0.001);
         assert!((mean(Jitter::Equal) - 0.075).abs() < 0.0005);

@@ -60,7 +60,9 @@ impl Budget {
     pub fn try_spend(&self, now: Instant) -> bool {
         self.pay_floor(now);
         self.tokens
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| tokens.min(self.burst).checked_sub(TOKEN))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| {
+                tokens.min(self.burst).checked_sub(TOKEN)
+            })
             .is_ok()
     }
 
@@ -85,10 +87,16 @@ impl Budget {
             Ok(due) if due < self.burst => (due, from.saturating_add(self.nanos_for(due))),
             _ => (self.burst, now.as_nanos()),
         };
-        if self.paid_until.compare_exchange(from, until, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if self
+            .paid_until
+            .compare_exchange(from, until, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+        {
             let add = |tokens: u64| Some(tokens.saturating_add(due).min(self.burst.max(tokens)));
             // The closure never declines, so this cannot fail.
-            let _: Result<u64, u64> = self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+            let _: Result<u64, u64> =
+                self.tokens
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         }
     }
 
@@ -101,8 +109,8 @@ impl Budget {
 
 /// Tokens in millionths; what is no number or negative is nothing.
 fn millionths(tokens: f64) -> u64 {
-    // `max` gives zero for what is not a number.
-    (tokens.max(0.0).min(MOST) * TOKEN as f64).round() as u64
+    // What is not a number stays so, and is zero as an integer.
+    (tokens.clamp(0.0, MOST) * TOKEN as f64).round() as u64
 }
 
 #[cfg(test)]
@@ -115,7 +123,14 @@ mod tests {
     use super::*;
 
     fn budget(ratio: f64, floor_per_second: f64, burst: f64) -> Budget {
-        Budget::new(BudgetOptions { ratio, floor_per_second, burst }, Instant::ZERO)
+        Budget::new(
+            BudgetOptions {
+                ratio,
+                floor_per_second,
+                burst,
+            },
+            Instant::ZERO,
+        )
     }
 
     fn spend_all(budget: &Budget, now: Instant) -> u32 {
@@ -131,9 +146,14 @@ mod tests {
 
     #[test]
     fn ratios_are_exact() {
-        for (ratio, successes, retries) in
-            [(0.2, 1_000, 200), (0.3, 1_000, 300), (0.4, 1_000, 400), (0.6, 1_000, 600), (0.1, 99, 9), (0.25, 3, 0)]
-        {
+        for (ratio, successes, retries) in [
+            (0.2, 1_000, 200),
+            (0.3, 1_000, 300),
+            (0.4, 1_000, 400),
+            (0.6, 1_000, 600),
+            (0.1, 99, 9),
+            (0.25, 3, 0),
+        ] {
             let budget = budget(ratio, 0.0, 1_000.0);
             spend_all(&budget, Instant::ZERO);
             for _ in 0..successes {
@@ -153,7 +173,11 @@ mod tests {
             spent += spend_all(&budget, Instant::from_millis(step * 7));
         }
         assert_eq!(spent, 10);
-        assert_eq!(spend_all(&budget, Instant::from_millis(3_600_000)), 35, "capped by the burst");
+        assert_eq!(
+            spend_all(&budget, Instant::from_millis(3_600_000)),
+            35,
+            "capped by the burst"
+        );
     }
 
     #[test]
@@ -181,12 +205,20 @@ mod tests {
             .map(|_| {
                 let budget = Arc::clone(&budget);
                 thread::spawn(move || {
-                    (0..2_000_u64).filter(|n| budget.try_spend(Instant::from_nanos(n * 50_000))).count()
+                    (0..2_000_u64)
+                        .filter(|n| budget.try_spend(Instant::from_nanos(n * 50_000)))
+                        .count()
                 })
             })
             .collect();
-        let spent: usize = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
-        assert!((590..=600).contains(&spent), "500 at the start and 1 per millisecond for 100 ms, not {spent}");
+        let spent: usize = workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap())
+            .sum();
+        assert!(
+            (590..=600).contains(&spent),
+            "500 at the start and 1 per millisecond for 100 ms, not {spent}"
+        );
     }
 
     proptest! {

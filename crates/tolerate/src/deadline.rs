@@ -22,7 +22,9 @@ impl Deadline {
     /// A deadline that never comes.
     #[must_use]
     pub const fn never() -> Self {
-        Self { end: Instant::NEVER }
+        Self {
+            end: Instant::NEVER,
+        }
     }
 
     /// The moment itself.
@@ -67,8 +69,14 @@ mod tests {
     #[test]
     fn an_attempt_ends_with_its_own_timeout_or_with_the_total_one() {
         let deadline = Deadline::new(Instant::from_millis(100), millis(1_000));
-        assert_eq!(deadline.attempt_end(Instant::from_millis(100), millis(300)), Instant::from_millis(400));
-        assert_eq!(deadline.attempt_end(Instant::from_millis(900), millis(300)), Instant::from_millis(1_100));
+        assert_eq!(
+            deadline.attempt_end(Instant::from_millis(100), millis(300)),
+            Instant::from_millis(400)
+        );
+        assert_eq!(
+            deadline.attempt_end(Instant::from_millis(900), millis(300)),
+            Instant::from_millis(1_100)
+        );
     }
 
     #[test]

@@ -112,7 +112,10 @@ pub fn decide(
 
     let decision = if kind != Kind::Seen && ledger.has_free(attempt.server) {
         ledger.note_free(attempt.server);
-        Decision::Retry { free: true, after: Duration::ZERO }
+        Decision::Retry {
+            free: true,
+            after: Duration::ZERO,
+        }
     } else {
         pay(options, ledger, budget, deadline, now, rng)
     };
@@ -148,7 +151,9 @@ fn pay(
 /// The kind of an outcome, or nothing if the user does not want it retried.
 fn wanted(on: &RetryOn, outcome: Outcome) -> Option<Kind> {
     let (wanted, kind) = match outcome {
-        Outcome::ConnectRefused | Outcome::ConnectTimeout | Outcome::Unreachable => (on.connect, Kind::Unsent),
+        Outcome::ConnectRefused | Outcome::ConnectTimeout | Outcome::Unreachable => {
+            (on.connect, Kind::Unsent)
+        }
         Outcome::Stale | Outcome::Reset { sent: false } => (on.reset, Kind::Unsent),
         Outcome::Reset { sent: true } => (on.reset, Kind::Death),
         Outcome::AttemptTimeout => (on.timeout, Kind::Seen),

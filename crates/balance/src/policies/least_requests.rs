@@ -43,7 +43,10 @@ pub(crate) struct Cost {
 impl Cost {
     pub(crate) fn of(turn: &Turn<'_>, index: u32) -> Self {
         let member = turn.member(index);
-        Self { attempts: u64::from(member.state.in_flight()) + 1, weight: u64::from(member.weight()) }
+        Self {
+            attempts: u64::from(member.state.in_flight()) + 1,
+            weight: u64::from(member.weight()),
+        }
     }
 
     /// Compares the quotients, exactly.

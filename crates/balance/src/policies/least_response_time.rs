@@ -1,9 +1,10 @@
 //! The better of two random servers by latency × attempts in flight, for their weight (Finagle, linkerd).
 //!
-//! Three traps of this idea, and the way around each. A server without a sample counts as the pool's median: at zero it
+//! Four traps of this idea, and the way around each. A server without a sample counts as the pool's median: at zero it
 //! would take everything until its first answer. An estimate drifts to the median as it ages: a server that was slow once
-//! would never be tried again. And one that has had nothing for half a second is looked at again as if it were like the
-//! others: the estimate can only be corrected by an attempt, and faults are found sooner.
+//! would never be tried again. A slow one that has had nothing for a quarter of a second is now and then picked all the
+//! same: an estimate can only be corrected by an attempt, and faults are found sooner. And costs that are nearly equal
+//! count as equal: a hair's breadth would otherwise give one of two equal servers everything while there is little load.
 
 use std::time::Duration;
 
@@ -12,27 +13,47 @@ use evenkeel_core::Random;
 use crate::server::DECAY;
 use crate::turn::Turn;
 
-/// A slow server without attempts for this long is tried again.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// A slow server without attempts for this long is tried again …
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// … at one in this many draws, so that it gets few of the requests where there are few.
+const LOOK_ONE_IN: usize = 16;
 /// Below this age an estimate has not drifted enough to matter.
 const FRESH: Duration = Duration::from_millis(100);
+/// Costs are equal if the lower one is more than this part of the other.
+const NEARLY: f64 = 0.9;
 
 pub(crate) fn pick(turn: &Turn<'_>, typical: f64, rng: &mut Random) -> u32 {
-    match turn.two(rng) {
-        (first, Some(second)) if cost(turn, second, typical) < cost(turn, first, typical) => second,
-        (first, _) => first,
+    let (first, second) = turn.two(rng);
+    let Some(second) = second else { return first };
+    if typical > 0.0 {
+        for index in [first, second] {
+            if is_due(turn, index, typical) && rng.below(LOOK_ONE_IN) == 0 {
+                return index;
+            }
+        }
     }
+    if cost(turn, second, typical) < cost(turn, first, typical) * NEARLY {
+        second
+    } else {
+        first
+    }
+}
+
+/// Whether it is slow by an estimate that nothing corrects.
+fn is_due(turn: &Turn<'_>, index: u32, typical: f64) -> bool {
+    let state = &turn.member(index).state;
+    let is_old = |(estimate, sampled)| estimate > typical && turn.now.since(sampled) >= LOOK_AGAIN;
+    state.estimate().is_some_and(is_old) && state.in_flight() == 0
 }
 
 fn cost(turn: &Turn<'_>, index: u32, typical: f64) -> f64 {
     let member = turn.member(index);
-    let in_flight = member.state.in_flight();
-    let latency = expected(turn, index, typical, in_flight);
-    latency * (f64::from(in_flight) + 1.0) / f64::from(member.weight())
+    let attempts = f64::from(member.state.in_flight()) + 1.0;
+    expected(turn, index, typical) * attempts / f64::from(member.weight())
 }
 
 /// What an attempt is expected to take, in seconds.
-fn expected(turn: &Turn<'_>, index: u32, typical: f64, in_flight: u32) -> f64 {
+fn expected(turn: &Turn<'_>, index: u32, typical: f64) -> f64 {
     if typical <= 0.0 {
         // Nobody is known to be better than anybody else.
         return 1.0;
@@ -42,11 +63,8 @@ fn expected(turn: &Turn<'_>, index: u32, typical: f64, in_flight: u32) -> f64 {
     };
     let age = turn.now.since(sampled);
     if age < FRESH {
-        estimate
-    } else if age >= LOOK_AGAIN && in_flight == 0 && estimate > typical {
-        typical
-    } else {
-        let past = (-age.as_secs_f64() / DECAY.as_secs_f64()).exp();
-        (estimate - typical).mul_add(past, typical)
+        return estimate;
     }
+    let past = (-age.as_secs_f64() / DECAY.as_secs_f64()).exp();
+    (estimate - typical).mul_add(past, typical)
 }

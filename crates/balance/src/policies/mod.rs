@@ -33,8 +33,15 @@ impl Places {
         let members = pool.members().len();
         Self {
             last: rng.below(members.max(1)) as u32,
-            place: pool.schedule.as_ref().map_or(0, |schedule| rng.below(schedule.len())),
-            current: if pool.options().policy == Policy::WeightedRoundRobin { vec![0; members] } else { Vec::new() },
+            place: pool
+                .schedule
+                .as_ref()
+                .map_or(0, |schedule| rng.below(schedule.len())),
+            current: if pool.options().policy == Policy::WeightedRoundRobin {
+                vec![0; members]
+            } else {
+                Vec::new()
+            },
         }
     }
 }

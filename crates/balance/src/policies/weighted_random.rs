@@ -30,7 +30,11 @@ impl Alias {
         let fair = sum / weights.len() as f64;
         let mut columns: Vec<Column> = weights
             .iter()
-            .map(|&(index, weight)| Column { level: f64::from(weight) / fair, below: index, above: index })
+            .map(|&(index, weight)| Column {
+                level: f64::from(weight) / fair,
+                below: index,
+                above: index,
+            })
             .collect();
         let (mut small, mut large): (Vec<usize>, Vec<usize>) =
             (0..columns.len()).partition(|&place| columns[place].level < 1.0);
@@ -53,7 +57,11 @@ impl Alias {
 
     fn draw(&self, rng: &mut Random) -> u32 {
         let column = self.columns[rng.below(self.columns.len())];
-        if rng.unit() < column.level { column.below } else { column.above }
+        if rng.unit() < column.level {
+            column.below
+        } else {
+            column.above
+        }
     }
 }
 
@@ -73,5 +81,7 @@ pub(crate) fn pick(turn: &Turn<'_>, rng: &mut Random) -> u32 {
         }
         drawn.push(index);
     }
-    turn.by(rng, &Drawn::default(), |index| weight(index) * turn.share(index))
+    turn.by(rng, &Drawn::default(), |index| {
+        weight(index) * turn.share(index)
+    })
 }

@@ -22,8 +22,14 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// The sequence for members with weights, unless it is empty or too long.
     pub(crate) fn new(weights: &[(u32, u32)]) -> Option<Self> {
-        let divisor = weights.iter().fold(0, |divisor, &(_, weight)| gcd(divisor, weight)).max(1);
-        let sum: u64 = weights.iter().map(|&(_, weight)| u64::from(weight / divisor)).sum();
+        let divisor = weights
+            .iter()
+            .fold(0, |divisor, &(_, weight)| gcd(divisor, weight))
+            .max(1);
+        let sum: u64 = weights
+            .iter()
+            .map(|&(_, weight)| u64::from(weight / divisor))
+            .sum();
         if sum == 0 || sum > LONGEST {
             return None;
         }
@@ -39,7 +45,9 @@ impl Schedule {
             current[best] -= sum as i64;
             weights[best].0
         };
-        Some(Self { order: (0..sum).map(step).collect() })
+        Some(Self {
+            order: (0..sum).map(step).collect(),
+        })
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -47,9 +55,16 @@ impl Schedule {
     }
 }
 
-pub(crate) fn pick(turn: &Turn<'_>, place: &mut usize, current: &mut Vec<i64>, rng: &mut Random) -> u32 {
+pub(crate) fn pick(
+    turn: &Turn<'_>,
+    place: &mut usize,
+    current: &mut Vec<i64>,
+    rng: &mut Random,
+) -> u32 {
     match &turn.pool.schedule {
-        Some(schedule) if turn.whole && turn.avoid.is_empty() => scheduled(turn, schedule, place, rng),
+        Some(schedule) if turn.whole && turn.avoid.is_empty() => {
+            scheduled(turn, schedule, place, rng)
+        }
         _ => online(turn, current, rng),
     }
 }
