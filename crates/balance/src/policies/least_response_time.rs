@@ -2,9 +2,9 @@
 //!
 //! Four traps of this idea, and the way around each. A server without a sample counts as the pool's median: at zero it
 //! would take everything until its first answer. An estimate drifts to the median as it ages: a server that was slow once
-//! would never be tried again. A slow one that has had nothing for a quarter of a second is now and then picked all the
-//! same: an estimate can only be corrected by an attempt, and faults are found sooner. And costs that are nearly equal
-//! count as equal: a hair's breadth would otherwise give one of two equal servers everything while there is little load.
+//! would never be tried again. A slow one that has had nothing for a while is now and then picked all the same: an
+//! estimate can only be corrected by an attempt, and faults are found sooner. And costs that are nearly equal count as
+//! equal: a hair's breadth would otherwise give one of two equal servers everything while there is little load.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use evenkeel_core::Random;
 use crate::server::DECAY;
 use crate::turn::Turn;
 
-/// A slow server without attempts for this long is tried again …
+/// A slow server is tried again after this long without attempts (one at a time, so that one which hangs holds up one) …
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// … at one in this many draws, so that it gets few of the requests where there are few.
 const LOOK_ONE_IN: usize = 16;
