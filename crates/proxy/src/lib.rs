@@ -1,1 +1,198 @@
-//! proxy
+//! The way of a request with sockets: listen, route, attempt, respond.
+//!
+//! One thread per worker, nothing shared between them on the way of a request but atomics. What is decided is decided
+//! in `request`, `balance` and `tolerate`; here it is done.
+
+mod buffer;
+mod timer;
+mod count;
+mod state;
+mod signals;
+mod upstream;
+mod worker;
+mod client;
+mod drive;
+mod body;
+mod talk;
+mod relay;
+mod tunnel;
+mod rewrite;
+mod own;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use evenkeel_config::Plan;
+use evenkeel_runtime::Clock;
+use evenkeel_runtime::listen::{listen, listen_beside};
+use tokio::sync::watch;
+
+pub use count::{ServerTotals, ServiceTotals};
+pub use signals::SignalReader;
+pub use state::{ProxyState, ServerEntry, ServiceEntry};
+
+use worker::WorkerParts;
+
+/// Connections that may wait to be accepted, per worker and listener; the kernel's `somaxconn` bounds it as well.
+const BACKLOG: i32 = 4096;
+
+/// The running data plane.
+#[derive(Debug)]
+pub struct Proxy {
+    state: Arc<ProxyState>,
+    addresses: Vec<(String, SocketAddr)>,
+    signals: Option<SignalReader>,
+    draining: watch::Sender<bool>,
+    workers: Vec<JoinHandle<io::Result<()>>>,
+}
+
+/// Why the data plane could not be started.
+#[derive(Debug)]
+pub struct StartError {
+    /// The listener's name; `None` if it was not a listener.
+    pub listener: Option<String>,
+    /// Its address.
+    pub address: Option<SocketAddr>,
+    /// What the operating system said.
+    pub source: io::Error,
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.listener, self.address) {
+            (Some(name), Some(address)) => write!(
+                f,
+                "listener {name} cannot listen on {address}: {}",
+                self.source
+            ),
+            _ => write!(f, "the workers cannot be started: {}", self.source),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+impl From<io::Error> for StartError {
+    fn from(source: io::Error) -> Self {
+        Self {
+            listener: None,
+            address: None,
+            source,
+        }
+    }
+}
+
+impl Proxy {
+    /// Binds every listener and starts the workers. All chances are drawn from `seed`.
+    ///
+    /// # Errors
+    /// If an address is taken or not allowed, or a thread cannot be started; nothing listens then.
+    pub fn start(plan: &Plan, clock: Clock, seed: u64) -> Result<Self, StartError> {
+        let state = Arc::new(ProxyState::new(plan, clock));
+        let count = state.workers().len();
+        let mut sockets: Vec<Vec<TcpListener>> = (0..count).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for listener in &plan.listeners {
+            let failed = |source| StartError {
+                listener: Some(listener.name.clone()),
+                address: Some(listener.address),
+                source,
+            };
+            let first = open(listener.address, count).map_err(failed)?;
+            let address = first.local_addr().map_err(failed)?;
+            addresses.push((listener.name.clone(), address));
+            for worker in sockets.iter_mut().skip(1) {
+                worker.push(beside(address).map_err(failed)?);
+            }
+            sockets[0].push(first);
+        }
+        let (writers, signals) = signals::signals(count);
+        let (draining, told) = watch::channel(false);
+        let parts =
+            sockets
+                .into_iter()
+                .zip(writers)
+                .enumerate()
+                .map(|(index, (listeners, signals))| WorkerParts {
+                    index,
+                    clock,
+                    state: Arc::clone(&state),
+                    signals,
+                    listeners,
+                    draining: told.clone(),
+                    seed,
+                });
+        let start = |parts: WorkerParts| {
+            Builder::new()
+                .name(format!("worker-{}", parts.index))
+                .spawn(move || worker::run(parts))
+        };
+        let workers = parts.map(start).collect::<io::Result<Vec<_>>>()?;
+        Ok(Self {
+            state,
+            addresses,
+            signals: Some(signals),
+            draining,
+            workers,
+        })
+    }
+
+    /// Where it listens: each listener's name and address, with the port that was taken for port 0.
+    #[must_use]
+    pub fn addresses(&self) -> &[(String, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// The shared state.
+    #[must_use]
+    pub fn state(&self) -> Arc<ProxyState> {
+        Arc::clone(&self.state)
+    }
+
+    /// The reading end of the signals; there is one, for whoever asks first.
+    pub const fn take_signals(&mut self) -> Option<SignalReader> {
+        self.signals.take()
+    }
+
+    /// Stops accepting and lets requests in flight finish.
+    pub fn begin_drain(&self) {
+        self.draining.send_replace(true);
+    }
+
+    /// Whether every worker has ended.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.workers.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Stops accepting, lets requests in flight finish for at most `limit`; says whether all did. Blocks.
+    #[must_use]
+    pub fn drain(self, limit: Duration, clock: Clock) -> bool {
+        self.begin_drain();
+        let end = clock.now() + limit;
+        while !self.is_drained() && clock.now() < end {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        self.is_drained()
+    }
+}
+
+fn open(address: SocketAddr, workers: usize) -> io::Result<TcpListener> {
+    let listener = listen(address, workers > 1, BACKLOG)?;
+    // Accepted sockets inherit it.
+    socket2::SockRef::from(&listener).set_tcp_nodelay(true)?;
+    Ok(listener)
+}
+
+fn beside(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = listen_beside(address, BACKLOG)?;
+    socket2::SockRef::from(&listener).set_tcp_nodelay(true)?;
+    Ok(listener)
+}

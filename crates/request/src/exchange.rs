@@ -9,7 +9,8 @@ use std::time::Duration;
 use evenkeel_balance::{Pick, Picker, Pool};
 use evenkeel_core::{Instant, Outcome, Random};
 use evenkeel_tolerate::{
-    AttemptFacts, Budget, Deadline, Decision, RetryLedger, RetryOptions, StopReason, TimeoutOptions, decide,
+    AttemptFacts, Budget, Deadline, Decision, RetryLedger, RetryOptions, StopReason,
+    TimeoutOptions, decide,
 };
 
 use crate::Cause;
@@ -76,7 +77,7 @@ impl Exchange {
     pub fn begin(now: Instant, timeout: &TimeoutOptions) -> Self {
         Self {
             deadline: Deadline::new(now, timeout.total),
-            ledger: RetryLedger::default(),
+            ledger: RetryLedger::new(),
             records: [None; REMEMBERED],
             tried: [0; REMEMBERED],
             attempts: 0,
@@ -88,8 +89,15 @@ impl Exchange {
     ///
     /// # Errors
     /// The cause to tell the client when no server may take it.
-    pub fn next_server(&mut self, picker: &mut Picker, pool: &Pool, now: Instant) -> Result<Pick, Cause> {
-        picker.pick(pool, now, self.tried()).ok_or_else(|| self.last_cause().unwrap_or(Cause::NoServer))
+    pub fn next_server(
+        &mut self,
+        picker: &mut Picker,
+        pool: &Pool,
+        now: Instant,
+    ) -> Result<Pick, Cause> {
+        picker
+            .pick(pool, now, self.tried())
+            .ok_or_else(|| self.last_cause().unwrap_or(Cause::NoServer))
     }
 
     /// The end of the time for the whole request.
@@ -100,7 +108,7 @@ impl Exchange {
 
     /// The client took this long to send its body: time that does not count against `timeout.total`.
     pub fn forgive(&mut self, waited: Duration) {
-        self.deadline = self.deadline.later_by(waited);
+        self.deadline = Deadline::new(self.deadline.end(), waited);
     }
 
     /// An attempt has ended: what now?
@@ -112,15 +120,31 @@ impl Exchange {
         now: Instant,
         random: &mut Random,
     ) -> After {
-        let mut record = AttemptRecord { server: facts.server, outcome: facts.outcome, took, stopped: None };
-        let decision = if facts.outcome.is_success() {
+        let mut record = AttemptRecord {
+            server: facts.server,
+            outcome: facts.outcome,
+            took,
+            stopped: None,
+        };
+        let decision = if matches!(facts.outcome, Outcome::Answered(status) if status < 400) {
             None
         } else {
-            Some(decide(rules.retry, facts, &mut self.ledger, rules.budget, self.deadline, now, random))
+            Some(decide(
+                rules.retry,
+                facts,
+                &mut self.ledger,
+                rules.budget,
+                self.deadline,
+                now,
+                random,
+            ))
         };
         let after = match decision {
             None => After::Accept,
-            Some(Decision::Retry { free, after }) => After::Again { at: now + after, free },
+            Some(Decision::Retry { free, after }) => After::Again {
+                at: now + after,
+                free,
+            },
             Some(Decision::Stop(reason)) => {
                 record.stopped = Some(reason);
                 self.denied = Some(reason);

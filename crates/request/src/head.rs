@@ -14,9 +14,15 @@ pub trait Head {
 #[must_use]
 pub fn host_without_port(value: &[u8]) -> &[u8] {
     if value.first() == Some(&b'[') {
-        return value.iter().position(|&byte| byte == b']').map_or(value, |end| &value[..=end]);
+        return value
+            .iter()
+            .position(|&byte| byte == b']')
+            .map_or(value, |end| &value[..=end]);
     }
-    value.iter().position(|&byte| byte == b':').map_or(value, |end| &value[..end])
+    value
+        .iter()
+        .position(|&byte| byte == b':')
+        .map_or(value, |end| &value[..end])
 }
 
 /// The path of a request target in origin-form or absolute-form: without query; `/` where there is none.
@@ -28,13 +34,19 @@ pub fn path_of_target(target: &[u8]) -> &[u8] {
         match target.windows(3).position(|window| window == b"://") {
             Some(scheme) => {
                 let rest = &target[scheme + 3..];
-                let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+                let end = rest
+                    .iter()
+                    .position(|byte| matches!(byte, b'/' | b'?'))
+                    .unwrap_or(rest.len());
                 &rest[end..]
             }
             None => target,
         }
     };
-    let end = path.iter().position(|&byte| byte == b'?').unwrap_or(path.len());
+    let end = path
+        .iter()
+        .position(|&byte| byte == b'?')
+        .unwrap_or(path.len());
     if end == 0 { b"/" } else { &path[..end] }
 }
 

@@ -53,16 +53,27 @@ impl Route {
     /// Whether every condition of this route holds for `head`.
     #[must_use]
     pub fn matches(&self, head: &impl Head) -> bool {
-        self.host.as_ref().is_none_or(|rule| head.host().is_some_and(|host| rule.matches(host)))
-            && self.path.as_ref().is_none_or(|rule| rule.matches(head.path()))
-            && self.headers.iter().all(|(name, rule)| head.any_value(name, &mut |value| rule.matches(value)))
+        self.host
+            .as_ref()
+            .is_none_or(|rule| head.host().is_some_and(|host| rule.matches(host)))
+            && self
+                .path
+                .as_ref()
+                .is_none_or(|rule| rule.matches(head.path()))
+            && self
+                .headers
+                .iter()
+                .all(|(name, rule)| head.any_value(name, &mut |value| rule.matches(value)))
     }
 }
 
 /// The service of the first route that matches.
 #[must_use]
 pub fn find(routes: &[Route], head: &impl Head) -> Option<ServiceId> {
-    routes.iter().find(|route| route.matches(head)).map(|route| route.service)
+    routes
+        .iter()
+        .find(|route| route.matches(head))
+        .map(|route| route.service)
 }
 
 impl HostRule {
@@ -70,7 +81,8 @@ impl HostRule {
         match self {
             Self::Exact(name) => host.eq_ignore_ascii_case(name.as_bytes()),
             Self::Suffix(suffix) => {
-                host.len() > suffix.len() && host[host.len() - suffix.len()..].eq_ignore_ascii_case(suffix.as_bytes())
+                host.len() > suffix.len()
+                    && host[host.len() - suffix.len()..].eq_ignore_ascii_case(suffix.as_bytes())
             }
         }
     }
@@ -80,9 +92,9 @@ impl PathRule {
     fn matches(&self, path: &[u8]) -> bool {
         match self {
             Self::Exact(exact) => path == exact.as_bytes(),
-            Self::Prefix(prefix) => {
-                path.strip_prefix(prefix.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-            }
+            Self::Prefix(prefix) => path
+                .strip_prefix(prefix.as_bytes())
+                .is_some_and(|rest| rest.is_empty() || rest[0] == b'/'),
             Self::Pattern(pattern) => pattern.is_match(path),
         }
     }
@@ -116,16 +128,32 @@ mod tests {
             self.path.as_bytes()
         }
         fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-            self.headers.iter().any(|(field, value)| field.eq_ignore_ascii_case(name) && test(value.as_bytes()))
+            self.headers
+                .iter()
+                .any(|(field, value)| field.eq_ignore_ascii_case(name) && test(value.as_bytes()))
         }
     }
 
-    fn route(host: Option<HostRule>, path: Option<PathRule>, headers: Vec<(String, HeaderRule)>, to: u32) -> Route {
-        Route { host, path, headers, service: ServiceId(to) }
+    fn route(
+        host: Option<HostRule>,
+        path: Option<PathRule>,
+        headers: Vec<(String, HeaderRule)>,
+        to: u32,
+    ) -> Route {
+        Route {
+            host,
+            path,
+            headers,
+            service: ServiceId(to),
+        }
     }
 
     fn get(host: &'static str, path: &'static str) -> Fake {
-        Fake { host: Some(host), path, headers: vec![("X-Canary", "always")] }
+        Fake {
+            host: Some(host),
+            path,
+            headers: vec![("X-Canary", "always")],
+        }
     }
 
     #[test]
@@ -150,13 +178,20 @@ mod tests {
     fn hosts_match_in_any_case_and_a_suffix_needs_a_label_before_it() {
         assert!(HostRule::Exact("shop.example".into()).matches(b"Shop.EXAMPLE"));
         let suffix = HostRule::Suffix(".example.com".into());
-        assert!(suffix.matches(b"a.Example.com") && !suffix.matches(b"example.com") && !suffix.matches(b".example.com"));
+        assert!(
+            suffix.matches(b"a.Example.com")
+                && !suffix.matches(b"example.com")
+                && !suffix.matches(b".example.com")
+        );
     }
 
     #[test]
     fn all_header_conditions_must_hold() {
         let both = |value| {
-            vec![("x-canary".to_owned(), HeaderRule::Present), ("x-canary".to_owned(), HeaderRule::Exact(value))]
+            vec![
+                ("x-canary".to_owned(), HeaderRule::Present),
+                ("x-canary".to_owned(), HeaderRule::Exact(value)),
+            ]
         };
         assert!(route(None, None, both("always".into()), 0).matches(&get("h", "/")));
         assert!(!route(None, None, both("never".into()), 0).matches(&get("h", "/")));
@@ -166,7 +201,11 @@ mod tests {
 
     #[test]
     fn a_host_rule_never_matches_a_request_without_host() {
-        let no_host = Fake { host: None, path: "/", headers: vec![] };
+        let no_host = Fake {
+            host: None,
+            path: "/",
+            headers: vec![],
+        };
         assert!(!route(Some(HostRule::Exact("h".into())), None, vec![], 0).matches(&no_host));
     }
 }

@@ -1,0 +1,248 @@
+//! A client's connection: its heads one after the other, each handed to the way of a request, until one side ends it.
+//!
+//! While it waits for a request, a connection owns no buffer and no workspace, only its socket and a timer slot.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use evenkeel_config::plan::ListenerLimits;
+use evenkeel_core::Instant;
+use evenkeel_http1::{HeadError, Limits, Parsed, head_end};
+use evenkeel_request::Cause;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::buffer::Buffer;
+use crate::drive;
+use crate::own;
+use crate::timer::Timer;
+use crate::worker::{Worker, Workspace};
+
+/// How long, and for how many bytes, what a client still sends is read after an answer that closes the connection: a
+/// close with unread bytes would be a reset, which can take the answer with it.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    pub(crate) buffer: Buffer,
+    pub(crate) timer: Timer,
+    pub(crate) peer: IpAddr,
+    pub(crate) listener: usize,
+    limits: ListenerLimits,
+}
+
+/// What becomes of a connection after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Persist {
+    /// The next request may come.
+    Keep,
+    /// Nothing more will be answered; what still comes is read for a moment.
+    Linger,
+    /// It is over.
+    Close,
+}
+
+/// What came.
+enum Arrival {
+    Head,
+    Bad(HeadError),
+    Late,
+    Closed,
+}
+
+/// Serves a connection until its end.
+pub(crate) async fn serve(
+    worker: &Rc<Worker>,
+    listener: usize,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    let limits = worker.state.listeners()[listener].limits;
+    let timer = worker.timers.timer();
+    let mut client = Client {
+        stream,
+        buffer: Buffer::default(),
+        timer,
+        peer: peer.ip(),
+        listener,
+        limits,
+    };
+    let mut persist = Persist::Keep;
+    while persist == Persist::Keep && client.wait(worker).await {
+        let mut work = worker.workspace();
+        persist = client.requests(worker, &mut work).await;
+        worker.give_workspace(work);
+    }
+    if persist == Persist::Linger {
+        client.linger(worker).await;
+    }
+    worker.buffers.give(std::mem::take(&mut client.buffer));
+}
+
+impl Client {
+    /// Waits for the first byte of a request; `false` if none will be answered any more.
+    async fn wait(&mut self, worker: &Worker) -> bool {
+        self.timer.set(worker.clock.now() + self.limits.idle_time);
+        poll_fn(|cx| match self.stream.poll_read_ready(cx) {
+            Poll::Ready(result) => Poll::Ready(result.is_ok()),
+            Poll::Pending if worker.draining.get() || self.timer.poll_expired(cx) => {
+                Poll::Ready(false)
+            }
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Answers requests for as long as they are there.
+    async fn requests(&mut self, worker: &Rc<Worker>, work: &mut Workspace) -> Persist {
+        self.buffer = worker.buffers.take();
+        loop {
+            let persist = match self.next_head(worker, work).await {
+                Arrival::Head => drive::handle(worker, self, work).await,
+                Arrival::Closed => Persist::Close,
+                Arrival::Late => own::refuse(worker, self, work, Cause::RequestTimeout).await,
+                Arrival::Bad(error) => {
+                    let cause = Cause::BadRequest {
+                        status: error.status(),
+                        word: error.word(),
+                    };
+                    own::refuse(worker, self, work, cause).await
+                }
+            };
+            if persist != Persist::Keep || self.buffer.is_empty() {
+                worker.buffers.give(std::mem::take(&mut self.buffer));
+                return persist;
+            }
+        }
+    }
+
+    async fn next_head(&mut self, worker: &Worker, work: &mut Workspace) -> Arrival {
+        let limits = Limits {
+            head_bytes: self.limits.head_bytes,
+            headers: self.limits.headers,
+            ..Limits::default()
+        };
+        let mut scanned = 0_usize;
+        let mut begun: Option<Instant> = None;
+        loop {
+            let whole =
+                scanned == 0 || head_end(self.buffer.unread(), scanned.saturating_sub(3)).is_some();
+            if !self.buffer.is_empty() && (whole || self.buffer.len() > limits.head_bytes) {
+                match work.request.parse(self.buffer.unread(), &limits) {
+                    Ok(Parsed::Complete) => return Arrival::Head,
+                    Ok(Parsed::Partial) => {}
+                    Err(error) => return Arrival::Bad(error),
+                }
+            }
+            scanned = self.buffer.len();
+            if scanned > 0 && begun.is_none() {
+                let now = worker.clock.now();
+                begun = Some(now);
+                self.timer.set(now + self.limits.head_time);
+                self.hold_part_of_head(worker);
+            } else if self.buffer.spare().is_empty() {
+                self.hold_part_of_head(worker);
+            }
+            match self.fill(worker).await {
+                Ok(0) | Err(_) => return Arrival::Closed,
+                Ok(_) => {}
+            }
+            if self.timer_expired() {
+                return if begun.is_some() {
+                    Arrival::Late
+                } else {
+                    Arrival::Closed
+                };
+            }
+        }
+    }
+
+    fn timer_expired(&self) -> bool {
+        self.timer
+            .poll_expired(&Context::from_waker(std::task::Waker::noop()))
+    }
+
+    /// A slow sender may hold only as much memory as it has sent, doubled.
+    fn hold_part_of_head(&mut self, worker: &Worker) {
+        let small = self.buffer.for_part_of_head();
+        worker
+            .buffers
+            .give(std::mem::replace(&mut self.buffer, small));
+    }
+
+    /// Reads what is there; also returns (with 1) when the deadline has passed, which the caller checks.
+    async fn fill(&mut self, worker: &Worker) -> io::Result<usize> {
+        poll_fn(
+            |cx| match poll_fill(&mut self.stream, &mut self.buffer, cx) {
+                Poll::Pending if self.timer.poll_expired(cx) => Poll::Ready(Ok(1)),
+                Poll::Pending if worker.draining.get() && self.buffer.is_empty() => {
+                    Poll::Ready(Ok(0))
+                }
+                other => other,
+            },
+        )
+        .await
+    }
+
+    async fn linger(&mut self, worker: &Worker) {
+        self.timer.set(worker.clock.now() + LINGER);
+        let mut buffer = worker.buffers.take();
+        let mut rest = LINGER_BYTES;
+        poll_fn(|cx| {
+            if ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            loop {
+                match poll_fill(&mut self.stream, &mut buffer, cx) {
+                    Poll::Ready(Ok(n)) if n > 0 && n < rest => {
+                        rest -= n;
+                        buffer.consume(buffer.len());
+                    }
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending if self.timer.poll_expired(cx) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+        worker.buffers.give(buffer);
+    }
+}
+
+/// Reads into the buffer's spare room; 0 is the end of the stream.
+pub(crate) fn poll_fill(
+    stream: &mut TcpStream,
+    buffer: &mut Buffer,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut room = ReadBuf::new(buffer.spare());
+    ready!(Pin::new(stream).poll_read(cx, &mut room))?;
+    let n = room.filled().len();
+    buffer.filled(n);
+    Poll::Ready(Ok(n))
+}
+
+/// Writes two pieces, as much as the socket takes; the number of bytes is over both.
+pub(crate) fn poll_write_two(
+    stream: &mut TcpStream,
+    first: &[u8],
+    second: &[u8],
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    match (first.is_empty(), second.is_empty()) {
+        (_, true) => Pin::new(stream).poll_write(cx, first),
+        (true, false) => Pin::new(stream).poll_write(cx, second),
+        (false, false) => {
+            let pieces = [io::IoSlice::new(first), io::IoSlice::new(second)];
+            Pin::new(stream).poll_write_vectored(cx, &pieces)
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! What is counted. Each worker writes numbers of its own, without locked instructions; readers add them up.
+
+use evenkeel_config::Plan;
+use evenkeel_core::metric::{Counter, DurationHistogram, DurationSnapshot, Sink, Source};
+use evenkeel_core::{Outcome, ServerId, ServiceId};
+
+use crate::state::ProxyState;
+
+/// Why a wanted retry was denied; the place is what `drive` counts with.
+pub(crate) const DENIED: [&str; 6] = [
+    "not-retryable",
+    "method",
+    "body",
+    "limit",
+    "budget",
+    "deadline",
+];
+
+/// One worker's numbers.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerCounters {
+    pub(crate) services: Vec<ServiceCounters>,
+    pub(crate) connections_opened: Counter,
+    pub(crate) connections_closed: Counter,
+    pub(crate) connections_refused: Counter,
+    /// Requests that were answered before a service was found, by status.
+    pub(crate) homeless: Statuses,
+    pub(crate) signals_dropped: Counter,
+}
+
+/// One worker's numbers of one service.
+#[derive(Debug)]
+pub(crate) struct ServiceCounters {
+    pub(crate) statuses: Statuses,
+    pub(crate) failed: Counter,
+    pub(crate) aborted: Counter,
+    pub(crate) saved_by_retry: Counter,
+    pub(crate) durations: DurationHistogram,
+    /// By the outcome of the attempt before.
+    pub(crate) retries: [Counter; Outcome::WORDS.len()],
+    pub(crate) retries_denied: [Counter; DENIED.len()],
+    pub(crate) servers: Vec<ServerCounters>,
+}
+
+/// One worker's numbers of one server.
+#[derive(Debug, Default)]
+pub(crate) struct ServerCounters {
+    pub(crate) attempts: [Counter; Outcome::WORDS.len()],
+    pub(crate) durations: DurationHistogram,
+    pub(crate) connections: Counter,
+    pub(crate) reused: Counter,
+    pub(crate) bytes_sent: Counter,
+    pub(crate) bytes_received: Counter,
+}
+
+/// A counter for each status from 100 to 599.
+#[derive(Debug)]
+pub(crate) struct Statuses(Box<[Counter]>);
+
+impl Default for Statuses {
+    fn default() -> Self {
+        Self((0..500).map(|_| Counter::default()).collect())
+    }
+}
+
+impl Statuses {
+    pub(crate) fn add_one(&self, status: u16) {
+        if let Some(counter) = self.0.get(usize::from(status).wrapping_sub(100)) {
+            counter.add_from_owner(1);
+        }
+    }
+
+    fn add_to(&self, sums: &mut [u64]) {
+        for (sum, counter) in sums.iter_mut().zip(&self.0) {
+            *sum += counter.value();
+        }
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.0.iter().map(Counter::value).sum()
+    }
+}
+
+impl WorkerCounters {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let services = plan.services.iter().map(|service| ServiceCounters {
+            statuses: Statuses::default(),
+            failed: Counter::default(),
+            aborted: Counter::default(),
+            saved_by_retry: Counter::default(),
+            durations: DurationHistogram::default(),
+            retries: Default::default(),
+            retries_denied: Default::default(),
+            servers: service
+                .servers
+                .iter()
+                .map(|_| ServerCounters::default())
+                .collect(),
+        });
+        Self {
+            services: services.collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// A service's totals since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServiceTotals {
+    /// Requests that got an answer, or should have.
+    pub requests: u64,
+    /// Of these, those that the client saw fail: an answer of 500 or above, or one that broke off.
+    pub failed: u64,
+    /// Of these, those that succeeded after a retry.
+    pub saved_by_retry: u64,
+}
+
+/// A server's totals since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServerTotals {
+    /// Attempts that ended.
+    pub attempts: u64,
+    /// Of these, those that count against the server.
+    pub failures: u64,
+    /// How long attempts took until the response's head.
+    pub durations: DurationSnapshot,
+}
+
+impl ProxyState {
+    /// A service's totals since the start.
+    #[must_use]
+    pub fn totals(&self, service: ServiceId) -> ServiceTotals {
+        self.counters(service)
+            .fold(ServiceTotals::default(), |sum, counters| ServiceTotals {
+                requests: sum.requests + counters.statuses.total() + counters.aborted.value(),
+                failed: sum.failed + counters.failed.value(),
+                saved_by_retry: sum.saved_by_retry + counters.saved_by_retry.value(),
+            })
+    }
+
+    /// How long a service's requests took until their last byte.
+    #[must_use]
+    pub fn durations(&self, service: ServiceId) -> DurationSnapshot {
+        let mut sum = DurationSnapshot::default();
+        self.counters(service)
+            .for_each(|counters| sum.merge(&counters.durations.snapshot()));
+        sum
+    }
+
+    /// A server's totals since the start.
+    #[must_use]
+    pub fn server_totals(&self, server: ServerId) -> ServerTotals {
+        let mut sum = ServerTotals::default();
+        for counters in self
+            .counters(server.service)
+            .filter_map(|service| service.servers.get(server.index as usize))
+        {
+            for (place, attempts) in counters.attempts.iter().enumerate() {
+                sum.attempts += attempts.value();
+                sum.failures += if is_failure(place) {
+                    attempts.value()
+                } else {
+                    0
+                };
+            }
+            sum.durations.merge(&counters.durations.snapshot());
+        }
+        sum
+    }
+
+    fn counters(&self, service: ServiceId) -> impl Iterator<Item = &ServiceCounters> {
+        self.workers()
+            .iter()
+            .filter_map(move |worker| worker.services.get(service.0 as usize))
+    }
+
+    fn sum(&self, number: impl Fn(&WorkerCounters) -> u64) -> u64 {
+        self.workers().iter().map(|worker| number(worker)).sum()
+    }
+
+    fn collect_requests(
+        &self,
+        sink: &mut dyn Sink,
+        name: &str,
+        each: &dyn Fn(&WorkerCounters) -> Option<&Statuses>,
+    ) {
+        let mut sums = [0; 500];
+        self.workers()
+            .iter()
+            .filter_map(|worker| each(worker))
+            .for_each(|statuses| statuses.add_to(&mut sums));
+        for (index, &value) in sums.iter().enumerate().filter(|(_, value)| **value > 0) {
+            let code = (index + 100).to_string();
+            sink.counter(
+                "evenkeel_requests_total",
+                "Requests that were answered, by status.",
+                &[("service", name), ("code", &code)],
+                value,
+            );
+        }
+    }
+
+    fn collect_service(&self, sink: &mut dyn Sink, index: usize, name: &str) {
+        let of = |number: &dyn Fn(&ServiceCounters) -> u64| {
+            self.sum(|worker| number(&worker.services[index]))
+        };
+        self.collect_requests(sink, name, &|worker| Some(&worker.services[index].statuses));
+        let service = [("service", name)];
+        sink.counter(
+            "evenkeel_requests_failed_total",
+            "Requests that the client saw fail: answered 500 or above, or broken off.",
+            &service,
+            of(&|counters| counters.failed.value()),
+        );
+        sink.counter(
+            "evenkeel_requests_aborted_total",
+            "Requests that the client gave up before their answer.",
+            &service,
+            of(&|counters| counters.aborted.value()),
+        );
+        sink.counter(
+            "evenkeel_requests_saved_by_retry_total",
+            "Requests that succeeded after an attempt had failed.",
+            &service,
+            of(&|counters| counters.saved_by_retry.value()),
+        );
+        sink.durations(
+            "evenkeel_request_duration_seconds",
+            "From the request's head to the last byte of its answer.",
+            &service,
+            &self.durations(ServiceId(u32::try_from(index).unwrap_or(u32::MAX))),
+        );
+        for (place, reason) in Outcome::WORDS.iter().enumerate() {
+            let value = of(&|counters| counters.retries[place].value());
+            if value > 0 {
+                let labels = [("service", name), ("reason", *reason)];
+                sink.counter(
+                    "evenkeel_retries_total",
+                    "Retries, by how the attempt before ended.",
+                    &labels,
+                    value,
+                );
+            }
+        }
+        for (place, by) in DENIED.iter().enumerate().skip(1) {
+            sink.counter(
+                "evenkeel_retries_denied_total",
+                "Retries that were wanted and not made, by what forbade them.",
+                &[("service", name), ("by", by)],
+                of(&|counters| counters.retries_denied[place].value()),
+            );
+        }
+    }
+
+    fn collect_server(&self, sink: &mut dyn Sink, service: (usize, &str), server: (usize, &str)) {
+        let of = |number: &dyn Fn(&ServerCounters) -> u64| {
+            self.sum(|worker| number(&worker.services[service.0].servers[server.0]))
+        };
+        let labels = [("service", service.1), ("server", server.1)];
+        for (place, outcome) in Outcome::WORDS.iter().enumerate() {
+            let value = of(&|counters| counters.attempts[place].value());
+            if value > 0 || place == 0 {
+                let labels = [
+                    ("service", service.1),
+                    ("server", server.1),
+                    ("outcome", *outcome),
+                ];
+                sink.counter(
+                    "evenkeel_attempts_total",
+                    "Attempts on a server, by how they ended.",
+                    &labels,
+                    value,
+                );
+            }
+        }
+        let id = ServerId::new(
+            u32::try_from(service.0).unwrap_or(u32::MAX),
+            u32::try_from(server.0).unwrap_or(u32::MAX),
+        );
+        sink.durations(
+            "evenkeel_attempt_duration_seconds",
+            "From the start of an attempt to the response's head, or to its failure.",
+            &labels,
+            &self.server_totals(id).durations,
+        );
+        let connections = "Connections that were opened to a server.";
+        sink.counter(
+            "evenkeel_server_connections_total",
+            connections,
+            &labels,
+            of(&|counters| counters.connections.value()),
+        );
+        let reused = "Attempts that were made on a connection which was open already.";
+        sink.counter(
+            "evenkeel_server_connections_reused_total",
+            reused,
+            &labels,
+            of(&|counters| counters.reused.value()),
+        );
+        sink.counter(
+            "evenkeel_server_sent_bytes_total",
+            "Bytes sent to a server, heads included.",
+            &labels,
+            of(&|counters| counters.bytes_sent.value()),
+        );
+        sink.counter(
+            "evenkeel_server_received_bytes_total",
+            "Bytes received from a server, heads included.",
+            &labels,
+            of(&|counters| counters.bytes_received.value()),
+        );
+    }
+}
+
+impl Source for ProxyState {
+    fn collect(&self, sink: &mut dyn Sink) {
+        let opened = self.sum(|worker| worker.connections_opened.value());
+        let closed = self.sum(|worker| worker.connections_closed.value());
+        let refused = self.sum(|worker| worker.connections_refused.value());
+        let dropped = self.sum(|worker| worker.signals_dropped.value());
+        sink.counter(
+            "evenkeel_connections_total",
+            "Client connections that were accepted.",
+            &[],
+            opened,
+        );
+        sink.gauge(
+            "evenkeel_connections_open",
+            "Client connections that are open now.",
+            &[],
+            opened.saturating_sub(closed) as f64,
+        );
+        let full = "Client connections that were closed at once because the listener was full.";
+        sink.counter("evenkeel_connections_refused_total", full, &[], refused);
+        let lost = "Signals that were lost because the control loop did not read them in time.";
+        sink.counter("evenkeel_signals_dropped_total", lost, &[], dropped);
+        self.collect_requests(sink, "", &|worker| Some(&worker.homeless));
+        let now = self.now();
+        for (index, service) in self.services().iter().enumerate() {
+            self.collect_service(sink, index, service.name());
+            for (place, entry) in service.servers().iter().enumerate() {
+                self.collect_server(sink, (index, service.name()), (place, entry.name()));
+                let member = &service.pool().members()[place];
+                let labels = [("service", service.name()), ("server", entry.name())];
+                let in_flight = "Attempts that are under way on a server.";
+                sink.gauge(
+                    "evenkeel_server_in_flight",
+                    in_flight,
+                    &labels,
+                    f64::from(member.state.in_flight()),
+                );
+                let weight = "A server's weight.";
+                sink.gauge(
+                    "evenkeel_server_weight",
+                    weight,
+                    &labels,
+                    f64::from(member.weight),
+                );
+            }
+            let budget = "Retries that the service's budget would pay for now.";
+            sink.gauge(
+                "evenkeel_retry_budget",
+                budget,
+                &[("service", service.name())],
+                service.budget().balance(now),
+            );
+        }
+    }
+}
+
+/// Whether the outcome at this place counts against the server.
+fn is_failure(place: usize) -> bool {
+    !matches!(
+        Outcome::WORDS[place],
+        "success" | "stale-connection" | "cancelled"
+    )
+}

@@ -1,0 +1,131 @@
+//! Answers that evenkeel makes itself, on the wire.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use evenkeel_http1::{Method, write};
+use evenkeel_request::Cause;
+
+use crate::client::{Client, Persist, poll_write_two};
+use crate::rewrite::write_number;
+use crate::worker::{RequestId, Worker, Workspace};
+
+/// Refuses a request that never became one: answers, counts, and closes.
+pub(crate) async fn refuse(
+    worker: &Worker,
+    client: &mut Client,
+    work: &mut Workspace,
+    cause: Cause,
+) -> Persist {
+    worker.counters.homeless.add_one(cause.status());
+    let id = worker.request_id();
+    compose(&mut work.to_client, cause, id, Method::Get, false);
+    tracing::debug!(peer = %client.peer, cause = cause.word(), "a request was refused");
+    if send(worker, client, work).await {
+        Persist::Linger
+    } else {
+        Persist::Close
+    }
+}
+
+/// Writes the whole answer to `out`.
+pub(crate) fn compose(
+    out: &mut Vec<u8>,
+    cause: Cause,
+    id: RequestId,
+    method: Method,
+    keep_alive: bool,
+) {
+    const BEFORE_CAUSE: &[u8] = b" evenkeel has no answer from a server: ";
+    const BEFORE_ID: &[u8] = b" (request ";
+    const END: &[u8] = b")\n";
+    const ID_LENGTH: usize = 24;
+    let status = cause.status();
+    let reason = write::reason(status);
+    let length =
+        3 + BEFORE_CAUSE.len() + cause.word().len() + BEFORE_ID.len() + ID_LENGTH + END.len();
+    out.clear();
+    out.extend_from_slice(b"HTTP/1.1 ");
+    write_number(out, u64::from(status));
+    out.push(b' ');
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: ");
+    write_number(out, length as u64);
+    out.extend_from_slice(b"\r\nproxy-status: evenkeel; error=");
+    out.extend_from_slice(cause.proxy_error().as_bytes());
+    out.extend_from_slice(b"; details=\"");
+    out.extend_from_slice(cause.word().as_bytes());
+    out.extend_from_slice(b"\"\r\nx-request-id: ");
+    id.write(out);
+    out.extend_from_slice(b"\r\n");
+    if cause == Cause::MethodNotAllowed {
+        out.extend_from_slice(b"allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH\r\n");
+    }
+    if !keep_alive {
+        out.extend_from_slice(b"connection: close\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    if method != Method::Head {
+        write_number(out, u64::from(status));
+        out.extend_from_slice(BEFORE_CAUSE);
+        out.extend_from_slice(cause.word().as_bytes());
+        out.extend_from_slice(BEFORE_ID);
+        id.write(out);
+        out.extend_from_slice(END);
+    }
+}
+
+/// Sends what is in `work.to_client`; `false` if the client is gone or does not read.
+pub(crate) async fn send(worker: &Worker, client: &mut Client, work: &Workspace) -> bool {
+    client.timer.set(worker.clock.now() + SEND_TIME);
+    let mut sent = 0;
+    poll_fn(|cx| {
+        while sent < work.to_client.len() {
+            match poll_write_two(&mut client.stream, &work.to_client[sent..], &[], cx) {
+                Poll::Ready(Ok(n)) if n > 0 => sent += n,
+                Poll::Ready(_) => return Poll::Ready(false),
+                Poll::Pending if client.timer.poll_expired(cx) => return Poll::Ready(false),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(true)
+    })
+    .await
+}
+
+/// A client that does not take a few hundred bytes in this time gets none.
+const SEND_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use evenkeel_http1::{Framing, Limits, Parsed, ResponseHead};
+
+    use super::*;
+
+    #[test]
+    fn every_answer_says_why_and_is_as_long_as_it_says() {
+        for cause in [
+            Cause::NoServer,
+            Cause::NoRoute,
+            Cause::Reset,
+            Cause::TotalTimeout,
+            Cause::MethodNotAllowed,
+        ] {
+            let mut out = Vec::new();
+            compose(&mut out, cause, RequestId::for_tests(), Method::Get, true);
+            let mut head = ResponseHead::default();
+            assert_eq!(
+                head.parse(&out, Method::Get, &Limits::default()),
+                Ok(Parsed::Complete)
+            );
+            assert_eq!(head.status, cause.status());
+            assert_eq!(
+                head.framing,
+                Framing::Length((out.len() - head.length) as u64)
+            );
+            let status = head.header(&out, "proxy-status").expect("a Proxy-Status");
+            assert!(String::from_utf8_lossy(status).contains(cause.word()));
+            assert_eq!(head.header(&out, "x-request-id").map(<[u8]>::len), Some(24));
+        }
+    }
+}

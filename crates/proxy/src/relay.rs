@@ -1,0 +1,202 @@
+//! A committed response on its way to the client, with back-pressure: no more is read than the client takes.
+//!
+//! The rest of the request's body goes on meanwhile, for servers that answer while they read.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use evenkeel_http1::Body;
+
+use crate::client::{poll_fill, poll_write_two};
+use crate::talk::{Desk, Talk};
+
+/// Bodies up to this size are sent in one piece with their head.
+const ONE_PIECE: usize = 8 * 1024;
+
+/// How the passing on of a response ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RelayEnd {
+    /// The whole of it was passed on. `reusable`: the server's connection is at the end of a response and nothing more.
+    Done {
+        /// Whether the server's connection can carry another request.
+        reusable: bool,
+    },
+    /// The server ended early, or what it sent was not a body.
+    Truncated,
+    /// The client is gone, or took nothing for too long.
+    ClientGone,
+}
+
+/// One response under way. The head, as the client gets it, is in `work.to_client`.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    body: Body,
+    decode: bool,
+    /// Bytes of `to_client` that were sent.
+    sent: usize,
+    /// Bytes at the front of `incoming` that belong to the body and are not yet sent.
+    ready: usize,
+    progress: bool,
+    waits_for_client: bool,
+    request_broken: bool,
+}
+
+impl Relay {
+    /// A response whose head has been consumed from `talk.incoming`.
+    pub(crate) fn new(body: Body, decode: bool) -> Self {
+        Self {
+            body,
+            decode,
+            sent: 0,
+            ready: 0,
+            progress: true,
+            waits_for_client: false,
+            request_broken: false,
+        }
+    }
+
+    /// Passes it on. `idle`: without a byte in either direction.
+    pub(crate) async fn run(
+        &mut self,
+        desk: &mut Desk<'_>,
+        talk: &mut Talk,
+        idle: Duration,
+    ) -> RelayEnd {
+        if !talk.incoming.is_empty() && self.take_in(desk, talk).is_err() {
+            return RelayEnd::Truncated;
+        }
+        if !self.decode && self.ready > 0 && self.ready <= ONE_PIECE {
+            desk.work
+                .to_client
+                .extend_from_slice(&talk.incoming.unread()[..self.ready]);
+            talk.incoming.consume(self.ready);
+            self.ready = 0;
+        }
+        poll_fn(|cx| self.poll(desk, talk, idle, cx)).await
+    }
+
+    fn poll(
+        &mut self,
+        desk: &mut Desk<'_>,
+        talk: &mut Talk,
+        idle: Duration,
+        cx: &mut Context<'_>,
+    ) -> Poll<RelayEnd> {
+        if let Poll::Ready(end) = self.poll_response(desk, talk, cx) {
+            return Poll::Ready(end);
+        }
+        if !desk.body.is_through() && !self.request_broken {
+            match talk.poll_send(desk, cx) {
+                Poll::Ready(Ok(())) => self.progress = true,
+                Poll::Ready(Err(_)) => self.request_broken = true,
+                Poll::Pending => {}
+            }
+        }
+        if self.progress {
+            self.progress = false;
+            desk.client.timer.set(desk.worker.clock.now() + idle);
+        }
+        if desk.client.timer.poll_expired(cx) {
+            return Poll::Ready(if self.waits_for_client {
+                RelayEnd::ClientGone
+            } else {
+                RelayEnd::Truncated
+            });
+        }
+        Poll::Pending
+    }
+
+    fn poll_response(
+        &mut self,
+        desk: &mut Desk<'_>,
+        talk: &mut Talk,
+        cx: &mut Context<'_>,
+    ) -> Poll<RelayEnd> {
+        loop {
+            let first = &desk.work.to_client[self.sent..];
+            let second = &talk.incoming.unread()[..self.ready];
+            if !(first.is_empty() && second.is_empty()) {
+                let of_first = first.len();
+                match poll_write_two(&mut desk.client.stream, first, second, cx) {
+                    Poll::Ready(Ok(n)) if n > 0 => {
+                        self.sent += n.min(of_first);
+                        let of_body = n.saturating_sub(of_first);
+                        talk.incoming.consume(of_body);
+                        self.ready -= of_body;
+                        self.progress = true;
+                        continue;
+                    }
+                    Poll::Ready(_) => return Poll::Ready(RelayEnd::ClientGone),
+                    Poll::Pending => {
+                        self.waits_for_client = true;
+                        return Poll::Pending;
+                    }
+                }
+            }
+            self.waits_for_client = false;
+            if self.body.is_done() {
+                let reusable =
+                    talk.incoming.is_empty() && desk.body.is_through() && !self.request_broken;
+                return Poll::Ready(RelayEnd::Done { reusable });
+            }
+            match self.poll_more(desk, talk, cx) {
+                Poll::Ready(Ok(n)) => {
+                    talk.bytes_received += n as u64;
+                    self.progress = true;
+                }
+                Poll::Ready(Err(end)) => return Poll::Ready(end),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn poll_more(
+        &mut self,
+        desk: &mut Desk<'_>,
+        talk: &mut Talk,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<usize, RelayEnd>> {
+        if talk.incoming.size() == 0 {
+            talk.incoming = desk.worker.buffers.take_large();
+        }
+        match poll_fill(&mut talk.upstream.stream, &mut talk.incoming, cx) {
+            Poll::Ready(Ok(n)) if n > 0 => Poll::Ready(
+                self.take_in(desk, talk)
+                    .map(|()| n)
+                    .map_err(|()| RelayEnd::Truncated),
+            ),
+            Poll::Ready(Ok(_)) if self.body.end_of_stream().is_ok() => {
+                Poll::Ready(Err(RelayEnd::Done { reusable: false }))
+            }
+            Poll::Ready(_) => Poll::Ready(Err(RelayEnd::Truncated)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Checks what has come from the server.
+    fn take_in(&mut self, desk: &mut Desk<'_>, talk: &mut Talk) -> Result<(), ()> {
+        if self.body.is_done() {
+            return Ok(());
+        }
+        if self.decode {
+            if self.sent == desk.work.to_client.len() {
+                desk.work.to_client.clear();
+                self.sent = 0;
+            }
+            let taken = self
+                .body
+                .advance_decoded(talk.incoming.unread(), &mut desk.work.to_client)
+                .map_err(|_| ())?
+                .taken;
+            talk.incoming.consume(taken);
+        } else {
+            self.ready += self
+                .body
+                .advance(&talk.incoming.unread()[self.ready..])
+                .map_err(|_| ())?
+                .taken;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+//! How outcomes of attempts leave the data plane: one bounded ring per worker, no lock, overflow dropped and counted.
+
+use std::sync::Arc;
+
+use evenkeel_core::{Outcome, Signal};
+use rtrb::{Consumer, Producer, RingBuffer};
+use tokio::sync::Notify;
+
+use crate::count::WorkerCounters;
+
+/// Signals that a worker can hold until they are read: at 70,000 requests a second, those of 100 ms.
+const CAPACITY: usize = 8192;
+
+/// A worker's end of its ring.
+#[derive(Debug)]
+pub(crate) struct SignalWriter {
+    ring: Producer<Signal>,
+    wake: Arc<Notify>,
+}
+
+/// The control loop's end of all rings.
+#[derive(Debug)]
+pub struct SignalReader {
+    rings: Vec<Consumer<Signal>>,
+    wake: Arc<Notify>,
+}
+
+/// One writer per worker, and the reader of all.
+pub(crate) fn signals(workers: usize) -> (Vec<SignalWriter>, SignalReader) {
+    let wake = Arc::new(Notify::new());
+    let (writers, rings) = (0..workers)
+        .map(|_| {
+            let (ring, reader) = RingBuffer::new(CAPACITY);
+            (
+                SignalWriter {
+                    ring,
+                    wake: Arc::clone(&wake),
+                },
+                reader,
+            )
+        })
+        .unzip();
+    (writers, SignalReader { rings, wake })
+}
+
+impl SignalWriter {
+    /// Passes a signal on; a bad one wakes the reader.
+    pub(crate) fn push(&mut self, signal: Signal, outcome: Outcome, counters: &WorkerCounters) {
+        if self.ring.push(signal).is_err() {
+            counters.signals_dropped.add_from_owner(1);
+        }
+        if outcome.is_failure() {
+            self.wake.notify_one();
+        }
+    }
+}
+
+impl SignalReader {
+    /// Takes all signals that are there; says how many. Those of one worker are in their order.
+    pub fn drain(&mut self, signals: &mut Vec<Signal>) -> usize {
+        let before = signals.len();
+        for ring in &mut self.rings {
+            let there = ring.slots();
+            if let Ok(chunk) = ring.read_chunk(there) {
+                signals.extend(chunk);
+            }
+        }
+        signals.len() - before
+    }
+
+    /// Waits for a signal of a failure. Good news wakes nobody: read at least every 100 ms as well, or some are lost.
+    pub async fn wait(&self) {
+        self.wake.notified().await;
+    }
+
+    /// What [`SignalReader::wait`] waits for, for those who keep the reader elsewhere.
+    #[must_use]
+    pub fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use evenkeel_core::{Instant, Observation, ServerId};
+
+    use super::*;
+
+    fn signal(n: u64) -> Signal {
+        let observation = Observation::Attempt {
+            outcome: Outcome::Answered(200),
+            latency: Duration::from_nanos(n),
+        };
+        Signal {
+            at: Instant::from_nanos(n),
+            server: ServerId::default(),
+            observation,
+        }
+    }
+
+    #[test]
+    fn overflow_is_dropped_and_counted_and_the_rest_keeps_its_order() {
+        let (mut writers, mut reader) = signals(1);
+        let counters = WorkerCounters::default();
+        for n in 0..CAPACITY as u64 + 5 {
+            writers[0].push(signal(n), Outcome::Answered(200), &counters);
+        }
+        let mut read = Vec::new();
+        assert_eq!(reader.drain(&mut read), CAPACITY);
+        assert!(read.is_sorted_by_key(|signal| signal.at));
+        assert_eq!(counters.signals_dropped.value(), 5);
+    }
+}

@@ -1,0 +1,165 @@
+//! What all workers and the control loop share: the services with their servers, and the counters.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use evenkeel_balance::{Member, Pool, ServerState};
+use evenkeel_config::Plan;
+use evenkeel_config::plan::{ListenerPlan, ServicePlan};
+use evenkeel_core::{Directive, Instant};
+use evenkeel_runtime::Clock;
+use evenkeel_tolerate::{Budget, RetryOptions, TimeoutOptions};
+
+use crate::count::WorkerCounters;
+
+/// The shared state of the data plane. Workers write atomics in it; nothing in it is ever locked.
+#[derive(Debug)]
+pub struct ProxyState {
+    clock: Clock,
+    listeners: Vec<ListenerPlan>,
+    services: Vec<ServiceEntry>,
+    workers: Vec<Arc<WorkerCounters>>,
+    pub(crate) access_log: bool,
+}
+
+/// One service as the data plane knows it.
+#[derive(Debug)]
+pub struct ServiceEntry {
+    name: String,
+    servers: Vec<ServerEntry>,
+    pool: Pool,
+    pub(crate) timeout: TimeoutOptions,
+    pub(crate) retry: RetryOptions,
+    budget: Budget,
+}
+
+/// One server as the data plane knows it.
+#[derive(Debug)]
+pub struct ServerEntry {
+    name: String,
+    address: SocketAddr,
+}
+
+impl ProxyState {
+    pub(crate) fn new(plan: &Plan, clock: Clock) -> Self {
+        Self {
+            clock,
+            listeners: plan.listeners.clone(),
+            services: plan
+                .services
+                .iter()
+                .map(|service| ServiceEntry::new(service, clock.now()))
+                .collect(),
+            workers: (0..plan.workers.max(1))
+                .map(|_| Arc::new(WorkerCounters::new(plan)))
+                .collect(),
+            access_log: plan.log.access,
+        }
+    }
+
+    /// The services, in the order of the plan.
+    #[must_use]
+    pub fn services(&self) -> &[ServiceEntry] {
+        &self.services
+    }
+
+    /// Tells the balancer.
+    pub fn apply(&self, directive: &Directive, now: Instant) {
+        let server = directive.server();
+        let members = self
+            .services
+            .get(server.service.0 as usize)
+            .map(|service| service.pool.members());
+        if let Some(member) = members.and_then(|members| members.get(server.index as usize)) {
+            member.state.apply(directive, now);
+        }
+    }
+
+    /// Client connections that are open now.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        let opened: u64 = self
+            .workers
+            .iter()
+            .map(|worker| worker.connections_opened.value())
+            .sum();
+        let closed: u64 = self
+            .workers
+            .iter()
+            .map(|worker| worker.connections_closed.value())
+            .sum();
+        opened.saturating_sub(closed)
+    }
+
+    pub(crate) fn workers(&self) -> &[Arc<WorkerCounters>] {
+        &self.workers
+    }
+
+    pub(crate) fn listeners(&self) -> &[ListenerPlan] {
+        &self.listeners
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+}
+
+impl ServiceEntry {
+    fn new(plan: &ServicePlan, now: Instant) -> Self {
+        let members = plan.servers.iter().map(|server| Member {
+            state: Arc::new(ServerState::new()),
+            weight: server.weight,
+            tier: server.tier,
+        });
+        let servers = plan.servers.iter().map(|server| ServerEntry {
+            name: server.name.clone(),
+            address: server.address,
+        });
+        Self {
+            name: plan.name.clone(),
+            servers: servers.collect(),
+            pool: Pool::new(plan.balance.clone(), members.collect()),
+            timeout: plan.timeout,
+            retry: plan.retry.clone(),
+            budget: Budget::new(plan.retry.budget, now),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its servers, in the order of the plan.
+    #[must_use]
+    pub fn servers(&self) -> &[ServerEntry] {
+        &self.servers
+    }
+
+    /// Its servers as the balancer sees them, in the same order.
+    #[must_use]
+    pub const fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// What pays for its retries.
+    #[must_use]
+    pub const fn budget(&self) -> &Budget {
+        &self.budget
+    }
+}
+
+impl ServerEntry {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its address.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}

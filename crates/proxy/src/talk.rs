@@ -1,0 +1,364 @@
+//! One attempt on one connection: the request goes out while the answer may already come in.
+//!
+//! Nothing of the answer has reached the client when this is over, so an attempt can still be taken back.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Outcome};
+use evenkeel_http1::{BodyError, Limits, Parsed, Version};
+
+use crate::body::RequestBody;
+use crate::buffer::{Buffer, STANDARD};
+use crate::client::{Client, poll_fill, poll_write_two};
+use crate::own;
+use crate::rewrite;
+use crate::upstream::Upstream;
+use crate::worker::{Worker, Workspace};
+
+/// Most bytes and fields of a response's head: what a server may send is bounded as well.
+const RESPONSE_LIMITS: Limits = Limits {
+    head_bytes: STANDARD,
+    headers: 256,
+    target_bytes: 0,
+};
+/// Interim responses (1xx) that one attempt may send.
+const INTERIM_LIMIT: u32 = 16;
+
+/// The deadlines of an attempt.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// From the request fully written to the response's head.
+    pub(crate) attempt: Duration,
+    /// Without a byte, while a body is sent.
+    pub(crate) idle: Duration,
+    /// The end of the time for the whole request.
+    pub(crate) total: Instant,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum TalkEnd {
+    /// A response's head is in `work.response`, its bytes at the front of the talk's buffer.
+    Head,
+    /// There is none.
+    Failed(Outcome),
+    /// The client went away while it sent its body.
+    ClientGone,
+    /// The client sent something that is not a body.
+    BadBody(BodyError),
+    /// The client was too slow with its body.
+    ClientLate,
+}
+
+/// One attempt under way.
+#[derive(Debug)]
+pub(crate) struct Talk {
+    pub(crate) upstream: Upstream,
+    /// What came from the server and is not yet dealt with.
+    pub(crate) incoming: Buffer,
+    /// When the request was fully written.
+    pub(crate) written: Option<Instant>,
+    /// Time spent on a body that did not come at once.
+    pub(crate) waited_for_body: Duration,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    head_sent: usize,
+    replay_sent: usize,
+    waits_for_client: bool,
+    progress: bool,
+    broken: bool,
+    interim: u32,
+}
+
+/// What a talk works with.
+#[derive(Debug)]
+pub(crate) struct Desk<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) client: &'a mut Client,
+    pub(crate) work: &'a mut Workspace,
+    pub(crate) body: &'a mut RequestBody,
+}
+
+enum Event {
+    End(TalkEnd),
+    Interim,
+}
+
+impl Talk {
+    pub(crate) fn new(upstream: Upstream) -> Self {
+        Self {
+            upstream,
+            incoming: Buffer::default(),
+            written: None,
+            waited_for_body: Duration::ZERO,
+            bytes_sent: 0,
+            bytes_received: 0,
+            head_sent: 0,
+            replay_sent: 0,
+            waits_for_client: false,
+            progress: false,
+            broken: false,
+            interim: 0,
+        }
+    }
+
+    /// Sends the request and waits for the response's head.
+    pub(crate) async fn run(
+        &mut self,
+        desk: &mut Desk<'_>,
+        begun: Instant,
+        patience: Patience,
+    ) -> TalkEnd {
+        loop {
+            match poll_fn(|cx| self.poll(desk, begun, patience, cx)).await {
+                Event::End(end) => return end,
+                Event::Interim => {
+                    if let Some(end) = self.pass_interim(desk).await {
+                        return end;
+                    }
+                    desk.client
+                        .timer
+                        .set(self.head_deadline(desk.worker.clock.now(), patience));
+                }
+            }
+        }
+    }
+
+    fn poll(
+        &mut self,
+        desk: &mut Desk<'_>,
+        begun: Instant,
+        patience: Patience,
+        cx: &mut Context<'_>,
+    ) -> Poll<Event> {
+        if self.written.is_none() && !self.broken {
+            match self.poll_send(desk, cx) {
+                Poll::Ready(Ok(())) => self.is_written(desk, begun, patience),
+                Poll::Ready(Err(SendEnd::Server)) => self.broken = true,
+                Poll::Ready(Err(SendEnd::Client(end))) => return Poll::Ready(Event::End(end)),
+                Poll::Pending if self.progress => {
+                    self.progress = false;
+                    desk.client
+                        .timer
+                        .set(desk.worker.clock.now() + patience.idle);
+                }
+                Poll::Pending => {}
+            }
+        }
+        if let Poll::Ready(event) = self.poll_head(desk, cx) {
+            return Poll::Ready(event);
+        }
+        if self.broken {
+            return Poll::Ready(Event::End(TalkEnd::Failed(self.reset())));
+        }
+        if desk.client.timer.poll_expired(cx) {
+            let late = self.written.is_none() && self.waits_for_client;
+            let end = if late {
+                TalkEnd::ClientLate
+            } else {
+                TalkEnd::Failed(Outcome::AttemptTimeout)
+            };
+            return Poll::Ready(Event::End(end));
+        }
+        Poll::Pending
+    }
+
+    fn is_written(&mut self, desk: &Desk<'_>, begun: Instant, patience: Patience) {
+        let now = if self.waits_for_client {
+            let now = desk.worker.clock.now();
+            self.waited_for_body = now.since(begun);
+            now
+        } else {
+            begun
+        };
+        self.written = Some(now);
+        desk.client.timer.set(self.head_deadline(now, patience));
+    }
+
+    fn head_deadline(&self, now: Instant, patience: Patience) -> Instant {
+        match self.written {
+            Some(written) => {
+                (written + patience.attempt).min(patience.total + self.waited_for_body)
+            }
+            None => now + patience.idle,
+        }
+    }
+
+    /// Sends what is there to be sent; ready when the whole request is out.
+    pub(crate) fn poll_send(
+        &mut self,
+        desk: &mut Desk<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendEnd>> {
+        loop {
+            let approved = desk
+                .body
+                .approve(&desk.client.buffer)
+                .map_err(|e| SendEnd::Client(TalkEnd::BadBody(e)))?;
+            let head = &desk.work.to_server[self.head_sent..];
+            let replay = &desk.work.replay[self.replay_sent..];
+            let fresh = &desk.client.buffer.unread()[..approved];
+            let (first, second) = match (head.is_empty(), replay.is_empty()) {
+                (false, false) => (head, replay),
+                (false, true) => (head, fresh),
+                (true, false) => (replay, fresh),
+                (true, true) => (fresh, &[][..]),
+            };
+            if first.is_empty() && second.is_empty() {
+                if desk.body.has_come() {
+                    return Poll::Ready(Ok(()));
+                }
+                self.waits_for_client = true;
+                ready!(self.poll_more_body(desk, cx))?;
+                continue;
+            }
+            match poll_write_two(&mut self.upstream.stream, first, second, cx) {
+                Poll::Ready(Ok(n)) if n > 0 => self.account(desk, n),
+                Poll::Ready(_) => return Poll::Ready(Err(SendEnd::Server)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn poll_more_body(
+        &mut self,
+        desk: &mut Desk<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendEnd>> {
+        if desk.client.buffer.is_empty() && desk.client.buffer.size() <= STANDARD && self.progress {
+            let large = desk.worker.buffers.take_large();
+            desk.worker
+                .buffers
+                .give(std::mem::replace(&mut desk.client.buffer, large));
+        }
+        match ready!(poll_fill(
+            &mut desk.client.stream,
+            &mut desk.client.buffer,
+            cx
+        )) {
+            Ok(n) if n > 0 => {
+                self.progress = true;
+                Poll::Ready(Ok(()))
+            }
+            _ => Poll::Ready(Err(SendEnd::Client(TalkEnd::ClientGone))),
+        }
+    }
+
+    /// `n` bytes went out: first of the head, then of what is sent again, then of what is new.
+    fn account(&mut self, desk: &mut Desk<'_>, n: usize) {
+        self.progress = true;
+        self.bytes_sent += n as u64;
+        let of_head = n.min(desk.work.to_server.len() - self.head_sent);
+        self.head_sent += of_head;
+        let of_replay = (n - of_head).min(desk.work.replay.len() - self.replay_sent);
+        self.replay_sent += of_replay;
+        let fresh = n - of_head - of_replay;
+        if fresh > 0 {
+            desk.body
+                .sent(fresh, &mut desk.client.buffer, &mut desk.work.replay);
+            self.replay_sent = desk.work.replay.len();
+        }
+    }
+
+    fn poll_head(&mut self, desk: &mut Desk<'_>, cx: &mut Context<'_>) -> Poll<Event> {
+        loop {
+            if self.incoming.size() == 0 {
+                // No buffer is held while there is nothing to read.
+                let ready = ready!(self.upstream.stream.poll_read_ready(cx));
+                if ready.is_err() {
+                    return Poll::Ready(Event::End(TalkEnd::Failed(self.reset())));
+                }
+                self.incoming = desk.worker.buffers.take_large();
+            }
+            match poll_fill(&mut self.upstream.stream, &mut self.incoming, cx) {
+                Poll::Ready(Ok(n)) if n > 0 => self.bytes_received += n as u64,
+                Poll::Ready(_) => return Poll::Ready(Event::End(TalkEnd::Failed(self.reset()))),
+                Poll::Pending => {
+                    if self.incoming.is_empty() {
+                        desk.worker.buffers.give(std::mem::take(&mut self.incoming));
+                    }
+                    return Poll::Pending;
+                }
+            }
+            if let Some(event) = self.parse(desk) {
+                return Poll::Ready(event);
+            }
+        }
+    }
+
+    fn parse(&mut self, desk: &mut Desk<'_>) -> Option<Event> {
+        let method = desk.work.request.method;
+        match desk
+            .work
+            .response
+            .parse(self.incoming.unread(), method, &RESPONSE_LIMITS)
+        {
+            Ok(Parsed::Complete) => {}
+            Ok(Parsed::Partial) if self.incoming.len() < RESPONSE_LIMITS.head_bytes => return None,
+            Ok(Parsed::Partial) | Err(_) => {
+                return Some(Event::End(TalkEnd::Failed(Outcome::BadResponse)));
+            }
+        }
+        match desk.work.response.status {
+            101 if desk.work.request.upgrade.is_none() => {
+                Some(Event::End(TalkEnd::Failed(Outcome::BadResponse)))
+            }
+            100 | 102..=199 => Some(Event::Interim),
+            _ => Some(Event::End(TalkEnd::Head)),
+        }
+    }
+
+    /// Passes an interim response on to a client that can take it, and looks at what came after it.
+    async fn pass_interim(&mut self, desk: &mut Desk<'_>) -> Option<TalkEnd> {
+        self.interim += 1;
+        if self.interim > INTERIM_LIMIT {
+            return Some(TalkEnd::Failed(Outcome::BadResponse));
+        }
+        if desk.work.request.version == Version::Http11 {
+            desk.work.to_client.clear();
+            rewrite::interim(
+                &mut desk.work.to_client,
+                &desk.work.response,
+                self.incoming.unread(),
+            );
+            if !own::send(desk.worker, desk.client, desk.work).await {
+                return Some(TalkEnd::ClientGone);
+            }
+        }
+        self.incoming.consume(desk.work.response.length);
+        if self.incoming.is_empty() {
+            return None;
+        }
+        match self.parse(desk) {
+            Some(Event::End(end)) => Some(end),
+            // The next interim response is handled when more comes, or by the same way at once.
+            Some(Event::Interim) => Box::pin(self.pass_interim(desk)).await,
+            None => None,
+        }
+    }
+
+    /// The connection ended before a head.
+    fn reset(&self) -> Outcome {
+        match (self.bytes_sent > 0, self.upstream.reused) {
+            (false, true) => Outcome::Stale,
+            (sent, _) => Outcome::Reset { sent },
+        }
+    }
+
+    /// Gives back what it holds, and the connection to whoever wants it.
+    pub(crate) fn end(mut self, worker: &Worker) -> Upstream {
+        worker.buffers.give(std::mem::take(&mut self.incoming));
+        self.upstream
+    }
+}
+
+/// Why sending ended early.
+#[derive(Debug)]
+pub(crate) enum SendEnd {
+    /// The server does not take more; perhaps it has answered.
+    Server,
+    /// The client's doing.
+    Client(TalkEnd),
+}

@@ -1,0 +1,284 @@
+//! A worker: one thread, one runtime, its own listening sockets, connections to servers, buffers and counters.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_balance::Picker;
+use evenkeel_core::{Observation, Outcome, Random, ServerId, Signal};
+use evenkeel_http1::{RequestHead, ResponseHead};
+use evenkeel_runtime::Clock;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Notify, watch};
+
+use crate::buffer::Buffers;
+use crate::client;
+use crate::count::{ServerCounters, ServiceCounters, WorkerCounters};
+use crate::signals::SignalWriter;
+use crate::state::ProxyState;
+use crate::timer::Timers;
+use crate::upstream::Upstreams;
+
+/// Between two looks at kept connections.
+const SWEEP: Duration = Duration::from_secs(1);
+/// A pause when no connection can be accepted (descriptors exhausted), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Workspaces that are kept for the next request.
+const KEPT_WORKSPACES: usize = 1024;
+
+/// What a worker's connections share. Single-threaded: no locks, no atomics but the counters.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) clock: Clock,
+    pub(crate) state: Arc<ProxyState>,
+    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) buffers: Buffers,
+    pub(crate) upstreams: Upstreams,
+    pub(crate) timers: Rc<Timers>,
+    pub(crate) random: RefCell<Random>,
+    pub(crate) pickers: RefCell<Vec<Picker>>,
+    pub(crate) draining: Cell<bool>,
+    workspaces: RefCell<Vec<Box<Workspace>>>,
+    signals: RefCell<SignalWriter>,
+    connections: Vec<Cell<usize>>,
+    all_closed: Notify,
+    request_prefix: u64,
+    requests: Cell<u64>,
+}
+
+/// What one request needs besides buffers; reused by the next.
+#[derive(Debug, Default)]
+pub(crate) struct Workspace {
+    pub(crate) request: RequestHead,
+    pub(crate) response: ResponseHead,
+    /// The request's head as servers get it.
+    pub(crate) to_server: Vec<u8>,
+    /// The part of the request's body that was sent already and may have to be sent again.
+    pub(crate) replay: Vec<u8>,
+    /// The response's head (and small bodies) as the client gets it.
+    pub(crate) to_client: Vec<u8>,
+}
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub(crate) struct WorkerParts {
+    pub(crate) index: usize,
+    pub(crate) clock: Clock,
+    pub(crate) state: Arc<ProxyState>,
+    pub(crate) signals: SignalWriter,
+    pub(crate) listeners: Vec<StdListener>,
+    pub(crate) draining: watch::Receiver<bool>,
+    pub(crate) seed: u64,
+}
+
+/// Runs a worker until it was told to drain and its last connection is closed.
+///
+/// # Errors
+/// If its runtime cannot be made.
+pub(crate) fn run(parts: WorkerParts) -> io::Result<()> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())?;
+    runtime.block_on(async move {
+        let mut parts = parts;
+        let listeners = std::mem::take(&mut parts.listeners);
+        let mut draining = parts.draining.clone();
+        let worker = Rc::new(Worker::new(parts));
+        tokio::task::spawn_local(Rc::clone(&worker.timers).run());
+        let accepting: Vec<_> = listeners
+            .into_iter()
+            .enumerate()
+            .map(|(index, listener)| {
+                tokio::task::spawn_local(accept(Rc::clone(&worker), index, listener))
+            })
+            .collect();
+        let sweep = tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+        // An error means that the sender is gone, which is an order to end as well.
+        let _ended = draining.wait_for(|draining| *draining).await.is_err();
+        accepting.iter().for_each(tokio::task::JoinHandle::abort);
+        worker.drain().await;
+        sweep.abort();
+        Ok(())
+    })
+}
+
+async fn accept(worker: Rc<Worker>, index: usize, listener: StdListener) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let limit = worker.state.listeners()[index]
+        .limits
+        .connections
+        .div_ceil(worker.state.workers().len());
+    loop {
+        match listener.accept().await {
+            Ok(_) if worker.connections[index].get() >= limit => {
+                worker.counters.connections_refused.add_from_owner(1)
+            }
+            Ok((stream, peer)) => {
+                let open = OpenConnection::new(&worker, index);
+                tokio::task::spawn_local(async move {
+                    client::serve(&open.worker, open.listener, stream, peer).await;
+                    drop(open);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                worker
+                    .clock
+                    .sleep_until(worker.clock.now() + ACCEPT_PAUSE)
+                    .await;
+            }
+        }
+    }
+}
+
+async fn sweep(worker: Rc<Worker>) {
+    loop {
+        worker.clock.sleep_until(worker.clock.now() + SWEEP).await;
+        worker.upstreams.sweep(worker.clock.now());
+    }
+}
+
+/// Counts a client connection for as long as it lives, whatever ends it.
+struct OpenConnection {
+    worker: Rc<Worker>,
+    listener: usize,
+}
+
+impl OpenConnection {
+    fn new(worker: &Rc<Worker>, listener: usize) -> Self {
+        worker.counters.connections_opened.add_from_owner(1);
+        let open = &worker.connections[listener];
+        open.set(open.get() + 1);
+        Self {
+            worker: Rc::clone(worker),
+            listener,
+        }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.worker.counters.connections_closed.add_from_owner(1);
+        let open = &self.worker.connections[self.listener];
+        open.set(open.get() - 1);
+        if self.worker.draining.get() && self.worker.open_connections() == 0 {
+            self.worker.all_closed.notify_one();
+        }
+    }
+}
+
+impl Worker {
+    fn new(parts: WorkerParts) -> Self {
+        let WorkerParts {
+            index,
+            clock,
+            state,
+            signals,
+            seed,
+            ..
+        } = parts;
+        let mut random = Random::seeded(seed.wrapping_add(index as u64));
+        let pickers = state
+            .services()
+            .iter()
+            .map(|service| Picker::new(service.pool(), random.bits()))
+            .collect();
+        Self {
+            clock,
+            counters: Arc::clone(&state.workers()[index]),
+            buffers: Buffers::default(),
+            upstreams: Upstreams::new(
+                state
+                    .services()
+                    .iter()
+                    .map(|service| service.servers().len()),
+            ),
+            timers: Timers::new(clock),
+            pickers: RefCell::new(pickers),
+            draining: Cell::new(false),
+            workspaces: RefCell::default(),
+            signals: RefCell::new(signals),
+            connections: state.listeners().iter().map(|_| Cell::new(0)).collect(),
+            all_closed: Notify::new(),
+            request_prefix: random.bits(),
+            requests: Cell::new(0),
+            random: RefCell::new(random),
+            state,
+        }
+    }
+
+    pub(crate) fn workspace(&self) -> Box<Workspace> {
+        self.workspaces.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_workspace(&self, workspace: Box<Workspace>) {
+        let mut kept = self.workspaces.borrow_mut();
+        if kept.len() < KEPT_WORKSPACES {
+            kept.push(workspace);
+        }
+    }
+
+    /// The id of a new request: unique among all workers and, with chances beyond counting, all runs.
+    pub(crate) fn request_id(&self) -> RequestId {
+        self.requests.set(self.requests.get() + 1);
+        RequestId(self.request_prefix, self.requests.get())
+    }
+
+    pub(crate) fn service_counters(&self, service: usize) -> &ServiceCounters {
+        &self.counters.services[service]
+    }
+
+    pub(crate) fn server_counters(&self, server: ServerId) -> &ServerCounters {
+        &self.counters.services[server.service.0 as usize].servers[server.index as usize]
+    }
+
+    /// An attempt has shown how the server is.
+    pub(crate) fn signal(&self, server: ServerId, outcome: Outcome, latency: Duration) {
+        let at = self.clock.now();
+        let signal = Signal {
+            at,
+            server,
+            observation: Observation::Attempt { outcome, latency },
+        };
+        self.signals
+            .borrow_mut()
+            .push(signal, outcome, &self.counters);
+    }
+
+    fn open_connections(&self) -> usize {
+        self.connections.iter().map(Cell::get).sum()
+    }
+
+    async fn drain(&self) {
+        self.draining.set(true);
+        self.timers.wake_all();
+        while self.open_connections() > 0 {
+            self.all_closed.notified().await;
+        }
+    }
+}
+
+/// A request's id: 64 random bits of its worker, and its number there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestId(u64, u64);
+
+impl RequestId {
+    /// Its 24 hexadecimal digits.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |bits: u64| DIGITS[(bits & 15) as usize];
+        out.extend((0..16).rev().map(|place| digit(self.0 >> (4 * place))));
+        out.extend((0..8).rev().map(|place| digit(self.1 >> (4 * place))));
+    }
+}
+
+#[cfg(test)]
+impl RequestId {
+    pub(crate) const fn for_tests() -> Self {
+        Self(1, 2)
+    }
+}
