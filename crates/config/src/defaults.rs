@@ -46,15 +46,15 @@ defaults! {
     /// `listen.NAME.protocol`
     LISTEN_PROTOCOL: Protocol = Protocol::Http, "The one there is.";
     /// `listen.NAME.limits.head_bytes`
-    HEAD_BYTES: Bytes = Bytes(32 * 1024), "Room for large cookies and tokens; the common servers refuse heads of 8 to 64 KiB.";
+    HEAD_BYTES: Bytes = Bytes(32 * 1024), "Room for large cookies and tokens; the limits of common servers lie between 8 and 64 KiB.";
     /// `listen.NAME.limits.headers`
-    HEADERS: u32 = 100, "Browsers send about 20; 100 is what common servers allow.";
+    HEADERS: u32 = 100, "Browsers send about 20; 100 is a common limit.";
     /// `listen.NAME.limits.head_time`
     HEAD_TIME: Duration = seconds(10), "A head fits in a few packets; who needs longer is very far away or holds connections open on purpose.";
     /// `listen.NAME.limits.idle_time`
     IDLE_TIME: Duration = seconds(60), "Longer than the pauses of a reading person, shorter than most firewalls' patience.";
     /// `listen.NAME.limits.connections`
-    CONNECTIONS: u32 = 10_000, "An idle connection costs a few KiB: tens of MiB at most, and below common limits of open files.";
+    CONNECTIONS: u32 = 10_000, "An idle connection costs a few KiB, so all together tens of MiB.";
 
     /// `weight` of a server
     SERVER_WEIGHT: u32 = 1, "All servers alike.";
@@ -66,7 +66,7 @@ defaults! {
     STOP_WAIT: Duration = seconds(10), "Longer than requests usually take (an attempt may take 5 s), short enough for a restart.";
 
     /// `service.NAME.balance.policy`
-    POLICY: Policy = Policy::LeastResponseTime, "Notices a server that gets slow by itself, and equals round robin while all are alike.";
+    POLICY: Policy = Policy::LeastResponseTime, "Moves load away from a slow server before any detector has fired, and spreads evenly while all are alike.";
     /// `service.NAME.balance.slow_start`
     SLOW_START: Duration = seconds(10), "Caches and compilers warm up in seconds; a cold server under full load may fall again.";
     /// `service.NAME.balance.panic_below`
@@ -100,7 +100,7 @@ defaults! {
     /// `service.NAME.retry.budget.floor_per_second`
     BUDGET_FLOOR: f64 = 1.0, "A service with little traffic can retry too.";
     /// `service.NAME.retry.budget.burst`
-    BUDGET_BURST: f64 = 35.0, "The requests in flight on one server that dies can all be saved, at a few thousand a second.";
+    BUDGET_BURST: f64 = 35.0, "About what is in flight on one server when it dies, at some thousand requests a second.";
     /// `service.NAME.retry.body_buffer`
     BODY_BUFFER: Bytes = Bytes(64 * 1024), "Holds forms and most API calls; 1,000 of them at once take 64 MiB.";
     /// `service.NAME.objective.window`

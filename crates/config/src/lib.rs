@@ -90,7 +90,10 @@ fn syntax_errors(errors: &[toml::de::Error], mistakes: &mut Mistakes) {
     });
     for error in errors.iter().take(MOST_SYNTAX_ERRORS) {
         let span = error.span().unwrap_or(0..0);
-        mistakes.push(Mistake::new(Code::Syntax, span, error.message(), "here"));
+        let unquoted = error.message().starts_with("string values must be quoted");
+        let help = unquoted
+            .then(|| "a value is missing, or text without quotes: key = \"text\"".to_owned());
+        mistakes.push(Mistake::new(Code::Syntax, span, error.message(), "here").maybe_help(help));
     }
 }
 

@@ -1,1 +1,207 @@
-//! x
+//! The reference of the configuration, as Markdown: a section for each table, with every key. It is written from the
+//! same declarations that read the file, so it cannot be out of date; a test compares the committed page with it.
+
+use crate::file::shape::{Key, Shape, Table};
+use crate::file::{File, Kind};
+use crate::mistake::{Code, Severity};
+
+const HEAD: &str = "\
+# Configuration reference
+
+Written from the program by its tests; do not edit. One TOML file, usually `evenkeel.toml`. `evenkeel check` says what is
+wrong with a file, `evenkeel schema` prints the JSON Schema for your editor.
+
+The smallest useful file:
+
+```toml
+[listen.web]
+address = \"127.0.0.1:8080\"
+service = \"shop\"
+
+[service.shop]
+servers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\", \"127.0.0.1:9003\"]
+```
+
+How values are written:
+
+- a **duration** is whole numbers with units: `us`, `ms`, `s`, `m`, `h`, `d`; `\"250ms\"`, `\"1m30s\"`;
+- a **size** is a whole number with a unit: `B`, `KiB`, `MiB`, `GiB`; `\"64KiB\"`;
+- an **address** is host and port: `\"127.0.0.1:9001\"`, `\"[::1]:9001\"`; servers may also have a host name and `http://`;
+- `NAME` in a heading is a name of yours: 1 to 63 of `a-z`, `0-9` and `-`.
+
+A table may be written with its own heading or inside braces: `[service.shop.timeout]` and `timeout = { … }` under
+`[service.shop]` mean the same. A key that is not listed here is an error, and so is one that is reserved for later.
+";
+
+/// The whole page.
+#[must_use]
+pub fn reference_markdown() -> String {
+    let mut page = HEAD.to_owned();
+    if let Shape::Table(table) = File::shape() {
+        section(&mut page, "", false, &table);
+    }
+    codes(&mut page);
+    page
+}
+
+fn section(page: &mut String, path: &str, list: bool, table: &Table) {
+    let heading = match (path, list) {
+        ("", _) => "Top level".to_owned(),
+        (path, true) => format!("`[[{path}]]`"),
+        (path, false) => format!("`[{path}]`"),
+    };
+    page.push_str(&format!("\n## {heading}\n\n{}\n", table.about));
+    if !table.keys.is_empty() {
+        page.push_str(
+            "\n| key | takes | default | meaning | why this default |\n|---|---|---|---|---|\n",
+        );
+    }
+    for key in &table.keys {
+        row(page, key);
+    }
+    if !table.later.is_empty() {
+        let names: Vec<String> = table.later.iter().map(|name| format!("`{name}`")).collect();
+        page.push_str(&format!(
+            "\nReserved for a later version: {}.\n",
+            names.join(", ")
+        ));
+    }
+    for key in &table.keys {
+        let path = if path.is_empty() {
+            key.name.to_owned()
+        } else {
+            format!("{path}.{}", key.name)
+        };
+        below(page, &path, false, &key.shape);
+    }
+}
+
+fn below(page: &mut String, path: &str, list: bool, shape: &Shape) {
+    match shape {
+        Shape::Table(table) => section(page, path, list, table),
+        Shape::List { item, .. } => below(page, path, true, item),
+        Shape::Map { value, .. } => below(page, &format!("{path}.NAME"), false, value),
+        Shape::Any(forms) => {
+            let mut tables = forms.iter().filter_map(|form| {
+                if let Shape::Table(table) = form {
+                    Some(table)
+                } else {
+                    None
+                }
+            });
+            match (tables.next(), tables.next()) {
+                (Some(table), None) => section(page, path, list, table),
+                (Some(_), Some(_)) => forms_of(page, path, forms),
+                _ => {}
+            }
+        }
+        Shape::Text { .. }
+        | Shape::Whole { .. }
+        | Shape::Number { .. }
+        | Shape::Flag
+        | Shape::Choice(_) => {}
+    }
+}
+
+/// A value with several table forms: one line for each form.
+fn forms_of(page: &mut String, path: &str, forms: &[Shape]) {
+    page.push_str(&format!(
+        "\n## Each item of `{path}`\n\nOne of these forms:\n\n"
+    ));
+    for form in forms {
+        if let Shape::Table(table) = form {
+            for key in &table.keys {
+                page.push_str(&format!(
+                    "- `{{ {} = … }}`, {}: {}\n",
+                    key.name,
+                    takes(&key.shape),
+                    key.about
+                ));
+            }
+        } else {
+            page.push_str(&format!("- {}\n", takes(form)));
+        }
+    }
+    let later = forms.iter().filter_map(|form| {
+        if let Shape::Table(table) = form {
+            Some(&table.later)
+        } else {
+            None
+        }
+    });
+    let later: Vec<String> = later.flatten().map(|name| format!("`{name}`")).collect();
+    if !later.is_empty() {
+        page.push_str(&format!(
+            "\nReserved for a later version: {}.\n",
+            later.join(", ")
+        ));
+    }
+}
+
+fn row(page: &mut String, key: &Key) {
+    let default = match &key.default {
+        Some((value, _)) => format!("`{value}`"),
+        None if key.required => "**required**".to_owned(),
+        None => String::new(),
+    };
+    let why = key.default.as_ref().map_or("", |(_, why)| *why);
+    let cells = [
+        format!("`{}`", key.name),
+        takes(&key.shape),
+        default,
+        key.about.to_owned(),
+        why.to_owned(),
+    ];
+    page.push_str(&format!(
+        "| {} |\n",
+        cells.map(|cell| cell.replace('|', "\\|")).join(" | ")
+    ));
+}
+
+/// What a shape takes, in words.
+fn takes(shape: &Shape) -> String {
+    match shape {
+        Shape::Text { what, .. } => (*what).to_owned(),
+        Shape::Whole { min, max } => format!("whole number, {min} to {max}"),
+        Shape::Number { min, max } => format!("number, {min} to {max}"),
+        Shape::Flag => "`true` or `false`".to_owned(),
+        Shape::Choice(words) => {
+            let words: Vec<String> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
+            words.join(" or ")
+        }
+        Shape::List { item, .. } => format!("list of: {}", takes(item)),
+        Shape::Map {
+            names: Some(_),
+            value,
+        } => format!("tables by name; each a {}", takes(value)),
+        Shape::Map { names: None, value } => format!("table of names with {}", takes(value)),
+        Shape::Table(_) => "table".to_owned(),
+        Shape::Any(forms) => {
+            let mut words: Vec<String> = forms.iter().map(takes).collect();
+            words.dedup();
+            words.join(", or ")
+        }
+    }
+}
+
+fn codes(page: &mut String) {
+    for (heading, severity, about) in [
+        (
+            "Errors",
+            Severity::Error,
+            "A file with one of these is not used.",
+        ),
+        (
+            "Warnings",
+            Severity::Warning,
+            "A file with these is used; it probably does not do what you want.",
+        ),
+    ] {
+        page.push_str(&format!(
+            "\n## {heading}\n\n{about}\n\n| code | meaning |\n|---|---|\n"
+        ));
+        for code in Code::ALL.iter().filter(|code| code.severity() == severity) {
+            page.push_str(&format!("| {} | {} |\n", code.text(), code.meaning()));
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use evenkeel_config::plan::ManagedPlan;
-use evenkeel_config::{Code, Loaded, Mistakes, Surroundings, load};
+use evenkeel_config::{Code, Loaded, Mistakes, Severity, Surroundings, load};
 use evenkeel_core::ServiceId;
 use evenkeel_fault::FaultKind;
 use evenkeel_fault::policy::{Action, Mode, ProbeKind};
@@ -70,90 +70,7 @@ fn the_smallest_file_gets_the_defaults() {
 }
 
 /// product.md's catalogue, without what is not available yet.
-const EVERY_KEY: &str = r#"
-workers = 2
-
-[admin]
-address = "127.0.0.1:7071"
-token = { file = "secret" }
-
-[store]
-url = "sqlite:shop.db"
-
-[log]
-format = "json"
-level = "debug"
-access = true
-
-[listen.web]
-address  = "0.0.0.0:8080"
-protocol = "http"
-service  = "shop"
-routes = [
-  { host = "API.example.com", path = "/v1/*", service = "api" },
-  { host = "*.example.com", path = "~^/v[0-9]+/", service = "api" },
-  { header = { X-Canary = "always", x-present = "*", x-like = "~^a" }, path = "/cart", service = "api" },
-]
-limits = { head_bytes = "16KiB", headers = 50, head_time = "5s", idle_time = "30s", connections = 100 }
-
-[service.shop]
-servers = [
-  "127.0.0.1:9001",
-  { name = "two", address = "http://127.0.0.1:9002", weight = 2 },
-  { address = "one.internal:80", tier = "backup", managed_by = { exec = { restart = ["./r", "{server}"], stop = ["./s"] } } },
-]
-
-[service.shop.balance]
-policy = "weighted-random"
-slow_start = "0s"
-panic_below = 0.25
-
-[service.shop.timeout]
-connect = "500ms"
-attempt = "2s"
-total = "10s"
-idle = "1m30s"
-
-[service.shop.retry]
-limit = 1
-on = ["connect", "429"]
-methods = ["GET"]
-backoff = { base = "10ms", cap = "1s", jitter = "equal" }
-budget = { ratio = 0.1, floor_per_second = 2, burst = 10 }
-body_buffer = "1KiB"
-
-[service.shop.detect]
-probe = { http = "/health", expect = "200-299", host = "shop", every = "1s", timeout = "500ms", fall = 2, rise = 1, fast = "100ms" }
-consecutive_failures = 0
-failure_ratio = "off"
-slow = { times_peers = 5 }
-
-[service.shop.diagnose]
-timeout = "1s"
-
-[service.shop.recover]
-mode = "ask"
-keep_serving = 0.75
-limit = { actions = 3, within = "1h" }
-backoff = { base = "1s", cap = "2s", reset_after = "5m" }
-verify = { probes = 5, every = "50ms", within = "20s" }
-
-[[service.shop.recover.playbook]]
-when = ["process-hung", "memory-leak"]
-do = ["eject", "restart", { exec = ["./page.sh", "{service}", "{server}"] }, "wait", { wait = "5s" }]
-
-[service.shop.objective]
-availability = 0.999
-latency = { quantile = 0.99, under = "300ms" }
-window = "7d"
-
-[service.api.run]
-command = ["./api", "--port", "{port}", "--name={name}", "{\"json\": 1}"]
-ports = [9101, 9102]
-directory = "work"
-environment = { PORT = "{port}", EMPTY = "" }
-stop = { signal = "INT", wait = "3s" }
-"#;
+const EVERY_KEY: &str = include_str!("every_key.toml");
 
 #[test]
 fn every_key_arrives_in_the_plan() {
@@ -268,4 +185,145 @@ fn mistakes_are_found_in_one_go_and_in_order() {
         [Code::UnknownService, Code::UnknownKey, Code::Duplicate]
     );
     assert_eq!(mistakes.position(mistakes.list()[0].span.start), (4, 11));
+}
+
+/// Each lint: a change of the smallest file, and what is said about it.
+const LINTS: &[(&str, &str, &str)] = &[
+    (
+        "EK-101",
+        "",
+        "[service.shop.timeout]\ntotal = \"3s\"\n[service.shop.detect.probe]\nevery = \"1s\"",
+    ),
+    ("EK-102", "servers = [\"127.0.0.1:9001\"]", ""),
+    (
+        "EK-103",
+        "",
+        "[service.shop.detect]\nprobe = { every = \"10s\" }",
+    ),
+    ("EK-104", "", "[service.shop.timeout]\nattempt = \"12s\""),
+    (
+        "EK-105 EK-106",
+        "",
+        "[service.shop.retry]\non = [\"500\"]\nmethods = [\"GET\", \"POST\"]",
+    ),
+    (
+        "EK-106",
+        "",
+        "[service.shop.retry]\nmethods = [\"GET\", \"PATCH\"]",
+    ),
+    ("EK-107", "", "[service.shop.balance]\npanic_below = 0"),
+    ("EK-108", "", "[service.shop.recover]\nkeep_serving = 1.0"),
+    (
+        "EK-109",
+        "",
+        "[service.shop.detect]\nprobe = { timeout = \"3s\" }",
+    ),
+    (
+        "EK-110",
+        "",
+        "[service.shop.recover]\nverify = { probes = 200 }",
+    ),
+    ("EK-111", "", "[service.shop.retry]\nbudget = { ratio = 0 }"),
+    ("EK-112", "", "[admin]\naddress = \"0.0.0.0:7070\""),
+    ("EK-113", "", "[service.shop.retry]\nbody_buffer = \"2MiB\""),
+    ("EK-114", "run = { command = [\"x\"], ports = [1, 2] }", ""),
+    (
+        "EK-115",
+        "",
+        "[[service.shop.recover.playbook]]\nwhen = [\"process-hung\"]\ndo = [\"restart\"]",
+    ),
+    (
+        "EK-116",
+        "",
+        "[service.other]\nservers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"]",
+    ),
+    (
+        "EK-117",
+        "servers = [\"one.internal:80\", \"two.internal:80\"]",
+        "",
+    ),
+    (
+        "EK-118",
+        "servers = [{ address = \"127.0.0.1:1\", weight = 2 }, \"127.0.0.1:2\"]\nbalance = { policy = \"random\" }",
+        "",
+    ),
+    (
+        "EK-119",
+        "",
+        "[listen.b]\naddress = \"127.0.0.1:81\"\nroutes = [{ path = \"/*\", service = \"shop\" }, { path = \"/a\", service = \"shop\" }]",
+    ),
+    ("EK-120", "", "[service.shop.timeout]\nconnect = \"15s\""),
+];
+
+#[test]
+fn each_lint_speaks_when_it_should() {
+    let servers = "servers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\", \"127.0.0.1:9003\"]";
+    let mut seen = Vec::new();
+    for (expected, instead, after) in LINTS {
+        let instead = if instead.is_empty() { servers } else { instead };
+        let text = format!("{}\n{after}\n", SMALLEST.replace(servers, instead));
+        let loaded = read(&text).unwrap_or_else(|mistakes| panic!("{expected}: {mistakes}"));
+        let found: Vec<&str> = codes(&loaded.warnings)
+            .into_iter()
+            .map(Code::text)
+            .collect();
+        assert_eq!(found.join(" "), *expected, "{}", loaded.warnings);
+        seen.extend(expected.split(' '));
+    }
+    for code in Code::ALL
+        .iter()
+        .filter(|code| code.severity() == Severity::Warning)
+    {
+        assert!(seen.contains(&code.text()), "{} has no test", code.text());
+    }
+}
+
+#[test]
+fn what_is_reserved_is_refused_by_name() {
+    let lines = [
+        "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\ntls = { certificate = \"c\", key = \"k\" }",
+        "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\nprotocol = \"tcp\"",
+        "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\nprotocol = \"dns\"",
+        "[service.shop.discover]\ndns = \"a:1\"",
+        "[service.shop.balance]\nhash_on = \"path\"",
+        "[service.shop.balance]\nsticky = { cookie = \"c\" }",
+        "[service.shop.balance]\npolicy = \"prequal\"",
+        "[service.shop.balance]\npolicy = \"ring-hash\"",
+        "[service.shop.balance]\npolicy = \"maglev\"",
+        "[service.shop.hedge]\nafter = \"p95\"",
+        "[service.shop.breaker]",
+        "[service.shop.limit]",
+        "[service.shop.fallback]",
+        "[service.shop.detect]\nheartbeat_phi = 8.0",
+        "[service.shop.detect]\nprobe = { grpc = \"name\" }",
+        "[service.shop.detect]\nprobe = { exec = [\"x\"] }",
+        "[service.b]\nservers = [{ address = \"127.0.0.1:1\", managed_by = { systemd = \"u\" } }]",
+        "[service.b]\nservers = [{ address = \"127.0.0.1:1\", managed_by = { docker = \"u\" } }]",
+        "[service.b]\nservers = [{ address = \"127.0.0.1:1\", managed_by = { kubernetes = \"u\" } }]",
+        "[service.b]\nservers = [\"https://127.0.0.1:1\"]",
+        "[service.b]\nservers = [\"h2c://127.0.0.1:1\"]",
+        "[store]\nurl = \"postgres://db/x\"",
+        "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [\"fail-over\"]",
+        "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [\"shed\"]",
+        "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [\"fall-back\"]",
+        "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [\"roll-back\"]",
+        "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [{ webhook = \"u\" }]",
+        "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [{ notify = \"u\" }]",
+    ];
+    for line in lines {
+        let mistakes = read(&format!("{SMALLEST}\n{line}\n")).expect_err(line);
+        assert_eq!(codes(&mistakes), [Code::NotYet], "{line}: {mistakes}");
+    }
+}
+
+#[test]
+fn the_store_may_keep_nothing() {
+    assert_eq!(
+        read(&format!("{SMALLEST}\n[store]\nurl = \"memory:\""))
+            .unwrap()
+            .plan
+            .store
+            .file,
+        None
+    );
 }

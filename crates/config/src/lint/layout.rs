@@ -1,0 +1,178 @@
+//! Lints about which servers, services and routes there are.
+
+use evenkeel_balance::Policy;
+use evenkeel_core::ServiceId;
+
+use super::Subject;
+use crate::defaults;
+use crate::file::{File, Typed};
+use crate::mistake::{Code, Mistake, Mistakes};
+use crate::resolve::Draft;
+
+/// One server: nothing to retry on, nothing to fail over to.
+pub(super) fn single_server(subject: &Subject<'_>, out: &mut Mistakes) {
+    let [server] = subject.plan.servers.as_slice() else {
+        return;
+    };
+    let span = subject
+        .servers
+        .first()
+        .map_or_else(|| subject.name.span.clone(), Clone::clone);
+    let message = format!("`{}` has a single server", subject.plan.name);
+    let help = format!(
+        "when `{}` fails, there is no other to retry on: the service is down until it is repaired",
+        server.name
+    );
+    out.push(Mistake::new(Code::SingleServer, span, message, "the only one").help(help));
+}
+
+/// Several processes that cannot tell which port is theirs.
+pub(super) fn same_command(subject: &Subject<'_>, out: &mut Mistakes) {
+    let Some(run) = &subject.typed.run else {
+        return;
+    };
+    let (Some(command), Some(ports)) = (&run.command, &run.ports) else {
+        return;
+    };
+    let mut texts = command
+        .value
+        .iter()
+        .map(|argument| argument.as_str())
+        .chain(
+            run.environment
+                .iter()
+                .flat_map(|map| &map.value)
+                .map(|(_, value)| value.as_str()),
+        );
+    if ports.value.len() < 2 || texts.any(|text| text.contains("{port}") || text.contains("{name}"))
+    {
+        return;
+    }
+    let message = format!(
+        "{} processes are started with the same command",
+        ports.value.len()
+    );
+    let help =
+        "put {port} into the command or the environment, so that each listens on its own port";
+    out.push(
+        Mistake::new(
+            Code::SameCommand,
+            command.span.clone(),
+            message,
+            "no {port} here",
+        )
+        .help(help),
+    );
+}
+
+/// A weight for a policy that does not weigh.
+pub(super) fn weight_ignored(subject: &Subject<'_>, out: &mut Mistakes) {
+    let policy = subject.plan.balance.policy;
+    if !matches!(policy, Policy::Random | Policy::RoundRobin) {
+        return;
+    }
+    let weights = subject
+        .typed
+        .servers
+        .iter()
+        .flat_map(|list| &list.value)
+        .filter_map(|server| server.weight.as_ref());
+    for weight in weights.filter(|weight| weight.value != u64::from(defaults::SERVER_WEIGHT.value))
+    {
+        let message = format!("the policy {} does not look at weights", policy.typed());
+        let help = format!(
+            "\"weighted-{}\" does",
+            policy.typed().as_str().unwrap_or_default()
+        );
+        out.push(
+            Mistake::new(
+                Code::WeightIgnored,
+                weight.span.clone(),
+                message,
+                "has no effect",
+            )
+            .help(help),
+        );
+    }
+}
+
+/// An admin address that other machines reach.
+pub(super) fn admin_reachable(file: &File, draft: &Draft, out: &mut Mistakes) {
+    let address = draft.plan.admin.address;
+    let Some(typed) = file.admin.as_ref().and_then(|admin| admin.address.as_ref()) else {
+        return;
+    };
+    if address.ip().is_loopback() {
+        return;
+    }
+    let message = format!("other machines can reach the admin address {address}");
+    let help = "reading then needs the token too, but without TLS it travels in the clear: use 127.0.0.1 and a tunnel";
+    out.push(
+        Mistake::new(
+            Code::AdminReachable,
+            typed.span.clone(),
+            message,
+            "not loopback",
+        )
+        .help(help),
+    );
+}
+
+/// A service to which no listener leads.
+pub(super) fn unused_service(file: &File, draft: &Draft, out: &mut Mistakes) {
+    for (index, (name, _)) in file.service.iter().flat_map(|map| &map.value).enumerate() {
+        let id = u32::try_from(index).ok().map(ServiceId);
+        let used = draft.plan.listeners.iter().any(|listener| {
+            listener.default_service == id
+                || listener
+                    .routes
+                    .iter()
+                    .any(|route| Some(route.service) == id)
+        });
+        if !used {
+            let message = format!("no listener leads to the service `{}`", name.value);
+            let help = "it is probed and repaired all the same; name it in a listener's `service` or in a route";
+            out.push(
+                Mistake::new(
+                    Code::UnusedService,
+                    name.span.clone(),
+                    message,
+                    "never used",
+                )
+                .help(help),
+            );
+        }
+    }
+}
+
+/// Routes, and a default, behind a route that matches everything.
+pub(super) fn unreachable_route(file: &File, out: &mut Mistakes) {
+    for (_, listen) in file.listen.iter().flat_map(|map| &map.value) {
+        let mut routes = listen.routes.iter().flat_map(|list| &list.value);
+        let all = routes.find(|route| {
+            let every_path = route.path.as_ref().is_none_or(|path| path.value == "/*");
+            every_path
+                && route.host.is_none()
+                && route
+                    .header
+                    .as_ref()
+                    .is_none_or(|header| header.value.is_empty())
+        });
+        let (Some(all), Some(next)) = (all, routes.next()) else {
+            continue;
+        };
+        let (line, _) = out.position(all.span.start);
+        let message =
+            format!("this route is never reached: the one in line {line} matches everything");
+        let help = "the first match wins: put the route without conditions last";
+        out.push(
+            Mistake::new(
+                Code::UnreachableRoute,
+                next.span.clone(),
+                message,
+                "never reached",
+            )
+            .help(help),
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! Lints about what recovery may and can do.
+
+use evenkeel_fault::policy::{Action, Mode};
+
+use super::Subject;
+use crate::mistake::{Code, Mistake, Mistakes};
+use crate::plan::{ManagedPlan, ServerPlan};
+
+/// With few servers, the panic rule matters most.
+pub(super) fn no_panic(subject: &Subject<'_>, out: &mut Mistakes) {
+    let servers = subject.plan.servers.len();
+    if subject.plan.balance.panic_below > 0.0 || servers > 4 {
+        return;
+    }
+    let place = subject.place(
+        subject
+            .typed
+            .balance
+            .as_ref()
+            .and_then(|balance| balance.panic_below.as_ref()),
+    );
+    let message = format!(
+        "with {servers} servers and no panic rule, a wrong verdict on all of them is an outage"
+    );
+    let help = "probes that fail everywhere at once are more likely wrong than all servers are: leave `panic_below` at 0.5";
+    out.push(Mistake::new(Code::NoPanic, place, message, "turned off").help(help));
+}
+
+/// `keep_serving` that leaves nothing to act on.
+pub(super) fn nothing_may_be_acted_on(subject: &Subject<'_>, out: &mut Mistakes) {
+    let (recover, servers) = (&subject.plan.fault.recover, subject.plan.servers.len());
+    let typed = subject
+        .typed
+        .recover
+        .as_ref()
+        .and_then(|recover| recover.keep_serving.as_ref());
+    let spare = (1.0 - recover.keep_serving) * servers as f64;
+    if typed.is_none() || servers < 2 || recover.mode == Mode::Off || spare >= 1.0 - 1e-9 {
+        return;
+    }
+    let message = format!(
+        "{} % of {servers} servers must stay in service, so none that serves may be acted on",
+        (recover.keep_serving * 100.0).round()
+    );
+    let help = format!(
+        "slow and failing servers serve too; {} would leave room for one",
+        short((servers - 1) as f64 / servers as f64)
+    );
+    out.push(
+        Mistake::new(
+            Code::NothingMayBeActedOn,
+            subject.place(typed),
+            message,
+            "leaves no room",
+        )
+        .help(help),
+    );
+}
+
+/// A share, rounded down to two digits.
+fn short(share: f64) -> String {
+    format!("{}", (share * 100.0).floor() / 100.0)
+}
+
+/// A playbook that restarts what cannot be restarted.
+pub(super) fn cannot_restart(subject: &Subject<'_>, out: &mut Mistakes) {
+    let playbooks = subject
+        .typed
+        .recover
+        .iter()
+        .flat_map(|recover| &recover.playbook)
+        .flat_map(|list| &list.value);
+    for action in playbooks
+        .flat_map(|playbook| &playbook.actions)
+        .flat_map(|list| &list.value)
+    {
+        let able = |server: &ServerPlan| match (&server.managed, &action.value) {
+            (ManagedPlan::Nothing, Action::Restart | Action::Stop) => false,
+            (ManagedPlan::Commands { restart, .. }, Action::Restart) => restart.is_some(),
+            (ManagedPlan::Commands { stop, .. }, Action::Stop) => stop.is_some(),
+            _ => true,
+        };
+        if subject.plan.servers.iter().any(able) {
+            continue;
+        }
+        let word = action.word();
+        let message = format!(
+            "no server of `{}` can be reached by \"{word}\"",
+            subject.plan.name
+        );
+        let help = "let evenkeel run the servers ([service.NAME.run]), or give them managed_by = { exec = { … } }";
+        out.push(
+            Mistake::new(
+                Code::CannotRestart,
+                action.span.clone(),
+                message,
+                "cannot be carried out",
+            )
+            .help(help),
+        );
+    }
+}
