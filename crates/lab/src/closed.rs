@@ -156,20 +156,30 @@ fn request(plan: &ClosedPlan) -> Vec<u8> {
 }
 
 impl Closed {
+    /// Opens a connection and sends its first request. On loopback it is established at once, so that the request
+    /// mostly leaves here and no event for it is needed.
     fn open(&self, number: usize) -> io::Result<Connection> {
+        let began = self.clock.now();
         let mut stream = TcpStream::connect(self.plan.target)?;
-        stream.set_nodelay(true).ok();
-        self.poll.registry().register(
-            &mut stream,
-            Token(number),
-            Interest::READABLE | Interest::WRITABLE,
-        )?;
-        let head = Vec::new();
+        let written = if let Step::Bytes(n) = write(&mut stream, &self.request) {
+            n
+        } else {
+            0
+        };
+        let interest = if written == self.request.len() && self.plan.reconnect {
+            Interest::READABLE
+        } else {
+            stream.set_nodelay(true).ok();
+            Interest::READABLE | Interest::WRITABLE
+        };
+        self.poll
+            .registry()
+            .register(&mut stream, Token(number), interest)?;
         Ok(Connection {
             stream,
-            began: self.clock.now(),
-            written: 0,
-            head,
+            began,
+            written,
+            head: Vec::new(),
             left: None,
         })
     }

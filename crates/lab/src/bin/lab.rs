@@ -9,6 +9,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use evenkeel_lab::bench::proxy::{Place, Proxy};
+use evenkeel_lab::bench::workload::{WORKLOADS, Workload};
+use evenkeel_lab::bench::{self, BenchPlan};
 use evenkeel_lab::closed::{self, ClosedCounts, ClosedPlan};
 use evenkeel_lab::floor::Floor;
 use evenkeel_lab::origin::Origin;
@@ -41,6 +44,10 @@ enum Command {
         #[arg(long, required = true)]
         to: Vec<SocketAddr>,
     },
+    /// Compare evenkeel with its peers (use the script bench/run)
+    Bench(BenchArgs),
+    /// Measure idle connections and starts (use the script bench/memory)
+    Memory(MemoryArgs),
     /// Run the benchmark's origin server
     Origin {
         /// Where to listen; may be given more than once
@@ -118,6 +125,62 @@ struct ClosedArgs {
     reconnect: bool,
 }
 
+#[derive(Debug, Args)]
+struct PlaceArgs {
+    /// The folder with the proxies' configurations
+    #[arg(long, default_value = "bench")]
+    bench: PathBuf,
+    /// The core of the proxy under test
+    #[arg(long, default_value_t = 0)]
+    proxy_core: usize,
+    /// The core of the load and the origin
+    #[arg(long, default_value_t = 1)]
+    load_core: usize,
+    /// Whom to measure, the first compared with the others
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "evenkeel,haproxy,nginx,floor"
+    )]
+    proxies: Vec<String>,
+    /// Where the JSON goes
+    #[arg(long)]
+    results: Option<PathBuf>,
+    /// The commit that is measured
+    #[arg(long, default_value = "unknown")]
+    commit: String,
+}
+
+#[derive(Debug, Args)]
+struct BenchArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// How many rounds
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long each proxy is measured under each workload in each round
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// How long it runs before that
+    #[arg(long, default_value_t = 1.0)]
+    warm_up: f64,
+    /// Only these workloads
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct MemoryArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// How many idle connections
+    #[arg(long, default_value_t = 10_000)]
+    connections: usize,
+    /// How many starts are timed
+    #[arg(long, default_value_t = 10)]
+    starts: usize,
+}
+
 fn main() -> ExitCode {
     let outcome = match Program::parse().command {
         Command::Server(args) => serve(args),
@@ -127,6 +190,8 @@ fn main() -> ExitCode {
             say(&format!("floor listens on {}", floor.address()?))?;
             floor.run()
         }),
+        Command::Bench(args) => bench(&args),
+        Command::Memory(args) => memory(&args),
         Command::Origin { listen } => Origin::bind(&listen).and_then(|origin| {
             for address in origin.addresses()? {
                 say(&format!("origin listens on {address}"))?;
@@ -205,6 +270,93 @@ fn closed(args: ClosedArgs) -> io::Result<()> {
     say(&times(&counts.take_times()))
 }
 
+fn bench(args: &BenchArgs) -> io::Result<()> {
+    let names = WORKLOADS.map(|workload| workload.name).join(", ");
+    if let Some(unknown) = args
+        .only
+        .iter()
+        .find(|name| !WORKLOADS.iter().any(|workload| workload.name == *name))
+    {
+        return Err(io::Error::other(format!(
+            "no workload is called \"{unknown}\"; there are: {names}"
+        )));
+    }
+    let wanted = |workload: &Workload| {
+        args.only.is_empty() || args.only.iter().any(|name| workload.name == name)
+    };
+    let plan = BenchPlan {
+        place: place(&args.place)?,
+        rounds: args.rounds,
+        measure: duration(args.seconds)?,
+        warm_up: duration(args.warm_up)?,
+        workloads: WORKLOADS.into_iter().filter(wanted).collect(),
+        proxies: proxies(&args.place, &Proxy::ALL)?,
+        results: args.place.results.clone(),
+        commit: args.place.commit.clone(),
+    };
+    let outcome = bench::run(&plan, &mut io::stdout());
+    finish(&plan.place, outcome)
+}
+
+fn memory(args: &MemoryArgs) -> io::Result<()> {
+    let place = place(&args.place)?;
+    let (proxies, results) = (
+        proxies(&args.place, &KEEP_IDLE)?,
+        args.place.results.as_deref(),
+    );
+    let commit = &args.place.commit;
+    let outcome = bench::memory::run(
+        &place,
+        &proxies,
+        args.connections,
+        args.starts,
+        results,
+        commit,
+        &mut io::stdout(),
+    );
+    finish(&place, outcome)
+}
+
+/// The floor holds a server connection for each idle client, which says nothing about the others.
+const KEEP_IDLE: [Proxy; 3] = [Proxy::Evenkeel, Proxy::Haproxy, Proxy::Nginx];
+
+fn proxies(args: &PlaceArgs, without: &[Proxy]) -> io::Result<Vec<Proxy>> {
+    if args.proxies.is_empty() {
+        return Ok(without.to_vec());
+    }
+    let unknown = |name: &str| {
+        let names = Proxy::ALL.map(Proxy::name).join(", ");
+        io::Error::other(format!("no proxy is called \"{name}\"; there are: {names}"))
+    };
+    args.proxies
+        .iter()
+        .map(|name| Proxy::named(name).ok_or_else(|| unknown(name)))
+        .collect()
+}
+
+fn place(args: &PlaceArgs) -> io::Result<Place> {
+    let this = std::env::current_exe()?;
+    let programs = this.parent().map(PathBuf::from).unwrap_or_default();
+    let scratch = std::env::temp_dir().join(format!("evenkeel-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch)?;
+    let bench = args.bench.canonicalize()?;
+    Ok(Place {
+        bench,
+        programs,
+        proxy_core: args.proxy_core,
+        load_core: args.load_core,
+        scratch,
+    })
+}
+
+/// Removes the proxies' logs if all went well; else they may say why.
+fn finish(place: &Place, outcome: io::Result<()>) -> io::Result<()> {
+    outcome.map_err(|error| {
+        io::Error::other(format!("{error}\n(logs: {})", place.scratch.display()))
+    })?;
+    std::fs::remove_dir_all(&place.scratch)
+}
+
 fn times(times: &evenkeel_core::stat::Histogram) -> String {
     let at = |q| times.quantile(q).as_secs_f64() * 1e3;
     format!(
@@ -217,9 +369,13 @@ fn times(times: &evenkeel_core::stat::Histogram) -> String {
 }
 
 fn wait(seconds: f64) -> io::Result<()> {
-    let duration = Duration::try_from_secs_f64(seconds).map_err(io::Error::other)?;
+    let duration = duration(seconds)?;
     evenkeel_runtime::spawn::runtime()?.block_on(async { tokio::time::sleep(duration).await });
     Ok(())
+}
+
+fn duration(seconds: f64) -> io::Result<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(io::Error::other)
 }
 
 fn say(line: &str) -> io::Result<()> {
