@@ -11,7 +11,7 @@ use evenkeel_tolerate::Jitter;
 
 use crate::file::Given;
 use crate::file::choice::{Protocol, StopSignal, Tier};
-use crate::file::value::Bytes;
+use crate::file::quantity::Bytes;
 use crate::plan::{LogFormat, LogLevel};
 
 macro_rules! defaults {

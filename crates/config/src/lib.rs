@@ -71,7 +71,8 @@ fn read(text: &str, mistakes: &mut Mistakes) -> Option<File> {
     None
 }
 
-/// Adds what is wrong with the text, and keeps of the other mistakes those that a broken line cannot have caused.
+/// Adds what is wrong with the text, and keeps of the other mistakes those that a broken line cannot have caused. A list
+/// that is not closed breaks all lines that follow, and is reported once.
 fn syntax_errors(errors: &[toml::de::Error], mistakes: &mut Mistakes) {
     let line_of = |mistakes: &Mistakes, offset: usize| mistakes.position(offset).0;
     let broken: Vec<usize> = errors
@@ -88,14 +89,35 @@ fn syntax_errors(errors: &[toml::de::Error], mistakes: &mut Mistakes) {
         let line = lines.next().unwrap_or_default();
         mistake.code != Code::Missing && !broken.contains(&line)
     });
-    for error in errors.iter().take(MOST_SYNTAX_ERRORS) {
-        let span = error.span().unwrap_or(0..0);
-        let unquoted = error.message().starts_with("string values must be quoted");
-        let help = unquoted
-            .then(|| "a value is missing, or text without quotes: key = \"text\"".to_owned());
-        mistakes.push(Mistake::new(Code::Syntax, span, error.message(), "here").maybe_help(help));
+    let mut errors: Vec<_> = errors
+        .iter()
+        .map(|error| (error.span().unwrap_or(0..0), error.message()))
+        .collect();
+    errors.sort_by_key(|(span, _)| span.start);
+    let mut last = (0, false);
+    for (span, message) in errors {
+        let in_array = message.contains("array");
+        let line = line_of(mistakes, span.start);
+        let follows = last.0 == line || (last.1 && in_array);
+        last = (line, in_array);
+        if !follows {
+            mistakes.push(
+                Mistake::new(Code::Syntax, span, message, "here").maybe_help(syntax_help(message)),
+            );
+        }
     }
 }
 
-/// One broken line can break all that follow it.
-const MOST_SYNTAX_ERRORS: usize = 10;
+/// What would be right, for the commonest slips.
+fn syntax_help(message: &str) -> Option<String> {
+    let help = if message.starts_with("string values must be quoted") {
+        "a value is missing, or text without quotes: key = \"text\""
+    } else if message.contains("between array elements") {
+        "a comma between two items; or the list above has no `]`"
+    } else if message.starts_with("duplicate key") {
+        "a key stands once in its table; a table has one heading"
+    } else {
+        return None;
+    };
+    Some(help.to_owned())
+}

@@ -13,6 +13,9 @@ use crate::mistake::{Mistake, Mistakes, Severity};
 /// More are counted, not shown.
 const MOST_SHOWN: usize = 100;
 
+/// The room that a help text does not have.
+const HELP_INDENT: usize = 8;
+
 /// How mistakes are shown to people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
@@ -34,6 +37,7 @@ impl Default for Style {
 /// The mistakes for people: each with its line, a caret and what would be right, and a count at the end.
 #[must_use]
 pub fn human(mistakes: &Mistakes, style: Style) -> String {
+    let width = style.width.max(40);
     let styles = if style.colour {
         ThemeStyles::ansi()
     } else {
@@ -44,13 +48,22 @@ pub fn human(mistakes: &Mistakes, style: Style) -> String {
         styles,
     };
     let handler = GraphicalReportHandler::new_themed(theme)
-        .with_width(style.width.max(40))
+        .with_width(width)
         .with_links(false)
+        .with_wrap_lines(false)
         .with_context_lines(1)
         .without_syntax_highlighting();
     let mut text = String::new();
     for mistake in mistakes.list().iter().take(MOST_SHOWN) {
-        let shown = Shown { mistake, mistakes };
+        let help = mistake
+            .help
+            .as_deref()
+            .map(|help| wrap(help, width - HELP_INDENT));
+        let shown = Shown {
+            mistake,
+            mistakes,
+            help,
+        };
         if handler.render_report(&mut text, &shown).is_err() {
             // Never lose a mistake because it could not be drawn.
             let (line, column) = mistakes.position(mistake.span.start);
@@ -132,6 +145,25 @@ fn one(mistakes: &Mistakes, mistake: &Mistake) -> Json {
     })
 }
 
+/// Broken at blanks only: words with dashes are names that a reader may copy.
+fn wrap(text: &str, width: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let mut current = String::new();
+        for word in line.split(' ') {
+            if !current.is_empty() && current.chars().count() + 1 + word.chars().count() > width {
+                lines.push(std::mem::take(&mut current));
+            }
+            if !current.is_empty() {
+                current.push(' ');
+            }
+            current.push_str(word);
+        }
+        lines.push(current);
+    }
+    lines.join("\n")
+}
+
 /// Without blanks at the ends of lines, so that output can be compared and stored.
 fn trim_lines(text: &str) -> String {
     let mut trimmed = String::with_capacity(text.len());
@@ -146,6 +178,7 @@ fn trim_lines(text: &str) -> String {
 struct Shown<'a> {
     mistake: &'a Mistake,
     mistakes: &'a Mistakes,
+    help: Option<String>,
 }
 
 impl fmt::Display for Shown<'_> {
@@ -169,7 +202,7 @@ impl Diagnostic for Shown<'_> {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let help = self.mistake.help.as_deref()?;
+        let help = self.help.as_deref()?;
         Some(Box::new(help))
     }
 

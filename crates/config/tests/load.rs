@@ -317,6 +317,20 @@ fn what_is_reserved_is_refused_by_name() {
 }
 
 #[test]
+fn a_service_needs_a_server() {
+    for servers in ["[]", "[          ]"] {
+        let text = format!("{SMALLEST}\n[service.b]\nservers = {servers}\n");
+        assert_eq!(
+            codes(&read(&text).unwrap_err()),
+            [Code::Missing],
+            "{servers}"
+        );
+    }
+    let refused = format!("{SMALLEST}\n[service.b]\nservers = [1]\n");
+    assert_eq!(codes(&read(&refused).unwrap_err()), [Code::WrongType]);
+}
+
+#[test]
 fn the_store_may_keep_nothing() {
     assert_eq!(
         read(&format!("{SMALLEST}\n[store]\nurl = \"memory:\""))

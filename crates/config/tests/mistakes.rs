@@ -19,6 +19,7 @@ fn resolver(name: &str) -> Result<Vec<SocketAddr>, String> {
     }
 }
 
+/// What is said about a file; a plan that comes out of it must be one that can be carried out.
 fn mistakes_of(text: &str, name: &str) -> Mistakes {
     let around = Surroundings {
         base_dir: Path::new("/b"),
@@ -27,7 +28,31 @@ fn mistakes_of(text: &str, name: &str) -> Mistakes {
         resolver: &resolver,
     };
     match load(text, name, &around) {
-        Ok(loaded) => loaded.warnings,
+        Ok(loaded) => {
+            assert!(!loaded.plan.listeners.is_empty() && loaded.plan.workers > 0);
+            for listener in &loaded.plan.listeners {
+                let services = listener
+                    .routes
+                    .iter()
+                    .map(|route| route.service)
+                    .chain(listener.default_service);
+                let services: Vec<_> = services.collect();
+                assert!(!services.is_empty());
+                assert!(
+                    services
+                        .iter()
+                        .all(|service| (service.0 as usize) < loaded.plan.services.len())
+                );
+            }
+            assert!(
+                loaded
+                    .plan
+                    .services
+                    .iter()
+                    .all(|service| !service.servers.is_empty())
+            );
+            loaded.warnings
+        }
         Err(mistakes) => mistakes,
     }
 }

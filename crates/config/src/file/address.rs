@@ -116,7 +116,11 @@ fn parse_server(text: &str, span: Span) -> Result<Address, Mistake> {
         None => text,
         Some(("http", rest)) => rest.strip_suffix('/').unwrap_or(rest),
         Some((scheme @ ("https" | "h2c"), _)) => {
-            return Err(not_yet(&format!("`{scheme}://`"), span));
+            return Err(not_yet(
+                &format!("`{scheme}://`"),
+                span,
+                "servers are reached over plain HTTP/1.1 for now: HOST:PORT",
+            ));
         }
         Some((scheme, _)) => {
             let message = format!(

@@ -14,11 +14,7 @@ use crate::plan::{LogFormat, LogLevel};
 /// The mistake of a word that is not among `known`.
 #[must_use]
 pub fn unknown_word(word: &str, span: Span, known: &[&str]) -> Mistake {
-    let all = known
-        .iter()
-        .map(|word| format!("\"{word}\""))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let all = quoted(known);
     let help = nearest(word, known.iter().copied()).map_or_else(
         || format!("one of {all}"),
         |near| format!("did you mean \"{near}\"? (one of {all})"),
@@ -28,6 +24,14 @@ pub fn unknown_word(word: &str, span: Span, known: &[&str]) -> Mistake {
         word.escape_debug()
     );
     Mistake::new(Code::UnknownWord, span, message, "unknown word").help(help)
+}
+
+fn quoted(words: &[&str]) -> String {
+    words
+        .iter()
+        .map(|word| format!("\"{word}\""))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 macro_rules! choice {
@@ -49,7 +53,10 @@ macro_rules! choice {
                 let word = want_text(value, "a word in quotes", out)?;
                 match word {
                     $($word => return Some($value),)+
-                    word if LATER.contains(&word) => out.push(not_yet(&format!("\"{word}\""), value.span())),
+                    word if LATER.contains(&word) => {
+                        let instead = format!("available now: {}", quoted(KNOWN));
+                        out.push(not_yet(&format!("\"{word}\""), value.span(), &instead));
+                    }
                     word => out.push(unknown_word(word, value.span(), KNOWN)),
                 }
                 None

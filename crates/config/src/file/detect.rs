@@ -1,7 +1,8 @@
 //! Detection and diagnosis, as typed.
 
+use super::quantity::Time;
 use super::table;
-use super::value::{Flag, Number, OrOff, Share, Text, Time, Whole};
+use super::value::{Flag, Number, OrOff, Share, Text, Whole};
 use crate::defaults;
 
 table! {

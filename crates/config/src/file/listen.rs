@@ -2,8 +2,9 @@
 
 use super::address::ListenAddress;
 use super::choice::ProtocolWord;
+use super::quantity::{Size, Time};
 use super::table;
-use super::value::{List, Map, Size, Text, Time, Whole};
+use super::value::{List, Map, Text, Whole};
 use crate::defaults;
 
 table! {

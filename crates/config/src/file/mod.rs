@@ -13,11 +13,13 @@ use crate::nearest::nearest;
 
 pub mod shape;
 pub mod value;
+pub mod quantity;
 pub mod choice;
 pub mod address;
 pub mod program;
 pub mod listen;
 pub mod service;
+pub mod retry;
 pub mod detect;
 pub mod recover;
 
@@ -153,17 +155,21 @@ pub fn unknown_key(key: &str, span: Span, known: &[&str]) -> Mistake {
     .help(help)
 }
 
-/// The mistake of something whose name is reserved.
+/// The mistake of something whose name is reserved; `instead` says what works today.
 #[must_use]
-pub fn not_yet(what: &str, span: Span) -> Mistake {
+pub fn not_yet(what: &str, span: Span, instead: &str) -> Mistake {
     Mistake::new(
         Code::NotYet,
         span,
         format!("{what} is not available yet"),
         "reserved for a later version",
     )
-    .help("take it out; nothing is ever ignored silently")
+    .help(instead)
 }
+
+/// What to do with a reserved key that nothing replaces.
+pub const LEAVE_OUT: &str =
+    "leave it out for now: a key without effect would be worse than an error";
 
 /// The mistake of a missing key of the table at `span`.
 #[must_use]
@@ -242,7 +248,9 @@ macro_rules! table {
                         $(k if k == $crate::file::key_text!($field $($text)?) => {
                             this.$field = $crate::file::read_at::<$kind>(key.span(), value, out);
                         })*
-                        k if LATER.contains(&k) => out.push($crate::file::not_yet(&format!("`{k}`"), key.span())),
+                        k if LATER.contains(&k) => {
+                            out.push($crate::file::not_yet(&format!("`{k}`"), key.span(), $crate::file::LEAVE_OUT));
+                        }
                         k => out.push($crate::file::unknown_key(k, key.span(), KNOWN)),
                     }
                 }

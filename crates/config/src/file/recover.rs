@@ -6,8 +6,9 @@ use evenkeel_fault::policy::Action;
 use toml::de::DeValue;
 
 use super::choice::{FaultWord, ModeWord, unknown_word};
+use super::quantity::Time;
 use super::shape::{Key, Shape, Table};
-use super::value::{Filled, List, Share, Text, Time, Whole};
+use super::value::{Filled, List, Share, Text, Whole};
 use super::{Kind, Value, entries, not_yet, table, unknown_key, wrong_type};
 use crate::defaults;
 use crate::mistake::{Code, Mistake, Mistakes};
@@ -90,6 +91,9 @@ const WORDS: [&str; 7] = [
 const LATER_WORDS: [&str; 4] = ["fail-over", "shed", "fall-back", "roll-back"];
 const LATER_KEYS: [&str; 2] = ["webhook", "notify"];
 
+const ACTIONS_NOW: &str =
+    "a command can do it for now: { exec = [\"./mine.sh\", \"{service}\", \"{server}\"] }";
+
 impl Kind for ActionEntry {
     type Out = Action;
 
@@ -149,7 +153,11 @@ fn read_word(word: &str, value: &Value<'_>, out: &mut Mistakes) -> Option<Action
         "wait" => Action::Wait(Duration::from_secs(1)),
         "escalate" => Action::Escalate,
         word if LATER_WORDS.contains(&word) || LATER_KEYS.contains(&word) => {
-            out.push(not_yet(&format!("the action \"{word}\""), value.span()));
+            out.push(not_yet(
+                &format!("the action \"{word}\""),
+                value.span(),
+                ACTIONS_NOW,
+            ));
             return None;
         }
         "exec" => {
@@ -196,9 +204,11 @@ fn read_table(value: &Value<'_>, out: &mut Mistakes) -> Option<Action> {
                 ));
             }
             "wait" => action = Some(Action::Wait(Time::<1>::read(value, out)?)),
-            key_text if LATER_KEYS.contains(&key_text) => {
-                out.push(not_yet(&format!("the action `{key_text}`"), key.span()))
-            }
+            key_text if LATER_KEYS.contains(&key_text) => out.push(not_yet(
+                &format!("the action `{key_text}`"),
+                key.span(),
+                ACTIONS_NOW,
+            )),
             key_text => out.push(unknown_key(key_text, key.span(), &["exec", "wait"])),
         }
     }

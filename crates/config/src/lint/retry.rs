@@ -2,8 +2,8 @@
 
 use super::Subject;
 use crate::file::At;
-use crate::file::service::{Retry, RetryCondition};
-use crate::file::value::type_size;
+use crate::file::quantity::type_size;
+use crate::file::retry::{Retry, RetryCondition};
 use crate::mistake::{Code, Mistake, Mistakes};
 
 /// Request bodies kept for a retry beyond this are worth a word.

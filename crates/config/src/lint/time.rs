@@ -1,7 +1,7 @@
 //! Lints about durations that do not fit together.
 
 use super::Subject;
-use crate::file::value::type_duration;
+use crate::file::quantity::type_duration;
 use crate::mistake::{Code, Mistake, Mistakes};
 
 /// A request that ends before its first attempt may.

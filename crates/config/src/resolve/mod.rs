@@ -99,7 +99,11 @@ fn resolve_store(file: &File, around: &Surroundings<'_>, out: &mut Mistakes) -> 
                 file: Some(around.state_dir.join(PathBuf::from(path))),
             };
         }
-        Some(("postgres" | "postgresql", _)) => out.push(not_yet("a PostgreSQL store", span)),
+        Some(("postgres" | "postgresql", _)) => out.push(not_yet(
+            "a PostgreSQL store",
+            span,
+            "\"sqlite:FILE\", or \"memory:\" to keep nothing",
+        )),
         scheme => {
             let near = scheme.and_then(|(scheme, _)| nearest(scheme, ["sqlite", "memory"]));
             let help = if near == Some("memory") {

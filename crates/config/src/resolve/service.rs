@@ -8,7 +8,8 @@ use super::server::resolve_servers;
 use super::{Surroundings, pick, pick_whole, section};
 use crate::defaults;
 use crate::file::File;
-use crate::file::service::{Balance, Retry, RetryCondition, Timeout};
+use crate::file::retry::{Retry, RetryCondition};
+use crate::file::service::{Balance, Timeout};
 use crate::mistake::{Code, Mistake, Mistakes, Span};
 use crate::plan::ServicePlan;
 

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::file::File;
-use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::mistake::{Code, Mistake, Mistakes, Severity, Span};
 use crate::resolve::Draft;
 
 /// Puts what is wrong with `draft` into `out`.
@@ -79,10 +79,12 @@ fn services_have_servers(file: &File, out: &mut Mistakes) {
             .as_ref()
             .is_some_and(|list| !list.value.is_empty());
         // A list whose every item was refused has been reported already.
-        let refused = service
-            .servers
-            .as_ref()
-            .is_some_and(|list| list.span.len() > 4);
+        let inside = |span: &Span, list: &Span| list.start <= span.start && span.end <= list.end;
+        let refused = service.servers.as_ref().is_some_and(|list| {
+            out.list().iter().any(|mistake| {
+                mistake.severity() == Severity::Error && inside(&mistake.span, &list.span)
+            })
+        });
         if !listed && !refused && service.run.is_none() {
             let message = format!("the service `{}` has no servers", name.escape_debug());
             let mistake = Mistake::new(
