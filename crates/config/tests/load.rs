@@ -1,5 +1,7 @@
 //! Whole files: what they become, and what is said about them.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -73,7 +75,7 @@ fn the_smallest_file_gets_the_defaults() {
 const EVERY_KEY: &str = include_str!("every_key.toml");
 
 #[test]
-fn every_key_arrives_in_the_plan() {
+fn every_key_of_a_listener_arrives_in_the_plan() {
     let plan = read(EVERY_KEY).unwrap().plan;
     assert_eq!(plan.workers, 2);
     assert!(plan.log.access);
@@ -99,7 +101,11 @@ fn every_key_arrives_in_the_plan() {
     assert!(matches!(web.routes[2].headers[1].1, HeaderRule::Present));
     assert!(matches!(web.routes[2].headers[2].1, HeaderRule::Pattern(_)));
     assert_eq!(web.routes[2].service, ServiceId(1));
+}
 
+#[test]
+fn every_key_of_a_service_arrives_in_the_plan() {
+    let plan = read(EVERY_KEY).unwrap().plan;
     let shop = &plan.services[0];
     assert_eq!(
         (

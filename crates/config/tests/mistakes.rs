@@ -1,6 +1,8 @@
 //! Whole files with many mistakes, and what is printed about them: `mistakes/NAME.toml` beside `mistakes/NAME.txt`.
 //! `EVENKEEL_WRITE=1 cargo test -p evenkeel-config` writes the outputs anew; read the difference before you commit it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;

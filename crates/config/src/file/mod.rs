@@ -86,6 +86,7 @@ pub trait Typed {
 }
 
 /// The entries of a table, in the order in which they stand in the file.
+#[must_use]
 pub fn entries<'v, 't>(
     table: &'v DeTable<'t>,
 ) -> Vec<(&'v Spanned<std::borrow::Cow<'t, str>>, &'v Value<'t>)> {

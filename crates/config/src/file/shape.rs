@@ -34,7 +34,7 @@ pub enum Shape {
     /// A list.
     List {
         /// What each item is.
-        item: Box<Shape>,
+        item: Box<Self>,
         /// Whether it must have one.
         filled: bool,
     },
@@ -43,12 +43,12 @@ pub enum Shape {
         /// A regular expression that each name matches.
         names: Option<&'static str>,
         /// What each value is.
-        value: Box<Shape>,
+        value: Box<Self>,
     },
     /// A table with known keys.
     Table(Table),
     /// One of several forms.
-    Any(Vec<Shape>),
+    Any(Vec<Self>),
 }
 
 /// A table with known keys.

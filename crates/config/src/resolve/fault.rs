@@ -80,55 +80,26 @@ fn resolve_probe(at: Option<&At<Probe>>, out: &mut Mistakes) -> ProbeOptions {
 
 fn resolve_probe_kind(typed: &Probe, at: Option<&At<Probe>>, out: &mut Mistakes) -> ProbeKind {
     let Some(http) = &typed.http else {
-        for (key, name) in [
-            (typed.expect.as_ref(), "expect"),
-            (typed.host.as_ref(), "host"),
-        ] {
-            if let Some(key) = key {
-                let message = format!("`{name}` belongs to an HTTP probe");
-                let mistake = Mistake::new(
-                    Code::Contradiction,
-                    key.key.clone(),
-                    message,
-                    "but there is no `http`",
-                );
-                out.push(mistake.help("add `http = \"/health\"`"));
-            }
-        }
-        if let (Some(at), Some(tcp)) = (at, &typed.tcp)
-            && !tcp.value
-        {
-            let message = "the probe has neither `tcp` nor `http`";
-            out.push(
-                Mistake::new(Code::Missing, at.span.clone(), message, "probes nothing")
-                    .help("add `http = \"/health\"`, or `tcp = true`"),
-            );
-        }
+        check_tcp_probe(typed, at, out);
         return ProbeKind::Tcp;
     };
     if let Some(tcp) = typed.tcp.as_ref().filter(|tcp| tcp.value) {
+        let message = "a probe is either `tcp` or `http`";
         let mistake = Mistake::new(
             Code::Contradiction,
             tcp.key.clone(),
-            "a probe is either `tcp` or `http`",
+            message,
             "and `http` is there too",
         );
         out.push(mistake.help("an HTTP probe connects anyway: take `tcp` out"));
     }
-    if !http.starts_with('/')
-        || http.contains(|c: char| c.is_whitespace() || c.is_control() || !c.is_ascii())
-    {
+    let visible = |text: &str| text.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
+    if !http.starts_with('/') || !visible(http) {
         let message = format!("\"{}\" is not a path", http.escape_debug());
-        out.push(
-            Mistake::new(Code::BadRule, http.span.clone(), message, "not a path")
-                .help("a path begins with a slash: \"/health\""),
-        );
+        let mistake = Mistake::new(Code::BadRule, http.span.clone(), message, "not a path");
+        out.push(mistake.help("a path begins with a slash: \"/health\""));
     }
-    if let Some(host) = typed
-        .host
-        .as_ref()
-        .filter(|host| host.bytes().any(|byte| !(0x21..=0x7e).contains(&byte)))
-    {
+    if let Some(host) = typed.host.as_ref().filter(|host| !visible(host)) {
         let message = format!("\"{}\" cannot be a Host header", host.escape_debug());
         out.push(Mistake::new(
             Code::BadRule,
@@ -137,23 +108,46 @@ fn resolve_probe_kind(typed: &Probe, at: Option<&At<Probe>>, out: &mut Mistakes)
             "not a host",
         ));
     }
-    let expect = typed.expect.as_ref();
-    let range = parse_expect(expect.map_or(defaults::PROBE_EXPECT.value, |expect| expect.as_str()));
-    if range.is_none() {
-        let span = expect.map_or(0..0, |expect| expect.span.clone());
-        let mistake = Mistake::new(
-            Code::OutOfRange,
-            span,
-            "expected statuses like \"200\" or \"200-399\"",
-            "not statuses",
-        );
-        out.push(mistake.help("from 100 to 599, the lower one first"));
-    }
     ProbeKind::Http {
         path: http.value.clone(),
         host: typed.host.as_ref().map(|host| host.value.clone()),
-        expect: range.unwrap_or((200, 399)),
+        expect: resolve_expect(typed.expect.as_ref(), out),
     }
+}
+
+/// A TCP probe has nothing of an HTTP probe.
+fn check_tcp_probe(typed: &Probe, at: Option<&At<Probe>>, out: &mut Mistakes) {
+    for (key, name) in [
+        (typed.expect.as_ref(), "expect"),
+        (typed.host.as_ref(), "host"),
+    ] {
+        if let Some(key) = key {
+            let message = format!("`{name}` belongs to an HTTP probe");
+            let mistake = Mistake::new(
+                Code::Contradiction,
+                key.key.clone(),
+                message,
+                "but there is no `http`",
+            );
+            out.push(mistake.help("add `http = \"/health\"`"));
+        }
+    }
+    if let (Some(at), Some(false)) = (at, typed.tcp.as_ref().map(|tcp| tcp.value)) {
+        let message = "the probe has neither `tcp` nor `http`";
+        let mistake = Mistake::new(Code::Missing, at.span.clone(), message, "probes nothing");
+        out.push(mistake.help("add `http = \"/health\"`, or `tcp = true`"));
+    }
+}
+
+fn resolve_expect(typed: Option<&At<String>>, out: &mut Mistakes) -> (u16, u16) {
+    let text = typed.map_or(defaults::PROBE_EXPECT.value, |expect| expect.as_str());
+    parse_expect(text).unwrap_or_else(|| {
+        let span = typed.map_or(0..0, |expect| expect.span.clone());
+        let message = "expected statuses like \"200\" or \"200-399\"";
+        let mistake = Mistake::new(Code::OutOfRange, span, message, "not statuses");
+        out.push(mistake.help("from 100 to 599, the lower one first"));
+        (100, 599)
+    })
 }
 
 fn parse_expect(text: &str) -> Option<(u16, u16)> {
