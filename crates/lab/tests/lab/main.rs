@@ -10,3 +10,5 @@ mod load;
 mod relay;
 #[cfg(test)]
 mod poller;
+#[cfg(test)]
+mod bench;
