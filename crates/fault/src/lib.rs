@@ -2,12 +2,23 @@
 //!
 //! Nothing here opens a socket, starts a process or reads a clock. The keeper is the only control flow: it is handed
 //! signals and answers, and hands out directives and orders.
+#![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod kind;
 pub mod policy;
 pub mod incident;
 pub mod contract;
 
+pub mod signal;
+pub mod detect;
+pub mod diagnose;
+pub mod recover;
+pub mod verify;
+pub mod analyze;
+pub mod keeper;
+
+pub use analyze::Similar;
 pub use contract::{Input, Output};
 pub use incident::Incident;
+pub use keeper::{Keeper, Memory};
 pub use kind::FaultKind;

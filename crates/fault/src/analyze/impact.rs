@@ -1,0 +1,79 @@
+//! What an incident did to requests: the service's totals at its onset, held against those at its recovery.
+
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Recent};
+
+use crate::contract::Totals;
+use crate::incident::Impact;
+use crate::policy::Objective;
+
+/// Totals are remembered this often …
+const STEP: Duration = Duration::from_millis(100);
+/// … and so many times, which covers a minute.
+const REMEMBERED: usize = 600;
+
+/// One service's totals over the last minute.
+#[derive(Debug, Clone)]
+pub struct Traffic {
+    /// The latest totals.
+    pub latest: Totals,
+    before: Recent<(Instant, Totals)>,
+    noted: Option<Instant>,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self {
+            latest: Totals::default(),
+            before: Recent::new(REMEMBERED),
+            noted: None,
+        }
+    }
+}
+
+impl Traffic {
+    /// Takes in the totals at `now`.
+    pub fn note(&mut self, now: Instant, totals: Totals) {
+        self.latest = totals;
+        if self.noted.is_none_or(|noted| now.since(noted) >= STEP) {
+            self.before.push((now, totals));
+            self.noted = Some(now);
+        }
+    }
+
+    /// The totals at `moment`, or the oldest that are remembered.
+    #[must_use]
+    pub fn at(&self, moment: Instant) -> Totals {
+        let known = self.before.iter().rev().find(|(at, _)| *at <= moment);
+        known
+            .or_else(|| self.before.iter().next())
+            .map_or(self.latest, |(_, totals)| *totals)
+    }
+
+    /// The difference from `start` until now. `budget_spent` takes the requests of the objective's period to be as many
+    /// as the rate since the start of the program (`now` after it) gives.
+    #[must_use]
+    pub fn impact(&self, start: Totals, now: Instant, objective: Option<&Objective>) -> Impact {
+        let failed = self.latest.failed.saturating_sub(start.failed);
+        let budget_spent = objective.map_or(0.0, |objective| {
+            let periods =
+                objective.window.as_secs_f64() / now.since(Instant::ZERO).as_secs_f64().max(1.0);
+            let budget = self.latest.requests as f64 * periods * (1.0 - objective.availability);
+            if budget > 0.0 {
+                failed as f64 / budget
+            } else {
+                0.0
+            }
+        });
+        Impact {
+            requests: self.latest.requests.saturating_sub(start.requests),
+            failed,
+            saved_by_retry: self
+                .latest
+                .saved_by_retry
+                .saturating_sub(start.saved_by_retry),
+            budget_spent,
+        }
+    }
+}

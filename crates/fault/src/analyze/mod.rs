@@ -1,0 +1,24 @@
+//! Analysis: what it cost, what caused it, what to change; written from the record alone.
+
+mod impact;
+mod text;
+
+pub use impact::Traffic;
+pub use text::analysis;
+
+use serde::{Deserialize, Serialize};
+
+use crate::kind::FaultKind;
+
+/// An earlier incident, as far as it helps to find similar ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Similar {
+    /// Its id.
+    pub id: String,
+    /// The service's name.
+    pub service: String,
+    /// The likeliest fault.
+    pub fault: FaultKind,
+    /// When it was closed, RFC 3339.
+    pub closed: String,
+}

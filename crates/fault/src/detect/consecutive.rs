@@ -1,0 +1,19 @@
+//! Attempts failed so many times in a row. Quick where there is traffic, blind to a server that fails every second one.
+
+use crate::policy::DetectOptions;
+use crate::signal::Facts;
+
+use super::{Detection, Detector};
+
+/// Judges the row of failed attempts.
+#[must_use]
+pub fn consecutive(facts: &Facts, options: &DetectOptions) -> Option<Detection> {
+    let failed = facts.attempts.failed_in_row;
+    (options.consecutive_failures > 0 && failed >= options.consecutive_failures).then(|| {
+        Detection {
+            by: Detector::ConsecutiveFailures,
+            onset: facts.attempts.row_began,
+            text: format!("{failed} attempts failed in a row"),
+        }
+    })
+}

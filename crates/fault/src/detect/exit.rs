@@ -1,0 +1,64 @@
+//! The process ended by itself, or could not be started: one report decides.
+
+use crate::signal::{Down, Facts};
+
+use super::{Detection, Detector, NEAR};
+
+/// Judges the process. An end that evenkeel asked for is no fault.
+#[must_use]
+pub fn exit(facts: &Facts) -> Option<Detection> {
+    let (at, text) = match facts.process.down.as_ref()? {
+        Down::Stopped => return None,
+        Down::Ended(ended) => (
+            ended.at,
+            format!("the process ended: {}", in_words(&ended.exit)),
+        ),
+        Down::NotStarted { at, reason } => {
+            (*at, format!("the process could not be started: {reason}"))
+        }
+    };
+    let onset = facts
+        .attempts
+        .failing_since(at, NEAR)
+        .map_or(at, |since| since.min(at));
+    Some(Detection {
+        by: Detector::Supervisor,
+        onset,
+        text,
+    })
+}
+
+/// An exit in words: `signal 9 (SIGKILL)`, `status 1`.
+#[must_use]
+pub(crate) fn in_words(exit: &evenkeel_core::Exit) -> String {
+    match (exit.signal, exit.code) {
+        (Some(signal), _) => match signal_name(signal) {
+            Some(name) => format!("signal {signal} ({name})"),
+            None => format!("signal {signal}"),
+        },
+        (None, Some(code)) => format!("status {code}"),
+        (None, None) => "unknown status".to_owned(),
+    }
+}
+
+const fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => return None,
+    })
+}

@@ -1,0 +1,63 @@
+//! Detection: the decision, from one server's facts, that something is wrong with it. One file per detector.
+//!
+//! Each is a function of facts, options and the time, asked when a signal came that could change its answer.
+
+mod exit;
+mod probe;
+mod consecutive;
+mod ratio;
+mod slow;
+
+pub use consecutive::consecutive;
+pub use exit::exit;
+pub(crate) use exit::in_words as exit_in_words;
+pub use probe::{late_start, probe};
+pub use ratio::ratio;
+pub use slow::{Comparison, Latest, slow};
+
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+
+/// Failed attempts this close before an exit or the first failed probe are part of the same fault.
+pub const NEAR: Duration = Duration::from_secs(1);
+
+/// Who detects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detector {
+    /// The supervisor saw the process end, or could not start it.
+    Supervisor,
+    /// Probes failed in a row.
+    Probe,
+    /// Attempts failed in a row.
+    ConsecutiveFailures,
+    /// Too many of the recent attempts failed.
+    FailureRatio,
+    /// It is much slower than its peers.
+    Slow,
+}
+
+impl Detector {
+    /// Its name in incidents.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Supervisor => "supervisor",
+            Self::Probe => "probe",
+            Self::ConsecutiveFailures => "consecutive-failures",
+            Self::FailureRatio => "failure-ratio",
+            Self::Slow => "slow",
+        }
+    }
+}
+
+/// Something is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detection {
+    /// Who says so.
+    pub by: Detector,
+    /// The first signal that proved part of it.
+    pub onset: Instant,
+    /// Why, in words.
+    pub text: String,
+}

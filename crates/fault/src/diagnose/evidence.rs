@@ -1,0 +1,257 @@
+//! What a diagnosis reads: the facts of one server, an examination of it, and the comparison with its peers.
+
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Outcome, ProbeOutcome};
+
+use crate::contract::{Examination, Managed, ProcessState};
+use crate::detect::Comparison;
+use crate::policy::{DetectOptions, ProbeKind};
+use crate::signal::{Down, Ended, Facts};
+
+/// Everything that is known about one server at the moment of its diagnosis.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The moment.
+    pub now: Instant,
+    /// What its signals said.
+    pub facts: &'a Facts,
+    /// How it is detected.
+    pub options: &'a DetectOptions,
+    /// How it is managed.
+    pub managed: Managed,
+    /// What an examination found, if there was one.
+    pub examination: Option<&'a Examination>,
+    /// How it compares with its peers, if it is slow.
+    pub slow: Option<&'a Comparison>,
+}
+
+/// Failed attempts by how they failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OutcomeCounts {
+    /// Answered with 5xx.
+    pub errors: u32,
+    /// Closed, cut off or not HTTP, after something was sent.
+    pub broken: u32,
+    /// Refused.
+    pub refused: u32,
+    /// Connected, but never answered.
+    pub timeouts: u32,
+    /// Not connected in time, or unreachable.
+    pub unreachable: u32,
+}
+
+impl OutcomeCounts {
+    /// All of them.
+    #[must_use]
+    pub const fn total(&self) -> u32 {
+        self.errors + self.broken + self.refused + self.timeouts + self.unreachable
+    }
+
+    /// Whether `part` is more than half of them.
+    #[must_use]
+    pub const fn mostly(&self, part: u32) -> bool {
+        part * 2 > self.total()
+    }
+}
+
+impl Evidence<'_> {
+    /// The failed attempts that are remembered, by how they failed.
+    #[must_use]
+    pub fn failures(&self) -> OutcomeCounts {
+        let mut counts = OutcomeCounts::default();
+        for (_, outcome) in self.facts.attempts.failures(self.now) {
+            match outcome {
+                Outcome::Answered(_) => counts.errors += 1,
+                Outcome::Reset { .. } | Outcome::BadResponse | Outcome::Truncated => {
+                    counts.broken += 1;
+                }
+                Outcome::ConnectRefused => counts.refused += 1,
+                Outcome::AttemptTimeout => counts.timeouts += 1,
+                Outcome::ConnectTimeout | Outcome::Unreachable => counts.unreachable += 1,
+                Outcome::Stale | Outcome::Cancelled => {}
+            }
+        }
+        counts
+    }
+
+    /// How the examination's bare connect ended.
+    #[must_use]
+    pub fn tcp(&self) -> Option<(ProbeOutcome, Duration)> {
+        self.examination.and_then(|examination| examination.tcp)
+    }
+
+    /// How the examination's HTTP request ended.
+    #[must_use]
+    pub fn http(&self) -> Option<(ProbeOutcome, Duration)> {
+        self.examination.and_then(|examination| examination.http)
+    }
+
+    /// The process as the examination found it.
+    #[must_use]
+    pub fn process(&self) -> Option<&ProcessState> {
+        self.examination
+            .and_then(|examination| examination.process.as_ref())
+    }
+
+    /// The pid of the process, if it is known to live.
+    #[must_use]
+    pub fn living(&self) -> Option<u32> {
+        match self.process() {
+            Some(process) => process.pid,
+            None => self.facts.process.pid,
+        }
+    }
+
+    /// Whether the process is known not to run.
+    #[must_use]
+    pub const fn is_down(&self) -> bool {
+        self.facts.process.down.is_some()
+    }
+
+    /// How the process ended by itself, if that is why it does not run.
+    #[must_use]
+    pub fn ended(&self) -> Option<&Ended> {
+        match self.facts.process.down.as_ref()? {
+            Down::Ended(ended) => Some(ended),
+            Down::NotStarted { .. } | Down::Stopped => None,
+        }
+    }
+
+    /// Ends of the process within a minute, each soon after it had been ready.
+    #[must_use]
+    pub fn short_lives(&self) -> Vec<&Ended> {
+        let from = self.now.before(Duration::from_secs(60));
+        let short = |ended: &&Ended| {
+            ended
+                .ready_for
+                .is_some_and(|ready_for| ready_for < Duration::from_secs(10))
+        };
+        self.facts.process.ended_since(from).filter(short).collect()
+    }
+
+    /// Whether something connected to the server lately: then its address is reachable and somebody listens.
+    #[must_use]
+    pub fn connects(&self) -> Option<bool> {
+        self.tcp().map(|(outcome, _)| outcome.passed())
+    }
+
+    /// What the probe asks for, in words.
+    #[must_use]
+    pub const fn asked(&self) -> &'static str {
+        match self.options.probe.kind {
+            ProbeKind::Tcp => "HTTP request",
+            ProbeKind::Http { .. } => "HTTP probe",
+        }
+    }
+
+    /// What the examination found, in words.
+    #[must_use]
+    pub fn examined(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if let Some((outcome, took)) = self.tcp() {
+            words.push(if outcome.passed() {
+                format!("TCP connect succeeded in {} ms", millis(took))
+            } else {
+                format!(
+                    "TCP connect failed after {} ms: {}",
+                    millis(took),
+                    outcome.word()
+                )
+            });
+        }
+        if let Some((outcome, took)) = self.http() {
+            words.push(http_in_words(self.asked(), outcome, took));
+        }
+        if let Some(process) = self.process() {
+            words.push(process_in_words(process));
+            if let Some(listening) = process.listening {
+                let verb = if listening {
+                    "listens"
+                } else {
+                    "does not listen"
+                };
+                words.push(format!("a socket {verb} on its port"));
+            }
+        }
+        words
+    }
+
+    /// The failed attempts, in words.
+    #[must_use]
+    pub fn attempts_in_words(&self) -> Vec<String> {
+        let counts = self.failures();
+        if counts.total() == 0 {
+            return Vec::new();
+        }
+        let parts: Vec<String> = [
+            (counts.errors, "answered with 5xx"),
+            (counts.broken, "were cut off"),
+            (counts.refused, "were refused"),
+            (counts.timeouts, "got no answer"),
+            (counts.unreachable, "could not connect"),
+        ]
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+        vec![format!(
+            "of the last {} failed attempts {}",
+            counts.total(),
+            parts.join(", ")
+        )]
+    }
+}
+
+fn http_in_words(asked: &str, outcome: ProbeOutcome, took: Duration) -> String {
+    match outcome {
+        ProbeOutcome::Passed => format!("{asked} was answered in {} ms", millis(took)),
+        ProbeOutcome::NoAnswer => format!("{asked} got no answer within {} ms", millis(took)),
+        ProbeOutcome::WrongStatus(status) => {
+            format!(
+                "{asked} was answered with status {status} in {} ms",
+                millis(took)
+            )
+        }
+        ProbeOutcome::Refused
+        | ProbeOutcome::ConnectTimeout
+        | ProbeOutcome::Unreachable
+        | ProbeOutcome::Reset
+        | ProbeOutcome::Invalid => {
+            format!(
+                "{asked} failed after {} ms: {}",
+                millis(took),
+                outcome.word()
+            )
+        }
+    }
+}
+
+fn process_in_words(process: &ProcessState) -> String {
+    let Some(pid) = process.pid else {
+        return "the process is not there".to_owned();
+    };
+    let meaning = match process.state {
+        Some('T' | 't') => ", state T (stopped)".to_owned(),
+        Some('D') => ", state D (waiting for the disk)".to_owned(),
+        Some('Z') => ", state Z (ended, not yet collected)".to_owned(),
+        Some('S') => ", state S (sleeping)".to_owned(),
+        Some('R') => ", state R (running)".to_owned(),
+        Some(letter) => format!(", state {letter}"),
+        None => String::new(),
+    };
+    let cpu = process.cpu_permille.map_or_else(String::new, |cpu| {
+        format!(", uses {:.1} % of a processor", f64::from(cpu) / 10.0)
+    });
+    format!("process {pid} is alive{meaning}{cpu}")
+}
+
+/// A duration in milliseconds: whole ones from 10 on, tenths below.
+fn millis(duration: Duration) -> String {
+    let millis = duration.as_secs_f64() * 1e3;
+    if millis < 10.0 {
+        format!("{millis:.1}")
+    } else {
+        format!("{millis:.0}")
+    }
+}

@@ -1,0 +1,31 @@
+//! The kinds of fault that can be told apart today. A new one is a file here and a line in [`REGISTRY`].
+
+mod process_crashed;
+mod crash_loop;
+mod process_hung;
+mod not_listening;
+mod cannot_start;
+mod unreachable;
+mod error_burst;
+mod slow_server;
+mod unknown;
+
+use crate::incident::Finding;
+
+use super::Evidence;
+
+/// Tells whether the evidence supports one kind of fault.
+pub(super) type Judge = fn(&Evidence<'_>) -> Option<Finding>;
+
+/// All of them. The order breaks ties.
+pub(super) const REGISTRY: &[Judge] = &[
+    process_crashed::judge,
+    crash_loop::judge,
+    process_hung::judge,
+    not_listening::judge,
+    cannot_start::judge,
+    unreachable::judge,
+    error_burst::judge,
+    slow_server::judge,
+    unknown::judge,
+];

@@ -1,0 +1,32 @@
+//! Diagnosis: which faults explain what was seen, the likeliest first, each with its evidence in words.
+//!
+//! Every kind is one file in `kinds/` and one line in its registry: a function from the gathered [`Evidence`] to a
+//! finding or nothing. None of them looks at another; the order of their confidence decides.
+
+mod evidence;
+mod kinds;
+
+pub use evidence::{Evidence, OutcomeCounts};
+
+use crate::incident::Finding;
+use crate::kind::FaultKind;
+
+/// All findings that the evidence supports, the likeliest first; never empty.
+#[must_use]
+pub fn diagnose(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = kinds::REGISTRY
+        .iter()
+        .filter_map(|judge| judge(evidence))
+        .collect();
+    findings.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+    findings
+}
+
+/// A finding.
+fn finding(fault: FaultKind, confidence: f64, evidence: Vec<String>) -> Option<Finding> {
+    Some(Finding {
+        fault,
+        confidence,
+        evidence,
+    })
+}

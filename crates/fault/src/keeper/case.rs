@@ -1,0 +1,301 @@
+//! One open incident as the keeper works on it: the record that is shown, and where the work stands.
+
+use std::time::Duration;
+
+use evenkeel_core::{Epoch, Instant, Wall};
+
+use crate::contract::{OrderId, Totals};
+use crate::detect::{Detection, Detector};
+use crate::incident::{
+    ActionOutcome, ActionRecord, Durations, Entry, Impact, Incident, Status,
+    Verification as Outcome,
+};
+use crate::kind::FaultKind;
+use crate::policy::Action;
+use crate::verify::Verification;
+
+/// The timeline keeps its beginning and its end; between them entries are dropped above this number.
+const ENTRIES: usize = 300;
+/// Likewise for actions.
+const ACTIONS: usize = 100;
+
+/// Where the work stands.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// An examination is under way; at `until` the diagnosis is made without it.
+    Examining { order: OrderId, until: Instant },
+    /// Action `step` of the playbook is under way: ordered, or a wait. At `until` it is given up, or over.
+    Acting {
+        step: usize,
+        order: Option<OrderId>,
+        until: Instant,
+    },
+    /// Watched for the return of service; `then` is the next action should the verification fail.
+    Verifying {
+        verification: Verification,
+        then: usize,
+        retry: Option<Retry>,
+    },
+}
+
+/// A restart that waits for its time, while the server is watched.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Retry {
+    pub(super) at: Instant,
+    pub(super) step: usize,
+    /// Back-off and limit have been asked.
+    pub(super) allowed: bool,
+}
+
+/// One open incident.
+#[derive(Debug)]
+pub(super) struct Case {
+    pub(super) incident: Incident,
+    pub(super) onset: Instant,
+    pub(super) detected: Instant,
+    pub(super) diagnosed: Option<Instant>,
+    pub(super) kind: FaultKind,
+    pub(super) joined: Vec<Detector>,
+    pub(super) totals: Totals,
+    pub(super) steps: Vec<Action>,
+    pub(super) phase: Phase,
+    /// A person said yes.
+    pub(super) approved: bool,
+    /// A person is needed and was told.
+    pub(super) escalated: bool,
+    /// A restart, stop or exec was done since the playbook began or went on.
+    pub(super) acted: bool,
+    /// A restart was done.
+    pub(super) repaired: bool,
+    /// Probes cannot tell whether this fault is over.
+    pub(super) only_traffic_tells: bool,
+    pub(super) slow_limit: Option<Duration>,
+    /// A refusal by the guard was recorded; it is not repeated.
+    pub(super) refused: bool,
+    /// To be shown at the end of the step.
+    pub(super) changed: bool,
+    epoch: Epoch,
+}
+
+impl Case {
+    pub(super) fn new(
+        id: String,
+        service: String,
+        server: String,
+        detection: &Detection,
+        now: Instant,
+        epoch: Epoch,
+    ) -> Self {
+        let onset = detection.onset.min(now);
+        let incident = Incident {
+            id,
+            drill: false,
+            status: Status::Open,
+            service,
+            servers: vec![server],
+            onset: stamp(epoch, onset),
+            detected: Some(stamp(epoch, now)),
+            diagnosed: None,
+            recovered: None,
+            closed: None,
+            durations_ms: Durations {
+                detection: Some(millis(now - onset)),
+                ..Durations::default()
+            },
+            detected_by: detection.by.word().to_owned(),
+            diagnosis: Vec::new(),
+            actions: Vec::new(),
+            verification: None,
+            impact: Impact::default(),
+            timeline: Vec::new(),
+            analysis: None,
+        };
+        let mut case = Self {
+            incident,
+            onset,
+            detected: now,
+            diagnosed: None,
+            kind: FaultKind::Unknown,
+            joined: vec![detection.by],
+            totals: Totals::default(),
+            steps: Vec::new(),
+            phase: Phase::Examining {
+                order: OrderId(0),
+                until: now,
+            },
+            approved: false,
+            escalated: false,
+            acted: false,
+            repaired: false,
+            only_traffic_tells: false,
+            slow_limit: None,
+            refused: false,
+            changed: true,
+            epoch,
+        };
+        case.note(
+            onset,
+            "signal",
+            format!(
+                "the first sign of it, {:.1} ms before the detection",
+                millis(now - onset)
+            ),
+        );
+        case.note(
+            now,
+            "detection",
+            format!("{}: {}", detection.by.word(), detection.text),
+        );
+        case
+    }
+
+    /// Adds a line to the timeline.
+    pub(super) fn note(&mut self, at: Instant, kind: &str, text: String) {
+        self.changed = true;
+        if self.incident.timeline.len() >= ENTRIES {
+            self.incident.timeline.remove(ENTRIES / 2);
+        }
+        self.incident.timeline.push(Entry {
+            at: stamp(self.epoch, at),
+            kind: kind.to_owned(),
+            text,
+        });
+    }
+
+    /// Another detector says the same; told once.
+    pub(super) fn join(&mut self, now: Instant, detection: &Detection) -> bool {
+        if self.joined.contains(&detection.by) {
+            return false;
+        }
+        self.joined.push(detection.by);
+        self.note(
+            now,
+            "detection",
+            format!("{} also: {}", detection.by.word(), detection.text),
+        );
+        true
+    }
+
+    pub(super) fn set_status(&mut self, status: Status) {
+        if self.incident.status != status {
+            self.incident.status = status;
+            self.changed = true;
+        }
+    }
+
+    /// An action began.
+    pub(super) fn action_began(&mut self, now: Instant, action: &Action) {
+        let record = ActionRecord {
+            action: action.word().to_owned(),
+            server: self.incident.servers.first().cloned().unwrap_or_default(),
+            started: stamp(self.epoch, now),
+            ended: None,
+            outcome: None,
+            detail: None,
+        };
+        if self.incident.actions.len() >= ACTIONS {
+            self.incident.actions.remove(ACTIONS / 2);
+        }
+        self.incident.actions.push(record);
+        self.changed = true;
+    }
+
+    /// The action that began last and is under way has ended.
+    pub(super) fn action_ended(
+        &mut self,
+        at: Instant,
+        outcome: ActionOutcome,
+        detail: Option<String>,
+    ) {
+        let ended = stamp(self.epoch, at);
+        let under_way = self
+            .incident
+            .actions
+            .iter_mut()
+            .rev()
+            .find(|action| action.outcome.is_none());
+        let Some(record) = under_way else {
+            return;
+        };
+        let text = match &detail {
+            Some(detail) => format!("{}: {} ({detail})", record.action, outcome.word()),
+            None => format!("{}: {}", record.action, outcome.word()),
+        };
+        record.ended = Some(ended);
+        record.outcome = Some(outcome);
+        record.detail = detail;
+        self.note(at, "action", text);
+    }
+
+    /// An action that takes no time.
+    pub(super) fn action(
+        &mut self,
+        now: Instant,
+        action: &Action,
+        outcome: ActionOutcome,
+        detail: Option<String>,
+    ) {
+        self.action_began(now, action);
+        self.action_ended(now, outcome, detail);
+    }
+
+    /// The first diagnosis sets the duration; later ones replace the list.
+    pub(super) fn diagnosed(&mut self, now: Instant) {
+        let top = self.incident.diagnosis.first();
+        let text = top.map_or_else(String::new, |finding| {
+            format!(
+                "{} ({:.0} % sure)",
+                finding.fault,
+                finding.confidence * 100.0
+            )
+        });
+        self.note(now, "diagnosis", text);
+        if self.diagnosed.is_none() {
+            self.diagnosed = Some(now);
+            self.incident.diagnosed = Some(stamp(self.epoch, now));
+            self.incident.durations_ms.diagnosis = Some(millis(now - self.detected));
+        }
+    }
+
+    /// The verification ended.
+    pub(super) fn verified(&mut self, verification: &Verification, outcome: &str) {
+        self.incident.verification = Some(Outcome {
+            outcome: outcome.to_owned(),
+            probes: verification.probes,
+            requests: verification.succeeded,
+        });
+        self.changed = true;
+    }
+
+    /// Service has returned.
+    pub(super) fn recovered(&mut self, now: Instant) {
+        self.incident.recovered = Some(stamp(self.epoch, now));
+        let since = self.diagnosed.unwrap_or(self.detected);
+        self.incident.durations_ms.recovery = Some(millis(now - since));
+        self.note(now, "recovery", "in service again".to_owned());
+    }
+
+    /// The report is written.
+    pub(super) fn closed(&mut self, now: Instant, since: Instant) -> String {
+        let closed = stamp(self.epoch, now);
+        self.incident.closed = Some(closed.clone());
+        self.incident.durations_ms.analysis = Some(millis(now - since));
+        self.set_status(Status::Closed);
+        closed
+    }
+}
+
+/// The time as RFC 3339 in UTC with milliseconds.
+pub(super) fn stamp(epoch: Epoch, at: Instant) -> String {
+    let Wall(millis) = epoch.wall(at);
+    let millis = i64::try_from(millis).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).map_or_else(
+        |_| "9999-12-31T23:59:59.999Z".to_owned(),
+        |time| format!("{time:.3}"),
+    )
+}
+
+/// A duration in milliseconds with microsecond resolution.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_nanos() / 1_000) as f64 / 1e3
+}

@@ -1,0 +1,566 @@
+//! The keeper: the only control flow of a fault's way. Signals and answers go in, directives and orders come out.
+//!
+//! Every server has at most one open incident, its case. A detection opens it; later ones join it. Servers of one
+//! service that fail together get an incident each. The files here follow a case: `case` (the record), `open` (from
+//! detection to diagnosis), `act` (the playbook), `watch` (verification, closing), `order` (a person's orders).
+//!
+//! What the modes do:
+//!
+//! - `automatic`: everything.
+//! - `ask`: a server whose process is known to be dead is ejected, since a dead process serves nobody; every other
+//!   action is written down as `would-do` until a person approves. A rejected incident is only watched.
+//! - `dry-run`: the same, and nobody is asked.
+//! - `off`: no directive and no order; incidents are detected, diagnosed and recorded.
+//!
+//! In every mode an incident closes by itself once its server is verified to be well.
+//!
+//! Totals ([`Input::Traffic`]) are best handed in before the signals of the same step, at least every 100 ms while
+//! requests come: impacts are differences of totals.
+
+mod case;
+mod server;
+mod open;
+mod act;
+mod watch;
+mod order;
+
+use std::collections::BTreeMap;
+
+use evenkeel_core::{
+    Epoch, Instant, Observation, Outcome, ProbeOutcome, Random, Recent, ServerId, Signal,
+};
+
+use crate::analyze::{Similar, Traffic};
+use crate::contract::{
+    Examination, Input, Managed, OrderId, Output, Pace, ServerState, ServiceSpec,
+};
+use crate::detect::{self, Latest};
+use crate::incident::{ActionOutcome, Incident};
+use crate::policy::Mode;
+use crate::recover::Capacity;
+use crate::signal::Said;
+use crate::verify::Rules;
+
+use case::Case;
+use server::{DOUBT, Server};
+
+/// Between two looks at who is slow.
+const SLOW_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+/// So many incidents are remembered to find similar ones.
+const REMEMBERED: usize = 1000;
+
+/// What earlier runs of the program left: so that ids stay unique and similar incidents are found.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    /// Per date (`2026-11-22`) the highest number in use.
+    pub numbers: Vec<(String, u32)>,
+    /// The latest incidents, oldest first.
+    pub recent: Vec<Similar>,
+}
+
+/// The keeper of all services.
+#[derive(Debug)]
+pub struct Keeper {
+    services: Vec<Service>,
+    shared: Shared,
+    begun: bool,
+}
+
+/// One service and its servers.
+#[derive(Debug)]
+struct Service {
+    spec: ServiceSpec,
+    servers: Vec<Server>,
+    traffic: Traffic,
+    slow_at: Instant,
+}
+
+/// What all services share.
+#[derive(Debug)]
+struct Shared {
+    epoch: Epoch,
+    random: Random,
+    orders: u64,
+    numbers: BTreeMap<String, u32>,
+    recent: Recent<Similar>,
+}
+
+/// One server at work in one step: everything that a decision about it may read or change.
+struct Work<'a> {
+    now: Instant,
+    spec: &'a ServiceSpec,
+    traffic: &'a Traffic,
+    shared: &'a mut Shared,
+    capacity: Capacity,
+    server: &'a mut Server,
+    out: &'a mut Vec<Output>,
+}
+
+impl Keeper {
+    /// A keeper of these services. The place of a service in the list is its id.
+    #[must_use]
+    pub fn new(services: Vec<ServiceSpec>, epoch: Epoch, seed: u64, memory: Memory) -> Self {
+        let mut recent = Recent::new(REMEMBERED);
+        memory
+            .recent
+            .into_iter()
+            .for_each(|similar| recent.push(similar));
+        let mut numbers = BTreeMap::new();
+        for (date, number) in memory.numbers {
+            let highest = numbers.entry(date).or_insert(0);
+            *highest = number.max(*highest);
+        }
+        let shared = Shared {
+            epoch,
+            random: Random::seeded(seed),
+            orders: 0,
+            numbers,
+            recent,
+        };
+        Self {
+            services: services.into_iter().map(Service::new).collect(),
+            shared,
+            begun: false,
+        }
+    }
+
+    /// Takes in all `inputs`, looks at what time brought, and adds what is to be done to `outputs`.
+    pub fn step(&mut self, now: Instant, inputs: &mut Vec<Input>, outputs: &mut Vec<Output>) {
+        if !self.begun {
+            self.begun = true;
+            self.each(now, outputs, |_| true, |work| work.begin());
+        }
+        for input in inputs.drain(..) {
+            match input {
+                Input::Signal(signal) => self.signal(now, signal, outputs),
+                Input::ActionEnded {
+                    id,
+                    at,
+                    outcome,
+                    detail,
+                } => {
+                    self.action_ended(now, id, at.min(now), outcome, detail, outputs);
+                }
+                Input::Examined {
+                    id,
+                    at: _,
+                    examination,
+                } => {
+                    self.examined(now, id, &examination, outputs);
+                }
+                Input::Traffic { service, totals } => {
+                    if let Some(service) = self.services.get_mut(service.0 as usize) {
+                        service.traffic.note(now, totals);
+                    }
+                }
+                Input::Operator { at: _, order } => self.operator(now, order, outputs),
+            }
+        }
+        self.compare(now, outputs);
+        self.each(
+            now,
+            outputs,
+            |server| server.is_due(now),
+            |work| work.tick(),
+        );
+    }
+
+    /// When [`Self::step`] should be called at the latest, if no input comes before.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Instant> {
+        let mut next = Instant::NEVER;
+        for service in &self.services {
+            if service.is_fresh() {
+                next = next.min(service.slow_at);
+            }
+            for server in &service.servers {
+                next = next.min(server.wake());
+            }
+        }
+        (next != Instant::NEVER).then_some(next)
+    }
+
+    /// How a server stands, for people.
+    #[must_use]
+    pub fn server_state(&self, server: ServerId) -> ServerState {
+        self.services
+            .get(server.service.0 as usize)
+            .and_then(|service| service.servers.get(server.index as usize))
+            .map_or(ServerState::Starting, Server::state)
+    }
+
+    /// The incidents that are not closed.
+    pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
+        let servers = self.services.iter().flat_map(|service| &service.servers);
+        servers
+            .filter_map(|server| server.case.as_ref())
+            .map(|case| &case.incident)
+    }
+
+    fn signal(&mut self, now: Instant, signal: Signal, out: &mut Vec<Output>) {
+        let Signal {
+            at,
+            server: id,
+            observation,
+        } = signal;
+        let at = at.min(now);
+        if let Observation::Attempt { outcome, latency } = observation {
+            let service = self.services.get_mut(id.service.0 as usize);
+            let Some(server) =
+                service.and_then(|service| service.servers.get_mut(id.index as usize))
+            else {
+                return;
+            };
+            let said = server.facts.attempt(at, outcome, latency);
+            if said != Said::Failure && server.is_quiet() {
+                return;
+            }
+            self.with(now, id, out, |work| {
+                work.attempt(at, said, outcome, latency)
+            });
+            return;
+        }
+        self.with(now, id, out, |work| match observation {
+            Observation::Attempt { .. } => {}
+            Observation::Probe { outcome, latency } => work.probe(at, outcome, latency),
+            Observation::Started { pid } => work.started(pid),
+            Observation::Exited(exit) => {
+                work.server.facts.process.exited(at, *exit);
+                work.process_down();
+            }
+            Observation::StartFailed(failure) => {
+                work.server.facts.process.start_failed(at, failure.reason);
+                work.process_down();
+            }
+        });
+    }
+
+    fn examined(
+        &mut self,
+        now: Instant,
+        id: OrderId,
+        examination: &Examination,
+        out: &mut Vec<Output>,
+    ) {
+        let is_it = |server: &Server| {
+            server
+                .case
+                .as_ref()
+                .is_some_and(|case| case.awaits_examination(id))
+        };
+        if let Some(server) = self.find(is_it) {
+            self.with(now, server, out, |work| work.diagnose(Some(examination)));
+        }
+    }
+
+    fn action_ended(
+        &mut self,
+        now: Instant,
+        id: OrderId,
+        at: Instant,
+        outcome: ActionOutcome,
+        detail: Option<String>,
+        out: &mut Vec<Output>,
+    ) {
+        let is_it = |server: &Server| server.awaits_action(id);
+        if let Some(server) = self.find(is_it) {
+            self.with(now, server, out, |work| {
+                work.action_ended(id, at, outcome, detail)
+            });
+        }
+    }
+
+    fn find(&self, is_it: impl Fn(&Server) -> bool) -> Option<ServerId> {
+        let mut servers = self.services.iter().flat_map(|service| &service.servers);
+        servers.find(|server| is_it(server)).map(|server| server.id)
+    }
+
+    fn each(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<Output>,
+        which: impl Fn(&Server) -> bool,
+        what: impl Fn(&mut Work<'_>),
+    ) {
+        for service in 0..self.services.len() {
+            for index in 0..self.services[service].servers.len() {
+                let server = &self.services[service].servers[index];
+                if which(server) {
+                    self.with(now, server.id, out, &what);
+                }
+            }
+        }
+    }
+
+    fn with(
+        &mut self,
+        now: Instant,
+        id: ServerId,
+        out: &mut Vec<Output>,
+        what: impl FnOnce(&mut Work<'_>),
+    ) {
+        let Some(service) = self.services.get_mut(id.service.0 as usize) else {
+            return;
+        };
+        let capacity = service.capacity(id.index as usize);
+        let Service {
+            spec,
+            servers,
+            traffic,
+            ..
+        } = service;
+        if let Some(server) = servers.get_mut(id.index as usize) {
+            what(&mut Work {
+                now,
+                spec,
+                traffic,
+                shared: &mut self.shared,
+                capacity,
+                server,
+                out,
+            });
+        }
+    }
+
+    /// Looks, now and then, at who is slow compared with its peers.
+    fn compare(&mut self, now: Instant, out: &mut Vec<Output>) {
+        for place in 0..self.services.len() {
+            let service = &mut self.services[place];
+            let Some(options) = service.spec.options.detect.slow else {
+                continue;
+            };
+            if now < service.slow_at || !service.is_fresh() {
+                continue;
+            }
+            service.slow_at = now + SLOW_EVERY;
+            let latest = service.latest(now);
+            for index in 0..latest.len() {
+                let comparison = detect::slow(&latest, index, &options);
+                let id = self.services[place].servers[index].id;
+                self.with(now, id, out, |work| work.compared(comparison));
+            }
+        }
+    }
+}
+
+impl Service {
+    fn new(spec: ServiceSpec) -> Self {
+        let peers = spec.servers.len().saturating_sub(1);
+        let servers = spec.servers.iter().zip(0..).map(|(server, index)| {
+            let id = ServerId {
+                service: spec.id,
+                index,
+            };
+            Server::new(
+                id,
+                server.name.clone(),
+                server.managed,
+                &spec.options,
+                peers,
+            )
+        });
+        let servers = servers.collect();
+        Self {
+            spec,
+            servers,
+            traffic: Traffic::default(),
+            slow_at: Instant::ZERO,
+        }
+    }
+
+    fn capacity(&self, index: usize) -> Capacity {
+        let others = self.servers.iter().enumerate();
+        let others_serving = others
+            .filter(|(place, server)| *place != index && server.serves())
+            .count();
+        Capacity {
+            servers: self.servers.len(),
+            others_serving,
+        }
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.servers.iter().any(|server| {
+            server
+                .facts
+                .latencies
+                .as_ref()
+                .is_some_and(|latencies| latencies.fresh)
+        })
+    }
+
+    /// What is typical of each server now; nothing of one that has a case already or does not serve.
+    fn latest(&mut self, now: Instant) -> Vec<Option<Latest>> {
+        let read = |server: &mut Server| {
+            let serves = server.serves() && server.starting.is_none();
+            let latencies = server.facts.latencies.as_mut()?;
+            latencies.fresh = false;
+            serves.then(|| Latest::read(latencies, now))
+        };
+        self.servers.iter_mut().map(read).collect()
+    }
+}
+
+impl Work<'_> {
+    /// The first step. A child takes traffic once it has passed a probe, or when nobody probes it.
+    fn begin(&mut self) {
+        if self.server.managed != Managed::Child {
+            return;
+        }
+        let verify = self.spec.options.recover.verify;
+        self.server.starting = Some(self.now + verify.within);
+        if self.mode() != Mode::Off {
+            self.server
+                .eject(self.now, evenkeel_core::Verdict::Known, self.out);
+        }
+        self.server.set_pace(Pace::Every(verify.every), self.out);
+    }
+
+    fn attempt(&mut self, at: Instant, said: Said, outcome: Outcome, latency: std::time::Duration) {
+        if said == Said::Failure {
+            self.doubt();
+        }
+        if let Some(progress) = self
+            .verification()
+            .map(|verification| verification.attempt(at, outcome, latency))
+        {
+            self.progress(progress);
+        } else if said == Said::Failure {
+            let found = {
+                let (facts, options) = (&self.server.facts, &self.spec.options.detect);
+                detect::consecutive(facts, options)
+                    .or_else(|| detect::ratio(facts, options, self.now))
+            };
+            if let Some(detection) = found {
+                self.detected(&detection);
+            }
+        } else if said == Said::Success && self.server.starting.is_some() {
+            self.ready();
+        }
+    }
+
+    fn probe(&mut self, at: Instant, outcome: ProbeOutcome, latency: std::time::Duration) {
+        self.server.facts.probe(at, outcome, latency);
+        if !outcome.passed() {
+            self.doubt();
+        }
+        if self.server.starting.is_some() {
+            if outcome.passed() {
+                self.ready();
+            }
+            return;
+        }
+        let passed = outcome.passed();
+        if let Some(progress) = self
+            .verification()
+            .map(|verification| verification.probe(at, passed))
+        {
+            self.progress(progress);
+        }
+        if let Some(detection) = detect::probe(&self.server.facts, &self.spec.options.detect) {
+            self.detected(&detection);
+        }
+    }
+
+    fn started(&mut self, pid: u32) {
+        self.server.facts.process.started(pid);
+        self.server.facts.forget();
+        if let Some(verification) = self.verification() {
+            verification.started();
+        }
+        let text = format!("process {pid} was started");
+        let now = self.now;
+        if let Some(case) = &mut self.server.case {
+            case.note(now, "signal", text);
+        }
+    }
+
+    /// The process is ready for the first time.
+    fn ready(&mut self) {
+        self.server.starting = None;
+        self.server.restore(false, self.out);
+        self.server.doubt_until = None;
+        self.server.set_pace(Pace::Normal, self.out);
+    }
+
+    /// One failure puts the server in doubt: it is probed faster, for a while.
+    fn doubt(&mut self) {
+        self.server.doubt_until = Some(self.now + DOUBT);
+        if self.server.is_quiet() {
+            self.server.set_pace(Pace::Fast, self.out);
+        }
+    }
+
+    /// What time brought.
+    fn tick(&mut self) {
+        self.server.renew(self.now, self.out);
+        self.tick_start();
+        self.tick_doubt();
+        self.tick_case();
+        self.tick_routine();
+        if let Some(case) = self.server.case.as_mut().filter(|case| case.changed) {
+            case.changed = false;
+            self.out
+                .push(Output::Record(Box::new(case.incident.clone())));
+        }
+    }
+
+    fn tick_start(&mut self) {
+        let Some(until) = self.server.starting.filter(|until| self.now >= *until) else {
+            return;
+        };
+        self.server.starting = None;
+        let grace = self.spec.options.recover.verify.within;
+        match detect::late_start(&self.server.facts, until.before(grace), grace) {
+            Some(detection) => self.detected(&detection),
+            None => self.ready(),
+        }
+    }
+
+    fn tick_doubt(&mut self) {
+        if self
+            .server
+            .doubt_ends()
+            .is_some_and(|until| self.now >= until)
+        {
+            self.server.doubt_until = None;
+            self.server.set_pace(Pace::Normal, self.out);
+        }
+    }
+
+    fn mode(&self) -> Mode {
+        self.spec.options.recover.mode
+    }
+
+    /// Whether actions are carried out for the open case.
+    fn may_act(&self) -> bool {
+        match self.mode() {
+            Mode::Automatic => true,
+            Mode::Ask => self.server.case.as_ref().is_some_and(|case| case.approved),
+            Mode::DryRun | Mode::Off => false,
+        }
+    }
+
+    fn order(&mut self) -> OrderId {
+        self.shared.orders += 1;
+        OrderId(self.shared.orders)
+    }
+
+    fn rules(&self, ends: bool) -> Rules {
+        let case = self.server.case.as_ref();
+        let only_traffic = case.is_some_and(|case| case.only_traffic_tells && !case.repaired);
+        Rules {
+            options: self.spec.options.recover.verify,
+            ends,
+            from: self.now,
+            patient: only_traffic,
+            in_service: self.server.shown == server::Shown::Serving,
+            slow_limit: case.and_then(|case| case.slow_limit),
+        }
+    }
+
+    /// Takes the case out to work on it beside the server; every path puts it back or drops it on purpose.
+    fn case(&mut self) -> Option<&mut Case> {
+        self.server.case.as_deref_mut()
+    }
+}

@@ -1,0 +1,221 @@
+//! From a detection to a diagnosis: a case is opened, the server examined, the findings ranked.
+
+use std::time::Duration;
+
+use evenkeel_core::Verdict;
+
+use crate::contract::{Examination, OrderId, Output, Pace};
+use crate::detect::{self, Comparison, Detection, Detector};
+use crate::diagnose::{Evidence, diagnose};
+use crate::incident::{ActionOutcome, Status};
+use crate::kind::FaultKind;
+use crate::policy::{Action, Mode};
+
+use super::case::{Case, Phase, stamp};
+use super::server::Shown;
+use super::{Shared, Work};
+
+/// An examination that is not answered so long after its time was over is given up.
+const SLACK: Duration = Duration::from_millis(250);
+
+impl Case {
+    pub(super) const fn awaits_examination(&self, id: OrderId) -> bool {
+        matches!(&self.phase, Phase::Examining { order, .. } if order.0 == id.0)
+    }
+}
+
+impl Shared {
+    /// The date of the onset and the next free number.
+    fn next_id(&mut self, onset: evenkeel_core::Instant) -> String {
+        let date: String = stamp(self.epoch, onset).chars().take(10).collect();
+        let number = self.numbers.entry(date.clone()).or_insert(0);
+        *number = number.saturating_add(1);
+        format!("{date}-{number:04}")
+    }
+}
+
+impl Work<'_> {
+    /// Something is wrong: opens a case, or tells the open one.
+    pub(super) fn detected(&mut self, detection: &Detection) {
+        if self.server.starting.is_some() && detection.by != Detector::Supervisor {
+            return;
+        }
+        let now = self.now;
+        let Some(case) = self.server.case.as_deref_mut() else {
+            self.open(detection);
+            return;
+        };
+        let is_new = case.join(now, detection);
+        // An open question that new evidence may answer.
+        let only_watched = matches!(&case.phase, Phase::Verifying { verification, .. } if !verification.rules.ends);
+        if is_new && only_watched && case.kind == FaultKind::Unknown {
+            self.examine();
+        }
+    }
+
+    fn open(&mut self, detection: &Detection) {
+        let now = self.now;
+        self.server.routine = None;
+        let id = self.shared.next_id(detection.onset.min(now));
+        let (service, server) = (self.spec.name.clone(), self.server.name.clone());
+        let mut case = Case::new(id, service, server, detection, now, self.shared.epoch);
+        case.totals = self.traffic.at(case.onset);
+        self.server.case = Some(Box::new(case));
+        if self.server.facts.process.down.is_some() {
+            self.diagnose(None);
+            return;
+        }
+        if detection.by != Detector::Slow && !self.server.facts.probe_red_traffic_green() {
+            self.eject_meanwhile();
+        }
+        self.examine();
+    }
+
+    /// Takes the server out while it is examined: cheap, and undone if the diagnosis disagrees. Not done at all if the
+    /// guard is against it.
+    fn eject_meanwhile(&mut self) {
+        let keep = self.spec.options.recover.keep_serving;
+        if !self.may_act()
+            || self.server.shown != Shown::Serving
+            || self.capacity.allows(keep).is_err()
+        {
+            return;
+        }
+        let now = self.now;
+        self.server.eject(now, Verdict::Suspected, self.out);
+        if let Some(case) = self.case() {
+            case.action(
+                now,
+                &Action::Eject,
+                ActionOutcome::Done,
+                Some("while it is examined".to_owned()),
+            );
+        }
+    }
+
+    fn examine(&mut self) {
+        let timeout = self.spec.options.diagnose_timeout;
+        let (order, now) = (self.order(), self.now);
+        self.server.set_pace(Pace::Fast, self.out);
+        self.out.push(Output::Examine {
+            id: order,
+            server: self.server.id,
+            timeout,
+        });
+        if let Some(case) = self.case() {
+            case.phase = Phase::Examining {
+                order,
+                until: now + timeout + SLACK,
+            };
+        }
+    }
+
+    /// The process ended, or could not be started.
+    pub(super) fn process_down(&mut self) {
+        let Some(detection) = detect::exit(&self.server.facts) else {
+            return;
+        };
+        self.server.starting = None;
+        let now = self.now;
+        let Some(case) = self.server.case.as_deref_mut() else {
+            self.detected(&detection);
+            return;
+        };
+        if !case.join(now, &detection) {
+            case.note(now, "signal", detection.text.clone());
+        }
+        match &case.phase {
+            // What the end of an ordered restart means is told by the answer to the order.
+            Phase::Acting { order: Some(_), .. } => {}
+            Phase::Verifying { verification, .. } if verification.rules.ends => {
+                self.repair_failed(&detection.text);
+            }
+            Phase::Examining { .. } | Phase::Acting { .. } | Phase::Verifying { .. } => {
+                self.diagnose(None);
+            }
+        }
+    }
+
+    /// Ranks what explains the signals, and goes on to recovery.
+    pub(super) fn diagnose(&mut self, examination: Option<&Examination>) {
+        self.judge(examination);
+        let bad_probe = self.server.facts.probe_red_traffic_green();
+        let is_down = self.server.facts.process.down.is_some();
+        // What was out for the examination only goes back if the diagnosis clears the server.
+        let cleared = bad_probe || self.fault_passed(examination);
+        if cleared && self.server.shown == Shown::Ejected(Verdict::Suspected) {
+            self.server.restore(false, self.out);
+        }
+        if is_down && self.mode() != Mode::Off {
+            self.server.eject(self.now, Verdict::Known, self.out);
+        }
+        self.begin_playbook(bad_probe, self.fault_passed(examination));
+    }
+
+    /// Writes the diagnosis into the case.
+    pub(super) fn judge(&mut self, examination: Option<&Examination>) {
+        let now = self.now;
+        let findings = diagnose(&Evidence {
+            now,
+            facts: &self.server.facts,
+            options: &self.spec.options.detect,
+            managed: self.server.managed,
+            examination,
+            slow: self.server.slow.as_ref(),
+        });
+        let slow_limit = self.server.slow.map(|slow| slow.limit);
+        let probes_pass = self.server.facts.probes.failed_in_row == 0;
+        let Some(case) = self.server.case.as_deref_mut() else {
+            return;
+        };
+        case.kind = findings
+            .first()
+            .map_or(FaultKind::Unknown, |finding| finding.fault);
+        case.incident.diagnosis = findings;
+        case.slow_limit = slow_limit.filter(|_| case.kind == FaultKind::SlowServer);
+        case.only_traffic_tells =
+            probes_pass && matches!(case.kind, FaultKind::SlowServer | FaultKind::ErrorBurst);
+        case.diagnosed(now);
+    }
+
+    fn fault_passed(&self, examination: Option<&Examination>) -> bool {
+        let kind = self.server.case.as_ref().map(|case| case.kind);
+        let passes = |examination: &Examination| {
+            let outcomes = [examination.tcp, examination.http];
+            outcomes
+                .iter()
+                .flatten()
+                .all(|(outcome, _)| outcome.passed())
+                && outcomes.iter().any(Option::is_some)
+        };
+        kind == Some(FaultKind::Unknown) && examination.is_some_and(passes)
+    }
+
+    /// How it compares with its peers was looked at.
+    pub(super) fn compared(&mut self, comparison: Option<Comparison>) {
+        if self.server.case.is_some() {
+            return;
+        }
+        self.server.slow = comparison;
+        let Some(comparison) = comparison else {
+            self.server.slow_since = None;
+            return;
+        };
+        let since = *self.server.slow_since.get_or_insert(self.now);
+        self.doubt();
+        if let Some(detection) = comparison.detection(since) {
+            self.detected(&detection);
+        }
+    }
+
+    pub(super) fn set_status(&mut self, status: Status) {
+        if let Some(case) = self.case() {
+            let status = if case.escalated && status != Status::Closed {
+                Status::Escalated
+            } else {
+                status
+            };
+            case.set_status(status);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What the keeper holds of one server: its facts, what the balancer was told, its pace, its open case.
+
+use std::time::Duration;
+
+use evenkeel_core::{Directive, Instant, ServerId, Verdict};
+
+use crate::contract::{Managed, OrderId, Output, Pace, ServerState};
+use crate::detect::Comparison;
+use crate::policy::FaultOptions;
+use crate::recover::Repairs;
+use crate::signal::Facts;
+use crate::verify::{TRICKLE_SHARE, Verification};
+
+use super::case::{Case, Phase};
+
+/// A directive is given for so long …
+const EXPIRES: Duration = Duration::from_secs(5);
+/// … and renewed this often.
+const RENEWED: Duration = Duration::from_secs(1);
+/// One failed attempt puts a server in doubt for so long.
+pub(super) const DOUBT: Duration = Duration::from_secs(2);
+
+/// What the balancer was told about a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// It is in service.
+    Serving,
+    /// It takes nothing.
+    Ejected(Verdict),
+    /// It takes a trickle.
+    Trial,
+}
+
+/// An operator's order that lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// Drained until restored.
+    Drained,
+    /// Ejected until restored.
+    Ejected,
+}
+
+/// A restart that an operator ordered while nothing was wrong.
+#[derive(Debug)]
+pub(super) struct Routine {
+    /// The restart, until it has ended.
+    pub(super) order: Option<OrderId>,
+    /// After it.
+    pub(super) verification: Verification,
+}
+
+/// One server.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) id: ServerId,
+    pub(super) name: String,
+    pub(super) managed: Managed,
+    pub(super) facts: Facts,
+    pub(super) repairs: Repairs,
+    pub(super) case: Option<Box<Case>>,
+    pub(super) routine: Option<Routine>,
+    /// Its first start: no probe needs to pass before this moment.
+    pub(super) starting: Option<Instant>,
+    pub(super) held: Option<Held>,
+    pub(super) shown: Shown,
+    pub(super) renew_at: Instant,
+    pub(super) pace: Pace,
+    pub(super) doubt_until: Option<Instant>,
+    pub(super) slow: Option<Comparison>,
+    pub(super) slow_since: Option<Instant>,
+    rise: u32,
+}
+
+impl Server {
+    pub(super) fn new(
+        id: ServerId,
+        name: String,
+        managed: Managed,
+        options: &FaultOptions,
+        peers: usize,
+    ) -> Self {
+        Self {
+            id,
+            name,
+            managed,
+            facts: Facts::new(&options.detect, peers),
+            repairs: Repairs::default(),
+            case: None,
+            routine: None,
+            starting: None,
+            held: None,
+            shown: Shown::Serving,
+            renew_at: Instant::NEVER,
+            pace: Pace::Normal,
+            doubt_until: None,
+            slow: None,
+            slow_since: None,
+            rise: options.detect.probe.rise.max(1),
+        }
+    }
+
+    /// Whether it takes its full share of traffic.
+    pub(super) fn serves(&self) -> bool {
+        self.shown == Shown::Serving && self.held.is_none() && self.facts.process.down.is_none()
+    }
+
+    /// Whether a successful attempt can change nothing here but numbers.
+    pub(super) const fn is_quiet(&self) -> bool {
+        self.case.is_none() && self.routine.is_none() && self.starting.is_none()
+    }
+
+    /// When its doubt ends: after a while, once the probes agree.
+    pub(super) fn doubt_ends(&self) -> Option<Instant> {
+        let probes = &self.facts.probes;
+        let agree = probes.failed_in_row == 0
+            && (probes.last.is_none() || probes.passed_in_row >= self.rise);
+        self.doubt_until.filter(|_| agree && self.is_quiet())
+    }
+
+    /// Whether time, or a change of its record, asks for a look at it.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        now >= self.wake() || self.case.as_ref().is_some_and(|case| case.changed)
+    }
+
+    pub(super) fn eject(&mut self, now: Instant, verdict: Verdict, out: &mut Vec<Output>) {
+        if self.shown != Shown::Ejected(verdict) {
+            self.show(now, Shown::Ejected(verdict), out);
+        }
+    }
+
+    pub(super) fn trial(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if self.shown != Shown::Trial {
+            self.show(now, Shown::Trial, out);
+        }
+    }
+
+    /// Ends an ejection or a trial. An operator's hold stays.
+    pub(super) fn restore(&mut self, slowly: bool, out: &mut Vec<Output>) {
+        if self.shown == Shown::Serving {
+            return;
+        }
+        self.shown = Shown::Serving;
+        self.renew_at = Instant::NEVER;
+        match self.held {
+            None => out.push(Output::Directive(Directive::Restore {
+                server: self.id,
+                slowly,
+            })),
+            Some(held) => self.hold(held, out),
+        }
+    }
+
+    /// Carries out an operator's hold.
+    pub(super) fn hold(&mut self, held: Held, out: &mut Vec<Output>) {
+        self.held = Some(held);
+        out.push(Output::Directive(match held {
+            Held::Drained => Directive::Drain { server: self.id },
+            Held::Ejected => Directive::Eject {
+                server: self.id,
+                verdict: Verdict::Known,
+                until: Instant::NEVER,
+            },
+        }));
+    }
+
+    /// Ends an operator's hold, and whatever else keeps the server out.
+    pub(super) fn release(&mut self, out: &mut Vec<Output>) {
+        self.held = None;
+        self.shown = Shown::Serving;
+        self.renew_at = Instant::NEVER;
+        out.push(Output::Directive(Directive::Restore {
+            server: self.id,
+            slowly: true,
+        }));
+    }
+
+    pub(super) fn set_pace(&mut self, pace: Pace, out: &mut Vec<Output>) {
+        if self.pace != pace {
+            self.pace = pace;
+            out.push(Output::Pace {
+                server: self.id,
+                pace,
+            });
+        }
+    }
+
+    /// Renews what would expire.
+    pub(super) fn renew(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if now >= self.renew_at {
+            self.show(now, self.shown, out);
+        }
+    }
+
+    fn show(&mut self, now: Instant, shown: Shown, out: &mut Vec<Output>) {
+        self.shown = shown;
+        self.renew_at = now + RENEWED;
+        let (server, until) = (self.id, now + EXPIRES);
+        let directive = match (shown, self.held) {
+            // The operator's hold is the stronger one and does not expire; it needs no company.
+            (_, Some(_)) => return,
+            (Shown::Serving, None) => {
+                self.renew_at = Instant::NEVER;
+                return;
+            }
+            (Shown::Ejected(verdict), None) => Directive::Eject {
+                server,
+                verdict,
+                until,
+            },
+            (Shown::Trial, None) => Directive::Trial {
+                server,
+                share: TRICKLE_SHARE,
+                until,
+            },
+        };
+        out.push(Output::Directive(directive));
+    }
+
+    /// How it stands, for people.
+    pub(super) fn state(&self) -> ServerState {
+        if self.held == Some(Held::Drained) {
+            return ServerState::Draining;
+        }
+        let out_of_service = || match self.shown {
+            _ if self.facts.process.down.is_some() => ServerState::Down,
+            _ if self.held.is_some() => ServerState::Ejected,
+            Shown::Ejected(_) => ServerState::Ejected,
+            Shown::Trial => ServerState::Verifying,
+            Shown::Serving => ServerState::Doubtful,
+        };
+        if let Some(case) = &self.case {
+            return match &case.phase {
+                Phase::Acting { .. } => ServerState::Recovering,
+                Phase::Verifying { verification, .. }
+                    if verification.rules.ends || verification.in_trickle() =>
+                {
+                    ServerState::Verifying
+                }
+                Phase::Verifying { retry: Some(_), .. } if !case.escalated => {
+                    ServerState::Recovering
+                }
+                Phase::Verifying { .. } | Phase::Examining { .. } => out_of_service(),
+            };
+        }
+        match &self.routine {
+            Some(Routine { order: Some(_), .. }) => return ServerState::Recovering,
+            Some(Routine { order: None, .. }) => return ServerState::Verifying,
+            None => {}
+        }
+        if self.starting.is_some() {
+            return ServerState::Starting;
+        }
+        match out_of_service() {
+            ServerState::Doubtful if self.doubt_until.is_none() => ServerState::Up,
+            state @ (ServerState::Doubtful
+            | ServerState::Starting
+            | ServerState::Up
+            | ServerState::Ejected
+            | ServerState::Recovering
+            | ServerState::Verifying
+            | ServerState::Draining
+            | ServerState::Down) => state,
+        }
+    }
+}

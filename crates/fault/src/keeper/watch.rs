@@ -1,0 +1,369 @@
+//! Watching for the return of service: the verification of a repair, what follows when it fails, and the end of a case.
+//!
+//! A watch without an end goes on beside everything that waits (a back-off, an approval, a person): an incident closes
+//! by itself as soon as its server is well again.
+
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Verdict};
+
+use crate::analyze::{Similar, analysis};
+use crate::contract::Pace;
+use crate::detect::{Detection, Detector};
+use crate::incident::{ActionOutcome, Status};
+use crate::policy::{Action, Mode};
+use crate::verify::{Progress, Verification};
+
+use super::Work;
+use super::case::{Phase, Retry};
+use super::server::{Server, Shown};
+
+impl Server {
+    /// When something of it is to be done next.
+    pub(super) fn wake(&self) -> Instant {
+        let mut next = self.renew_at;
+        for at in [self.starting, self.doubt_ends()].into_iter().flatten() {
+            next = next.min(at);
+        }
+        if let Some(routine) = self
+            .routine
+            .as_ref()
+            .filter(|routine| routine.order.is_none())
+        {
+            next = next.min(wake_of(&routine.verification));
+        }
+        match self.case.as_ref().map(|case| &case.phase) {
+            None => next,
+            Some(Phase::Examining { until, .. } | Phase::Acting { until, .. }) => next.min(*until),
+            Some(Phase::Verifying {
+                verification,
+                retry,
+                ..
+            }) => {
+                let retry = retry.filter(|_| !verification.in_trickle());
+                next.min(wake_of(verification))
+                    .min(retry.map_or(Instant::NEVER, |retry| retry.at))
+            }
+        }
+    }
+}
+
+/// A verification is looked at again whenever time alone could decide it.
+fn wake_of(verification: &Verification) -> Instant {
+    verification
+        .wake(verification.judged)
+        .unwrap_or(Instant::NEVER)
+}
+
+impl Work<'_> {
+    /// The verification under way, of a case or of a routine restart.
+    pub(super) fn verification(&mut self) -> Option<&mut Verification> {
+        if let Some(case) = self.server.case.as_deref_mut() {
+            return match &mut case.phase {
+                Phase::Verifying { verification, .. } => Some(verification),
+                Phase::Examining { .. } | Phase::Acting { .. } => None,
+            };
+        }
+        let routine = self
+            .server
+            .routine
+            .as_mut()
+            .filter(|routine| routine.order.is_none());
+        routine.map(|routine| &mut routine.verification)
+    }
+
+    /// Verifies what was done; action `then` is next if it did not hold.
+    pub(super) fn verify(&mut self, then: usize) {
+        let every = self.spec.options.recover.verify.every;
+        let mut rules = self.rules(true);
+        if rules.patient && !rules.in_service {
+            rules.from = self.now + self.hold();
+        }
+        self.server.set_pace(Pace::Every(every), self.out);
+        self.set_status(Status::Verifying);
+        let now = self.now;
+        if let Some(case) = self.case() {
+            case.acted = false;
+            case.note(now, "verification", "began".to_owned());
+            case.phase = Phase::Verifying {
+                verification: Verification::new(rules),
+                then,
+                retry: None,
+            };
+        }
+    }
+
+    /// Watches without an end, and restarts at `retry` if it is not well before.
+    pub(super) fn watch(&mut self, retry: Option<Retry>) {
+        let rules = self.rules(false);
+        // Nobody probes what is known not to run and is about to be started.
+        let pace = if retry.is_some() && self.server.facts.process.down.is_some() {
+            Pace::Paused
+        } else {
+            Pace::Fast
+        };
+        self.server.set_pace(pace, self.out);
+        if let Some(case) = self.case() {
+            case.acted = false;
+            let then = case.steps.len();
+            case.phase = Phase::Verifying {
+                verification: Verification::new(rules),
+                then,
+                retry,
+            };
+        }
+    }
+
+    /// A verification got somewhere.
+    pub(super) fn progress(&mut self, progress: Progress) {
+        match progress {
+            Progress::Pending => {}
+            Progress::Trickle => {
+                if self.server.shown != Shown::Serving {
+                    self.server.trial(self.now, self.out);
+                }
+            }
+            Progress::Passed if self.server.case.is_some() => self.recovered(),
+            Progress::Passed => self.routine_passed(),
+            Progress::Failed(why) if self.server.case.is_none() => self.routine_failed(&why),
+            Progress::Failed(why) => self.verification_failed(&why),
+        }
+    }
+
+    fn verification_failed(&mut self, why: &str) {
+        let ends = self
+            .verification()
+            .is_some_and(|verification| verification.rules.ends);
+        if ends {
+            self.repair_failed(why);
+            return;
+        }
+        // Watching goes on. What only traffic can tell is not tried again at once.
+        let (now, was_trial) = (self.now, self.server.shown == Shown::Trial);
+        let mut from = now;
+        if was_trial {
+            self.server.eject(now, Verdict::Suspected, self.out);
+            if self.rules(false).patient {
+                from = now + self.hold();
+            }
+        }
+        if let Some(verification) = self.verification() {
+            verification.again(from);
+        }
+        if let Some(case) = self.case().filter(|_| was_trial) {
+            case.note(now, "verification", format!("not yet well: {why}"));
+        }
+    }
+
+    /// A repair did not hold: the next rung, or the restart again, or a person.
+    pub(super) fn repair_failed(&mut self, why: &str) {
+        let now = self.now;
+        let is_down = self.server.facts.process.down.is_some();
+        let mut then = None;
+        if let Some(case) = self.server.case.as_deref_mut() {
+            case.note(now, "verification", format!("failed: {why}"));
+            if let Phase::Verifying {
+                verification,
+                then: next,
+                ..
+            } = &case.phase
+            {
+                let (verification, next) = (verification.clone(), *next);
+                case.verified(&verification, "failed");
+                then = Some(next);
+            }
+        }
+        if self.server.shown == Shown::Trial || is_down {
+            let verdict = if is_down {
+                Verdict::Known
+            } else {
+                Verdict::Suspected
+            };
+            self.server.eject(now, verdict, self.out);
+        }
+        if is_down {
+            self.judge(None);
+        }
+        if !self.may_act() {
+            self.watch(None);
+            return;
+        }
+        self.set_status(Status::Recovering);
+        let restarts = self.server.managed.restarts();
+        let Some(case) = self.server.case.as_deref_mut() else {
+            return;
+        };
+        case.acted = false;
+        let remaining = then.filter(|then| *then < case.steps.len());
+        let again = case
+            .steps
+            .iter()
+            .position(|step| *step == Action::Restart)
+            .filter(|_| restarts);
+        match remaining.or(again) {
+            Some(step) => self.run(step),
+            None => {
+                self.escalate(&format!("the repair did not hold: {why}"));
+                self.watch(None);
+                let hold = if self.rules(false).patient {
+                    self.hold()
+                } else {
+                    Duration::ZERO
+                };
+                let from = now + hold;
+                if let Some(verification) = self.verification() {
+                    verification.again(from);
+                }
+            }
+        }
+    }
+
+    /// Service has returned.
+    fn recovered(&mut self) {
+        let now = self.now;
+        self.server.restore(true, self.out);
+        if let Some(case) = self.server.case.as_deref_mut() {
+            if let Phase::Verifying { verification, .. } = &case.phase {
+                let verification = verification.clone();
+                case.verified(&verification, "passed");
+                let trickle = match verification.succeeded {
+                    0 => "no request came to try it with".to_owned(),
+                    n => format!("{n} requests of the trickle succeeded"),
+                };
+                case.note(
+                    now,
+                    "verification",
+                    format!(
+                        "passed: {} probes passed in a row, {trickle}",
+                        verification.probes
+                    ),
+                );
+            }
+            case.recovered(now);
+        }
+        self.close();
+    }
+
+    /// Writes the report and lets go of the case.
+    pub(super) fn close(&mut self) {
+        let now = self.now;
+        let Some(mut case) = self.server.case.take() else {
+            return;
+        };
+        case.incident.impact =
+            self.traffic
+                .impact(case.totals, now, self.spec.options.objective.as_ref());
+        let report = analysis(&case.incident, self.shared.recent.iter());
+        case.note(now, "analysis", report.summary.clone());
+        case.incident.analysis = Some(report);
+        let closed = case.closed(now, now);
+        self.shared.recent.push(Similar {
+            id: case.incident.id.clone(),
+            service: case.incident.service.clone(),
+            fault: case.kind,
+            closed,
+        });
+        self.out
+            .push(crate::contract::Output::Record(Box::new(case.incident)));
+        self.server.facts.forget();
+        self.server.slow = None;
+        self.server.slow_since = None;
+        self.server.doubt_until = None;
+        self.server.set_pace(Pace::Normal, self.out);
+    }
+
+    pub(super) fn tick_case(&mut self) {
+        let now = self.now;
+        let Some(case) = self.server.case.as_deref_mut() else {
+            return;
+        };
+        match &mut case.phase {
+            Phase::Examining { until, .. } if now >= *until => self.diagnose(None),
+            Phase::Acting { step, order, until } if now >= *until => {
+                let (step, order) = (*step, *order);
+                self.action_over(step, order);
+            }
+            Phase::Examining { .. } | Phase::Acting { .. } => {}
+            Phase::Verifying {
+                verification,
+                retry,
+                ..
+            } => {
+                verification.judged = now;
+                let progress = verification.tick(now);
+                let due = retry.filter(|retry| now >= retry.at && !verification.in_trickle());
+                match due {
+                    Some(retry) => self.retry(retry),
+                    None => self.progress(progress),
+                }
+            }
+        }
+    }
+
+    fn retry(&mut self, retry: Retry) {
+        let action = self
+            .server
+            .case
+            .as_ref()
+            .and_then(|case| case.steps.get(retry.step));
+        match action {
+            Some(Action::Restart) if retry.allowed => self.restart_now(retry.step),
+            _ => self.run(retry.step),
+        }
+    }
+
+    pub(super) fn tick_routine(&mut self) {
+        let now = self.now;
+        if self.server.case.is_some() {
+            return;
+        }
+        if let Some(verification) = self.verification() {
+            verification.judged = now;
+            let progress = verification.tick(now);
+            self.progress(progress);
+        }
+    }
+
+    /// An operator's restart was carried out.
+    pub(super) fn routine_ended(&mut self, outcome: ActionOutcome, detail: Option<String>) {
+        let rules = self.rules(true);
+        if outcome != ActionOutcome::Done {
+            self.routine_failed(&detail.unwrap_or_else(|| outcome.word().to_owned()));
+            return;
+        }
+        if let Some(routine) = &mut self.server.routine {
+            routine.order = None;
+            routine.verification = Verification::new(rules);
+        }
+        self.server
+            .set_pace(Pace::Every(rules.options.every), self.out);
+    }
+
+    fn routine_passed(&mut self) {
+        self.server.routine = None;
+        self.server.restore(true, self.out);
+        self.server.doubt_until = None;
+        self.server.set_pace(Pace::Normal, self.out);
+    }
+
+    fn routine_failed(&mut self, why: &str) {
+        let text = format!("a restart that was ordered did not succeed: {why}");
+        self.detected(&Detection {
+            by: Detector::Supervisor,
+            onset: self.now,
+            text,
+        });
+    }
+
+    /// How long a server that could not be repaired stays out, with up to a tenth more so that several do not come
+    /// back together.
+    fn hold(&mut self) -> Duration {
+        let hold = self.server.repairs.hold(self.now);
+        hold + self.shared.random.duration_up_to(hold / 10)
+    }
+
+    /// Whether anything but a record may come of a case.
+    pub(super) fn is_off(&self) -> bool {
+        self.mode() == Mode::Off
+    }
+}

@@ -1,0 +1,74 @@
+//! The guard of capacity: never take more out of service than leaves the share that must keep serving.
+//!
+//! Acting on a server that serves nothing costs no capacity, so that the only server of a service may be restarted when
+//! it is dead.
+
+use crate::kind::FaultKind;
+
+/// A service's servers, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// How many there are.
+    pub servers: usize,
+    /// How many are in service beside the one that is to be acted on.
+    pub others_serving: usize,
+}
+
+impl Capacity {
+    /// Whether a server that still serves may be taken out; if not, why.
+    ///
+    /// # Errors
+    /// In words, with the numbers.
+    pub fn allows(self, keep_serving: f64) -> Result<(), String> {
+        let needed = self.needed(keep_serving);
+        if self.others_serving >= needed {
+            return Ok(());
+        }
+        Err(format!(
+            "keep_serving: {} of {} servers would be left in service, at least {needed} must be",
+            self.others_serving, self.servers
+        ))
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a small count"
+    )]
+    fn needed(self, keep_serving: f64) -> usize {
+        // Less a hair, so that 0.7 of 10 is 7 although the product is a hair above it.
+        (keep_serving
+            .clamp(0.0, 1.0)
+            .mul_add(self.servers as f64, -1e-9))
+        .ceil()
+        .max(0.0) as usize
+    }
+}
+
+/// Whether a server with this fault serves nothing, whatever else is known.
+#[must_use]
+pub const fn serves_nothing(fault: FaultKind) -> bool {
+    match fault {
+        FaultKind::ProcessCrashed
+        | FaultKind::CrashLoop
+        | FaultKind::OutOfMemory
+        | FaultKind::ProcessHung
+        | FaultKind::NotListening
+        | FaultKind::CannotStart
+        | FaultKind::Unreachable
+        | FaultKind::DnsFailure
+        | FaultKind::TlsFailure => true,
+        FaultKind::ErrorBurst
+        | FaultKind::BadDeploy
+        | FaultKind::PoisonRequest
+        | FaultKind::DependencyFailure
+        | FaultKind::Overload
+        | FaultKind::SlowServer
+        | FaultKind::MemoryLeak
+        | FaultKind::DescriptorExhaustion
+        | FaultKind::DiskFull
+        | FaultKind::PartitionedBalancer
+        | FaultKind::Flapping
+        | FaultKind::Unknown => false,
+    }
+}

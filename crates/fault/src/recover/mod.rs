@@ -1,0 +1,9 @@
+//! Recovery: which actions a fault gets, and what forbids them.
+
+mod playbooks;
+mod guard;
+mod repairs;
+
+pub use guard::{Capacity, serves_nothing};
+pub use playbooks::{Situation, playbook};
+pub use repairs::{Allowance, Repairs};

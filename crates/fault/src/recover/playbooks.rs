@@ -1,0 +1,92 @@
+//! Which actions for which fault: the user's playbooks first, then the built-in ones.
+//!
+//! A playbook is climbed in rungs. A rung ends before the next restart, stop or escalation, and its repair is verified
+//! before the next rung begins; if it holds, the rest is not done. When all rungs failed, the playbook begins again at
+//! its restart, if it has one, within the limit and the back-off.
+
+use std::time::Duration;
+
+use crate::contract::Managed;
+use crate::kind::FaultKind;
+use crate::policy::{Action, Playbook};
+
+/// What a built-in playbook depends on beside the kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Situation {
+    /// How restart reaches the server.
+    pub managed: Managed,
+    /// Probes fail although traffic succeeds.
+    pub bad_probe: bool,
+    /// The fault was gone when it was examined.
+    pub passed: bool,
+}
+
+impl Managed {
+    /// Whether restart reaches the server.
+    #[must_use]
+    pub const fn restarts(self) -> bool {
+        matches!(self, Self::Child | Self::Commands { restart: true, .. })
+    }
+
+    /// Whether stop reaches the server.
+    #[must_use]
+    pub const fn stops(self) -> bool {
+        matches!(self, Self::Child | Self::Commands { stop: true, .. })
+    }
+}
+
+/// The actions for `fault`, in order.
+#[must_use]
+pub fn playbook(fault: FaultKind, of_user: &[Playbook], situation: Situation) -> Vec<Action> {
+    if situation.bad_probe {
+        return vec![Action::Escalate];
+    }
+    if let Some(playbook) = of_user
+        .iter()
+        .find(|playbook| playbook.when.contains(&fault))
+    {
+        return playbook.actions.clone();
+    }
+    built_in(fault, situation)
+}
+
+fn built_in(fault: FaultKind, situation: Situation) -> Vec<Action> {
+    let second = Duration::from_secs(1);
+    let restart = situation.managed.restarts();
+    match fault {
+        FaultKind::ProcessCrashed
+        | FaultKind::CrashLoop
+        | FaultKind::OutOfMemory
+        | FaultKind::CannotStart
+        | FaultKind::ProcessHung => vec![Action::Eject, Action::Restart],
+        // It may be about to listen: a look after a second costs little.
+        FaultKind::NotListening if restart => {
+            vec![Action::Eject, Action::Wait(second), Action::Restart]
+        }
+        FaultKind::ErrorBurst | FaultKind::BadDeploy | FaultKind::DescriptorExhaustion
+            if restart =>
+        {
+            vec![Action::Eject, Action::Restart]
+        }
+        FaultKind::SlowServer | FaultKind::MemoryLeak if restart => {
+            vec![Action::Drain, Action::Restart]
+        }
+        FaultKind::NotListening
+        | FaultKind::ErrorBurst
+        | FaultKind::BadDeploy
+        | FaultKind::DescriptorExhaustion
+        | FaultKind::SlowServer
+        | FaultKind::MemoryLeak
+        | FaultKind::Flapping => vec![Action::Eject],
+        FaultKind::Unreachable | FaultKind::DnsFailure | FaultKind::TlsFailure => {
+            vec![Action::Eject, Action::Wait(second), Action::Escalate]
+        }
+        FaultKind::Unknown if situation.passed => vec![],
+        FaultKind::Unknown | FaultKind::DiskFull => vec![Action::Eject, Action::Escalate],
+        // Taking servers away makes these worse.
+        FaultKind::PoisonRequest
+        | FaultKind::DependencyFailure
+        | FaultKind::Overload
+        | FaultKind::PartitionedBalancer => vec![Action::Escalate],
+    }
+}

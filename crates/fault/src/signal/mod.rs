@@ -1,0 +1,104 @@
+//! What is remembered of one server's signals: the facts that detectors and diagnoses read.
+//!
+//! Remembering is apart from judging, so that a signal is taken in once, cheaply, and every judge sees the same numbers.
+
+mod attempts;
+mod probes;
+mod process;
+mod latencies;
+
+pub use attempts::{Attempts, Said};
+pub use latencies::{Latencies, Typical};
+pub use probes::Probes;
+pub use process::{Down, Ended, Process};
+
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Outcome, ProbeOutcome};
+
+use crate::policy::DetectOptions;
+
+/// All that is remembered of one server.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Outcomes of attempts.
+    pub attempts: Attempts,
+    /// Results of probes.
+    pub probes: Probes,
+    /// The supervised process.
+    pub process: Process,
+    /// How fast it answers; only if slowness is looked for.
+    pub latencies: Option<Latencies>,
+}
+
+impl Facts {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(options: &DetectOptions, peers: usize) -> Self {
+        let window = options
+            .failure_ratio
+            .map_or(Duration::from_secs(10), |ratio| ratio.window);
+        Self {
+            attempts: Attempts::new(window),
+            probes: Probes::default(),
+            process: Process::default(),
+            latencies: options
+                .slow
+                .filter(|_| peers > 0)
+                .map(|slow| Latencies::new(slow.window)),
+        }
+    }
+
+    /// Takes in the end of an attempt. Does not allocate for a success.
+    pub fn attempt(&mut self, at: Instant, outcome: Outcome, latency: Duration) -> Said {
+        if let (Outcome::Answered(_), Some(latencies)) = (outcome, &mut self.latencies) {
+            latencies.attempt(at, latency);
+        }
+        let said = self.attempts.take(at, outcome);
+        if said == Said::Success {
+            self.process.is_ready(at);
+        }
+        said
+    }
+
+    /// Takes in the end of a probe.
+    pub fn probe(&mut self, at: Instant, outcome: ProbeOutcome, latency: Duration) {
+        self.probes.take(at, outcome, &self.attempts);
+        if outcome.passed() {
+            self.process.is_ready(at);
+            if let Some(latencies) = &mut self.latencies {
+                latencies.probe(at, latency);
+            }
+        }
+    }
+
+    /// Forgets what a new process, or the end of an incident, makes untrue. Exits stay: they tell a crash loop.
+    pub fn forget(&mut self) {
+        self.attempts.forget();
+        self.probes.forget();
+        if let Some(latencies) = &mut self.latencies {
+            latencies.forget();
+        }
+    }
+
+    /// Probes fail, yet real requests succeed: then the probe is wrong, not the server.
+    #[must_use]
+    pub fn probe_red_traffic_green(&self) -> bool {
+        const ENOUGH: u64 = 10;
+        let (succeeded, failed) = self.since_probes_fail();
+        self.probes.failed_in_row > 0 && succeeded >= ENOUGH && failed * 20 <= succeeded
+    }
+
+    /// Attempts that succeeded and that failed since probes fail.
+    #[must_use]
+    pub fn since_probes_fail(&self) -> (u64, u64) {
+        (
+            self.attempts
+                .succeeded
+                .saturating_sub(self.probes.succeeded_before),
+            self.attempts
+                .failed
+                .saturating_sub(self.probes.failed_before),
+        )
+    }
+}

@@ -1,0 +1,46 @@
+//! Results of probes: the row of failures or passes that the last one belongs to.
+
+use evenkeel_core::{Instant, ProbeOutcome};
+
+use super::Attempts;
+
+/// Results of one server's probes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Probes {
+    /// Failures in a row until now.
+    pub failed_in_row: u32,
+    /// When the first of them was.
+    pub row_began: Instant,
+    /// Passes in a row until now.
+    pub passed_in_row: u32,
+    /// How the last one ended.
+    pub last: Option<ProbeOutcome>,
+    /// Attempts that had succeeded when the row of failures began.
+    pub succeeded_before: u64,
+    /// Attempts that had failed when the row of failures began.
+    pub failed_before: u64,
+}
+
+impl Probes {
+    /// Takes in one result.
+    pub fn take(&mut self, at: Instant, outcome: ProbeOutcome, attempts: &Attempts) {
+        self.last = Some(outcome);
+        if outcome.passed() {
+            self.failed_in_row = 0;
+            self.passed_in_row = self.passed_in_row.saturating_add(1);
+            return;
+        }
+        if self.failed_in_row == 0 {
+            self.row_began = at;
+            self.succeeded_before = attempts.succeeded;
+            self.failed_before = attempts.failed;
+        }
+        self.passed_in_row = 0;
+        self.failed_in_row = self.failed_in_row.saturating_add(1);
+    }
+
+    /// Forgets all.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+}

@@ -1,0 +1,104 @@
+//! The supervised process: whether it runs, whether it was ever ready, how it ended.
+
+use std::time::Duration;
+
+use evenkeel_core::{Exit, Instant, Recent};
+
+/// How many ends are remembered.
+const REMEMBERED: usize = 16;
+
+/// One end of the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// When.
+    pub at: Instant,
+    /// How.
+    pub exit: Exit,
+    /// How long it had been ready; `None` if it never was.
+    pub ready_for: Option<Duration>,
+}
+
+/// Why no process runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Down {
+    /// It ended by itself.
+    Ended(Ended),
+    /// It could not be started.
+    NotStarted {
+        /// When that was tried.
+        at: Instant,
+        /// In words.
+        reason: String,
+    },
+    /// It was stopped on purpose.
+    Stopped,
+}
+
+/// One server's process.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Its process id while it runs, if it was ever reported.
+    pub pid: Option<u32>,
+    /// Since when it has been ready: passed a probe or answered an attempt after its start.
+    pub ready: Option<Instant>,
+    /// Why none runs.
+    pub down: Option<Down>,
+    ended: Recent<Ended>,
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self {
+            pid: None,
+            ready: None,
+            down: None,
+            ended: Recent::new(REMEMBERED),
+        }
+    }
+}
+
+impl Process {
+    /// It was started.
+    pub fn started(&mut self, pid: u32) {
+        self.pid = Some(pid);
+        self.ready = None;
+        self.down = None;
+    }
+
+    /// It serves.
+    pub fn is_ready(&mut self, at: Instant) {
+        if self.pid.is_some() && self.ready.is_none() {
+            self.ready = Some(at);
+        }
+    }
+
+    /// It ended.
+    pub fn exited(&mut self, at: Instant, exit: Exit) {
+        let asked = exit.asked;
+        let ended = Ended {
+            at,
+            exit,
+            ready_for: self.ready.map(|ready| at.since(ready)),
+        };
+        self.pid = None;
+        self.ready = None;
+        if asked {
+            self.down = Some(Down::Stopped);
+        } else {
+            self.ended.push(ended.clone());
+            self.down = Some(Down::Ended(ended));
+        }
+    }
+
+    /// It could not be started.
+    pub fn start_failed(&mut self, at: Instant, reason: String) {
+        self.pid = None;
+        self.ready = None;
+        self.down = Some(Down::NotStarted { at, reason });
+    }
+
+    /// The ends that nobody asked for, since `from`, oldest first.
+    pub fn ended_since(&self, from: Instant) -> impl Iterator<Item = &Ended> {
+        self.ended.iter().filter(move |ended| ended.at >= from)
+    }
+}

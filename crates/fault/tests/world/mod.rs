@@ -1,0 +1,637 @@
+//! A small world for stories: servers that can be broken, probes and orders that are answered, traffic at a rate.
+//! Time jumps from event to event; nothing is random.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use evenkeel_core::{
+    Directive, Epoch, Exit, Instant, Observation, Outcome, ProbeOutcome, ServerId, ServiceId,
+    Signal, StartFailure, Verdict, Wall,
+};
+use evenkeel_fault::contract::{
+    ActionOrder, Examination, Managed, OperatorOrder, OrderId, Pace, ProcessState, ServerSpec,
+    ServerState, ServiceSpec, Totals,
+};
+use evenkeel_fault::incident::ActionOutcome;
+use evenkeel_fault::policy::{
+    Action, ActionLimit, DetectOptions, FaultOptions, Mode, Objective, ProbeKind, ProbeOptions,
+    RatioOptions, RecoverOptions, RestartBackoff, SlowOptions, VerifyOptions,
+};
+use evenkeel_fault::{Incident, Input, Keeper, Memory, Output};
+
+pub const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// The defaults of the product, with an HTTP probe.
+pub fn options() -> FaultOptions {
+    FaultOptions {
+        detect: DetectOptions {
+            probe: ProbeOptions {
+                kind: ProbeKind::Http {
+                    path: "/health".to_owned(),
+                    host: None,
+                    expect: (200, 399),
+                },
+                every: ms(2_000),
+                timeout: ms(1_000),
+                fall: 3,
+                rise: 2,
+                fast: ms(250),
+            },
+            consecutive_failures: 5,
+            failure_ratio: Some(RatioOptions {
+                above: 0.1,
+                window: ms(10_000),
+                minimum_attempts: 20,
+            }),
+            slow: Some(SlowOptions {
+                times_peers: 3.0,
+                window: ms(10_000),
+                minimum_attempts: 20,
+            }),
+        },
+        diagnose_timeout: ms(2_000),
+        recover: RecoverOptions {
+            mode: Mode::Automatic,
+            keep_serving: 0.5,
+            limit: ActionLimit {
+                actions: 5,
+                within: ms(600_000),
+            },
+            backoff: RestartBackoff {
+                base: ms(100),
+                cap: ms(60_000),
+                reset_after: ms(600_000),
+            },
+            verify: VerifyOptions {
+                probes: 3,
+                every: ms(100),
+                within: ms(10_000),
+            },
+            playbooks: Vec::new(),
+        },
+        objective: Some(Objective {
+            availability: 0.999,
+            latency: None,
+            window: ms(2_592_000_000),
+        }),
+    }
+}
+
+/// What is wrong with a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    Well,
+    Dead,
+    Hung,
+    Deaf,
+    /// So many of a hundred attempts are answered 500.
+    Errors(u32),
+    /// So many times slower.
+    Slow(u32),
+    Unreachable,
+    /// Traffic succeeds, probes get 404.
+    BadProbe,
+    /// Ready, then dead by itself after so many milliseconds.
+    Doomed(u64),
+    /// Dead after 20 ms, before it is ready.
+    Stillborn,
+    /// Cannot be started at all.
+    Unstartable,
+}
+
+#[derive(Debug)]
+struct Sim {
+    condition: Condition,
+    /// What a restart makes of it.
+    reborn: Condition,
+    managed: Managed,
+    pid: u32,
+    since: Instant,
+    dies_at: Instant,
+    ready_at: Instant,
+    pace: Pace,
+    next_probe: Instant,
+    out_until: Instant,
+    known_until: Instant,
+    trial_until: Instant,
+    drained: bool,
+    credit: u32,
+    sent: u64,
+}
+
+pub struct World {
+    pub keeper: Keeper,
+    pub now: Instant,
+    pub every: Duration,
+    pub outputs: Vec<(Instant, Output)>,
+    pub incidents: BTreeMap<String, Incident>,
+    pub totals: Totals,
+    pub restarts: Vec<(Instant, ServerId, ActionOrder)>,
+    spec: FaultOptions,
+    sims: Vec<Sim>,
+    pending: Vec<(Instant, Input)>,
+    next_traffic: Instant,
+    next_pid: u32,
+    turn: usize,
+}
+
+impl World {
+    /// One service, `shop`, of servers named `one`, `two`, …; a request every 5 ms.
+    pub fn new(servers: usize, managed: Managed, spec: FaultOptions) -> Self {
+        Self::with_memory(servers, managed, spec, Memory::default())
+    }
+
+    pub fn with_memory(
+        servers: usize,
+        managed: Managed,
+        spec: FaultOptions,
+        memory: Memory,
+    ) -> Self {
+        const NAMES: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
+        let list = NAMES
+            .iter()
+            .take(servers)
+            .zip(9001..)
+            .map(|(name, port)| ServerSpec {
+                name: (*name).to_owned(),
+                address: format!("127.0.0.1:{port}"),
+                managed,
+            });
+        let service = ServiceSpec {
+            id: ServiceId(0),
+            name: "shop".to_owned(),
+            options: spec.clone(),
+            servers: list.collect(),
+        };
+        // 2026-11-22T10:00:00Z.
+        let keeper = Keeper::new(vec![service], Epoch(Wall(1_795_341_600_000)), 7, memory);
+        let sims = (0..servers).map(|_| Sim {
+            condition: Condition::Well,
+            reborn: Condition::Well,
+            managed,
+            pid: 0,
+            since: Instant::ZERO,
+            dies_at: Instant::NEVER,
+            ready_at: Instant::ZERO,
+            pace: Pace::Normal,
+            next_probe: Instant::from_millis(7),
+            out_until: Instant::ZERO,
+            known_until: Instant::ZERO,
+            trial_until: Instant::ZERO,
+            drained: false,
+            credit: 0,
+            sent: 0,
+        });
+        let mut world = Self {
+            keeper,
+            now: Instant::ZERO,
+            every: ms(5),
+            outputs: Vec::new(),
+            incidents: BTreeMap::new(),
+            totals: Totals::default(),
+            restarts: Vec::new(),
+            spec,
+            sims: sims.collect(),
+            pending: Vec::new(),
+            next_traffic: Instant::from_millis(100),
+            next_pid: 4711,
+            turn: 0,
+        };
+        if managed == Managed::Child {
+            for index in 0..servers {
+                world.start(index, Condition::Well, 10);
+            }
+        }
+        world.feed(Vec::new());
+        world
+    }
+
+    /// Runs on for so long.
+    pub fn run(&mut self, millis: u64) {
+        let until = self.now + ms(millis);
+        let mut rounds = 0;
+        loop {
+            let next = self.next().min(until);
+            assert!(next >= self.now, "time runs back");
+            self.now = next;
+            self.events();
+            if self.now >= until && self.next() > until {
+                return;
+            }
+            rounds += 1;
+            assert!(
+                rounds < 2_000_000,
+                "the keeper never sleeps: {:?}",
+                self.keeper.next_wake()
+            );
+        }
+    }
+
+    /// Runs until `what` holds, at most `millis`; how long it took.
+    pub fn until(&mut self, millis: u64, what: impl Fn(&Self) -> bool) -> Duration {
+        let began = self.now;
+        while !what(self) {
+            assert!(
+                self.now - began <= ms(millis),
+                "not within {millis} ms: {:#?}",
+                self.incidents
+            );
+            self.run(10);
+        }
+        self.now - began
+    }
+
+    pub fn break_server(&mut self, index: usize, condition: Condition) {
+        if condition == Condition::Dead {
+            let uptime = self.now - self.sims[index].since;
+            self.die(
+                index,
+                Exit {
+                    code: None,
+                    signal: Some(9),
+                    asked: false,
+                    uptime,
+                    last_lines: vec!["bye".to_owned()],
+                },
+            );
+        } else {
+            self.sims[index].condition = condition;
+            if let Condition::Doomed(millis) = condition {
+                self.sims[index].dies_at = self.now + ms(millis);
+            }
+        }
+    }
+
+    pub fn reborn(&mut self, index: usize, condition: Condition) {
+        self.sims[index].reborn = condition;
+    }
+
+    pub fn heal(&mut self, index: usize) {
+        self.sims[index].condition = Condition::Well;
+        self.sims[index].reborn = Condition::Well;
+        self.sims[index].ready_at = self.now;
+    }
+
+    pub fn order(&mut self, order: OperatorOrder) {
+        let at = self.now;
+        self.feed(vec![Input::Operator { at, order }]);
+    }
+
+    pub fn state(&self, index: u32) -> ServerState {
+        self.keeper.server_state(ServerId::new(0, index))
+    }
+
+    /// Whether the balancer would use it, as far as it was told.
+    pub fn in_service(&self, index: usize) -> bool {
+        let sim = &self.sims[index];
+        !sim.drained && self.now >= sim.out_until && self.now >= sim.known_until
+    }
+
+    pub fn sent(&self, index: usize) -> u64 {
+        self.sims[index].sent
+    }
+
+    pub fn only(&self) -> &Incident {
+        assert_eq!(self.incidents.len(), 1, "{:#?}", self.incidents);
+        self.incidents.values().next().expect("one")
+    }
+
+    fn next(&self) -> Instant {
+        let mut next = self.next_traffic;
+        for sim in &self.sims {
+            next = next.min(sim.dies_at);
+            if sim.pace != Pace::Paused {
+                next = next.min(sim.next_probe);
+            }
+        }
+        for (at, _) in &self.pending {
+            next = next.min(*at);
+        }
+        next.min(self.keeper.next_wake().unwrap_or(Instant::NEVER))
+            .max(self.now)
+    }
+
+    fn events(&mut self) {
+        let now = self.now;
+        for index in 0..self.sims.len() {
+            if now >= self.sims[index].dies_at {
+                let code = if self.sims[index].condition == Condition::Stillborn {
+                    2
+                } else {
+                    1
+                };
+                let uptime = now - self.sims[index].since;
+                self.die(
+                    index,
+                    Exit {
+                        code: Some(code),
+                        signal: None,
+                        asked: false,
+                        uptime,
+                        last_lines: vec!["panic!".to_owned()],
+                    },
+                );
+            }
+            if self.sims[index].pace != Pace::Paused && now >= self.sims[index].next_probe {
+                self.probe(index);
+            }
+        }
+        if now >= self.next_traffic {
+            self.next_traffic = now + self.every;
+            self.request();
+        }
+        let (due, later): (Vec<_>, Vec<_>) = self.pending.drain(..).partition(|(at, _)| *at <= now);
+        self.pending = later;
+        let mut inputs = vec![Input::Traffic {
+            service: ServiceId(0),
+            totals: self.totals,
+        }];
+        inputs.extend(due.into_iter().map(|(_, input)| input));
+        self.feed(inputs);
+    }
+
+    pub fn feed(&mut self, mut inputs: Vec<Input>) {
+        let mut out = Vec::new();
+        self.keeper.step(self.now, &mut inputs, &mut out);
+        assert!(inputs.is_empty());
+        for output in out {
+            self.carry_out(&output);
+            self.outputs.push((self.now, output));
+        }
+    }
+
+    fn signal(&mut self, after: Duration, index: usize, observation: Observation) {
+        let at = self.now + after;
+        let server = ServerId::new(0, u32::try_from(index).expect("small"));
+        self.pending.push((
+            at,
+            Input::Signal(Signal {
+                at,
+                server,
+                observation,
+            }),
+        ));
+    }
+
+    fn die(&mut self, index: usize, exit: Exit) {
+        let sim = &mut self.sims[index];
+        sim.condition = Condition::Dead;
+        sim.dies_at = Instant::NEVER;
+        self.signal(ms(1), index, Observation::Exited(Box::new(exit)));
+    }
+
+    fn start(&mut self, index: usize, condition: Condition, after: u64) {
+        let now = self.now;
+        let pid = self.next_pid;
+        self.next_pid += 1;
+        let sim = &mut self.sims[index];
+        sim.pid = pid;
+        sim.condition = condition;
+        sim.since = now + ms(after);
+        sim.ready_at = now + ms(after + 30);
+        sim.dies_at = match condition {
+            Condition::Doomed(millis) => now + ms(after + 30 + millis),
+            Condition::Stillborn => {
+                sim.ready_at = Instant::NEVER;
+                now + ms(after + 20)
+            }
+            _ => Instant::NEVER,
+        };
+        self.signal(ms(after), index, Observation::Started { pid });
+    }
+
+    fn probe_result(&self, index: usize) -> (ProbeOutcome, Duration) {
+        let sim = &self.sims[index];
+        if self.now < sim.ready_at {
+            return (ProbeOutcome::Refused, ms(0));
+        }
+        match sim.condition {
+            Condition::Well | Condition::Doomed(_) | Condition::Errors(_) => {
+                (ProbeOutcome::Passed, ms(2))
+            }
+            Condition::Slow(times) => (ProbeOutcome::Passed, ms(5) * times),
+            Condition::Dead | Condition::Deaf | Condition::Stillborn | Condition::Unstartable => {
+                (ProbeOutcome::Refused, ms(0))
+            }
+            Condition::Hung => (ProbeOutcome::NoAnswer, ms(1_000)),
+            Condition::Unreachable => (ProbeOutcome::ConnectTimeout, ms(1_000)),
+            Condition::BadProbe => (ProbeOutcome::WrongStatus(404), ms(2)),
+        }
+    }
+
+    fn probe(&mut self, index: usize) {
+        let (outcome, latency) = self.probe_result(index);
+        let every = match self.sims[index].pace {
+            Pace::Normal => self.spec.detect.probe.every,
+            Pace::Fast => self.spec.detect.probe.fast,
+            Pace::Every(every) => every,
+            Pace::Paused => return,
+        };
+        self.sims[index].next_probe = self.now + every.max(latency);
+        self.signal(latency, index, Observation::Probe { outcome, latency });
+    }
+
+    /// One request: up to three attempts, each on another server.
+    fn request(&mut self) {
+        let count = self.sims.len();
+        self.totals.requests += 1;
+        let mut failed = 0;
+        for step in 0..count.min(3) {
+            let index = (self.turn + step) % count;
+            let sim = &mut self.sims[index];
+            let usable = !sim.drained && self.now >= sim.out_until && self.now >= sim.known_until;
+            if !usable {
+                continue;
+            }
+            if self.now < sim.trial_until {
+                sim.credit += 1;
+                if sim.credit % 10 != 0 {
+                    continue;
+                }
+            }
+            sim.sent += 1;
+            let nth = u32::try_from(sim.sent % 100).expect("small");
+            let not_ready = self.now < sim.ready_at;
+            let (outcome, latency) = match sim.condition {
+                Condition::Dead
+                | Condition::Deaf
+                | Condition::Stillborn
+                | Condition::Unstartable => (Outcome::ConnectRefused, ms(0)),
+                _ if not_ready => (Outcome::ConnectRefused, ms(0)),
+                Condition::Hung => (Outcome::AttemptTimeout, ms(500)),
+                Condition::Errors(share) if (nth * 37) % 100 < share => {
+                    (Outcome::Answered(500), ms(5))
+                }
+                Condition::Slow(times) => (Outcome::Answered(200), ms(5) * times),
+                Condition::Unreachable => (Outcome::ConnectTimeout, ms(1_000)),
+                _ => (Outcome::Answered(200), ms(5)),
+            };
+            self.signal(latency, index, Observation::Attempt { outcome, latency });
+            if outcome.is_success() {
+                self.turn = index + 1;
+                if failed > 0 {
+                    self.totals.saved_by_retry += 1;
+                }
+                return;
+            }
+            failed += 1;
+        }
+        self.turn += 1;
+        self.totals.failed += 1;
+    }
+
+    fn carry_out(&mut self, output: &Output) {
+        match output {
+            Output::Directive(directive) => self.direct(*directive),
+            Output::Act(order) => self.act(order),
+            Output::Examine {
+                id,
+                server,
+                timeout,
+            } => self.examine(*id, server.index as usize, *timeout),
+            Output::Pace { server, pace } => {
+                let sim = &mut self.sims[server.index as usize];
+                sim.pace = *pace;
+                sim.next_probe = match pace {
+                    Pace::Every(_) => self.now,
+                    Pace::Fast => self.now + self.spec.detect.probe.fast,
+                    Pace::Normal | Pace::Paused => self.now + self.spec.detect.probe.every,
+                };
+            }
+            Output::Record(incident) => {
+                self.incidents
+                    .insert(incident.id.clone(), (**incident).clone());
+            }
+        }
+    }
+
+    fn direct(&mut self, directive: Directive) {
+        let now = self.now;
+        let sim = &mut self.sims[directive.server().index as usize];
+        match directive {
+            Directive::Eject { verdict, until, .. } => {
+                assert!(until > now);
+                match verdict {
+                    Verdict::Suspected => sim.out_until = until,
+                    Verdict::Known => sim.known_until = until,
+                }
+                sim.trial_until = Instant::ZERO;
+            }
+            Directive::Trial { until, .. } => {
+                sim.out_until = Instant::ZERO;
+                sim.known_until = Instant::ZERO;
+                sim.trial_until = until;
+            }
+            Directive::Drain { .. } => sim.drained = true,
+            Directive::Restore { .. } => {
+                sim.out_until = Instant::ZERO;
+                sim.known_until = Instant::ZERO;
+                sim.trial_until = Instant::ZERO;
+                sim.drained = false;
+            }
+        }
+    }
+
+    fn act(&mut self, order: &ActionOrder) {
+        let index = order.server.index as usize;
+        let (now, id) = (self.now, order.id);
+        let mut answer = |after: u64, outcome: ActionOutcome, detail: Option<&str>| {
+            let at = now + ms(after);
+            let detail = detail.map(str::to_owned);
+            self.pending.push((
+                at,
+                Input::ActionEnded {
+                    id,
+                    at,
+                    outcome,
+                    detail,
+                },
+            ));
+        };
+        match order.action {
+            Action::Restart => {
+                let reborn = self.sims[index].reborn;
+                if reborn == Condition::Unstartable {
+                    answer(5, ActionOutcome::Failed, Some("no such file: ./shop"));
+                    let failure = StartFailure {
+                        reason: "./shop: no such file".to_owned(),
+                    };
+                    self.signal(ms(4), index, Observation::StartFailed(Box::new(failure)));
+                } else {
+                    answer(12, ActionOutcome::Done, None);
+                    let living = !matches!(
+                        self.sims[index].condition,
+                        Condition::Dead | Condition::Unstartable
+                    );
+                    if living && self.sims[index].managed == Managed::Child {
+                        let uptime = now - self.sims[index].since;
+                        self.die(
+                            index,
+                            Exit {
+                                code: None,
+                                signal: Some(9),
+                                asked: true,
+                                uptime,
+                                last_lines: vec![],
+                            },
+                        );
+                    }
+                    self.start(index, reborn, 10);
+                }
+                self.restarts.push((now, order.server, order.clone()));
+            }
+            Action::Stop => {
+                answer(5, ActionOutcome::Done, None);
+                let uptime = now - self.sims[index].since;
+                self.die(
+                    index,
+                    Exit {
+                        code: Some(0),
+                        signal: None,
+                        asked: true,
+                        uptime,
+                        last_lines: vec![],
+                    },
+                );
+            }
+            _ => answer(20, ActionOutcome::Done, Some("printed this")),
+        }
+    }
+
+    fn examine(&mut self, id: OrderId, index: usize, timeout: Duration) {
+        let (http, took) = self.probe_result(index);
+        let sim = &self.sims[index];
+        let tcp = match http {
+            ProbeOutcome::Refused | ProbeOutcome::ConnectTimeout => (http, took),
+            _ => (ProbeOutcome::Passed, Duration::from_micros(400)),
+        };
+        let dead = matches!(sim.condition, Condition::Dead | Condition::Unstartable);
+        let process = (sim.managed == Managed::Child).then(|| ProcessState {
+            pid: (!dead).then_some(sim.pid),
+            state: Some(if sim.condition == Condition::Hung {
+                'T'
+            } else {
+                'S'
+            }),
+            listening: Some(tcp.0.passed()),
+            ..ProcessState::default()
+        });
+        let after = took.min(timeout) + ms(1);
+        let at = self.now + after;
+        let examination = Examination {
+            tcp: Some(tcp),
+            http: tcp.0.passed().then_some((http, took)),
+            process,
+        };
+        self.pending.push((
+            at,
+            Input::Examined {
+                id,
+                at,
+                examination,
+            },
+        ));
+    }
+}
