@@ -162,10 +162,9 @@ fn machine() -> serde_json::Value {
         .lines()
         .find(|line| line.starts_with("model name"))
         .and_then(|line| line.split(": ").nth(1));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     json!({
         "kernel": read("/proc/sys/kernel/osrelease").trim(), "processor": model.unwrap_or("unknown"),
-        "processors_listed": processor.matches("processor\t").count(), "cores_of_the_load": cores,
+        "cores": processor.matches("processor\t").count(),
     })
 }
 
