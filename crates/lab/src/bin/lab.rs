@@ -143,8 +143,8 @@ struct PlaceArgs {
         default_value = "evenkeel,haproxy,nginx,floor"
     )]
     proxies: Vec<String>,
-    /// Where the JSON goes
-    #[arg(long)]
+    /// Where the JSON goes; given twice, the last counts
+    #[arg(long, overrides_with = "results")]
     results: Option<PathBuf>,
     /// The commit that is measured
     #[arg(long, default_value = "unknown")]
@@ -284,13 +284,14 @@ fn bench(args: &BenchArgs) -> io::Result<()> {
     let wanted = |workload: &Workload| {
         args.only.is_empty() || args.only.iter().any(|name| workload.name == name)
     };
+    let proxies = proxies(&args.place, &Proxy::ALL)?;
     let plan = BenchPlan {
         place: place(&args.place)?,
         rounds: args.rounds,
         measure: duration(args.seconds)?,
         warm_up: duration(args.warm_up)?,
         workloads: WORKLOADS.into_iter().filter(wanted).collect(),
-        proxies: proxies(&args.place, &Proxy::ALL)?,
+        proxies,
         results: args.place.results.clone(),
         commit: args.place.commit.clone(),
     };
@@ -299,11 +300,11 @@ fn bench(args: &BenchArgs) -> io::Result<()> {
 }
 
 fn memory(args: &MemoryArgs) -> io::Result<()> {
-    let place = place(&args.place)?;
     let (proxies, results) = (
         proxies(&args.place, &KEEP_IDLE)?,
         args.place.results.as_deref(),
     );
+    let place = place(&args.place)?;
     let commit = &args.place.commit;
     let outcome = bench::memory::run(
         &place,
