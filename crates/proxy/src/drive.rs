@@ -1,19 +1,19 @@
 //! Drives one request: asks the exchange what comes next and does it with sockets.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use evenkeel_balance::ServerState;
 use evenkeel_connect::connect;
 use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
-use evenkeel_http1::{Body, FieldKind, Framing, Method, RequestHead, Version};
-use evenkeel_request::head::{host_without_port, path_of_target};
-use evenkeel_request::{After, Cause, Exchange, Head, Rules, route};
-use evenkeel_tolerate::{AttemptFacts, StopReason};
+use evenkeel_http1::{Body, Framing, Method, Version};
+use evenkeel_request::{After, Cause, Exchange, Rules, route};
+use evenkeel_tolerate::AttemptFacts;
 
+use crate::access::AccessLine;
 use crate::body::RequestBody;
 use crate::client::{Client, Persist};
+use crate::finish::Finish;
+use crate::flight::Flight;
 use crate::own;
 use crate::relay::{Relay, RelayEnd};
 use crate::rewrite::{self, Manner, Origin};
@@ -21,32 +21,24 @@ use crate::state::ServiceEntry;
 use crate::talk::{Desk, Patience, Talk, TalkEnd};
 use crate::tunnel;
 use crate::upstream::Upstream;
+use crate::view::View;
 use crate::worker::{RequestId, Worker, Workspace};
 
 /// One request on its way.
-struct Journey<'a> {
-    worker: &'a Worker,
-    service_id: ServiceId,
-    service: &'a ServiceEntry,
-    exchange: Exchange,
-    started: Instant,
-    id: RequestId,
-    method: Method,
+#[derive(Debug)]
+pub(crate) struct Journey<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) service_id: ServiceId,
+    pub(crate) service: &'a ServiceEntry,
+    pub(crate) exchange: Exchange,
+    pub(crate) started: Instant,
+    pub(crate) id: RequestId,
+    pub(crate) method: Method,
     version: Version,
     /// Whether the method is one that may be sent twice.
     may_repeat: bool,
     /// Whether the client's side would let the connection stay open.
-    keep_alive: bool,
-}
-
-/// How a request ended, for the counters and the log.
-struct Finish {
-    persist: Persist,
-    status: u16,
-    /// The client saw it fail although the status may say otherwise.
-    broken_off: bool,
-    aborted: bool,
-    cause: Option<Cause>,
+    pub(crate) keep_alive: bool,
 }
 
 /// How an attempt ended, when there is a response to pass on or not.
@@ -140,70 +132,55 @@ impl Journey<'_> {
         let upgrade = work.request.upgrade.is_some();
         client.buffer.consume(work.request.length);
         loop {
-            let now = if self.exchange.attempts() == 0 {
-                self.started
-            } else {
-                self.worker.clock.now()
+            let now = match self.exchange.attempts() {
+                0 => self.started,
+                _ => self.worker.clock.now(),
             };
-            let (picked, typical) = {
-                let picker = &mut self.worker.pickers.borrow_mut()[self.service_id.0 as usize];
-                let picked = self.exchange.next_server(picker, self.service.pool(), now);
-                (picked, picker.typical_latency())
-            };
-            let pick = match picked {
-                Ok(pick) => pick,
+            let (pick, typical) = self.pick(now);
+            let server = match pick {
+                Ok(server) => server,
                 Err(cause) => return self.refuse(client, work, &body, cause).await,
             };
-            let server = ServerId {
-                service: self.service_id,
-                index: pick.index,
-            };
+            let member = &self.service.pool().members()[server.index as usize];
+            let mut flight = Flight::begin(&member.state, typical);
             let mut desk = Desk {
                 worker: self.worker,
                 client,
                 work,
                 body: &mut body,
             };
-            let in_flight = InFlight::begin(
-                &self.service.pool().members()[pick.index as usize].state,
-                typical,
-            );
-            let made = self.attempt(&mut desk, server, now).await;
-            let (outcome, talk) = match made {
+            let (outcome, talk) = match self.attempt(&mut desk, server, now).await {
                 Made::Answer(talk) => (Outcome::Answered(desk.work.response.status), Some(talk)),
                 Made::Failed(outcome) => (outcome, None),
-                Made::Over(finish) => {
-                    in_flight.end(self.worker.clock.now(), Outcome::Cancelled, Duration::ZERO);
-                    return finish;
-                }
+                Made::Over(finish) => return finish,
             };
             let ended = self.worker.clock.now();
             let latency = ended.since(talk.as_ref().and_then(|talk| talk.written).unwrap_or(now));
+            flight.came_to(ended, outcome, latency);
             self.note_attempt(server, outcome, latency, talk.as_ref());
-            let after = self.decide(server, outcome, &desk, latency, ended);
-            match (after, talk) {
+            match (self.decide(server, outcome, &desk, latency, ended), talk) {
                 (After::Accept, Some(talk)) => {
-                    let flight = Flight {
-                        in_flight,
-                        outcome,
-                        latency,
-                    };
                     return self.pass_on(&mut desk, talk, server, flight, upgrade).await;
                 }
                 (After::Again { at, .. }, talk) => {
-                    in_flight.end(ended, outcome, latency);
+                    drop(flight);
                     self.retry(&desk, server, outcome, talk, ended, at).await;
                 }
-                (After::Refuse(cause), _) => {
-                    in_flight.end(ended, outcome, latency);
-                    return self.refuse(client, work, &body, cause).await;
-                }
-                (After::Accept | After::GiveUp, _) => {
-                    in_flight.end(ended, outcome, latency);
-                    return Finish::aborted(Persist::Close);
-                }
+                (After::Refuse(cause), _) => return self.refuse(client, work, &body, cause).await,
+                (After::Accept | After::GiveUp, _) => return Finish::aborted(Persist::Close),
             }
         }
+    }
+
+    /// The server for the next attempt, and what an attempt takes at present in the whole service.
+    fn pick(&mut self, now: Instant) -> (Result<ServerId, Cause>, Duration) {
+        let picker = &mut self.worker.pickers.borrow_mut()[self.service_id.0 as usize];
+        let pick = self.exchange.next_server(picker, self.service.pool(), now);
+        let server = pick.map(|pick| ServerId {
+            service: self.service_id,
+            index: pick.index,
+        });
+        (server, picker.typical_latency())
     }
 
     /// Makes one attempt: a connection, the request, the response's head.
@@ -350,16 +327,64 @@ impl Journey<'_> {
         desk: &mut Desk<'_>,
         mut talk: Talk,
         server: ServerId,
-        flight: Flight<'_>,
+        mut flight: Flight<'_>,
         upgrade: bool,
     ) -> Finish {
         let status = desk.work.response.status;
-        let decode =
-            self.version == Version::Http10 && desk.work.response.framing == Framing::Chunked;
-        let request_has_come = desk.body.is_through();
+        let manner = self.commit(desk, &mut talk);
+        let idle = self.service.timeout.idle;
+        if status == 101 && upgrade {
+            let whole = tunnel::run(desk, &mut talk, idle).await;
+            drop(talk.end(self.worker));
+            return Finish {
+                broken_off: !whole,
+                ..Finish::answered(Persist::Close, status)
+            };
+        }
+        let already = talk.bytes_received;
+        let server_keeps = desk.work.response.keep_alive;
+        let body = Body::new(desk.work.response.framing);
+        let end = Relay::new(body, manner.decode)
+            .run(desk, &mut talk, idle)
+            .await;
+        let now = self.worker.clock.now();
+        let received = &self.worker.server_counters(server).bytes_received;
+        received.add_from_owner(talk.bytes_received - already);
+        let upstream = talk.end(self.worker);
+        match end {
+            RelayEnd::Done { reusable } => {
+                if reusable && server_keeps {
+                    self.worker.upstreams.give(server, upstream, now);
+                }
+                let persist = if manner.keep_alive {
+                    Persist::Keep
+                } else {
+                    Persist::Linger
+                };
+                Finish::answered(persist, status)
+            }
+            RelayEnd::Truncated => {
+                flight.came_to(now, Outcome::Truncated, Duration::ZERO);
+                self.note_truncated(server);
+                Finish {
+                    broken_off: true,
+                    ..Finish::answered(Persist::Close, status)
+                }
+            }
+            RelayEnd::ClientGone => Finish {
+                aborted: true,
+                ..Finish::answered(Persist::Close, status)
+            },
+        }
+    }
+
+    /// Writes the response's head as the client gets it, and takes it off what came from the server.
+    fn commit(&self, desk: &mut Desk<'_>, talk: &mut Talk) -> Manner {
+        let head = &desk.work.response;
+        let decode = self.version == Version::Http10 && head.framing == Framing::Chunked;
         let keep_alive = self.keep_alive
-            && rewrite::is_delimited(&desk.work.response, decode)
-            && request_has_come
+            && rewrite::is_delimited(head, decode)
+            && desk.body.is_through()
             && !self.worker.draining.get();
         let manner = Manner {
             version: self.version,
@@ -369,308 +394,17 @@ impl Journey<'_> {
         desk.work.to_client.clear();
         rewrite::response(
             &mut desk.work.to_client,
-            &desk.work.response,
+            head,
             talk.incoming.unread(),
             manner,
         );
-        talk.incoming.consume(desk.work.response.length);
-        let already = talk.bytes_received;
-        let idle = self.service.timeout.idle;
-        if status == 101 && upgrade {
-            let whole = tunnel::run(desk, &mut talk, idle).await;
-            flight.end(self.worker.clock.now());
-            drop(talk.end(self.worker));
-            return Finish {
-                persist: Persist::Close,
-                status,
-                broken_off: !whole,
-                aborted: false,
-                cause: None,
-            };
-        }
-        let server_keeps = desk.work.response.keep_alive;
-        let mut relay = Relay::new(Body::new(desk.work.response.framing), decode);
-        let end = relay.run(desk, &mut talk, idle).await;
-        let now = self.worker.clock.now();
-        self.worker
-            .server_counters(server)
-            .bytes_received
-            .add_from_owner(talk.bytes_received - already);
-        let upstream = talk.end(self.worker);
-        match end {
-            RelayEnd::Done { reusable } => {
-                flight.end(now);
-                if reusable && server_keeps {
-                    self.worker.upstreams.give(server, upstream, now);
-                }
-                let persist = match (keep_alive, request_has_come) {
-                    (true, _) => Persist::Keep,
-                    (false, _) => Persist::Linger,
-                };
-                Finish {
-                    persist,
-                    status,
-                    broken_off: false,
-                    aborted: false,
-                    cause: None,
-                }
-            }
-            RelayEnd::Truncated => {
-                flight
-                    .in_flight
-                    .end(now, Outcome::Truncated, flight.latency);
-                self.note_truncated(server);
-                Finish {
-                    persist: Persist::Close,
-                    status,
-                    broken_off: true,
-                    aborted: false,
-                    cause: None,
-                }
-            }
-            RelayEnd::ClientGone => {
-                flight.end(now);
-                Finish {
-                    persist: Persist::Close,
-                    status,
-                    broken_off: false,
-                    aborted: true,
-                    cause: None,
-                }
-            }
-        }
+        talk.incoming.consume(head.length);
+        manner
     }
 
     fn note_truncated(&self, server: ServerId) {
         self.worker.server_counters(server).attempts[Outcome::Truncated.place()].add_from_owner(1);
         self.worker
             .signal(server, Outcome::Truncated, Duration::ZERO);
-    }
-
-    /// Tells the client why there is no answer from a server.
-    async fn refuse(
-        &self,
-        client: &mut Client,
-        work: &mut Workspace,
-        body: &RequestBody,
-        cause: Cause,
-    ) -> Finish {
-        // A body that is still to come would be read as the next request.
-        let body_has_come = work.request.framing == Framing::None || body.is_through();
-        self.answer(
-            client,
-            work,
-            cause,
-            self.keep_alive && body_has_come && !self.worker.draining.get(),
-        )
-        .await
-    }
-
-    async fn answer(
-        &self,
-        client: &mut Client,
-        work: &mut Workspace,
-        cause: Cause,
-        keep_alive: bool,
-    ) -> Finish {
-        own::compose(&mut work.to_client, cause, self.id, self.method, keep_alive);
-        let sent = own::send(self.worker, client, work).await;
-        let persist = match (sent, keep_alive) {
-            (false, _) => Persist::Close,
-            (true, true) => Persist::Keep,
-            (true, false) => Persist::Linger,
-        };
-        Finish {
-            persist,
-            status: cause.status(),
-            broken_off: false,
-            aborted: false,
-            cause: Some(cause),
-        }
-    }
-
-    fn count(&self, finish: &Finish) {
-        let counters = self.worker.service_counters(self.service_id.0 as usize);
-        if finish.aborted {
-            counters.aborted.add_from_owner(1);
-            return;
-        }
-        counters.statuses.add_one(finish.status);
-        counters
-            .durations
-            .add_from_owner(self.worker.clock.now().since(self.started));
-        if finish.status >= 500 || finish.broken_off {
-            counters.failed.add_from_owner(1);
-        } else if self.exchange.attempts() > 1 {
-            counters.saved_by_retry.add_from_owner(1);
-        }
-        if let Some(reason) = self.exchange.denied() {
-            let place = match reason {
-                StopReason::NotRetryable => 0,
-                StopReason::Method => 1,
-                StopReason::Body => 2,
-                StopReason::Limit => 3,
-                StopReason::Budget => 4,
-                StopReason::Deadline => 5,
-            };
-            counters.retries_denied[place].add_from_owner(1);
-        }
-    }
-}
-
-impl Finish {
-    const fn aborted(persist: Persist) -> Self {
-        Self {
-            persist,
-            status: 499,
-            broken_off: false,
-            aborted: true,
-            cause: None,
-        }
-    }
-}
-
-/// An attempt that is under way, as the balancer counts it: whatever ends it, it is taken back once.
-struct InFlight<'a> {
-    state: &'a ServerState,
-    /// What an attempt takes at present in the whole service.
-    typical: Duration,
-    open: bool,
-}
-
-/// An attempt whose answer is being passed on.
-struct Flight<'a> {
-    in_flight: InFlight<'a>,
-    outcome: Outcome,
-    latency: Duration,
-}
-
-impl<'a> InFlight<'a> {
-    fn begin(state: &'a ServerState, typical: Duration) -> Self {
-        state.begin();
-        Self {
-            state,
-            typical,
-            open: true,
-        }
-    }
-
-    fn end(mut self, now: Instant, outcome: Outcome, latency: Duration) {
-        self.open = false;
-        self.state.end(now, outcome, latency, self.typical);
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        if self.open {
-            // The task was dropped or panicked: what the server did is not known.
-            self.state.end(
-                Instant::ZERO,
-                Outcome::Cancelled,
-                Duration::ZERO,
-                Duration::ZERO,
-            );
-        }
-    }
-}
-
-impl Flight<'_> {
-    fn end(self, now: Instant) {
-        self.in_flight.end(now, self.outcome, self.latency);
-    }
-}
-
-/// A request's head as routing sees it.
-struct View<'a> {
-    head: &'a RequestHead,
-    bytes: &'a [u8],
-}
-
-impl Head for View<'_> {
-    fn host(&self) -> Option<&[u8]> {
-        self.head
-            .host
-            .map(|host| host_without_port(host.of(self.bytes)))
-    }
-
-    fn path(&self) -> &[u8] {
-        path_of_target(self.head.target.of(self.bytes))
-    }
-
-    fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        let matches = |field: &evenkeel_http1::Field| {
-            field
-                .name
-                .of(self.bytes)
-                .eq_ignore_ascii_case(name.as_bytes())
-                && test(field.value.of(self.bytes))
-        };
-        self.head.fields.iter().any(matches)
-    }
-}
-
-/// What the access log says of a request, remembered while its head is still there. Only made when the log is on.
-struct AccessLine {
-    peer: IpAddr,
-    method: String,
-    target: String,
-    client_id: Option<String>,
-}
-
-impl AccessLine {
-    fn new(client: &Client, work: &Workspace) -> Self {
-        let bytes = client.buffer.unread();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let id = work
-            .request
-            .fields
-            .iter()
-            .find(|field| field.kind == FieldKind::XRequestId);
-        Self {
-            peer: client.peer,
-            method: text(work.request.method_text.of(bytes)),
-            target: text(work.request.target.of(bytes)),
-            client_id: id.map(|field| text(field.value.of(bytes))),
-        }
-    }
-
-    fn write(&self, journey: &Journey<'_>, finish: &Finish) {
-        let mut id = Vec::with_capacity(24);
-        journey.id.write(&mut id);
-        let id = self
-            .client_id
-            .clone()
-            .unwrap_or_else(|| String::from_utf8_lossy(&id).into_owned());
-        let attempts: Vec<String> = journey
-            .exchange
-            .records()
-            .map(|record| {
-                let server = journey
-                    .service
-                    .servers()
-                    .get(record.server as usize)
-                    .map_or("", |server| server.name());
-                format!(
-                    "{server}:{}:{:.1}ms",
-                    record.outcome.word(),
-                    record.took.as_secs_f64() * 1e3
-                )
-            })
-            .collect();
-        tracing::info!(
-            target: "access",
-            peer = %self.peer,
-            method = self.method,
-            target_uri = self.target,
-            status = finish.status,
-            service = journey.service.name(),
-            cause = finish.cause.map_or("", Cause::word),
-            aborted = finish.aborted,
-            milliseconds = journey.worker.clock.now().since(journey.started).as_secs_f64() * 1e3,
-            attempts = attempts.join(" "),
-            request_id = id,
-            "request"
-        );
     }
 }

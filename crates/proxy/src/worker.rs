@@ -42,6 +42,10 @@ pub(crate) struct Worker {
     pub(crate) random: RefCell<Random>,
     pub(crate) pickers: RefCell<Vec<Picker>>,
     pub(crate) draining: Cell<bool>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a workspace is handed from hand to hand and is large"
+    )]
     workspaces: RefCell<Vec<Box<Workspace>>>,
     signals: RefCell<SignalWriter>,
     connections: Vec<Cell<usize>>,
@@ -115,7 +119,7 @@ async fn accept(worker: Rc<Worker>, index: usize, listener: StdListener) -> io::
     loop {
         match listener.accept().await {
             Ok(_) if worker.connections[index].get() >= limit => {
-                worker.counters.connections_refused.add_from_owner(1)
+                worker.counters.connections_refused.add_from_owner(1);
             }
             Ok((stream, peer)) => {
                 let open = OpenConnection::new(&worker, index);

@@ -193,11 +193,11 @@ impl Exchange {
 
 /// What the client gets when there is no further attempt.
 const fn give_back(outcome: Outcome, reason: StopReason) -> After {
+    if let Outcome::Answered(_) = outcome {
+        return After::Accept;
+    }
     match (Cause::of_outcome(outcome), reason) {
-        (None, _) => match outcome {
-            Outcome::Answered(_) => After::Accept,
-            _ => After::GiveUp,
-        },
+        (None, _) => After::GiveUp,
         (Some(Cause::AttemptTimeout), StopReason::Deadline) => After::Refuse(Cause::TotalTimeout),
         (Some(cause), _) => After::Refuse(cause),
     }

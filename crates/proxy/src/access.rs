@@ -1,0 +1,77 @@
+//! The access log: one event for each request, with its attempts. Off unless the configuration turns it on.
+
+use std::net::IpAddr;
+
+use evenkeel_http1::FieldKind;
+use evenkeel_request::Cause;
+
+use crate::client::Client;
+use crate::drive::Journey;
+use crate::finish::Finish;
+use crate::worker::Workspace;
+
+/// What the access log says of a request, remembered while its head is still there. Only made when the log is on.
+#[derive(Debug)]
+pub(crate) struct AccessLine {
+    peer: IpAddr,
+    method: String,
+    target: String,
+    client_id: Option<String>,
+}
+
+impl AccessLine {
+    pub(crate) fn new(client: &Client, work: &Workspace) -> Self {
+        let bytes = client.buffer.unread();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let id = work
+            .request
+            .fields
+            .iter()
+            .find(|field| field.kind == FieldKind::XRequestId);
+        Self {
+            peer: client.peer,
+            method: text(work.request.method_text.of(bytes)),
+            target: text(work.request.target.of(bytes)),
+            client_id: id.map(|field| text(field.value.of(bytes))),
+        }
+    }
+
+    pub(crate) fn write(&self, journey: &Journey<'_>, finish: &Finish) {
+        let mut id = Vec::with_capacity(24);
+        journey.id.write(&mut id);
+        let id = self
+            .client_id
+            .clone()
+            .unwrap_or_else(|| String::from_utf8_lossy(&id).into_owned());
+        let attempts: Vec<String> = journey
+            .exchange
+            .records()
+            .map(|record| {
+                let server = journey
+                    .service
+                    .servers()
+                    .get(record.server as usize)
+                    .map_or("", |server| server.name());
+                format!(
+                    "{server}:{}:{:.1}ms",
+                    record.outcome.word(),
+                    record.took.as_secs_f64() * 1e3
+                )
+            })
+            .collect();
+        tracing::info!(
+            target: "access",
+            peer = %self.peer,
+            method = self.method,
+            target_uri = self.target,
+            status = finish.status,
+            service = journey.service.name(),
+            cause = finish.cause.map_or("", Cause::word),
+            aborted = finish.aborted,
+            milliseconds = journey.worker.clock.now().since(journey.started).as_secs_f64() * 1e3,
+            attempts = attempts.join(" "),
+            request_id = id,
+            "request"
+        );
+    }
+}

@@ -1,0 +1,111 @@
+//! The end of a request: what the client is told when no server's answer is passed on, and what is counted.
+
+use evenkeel_http1::Framing;
+use evenkeel_request::Cause;
+use evenkeel_tolerate::StopReason;
+
+use crate::body::RequestBody;
+use crate::client::{Client, Persist};
+use crate::drive::Journey;
+use crate::own;
+use crate::worker::Workspace;
+
+/// How a request ended, for the counters and the log.
+#[derive(Debug)]
+pub(crate) struct Finish {
+    pub(crate) persist: Persist,
+    pub(crate) status: u16,
+    /// The client saw it fail although the status may say otherwise.
+    pub(crate) broken_off: bool,
+    pub(crate) aborted: bool,
+    pub(crate) cause: Option<Cause>,
+}
+
+impl Journey<'_> {
+    /// Tells the client why there is no answer from a server.
+    pub(crate) async fn refuse(
+        &self,
+        client: &mut Client,
+        work: &mut Workspace,
+        body: &RequestBody,
+        cause: Cause,
+    ) -> Finish {
+        // A body that is still to come would be read as the next request.
+        let body_has_come = work.request.framing == Framing::None || body.is_through();
+        self.answer(
+            client,
+            work,
+            cause,
+            self.keep_alive && body_has_come && !self.worker.draining.get(),
+        )
+        .await
+    }
+
+    pub(crate) async fn answer(
+        &self,
+        client: &mut Client,
+        work: &mut Workspace,
+        cause: Cause,
+        keep_alive: bool,
+    ) -> Finish {
+        own::compose(&mut work.to_client, cause, self.id, self.method, keep_alive);
+        let sent = own::send(self.worker, client, work).await;
+        let persist = match (sent, keep_alive) {
+            (false, _) => Persist::Close,
+            (true, true) => Persist::Keep,
+            (true, false) => Persist::Linger,
+        };
+        Finish {
+            cause: Some(cause),
+            ..Finish::answered(persist, cause.status())
+        }
+    }
+
+    pub(crate) fn count(&self, finish: &Finish) {
+        let counters = self.worker.service_counters(self.service_id.0 as usize);
+        if finish.aborted {
+            counters.aborted.add_from_owner(1);
+            return;
+        }
+        counters.statuses.add_one(finish.status);
+        counters
+            .durations
+            .add_from_owner(self.worker.clock.now().since(self.started));
+        if finish.status >= 500 || finish.broken_off {
+            counters.failed.add_from_owner(1);
+        } else if self.exchange.attempts() > 1 {
+            counters.saved_by_retry.add_from_owner(1);
+        }
+        if let Some(reason) = self.exchange.denied() {
+            let place = match reason {
+                StopReason::NotRetryable => 0,
+                StopReason::Method => 1,
+                StopReason::Body => 2,
+                StopReason::Limit => 3,
+                StopReason::Budget => 4,
+                StopReason::Deadline => 5,
+            };
+            counters.retries_denied[place].add_from_owner(1);
+        }
+    }
+}
+
+impl Finish {
+    pub(crate) const fn answered(persist: Persist, status: u16) -> Self {
+        Self {
+            persist,
+            status,
+            broken_off: false,
+            aborted: false,
+            cause: None,
+        }
+    }
+
+    /// The client is gone: 499, as nginx has it, in the access log only.
+    pub(crate) const fn aborted(persist: Persist) -> Self {
+        Self {
+            aborted: true,
+            ..Self::answered(persist, 499)
+        }
+    }
+}

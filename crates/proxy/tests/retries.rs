@@ -1,0 +1,261 @@
+//! Faults of servers as clients see them: hidden where that is safe, told where it is not.
+
+mod common;
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::{Rig, Seen, always, nowhere, server};
+use evenkeel_core::{Directive, Instant, ServerId, Verdict};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy";
+const ROUND_ROBIN: &str = "[service.shop.balance]\npolicy = \"round-robin\"\n";
+
+/// A server that reads a request and closes without a word.
+fn dies_on_requests() -> (SocketAddr, Seen) {
+    server(|connection| {
+        connection.request();
+    })
+}
+
+fn count(seen: &Seen, what: &str) -> usize {
+    seen.lock()
+        .expect("no panic")
+        .iter()
+        .filter(|request| request.starts_with(what))
+        .count()
+}
+
+#[test]
+fn a_dead_server_costs_no_request_whatever_its_method() {
+    let (alive, _) = always(OK);
+    let rig = Rig::new(&[nowhere(), alive, nowhere()], ROUND_ROBIN);
+    let mut client = rig.client();
+    for n in 0..30 {
+        if n % 2 == 0 {
+            assert_eq!(client.get("/").status, 200);
+        } else {
+            client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+            assert_eq!(client.response().status, 200);
+        }
+    }
+    rig.wait_for(|rig| rig.totals().requests == 30);
+    assert_eq!(rig.totals().failed, 0);
+    assert!(rig.totals().saved_by_retry > 0);
+}
+
+#[test]
+fn a_listed_status_is_tried_elsewhere_and_an_unlisted_one_passes() {
+    let (bad, _) = always(UNAVAILABLE);
+    let (good, _) = always(OK);
+    let rig = Rig::new(&[bad, good], ROUND_ROBIN);
+    let mut client = rig.client();
+    for _ in 0..10 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    let (broken, _) = always("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 3\r\n\r\nbug");
+    let rig = Rig::new(&[broken], ROUND_ROBIN);
+    let response = rig.client().get("/");
+    assert_eq!((response.status, response.body), (500, b"bug".to_vec()));
+    rig.wait_for(|rig| rig.totals().failed == 1);
+}
+
+#[test]
+fn the_last_answer_is_passed_on_when_every_attempt_was_bad() {
+    let (bad, seen) = always(UNAVAILABLE);
+    let rig = Rig::new(&[bad], "");
+    let response = rig.client().get("/");
+    assert_eq!((response.status, response.body), (503, b"busy".to_vec()));
+    assert_eq!(count(&seen, "GET"), 3, "one attempt and two retries");
+}
+
+#[test]
+fn a_reset_is_retried_for_get_and_never_for_post() {
+    let (dying, seen) = dies_on_requests();
+    let (good, good_seen) = always(OK);
+    let rig = Rig::new(&[dying, good], ROUND_ROBIN);
+    let mut client = rig.client();
+    for _ in 0..6 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    let (gets_failed, posts) = (count(&seen, "GET"), 20);
+    assert!(gets_failed > 0);
+    let mut refused = 0;
+    for n in 0..posts {
+        let mut client = rig.client();
+        client.send(format!(
+            "POST /{n} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{n:02}"
+        ));
+        refused += usize::from(client.response().status == 502);
+    }
+    assert_eq!(
+        refused,
+        count(&seen, "POST"),
+        "whoever got it first was the only one"
+    );
+    assert_eq!(count(&seen, "POST") + count(&good_seen, "POST"), posts);
+}
+
+#[test]
+fn a_put_is_sent_again_with_its_whole_body() {
+    let (dying, seen) = dies_on_requests();
+    let (good, good_seen) = always(OK);
+    let rig = Rig::new(&[dying, good], ROUND_ROBIN);
+    let body = "b".repeat(40_000);
+    for _ in 0..4 {
+        let mut client = rig.client();
+        client.send(format!(
+            "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 40000\r\n\r\n{body}"
+        ));
+        assert_eq!(client.response().status, 200);
+    }
+    assert!(count(&seen, "PUT") > 0);
+    assert!(
+        good_seen
+            .lock()
+            .unwrap()
+            .iter()
+            .all(|request| request.ends_with(&body))
+    );
+}
+
+#[test]
+fn a_body_beyond_the_buffer_is_not_sent_twice() {
+    let (bad, seen) = always(UNAVAILABLE);
+    let rig = Rig::new(&[bad], "");
+    let body = "b".repeat(200_000);
+    let mut client = rig.client();
+    client.send(format!(
+        "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n{body}"
+    ));
+    assert_eq!(client.response().status, 503);
+    assert_eq!(count(&seen, "PUT"), 1);
+}
+
+#[test]
+fn a_server_that_never_answers_costs_one_attempt_timeout() {
+    let (hung, _) = server(|connection| {
+        assert!(connection.stream.read_to_end(&mut Vec::new()).is_ok());
+    });
+    let (good, _) = always(OK);
+    let timeouts = format!("{ROUND_ROBIN}[service.shop.timeout]\nattempt = \"100ms\"\n");
+    let rig = Rig::new(&[hung, good], &timeouts);
+    let started = rig.clock.now();
+    let mut client = rig.client();
+    for _ in 0..2 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert!(rig.clock.now().since(started) < Duration::from_secs(5));
+
+    let (hung, _) = server(|connection| {
+        assert!(connection.stream.read_to_end(&mut Vec::new()).is_ok());
+    });
+    let rig = Rig::new(
+        &[hung],
+        "[service.shop.timeout]\nattempt = \"50ms\"\ntotal = \"200ms\"\n",
+    );
+    let response = rig.client().get("/");
+    assert_eq!(response.status, 504);
+    assert!(
+        response
+            .header("proxy-status")
+            .unwrap()
+            .contains("http_response_timeout")
+    );
+}
+
+#[test]
+fn a_kept_connection_that_the_server_closed_is_not_used_again() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&connections);
+    // Answers once as if it would go on, and closes.
+    let (address, seen) = server(move |connection| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        connection.request();
+        connection.answer(OK);
+    });
+    let rig = Rig::new(&[address], "");
+    let mut client = rig.client();
+    for n in 1..=20 {
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+        assert_eq!(client.response().status, 200, "request {n}");
+        // The close must have reached this machine's other side before the next request: that is what is tested.
+        rig.wait_for(|rig| rig.totals().requests == n);
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    assert_eq!(count(&seen, "POST"), 20);
+    assert_eq!(connections.load(Ordering::SeqCst), 20);
+}
+
+#[test]
+fn directives_move_traffic_and_expire() {
+    let (one, seen_one) = always(OK);
+    let (two, seen_two) = always(OK);
+    let rig = Rig::new(&[one, two], ROUND_ROBIN);
+    let state = rig.proxy().state();
+    let eject = |server, until| Directive::Eject {
+        server: ServerId::new(0, server),
+        verdict: Verdict::Known,
+        until,
+    };
+    state.apply(&eject(0, Instant::NEVER), rig.clock.now());
+    let mut client = rig.client();
+    for _ in 0..10 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert_eq!((count(&seen_one, "GET"), count(&seen_two, "GET")), (0, 10));
+
+    let until = rig.clock.now() + Duration::from_millis(50);
+    state.apply(&eject(1, Instant::NEVER), rig.clock.now());
+    state.apply(
+        &Directive::Restore {
+            server: ServerId::new(0, 0),
+            slowly: false,
+        },
+        rig.clock.now(),
+    );
+    state.apply(&eject(0, until), rig.clock.now());
+    let response = client.get("/");
+    assert_eq!(response.status, 503);
+    assert!(
+        response
+            .header("proxy-status")
+            .unwrap()
+            .contains("destination_unavailable")
+    );
+    rig.wait_for(|rig| rig.clock.now() > until);
+    assert_eq!(
+        client.get("/").status,
+        200,
+        "a directive that is not renewed is forgotten"
+    );
+}
+
+#[test]
+fn outcomes_leave_as_signals() {
+    let (bad, _) = always(UNAVAILABLE);
+    let (good, _) = always(OK);
+    let mut rig = Rig::new(&[bad, good], ROUND_ROBIN);
+    let mut reader = rig.take_signals();
+    let mut client = rig.client();
+    for _ in 0..4 {
+        client.get("/");
+    }
+    let mut signals = Vec::new();
+    rig.wait_for(|_| true);
+    reader.drain(&mut signals);
+    let failures = signals
+        .iter()
+        .filter(|signal| signal.server.index == 0)
+        .count();
+    let successes = signals
+        .iter()
+        .filter(|signal| signal.server.index == 1)
+        .count();
+    assert_eq!(successes, 4);
+    assert!(failures >= 1, "{signals:?}");
+}
