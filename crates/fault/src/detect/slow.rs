@@ -28,9 +28,10 @@ pub struct Latest {
 impl Latest {
     /// Reads a server's latencies.
     #[must_use]
-    pub fn read(latencies: &mut Latencies, now: Instant) -> Self {
+    pub fn read(latencies: &mut Latencies, now: Instant, options: &SlowOptions) -> Self {
+        let minimum = u64::from(options.minimum_attempts.max(1));
         Self {
-            attempts: latencies.attempts(now),
+            attempts: latencies.attempts(now, minimum),
             probes: latencies.probes(now),
         }
     }
@@ -78,41 +79,61 @@ impl Comparison {
     }
 }
 
-/// Holds server `index` against the others; `None` if it is not slow, or nothing can be compared.
+/// Above which latency a server counts as slow, by its peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For attempts.
+    pub attempts: Option<(Duration, Duration)>,
+    /// For probes.
+    pub probes: Option<(Duration, Duration)>,
+}
+
+/// The peers' median of attempts and of probes, each with the limit that follows from it, where they can be told.
 #[must_use]
-pub fn slow(all: &[Option<Latest>], index: usize, options: &SlowOptions) -> Option<Comparison> {
-    let own = all.get(index).copied().flatten()?;
-    let minimum = u64::from(options.minimum_attempts.max(1));
-    let judge = |own: Typical, of: fn(&Latest) -> Typical, by_probes: bool| {
-        if own.count < PEER_MINIMUM {
-            return None;
-        }
-        let peers: Vec<f64> = all
-            .iter()
-            .enumerate()
-            .filter(|(place, _)| *place != index)
-            .filter_map(|(_, latest)| latest.as_ref().map(of))
+pub fn limits(all: &[Option<Latest>], index: usize, options: &SlowOptions) -> Limits {
+    let of = |which: fn(&Latest) -> Typical| {
+        let others = all.iter().enumerate().filter(|(place, _)| *place != index);
+        let peers: Vec<f64> = others
+            .filter_map(|(_, latest)| latest.as_ref().map(which))
             .filter(|typical| typical.count >= PEER_MINIMUM)
             .map(|typical| typical.median.as_secs_f64())
             .collect();
         let peers = Duration::from_secs_f64(median(&peers)?);
         let limit = peers
-            .mul_f64(options.times_peers.max(1.0))
+            .mul_f64(options.times_peers.clamp(1.0, 1e6))
             .max(peers + NOTICEABLE);
-        Some((own.median > limit).then(|| Comparison {
+        Some((peers, limit))
+    };
+    Limits {
+        attempts: of(|latest| latest.attempts),
+        probes: of(|latest| latest.probes),
+    }
+}
+
+/// Holds a server against its peers; `None` if it is not slow, or nothing can be compared.
+#[must_use]
+pub fn slow(own: Latest, limits: Limits, options: &SlowOptions) -> Option<Comparison> {
+    let minimum = u64::from(options.minimum_attempts.max(1));
+    let judge = |own: Typical, limits: Option<(Duration, Duration)>, by_probes: bool| {
+        let (peers, limit) = limits?;
+        let times = own.median.as_secs_f64() / peers.as_secs_f64().max(1e-6);
+        let enough = own.count >= minimum;
+        let is_slow = own.count >= PEER_MINIMUM && own.median > limit;
+        is_slow.then_some(Comparison {
             own,
             peers,
-            times: own.median.as_secs_f64() / peers.as_secs_f64().max(1e-6),
+            times,
             limit,
             by_probes,
-            enough: own.count >= minimum,
-        }))
+            enough,
+        })
     };
-    let by_attempts = judge(own.attempts, |latest| latest.attempts, false).flatten();
-    if own.attempts.count >= minimum || by_attempts.is_some_and(|comparison| comparison.enough) {
+    let by_attempts = judge(own.attempts, limits.attempts, false);
+    // Enough real requests know better than any probe.
+    if own.attempts.count >= minimum {
         return by_attempts;
     }
-    let by_probes = judge(own.probes, |latest| latest.probes, true).flatten();
+    let by_probes = judge(own.probes, limits.probes, true);
     by_probes
         .filter(|comparison| comparison.enough)
         .or(by_attempts)

@@ -11,6 +11,9 @@ pub use evidence::{Evidence, OutcomeCounts};
 use crate::incident::Finding;
 use crate::kind::FaultKind;
 
+/// A finding less sure than this is left out when there is a better one.
+const WORTH_TELLING: f64 = 0.3;
+
 /// All findings that the evidence supports, the likeliest first; never empty.
 #[must_use]
 pub fn diagnose(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -19,6 +22,11 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Vec<Finding> {
         .filter_map(|judge| judge(evidence))
         .collect();
     findings.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+    let mut place = 0;
+    findings.retain(|finding| {
+        place += 1;
+        place == 1 || finding.confidence >= WORTH_TELLING
+    });
     findings
 }
 

@@ -346,8 +346,13 @@ impl Work<'_> {
             );
             return;
         }
+        let passes = self.server.facts.probes.passed_in_row > 0;
         if let Some(case) = self.case() {
-            case.acted = true;
+            // A wait is worth a verification if it seems to have helped, or if nothing is left but a person.
+            let waited = matches!(case.steps.get(step), Some(Action::Wait(_)));
+            let seems_well = passes && serves_nothing(case.kind);
+            let last_hope = case.steps.get(step + 1) == Some(&Action::Escalate);
+            case.acted |= waited && (seems_well || last_hope);
             case.action_ended(now, ActionOutcome::Done, None);
         }
         if self.server.case.is_some() {

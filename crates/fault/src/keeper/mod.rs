@@ -36,7 +36,7 @@ use crate::contract::{
 };
 use crate::detect::{self, Latest};
 use crate::incident::{ActionOutcome, Incident};
-use crate::policy::Mode;
+use crate::policy::{Mode, SlowOptions};
 use crate::recover::Capacity;
 use crate::signal::Said;
 use crate::verify::Rules;
@@ -333,11 +333,12 @@ impl Keeper {
                 continue;
             }
             service.slow_at = now + SLOW_EVERY;
-            let latest = service.latest(now);
-            for index in 0..latest.len() {
-                let comparison = detect::slow(&latest, index, &options);
+            let latest = service.latest(now, &options);
+            for (index, own) in latest.iter().enumerate() {
+                let limits = detect::limits(&latest, index, &options);
+                let comparison = own.and_then(|own| detect::slow(own, limits, &options));
                 let id = self.services[place].servers[index].id;
-                self.with(now, id, out, |work| work.compared(comparison));
+                self.with(now, id, out, |work| work.compared(limits, comparison));
             }
         }
     }
@@ -390,12 +391,12 @@ impl Service {
     }
 
     /// What is typical of each server now; nothing of one that has a case already or does not serve.
-    fn latest(&mut self, now: Instant) -> Vec<Option<Latest>> {
+    fn latest(&mut self, now: Instant, options: &SlowOptions) -> Vec<Option<Latest>> {
         let read = |server: &mut Server| {
             let serves = server.serves() && server.starting.is_none();
             let latencies = server.facts.latencies.as_mut()?;
             latencies.fresh = false;
-            serves.then(|| Latest::read(latencies, now))
+            serves.then(|| Latest::read(latencies, now, options))
         };
         self.servers.iter_mut().map(read).collect()
     }

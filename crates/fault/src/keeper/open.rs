@@ -5,7 +5,7 @@ use std::time::Duration;
 use evenkeel_core::Verdict;
 
 use crate::contract::{Examination, OrderId, Output, Pace};
-use crate::detect::{self, Comparison, Detection, Detector};
+use crate::detect::{self, Comparison, Detection, Detector, Limits};
 use crate::diagnose::{Evidence, diagnose};
 use crate::incident::{ActionOutcome, Status};
 use crate::kind::FaultKind;
@@ -192,18 +192,30 @@ impl Work<'_> {
     }
 
     /// How it compares with its peers was looked at.
-    pub(super) fn compared(&mut self, comparison: Option<Comparison>) {
+    pub(super) fn compared(&mut self, limits: Limits, comparison: Option<Comparison>) {
         if self.server.case.is_some() {
             return;
         }
         self.server.slow = comparison;
+        let mut since = None;
+        if let Some(latencies) = &mut self.server.facts.latencies {
+            let limit = |limits: Option<(Duration, Duration)>| {
+                limits.map_or(Duration::MAX, |(_, limit)| limit)
+            };
+            latencies.slow_attempts.limit = limit(limits.attempts);
+            latencies.slow_probes.limit = limit(limits.probes);
+            let by_probes = comparison.is_some_and(|comparison| comparison.by_probes);
+            since = if by_probes {
+                latencies.slow_probes.since
+            } else {
+                latencies.slow_attempts.since
+            };
+        }
         let Some(comparison) = comparison else {
-            self.server.slow_since = None;
             return;
         };
-        let since = *self.server.slow_since.get_or_insert(self.now);
         self.doubt();
-        if let Some(detection) = comparison.detection(since) {
+        if let Some(detection) = comparison.detection(since.unwrap_or(self.now)) {
             self.detected(&detection);
         }
     }

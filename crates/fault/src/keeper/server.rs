@@ -67,7 +67,6 @@ pub(super) struct Server {
     pub(super) pace: Pace,
     pub(super) doubt_until: Option<Instant>,
     pub(super) slow: Option<Comparison>,
-    pub(super) slow_since: Option<Instant>,
     rise: u32,
 }
 
@@ -94,7 +93,6 @@ impl Server {
             pace: Pace::Normal,
             doubt_until: None,
             slow: None,
-            slow_since: None,
             rise: options.detect.probe.rise.max(1),
         }
     }

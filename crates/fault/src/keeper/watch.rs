@@ -267,7 +267,6 @@ impl Work<'_> {
             .push(crate::contract::Output::Record(Box::new(case.incident)));
         self.server.facts.forget();
         self.server.slow = None;
-        self.server.slow_since = None;
         self.server.doubt_until = None;
         self.server.set_pace(Pace::Normal, self.out);
     }

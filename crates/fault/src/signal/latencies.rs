@@ -17,18 +17,46 @@ pub struct Typical {
     pub count: u64,
 }
 
+/// What is slow for a server, as its peers are now, and since when all its answers have been so.
+#[derive(Debug, Clone, Copy)]
+pub struct SlowRow {
+    /// An answer that took longer is slow.
+    pub limit: Duration,
+    /// The first of the slow answers in a row.
+    pub since: Option<Instant>,
+}
+
 /// Latencies of one server over a window.
 ///
-/// Attempts are counted in two histograms of half a window each; a judgement reads both. Counting does not allocate.
+/// Attempts are counted in two histograms of half a window each. Counting does not allocate.
 #[derive(Debug, Clone)]
 pub struct Latencies {
     /// Something came since the flag was last taken down.
     pub fresh: bool,
+    /// The row of slow attempts.
+    pub slow_attempts: SlowRow,
+    /// The row of slow probes.
+    pub slow_probes: SlowRow,
     window: Duration,
     now: Histogram,
     before: Histogram,
     half: u64,
     probes: Recent<(Instant, Duration)>,
+}
+
+impl SlowRow {
+    const EMPTY: Self = Self {
+        limit: Duration::MAX,
+        since: None,
+    };
+
+    fn take(&mut self, at: Instant, latency: Duration) {
+        if latency <= self.limit {
+            self.since = None;
+        } else if self.since.is_none() {
+            self.since = Some(at);
+        }
+    }
 }
 
 impl Latencies {
@@ -37,6 +65,8 @@ impl Latencies {
     pub fn new(window: Duration) -> Self {
         Self {
             fresh: false,
+            slow_attempts: SlowRow::EMPTY,
+            slow_probes: SlowRow::EMPTY,
             window,
             now: Histogram::default(),
             before: Histogram::default(),
@@ -49,18 +79,28 @@ impl Latencies {
     pub fn attempt(&mut self, at: Instant, latency: Duration) {
         self.turn(at);
         self.fresh = true;
+        self.slow_attempts.take(at, latency);
         self.now.add(latency);
     }
 
     /// Counts a passed probe.
     pub fn probe(&mut self, at: Instant, latency: Duration) {
         self.fresh = true;
+        self.slow_probes.take(at, latency);
         self.probes.push((at, latency));
     }
 
-    /// What is typical of attempts.
-    pub fn attempts(&mut self, now: Instant) -> Typical {
+    /// What is typical of attempts. The half window that is being filled is enough if it is a fifth of a window old and
+    /// holds at least `minimum`: then a change shows sooner.
+    pub fn attempts(&mut self, now: Instant, minimum: u64) -> Typical {
         self.turn(now);
+        let age = Duration::from_nanos(now.as_nanos() % self.half_nanos());
+        if age * 5 >= self.window && self.now.count() >= minimum {
+            return Typical {
+                median: self.now.quantile(0.5),
+                count: self.now.count(),
+            };
+        }
         let mut both = self.before.clone();
         both.merge(&self.now);
         Typical {
@@ -73,14 +113,11 @@ impl Latencies {
     #[must_use]
     pub fn probes(&self, now: Instant) -> Typical {
         let from = now.before(self.window);
-        let seconds: Vec<f64> = self
-            .probes
-            .iter()
-            .filter(|(at, _)| *at >= from)
-            .map(|(_, latency)| latency.as_secs_f64())
-            .collect();
+        let recent = self.probes.iter().filter(|(at, _)| *at >= from);
+        let seconds: Vec<f64> = recent.map(|(_, latency)| latency.as_secs_f64()).collect();
+        let median = Duration::from_secs_f64(median(&seconds).unwrap_or(0.0));
         Typical {
-            median: Duration::from_secs_f64(median(&seconds).unwrap_or(0.0)),
+            median,
             count: seconds.len() as u64,
         }
     }
@@ -90,13 +127,18 @@ impl Latencies {
         self.now.clear();
         self.before.clear();
         self.probes.clear();
+        self.slow_attempts = SlowRow::EMPTY;
+        self.slow_probes = SlowRow::EMPTY;
+    }
+
+    fn half_nanos(&self) -> u64 {
+        u64::try_from(self.window.as_nanos() / 2)
+            .unwrap_or(u64::MAX)
+            .max(1)
     }
 
     fn turn(&mut self, at: Instant) {
-        let length = u64::try_from(self.window.as_nanos() / 2)
-            .unwrap_or(u64::MAX)
-            .max(1);
-        let half = at.as_nanos() / length;
+        let half = at.as_nanos() / self.half_nanos();
         if half <= self.half {
             return;
         }

@@ -8,7 +8,7 @@ mod process;
 mod latencies;
 
 pub use attempts::{Attempts, Said};
-pub use latencies::{Latencies, Typical};
+pub use latencies::{Latencies, SlowRow, Typical};
 pub use probes::Probes;
 pub use process::{Down, Ended, Process};
 
