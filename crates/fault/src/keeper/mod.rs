@@ -46,6 +46,8 @@ use server::{DOUBT, Server};
 
 /// Between two looks at who is slow.
 const SLOW_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+/// What is due for one server is looked at so many times in one step, at most.
+const ROUNDS: usize = 8;
 /// So many incidents are remembered to find similar ones.
 const REMEMBERED: usize = 1000;
 
@@ -128,7 +130,7 @@ impl Keeper {
     pub fn step(&mut self, now: Instant, inputs: &mut Vec<Input>, outputs: &mut Vec<Output>) {
         if !self.begun {
             self.begun = true;
-            self.each(now, outputs, |_| true, |work| work.begin());
+            self.each(now, outputs, Server::awaits_start, |work| work.begin());
         }
         for input in inputs.drain(..) {
             match input {
@@ -223,7 +225,7 @@ impl Keeper {
         self.with(now, id, out, |work| match observation {
             Observation::Attempt { .. } => {}
             Observation::Probe { outcome, latency } => work.probe(at, outcome, latency),
-            Observation::Started { pid } => work.started(pid),
+            Observation::Started { pid } => work.started(at, pid),
             Observation::Exited(exit) => {
                 work.server.facts.process.exited(at, *exit);
                 work.process_down();
@@ -284,8 +286,12 @@ impl Keeper {
     ) {
         for service in 0..self.services.len() {
             for index in 0..self.services[service].servers.len() {
-                let server = &self.services[service].servers[index];
-                if which(server) {
+                // What is due may make something else due at once; never for long.
+                for _ in 0..ROUNDS {
+                    let server = &self.services[service].servers[index];
+                    if !which(server) {
+                        break;
+                    }
                     self.with(now, server.id, out, &what);
                 }
             }
@@ -405,9 +411,6 @@ impl Service {
 impl Work<'_> {
     /// The first step. A child takes traffic once it has passed a probe, or when nobody probes it.
     fn begin(&mut self) {
-        if self.server.managed != Managed::Child {
-            return;
-        }
         let verify = self.spec.options.recover.verify;
         self.server.starting = Some(self.now + verify.within);
         if self.mode() != Mode::Off {
@@ -441,7 +444,9 @@ impl Work<'_> {
     }
 
     fn probe(&mut self, at: Instant, outcome: ProbeOutcome, latency: std::time::Duration) {
-        self.server.facts.probe(at, outcome, latency);
+        if !self.server.facts.probe(at, outcome, latency) {
+            return;
+        }
         if !outcome.passed() {
             self.doubt();
         }
@@ -463,9 +468,9 @@ impl Work<'_> {
         }
     }
 
-    fn started(&mut self, pid: u32) {
+    fn started(&mut self, at: Instant, pid: u32) {
         self.server.facts.process.started(pid);
-        self.server.facts.forget();
+        self.server.facts.forget(at);
         if let Some(verification) = self.verification() {
             verification.started();
         }

@@ -265,7 +265,7 @@ impl Work<'_> {
         });
         self.out
             .push(crate::contract::Output::Record(Box::new(case.incident)));
-        self.server.facts.forget();
+        self.server.facts.forget(now);
         self.server.slow = None;
         self.server.doubt_until = None;
         self.server.set_pace(Pace::Normal, self.out);

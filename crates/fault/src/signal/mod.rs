@@ -29,6 +29,7 @@ pub struct Facts {
     pub process: Process,
     /// How fast it answers; only if slowness is looked for.
     pub latencies: Option<Latencies>,
+    since: Instant,
 }
 
 impl Facts {
@@ -46,11 +47,15 @@ impl Facts {
                 .slow
                 .filter(|_| peers > 0)
                 .map(|slow| Latencies::new(slow.window)),
+            since: Instant::ZERO,
         }
     }
 
     /// Takes in the end of an attempt. Does not allocate for a success.
     pub fn attempt(&mut self, at: Instant, outcome: Outcome, latency: Duration) -> Said {
+        if self.is_old(at, latency) {
+            return Said::Nothing;
+        }
         if let (Outcome::Answered(_), Some(latencies)) = (outcome, &mut self.latencies) {
             latencies.attempt(at, latency);
         }
@@ -61,8 +66,11 @@ impl Facts {
         said
     }
 
-    /// Takes in the end of a probe.
-    pub fn probe(&mut self, at: Instant, outcome: ProbeOutcome, latency: Duration) {
+    /// Takes in the end of a probe. Whether it says something.
+    pub fn probe(&mut self, at: Instant, outcome: ProbeOutcome, latency: Duration) -> bool {
+        if self.is_old(at, latency) {
+            return false;
+        }
         self.probes.take(at, outcome, &self.attempts);
         if outcome.passed() {
             self.process.is_ready(at);
@@ -70,15 +78,23 @@ impl Facts {
                 latencies.probe(at, latency);
             }
         }
+        true
     }
 
-    /// Forgets what a new process, or the end of an incident, makes untrue. Exits stay: they tell a crash loop.
-    pub fn forget(&mut self) {
+    /// Forgets what a new process, or the end of an incident, makes untrue, and what began before it and ends later.
+    /// Exits stay: they tell a crash loop.
+    pub fn forget(&mut self, at: Instant) {
+        self.since = at;
         self.attempts.forget();
         self.probes.forget();
         if let Some(latencies) = &mut self.latencies {
             latencies.forget();
         }
+    }
+
+    /// Whether what ended at `at` began before the last forgetting: it says how the server was, not how it is.
+    fn is_old(&self, at: Instant, latency: Duration) -> bool {
+        at.before(latency) < self.since
     }
 
     /// Probes fail, yet real requests succeed: then the probe is wrong, not the server.

@@ -121,7 +121,11 @@ impl Verification {
 
     /// An attempt ended.
     pub fn attempt(&mut self, at: Instant, outcome: Outcome, latency: Duration) -> Progress {
-        let Some(since) = self.trickle_since.filter(|since| at >= *since) else {
+        // What began before the trickle says how it was before.
+        let Some(since) = self
+            .trickle_since
+            .filter(|since| at.before(latency) >= *since)
+        else {
             return Progress::Pending;
         };
         if outcome.is_failure() {

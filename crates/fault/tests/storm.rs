@@ -1,0 +1,450 @@
+//! Random signals and answers: the keeper never panics, never falls asleep over something due, and its guards hold.
+
+use std::time::Duration;
+
+use evenkeel_core::{
+    Directive, Epoch, Exit, Instant, Observation, Outcome, ProbeOutcome, Random, ServerId,
+    ServiceId, Signal, StartFailure, Verdict, Wall,
+};
+use evenkeel_fault::contract::{
+    ActionOrder, Examination, Managed, OperatorOrder, OrderId, ProcessState, ServerSpec,
+    ServiceSpec,
+};
+use evenkeel_fault::incident::{ActionOutcome, Status};
+use evenkeel_fault::policy::{
+    Action, ActionLimit, DetectOptions, FaultOptions, Mode, ProbeKind, ProbeOptions, RatioOptions,
+    RecoverOptions, RestartBackoff, SlowOptions, VerifyOptions,
+};
+use evenkeel_fault::{FaultKind, Input, Keeper, Memory, Output};
+use proptest::prelude::*;
+
+const SERVERS: u32 = 4;
+const LIMIT: ActionLimit = ActionLimit {
+    actions: 3,
+    within: Duration::from_secs(60),
+};
+const CAP: Duration = Duration::from_secs(10);
+
+fn spec(managed: Managed, mode: Mode, keep_serving: f64) -> ServiceSpec {
+    let ms = Duration::from_millis;
+    let servers = (0..SERVERS).map(|n| ServerSpec {
+        name: format!("s{n}"),
+        address: format!("127.0.0.1:{}", 9001 + n),
+        managed,
+    });
+    ServiceSpec {
+        id: ServiceId(0),
+        name: "shop".to_owned(),
+        servers: servers.collect(),
+        options: FaultOptions {
+            detect: DetectOptions {
+                probe: ProbeOptions {
+                    kind: ProbeKind::Tcp,
+                    every: ms(2_000),
+                    timeout: ms(1_000),
+                    fall: 3,
+                    rise: 2,
+                    fast: ms(250),
+                },
+                consecutive_failures: 5,
+                failure_ratio: Some(RatioOptions {
+                    above: 0.1,
+                    window: ms(10_000),
+                    minimum_attempts: 20,
+                }),
+                slow: Some(SlowOptions {
+                    times_peers: 3.0,
+                    window: ms(10_000),
+                    minimum_attempts: 20,
+                }),
+            },
+            diagnose_timeout: ms(2_000),
+            recover: RecoverOptions {
+                mode,
+                keep_serving,
+                limit: LIMIT,
+                backoff: RestartBackoff {
+                    base: ms(100),
+                    cap: CAP,
+                    reset_after: ms(600_000),
+                },
+                verify: VerifyOptions {
+                    probes: 3,
+                    every: ms(100),
+                    within: ms(5_000),
+                },
+                playbooks: Vec::new(),
+            },
+            objective: None,
+        },
+    }
+}
+
+fn outcome(random: &mut Random) -> Outcome {
+    match random.below(8) {
+        0 => Outcome::Answered(500),
+        1 => Outcome::ConnectRefused,
+        2 => Outcome::AttemptTimeout,
+        3 => Outcome::Unreachable,
+        4 => Outcome::Cancelled,
+        5 => Outcome::Reset { sent: true },
+        _ => Outcome::Answered(200),
+    }
+}
+
+fn probe_outcome(random: &mut Random) -> ProbeOutcome {
+    match random.below(8) {
+        0 => ProbeOutcome::Refused,
+        1 => ProbeOutcome::NoAnswer,
+        2 => ProbeOutcome::WrongStatus(503),
+        3 => ProbeOutcome::Unreachable,
+        _ => ProbeOutcome::Passed,
+    }
+}
+
+fn exit(random: &mut Random) -> Exit {
+    let signal = (random.below(2) == 0).then_some(9);
+    Exit {
+        code: signal.is_none().then_some(1),
+        signal,
+        asked: random.below(4) == 0,
+        uptime: random.duration_up_to(Duration::from_secs(20)),
+        last_lines: Vec::new(),
+    }
+}
+
+fn observation(random: &mut Random, mood: usize) -> Observation {
+    let latency = random.duration_up_to(Duration::from_millis(100));
+    match random.below(40) {
+        0 => Observation::Exited(Box::new(exit(random))),
+        1 => Observation::StartFailed(Box::new(StartFailure {
+            reason: "no".to_owned(),
+        })),
+        2..4 => Observation::Started { pid: 1 },
+        4..14 if mood == 0 => Observation::Probe {
+            outcome: ProbeOutcome::Passed,
+            latency,
+        },
+        4..14 => Observation::Probe {
+            outcome: probe_outcome(random),
+            latency,
+        },
+        _ if mood == 0 => Observation::Attempt {
+            outcome: Outcome::Answered(200),
+            latency,
+        },
+        _ => Observation::Attempt {
+            outcome: outcome(random),
+            latency,
+        },
+    }
+}
+
+fn order(random: &mut Random) -> OperatorOrder {
+    let server = ServerId::new(0, u32::try_from(random.below(5)).expect("small"));
+    let id = format!("2026-11-22-{:04}", random.below(20));
+    match random.below(7) {
+        0 => OperatorOrder::Approve(id),
+        1 => OperatorOrder::Reject(id),
+        2 => OperatorOrder::Close(id),
+        3 => OperatorOrder::Drain(server),
+        4 => OperatorOrder::Eject(server),
+        5 => OperatorOrder::Restart(server),
+        _ => OperatorOrder::Restore(server),
+    }
+}
+
+fn answer(random: &mut Random, at: Instant, id: OrderId, is_action: bool) -> Input {
+    if is_action {
+        let outcome = match random.below(5) {
+            0 => ActionOutcome::Failed,
+            1 => ActionOutcome::TimedOut,
+            2 => ActionOutcome::Refused,
+            _ => ActionOutcome::Done,
+        };
+        return Input::ActionEnded {
+            id,
+            at,
+            outcome,
+            detail: None,
+        };
+    }
+    let tcp = probe_outcome(random);
+    let process = ProcessState {
+        pid: (random.below(3) > 0).then_some(1),
+        ..ProcessState::default()
+    };
+    let examination = Examination {
+        tcp: Some((tcp, Duration::from_millis(1))),
+        http: tcp
+            .passed()
+            .then(|| (probe_outcome(random), Duration::from_millis(1))),
+        process: (random.below(2) == 0).then_some(process),
+    };
+    Input::Examined {
+        id,
+        at,
+        examination,
+    }
+}
+
+/// What is checked of every step.
+#[derive(Default)]
+struct Checker {
+    with_operators: bool,
+    acted: Vec<(Instant, u32)>,
+    out: [bool; SERVERS as usize],
+    dead: [bool; SERVERS as usize],
+    kinds: [Option<FaultKind>; SERVERS as usize],
+    failed_in_row: [u32; SERVERS as usize],
+}
+
+impl Checker {
+    fn hear(&mut self, signal: &Signal) {
+        let dead = &mut self.dead[signal.server.index as usize];
+        let failed = &mut self.failed_in_row[signal.server.index as usize];
+        match &signal.observation {
+            Observation::Exited(_) | Observation::StartFailed(_) => *dead = true,
+            Observation::Started { .. } => *dead = false,
+            Observation::Attempt { outcome, .. } if outcome.is_failure() => *failed += 1,
+            Observation::Attempt { outcome, .. } if outcome.is_success() => *failed = 0,
+            Observation::Attempt { .. } | Observation::Probe { .. } => {}
+        }
+    }
+
+    fn see(&mut self, now: Instant, outputs: &[Output]) {
+        let mut taken_out = Vec::new();
+        for output in outputs {
+            match output {
+                Output::Act(order) => self.acts(now, order),
+                Output::Directive(directive) => {
+                    if let Some(server) = self.direct(now, *directive) {
+                        taken_out.push(server);
+                    }
+                }
+                Output::Record(incident) => {
+                    assert!(incident.timeline.len() <= 400 && incident.actions.len() <= 110);
+                    assert_eq!(incident.status == Status::Closed, incident.closed.is_some());
+                    let text = serde_json::to_string(incident).expect("serialises");
+                    let back: evenkeel_fault::Incident =
+                        serde_json::from_str(&text).expect("parses");
+                    assert_eq!(back.id, incident.id);
+                    let index: usize = incident.servers[0][1..].parse().expect("a number");
+                    self.kinds[index] = incident.diagnosis.first().map(|finding| finding.fault);
+                }
+                Output::Examine { .. } | Output::Pace { .. } => {}
+            }
+        }
+        for index in taken_out {
+            self.kept_serving(index);
+        }
+    }
+
+    fn acts(&mut self, now: Instant, order: &ActionOrder) {
+        let server = order.server.index;
+        assert!(matches!(
+            order.action,
+            Action::Restart | Action::Stop | Action::Exec(_)
+        ));
+        self.acted.push((now, server));
+        let recent = self
+            .acted
+            .iter()
+            .filter(|(at, index)| *index == server && now - *at < LIMIT.within);
+        // The limit, and one slow retry per cap beyond it.
+        let most = LIMIT.actions as u128 + LIMIT.within.as_millis() / CAP.as_millis() + 1;
+        assert!(
+            self.with_operators || (recent.count() as u128) <= most,
+            "more than {most} actions"
+        );
+    }
+
+    /// The server, if it is one that served until now and was only suspected.
+    fn direct(&mut self, now: Instant, directive: Directive) -> Option<usize> {
+        let index = directive.server().index as usize;
+        let was_out = self.out[index] || self.dead[index];
+        match directive {
+            Directive::Eject { until, verdict, .. } => {
+                let by_hand = self.with_operators && until == Instant::NEVER;
+                assert!(by_hand || until > now && until <= now + Duration::from_secs(6));
+                self.out[index] = true;
+                (verdict == Verdict::Suspected && !was_out).then_some(index)
+            }
+            Directive::Trial { until, .. } => {
+                assert!(until > now && until <= now + Duration::from_secs(6));
+                None
+            }
+            Directive::Drain { .. } => {
+                self.out[index] = true;
+                None
+            }
+            Directive::Restore { .. } => {
+                self.out[index] = false;
+                None
+            }
+        }
+    }
+
+    fn kept_serving(&self, index: usize) {
+        let dead_or_deaf = self.kinds[index].is_some_and(evenkeel_fault::recover::serves_nothing);
+        let costs_nothing = dead_or_deaf || self.failed_in_row[index] >= 5;
+        let serving = (0..self.out.len())
+            .filter(|other| !self.out[*other] && !self.dead[*other])
+            .count();
+        assert!(
+            costs_nothing || serving >= 2,
+            "{serving} left after {:?} of {index}",
+            self.kinds[index]
+        );
+    }
+}
+
+fn storm(seed: u64, managed: Managed, mode: Mode, with_operators: bool) {
+    let mut random = Random::seeded(seed);
+    let mut keeper = Keeper::new(
+        vec![spec(managed, mode, 0.5)],
+        Epoch(Wall(1_795_341_600_000)),
+        seed,
+        Memory::default(),
+    );
+    let mut checker = Checker {
+        with_operators,
+        ..Checker::default()
+    };
+    let mut now = Instant::ZERO;
+    let (mut inputs, mut out) = (Vec::new(), Vec::new());
+    let mut pending: Vec<(Instant, OrderId, bool)> = Vec::new();
+    let mut moods = [0_usize; SERVERS as usize];
+    for _ in 0..1_500 {
+        let step = random.duration_up_to(Duration::from_millis(200));
+        let wake = keeper.next_wake().unwrap_or(Instant::NEVER);
+        assert!(wake > now, "something due was left at {now:?}");
+        now = (now + step).min(wake);
+        for _ in 0..random.below(12) {
+            let index = random.below(SERVERS as usize);
+            if random.below(60) == 0 {
+                moods[index] = random.below(2);
+            }
+            let server = ServerId::new(0, u32::try_from(index).expect("small"));
+            let at = now.before(random.duration_up_to(Duration::from_millis(5)));
+            let observation = observation(&mut random, moods[index]);
+            let signal = Signal {
+                at,
+                server,
+                observation,
+            };
+            checker.hear(&signal);
+            inputs.push(Input::Signal(signal));
+        }
+        if with_operators && random.below(50) == 0 {
+            inputs.push(Input::Operator {
+                at: now,
+                order: order(&mut random),
+            });
+        }
+        pending.retain(|(at, id, is_action)| {
+            if *at <= now {
+                inputs.push(answer(&mut random, now, *id, *is_action));
+            }
+            *at > now
+        });
+        keeper.step(now, &mut inputs, &mut out);
+        checker.see(now, &out);
+        for output in out.drain(..) {
+            let delay = random.duration_up_to(Duration::from_secs(1));
+            match &output {
+                // Some answers never come.
+                _ if random.below(50) == 0 => {}
+                Output::Act(order) => pending.push((now + delay, order.id, true)),
+                Output::Examine { id, .. } => pending.push((now + delay, *id, false)),
+                Output::Directive(_) | Output::Pace { .. } | Output::Record(_) => {}
+            }
+        }
+        for index in 0..SERVERS {
+            let _state = keeper.server_state(ServerId::new(0, index));
+        }
+    }
+    // Calm: all answers come, all probes pass, traffic succeeds. Every incident closes.
+    for index in 0..SERVERS {
+        inputs.push(Input::Operator {
+            at: now,
+            order: OperatorOrder::Restore(ServerId::new(0, index)),
+        });
+        inputs.push(started(now, index));
+    }
+    for _ in 0..12_000 {
+        now += Duration::from_millis(100);
+        for index in 0..SERVERS {
+            let server = ServerId::new(0, index);
+            let latency = Duration::from_millis(2);
+            let probe = Observation::Probe {
+                outcome: ProbeOutcome::Passed,
+                latency,
+            };
+            let attempt = Observation::Attempt {
+                outcome: Outcome::Answered(200),
+                latency,
+            };
+            inputs.push(Input::Signal(Signal {
+                at: now,
+                server,
+                observation: probe,
+            }));
+            inputs.push(Input::Signal(Signal {
+                at: now,
+                server,
+                observation: attempt,
+            }));
+        }
+        keeper.step(now, &mut inputs, &mut out);
+        for output in out.drain(..) {
+            match output {
+                Output::Act(order) => {
+                    let (id, at) = (order.id, now);
+                    inputs.push(started(now, order.server.index));
+                    inputs.push(Input::ActionEnded {
+                        id,
+                        at,
+                        outcome: ActionOutcome::Done,
+                        detail: None,
+                    });
+                }
+                Output::Examine { id, .. } => {
+                    let passed = Some((ProbeOutcome::Passed, Duration::from_millis(1)));
+                    let examination = Examination {
+                        tcp: passed,
+                        http: passed,
+                        process: None,
+                    };
+                    inputs.push(Input::Examined {
+                        id,
+                        at: now,
+                        examination,
+                    });
+                }
+                Output::Directive(_) | Output::Pace { .. } | Output::Record(_) => {}
+            }
+        }
+    }
+    let open: Vec<_> = keeper.incidents().collect();
+    assert!(open.is_empty(), "seed {seed}: never closed: {open:#?}");
+}
+
+fn started(at: Instant, index: u32) -> Input {
+    Input::Signal(Signal {
+        at,
+        server: ServerId::new(0, index),
+        observation: Observation::Started { pid: 7 },
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_breaks_it(seed in any::<u64>(), managed in 0..3, mode in 0..4, with_operators in any::<bool>()) {
+        let managed = [Managed::Child, Managed::Commands { restart: true, stop: false }, Managed::Nothing][managed as usize];
+        let mode = [Mode::Automatic, Mode::Ask, Mode::DryRun, Mode::Off][mode as usize];
+        storm(seed, managed, mode, with_operators);
+    }
+}
