@@ -1,1 +1,13 @@
-//! supervise
+//! What acts on servers and looks at them: child processes under a guardian, probes, examinations, commands.
+//!
+//! Orders are carried out and facts reported; whether something is a fault, and what is to be done, is decided elsewhere.
+
+pub mod guardian;
+mod count;
+mod children;
+mod probe;
+mod examine;
+mod command;
+mod supervisor;
+
+pub use supervisor::Supervisor;

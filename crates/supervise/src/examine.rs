@@ -1,0 +1,137 @@
+//! The discriminating tests of a diagnosis, made at one moment: TCP, HTTP, and the process as the kernel sees it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use evenkeel_fault::contract::{Examination, ProcessState};
+use evenkeel_fault::policy::{ProbeKind, ProbeOptions};
+use evenkeel_runtime::Clock;
+
+use crate::probe::send;
+
+/// Clock ticks of `/proc/PID/stat` in a second; the kernel's interface fixes it at 100 on every architecture we run on.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// Below this the processor time says nothing: a tick is 10 ms.
+const SHORTEST_SAMPLE: Duration = Duration::from_millis(100);
+const PAGE_BYTES: u64 = 4096;
+
+/// Examines a server: all tests at the same time, within `timeout`.
+pub(crate) async fn examine(
+    address: SocketAddr,
+    probe: &ProbeOptions,
+    process: Option<(Option<u32>, Vec<String>)>,
+    timeout: Duration,
+    clock: Clock,
+) -> Examination {
+    let any = ProbeKind::Http {
+        path: "/".to_owned(),
+        host: None,
+        expect: (100, 599),
+    };
+    let http = match &probe.kind {
+        ProbeKind::Tcp => &any,
+        configured @ ProbeKind::Http { .. } => configured,
+    };
+    let longest = timeout.min(probe.timeout);
+    let started = clock.now();
+    let before = process.as_ref().and_then(|(pid, _)| read_stat((*pid)?));
+    let (tcp, http) = tokio::join!(
+        send(address, &ProbeKind::Tcp, longest, clock),
+        send(address, http, longest, clock)
+    );
+    let elapsed = clock.now().since(started);
+    let process = process.map(|(pid, last_lines)| {
+        let after = pid.and_then(read_stat);
+        ProcessState {
+            pid: pid.filter(|_| after.as_ref().is_some_and(|stat| stat.state != 'Z')),
+            state: after.as_ref().map(|stat| stat.state),
+            listening: is_listening(address.port()),
+            cpu_permille: cpu_permille(before.as_ref(), after.as_ref(), elapsed),
+            resident_bytes: after.as_ref().map(|stat| stat.resident_pages * PAGE_BYTES),
+            last_lines,
+        }
+    });
+    Examination {
+        tcp: Some(tcp),
+        http: Some(http),
+        process,
+    }
+}
+
+struct Stat {
+    state: char,
+    ticks: u64,
+    resident_pages: u64,
+}
+
+fn read_stat(pid: u32) -> Option<Stat> {
+    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The fields after the name, which is in brackets and may hold anything (proc_pid_stat(5): state is the third field,
+/// utime and stime the 14th and 15th, rss the 24th).
+fn parse_stat(text: &str) -> Option<Stat> {
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let number = |place: usize| fields.get(place - 3)?.parse::<u64>().ok();
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        ticks: number(14)? + number(15)?,
+        resident_pages: number(24)?,
+    })
+}
+
+fn cpu_permille(before: Option<&Stat>, after: Option<&Stat>, elapsed: Duration) -> Option<u32> {
+    if elapsed < SHORTEST_SAMPLE {
+        return None;
+    }
+    let ticks = after?.ticks.checked_sub(before?.ticks)?;
+    let cores = ticks as f64 / TICKS_PER_SECOND / elapsed.as_secs_f64();
+    Some((cores * 1000.0).round().clamp(0.0, 1e6) as u32)
+}
+
+/// Whether some socket of this machine listens on `port`.
+fn is_listening(port: u16) -> Option<bool> {
+    let tables: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .collect();
+    if tables.is_empty() {
+        return None;
+    }
+    Some(tables.iter().any(|table| table_listens(table, port)))
+}
+
+fn table_listens(table: &str, port: u16) -> bool {
+    const LISTEN: &str = "0A";
+    table.lines().skip(1).any(|line| {
+        let mut fields = line.split_whitespace();
+        let local = fields.nth(1).and_then(|local| local.rsplit_once(':'));
+        let state = fields.nth(1);
+        state == Some(LISTEN)
+            && local.and_then(|(_, hex)| u16::from_str_radix(hex, 16).ok()) == Some(port)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_name_may_hold_brackets_and_spaces() {
+        let text = "42 (a) b (c) T 1 42 42 0 -1 4194304 100 0 0 0 7 3 0 0 20 0 1 0 100 1000000 250 18446744073709551615";
+        let stat = parse_stat(text).unwrap();
+        assert_eq!(
+            (stat.state, stat.ticks, stat.resident_pages),
+            ('T', 10, 250)
+        );
+        assert!(parse_stat("").is_none());
+    }
+
+    #[test]
+    fn a_listening_port_is_found_and_a_connected_one_is_not() {
+        let table = "  sl  local_address rem_address   st\n   0: 0100007F:2329 00000000:0000 0A 0\n   1: 0100007F:232A \
+                     0100007F:0050 01 0\n";
+        assert!(table_listens(table, 9001));
+        assert!(!table_listens(table, 9002));
+    }
+}
