@@ -1,1 +1,19 @@
-//! history
+//! Incidents kept: a SQLite file that survives a crash at any point, and a thread that writes it.
+//!
+//! Apart from everything that decides, so that a slow, full or broken disk can hold up nothing else: whoever has
+//! something to keep hands it to the [`WriterHandle`] and goes on.
+
+mod schema;
+mod error;
+mod file;
+mod open;
+mod store;
+mod report;
+mod pending;
+mod writer;
+
+pub use error::StoreError;
+pub use open::Opened;
+pub use report::ServiceReport;
+pub use store::{Filter, Store};
+pub use writer::{StoreHealth, Writer, WriterHandle};

@@ -1,0 +1,183 @@
+//! How a store is opened: made, brought to this version, or begun anew when its file is broken.
+//!
+//! Apart from the store's questions because everything that can go wrong with a file goes wrong here.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::StoreError;
+use crate::store::Store;
+use crate::{file, schema};
+
+/// How long a write waits for another connection's.
+const BUSY: Duration = Duration::from_secs(5);
+/// A store that was opened, and what a person should be told about it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub store: Store,
+    /// Sentences for people, if something was out of the ordinary.
+    pub notes: Vec<String>,
+}
+
+impl Store {
+    /// Opens the file, or makes it (mode 0600) and its folder; `None` is a store in memory. A file that is broken is
+    /// moved aside and a new one begun; the notes say so.
+    ///
+    /// # Errors
+    /// If the file cannot be made or written, is in use by another evenkeel, or was written by a later version.
+    pub fn open(path: Option<&Path>) -> Result<Opened, StoreError> {
+        let Some(path) = path else {
+            let store = Self::start(Connection::open_in_memory()?, None, None)?.0;
+            return Ok(Opened {
+                store,
+                notes: Vec::new(),
+            });
+        };
+        file::make(path).map_err(|source| StoreError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        let lock = file::lock(path)?;
+        Self::open_locked(path, lock)
+    }
+
+    /// As [`Store::open`]; if the file cannot be used, a store in memory and a note that says why.
+    ///
+    /// # Errors
+    /// If there is not even memory.
+    pub fn open_or_memory(path: Option<&Path>) -> Result<Opened, StoreError> {
+        Self::open(path).or_else(|error| {
+            let mut opened = Self::open(None)?;
+            opened.notes.push(format!(
+                "{error}. Incidents are kept in memory only, until evenkeel ends"
+            ));
+            Ok(opened)
+        })
+    }
+
+    /// Opens the file to read it, also while an evenkeel writes it. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// If there is no such file, it cannot be read, or it was written by a later version.
+    pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
+        let connection = file::open_read_only(path)?;
+        let version = schema::version(&connection)?;
+        Ok(Self {
+            connection,
+            path: Some(path.to_owned()),
+            version,
+            lock: None,
+        })
+    }
+
+    /// Moves the broken file aside and begins a new one in its place. In memory there is nothing to move.
+    pub(crate) fn begin_anew(self) -> Result<Opened, StoreError> {
+        let Self {
+            connection,
+            path,
+            lock,
+            ..
+        } = self;
+        // Before the file is moved: a connection that closes removes its log by name, which would be the new file's.
+        drop(connection);
+        match (path, lock) {
+            (Some(path), Some(lock)) => replace(&path, lock, "found while writing"),
+            _ => Self::open(None),
+        }
+    }
+
+    fn open_locked(path: &Path, lock: File) -> Result<Opened, StoreError> {
+        let again = lock.try_clone().map_err(|source| StoreError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let started = Connection::open_with_flags(path, flags)
+            .map_err(StoreError::Sql)
+            .and_then(|connection| Self::start(connection, Some(path), Some(lock)));
+        match started {
+            Ok((store, migrated)) => {
+                let note = |from| {
+                    format!(
+                        "the incident store was brought from version {from} to {}",
+                        schema::CURRENT
+                    )
+                };
+                // Version 0 is a file that was just made.
+                let notes = migrated
+                    .filter(|&from| from > 0)
+                    .map(note)
+                    .into_iter()
+                    .collect();
+                Ok(Opened { store, notes })
+            }
+            Err(error) if error.is_corruption() => replace(path, again, &why_broken(path, &error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Prepares the connection, and reads a little so that a broken file is found now.
+    fn start(
+        mut connection: Connection,
+        path: Option<&Path>,
+        lock: Option<File>,
+    ) -> Result<(Self, Option<u32>), StoreError> {
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        let migrated = schema::migrate(&mut connection)?;
+        let store = Self {
+            connection,
+            path: path.map(Path::to_owned),
+            version: schema::CURRENT,
+            lock,
+        };
+        store.recent_closed(20)?;
+        store.last_numbers()?;
+        Ok((store, migrated))
+    }
+}
+
+/// Moves the file aside and opens a new one.
+fn replace(path: &Path, lock: File, why: &str) -> Result<Opened, StoreError> {
+    let aside = file::move_aside(path)?;
+    file::make(path).map_err(|source| StoreError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    let (store, _) = Store::start(connection, Some(path), Some(lock))?;
+    let note = format!(
+        "the incident store {} is broken ({why}). It was moved to {}, and a new one was begun",
+        path.display(),
+        aside.display()
+    );
+    Ok(Opened {
+        store,
+        notes: vec![note],
+    })
+}
+
+/// What is wrong with the file, in SQLite's words.
+fn why_broken(path: &Path, error: &StoreError) -> String {
+    let found = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(
+        |connection| {
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
+        },
+    );
+    match (found, error) {
+        (Ok(found), _) if found != "ok" => found
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .trim_start_matches("*** ")
+            .to_owned(),
+        (_, StoreError::Sql(error)) => error.to_string(),
+        (_, error) => error.to_string(),
+    }
+}

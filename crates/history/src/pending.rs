@@ -1,0 +1,102 @@
+//! What waits to be written: the newest state of each incident, and traffic added up.
+//!
+//! Apart from the writer because this is what makes a full disk harmless: it stays small however long it waits.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use evenkeel_fault::Incident;
+
+/// Incidents that may wait; then the oldest goes.
+pub(crate) const MOST_INCIDENTS: usize = 1024;
+/// Minutes of services that may wait; then the oldest goes.
+const MOST_MINUTES: usize = 4096;
+
+/// What waits.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    incidents: BTreeMap<String, Incident>,
+    order: VecDeque<String>,
+    traffic: BTreeMap<(i64, String), (u64, u64)>,
+}
+
+impl Pending {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.incidents.is_empty() && self.traffic.is_empty()
+    }
+
+    pub(crate) fn incidents(&self) -> impl Iterator<Item = &Incident> {
+        self.order.iter().filter_map(|id| self.incidents.get(id))
+    }
+
+    pub(crate) fn traffic(&self) -> impl Iterator<Item = (&str, i64, u64, u64)> {
+        self.traffic
+            .iter()
+            .map(|((minute, service), (requests, failed))| {
+                (service.as_str(), *minute, *requests, *failed)
+            })
+    }
+
+    /// Takes the place of what waits under the same id. Gives how many were dropped to make room.
+    pub(crate) fn save(&mut self, incident: Incident) -> u64 {
+        let id = incident.id.clone();
+        if self.incidents.insert(id.clone(), incident).is_none() {
+            self.order.push_back(id);
+        }
+        self.keep_within()
+    }
+
+    pub(crate) fn add_traffic(
+        &mut self,
+        service: &str,
+        minute: i64,
+        requests: u64,
+        failed: u64,
+    ) -> u64 {
+        let sums = self
+            .traffic
+            .entry((minute, service.to_owned()))
+            .or_default();
+        sums.0 = sums.0.saturating_add(requests);
+        sums.1 = sums.1.saturating_add(failed);
+        self.keep_within()
+    }
+
+    /// Puts back what could not be written; what has come since is newer and wins.
+    pub(crate) fn put_back(&mut self, older: Self) -> u64 {
+        let Self {
+            mut incidents,
+            order,
+            traffic,
+        } = older;
+        for id in order.into_iter().rev() {
+            let Some(incident) = incidents.remove(&id) else {
+                continue;
+            };
+            if let std::collections::btree_map::Entry::Vacant(place) =
+                self.incidents.entry(id.clone())
+            {
+                place.insert(incident);
+                self.order.push_front(id);
+            }
+        }
+        for ((minute, service), (requests, failed)) in traffic {
+            self.add_traffic(&service, minute, requests, failed);
+        }
+        self.keep_within()
+    }
+
+    fn keep_within(&mut self) -> u64 {
+        let mut dropped = 0;
+        while self.order.len() > MOST_INCIDENTS {
+            if let Some(oldest) = self.order.pop_front() {
+                self.incidents.remove(&oldest);
+                dropped += 1;
+            }
+        }
+        while self.traffic.len() > MOST_MINUTES {
+            self.traffic.pop_first();
+            dropped += 1;
+        }
+        dropped
+    }
+}

@@ -1,0 +1,302 @@
+//! The store: incidents by id, traffic by minute, and questions about both.
+//!
+//! Apart from the writer because the command line reads it without one.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+
+use evenkeel_fault::Incident;
+use evenkeel_fault::incident::{Entry, Status};
+use jiff::Timestamp;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+
+use crate::error::StoreError;
+use crate::report::{self, ServiceReport};
+use crate::schema;
+
+/// What a list holds at most, whatever was asked for.
+const LONGEST_LIST: u32 = 10_000;
+
+/// Incidents and traffic, in a file or in memory.
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) connection: Connection,
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) version: u32,
+    /// Held while this writes the file.
+    pub(crate) lock: Option<File>,
+}
+
+/// Which incidents are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of this service only.
+    pub service: Option<String>,
+    /// With an onset at this time or later (RFC 3339).
+    pub since: Option<String>,
+    /// With this status only.
+    pub status: Option<Status>,
+    /// The newest of them only; without it, all (10,000 at most).
+    pub limit: Option<u32>,
+}
+
+impl Store {
+    /// Keeps the incident as it is now, instead of what was kept under its id.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save(&self, incident: &Incident) -> Result<(), StoreError> {
+        let body = serde_json::to_string(incident).map_err(|source| StoreError::Body {
+            id: incident.id.clone(),
+            source,
+        })?;
+        let mut statement = self.connection.prepare_cached(
+            "INSERT INTO incidents (id, service, status, onset, closed, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (id) DO UPDATE SET service = ?2, status = ?3, onset = ?4, closed = ?5, body = ?6",
+        )?;
+        let status = incident.status.word();
+        statement.execute(params![
+            incident.id,
+            incident.service,
+            status,
+            incident.onset,
+            incident.closed,
+            body
+        ])?;
+        Ok(())
+    }
+
+    /// Adds to the requests of a service in a minute (minutes since 1970-01-01 UTC).
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn add_traffic(
+        &self,
+        service: &str,
+        minute: i64,
+        requests: u64,
+        failed: u64,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "INSERT INTO traffic (service, minute, requests, failed) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (service, minute) DO UPDATE SET requests = requests + ?3, failed = failed + ?4",
+        )?;
+        let most = i64::MAX / 2;
+        let (requests, failed) = (i64::try_from(requests), i64::try_from(failed));
+        statement.execute(params![
+            service,
+            minute,
+            requests.unwrap_or(most),
+            failed.unwrap_or(most)
+        ])?;
+        Ok(())
+    }
+
+    /// The incident with this id.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn get(&self, id: &str) -> Result<Option<Incident>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT body FROM incidents WHERE id = ?1")?;
+        let body: Option<String> = statement.query_row([id], |row| row.get(0)).optional()?;
+        let parse = |body: String| {
+            serde_json::from_str(&body).map_err(|source| StoreError::Body {
+                id: id.to_owned(),
+                source,
+            })
+        };
+        body.map(parse).transpose()
+    }
+
+    /// The incidents that pass the filter, the newest first. One that cannot be understood is left out and logged.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or the filter's time is none.
+    pub fn list(&self, filter: &Filter) -> Result<Vec<Incident>, StoreError> {
+        let mut sql = "SELECT id, body FROM incidents WHERE 1".to_owned();
+        let mut values: Vec<Value> = Vec::new();
+        let mut and = |condition: &str, value: String| {
+            sql.push_str(condition);
+            values.push(Value::Text(value));
+        };
+        if let Some(service) = &filter.service {
+            and(" AND service = ?", service.clone());
+        }
+        if let Some(since) = &filter.since {
+            and(" AND onset >= ?", normal(since)?);
+        }
+        if let Some(status) = filter.status {
+            and(" AND status = ?", status.word().to_owned());
+        }
+        sql.push_str(" ORDER BY onset DESC, length(id) DESC, id DESC LIMIT ?");
+        values.push(Value::Integer(
+            filter
+                .limit
+                .unwrap_or(LONGEST_LIST)
+                .min(LONGEST_LIST)
+                .into(),
+        ));
+        self.incidents(&sql, values)
+    }
+
+    /// The latest incidents that are closed, oldest first.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn recent_closed(&self, limit: u32) -> Result<Vec<Incident>, StoreError> {
+        let sql =
+            "SELECT id, body FROM incidents WHERE closed IS NOT NULL ORDER BY closed DESC LIMIT ?";
+        let mut recent =
+            self.incidents(sql, vec![Value::Integer(limit.min(LONGEST_LIST).into())])?;
+        recent.reverse();
+        Ok(recent)
+    }
+
+    /// Per date (`2026-11-22`) the highest number that an incident has; numbers go on from there.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn last_numbers(&self) -> Result<Vec<(String, u32)>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT substr(id, 1, 10), max(CAST(substr(id, 12) AS INTEGER)) FROM incidents GROUP BY 1 ORDER BY 1",
+        )?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Incidents of an earlier run that nobody looks after any more: closes them at `at` (RFC 3339), with an entry that
+    /// says why. To be called once at the start, before the first [`Store::save`]. Says how many.
+    ///
+    /// # Errors
+    /// If the store cannot be read or written.
+    pub fn close_left_over(&self, at: &str) -> Result<usize, StoreError> {
+        let at = normal(at)?;
+        let sql = "SELECT id, body FROM incidents WHERE closed IS NULL LIMIT ?";
+        let left = self.incidents(sql, vec![Value::Integer(LONGEST_LIST.into())])?;
+        for incident in &left {
+            let text =
+                "evenkeel ended before this incident was over; what became of it is not known";
+            let mut incident = incident.clone();
+            incident.timeline.push(Entry {
+                at: at.clone(),
+                kind: "analysis".to_owned(),
+                text: text.to_owned(),
+            });
+            incident.status = Status::Closed;
+            incident.closed = Some(at.clone());
+            self.save(&incident)?;
+        }
+        Ok(left.len())
+    }
+
+    /// How each service fared from `since` to `now` (both RFC 3339).
+    ///
+    /// # Errors
+    /// If the store cannot be read, or a time is none.
+    pub fn report(&self, since: &str, now: &str) -> Result<Vec<ServiceReport>, StoreError> {
+        let (since, now) = (normal(since)?, normal(now)?);
+        let sql =
+            "SELECT id, body FROM incidents WHERE onset >= ? AND onset <= ? ORDER BY onset LIMIT ?";
+        let bounds = vec![
+            Value::Text(since.clone()),
+            Value::Text(now.clone()),
+            Value::Integer(LONGEST_LIST.into()),
+        ];
+        let incidents = self.incidents(sql, bounds)?;
+        Ok(report::reports(
+            &incidents,
+            &self.traffic(minute(&since)?, minute(&now)?)?,
+        ))
+    }
+
+    /// Removes what is older than `days`, and incidents beyond the newest `most`. Open ones stay.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn prune(&self, now: Timestamp, days: u32, most: u32) -> Result<usize, StoreError> {
+        let oldest = now.as_second().saturating_sub(i64::from(days) * 86_400);
+        let oldest = Timestamp::from_second(oldest).unwrap_or(Timestamp::MIN);
+        let by_age = self.connection.execute(
+            "DELETE FROM incidents WHERE closed IS NOT NULL AND onset < ?",
+            [format!("{oldest:.3}")],
+        )?;
+        let by_number = self.connection.execute(
+            "DELETE FROM incidents WHERE closed IS NOT NULL AND id IN
+                 (SELECT id FROM incidents ORDER BY onset DESC, id DESC LIMIT -1 OFFSET ?)",
+            [most],
+        )?;
+        self.connection.execute(
+            "DELETE FROM traffic WHERE minute < ?",
+            [oldest.as_second() / 60],
+        )?;
+        Ok(by_age + by_number)
+    }
+
+    /// Lets the file have so many pages: a disk that is full after them.
+    #[cfg(test)]
+    pub(crate) fn limit_pages(&self, pages: u32) {
+        self.connection
+            .pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+            .unwrap();
+    }
+
+    /// Does `work` as one: all of it is kept or nothing.
+    pub(crate) fn together(
+        &self,
+        work: impl FnOnce(&Self) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let transaction = self.connection.unchecked_transaction()?;
+        work(self)?;
+        Ok(transaction.commit()?)
+    }
+
+    fn incidents(&self, sql: &str, values: Vec<Value>) -> Result<Vec<Incident>, StoreError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let pair = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+        let mut incidents = Vec::new();
+        for row in statement.query_map(params_from_iter(values), pair)? {
+            let (id, body) = row?;
+            match serde_json::from_str(&body) {
+                Ok(incident) => incidents.push(incident),
+                Err(error) => {
+                    tracing::warn!(incident = id, %error, "an incident in the store cannot be understood");
+                }
+            }
+        }
+        Ok(incidents)
+    }
+
+    /// Per service requests and failed ones, from minute to minute.
+    fn traffic(&self, from: i64, to: i64) -> Result<BTreeMap<String, (u64, u64)>, StoreError> {
+        if self.version < schema::WITH_TRAFFIC {
+            return Ok(BTreeMap::new());
+        }
+        let mut statement = self.connection.prepare_cached(
+            "SELECT service, sum(requests), sum(failed) FROM traffic WHERE minute BETWEEN ? AND ? GROUP BY service",
+        )?;
+        let whole = |number: i64| u64::try_from(number).unwrap_or(0);
+        let rows = statement.query_map([from, to], |row| {
+            Ok((row.get(0)?, (whole(row.get(1)?), whole(row.get(2)?))))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+/// A time as the store keeps it: UTC with milliseconds, so that the order of texts is the order of times.
+fn normal(text: &str) -> Result<String, StoreError> {
+    Ok(format!("{:.3}", time(text)?))
+}
+
+fn minute(text: &str) -> Result<i64, StoreError> {
+    Ok(time(text)?.as_second().div_euclid(60))
+}
+
+fn time(text: &str) -> Result<Timestamp, StoreError> {
+    text.trim().parse().map_err(|_| StoreError::Time {
+        text: text.to_owned(),
+    })
+}
