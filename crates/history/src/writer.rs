@@ -477,7 +477,8 @@ mod tests {
         let handle = Writer::start(store).unwrap();
         let surplus = 10;
         for number in 1..=u32::try_from(MOST_INCIDENTS).unwrap() + surplus {
-            handle.save(incident(number, "lost"));
+            // More than fits in the pages that are there.
+            handle.save(incident(number, &"x".repeat(5_000)));
         }
         assert!(!handle.flush(Duration::from_millis(10)));
         handle.ask(SOON, |store| store.limit_pages(10_000)).unwrap();
