@@ -382,3 +382,33 @@ fn crashes_that_come_after_each_repair_was_verified_are_a_loop_too() {
     let escalated = |incident: &Incident| actions(incident).contains(&("escalate", "done"));
     assert!(world.incidents.values().any(escalated), "{kinds:?}");
 }
+
+#[test]
+fn a_server_that_breaks_behind_a_bad_probe_is_repaired_all_the_same() {
+    for (condition, expected) in [
+        (Condition::Hung, FaultKind::ProcessHung),
+        (Condition::Errors(100), FaultKind::ErrorBurst),
+        (Condition::Dead, FaultKind::ProcessCrashed),
+    ] {
+        let mut world = World::new(3, Managed::Child, options());
+        world.run(5_000);
+        world.break_server(1, Condition::BadProbe);
+        world.run(20_000);
+        assert_eq!(kind(world.only()), FaultKind::Unknown);
+        world.break_server(1, condition);
+        world.until(15_000, closed);
+        assert_eq!(kind(world.only()), expected);
+        assert_eq!(world.restarts.len(), 1);
+    }
+}
+
+#[test]
+fn a_fault_that_is_gone_when_it_is_examined_brings_no_restart() {
+    let mut world = World::new(3, Managed::Child, options());
+    world.run(5_000);
+    world.break_server(1, Condition::Hung);
+    world.until(5_000, |world| !world.incidents.is_empty());
+    world.heal(1);
+    world.until(5_000, closed);
+    assert!(world.in_service(1));
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, Verdict};
 
-use crate::contract::{ActionOrder, OrderId, Output, Pace};
+use crate::contract::{ActionOrder, Managed, OrderId, Output, Pace};
 use crate::incident::{ActionOutcome, Status};
 use crate::kind::FaultKind;
 use crate::policy::{Action, Mode};
@@ -233,6 +233,9 @@ impl Work<'_> {
             .note(now, true, &self.spec.options.recover.backoff);
         self.server.eject(now, Verdict::Known, self.out);
         self.server.set_pace(Pace::Paused, self.out);
+        if self.server.managed == Managed::Child && self.server.facts.process.down.is_some() {
+            self.server.facts.process.replaced();
+        }
         self.act(step, Action::Restart);
     }
 
@@ -317,21 +320,38 @@ impl Work<'_> {
         case.acted |= worked;
         if action == Action::Restart {
             case.repaired |= worked;
-            let is_down = self.server.facts.process.down.is_some();
-            match outcome {
-                ActionOutcome::Done if is_down => self.repair_failed("the process ended again"),
-                ActionOutcome::Failed | ActionOutcome::TimedOut => {
-                    self.repair_failed(
-                        &detail.unwrap_or_else(|| "the restart did not work".to_owned()),
-                    );
-                }
-                ActionOutcome::Done | ActionOutcome::Refused | ActionOutcome::WouldDo => {
-                    self.run(step + 1)
-                }
-            }
+            self.restart_ended(step, at, outcome, detail);
             return;
         }
         self.run(step + 1);
+    }
+
+    /// The answer may come before the supervisor's signals or after them; either alone is believed.
+    fn restart_ended(
+        &mut self,
+        step: usize,
+        at: Instant,
+        outcome: ActionOutcome,
+        detail: Option<String>,
+    ) {
+        let process = &mut self.server.facts.process;
+        let has_failed = process.has_failed();
+        let why = detail.unwrap_or_else(|| "the restart did not work".to_owned());
+        match outcome {
+            ActionOutcome::Done if has_failed => self.repair_failed("the process ended again"),
+            ActionOutcome::Done => {
+                process.down = None;
+                self.run(step + 1);
+            }
+            ActionOutcome::Failed => {
+                if self.server.managed == Managed::Child && !has_failed && process.pid.is_none() {
+                    process.start_failed(at, why.clone());
+                }
+                self.repair_failed(&why);
+            }
+            ActionOutcome::TimedOut => self.repair_failed(&why),
+            ActionOutcome::Refused | ActionOutcome::WouldDo => self.run(step + 1),
+        }
     }
 
     /// The time of an action that was waited for is over.

@@ -424,22 +424,23 @@ impl Work<'_> {
         if said == Said::Failure {
             self.doubt();
         }
-        if let Some(progress) = self
-            .verification()
-            .map(|verification| verification.attempt(at, outcome, latency))
+        let verification = self.verification();
+        if let Some(progress) =
+            verification.map(|verification| verification.attempt(at, outcome, latency))
         {
             self.progress(progress);
-        } else if said == Said::Failure {
-            let found = {
+        }
+        match said {
+            Said::Failure => {
                 let (facts, options) = (&self.server.facts, &self.spec.options.detect);
-                detect::consecutive(facts, options)
-                    .or_else(|| detect::ratio(facts, options, self.now))
-            };
-            if let Some(detection) = found {
-                self.detected(&detection);
+                let found = detect::consecutive(facts, options)
+                    .or_else(|| detect::ratio(facts, options, self.now));
+                if let Some(detection) = found {
+                    self.detected(&detection);
+                }
             }
-        } else if said == Said::Success && self.server.starting.is_some() {
-            self.ready();
+            Said::Success if self.server.starting.is_some() => self.ready(),
+            Said::Success | Said::Nothing => {}
         }
     }
 

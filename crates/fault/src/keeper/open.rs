@@ -65,7 +65,7 @@ impl Work<'_> {
             self.diagnose(None);
             return;
         }
-        if detection.by != Detector::Slow && !self.server.facts.probe_red_traffic_green() {
+        if detection.by != Detector::Slow && !self.server.facts.probe_red_traffic_green(self.now) {
             self.eject_meanwhile();
         }
         self.examine();
@@ -139,7 +139,12 @@ impl Work<'_> {
     /// Ranks what explains the signals, and goes on to recovery.
     pub(super) fn diagnose(&mut self, examination: Option<&Examination>) {
         self.judge(examination);
-        let bad_probe = self.server.facts.probe_red_traffic_green();
+        let unknown = self
+            .server
+            .case
+            .as_ref()
+            .is_some_and(|case| case.kind == FaultKind::Unknown);
+        let bad_probe = unknown && self.server.facts.probe_red_traffic_green(self.now);
         let is_down = self.server.facts.process.down.is_some();
         // What was out for the examination only goes back if the diagnosis clears the server.
         let cleared = bad_probe || self.fault_passed(examination);

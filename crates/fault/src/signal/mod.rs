@@ -97,12 +97,18 @@ impl Facts {
         at.before(latency) < self.since
     }
 
-    /// Probes fail, yet real requests succeed: then the probe is wrong, not the server.
+    /// Probes fail, yet real requests succeed, since then and now: then the probe is wrong, not the server.
     #[must_use]
-    pub fn probe_red_traffic_green(&self) -> bool {
+    pub fn probe_red_traffic_green(&self, now: Instant) -> bool {
         const ENOUGH: u64 = 10;
+        const IN_ROW: u32 = 3;
         let (succeeded, failed) = self.since_probes_fail();
-        self.probes.failed_in_row > 0 && succeeded >= ENOUGH && failed * 20 <= succeeded
+        let tally = self.attempts.tally(now);
+        self.probes.failed_in_row > 0
+            && succeeded >= ENOUGH
+            && failed * 20 <= succeeded
+            && self.attempts.failed_in_row < IN_ROW
+            && tally.hits * 20 <= tally.total
     }
 
     /// Attempts that succeeded and that failed since probes fail.

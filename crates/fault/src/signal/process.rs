@@ -65,6 +65,17 @@ impl Process {
         self.down = None;
     }
 
+    /// It is about to be replaced: how it ended before is no longer why it does not run.
+    pub fn replaced(&mut self) {
+        self.down = Some(Down::Stopped);
+    }
+
+    /// Whether it ended by itself or could not be started.
+    #[must_use]
+    pub const fn has_failed(&self) -> bool {
+        matches!(self.down, Some(Down::Ended(_) | Down::NotStarted { .. }))
+    }
+
     /// It serves.
     pub fn is_ready(&mut self, at: Instant) {
         if self.pid.is_some() && self.ready.is_none() {

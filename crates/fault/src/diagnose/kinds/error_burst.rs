@@ -12,7 +12,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
     }
     let failures = evidence.failures();
     let is_error = |outcome: Option<ProbeOutcome>| matches!(outcome, Some(ProbeOutcome::WrongStatus(status)) if status >= 500);
-    let probe_answers_error = !evidence.facts.probe_red_traffic_green()
+    let probe_answers_error = !evidence.facts.probe_red_traffic_green(evidence.now)
         && (is_error(evidence.facts.probes.last)
             || is_error(evidence.http().map(|(outcome, _)| outcome)));
     let confidence = if failures.errors > 0 && failures.mostly(failures.errors) {

@@ -8,7 +8,7 @@ use crate::incident::Finding;
 use crate::kind::FaultKind;
 
 pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
-    if evidence.is_down() || evidence.facts.probe_red_traffic_green() {
+    if evidence.is_down() || evidence.facts.probe_red_traffic_green(evidence.now) {
         return None;
     }
     let failures = evidence.failures();

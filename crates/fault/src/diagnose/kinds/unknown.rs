@@ -7,7 +7,7 @@ use crate::kind::FaultKind;
 
 pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
     let mut words = Vec::new();
-    let bad_probe = evidence.facts.probe_red_traffic_green();
+    let bad_probe = evidence.facts.probe_red_traffic_green(evidence.now);
     if bad_probe {
         let (succeeded, failed) = evidence.facts.since_probes_fail();
         words.push(format!(
