@@ -1,7 +1,10 @@
 //! Where a body ends: bytes are looked at as they come and passed on as they are.
+//!
+//! Chunks are checked byte by byte outside their content, since both neighbours must see the same end: digits, extensions and
+//! trailers have a bound, lines end in CRLF only.
 
 use crate::Framing;
-use crate::bytes::is_token;
+use crate::bytes::{LENGTH_MAX, is_token, is_value};
 
 /// Hexadecimal digits of a chunk's size.
 const SIZE_DIGITS: u8 = 16;
@@ -30,7 +33,7 @@ pub enum BodyError {
     ChunkSize,
     /// A chunk's extension has a byte that it may not have, or is too long.
     ChunkExtension,
-    /// A chunk does not end where its size says.
+    /// A chunk, or the line before it, does not end as it must.
     ChunkEnd,
     /// A trailer is not a field, may not be one, or they are too long.
     Trailer,
@@ -63,6 +66,7 @@ impl std::error::Error for BodyError {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Done,
+    Failed(BodyError),
     Length(u64),
     UntilClose,
     Chunk(Chunk),
@@ -104,9 +108,48 @@ enum Chunk {
 /// The beginning of a trailer's name, enough to know those that are forbidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Name {
-    bytes: [u8; 18],
+    bytes: [u8; NAME_BYTES],
     length: u8,
 }
+
+const NAME_BYTES: usize = 20;
+
+/// Fields that decide about framing, routing, the connection, who asks or how the content is read may not come after it (RFC
+/// 9110 section 6.5.1): a server that adds trailers to the header would be told them behind our back.
+const FORBIDDEN: [&[u8]; 32] = [
+    b"authorization",
+    b"cache-control",
+    b"connection",
+    b"content-encoding",
+    b"content-length",
+    b"content-range",
+    b"content-type",
+    b"cookie",
+    b"expect",
+    b"forwarded",
+    b"host",
+    b"http2-settings",
+    b"keep-alive",
+    b"location",
+    b"max-forwards",
+    b"pragma",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"range",
+    b"set-cookie",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+    b"vary",
+    b"via",
+    b"www-authenticate",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-request-id",
+];
 
 impl Body {
     /// The body of a message with this framing.
@@ -132,7 +175,7 @@ impl Body {
     /// Says how many of the next bytes belong to the body, which are to be passed on as they are.
     ///
     /// # Errors
-    /// If they are not a body. The connection is then of no further use.
+    /// If they are not a body. The connection is then of no further use, and every further call gives the same error.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<Progress, BodyError> {
         self.walk(bytes, |_| {})
     }
@@ -161,6 +204,7 @@ impl Body {
                 Ok(())
             }
             State::Length(_) | State::Chunk(_) => Err(BodyError::Early),
+            State::Failed(error) => Err(error),
         }
     }
 
@@ -173,6 +217,7 @@ impl Body {
         while at < bytes.len() {
             match self.0 {
                 State::Done => break,
+                State::Failed(error) => return Err(error),
                 State::UntilClose => {
                     content(&bytes[at..]);
                     at = bytes.len();
@@ -199,10 +244,13 @@ impl Body {
                     self.0 = State::Chunk(next);
                 }
                 State::Chunk(chunk) => {
-                    self.0 = chunk.step(bytes[at])?;
+                    self.0 = chunk.step(bytes[at]).unwrap_or_else(State::Failed);
                     at += 1;
                 }
             }
+        }
+        if let State::Failed(error) = self.0 {
+            return Err(error);
         }
         Ok(Progress {
             taken: at,
@@ -231,7 +279,7 @@ impl Chunk {
             Self::SizeLf { value } => match (byte, value) {
                 (b'\n', 0) => Self::TrailerStart { total: 0 },
                 (b'\n', _) => Self::Data(value),
-                _ => return Err(BodyError::ChunkSize),
+                _ => return Err(BodyError::ChunkEnd),
             },
             Self::DataCr if byte == b'\r' => Self::DataLf,
             Self::DataLf if byte == b'\n' => Self::Size {
@@ -241,7 +289,7 @@ impl Chunk {
             Self::DataCr | Self::DataLf | Self::Data(_) => return Err(BodyError::ChunkEnd),
             Self::LastLf if byte == b'\n' => return Ok(State::Done),
             Self::TrailerStart { .. } if byte == b'\r' => Self::LastLf,
-            Self::TrailerStart { total } => Name::new().with(byte, total)?,
+            Self::TrailerStart { total } => Name::new().with(byte, count(total)?)?,
             Self::TrailerName { total, name } if byte == b':' && !name.is_forbidden() => {
                 Self::TrailerValue {
                     total: count(total)?,
@@ -252,12 +300,14 @@ impl Chunk {
                 b'\r' => Self::TrailerLf {
                     total: count(total)?,
                 },
-                b'\t' | b' '..=b'~' | 0x80.. => Self::TrailerValue {
+                _ if is_value(byte) => Self::TrailerValue {
                     total: count(total)?,
                 },
                 _ => return Err(BodyError::Trailer),
             },
-            Self::TrailerLf { total } if byte == b'\n' => Self::TrailerStart { total },
+            Self::TrailerLf { total } if byte == b'\n' => Self::TrailerStart {
+                total: count(total)?,
+            },
             Self::TrailerLf { .. } | Self::LastLf => return Err(BodyError::Trailer),
         }))
     }
@@ -270,7 +320,9 @@ fn size(value: u64, digits: u8, byte: u8) -> Result<Chunk, BodyError> {
                 .checked_mul(16)
                 .and_then(|value| value.checked_add(u64::from(digit)));
             Ok(Chunk::Size {
-                value: value.ok_or(BodyError::ChunkSize)?,
+                value: value
+                    .filter(|&value| value <= LENGTH_MAX)
+                    .ok_or(BodyError::ChunkSize)?,
                 digits: digits + 1,
             })
         }
@@ -291,7 +343,7 @@ fn count(total: u16) -> Result<u16, BodyError> {
 impl Name {
     const fn new() -> Self {
         Self {
-            bytes: [0; 18],
+            bytes: [0; NAME_BYTES],
             length: 0,
         }
     }
@@ -307,17 +359,7 @@ impl Name {
         Ok(Chunk::TrailerName { total, name: self })
     }
 
-    /// Fields that decide about framing, routing or the connection may not come after the body (RFC 9110 section 6.5.1).
     fn is_forbidden(&self) -> bool {
-        const FORBIDDEN: [&[u8]; 7] = [
-            b"content-length",
-            b"transfer-encoding",
-            b"host",
-            b"connection",
-            b"trailer",
-            b"upgrade",
-            b"expect",
-        ];
         let length = usize::from(self.length);
         self.bytes
             .get(..length)

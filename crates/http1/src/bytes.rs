@@ -36,6 +36,9 @@ impl Span {
     }
 }
 
+/// No length may be greater: many peers count in 63 bits, and would see another number.
+pub(crate) const LENGTH_MAX: u64 = i64::MAX as u64;
+
 const TOKEN: u8 = 1;
 const VALUE: u8 = 2;
 const TARGET: u8 = 4;
@@ -59,7 +62,7 @@ const fn classes() -> [u8; 256] {
         if b > b' ' && b < 0x7f && b != b'#' {
             class |= TARGET;
         }
-        if b.is_ascii_alphanumeric() || is_one_of(b, b"-._~!$&'()*+,;=:[]%") {
+        if b.is_ascii_alphanumeric() || is_one_of(b, b"-._~!$&'()*+,;=%") {
             class |= HOST;
         }
         table[byte] = class;
@@ -98,9 +101,32 @@ pub(crate) const fn is_target(byte: u8) -> bool {
     is(byte, TARGET)
 }
 
-/// Of an authority without user information.
+/// Of a registered name (RFC 3986 section 3.2.2).
 pub(crate) const fn is_host(byte: u8) -> bool {
     is(byte, HOST)
+}
+
+/// How many bytes at the front may be in a field value; `None` if all may. Eight at a time, since values are most of a head.
+pub(crate) fn value_length(bytes: &[u8]) -> Option<usize> {
+    let words = bytes.as_chunks::<8>().0;
+    let plain = words
+        .iter()
+        .take_while(|word| is_plain(u64::from_le_bytes(**word)))
+        .count()
+        * 8;
+    let rest = bytes[plain..].iter().position(|&byte| !is_value(byte))?;
+    Some(plain + rest)
+}
+
+/// Whether none of eight bytes is a control (a tab is one).
+const fn is_plain(word: u64) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const TOPS: u64 = ONES << 7;
+    // A byte below 0x20 borrows from its top bit; one that is 0x7f becomes 0 and borrows likewise.
+    let below = word.wrapping_sub(ONES * 0x20) & !word;
+    let delete = word ^ (ONES * 0x7f);
+    let delete = delete.wrapping_sub(ONES) & !delete;
+    (below | delete) & TOPS == 0
 }
 
 /// `[from..to]` without spaces and tabs at both ends.
@@ -123,13 +149,14 @@ pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|element| !element.is_empty())
 }
 
-/// A decimal number of digits only.
+/// A decimal number of digits only, not above [`LENGTH_MAX`].
 pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
     digits.iter().try_fold(0_u64, |number, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
+        let number = number.checked_mul(10)?.checked_add(digit)?;
+        (number <= LENGTH_MAX).then_some(number)
     })
 }

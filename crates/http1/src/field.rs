@@ -60,52 +60,41 @@ pub(crate) enum Special {
     None,
 }
 
+impl FieldKind {
+    /// Whether `Connection` may name such a field: it is not what the next server relies on.
+    pub(crate) const fn may_be_named(self) -> bool {
+        matches!(
+            self,
+            Self::HopByHop | Self::Other | Self::Trailer | Self::Date | Self::Server
+        )
+    }
+}
+
 /// The kind of a field of this name, before `Connection` is looked at.
 pub(crate) fn classify(name: &[u8]) -> (FieldKind, Special) {
-    const KNOWN: [(&[u8], FieldKind, Special); 18] = [
-        (b"connection", FieldKind::HopByHop, Special::Connection),
-        (b"upgrade", FieldKind::HopByHop, Special::Upgrade),
-        (b"keep-alive", FieldKind::HopByHop, Special::None),
-        (b"proxy-connection", FieldKind::HopByHop, Special::None),
-        (b"te", FieldKind::HopByHop, Special::None),
-        (b"host", FieldKind::Host, Special::Host),
-        (
-            b"content-length",
-            FieldKind::ContentLength,
-            Special::ContentLength,
-        ),
-        (
-            b"transfer-encoding",
-            FieldKind::TransferEncoding,
-            Special::TransferEncoding,
-        ),
-        (b"expect", FieldKind::Expect, Special::Expect),
-        (b"trailer", FieldKind::Trailer, Special::None),
-        (b"via", FieldKind::Via, Special::None),
-        (b"x-forwarded-for", FieldKind::XForwardedFor, Special::None),
-        (
-            b"x-forwarded-proto",
-            FieldKind::XForwardedProto,
-            Special::None,
-        ),
-        (
-            b"x-forwarded-host",
-            FieldKind::XForwardedHost,
-            Special::None,
-        ),
-        (b"x-request-id", FieldKind::XRequestId, Special::None),
-        (b"date", FieldKind::Date, Special::None),
-        (b"server", FieldKind::Server, Special::None),
-        (b"http2-settings", FieldKind::HopByHop, Special::None),
-    ];
-    // Few names are known, and their lengths and first letters tell most others apart at once.
-    match name.first().map(u8::to_ascii_lowercase) {
-        Some(b'c' | b'u' | b'k' | b'p' | b't' | b'h' | b'e' | b'v' | b'x' | b'd' | b's') => KNOWN
-            .iter()
-            .find(|(known, ..)| known.len() == name.len() && known.eq_ignore_ascii_case(name))
-            .map_or((FieldKind::Other, Special::None), |&(_, kind, special)| {
-                (kind, special)
-            }),
-        _ => (FieldKind::Other, Special::None),
+    use FieldKind as Kind;
+    use Special::None;
+    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+    // The length tells most names apart at once.
+    match name.len() {
+        2 if is(b"te") => (Kind::HopByHop, None),
+        3 if is(b"via") => (Kind::Via, None),
+        4 if is(b"host") => (Kind::Host, Special::Host),
+        4 if is(b"date") => (Kind::Date, None),
+        6 if is(b"expect") => (Kind::Expect, Special::Expect),
+        6 if is(b"server") => (Kind::Server, None),
+        7 if is(b"upgrade") => (Kind::HopByHop, Special::Upgrade),
+        7 if is(b"trailer") => (Kind::Trailer, None),
+        10 if is(b"connection") => (Kind::HopByHop, Special::Connection),
+        10 if is(b"keep-alive") => (Kind::HopByHop, None),
+        12 if is(b"x-request-id") => (Kind::XRequestId, None),
+        14 if is(b"content-length") => (Kind::ContentLength, Special::ContentLength),
+        14 if is(b"http2-settings") => (Kind::HopByHop, None),
+        15 if is(b"x-forwarded-for") => (Kind::XForwardedFor, None),
+        16 if is(b"x-forwarded-host") => (Kind::XForwardedHost, None),
+        16 if is(b"proxy-connection") => (Kind::HopByHop, None),
+        17 if is(b"transfer-encoding") => (Kind::TransferEncoding, Special::TransferEncoding),
+        17 if is(b"x-forwarded-proto") => (Kind::XForwardedProto, None),
+        _ => (Kind::Other, None),
     }
 }

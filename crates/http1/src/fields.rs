@@ -1,8 +1,20 @@
 //! The lines of a header, and what they say together about framing and the connection.
 
-use crate::bytes::{decimal, is_host, is_token, is_value, list, trim};
+use std::net::Ipv6Addr;
+
+use crate::bytes::{decimal, is_host, is_token, list, trim, value_length};
 use crate::field::{Special, classify};
 use crate::{Field, FieldKind, HeadError, Limits, Span, Version};
+
+/// Options that all `Connection` fields together may name; each is looked for among all fields.
+const CONNECTION_OPTIONS: usize = 32;
+
+/// Whose head it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Request,
+    Response,
+}
 
 /// What the fields say together.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,6 +35,7 @@ pub(crate) struct Summary {
 pub(crate) fn read(
     bytes: &[u8],
     mut at: usize,
+    side: Side,
     limits: &Limits,
     fields: &mut Vec<Field>,
     summary: &mut Summary,
@@ -44,7 +57,7 @@ pub(crate) fn read(
         if fields.len() == limits.headers {
             return Err(HeadError::TooLarge);
         }
-        let Some(field) = line(bytes, at, summary)? else {
+        let Some(field) = line(bytes, at, side, summary)? else {
             return Ok(None);
         };
         at = field.line.end as usize;
@@ -52,7 +65,12 @@ pub(crate) fn read(
     }
 }
 
-fn line(bytes: &[u8], start: usize, summary: &mut Summary) -> Result<Option<Field>, HeadError> {
+fn line(
+    bytes: &[u8],
+    start: usize,
+    side: Side,
+    summary: &mut Summary,
+) -> Result<Option<Field>, HeadError> {
     let Some(name_length) = bytes[start..].iter().position(|&byte| !is_token(byte)) else {
         return Ok(None);
     };
@@ -64,10 +82,10 @@ fn line(bytes: &[u8], start: usize, summary: &mut Summary) -> Result<Option<Fiel
             HeadError::FieldName
         });
     }
-    let Some(value_length) = bytes[colon + 1..].iter().position(|&byte| !is_value(byte)) else {
+    let Some(length) = value_length(&bytes[colon + 1..]) else {
         return Ok(None);
     };
-    let end = colon + 1 + value_length;
+    let end = colon + 1 + length;
     match (bytes[end], bytes.get(end + 1)) {
         (b'\r', None) => return Ok(None),
         (b'\r', Some(b'\n')) => {}
@@ -78,7 +96,8 @@ fn line(bytes: &[u8], start: usize, summary: &mut Summary) -> Result<Option<Fiel
     let name = Span::new(start, colon);
     let value = Span::new(from, to);
     let (kind, special) = classify(name.of(bytes));
-    if special != Special::None {
+    let asks = matches!(special, Special::Host | Special::Expect);
+    if special != Special::None && (side == Side::Request || !asks) {
         note(bytes, special, value, summary)?;
     }
     Ok(Some(Field {
@@ -106,6 +125,7 @@ fn note(
                 summary.upgrade_named |= option.eq_ignore_ascii_case(b"upgrade");
             }
         }
+        Special::Upgrade if summary.upgrade.is_some() => {}
         Special::Upgrade => summary.upgrade = (!text.is_empty()).then_some(value),
         Special::Host => {
             if summary.host.is_some() {
@@ -136,30 +156,42 @@ fn note(
     Ok(())
 }
 
-/// An authority without user information: `name`, `name:port`, `[v6]:port`; empty is allowed.
+/// `name`, `name:port` or `[v6]:port` as in RFC 3986, without user information; all of it may be missing.
 pub(crate) fn check_host(host: &[u8]) -> Result<(), HeadError> {
-    if !host.iter().all(|&byte| is_host(byte)) {
-        return Err(HeadError::Host);
-    }
-    let after_name = if host.first() == Some(&b'[') {
-        let close = host
-            .iter()
-            .position(|&byte| byte == b']')
-            .ok_or(HeadError::Host)?;
-        &host[close + 1..]
-    } else {
-        if host.iter().any(|byte| matches!(byte, b'[' | b']')) {
-            return Err(HeadError::Host);
+    let after_name = match host {
+        [] => return Ok(()),
+        [b'[', inner @ ..] => {
+            let close = inner.iter().position(|&byte| byte == b']');
+            let (address, after) = inner.split_at(close.ok_or(HeadError::Host)?);
+            let address = str::from_utf8(address).map_err(|_| HeadError::Host)?;
+            address.parse::<Ipv6Addr>().map_err(|_| HeadError::Host)?;
+            &after[1..]
         }
-        host.iter()
-            .position(|&byte| byte == b':')
-            .map_or(&[][..], |colon| &host[colon..])
+        _ => {
+            let end = host.iter().position(|&byte| byte == b':');
+            let (name, after) = host.split_at(end.unwrap_or(host.len()));
+            if !is_registered_name(name) {
+                return Err(HeadError::Host);
+            }
+            after
+        }
     };
-    match after_name.split_first() {
-        None => Ok(()),
-        Some((b':', port)) if port.len() <= 5 && port.iter().all(u8::is_ascii_digit) => Ok(()),
-        Some(_) => Err(HeadError::Host),
+    match after_name {
+        [] | [b':'] => Ok(()),
+        [b':', port @ ..] if port.len() <= 5 && decimal(port).is_some_and(|port| port < 65536) => {
+            Ok(())
+        }
+        _ => Err(HeadError::Host),
     }
+}
+
+fn is_registered_name(name: &[u8]) -> bool {
+    !name.is_empty()
+        && name.iter().all(|&byte| is_host(byte))
+        && name
+            .split(|&byte| byte == b'%')
+            .skip(1)
+            .all(|rest| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit))
 }
 
 /// What must hold of the fields together, in requests and responses.
@@ -173,33 +205,29 @@ pub(crate) fn check_framing(summary: &Summary, version: Version) -> Result<(), H
     Ok(())
 }
 
-/// Marks every field that `Connection` names as hop-by-hop. With `strict`, naming one that is not between two neighbours is
-/// an error: it would make us take away what the next server relies on.
-pub(crate) fn mark_named(
-    bytes: &[u8],
-    fields: &mut [Field],
-    strict: bool,
-) -> Result<(), HeadError> {
+/// Marks every field that `Connection` names as hop-by-hop. In a request, naming one that is not between two neighbours is an
+/// error: it would make us take away what the next server relies on. In a response such a name is passed over.
+pub(crate) fn mark_named(bytes: &[u8], fields: &mut [Field], side: Side) -> Result<(), HeadError> {
+    let mut options = 0;
     for at in 0..fields.len() {
-        if !fields[at]
-            .name
-            .of(bytes)
-            .eq_ignore_ascii_case(b"connection")
-        {
+        let named_by = fields[at].name.of(bytes);
+        if !named_by.eq_ignore_ascii_case(b"connection") {
             continue;
         }
         for option in list(fields[at].value.of(bytes)) {
-            for field in fields
-                .iter_mut()
-                .filter(|field| field.name.of(bytes).eq_ignore_ascii_case(option))
-            {
-                match field.kind {
-                    FieldKind::HopByHop => {}
-                    FieldKind::Other | FieldKind::Trailer | FieldKind::Date | FieldKind::Server => {
-                        field.kind = FieldKind::HopByHop;
-                    }
-                    _ if strict => return Err(HeadError::ConnectionNames),
-                    _ => {}
+            options += 1;
+            if options > CONNECTION_OPTIONS {
+                return Err(HeadError::ConnectionNames);
+            }
+            if !classify(option).0.may_be_named() {
+                match side {
+                    Side::Request => return Err(HeadError::ConnectionNames),
+                    Side::Response => continue,
+                }
+            }
+            for field in &mut *fields {
+                if field.name.of(bytes).eq_ignore_ascii_case(option) {
+                    field.kind = FieldKind::HopByHop;
                 }
             }
         }

@@ -78,8 +78,15 @@ pub enum Parsed {
 /// what it had three bytes before the last look's end). `None` if the empty line has not come.
 #[must_use]
 pub fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
-    let tail = bytes.get(from..)?;
-    tail.windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .map(|at| from + at + 4)
+    let mut at = from.saturating_add(3);
+    while let Some(byte) = bytes.get(at) {
+        // How far the end can be: as far as this byte stands from it in CR LF CR LF, if it stands there at all.
+        at += match byte {
+            b'\n' if bytes[at - 3..at] == *b"\r\n\r" => return Some(at + 1),
+            b'\n' => 2,
+            b'\r' => 1,
+            _ => 4,
+        };
+    }
+    None
 }

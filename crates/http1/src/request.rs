@@ -1,8 +1,11 @@
 //! Request heads.
 
 use crate::bytes::{is_target, is_token};
-use crate::fields::{self, Summary};
+use crate::fields::{self, Side, Summary};
 use crate::{Field, Framing, HeadError, Limits, Parsed, Span, Version};
+
+/// Bytes of a method; the longest that is registered has 17.
+const METHOD_BYTES: usize = 32;
 
 /// A request method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -97,17 +100,19 @@ impl RequestHead {
         self.fields.clear();
         let start = skip_empty_lines(bytes)?;
         let Some(line_end) = fields::line_end(bytes, start)? else {
-            return if bytes.len() - start > limits.target_bytes + 64
-                && limits.target_bytes < limits.head_bytes
-            {
-                Err(HeadError::TargetTooLong)
-            } else {
-                fields::partial(bytes.len(), limits)
-            };
+            return partial_line(bytes, start, limits);
         };
         self.start_line(bytes, start, line_end, limits)?;
         let mut summary = Summary::default();
-        match fields::read(bytes, line_end + 2, limits, &mut self.fields, &mut summary)? {
+        let end = fields::read(
+            bytes,
+            line_end + 2,
+            Side::Request,
+            limits,
+            &mut self.fields,
+            &mut summary,
+        )?;
+        match end {
             None => fields::partial(bytes.len(), limits),
             Some(end) if end > limits.head_bytes => Err(HeadError::TooLarge),
             Some(end) => {
@@ -136,14 +141,8 @@ impl RequestHead {
         limits: &Limits,
     ) -> Result<(), HeadError> {
         let line = &bytes[start..end];
-        let method_end = line
-            .iter()
-            .position(|&byte| !is_token(byte))
-            .ok_or(HeadError::StartLine)?;
+        let method_end = method_length(line)?.ok_or(HeadError::StartLine)?;
         let target_start = method_end + 1;
-        if method_end == 0 || line[method_end] != b' ' {
-            return Err(HeadError::StartLine);
-        }
         let target_end = line
             .iter()
             .rposition(|&byte| byte == b' ')
@@ -184,10 +183,34 @@ impl RequestHead {
         let upgrades = summary.upgrade_named && self.version == Version::Http11;
         self.upgrade = if upgrades { summary.upgrade } else { None };
         if summary.has_connection {
-            fields::mark_named(bytes, &mut self.fields, true)?;
+            fields::mark_named(bytes, &mut self.fields, Side::Request)?;
         }
         Ok(())
     }
+}
+
+/// The length of the method at the front of a first line, `None` if its end has not come.
+fn method_length(line: &[u8]) -> Result<Option<usize>, HeadError> {
+    match line.iter().position(|&byte| !is_token(byte)) {
+        None if line.len() <= METHOD_BYTES => Ok(None),
+        Some(length) if (1..=METHOD_BYTES).contains(&length) && line[length] == b' ' => {
+            Ok(Some(length))
+        }
+        _ => Err(HeadError::StartLine),
+    }
+}
+
+/// What a first line without its end comes to: what cannot become a request is refused without waiting for the rest.
+fn partial_line(bytes: &[u8], start: usize, limits: &Limits) -> Result<Parsed, HeadError> {
+    let line = &bytes[start..];
+    let Some(method) = method_length(line.strip_suffix(b"\r").unwrap_or(line))? else {
+        return fields::partial(bytes.len(), limits);
+    };
+    let target = line[method + 1..].iter().take_while(|&&byte| byte != b' ');
+    if target.count() > limits.target_bytes {
+        return Err(HeadError::TargetTooLong);
+    }
+    fields::partial(bytes.len(), limits)
 }
 
 /// The authority in the target, if its form has one; also checks that the form fits the method (RFC 9112 section 3.2).
@@ -195,7 +218,13 @@ fn authority(method: Method, target: Span, bytes: &[u8]) -> Result<Option<Span>,
     let text = target.of(bytes);
     if method == Method::Connect {
         fields::check_host(text).map_err(|_| HeadError::Target)?;
-        return Ok(Some(target));
+        let has_port = matches!(text, [.., last] if last.is_ascii_digit())
+            && text.iter().rposition(|&byte| byte == b':') > text.iter().rposition(|&b| b == b']');
+        return if has_port {
+            Ok(Some(target))
+        } else {
+            Err(HeadError::Target)
+        };
     }
     if text[0] == b'/' {
         return Ok(None);

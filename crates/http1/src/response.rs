@@ -1,8 +1,8 @@
 //! Response heads.
 
 use crate::bytes::is_value;
-use crate::fields::{self, Summary};
-use crate::{Field, Framing, HeadError, Limits, Method, Parsed, Span, Version};
+use crate::fields::{self, Side, Summary};
+use crate::{Field, FieldKind, Framing, HeadError, Limits, Method, Parsed, Span, Version};
 
 /// A response's head, as spans of the bytes that were parsed.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +15,7 @@ pub struct ResponseHead {
     pub fields: Vec<Field>,
     /// How the end of the body is found.
     pub framing: Framing,
-    /// Whether the server would let the connection stay open.
+    /// Whether the connection to the server may be used again.
     pub keep_alive: bool,
     /// Whether it changes to another protocol (101).
     pub upgrade: bool,
@@ -42,7 +42,15 @@ impl ResponseHead {
         };
         self.status_line(bytes, line_end)?;
         let mut summary = Summary::default();
-        match fields::read(bytes, line_end + 2, limits, &mut self.fields, &mut summary)? {
+        let end = fields::read(
+            bytes,
+            line_end + 2,
+            Side::Response,
+            limits,
+            &mut self.fields,
+            &mut summary,
+        )?;
+        match end {
             None => fields::partial(bytes.len(), limits),
             Some(end) if end > limits.head_bytes => Err(HeadError::TooLarge),
             Some(end) => {
@@ -110,8 +118,25 @@ impl ResponseHead {
         self.keep_alive =
             fields::stays_open(summary, self.version) && self.framing != Framing::UntilClose;
         if summary.has_connection {
-            fields::mark_named(bytes, &mut self.fields, false)?;
+            fields::mark_named(bytes, &mut self.fields, Side::Response)?;
+        }
+        if matches!(self.status, 100..=199 | 204) {
+            self.forget_body(summary);
         }
         Ok(())
+    }
+
+    /// These responses may not speak of a body (RFC 9112 section 6.1, RFC 9110 section 8.6). What they say is not passed on, and
+    /// after a server that means it, the connection is not used again.
+    fn forget_body(&mut self, summary: &Summary) {
+        for field in &mut self.fields {
+            if matches!(
+                field.kind,
+                FieldKind::ContentLength | FieldKind::TransferEncoding
+            ) {
+                field.kind = FieldKind::HopByHop;
+            }
+        }
+        self.keep_alive &= !summary.chunked && summary.length.unwrap_or(0) == 0;
     }
 }
