@@ -17,7 +17,9 @@ pub async fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream
         Err(_) => Err(Outcome::ConnectTimeout),
         Ok(Err(error)) => Err(outcome_of(&error)),
         Ok(Ok(stream)) => {
-            stream.set_nodelay(true).map_err(|error| outcome_of(&error))?;
+            stream
+                .set_nodelay(true)
+                .map_err(|error| outcome_of(&error))?;
             Ok(stream)
         }
     }
@@ -28,9 +30,9 @@ fn outcome_of(error: &io::Error) -> Outcome {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Outcome::ConnectRefused,
         io::ErrorKind::TimedOut => Outcome::ConnectTimeout,
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::NotConnected => {
-            Outcome::Reset { sent: false }
-        }
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::NotConnected => Outcome::Reset { sent: false },
         // No route, no network, no free local port, no descriptor: the request cannot have left this machine.
         _ => Outcome::Unreachable,
     }
@@ -46,6 +48,9 @@ mod tests {
         let address = listener.local_addr().unwrap();
         assert!(connect(address, Duration::from_secs(5)).await.is_ok());
         drop(listener);
-        assert_eq!(connect(address, Duration::from_secs(5)).await.unwrap_err(), Outcome::ConnectRefused);
+        assert_eq!(
+            connect(address, Duration::from_secs(5)).await.unwrap_err(),
+            Outcome::ConnectRefused
+        );
     }
 }

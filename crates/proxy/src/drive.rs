@@ -222,17 +222,17 @@ impl Journey<'_> {
         }
         let counters = self.worker.server_counters(server);
         counters.bytes_sent.add_from_owner(talk.bytes_sent);
+        if matches!(end, TalkEnd::Head) {
+            return Made::Answer(talk);
+        }
+        drop(talk.end(self.worker));
         match end {
-            TalkEnd::Head => Made::Answer(talk),
-            TalkEnd::Failed(outcome) => {
-                drop(talk.end(self.worker));
-                Made::Failed(outcome)
+            TalkEnd::Failed(outcome) => Made::Failed(outcome),
+            TalkEnd::Head | TalkEnd::ClientGone => Made::Over(Finish::aborted(Persist::Close)),
+            TalkEnd::ClientLate => {
+                let cause = Cause::RequestTimeout;
+                Made::Over(self.answer(desk.client, desk.work, cause, false).await)
             }
-            TalkEnd::ClientGone => Made::Over(Finish::aborted(Persist::Close)),
-            TalkEnd::ClientLate => Made::Over(
-                self.answer(desk.client, desk.work, Cause::RequestTimeout, false)
-                    .await,
-            ),
             TalkEnd::BadBody(error) => {
                 let cause = Cause::BadRequest {
                     status: 400,
@@ -307,8 +307,12 @@ impl Journey<'_> {
         .add_from_owner(1);
         if let Some(talk) = talk {
             let response = &desk.work.response;
-            let complete = matches!(response.framing, Framing::Length(length)
-                if length == (talk.incoming.len() - response.length) as u64);
+            let there = (talk.incoming.len() - response.length) as u64;
+            let complete = match response.framing {
+                Framing::None => there == 0,
+                Framing::Length(length) => there == length,
+                Framing::Chunked | Framing::UntilClose => false,
+            };
             let reusable = complete && response.keep_alive && desk.body.is_through();
             let upstream = talk.end(self.worker);
             if reusable {
@@ -356,10 +360,12 @@ impl Journey<'_> {
                 if reusable && server_keeps {
                     self.worker.upstreams.give(server, upstream, now);
                 }
-                let persist = if manner.keep_alive {
-                    Persist::Keep
-                } else {
-                    Persist::Linger
+                // A close with unread bytes is a reset, which can take the answer with it.
+                let unread = !desk.body.is_through() || !desk.client.buffer.is_empty();
+                let persist = match (manner.keep_alive, unread) {
+                    (true, _) => Persist::Keep,
+                    (false, true) => Persist::Linger,
+                    (false, false) => Persist::Close,
                 };
                 Finish::answered(persist, status)
             }
