@@ -1,8 +1,8 @@
 //! The keeper: the only control flow of a fault's way. Signals and answers go in, directives and orders come out.
 //!
 //! Every server has at most one open incident, its case. A detection opens it; later ones join it. Servers of one
-//! service that fail together get an incident each. The files here follow a case: `case` (the record), `open` (from
-//! detection to diagnosis), `act` (the playbook), `watch` (verification, closing), `order` (a person's orders).
+//! service that fail together get an incident each. The files here follow a case: `case` (the record), `hear` (signals
+//! and time), `open` (from detection to diagnosis), `act` (the playbook), `repair` (orders that change a server), `watch` (verification, closing), `order` (a person's orders).
 //!
 //! What the modes do:
 //!
@@ -19,21 +19,19 @@
 
 mod case;
 mod server;
+mod hear;
 mod open;
 mod act;
+mod repair;
 mod watch;
 mod order;
 
 use std::collections::BTreeMap;
 
-use evenkeel_core::{
-    Epoch, Instant, Observation, Outcome, ProbeOutcome, Random, Recent, ServerId, Signal,
-};
+use evenkeel_core::{Epoch, Instant, Observation, Random, Recent, ServerId, Signal};
 
 use crate::analyze::{Similar, Traffic};
-use crate::contract::{
-    Examination, Input, Managed, OrderId, Output, Pace, ServerState, ServiceSpec,
-};
+use crate::contract::{Examination, Input, OrderId, Output, ServerState, ServiceSpec};
 use crate::detect::{self, Latest};
 use crate::incident::{ActionOutcome, Incident};
 use crate::policy::{Mode, SlowOptions};
@@ -42,7 +40,7 @@ use crate::signal::Said;
 use crate::verify::Rules;
 
 use case::Case;
-use server::{DOUBT, Server};
+use server::Server;
 
 /// Between two looks at who is slow.
 const SLOW_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
@@ -218,7 +216,7 @@ impl Keeper {
                 return;
             }
             self.with(now, id, out, |work| {
-                work.attempt(at, said, outcome, latency)
+                work.attempt(at, said, outcome, latency);
             });
             return;
         }
@@ -267,7 +265,7 @@ impl Keeper {
         let is_it = |server: &Server| server.awaits_action(id);
         if let Some(server) = self.find(is_it) {
             self.with(now, server, out, |work| {
-                work.action_ended(id, at, outcome, detail)
+                work.action_ended(id, at, outcome, detail);
             });
         }
     }
@@ -409,132 +407,6 @@ impl Service {
 }
 
 impl Work<'_> {
-    /// The first step. A child takes traffic once it has passed a probe, or when nobody probes it.
-    fn begin(&mut self) {
-        let verify = self.spec.options.recover.verify;
-        self.server.starting = Some(self.now + verify.within);
-        if self.mode() != Mode::Off {
-            self.server
-                .eject(self.now, evenkeel_core::Verdict::Known, self.out);
-        }
-        self.server.set_pace(Pace::Every(verify.every), self.out);
-    }
-
-    fn attempt(&mut self, at: Instant, said: Said, outcome: Outcome, latency: std::time::Duration) {
-        if said == Said::Failure {
-            self.doubt();
-        }
-        let verification = self.verification();
-        if let Some(progress) =
-            verification.map(|verification| verification.attempt(at, outcome, latency))
-        {
-            self.progress(progress);
-        }
-        match said {
-            Said::Failure => {
-                let (facts, options) = (&self.server.facts, &self.spec.options.detect);
-                let found = detect::consecutive(facts, options)
-                    .or_else(|| detect::ratio(facts, options, self.now));
-                if let Some(detection) = found {
-                    self.detected(&detection);
-                }
-            }
-            Said::Success if self.server.starting.is_some() => self.ready(),
-            Said::Success | Said::Nothing => {}
-        }
-    }
-
-    fn probe(&mut self, at: Instant, outcome: ProbeOutcome, latency: std::time::Duration) {
-        if !self.server.facts.probe(at, outcome, latency) {
-            return;
-        }
-        if !outcome.passed() {
-            self.doubt();
-        }
-        if self.server.starting.is_some() {
-            if outcome.passed() {
-                self.ready();
-            }
-            return;
-        }
-        let passed = outcome.passed();
-        if let Some(progress) = self
-            .verification()
-            .map(|verification| verification.probe(at, passed))
-        {
-            self.progress(progress);
-        }
-        if let Some(detection) = detect::probe(&self.server.facts, &self.spec.options.detect) {
-            self.detected(&detection);
-        }
-    }
-
-    fn started(&mut self, at: Instant, pid: u32) {
-        self.server.facts.process.started(pid);
-        self.server.facts.forget(at);
-        if let Some(verification) = self.verification() {
-            verification.started();
-        }
-        let text = format!("process {pid} was started");
-        let now = self.now;
-        if let Some(case) = &mut self.server.case {
-            case.note(now, "signal", text);
-        }
-    }
-
-    /// The process is ready for the first time.
-    fn ready(&mut self) {
-        self.server.starting = None;
-        self.server.restore(false, self.out);
-        self.server.doubt_until = None;
-        self.server.set_pace(Pace::Normal, self.out);
-    }
-
-    /// One failure puts the server in doubt: it is probed faster, for a while.
-    fn doubt(&mut self) {
-        self.server.doubt_until = Some(self.now + DOUBT);
-        if self.server.is_quiet() {
-            self.server.set_pace(Pace::Fast, self.out);
-        }
-    }
-
-    /// What time brought.
-    fn tick(&mut self) {
-        self.server.renew(self.now, self.out);
-        self.tick_start();
-        self.tick_doubt();
-        self.tick_case();
-        self.tick_routine();
-        if let Some(case) = self.server.case.as_mut().filter(|case| case.changed) {
-            case.changed = false;
-            self.out
-                .push(Output::Record(Box::new(case.incident.clone())));
-        }
-    }
-
-    fn tick_start(&mut self) {
-        let Some(until) = self.server.starting.filter(|until| self.now >= *until) else {
-            return;
-        };
-        self.server.starting = None;
-        let grace = self.spec.options.recover.verify.within;
-        match detect::late_start(&self.server.facts, until.before(grace), grace) {
-            Some(detection) => self.detected(&detection),
-            None => self.ready(),
-        }
-    }
-
-    fn tick_doubt(&mut self) {
-        if self
-            .server
-            .doubt_ends()
-            .is_some_and(|until| self.now >= until)
-        {
-            self.server.doubt_until = None;
-            self.server.set_pace(Pace::Normal, self.out);
-        }
-    }
-
     fn mode(&self) -> Mode {
         self.spec.options.recover.mode
     }
@@ -566,7 +438,7 @@ impl Work<'_> {
         }
     }
 
-    /// Takes the case out to work on it beside the server; every path puts it back or drops it on purpose.
+    /// The open case.
     fn case(&mut self) -> Option<&mut Case> {
         self.server.case.as_deref_mut()
     }

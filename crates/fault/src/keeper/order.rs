@@ -18,7 +18,7 @@ impl Keeper {
             OperatorOrder::Approve(id) => self.of_incident(now, &id, out, |work| work.approve()),
             OperatorOrder::Reject(id) => self.of_incident(now, &id, out, |work| work.reject()),
             OperatorOrder::Close(id) => {
-                self.of_incident(now, &id, out, |work| work.close_by_hand())
+                self.of_incident(now, &id, out, |work| work.close_by_hand());
             }
             OperatorOrder::Drain(server) => {
                 self.with(now, server, out, |work| work.hold_by_hand(Held::Drained));
@@ -27,10 +27,10 @@ impl Keeper {
                 self.with(now, server, out, |work| work.hold_by_hand(Held::Ejected));
             }
             OperatorOrder::Restore(server) => {
-                self.with(now, server, out, |work| work.restore_by_hand())
+                self.with(now, server, out, |work| work.restore_by_hand());
             }
             OperatorOrder::Restart(server) => {
-                self.with(now, server, out, |work| work.restart_by_hand())
+                self.with(now, server, out, |work| work.restart_by_hand());
             }
         }
     }

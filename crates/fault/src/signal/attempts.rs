@@ -78,6 +78,7 @@ impl Attempts {
     }
 
     /// The remembered failures within the window, oldest first.
+    #[must_use]
     pub fn failures(&self, now: Instant) -> impl DoubleEndedIterator<Item = (Instant, Outcome)> {
         let from = now.before(self.length);
         self.failures

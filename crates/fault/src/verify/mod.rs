@@ -140,6 +140,7 @@ impl Verification {
     }
 
     /// Time has passed.
+    #[must_use]
     pub fn tick(&self, now: Instant) -> Progress {
         match self.trickle_since {
             Some(since) => self.judge(now, since),

@@ -19,12 +19,12 @@ use evenkeel_fault::policy::{
 };
 use evenkeel_fault::{Incident, Input, Keeper, Memory, Output};
 
-pub const fn ms(millis: u64) -> Duration {
+pub(super) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
 /// The defaults of the product, with an HTTP probe.
-pub fn options() -> FaultOptions {
+pub(super) fn options() -> FaultOptions {
     FaultOptions {
         detect: DetectOptions {
             probe: ProbeOptions {
@@ -81,7 +81,7 @@ pub fn options() -> FaultOptions {
 
 /// What is wrong with a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Condition {
+pub(super) enum Condition {
     Well,
     Dead,
     Hung,
@@ -121,14 +121,14 @@ struct Sim {
     sent: u64,
 }
 
-pub struct World {
-    pub keeper: Keeper,
-    pub now: Instant,
-    pub every: Duration,
-    pub outputs: Vec<(Instant, Output)>,
-    pub incidents: BTreeMap<String, Incident>,
-    pub totals: Totals,
-    pub restarts: Vec<(Instant, ServerId, ActionOrder)>,
+pub(super) struct World {
+    pub(super) keeper: Keeper,
+    pub(super) now: Instant,
+    pub(super) every: Duration,
+    pub(super) outputs: Vec<(Instant, Output)>,
+    pub(super) incidents: BTreeMap<String, Incident>,
+    pub(super) totals: Totals,
+    pub(super) restarts: Vec<(Instant, ServerId, ActionOrder)>,
     spec: FaultOptions,
     sims: Vec<Sim>,
     pending: Vec<(Instant, Input)>,
@@ -139,11 +139,11 @@ pub struct World {
 
 impl World {
     /// One service, `shop`, of servers named `one`, `two`, …; a request every 5 ms.
-    pub fn new(servers: usize, managed: Managed, spec: FaultOptions) -> Self {
+    pub(super) fn new(servers: usize, managed: Managed, spec: FaultOptions) -> Self {
         Self::with_memory(servers, managed, spec, Memory::default())
     }
 
-    pub fn with_memory(
+    pub(super) fn with_memory(
         servers: usize,
         managed: Managed,
         spec: FaultOptions,
@@ -209,7 +209,7 @@ impl World {
     }
 
     /// Runs on for so long.
-    pub fn run(&mut self, millis: u64) {
+    pub(super) fn run(&mut self, millis: u64) {
         let until = self.now + ms(millis);
         let mut rounds = 0;
         loop {
@@ -230,7 +230,7 @@ impl World {
     }
 
     /// Runs until `what` holds, at most `millis`; how long it took.
-    pub fn until(&mut self, millis: u64, what: impl Fn(&Self) -> bool) -> Duration {
+    pub(super) fn until(&mut self, millis: u64, what: impl Fn(&Self) -> bool) -> Duration {
         let began = self.now;
         while !what(self) {
             assert!(
@@ -243,7 +243,7 @@ impl World {
         self.now - began
     }
 
-    pub fn break_server(&mut self, index: usize, condition: Condition) {
+    pub(super) fn break_server(&mut self, index: usize, condition: Condition) {
         if condition == Condition::Dead {
             let uptime = self.now - self.sims[index].since;
             self.die(
@@ -264,36 +264,36 @@ impl World {
         }
     }
 
-    pub fn reborn(&mut self, index: usize, condition: Condition) {
+    pub(super) fn reborn(&mut self, index: usize, condition: Condition) {
         self.sims[index].reborn = condition;
     }
 
-    pub fn heal(&mut self, index: usize) {
+    pub(super) fn heal(&mut self, index: usize) {
         self.sims[index].condition = Condition::Well;
         self.sims[index].reborn = Condition::Well;
         self.sims[index].ready_at = self.now;
     }
 
-    pub fn order(&mut self, order: OperatorOrder) {
+    pub(super) fn order(&mut self, order: OperatorOrder) {
         let at = self.now;
         self.feed(vec![Input::Operator { at, order }]);
     }
 
-    pub fn state(&self, index: u32) -> ServerState {
+    pub(super) fn state(&self, index: u32) -> ServerState {
         self.keeper.server_state(ServerId::new(0, index))
     }
 
     /// Whether the balancer would use it, as far as it was told.
-    pub fn in_service(&self, index: usize) -> bool {
+    pub(super) fn in_service(&self, index: usize) -> bool {
         let sim = &self.sims[index];
         !sim.drained && self.now >= sim.out_until && self.now >= sim.known_until
     }
 
-    pub fn sent(&self, index: usize) -> u64 {
+    pub(super) fn sent(&self, index: usize) -> u64 {
         self.sims[index].sent
     }
 
-    pub fn only(&self) -> &Incident {
+    pub(super) fn only(&self) -> &Incident {
         assert_eq!(self.incidents.len(), 1, "{:#?}", self.incidents);
         self.incidents.values().next().expect("one")
     }
@@ -352,7 +352,7 @@ impl World {
         self.feed(inputs);
     }
 
-    pub fn feed(&mut self, mut inputs: Vec<Input>) {
+    pub(super) fn feed(&mut self, mut inputs: Vec<Input>) {
         let mut out = Vec::new();
         self.keeper.step(self.now, &mut inputs, &mut out);
         assert!(inputs.is_empty());
@@ -447,7 +447,7 @@ impl World {
             }
             if self.now < sim.trial_until {
                 sim.credit += 1;
-                if sim.credit % 10 != 0 {
+                if !sim.credit.is_multiple_of(10) {
                     continue;
                 }
             }

@@ -1,7 +1,5 @@
 //! The rules that hold whatever the fault is: modes, guards, limits, one incident per fault, orders, expiry.
 
-mod world;
-
 use evenkeel_core::{
     Directive, Instant, Observation, Outcome, ProbeOutcome, ServerId, Signal, Verdict,
 };
@@ -10,7 +8,7 @@ use evenkeel_fault::incident::{ActionOutcome, Incident, Status};
 use evenkeel_fault::policy::{Action, Mode, Playbook};
 use evenkeel_fault::{FaultKind, Input, Memory, Output, Similar};
 
-use world::{Condition, World, ms, options};
+use super::world::{Condition, World, ms, options};
 
 fn closed(world: &World) -> bool {
     !world.incidents.is_empty()

@@ -1,12 +1,10 @@
 //! One story per kind of fault: what is broken, what the incident says, that the server comes back.
 
-mod world;
-
 use evenkeel_fault::FaultKind;
 use evenkeel_fault::contract::{Managed, ServerState};
 use evenkeel_fault::incident::{ActionOutcome, Incident, Status};
 
-use world::{Condition, World, ms, options};
+use super::world::{Condition, World, ms, options};
 
 fn kind(incident: &Incident) -> FaultKind {
     incident.diagnosis[0].fault

@@ -1,0 +1,140 @@
+//! What a signal or the passing of time means for one server: what it is asked, and who has to know.
+
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Outcome, ProbeOutcome, Verdict};
+
+use crate::contract::{Output, Pace};
+use crate::detect;
+use crate::policy::Mode;
+use crate::signal::Said;
+
+use super::Work;
+use super::server::DOUBT;
+
+impl Work<'_> {
+    /// The first step. A child takes traffic once it has passed a probe, or when nobody probes it.
+    pub(super) fn begin(&mut self) {
+        let verify = self.spec.options.recover.verify;
+        self.server.starting = Some(self.now + verify.within);
+        if self.mode() != Mode::Off {
+            self.server.eject(self.now, Verdict::Known, self.out);
+        }
+        self.server.set_pace(Pace::Every(verify.every), self.out);
+    }
+
+    pub(super) fn attempt(&mut self, at: Instant, said: Said, outcome: Outcome, latency: Duration) {
+        if said == Said::Failure {
+            self.doubt();
+        }
+        let verification = self.verification();
+        if let Some(progress) =
+            verification.map(|verification| verification.attempt(at, outcome, latency))
+        {
+            self.progress(progress);
+        }
+        match said {
+            Said::Failure => {
+                let (facts, options) = (&self.server.facts, &self.spec.options.detect);
+                let found = detect::consecutive(facts, options)
+                    .or_else(|| detect::ratio(facts, options, self.now));
+                if let Some(detection) = found {
+                    self.detected(&detection);
+                }
+            }
+            Said::Success if self.server.starting.is_some() => self.ready(),
+            Said::Success | Said::Nothing => {}
+        }
+    }
+
+    pub(super) fn probe(&mut self, at: Instant, outcome: ProbeOutcome, latency: Duration) {
+        if !self.server.facts.probe(at, outcome, latency) {
+            return;
+        }
+        if !outcome.passed() {
+            self.doubt();
+        }
+        if self.server.starting.is_some() {
+            if outcome.passed() {
+                self.ready();
+            }
+            return;
+        }
+        let passed = outcome.passed();
+        if let Some(progress) = self
+            .verification()
+            .map(|verification| verification.probe(at, passed))
+        {
+            self.progress(progress);
+        }
+        if let Some(detection) = detect::probe(&self.server.facts, &self.spec.options.detect) {
+            self.detected(&detection);
+        }
+    }
+
+    pub(super) fn started(&mut self, at: Instant, pid: u32) {
+        self.server.facts.process.started(pid);
+        self.server.facts.forget(at);
+        if let Some(verification) = self.verification() {
+            verification.started();
+        }
+        let text = format!("process {pid} was started");
+        let now = self.now;
+        if let Some(case) = &mut self.server.case {
+            case.note(now, "signal", text);
+        }
+    }
+
+    /// The process is ready for the first time.
+    fn ready(&mut self) {
+        self.server.starting = None;
+        self.server.restore(false, self.out);
+        self.server.doubt_until = None;
+        self.server.set_pace(Pace::Normal, self.out);
+    }
+
+    /// One failure puts the server in doubt: it is probed faster, for a while.
+    pub(super) fn doubt(&mut self) {
+        self.server.doubt_until = Some(self.now + DOUBT);
+        if self.server.is_quiet() {
+            self.server.set_pace(Pace::Fast, self.out);
+        }
+    }
+
+    /// What time brought.
+    pub(super) fn tick(&mut self) {
+        self.server.renew(self.now, self.out);
+        self.tick_start();
+        self.tick_doubt();
+        self.tick_case();
+        self.tick_routine();
+        if let Some(case) = self.server.case.as_mut().filter(|case| case.changed) {
+            case.changed = false;
+            self.out
+                .push(Output::Record(Box::new(case.incident.clone())));
+        }
+    }
+
+    fn tick_start(&mut self) {
+        let Some(until) = self.server.starting.filter(|until| self.now >= *until) else {
+            return;
+        };
+        self.server.starting = None;
+        let grace = self.spec.options.recover.verify.within;
+        match detect::late_start(&self.server.facts, until.before(grace), grace) {
+            Some(detection) => self.detected(&detection),
+            None => self.ready(),
+        }
+    }
+
+    fn tick_doubt(&mut self) {
+        if self
+            .server
+            .doubt_ends()
+            .is_some_and(|until| self.now >= until)
+        {
+            self.server.doubt_until = None;
+            self.server.set_pace(Pace::Normal, self.out);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Orders that change a server (restart, stop, exec): what has to be asked before one is given, and what its answer means.
+
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Verdict};
+
+use crate::contract::{ActionOrder, Managed, OrderId, Output, Pace};
+use crate::incident::{ActionOutcome, Status};
+use crate::kind::FaultKind;
+use crate::policy::Action;
+use crate::recover::{Allowance, serves_nothing};
+
+use super::Work;
+use super::act::Next;
+use super::case::{Phase, Retry};
+use super::server::Server;
+
+/// An order that is not answered for so long is given up.
+const UNANSWERED: Duration = Duration::from_secs(120);
+
+impl Server {
+    /// Whether an answer to this order is waited for.
+    pub(super) fn awaits_action(&self, id: OrderId) -> bool {
+        let by_case = self.case.as_ref().is_some_and(
+            |case| matches!(&case.phase, Phase::Acting { order: Some(order), .. } if *order == id),
+        );
+        by_case
+            || self
+                .routine
+                .as_ref()
+                .is_some_and(|routine| routine.order == Some(id))
+    }
+}
+
+impl Work<'_> {
+    pub(super) fn restart(&mut self, step: usize) -> Next {
+        let now = self.now;
+        if !self.server.managed.restarts() {
+            return self.unmanaged(&Action::Restart);
+        }
+        if let Err(why) = self.allowed() {
+            return self.refuse(step, &Action::Restart, &why);
+        }
+        let recover = &self.spec.options.recover;
+        match self
+            .server
+            .repairs
+            .restart(now, recover.limit, &recover.backoff)
+        {
+            Allowance::Now => self.restart_now(step),
+            Allowance::At(at) => {
+                self.watch(Some(Retry {
+                    at,
+                    step,
+                    allowed: true,
+                }));
+                let delay = (at - now).as_millis();
+                if let Some(case) = self.case() {
+                    case.note(
+                        now,
+                        "action",
+                        format!("restart waits {delay} ms (back-off)"),
+                    );
+                }
+            }
+            Allowance::Limited(at) => {
+                let limit = recover.limit;
+                self.escalate(&format!(
+                    "the limit of {} actions within {} s is reached",
+                    limit.actions,
+                    limit.within.as_secs()
+                ));
+                self.watch(Some(Retry {
+                    at,
+                    step,
+                    allowed: true,
+                }));
+            }
+        }
+        Next::Parked
+    }
+
+    /// Orders the restart; back-off and limit have been asked.
+    pub(super) fn restart_now(&mut self, step: usize) {
+        let now = self.now;
+        self.server
+            .repairs
+            .note(now, true, &self.spec.options.recover.backoff);
+        self.server.eject(now, Verdict::Known, self.out);
+        self.server.set_pace(Pace::Paused, self.out);
+        if self.server.managed == Managed::Child && self.server.facts.process.down.is_some() {
+            self.server.facts.process.replaced();
+        }
+        self.act(step, Action::Restart);
+    }
+
+    pub(super) fn change(&mut self, step: usize, action: &Action) -> Next {
+        let is_stop = *action == Action::Stop;
+        if is_stop && !self.server.managed.stops() {
+            return self.unmanaged(action);
+        }
+        if is_stop && let Err(why) = self.allowed() {
+            return self.refuse(step, action, &why);
+        }
+        let (now, recover) = (self.now, &self.spec.options.recover);
+        if !self.server.repairs.within_limit(now, recover.limit) {
+            let limit = recover.limit;
+            let why = format!(
+                "limit: {} actions within {} s",
+                limit.actions,
+                limit.within.as_secs()
+            );
+            if let Some(case) = self.case() {
+                case.action(now, action, ActionOutcome::Refused, Some(why.clone()));
+            }
+            self.escalate(&why);
+            return Next::On;
+        }
+        self.server.repairs.note(now, false, &recover.backoff);
+        if is_stop {
+            self.server.eject(now, Verdict::Known, self.out);
+        }
+        self.act(step, action.clone());
+        Next::Parked
+    }
+
+    fn act(&mut self, step: usize, action: Action) {
+        let (now, order, server) = (self.now, self.order(), self.server.id);
+        self.set_status(Status::Recovering);
+        let Some(case) = self.server.case.as_deref_mut() else {
+            return;
+        };
+        case.action_began(now, &action);
+        case.phase = Phase::Acting {
+            step,
+            order: Some(order),
+            until: now + UNANSWERED,
+        };
+        self.out.push(Output::Act(Box::new(ActionOrder {
+            id: order,
+            server,
+            action,
+            at_once: case.kind == FaultKind::ProcessHung,
+            incident: case.incident.id.clone(),
+            fault: case.kind,
+        })));
+    }
+
+    /// An order was answered.
+    pub(super) fn action_ended(
+        &mut self,
+        id: OrderId,
+        at: Instant,
+        outcome: ActionOutcome,
+        detail: Option<String>,
+    ) {
+        if self
+            .server
+            .routine
+            .as_ref()
+            .is_some_and(|routine| routine.order == Some(id))
+        {
+            self.routine_ended(outcome, detail);
+            return;
+        }
+        let Some(case) = self.server.case.as_deref_mut() else {
+            return;
+        };
+        let Phase::Acting { step, .. } = case.phase else {
+            return;
+        };
+        case.action_ended(at, outcome, detail.clone());
+        let action = case.steps.get(step).cloned().unwrap_or(Action::Restart);
+        let worked = outcome == ActionOutcome::Done;
+        case.acted |= worked;
+        if action == Action::Restart {
+            case.repaired |= worked;
+            self.restart_ended(step, at, outcome, detail);
+            return;
+        }
+        self.run(step + 1);
+    }
+
+    /// The answer may come before the supervisor's signals or after them; either alone is believed.
+    fn restart_ended(
+        &mut self,
+        step: usize,
+        at: Instant,
+        outcome: ActionOutcome,
+        detail: Option<String>,
+    ) {
+        let process = &mut self.server.facts.process;
+        let has_failed = process.has_failed();
+        let why = detail.unwrap_or_else(|| "the restart did not work".to_owned());
+        match outcome {
+            ActionOutcome::Done if has_failed => self.repair_failed("the process ended again"),
+            ActionOutcome::Done => {
+                process.down = None;
+                self.run(step + 1);
+            }
+            ActionOutcome::Failed => {
+                if self.server.managed == Managed::Child && !has_failed && process.pid.is_none() {
+                    process.start_failed(at, why.clone());
+                }
+                self.repair_failed(&why);
+            }
+            ActionOutcome::TimedOut => self.repair_failed(&why),
+            ActionOutcome::Refused | ActionOutcome::WouldDo => self.run(step + 1),
+        }
+    }
+
+    /// The time of an action that was waited for is over.
+    pub(super) fn action_over(&mut self, step: usize, order: Option<OrderId>) {
+        let now = self.now;
+        if let Some(order) = order {
+            self.action_ended(
+                order,
+                now,
+                ActionOutcome::TimedOut,
+                Some("no answer to the order".to_owned()),
+            );
+            return;
+        }
+        let passes = self.server.facts.probes.passed_in_row > 0;
+        if let Some(case) = self.case() {
+            // A wait is worth a verification if it seems to have helped, or if nothing is left but a person.
+            let waited = matches!(case.steps.get(step), Some(Action::Wait(_)));
+            let seems_well = passes && serves_nothing(case.kind);
+            let last_hope = case.steps.get(step + 1) == Some(&Action::Escalate);
+            case.acted |= waited && (seems_well || last_hope);
+            case.action_ended(now, ActionOutcome::Done, None);
+        }
+        if self.server.case.is_some() {
+            self.run(step + 1);
+        }
+    }
+}

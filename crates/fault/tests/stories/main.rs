@@ -1,0 +1,5 @@
+//! Stories: something is broken in a small world, and what the keeper makes of it is read in its incidents.
+
+mod world;
+mod kinds;
+mod rules;
