@@ -19,6 +19,7 @@
 
 mod case;
 mod server;
+mod service;
 mod hear;
 mod open;
 mod act;
@@ -32,15 +33,16 @@ use evenkeel_core::{Epoch, Instant, Observation, Random, Recent, ServerId, Signa
 
 use crate::analyze::{Similar, Traffic};
 use crate::contract::{Examination, Input, OrderId, Output, ServerState, ServiceSpec};
-use crate::detect::{self, Latest};
+use crate::detect;
 use crate::incident::{ActionOutcome, Incident};
-use crate::policy::{Mode, SlowOptions};
+use crate::policy::Mode;
 use crate::recover::Capacity;
 use crate::signal::Said;
 use crate::verify::Rules;
 
 use case::Case;
 use server::Server;
+use service::Service;
 
 /// Between two looks at who is slow.
 const SLOW_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
@@ -64,15 +66,6 @@ pub struct Keeper {
     services: Vec<Service>,
     shared: Shared,
     begun: bool,
-}
-
-/// One service and its servers.
-#[derive(Debug)]
-struct Service {
-    spec: ServiceSpec,
-    servers: Vec<Server>,
-    traffic: Traffic,
-    slow_at: Instant,
 }
 
 /// What all services share.
@@ -345,64 +338,6 @@ impl Keeper {
                 self.with(now, id, out, |work| work.compared(limits, comparison));
             }
         }
-    }
-}
-
-impl Service {
-    fn new(spec: ServiceSpec) -> Self {
-        let peers = spec.servers.len().saturating_sub(1);
-        let servers = spec.servers.iter().zip(0..).map(|(server, index)| {
-            let id = ServerId {
-                service: spec.id,
-                index,
-            };
-            Server::new(
-                id,
-                server.name.clone(),
-                server.managed,
-                &spec.options,
-                peers,
-            )
-        });
-        let servers = servers.collect();
-        Self {
-            spec,
-            servers,
-            traffic: Traffic::default(),
-            slow_at: Instant::ZERO,
-        }
-    }
-
-    fn capacity(&self, index: usize) -> Capacity {
-        let others = self.servers.iter().enumerate();
-        let others_serving = others
-            .filter(|(place, server)| *place != index && server.serves())
-            .count();
-        Capacity {
-            servers: self.servers.len(),
-            others_serving,
-        }
-    }
-
-    fn is_fresh(&self) -> bool {
-        self.servers.iter().any(|server| {
-            server
-                .facts
-                .latencies
-                .as_ref()
-                .is_some_and(|latencies| latencies.fresh)
-        })
-    }
-
-    /// What is typical of each server now; nothing of one that has a case already or does not serve.
-    fn latest(&mut self, now: Instant, options: &SlowOptions) -> Vec<Option<Latest>> {
-        let read = |server: &mut Server| {
-            let serves = server.serves() && server.starting.is_none();
-            let latencies = server.facts.latencies.as_mut()?;
-            latencies.fresh = false;
-            serves.then(|| Latest::read(latencies, now, options))
-        };
-        self.servers.iter_mut().map(read).collect()
     }
 }
 

@@ -1,0 +1,78 @@
+//! What the keeper holds of one service: its servers, its totals, and who of them is to be compared with whom.
+
+use evenkeel_core::{Instant, ServerId};
+
+use crate::analyze::Traffic;
+use crate::contract::ServiceSpec;
+use crate::detect::Latest;
+use crate::policy::SlowOptions;
+use crate::recover::Capacity;
+
+use super::server::Server;
+
+/// One service and its servers.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) spec: ServiceSpec,
+    pub(super) servers: Vec<Server>,
+    pub(super) traffic: Traffic,
+    pub(super) slow_at: Instant,
+}
+
+impl Service {
+    pub(super) fn new(spec: ServiceSpec) -> Self {
+        let peers = spec.servers.len().saturating_sub(1);
+        let servers = spec.servers.iter().zip(0..).map(|(server, index)| {
+            let id = ServerId {
+                service: spec.id,
+                index,
+            };
+            Server::new(
+                id,
+                server.name.clone(),
+                server.managed,
+                &spec.options,
+                peers,
+            )
+        });
+        let servers = servers.collect();
+        Self {
+            spec,
+            servers,
+            traffic: Traffic::default(),
+            slow_at: Instant::ZERO,
+        }
+    }
+
+    pub(super) fn capacity(&self, index: usize) -> Capacity {
+        let others = self.servers.iter().enumerate();
+        let others_serving = others
+            .filter(|(place, server)| *place != index && server.serves())
+            .count();
+        Capacity {
+            servers: self.servers.len(),
+            others_serving,
+        }
+    }
+
+    pub(super) fn is_fresh(&self) -> bool {
+        self.servers.iter().any(|server| {
+            server
+                .facts
+                .latencies
+                .as_ref()
+                .is_some_and(|latencies| latencies.fresh)
+        })
+    }
+
+    /// What is typical of each server now; nothing of one that has a case already or does not serve.
+    pub(super) fn latest(&mut self, now: Instant, options: &SlowOptions) -> Vec<Option<Latest>> {
+        let read = |server: &mut Server| {
+            let serves = server.serves() && server.starting.is_none();
+            let latencies = server.facts.latencies.as_mut()?;
+            latencies.fresh = false;
+            serves.then(|| Latest::read(latencies, now, options))
+        };
+        self.servers.iter_mut().map(read).collect()
+    }
+}
