@@ -1,0 +1,109 @@
+//! How orders of the keeper are carried out by the supervisor, and how long each may take.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use evenkeel_config::Plan;
+use evenkeel_config::plan::ManagedPlan;
+use evenkeel_core::ServerId;
+use evenkeel_fault::contract::{ActionOrder, Examination, Pace};
+use evenkeel_fault::incident::ActionOutcome;
+use evenkeel_fault::policy::Action;
+use evenkeel_supervise::Supervisor;
+
+use crate::world::Hands;
+
+/// How long a command of the user's may take.
+const COMMAND: Duration = Duration::from_secs(60);
+/// How long a process may take to be killed and started again, beyond the time that it has to stop.
+const REPLACE: Duration = Duration::from_secs(10);
+/// The loop waits a little longer than the supervisor, which knows better why something took too long.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The supervisor as the loop uses it.
+#[derive(Debug)]
+pub struct Crew {
+    supervisor: Supervisor,
+    /// How long the children may take to stop.
+    stop_waits: BTreeMap<ServerId, Duration>,
+}
+
+impl Crew {
+    /// The supervisor of the servers of `plan`.
+    #[must_use]
+    pub fn new(plan: &Plan, supervisor: Supervisor) -> Self {
+        let mut stop_waits = BTreeMap::new();
+        for (service, entry) in (0_u32..).zip(&plan.services) {
+            for (index, server) in (0_u32..).zip(&entry.servers) {
+                if let ManagedPlan::Child(child) = &server.managed {
+                    stop_waits.insert(ServerId::new(service, index), child.stop_wait);
+                }
+            }
+        }
+        Self {
+            supervisor,
+            stop_waits,
+        }
+    }
+
+    /// How long the work itself may take.
+    fn time(&self, order: &ActionOrder) -> Duration {
+        match (&order.action, self.stop_waits.get(&order.server)) {
+            (Action::Restart | Action::Stop, Some(_)) if order.at_once => REPLACE,
+            (Action::Restart | Action::Stop, Some(wait)) => *wait + REPLACE,
+            _ => COMMAND,
+        }
+    }
+}
+
+impl Hands for Crew {
+    fn act(
+        &self,
+        order: ActionOrder,
+    ) -> impl Future<Output = (ActionOutcome, Option<String>)> + Send + 'static {
+        let (supervisor, limit) = (self.supervisor.clone(), self.time(&order));
+        async move {
+            let ended = match &order.action {
+                Action::Restart => supervisor.restart(order.server, order.at_once, limit).await,
+                Action::Stop => supervisor.stop(order.server, order.at_once, limit).await,
+                Action::Exec(command) => {
+                    let more = [("fault", order.fault.word()), ("incident", &order.incident)];
+                    supervisor
+                        .run_command(order.server, command, &more, limit)
+                        .await
+                }
+                // These move traffic, wait, or tell a person: the keeper does them by itself.
+                Action::Eject
+                | Action::Drain
+                | Action::Restore
+                | Action::Wait(_)
+                | Action::Escalate => Ok(String::new()),
+            };
+            match ended {
+                Ok(words) => (
+                    ActionOutcome::Done,
+                    Some(words).filter(|words| !words.is_empty()),
+                ),
+                Err(why) => (ActionOutcome::Failed, Some(why)),
+            }
+        }
+    }
+
+    fn examine(
+        &self,
+        server: ServerId,
+        timeout: Duration,
+    ) -> impl Future<Output = Examination> + Send + 'static {
+        let supervisor = self.supervisor.clone();
+        async move { supervisor.examine(server, timeout).await }
+    }
+
+    fn pace(&self, server: ServerId, pace: Pace) {
+        self.supervisor.set_pace(server, pace);
+    }
+
+    fn limit(&self, order: &ActionOrder) -> Duration {
+        self.time(order) + GRACE
+    }
+}

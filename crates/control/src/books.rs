@@ -1,0 +1,44 @@
+//! The books are the history: what is written goes to its writer, what is remembered comes from its store.
+
+use evenkeel_fault::Incident;
+use evenkeel_fault::analyze::Similar;
+use evenkeel_fault::keeper::Memory;
+use evenkeel_history::{Store, StoreError, WriterHandle};
+
+use crate::world::Books;
+
+/// So many closed incidents are remembered to find similar ones.
+const REMEMBERED: u32 = 1000;
+
+impl Books for WriterHandle {
+    fn save(&self, incident: &Incident) {
+        Self::save(self, incident.clone());
+    }
+
+    fn traffic(&self, service: &str, minute: i64, requests: u64, failed: u64) {
+        self.add_traffic(service, minute, requests, failed);
+    }
+}
+
+/// What earlier runs of the program left.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn memory(store: &Store) -> Result<Memory, StoreError> {
+    let similar = |incident: Incident| {
+        Some(Similar {
+            fault: incident.diagnosis.first()?.fault,
+            closed: incident.closed?,
+            id: incident.id,
+            service: incident.service,
+        })
+    };
+    Ok(Memory {
+        numbers: store.last_numbers()?,
+        recent: store
+            .recent_closed(REMEMBERED)?
+            .into_iter()
+            .filter_map(similar)
+            .collect(),
+    })
+}

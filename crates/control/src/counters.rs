@@ -1,0 +1,132 @@
+//! What the fault's way counts: incidents, how long their phases took, actions.
+//!
+//! Kept under one lock by the loop, which is their only writer and counts a few times a second.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use evenkeel_core::metric::{DurationHistogram, Sink, Source};
+use evenkeel_fault::Incident;
+use evenkeel_fault::incident::Status;
+
+/// Incidents of which is known what has been counted. Ids grow, so the oldest goes first.
+const REMEMBERED: usize = 1000;
+
+/// The counters of the fault's way.
+#[derive(Debug, Default)]
+pub struct Counters {
+    numbers: Mutex<Numbers>,
+}
+
+#[derive(Debug, Default)]
+struct Numbers {
+    /// By service, fault, status.
+    incidents: BTreeMap<(String, &'static str, &'static str), u64>,
+    /// By service, action, outcome.
+    actions: BTreeMap<(String, String, &'static str), u64>,
+    /// By service: detection, diagnosis, recovery, analysis.
+    phases: BTreeMap<String, [DurationHistogram; 4]>,
+    /// Of the latest incidents: what has been counted already.
+    counted: BTreeMap<String, Counted>,
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    status: Option<Status>,
+    actions: usize,
+}
+
+impl Counters {
+    /// Counts what is new in `incident` since it was last seen.
+    pub(crate) fn incident(&self, incident: &Incident) {
+        let mut guard = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let numbers = &mut *guard;
+        if numbers.counted.len() > REMEMBERED && !numbers.counted.contains_key(&incident.id) {
+            numbers.counted.pop_first();
+        }
+        let counted = numbers.counted.entry(incident.id.clone()).or_default();
+        let is_new = counted.status != Some(incident.status);
+        if is_new {
+            counted.status = Some(incident.status);
+            let fault = incident
+                .diagnosis
+                .first()
+                .map_or("unknown", |finding| finding.fault.word());
+            let key = (incident.service.clone(), fault, incident.status.word());
+            *numbers.incidents.entry(key).or_default() += 1;
+        }
+        for action in incident.actions.iter().skip(counted.actions) {
+            let Some(outcome) = action.outcome else { break };
+            counted.actions += 1;
+            let key = (
+                incident.service.clone(),
+                action.action.clone(),
+                outcome.word(),
+            );
+            *numbers.actions.entry(key).or_default() += 1;
+        }
+        if is_new && incident.status == Status::Closed {
+            let phases = numbers.phases.entry(incident.service.clone()).or_default();
+            let durations = &incident.durations_ms;
+            let took = [
+                durations.detection,
+                durations.diagnosis,
+                durations.recovery,
+                durations.analysis,
+            ];
+            for (histogram, millis) in phases.iter().zip(took) {
+                if let Some(millis) = millis {
+                    histogram.add_from_owner(Duration::from_secs_f64(millis.max(0.0) / 1000.0));
+                }
+            }
+        }
+    }
+}
+
+impl Source for Counters {
+    fn collect(&self, sink: &mut dyn Sink) {
+        let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((service, fault, status), &count) in &numbers.incidents {
+            let labels = [
+                ("service", service.as_str()),
+                ("fault", fault),
+                ("status", status),
+            ];
+            sink.counter(
+                "evenkeel_incidents_total",
+                "Incidents that reached a status.",
+                &labels,
+                count,
+            );
+        }
+        for (service, phases) in &numbers.phases {
+            for (phase, histogram) in ["detection", "diagnosis", "recovery", "analysis"]
+                .into_iter()
+                .zip(phases)
+            {
+                let labels = [("service", service.as_str()), ("phase", phase)];
+                let help = "How long the phases of closed incidents took.";
+                sink.durations(
+                    "evenkeel_incident_seconds",
+                    help,
+                    &labels,
+                    &histogram.snapshot(),
+                );
+            }
+        }
+        for ((service, action, outcome), &count) in &numbers.actions {
+            let labels = [
+                ("service", service.as_str()),
+                ("action", action.as_str()),
+                ("outcome", outcome),
+            ];
+            sink.counter(
+                "evenkeel_actions_total",
+                "Actions of recovery that ended.",
+                &labels,
+                count,
+            );
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! The loop: gather, step, carry out, show, wait. The only control flow of this crate.
+//!
+//! It never blocks: orders are tasks with a time limit whose answers come back as inputs, and incidents are handed to a
+//! thread that writes them.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_config::Plan;
+use evenkeel_config::plan::ManagedPlan;
+use evenkeel_core::{Instant, Observation, ServerId, ServiceId, Signal};
+use evenkeel_fault::contract::{
+    ActionOrder, Managed, OperatorOrder, ServerSpec, ServerState, ServiceSpec, Totals,
+};
+use evenkeel_fault::incident::{ActionOutcome, Status};
+use evenkeel_fault::keeper::Memory;
+use evenkeel_fault::{Incident, Input, Keeper, Output};
+use evenkeel_runtime::Clock;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::counters::Counters;
+use crate::view::{Event, Events, View, Views};
+use crate::world::{Books, Hands, Traffic};
+
+/// Between two looks at the signals of good news while there are some.
+const BUSY: Duration = Duration::from_millis(10);
+/// The same while there are none.
+const IDLE: Duration = Duration::from_millis(25);
+
+/// Between two entries of requests in the books.
+const BOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What the loop is made of.
+#[derive(Debug)]
+pub struct Parts<T, H, B> {
+    /// The one clock.
+    pub clock: Clock,
+    /// For everything drawn by lot.
+    pub seed: u64,
+    /// The request's way.
+    pub traffic: T,
+    /// What acts on servers.
+    pub hands: H,
+    /// Where incidents are kept.
+    pub books: B,
+    /// What is remembered of earlier incidents.
+    pub memory: Memory,
+    /// Signals of probes and processes.
+    pub signals: mpsc::Receiver<Signal>,
+    /// Orders of people.
+    pub orders: mpsc::Receiver<OperatorOrder>,
+}
+
+/// The loop that drives the fault's way.
+#[derive(Debug)]
+pub struct Control<T, H, B> {
+    clock: Clock,
+    traffic: T,
+    hands: H,
+    books: B,
+    signals: mpsc::Receiver<Signal>,
+    orders: mpsc::Receiver<OperatorOrder>,
+    keeper: Keeper,
+    /// Orders under way; each ends with its answer.
+    tasks: JoinSet<Input>,
+    services: Vec<String>,
+    /// Totals that are in the books already, and when the next are written.
+    booked: Vec<Totals>,
+    book_at: Instant,
+    /// The state of each server as last shown.
+    states: Vec<Vec<ServerState>>,
+    pids: Vec<Vec<Option<u32>>>,
+    open: BTreeMap<String, Arc<Incident>>,
+    views: Views,
+    events: Events,
+    counters: Arc<Counters>,
+    /// Whether a process came or went since it was last shown.
+    changed: bool,
+    // Kept from step to step so that a step allocates nothing.
+    inputs: Vec<Input>,
+    answers: Vec<Input>,
+    outputs: Vec<Output>,
+    outcomes: Vec<Signal>,
+}
+
+impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
+    /// A loop for the services of `plan`.
+    #[must_use]
+    pub fn new(plan: &Plan, parts: Parts<T, H, B>) -> Self {
+        let specs = specs(plan);
+        let counters = Arc::new(Counters::default());
+        let states = specs
+            .iter()
+            .map(|service| vec![ServerState::Starting; service.servers.len()]);
+        let states: Vec<_> = states.collect();
+        Self {
+            pids: states
+                .iter()
+                .map(|service| vec![None; service.len()])
+                .collect(),
+            states,
+            booked: vec![Totals::default(); specs.len()],
+            book_at: Instant::ZERO,
+            services: specs.iter().map(|service| service.name.clone()).collect(),
+            keeper: Keeper::new(specs, parts.clock.epoch(), parts.seed, parts.memory),
+            clock: parts.clock,
+            traffic: parts.traffic,
+            hands: parts.hands,
+            books: parts.books,
+            signals: parts.signals,
+            orders: parts.orders,
+            tasks: JoinSet::new(),
+            open: BTreeMap::new(),
+            views: Views::default(),
+            events: Events::default(),
+            counters,
+            changed: false,
+            inputs: Vec::new(),
+            answers: Vec::new(),
+            outputs: Vec::new(),
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// What is known now, for readers.
+    #[must_use]
+    pub fn views(&self) -> Views {
+        self.views.clone()
+    }
+
+    /// Where events are listened to.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.events.clone()
+    }
+
+    /// What is counted here.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Runs until `shutdown` ends. Orders under way are given up then: their incidents stay open in the store.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        self.show();
+        loop {
+            let busy = self.step();
+            let pause = if busy { BUSY } else { IDLE };
+            tokio::select! {
+                () = &mut shutdown => break,
+                () = self.wait(pause) => {}
+            }
+        }
+        self.book(self.clock.now());
+    }
+
+    /// Waits for whatever comes first: a signal, an answer, an order, or the time that the keeper or good news ask for.
+    async fn wait(&mut self, pause: Duration) {
+        let pause = self.clock.now() + pause;
+        let wake = self
+            .keeper
+            .next_wake()
+            .map_or(pause, |wake| wake.min(pause));
+        tokio::select! {
+            () = self.traffic.wait() => {}
+            Some(signal) = self.signals.recv() => self.inputs.push(Input::Signal(signal)),
+            Some(Ok(answer)) = self.tasks.join_next() => self.answers.push(answer),
+            Some(order) = self.orders.recv() => {
+                self.inputs.push(Input::Operator { at: self.clock.now(), order });
+            }
+            () = self.clock.sleep_until(wake) => {}
+        }
+    }
+
+    /// One turn. Says whether the request's way had signals.
+    fn step(&mut self) -> bool {
+        let busy = self.gather();
+        let now = self.clock.now();
+        self.keeper.step(now, &mut self.inputs, &mut self.outputs);
+        self.inputs.clear();
+        let mut changed = std::mem::take(&mut self.changed);
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            changed |= matches!(output, Output::Record(_));
+            self.carry_out(now, output);
+        }
+        self.outputs = outputs;
+        if self.compare(now) || changed {
+            self.show();
+        }
+        if now >= self.book_at {
+            self.book(now);
+        }
+        busy
+    }
+
+    fn gather(&mut self) -> bool {
+        for service in (0..self.services.len())
+            .filter_map(|index| u32::try_from(index).ok())
+            .map(ServiceId)
+        {
+            self.inputs.push(Input::Traffic {
+                service,
+                totals: self.traffic.totals(service),
+            });
+        }
+        let taken = self.traffic.drain_signals(&mut self.outcomes);
+        self.inputs
+            .extend(self.outcomes.drain(..).map(Input::Signal));
+        // Answers are taken before signals and handed on after them: that a process was started must be known before
+        // the restart is said to be done.
+        while let Some(Ok(answer)) = self.tasks.try_join_next() {
+            self.answers.push(answer);
+        }
+        for _ in 0..self.signals.len() {
+            let Ok(signal) = self.signals.try_recv() else {
+                break;
+            };
+            self.inputs.push(Input::Signal(signal));
+        }
+        self.inputs.append(&mut self.answers);
+        for input in &self.inputs {
+            let Input::Signal(Signal {
+                server,
+                observation,
+                ..
+            }) = input
+            else {
+                continue;
+            };
+            let pid = match observation {
+                Observation::Started { pid } => Some(*pid),
+                Observation::Exited(_) => None,
+                Observation::Attempt { .. }
+                | Observation::Probe { .. }
+                | Observation::StartFailed(_) => continue,
+            };
+            let service = self.pids.get_mut(server.service.0 as usize);
+            if let Some(shown) = service.and_then(|servers| servers.get_mut(server.index as usize))
+            {
+                *shown = pid;
+                self.changed = true;
+            }
+        }
+        taken > 0
+    }
+
+    fn carry_out(&mut self, now: Instant, output: Output) {
+        match output {
+            Output::Directive(directive) => {
+                tracing::debug!(?directive, "directive");
+                self.traffic.apply(&directive, now);
+            }
+            Output::Act(order) => self.act(*order),
+            Output::Examine {
+                id,
+                server,
+                timeout,
+            } => {
+                let (clock, examination) = (self.clock, self.hands.examine(server, timeout));
+                self.tasks.spawn(async move {
+                    // A little more than the limit, so that what was found until then still counts.
+                    let limit = timeout + Duration::from_millis(500);
+                    let examination = tokio::time::timeout(limit, examination)
+                        .await
+                        .unwrap_or_default();
+                    Input::Examined {
+                        id,
+                        at: clock.now(),
+                        examination,
+                    }
+                });
+            }
+            Output::Pace { server, pace } => self.hands.pace(server, pace),
+            Output::Record(incident) => self.record(now, Arc::from(incident)),
+        }
+    }
+
+    fn act(&mut self, order: ActionOrder) {
+        let (clock, id, limit) = (self.clock, order.id, self.hands.limit(&order));
+        tracing::info!(incident = order.incident, fault = %order.fault, action = order.action.word(), "action");
+        let work = self.hands.act(order);
+        self.tasks.spawn(async move {
+            let (outcome, detail) = tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+                (
+                    ActionOutcome::TimedOut,
+                    Some(format!("not done within {limit:?}")),
+                )
+            });
+            Input::ActionEnded {
+                id,
+                at: clock.now(),
+                outcome,
+                detail,
+            }
+        });
+    }
+
+    fn record(&mut self, now: Instant, incident: Arc<Incident>) {
+        let known = self.open.get(&incident.id);
+        let told = known.map_or(0, |known| known.timeline.len());
+        for entry in incident.timeline.iter().skip(told) {
+            tracing::info!(
+                incident = incident.id,
+                service = incident.service,
+                kind = entry.kind,
+                "{}",
+                entry.text
+            );
+        }
+        self.books.save(&incident);
+        self.counters.incident(&incident);
+        if incident.status == Status::Closed {
+            self.open.remove(&incident.id);
+        } else {
+            self.open.insert(incident.id.clone(), Arc::clone(&incident));
+        }
+        self.events.emit(Event::Incident { at: now, incident });
+    }
+
+    /// Writes down the requests since the last time.
+    fn book(&mut self, now: Instant) {
+        self.book_at = now + BOOK_EVERY;
+        let minute = i64::try_from(self.clock.epoch().wall(now).0 / 60_000).unwrap_or(i64::MAX);
+        for ((id, name), booked) in (0_u32..).zip(&self.services).zip(&mut self.booked) {
+            let totals = self.traffic.totals(ServiceId(id));
+            let requests = totals.requests.saturating_sub(booked.requests);
+            let failed = totals.failed.saturating_sub(booked.failed);
+            if requests > 0 || failed > 0 {
+                self.books.traffic(name, minute, requests, failed);
+            }
+            *booked = totals;
+        }
+    }
+
+    /// Whether a state has changed since it was last shown; emits the changes.
+    fn compare(&mut self, at: Instant) -> bool {
+        let mut changed = false;
+        for (service, states) in (0_u32..).zip(&mut self.states) {
+            for (index, state) in (0_u32..).zip(states) {
+                let server = ServerId::new(service, index);
+                let to = self.keeper.server_state(server);
+                if to != *state {
+                    self.events.emit(Event::State {
+                        at,
+                        server,
+                        from: *state,
+                        to,
+                    });
+                    *state = to;
+                    changed = true;
+                }
+            }
+        }
+        changed
+    }
+
+    fn show(&self) {
+        self.views.publish(View {
+            states: self.states.clone(),
+            pids: self.pids.clone(),
+            open: self.open.values().cloned().collect(),
+        });
+    }
+}
+
+/// The services of `plan` as the keeper knows them.
+fn specs(plan: &Plan) -> Vec<ServiceSpec> {
+    let services = (0_u32..)
+        .zip(&plan.services)
+        .map(|(id, service)| ServiceSpec {
+            id: ServiceId(id),
+            name: service.name.clone(),
+            options: service.fault.clone(),
+            servers: service
+                .servers
+                .iter()
+                .map(|server| ServerSpec {
+                    name: server.name.clone(),
+                    address: server.address.to_string(),
+                    managed: match &server.managed {
+                        ManagedPlan::Child(_) => Managed::Child,
+                        ManagedPlan::Commands { restart, stop } => Managed::Commands {
+                            restart: restart.is_some(),
+                            stop: stop.is_some(),
+                        },
+                        ManagedPlan::Nothing => Managed::Nothing,
+                    },
+                })
+                .collect(),
+        });
+    services.collect()
+}

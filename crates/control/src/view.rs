@@ -1,0 +1,106 @@
+//! What the loop shows to others: a snapshot that is replaced when something changes, and events as they happen.
+//!
+//! Apart from the loop because its readers (status, metrics, the demo) are on other threads and must not hold it up.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use evenkeel_core::{Instant, ServerId};
+use evenkeel_fault::Incident;
+use evenkeel_fault::contract::ServerState;
+use tokio::sync::broadcast;
+
+/// Events that a slow listener may be behind before it misses some.
+const BACKLOG: usize = 1024;
+
+/// What is known now.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// The state of each server: per service, in the order of the plan.
+    pub states: Vec<Vec<ServerState>>,
+    /// The process of each server that evenkeel runs, if it lives; in the same order.
+    pub pids: Vec<Vec<Option<u32>>>,
+    /// The incidents that are not closed, oldest first.
+    pub open: Vec<Arc<Incident>>,
+}
+
+impl View {
+    /// The state of a server; starting, if it is not known.
+    #[must_use]
+    pub fn state(&self, server: ServerId) -> ServerState {
+        let service = self.states.get(server.service.0 as usize);
+        service
+            .and_then(|servers| servers.get(server.index as usize))
+            .copied()
+            .unwrap_or(ServerState::Starting)
+    }
+
+    /// The process id of a server that evenkeel runs, if it lives.
+    #[must_use]
+    pub fn pid(&self, server: ServerId) -> Option<u32> {
+        let service = self.pids.get(server.service.0 as usize)?;
+        service.get(server.index as usize).copied().flatten()
+    }
+}
+
+/// Something happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A server's state changed.
+    State {
+        /// When.
+        at: Instant,
+        /// Which server.
+        server: ServerId,
+        /// Its state before.
+        from: ServerState,
+        /// Its state now.
+        to: ServerState,
+    },
+    /// An incident is new or has changed.
+    Incident {
+        /// When.
+        at: Instant,
+        /// The incident as it is now.
+        incident: Arc<Incident>,
+    },
+}
+
+/// The readers' end of the snapshot. Copies show the same.
+#[derive(Debug, Clone, Default)]
+pub struct Views(Arc<ArcSwap<View>>);
+
+impl Views {
+    /// What is known now.
+    #[must_use]
+    pub fn now(&self) -> Arc<View> {
+        self.0.load_full()
+    }
+
+    pub(crate) fn publish(&self, view: View) {
+        self.0.store(Arc::new(view));
+    }
+}
+
+/// Where events are listened to. Copies give the same events.
+#[derive(Debug, Clone)]
+pub struct Events(broadcast::Sender<Event>);
+
+impl Default for Events {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(BACKLOG))
+    }
+}
+
+impl Events {
+    /// All events from now on. A listener that is too slow misses the oldest, and is told so.
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<Event> {
+        self.0.subscribe()
+    }
+
+    pub(crate) fn emit(&self, event: Event) {
+        // Nobody may be listening.
+        self.0.send(event).ok();
+    }
+}

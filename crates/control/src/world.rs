@@ -1,0 +1,48 @@
+//! What the loop needs of the world, as three small traits, so that a test can be the world.
+
+use std::future::Future;
+use std::time::Duration;
+
+use evenkeel_core::{Directive, Instant, ServerId, ServiceId, Signal};
+use evenkeel_fault::Incident;
+use evenkeel_fault::contract::{ActionOrder, Examination, Pace, Totals};
+use evenkeel_fault::incident::ActionOutcome;
+
+/// The request's way, seen from the fault's way: signals come from it, directives go to it.
+pub trait Traffic {
+    /// Tells the balancer.
+    fn apply(&self, directive: &Directive, now: Instant);
+    /// The service's totals since the start of the program.
+    fn totals(&self, service: ServiceId) -> Totals;
+    /// Takes all signals that are there; says how many.
+    fn drain_signals(&mut self, signals: &mut Vec<Signal>) -> usize;
+    /// Waits for a signal that should not wait. Cancel safe.
+    fn wait(&mut self) -> impl Future<Output = ()>;
+}
+
+/// What acts on servers and looks at them.
+pub trait Hands {
+    /// Carries out a restart, a stop or a command. Says how it ended, and more about it in words.
+    fn act(
+        &self,
+        order: ActionOrder,
+    ) -> impl Future<Output = (ActionOutcome, Option<String>)> + Send + 'static;
+    /// Makes the discriminating tests of a diagnosis.
+    fn examine(
+        &self,
+        server: ServerId,
+        timeout: Duration,
+    ) -> impl Future<Output = Examination> + Send + 'static;
+    /// Probes the server at this pace from now on.
+    fn pace(&self, server: ServerId, pace: Pace);
+    /// How long carrying out this order may take.
+    fn limit(&self, order: &ActionOrder) -> Duration;
+}
+
+/// Where incidents are kept.
+pub trait Books {
+    /// Keeps the incident as it is now. Never waits.
+    fn save(&self, incident: &Incident);
+    /// Adds to the requests of a service in a minute (minutes since 1970-01-01 UTC). Never waits.
+    fn traffic(&self, service: &str, minute: i64, requests: u64, failed: u64);
+}

@@ -1,0 +1,283 @@
+//! The loop closes: with a world of test doubles around the real keeper, an exit becomes a restart, a verified return
+//! and a closed incident, and readers see it happen.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may stop the test")]
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use evenkeel_config::{Plan, Surroundings};
+use evenkeel_control::{Books, Control, Event, Hands, Parts, Traffic, Views};
+use evenkeel_core::{
+    Directive, Exit, Instant, Observation, Outcome, ProbeOutcome, ServerId, ServiceId, Signal,
+};
+use evenkeel_fault::contract::{ActionOrder, Examination, Pace, ServerState, Totals};
+use evenkeel_fault::incident::{ActionOutcome, Status};
+use evenkeel_fault::keeper::Memory;
+use evenkeel_fault::{FaultKind, Incident};
+use evenkeel_runtime::Clock;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+const LONG: Duration = Duration::from_secs(20);
+const VICTIM: ServerId = ServerId {
+    service: ServiceId(0),
+    index: 1,
+};
+
+#[derive(Debug, Default)]
+struct Log {
+    directives: Vec<Directive>,
+    actions: Vec<&'static str>,
+    saved: Vec<Incident>,
+    /// Servers that take requests.
+    ejected: Vec<ServerId>,
+}
+
+#[derive(Debug, Clone)]
+struct World {
+    clock: Clock,
+    log: Arc<Mutex<Log>>,
+    signals: mpsc::Sender<Signal>,
+}
+
+impl World {
+    fn signal(&self, server: ServerId, observation: Observation) {
+        self.signals
+            .try_send(Signal {
+                at: self.clock.now(),
+                server,
+                observation,
+            })
+            .unwrap();
+    }
+
+    fn pass(&self, server: ServerId) {
+        self.signal(
+            server,
+            Observation::Probe {
+                outcome: ProbeOutcome::Passed,
+                latency: Duration::ZERO,
+            },
+        );
+    }
+}
+
+impl Traffic for World {
+    fn apply(&self, directive: &Directive, _now: Instant) {
+        let mut log = self.log.lock().unwrap();
+        log.directives.push(*directive);
+        log.ejected.retain(|server| *server != directive.server());
+        if matches!(directive, Directive::Eject { .. } | Directive::Drain { .. }) {
+            log.ejected.push(directive.server());
+        }
+    }
+
+    fn totals(&self, _service: ServiceId) -> Totals {
+        Totals::default()
+    }
+
+    fn drain_signals(&mut self, signals: &mut Vec<Signal>) -> usize {
+        // Requests go on: each server in service answers one per turn.
+        let ejected = self.log.lock().unwrap().ejected.clone();
+        let servers = (0..3)
+            .map(|index| ServerId::new(0, index))
+            .filter(|server| !ejected.contains(server));
+        let before = signals.len();
+        signals.extend(servers.map(|server| Signal {
+            at: self.clock.now(),
+            server,
+            observation: Observation::Attempt {
+                outcome: Outcome::Answered(200),
+                latency: Duration::ZERO,
+            },
+        }));
+        signals.len() - before
+    }
+
+    async fn wait(&mut self) {
+        std::future::pending::<()>().await;
+    }
+}
+
+impl Hands for World {
+    fn act(
+        &self,
+        order: ActionOrder,
+    ) -> impl Future<Output = (ActionOutcome, Option<String>)> + Send + 'static {
+        let world = self.clone();
+        async move {
+            world.log.lock().unwrap().actions.push(order.action.word());
+            world.signal(order.server, Observation::Started { pid: 4242 });
+            (ActionOutcome::Done, None)
+        }
+    }
+
+    fn examine(
+        &self,
+        _server: ServerId,
+        _timeout: Duration,
+    ) -> impl Future<Output = Examination> + Send + 'static {
+        std::future::ready(Examination::default())
+    }
+
+    fn pace(&self, server: ServerId, pace: Pace) {
+        if pace != Pace::Paused {
+            for _ in 0..3 {
+                self.pass(server);
+            }
+        }
+    }
+
+    fn limit(&self, _order: &ActionOrder) -> Duration {
+        Duration::from_secs(5)
+    }
+}
+
+impl Books for World {
+    fn save(&self, incident: &Incident) {
+        self.log.lock().unwrap().saved.push(incident.clone());
+    }
+
+    fn traffic(&self, _service: &str, _minute: i64, _requests: u64, _failed: u64) {}
+}
+
+fn plan() -> Plan {
+    let text = r#"
+        [listen.web]
+        address = "127.0.0.1:0"
+        service = "shop"
+        [service.shop.run]
+        command = ["/bin/true"]
+        ports = [9001, 9002, 9003]
+    "#;
+    let resolver = |_: &str| Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 1))]);
+    let here = std::path::Path::new(".");
+    let around = Surroundings {
+        base_dir: here,
+        state_dir: here,
+        cores: 1,
+        resolver: &resolver,
+    };
+    evenkeel_config::load(text, "test", &around).unwrap().plan
+}
+
+/// A world with three servers, and the loop around it, until `stop` is dropped.
+#[derive(Debug)]
+struct Running {
+    world: World,
+    views: Views,
+    events: broadcast::Receiver<Event>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+fn start() -> Running {
+    let clock = Clock::start();
+    let (sender, signals) = mpsc::channel(1000);
+    let (_, orders) = mpsc::channel(1);
+    let world = World {
+        clock,
+        log: Arc::default(),
+        signals: sender,
+    };
+    let parts = Parts {
+        clock,
+        seed: 1,
+        traffic: world.clone(),
+        hands: world.clone(),
+        books: world.clone(),
+        memory: Memory::default(),
+        signals,
+        orders,
+    };
+    let control = Control::new(&plan(), parts);
+    let (views, events) = (control.views(), control.events().listen());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(control.run(async move {
+        // Whichever way the test ends, the loop does too.
+        stopped.await.ok();
+    }));
+    Running {
+        world,
+        views,
+        events,
+        stop,
+        task,
+    }
+}
+
+impl Running {
+    async fn all_up(&self) {
+        for index in 0..3 {
+            let server = ServerId::new(0, index);
+            self.world
+                .signal(server, Observation::Started { pid: 100 + index });
+            self.world.pass(server);
+            self.world.pass(server);
+        }
+        let all_up = async {
+            let up = |index| self.views.now().state(ServerId::new(0, index)) == ServerState::Up;
+            while !(0..3).all(up) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LONG, all_up).await.unwrap();
+    }
+
+    async fn closed(&mut self) -> Arc<Incident> {
+        let closed = async {
+            loop {
+                if let Event::Incident { incident, .. } = self.events.recv().await.unwrap()
+                    && incident.status == Status::Closed
+                {
+                    return incident;
+                }
+            }
+        };
+        let incident = tokio::time::timeout(LONG, closed).await;
+        incident.unwrap_or_else(|_| panic!("not closed: {:#?}", self.world.log))
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_exit_becomes_a_restart_and_a_closed_incident() {
+    let mut running = start();
+    running.all_up().await;
+    running.world.log.lock().unwrap().directives.clear();
+    let exit = Exit {
+        code: None,
+        signal: Some(9),
+        asked: false,
+        uptime: Duration::from_secs(60),
+        last_lines: Vec::new(),
+    };
+    running
+        .world
+        .signal(VICTIM, Observation::Exited(Box::new(exit)));
+    let incident = running.closed().await;
+    assert_eq!(
+        incident.diagnosis[0].fault,
+        FaultKind::ProcessCrashed,
+        "{incident:#?}"
+    );
+    assert_eq!(running.views.now().pid(VICTIM), Some(4242));
+    assert!(running.views.now().open.is_empty());
+    running.stop.send(()).unwrap();
+    running.task.await.unwrap();
+
+    let log = running.world.log.lock().unwrap();
+    assert_eq!(log.actions, ["restart"], "{:#?}", incident.timeline);
+    let first = log.directives[0];
+    assert!(
+        matches!(first, Directive::Eject { server: VICTIM, .. }),
+        "{first:?}"
+    );
+    assert!(log.ejected.is_empty(), "{:?}", log.directives);
+    assert_eq!(
+        log.saved.last().map(|saved| saved.status),
+        Some(Status::Closed)
+    );
+}
