@@ -9,16 +9,31 @@ mod common;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use common::incident;
 use evenkeel_history::{Filter, Store, Writer};
+use libtest_mimic::{Arguments, Trial};
 
 const FILE: &str = "EVENKEEL_TEST_STORE";
 const FROM: &str = "EVENKEEL_TEST_FROM";
 
-#[test]
+fn main() -> ExitCode {
+    if std::env::var_os(FILE).is_some() {
+        the_child_that_writes();
+        return ExitCode::FAILURE;
+    }
+    let test = Trial::test(
+        "nothing that was flushed is lost when the writer is killed",
+        || {
+            nothing_that_was_flushed_is_lost_when_the_writer_is_killed();
+            Ok(())
+        },
+    );
+    libtest_mimic::run(&Arguments::from_args(), vec![test]).exit_code()
+}
+
 fn nothing_that_was_flushed_is_lost_when_the_writer_is_killed() {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("evenkeel.db");
@@ -42,12 +57,6 @@ fn nothing_that_was_flushed_is_lost_when_the_writer_is_killed() {
 /// Lets a child write until so many are flushed, kills it, and gives the last number that it said was flushed.
 fn write_and_kill(path: &Path, from: u32, until: u32) -> u32 {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "the_child_that_writes",
-            "--ignored",
-            "--nocapture",
-        ])
         .env(FILE, path)
         .env(FROM, from.to_string())
         .stdout(Stdio::piped())
@@ -75,8 +84,7 @@ fn number(id: &str) -> u32 {
     id[11..].parse().unwrap()
 }
 
-#[test]
-#[ignore = "the child process of the test above"]
+/// The child process of the test: writes until it is killed.
 fn the_child_that_writes() {
     let path = std::env::var(FILE).unwrap();
     let from: u32 = std::env::var(FROM).unwrap().parse().unwrap();
