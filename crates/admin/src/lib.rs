@@ -1,1 +1,25 @@
-//! admin
+//! The admin API: status, incidents and metrics for people, scrapers and the command line, and orders from people.
+//!
+//! [`answer`] is a function from a request to a response over [`Live`], which the wiring implements; it opens nothing
+//! and can be tested with a list in place of a balancer. [`serve`] puts it on a socket, [`client`] asks from the other
+//! side, and [`text`] turns what came back into what a terminal shows.
+
+mod answer;
+pub mod client;
+mod decode;
+mod exchange;
+mod exposition;
+mod guard;
+mod live;
+mod route;
+mod serve;
+pub mod text;
+mod token;
+
+pub use answer::answer;
+pub use exchange::{AdminRequest, AdminResponse};
+pub use exposition::Exposition;
+pub use guard::Guard;
+pub use live::{Filter, Live, Order, ServerView, ServiceReport, ServiceView, age};
+pub use serve::serve;
+pub use token::load_or_create_token;

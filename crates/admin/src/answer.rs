@@ -1,0 +1,199 @@
+//! The admin API as a function: who asks is checked first, then what is asked, then it is answered from [`Live`].
+
+use evenkeel_core::metric::Sink as _;
+use evenkeel_fault::contract::ServerState;
+use evenkeel_fault::incident::Status;
+
+use crate::decode;
+use crate::exchange::{AdminRequest, AdminResponse};
+use crate::exposition::Exposition;
+use crate::guard::Guard;
+use crate::live::{Filter, LIMIT_MAX, Live, Order, is_since};
+use crate::route::Route;
+
+const OPENAPI: &str = include_str!("openapi.json");
+const TEXT: &str = "text/plain; charset=utf-8";
+/// The period of a report, if nothing is said.
+const PERIOD: &str = "30d";
+const STATUSES: [Status; 6] = [
+    Status::Open,
+    Status::Recovering,
+    Status::Verifying,
+    Status::AwaitingApproval,
+    Status::Escalated,
+    Status::Closed,
+];
+
+/// What comes of a step: the answer if there is nothing more to do.
+type Step<T> = Result<T, AdminResponse>;
+
+/// Answers a request.
+#[must_use]
+pub fn answer(live: &dyn Live, request: &AdminRequest, guard: &Guard) -> AdminResponse {
+    attempt(live, request, guard).unwrap_or_else(|refusal| refusal)
+}
+
+fn attempt(live: &dyn Live, request: &AdminRequest, guard: &Guard) -> Step<AdminResponse> {
+    let path = decode::path(&request.path);
+    let route = path.as_deref().and_then(Route::of);
+    let admitted = guard.admit(request);
+    // Whoever looks after the machine may know whether this lives, by any name and without a token.
+    if !matches!(route, Some(Route::Live | Route::Ready)) {
+        admitted.clone()?;
+    }
+    let Some(route) = route else {
+        return Err(match path {
+            None => AdminResponse::error(400, "the path cannot be read"),
+            Some(_) => AdminResponse::error(404, "nothing is here; /api/openapi.json lists what there is"),
+        });
+    };
+    if !route.takes(&request.method) {
+        let allow = route.allow();
+        let refusal = AdminResponse::error(405, &format!("this takes {allow}"));
+        return Err(AdminResponse { allow: Some(allow), ..refusal });
+    }
+    match route {
+        Route::Services => Ok(AdminResponse::json(&live.services())),
+        Route::Service(name) => service(live, &name),
+        Route::Incidents => {
+            let filter = filter(&request.query)?;
+            Ok(AdminResponse::json(&live.incidents(&filter).map_err(|why| unreadable(&why))?))
+        }
+        Route::Incident(id) => match live.incident(&id).map_err(|why| unreadable(&why))? {
+            Some(incident) => Ok(AdminResponse::json(&incident)),
+            None => Err(no_incident(&id)),
+        },
+        Route::Report => {
+            let [since] = parameters(&request.query, ["since"])?;
+            let since = checked_since(since)?.unwrap_or_else(|| PERIOD.to_owned());
+            Ok(AdminResponse::json(&live.report(&since).map_err(|why| unreadable(&why))?))
+        }
+        Route::Metrics => Ok(metrics(live)),
+        Route::Live => Ok(AdminResponse::new(200, TEXT, "live\n".to_owned())),
+        Route::Ready => Ok(ready(live, admitted.is_ok())),
+        Route::OpenApi => Ok(openapi(live)),
+        Route::Order(order) => {
+            guard.authorize(request)?;
+            carry_out(live, order)
+        }
+    }
+}
+
+fn service(live: &dyn Live, name: &str) -> Step<AdminResponse> {
+    let services = live.services();
+    match services.iter().find(|service| service.name == name) {
+        Some(service) => Ok(AdminResponse::json(service)),
+        None => Err(AdminResponse::error(404, &format!("there is no service {name:?}"))),
+    }
+}
+
+fn ready(live: &dyn Live, may_know_why: bool) -> AdminResponse {
+    match live.ready() {
+        Ok(()) => AdminResponse::new(200, TEXT, "ready\n".to_owned()),
+        Err(why) if may_know_why => AdminResponse::new(503, TEXT, format!("not ready: {why}\n")),
+        Err(_) => AdminResponse::new(503, TEXT, "not ready\n".to_owned()),
+    }
+}
+
+fn carry_out(live: &dyn Live, order: Order) -> Step<AdminResponse> {
+    match &order {
+        Order::Drain { service, server }
+        | Order::Restore { service, server }
+        | Order::Eject { service, server }
+        | Order::Restart { service, server } => {
+            let services = live.services();
+            let mut servers = services.iter().filter(|view| view.name == *service).flat_map(|view| &view.servers);
+            if !servers.any(|view| view.name == *server) {
+                return Err(AdminResponse::error(404, &format!("there is no server {server:?} in a service {service:?}")));
+            }
+        }
+        // A store that cannot be read does not keep a person from deciding about an incident that is under way.
+        Order::Approve(id) | Order::Reject(id) | Order::Close(id) => {
+            if matches!(live.incident(id), Ok(None)) {
+                return Err(no_incident(id));
+            }
+        }
+    }
+    match live.order(order) {
+        Ok(message) => Ok(AdminResponse::message(&message)),
+        Err(why) => Err(AdminResponse::error(409, &why)),
+    }
+}
+
+fn metrics(live: &dyn Live) -> AdminResponse {
+    let mut page = Exposition::default();
+    page.gauge("evenkeel_build_info", "Always 1; the version is in the label.", &[("version", &live.version())], 1.0);
+    page.gauge("evenkeel_uptime_seconds", "Since the program started.", &[], live.uptime().as_secs_f64());
+    for service in live.services() {
+        for server in &service.servers {
+            for state in ServerState::ALL {
+                let labels = [("service", service.name.as_str()), ("server", &server.name), ("state", state.word())];
+                let holds = if state.word() == server.state { 1.0 } else { 0.0 };
+                page.gauge("evenkeel_server_state", "1 for the state that a server is in, else 0.", &labels, holds);
+            }
+        }
+    }
+    live.collect(&mut page);
+    AdminResponse::new(200, Exposition::CONTENT_TYPE, page.text())
+}
+
+fn openapi(live: &dyn Live) -> AdminResponse {
+    let mut description: serde_json::Value = match serde_json::from_str(OPENAPI) {
+        Ok(description) => description,
+        Err(error) => return AdminResponse::error(500, &error.to_string()),
+    };
+    description["info"]["version"] = live.version().into();
+    AdminResponse::json(&description)
+}
+
+fn filter(query: &str) -> Step<Filter> {
+    let [service, since, status, limit] = parameters(query, ["service", "since", "status", "limit"])?;
+    if let Some(given) = &status
+        && !STATUSES.iter().any(|status| status.word() == given)
+    {
+        let words = STATUSES.map(Status::word).join(", ");
+        return Err(AdminResponse::error(400, &format!("status is one of {words}; got {given:?}")));
+    }
+    let limit = match limit {
+        None => Filter::default().limit,
+        Some(text) => text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit)).ok_or_else(|| {
+            AdminResponse::error(400, &format!("limit is a number from 1 to {LIMIT_MAX}; got {text:?}"))
+        })?,
+    };
+    Ok(Filter { service, since: checked_since(since)?, status, limit })
+}
+
+fn checked_since(since: Option<String>) -> Step<Option<String>> {
+    match since {
+        Some(text) if !is_since(&text) => {
+            let why = format!("since is a date, a timestamp (RFC 3339), or an age like 30d, 12h, 90m; got {text:?}");
+            Err(AdminResponse::error(400, &why))
+        }
+        since => Ok(since),
+    }
+}
+
+/// The values of these parameters; an empty one counts as absent. What is unknown is refused, so that a slip of the pen
+/// does not widen an answer.
+fn parameters<const N: usize>(query: &str, names: [&str; N]) -> Step<[Option<String>; N]> {
+    let pairs = decode::query(query).ok_or_else(|| AdminResponse::error(400, "the query cannot be read"))?;
+    let mut values = [const { None }; N];
+    for (name, value) in pairs {
+        let Some(place) = names.iter().position(|known| *known == name) else {
+            let why = format!("there is no parameter {name:?}; there are {}", names.join(", "));
+            return Err(AdminResponse::error(400, &why));
+        };
+        if !value.is_empty() && values[place].replace(value).is_some() {
+            return Err(AdminResponse::error(400, &format!("{name} is there twice")));
+        }
+    }
+    Ok(values)
+}
+
+fn no_incident(id: &str) -> AdminResponse {
+    AdminResponse::error(404, &format!("there is no incident {id:?}"))
+}
+
+fn unreadable(why: &str) -> AdminResponse {
+    AdminResponse::error(503, &format!("incidents cannot be read: {why}"))
+}

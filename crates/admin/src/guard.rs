@@ -1,0 +1,179 @@
+//! Who may ask: the token, and the checks that keep a web page in somebody's browser from asking in their name.
+//!
+//! A page can make a browser send requests to loopback, and with DNS rebinding read the answers. It cannot choose `Host`
+//! (which then has the page's name) or `Origin`, and it does not know the token. Apart from the routes, so that none can
+//! forget it.
+
+use std::fmt;
+use std::hint::black_box;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::exchange::{AdminRequest, AdminResponse};
+
+/// What a request is checked against.
+#[derive(Clone)]
+pub struct Guard {
+    /// The token that changes (and reading from elsewhere) need. If it is empty, nothing that needs it is possible.
+    pub token: String,
+    /// The address that the admin API listens at.
+    pub address: SocketAddr,
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The token stays out of logs.
+        f.debug_struct("Guard").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Guard {
+    /// Checks where the request came from and whether it may read, before anything else is looked at.
+    pub(crate) fn admit(&self, request: &AdminRequest) -> Result<(), AdminResponse> {
+        let Some(host) = request.host.as_deref().filter(|host| self.is_ours(host)) else {
+            return Err(AdminResponse::error(403, "Host must be localhost, a loopback address or the admin address"));
+        };
+        if request.origin.as_deref().is_some_and(|origin| !is_same(origin, host)) {
+            return Err(AdminResponse::error(403, "pages of another origin may not ask"));
+        }
+        if request.peer_is_loopback {
+            return Ok(());
+        }
+        self.authorize(request)
+    }
+
+    /// Checks the token.
+    pub(crate) fn authorize(&self, request: &AdminRequest) -> Result<(), AdminResponse> {
+        let given = request.authorization.as_deref().and_then(bearer).unwrap_or_default();
+        if !self.token.is_empty() && is_equal(given.as_bytes(), self.token.as_bytes()) {
+            return Ok(());
+        }
+        let why = if given.is_empty() {
+            "this needs the token: Authorization: Bearer TOKEN, with the content of [admin].token's file"
+        } else {
+            "the token is wrong"
+        };
+        Err(AdminResponse::error(401, why))
+    }
+
+    /// Whether this is how we are called from here: loopback, or the admin address; any address if we listen at all.
+    /// A name other than `localhost` is nobody's but the page's that brought it. The port says nothing.
+    fn is_ours(&self, host: &str) -> bool {
+        let name = without_port(host);
+        if name.eq_ignore_ascii_case("localhost") {
+            return true;
+        }
+        let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+        let Ok(ip) = bare.parse::<IpAddr>() else {
+            return false;
+        };
+        let (ip, own) = (ip.to_canonical(), self.address.ip().to_canonical());
+        ip.is_loopback() || ip == own || own.is_unspecified()
+    }
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Whether `Origin` (`http://host:port`) is the site that was asked.
+fn is_same(origin: &str, host: &str) -> bool {
+    let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    site.is_some_and(|site| site.eq_ignore_ascii_case(host))
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !is_open(name) => name,
+        _ => host,
+    }
+}
+
+/// Whether the name is the front part of an IPv6 address: `[::1` of `[::1]`.
+fn is_open(name: &str) -> bool {
+    name.starts_with('[') && !name.ends_with(']')
+}
+
+/// Compares without stopping at the first difference, so that the time it takes does not tell how far a guess is right.
+fn is_equal(given: &[u8], expected: &[u8]) -> bool {
+    let mut difference = given.len() ^ expected.len();
+    for (place, byte) in expected.iter().enumerate() {
+        difference = black_box(difference | usize::from(byte ^ given.get(place).copied().unwrap_or(0)));
+    }
+    difference == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(address: &str) -> Guard {
+        Guard { token: "0123456789abcdef".to_owned(), address: address.parse().unwrap() }
+    }
+
+    fn status(guard: &Guard, host: &str, origin: Option<&str>) -> u16 {
+        let request = AdminRequest {
+            host: Some(host.to_owned()),
+            origin: origin.map(str::to_owned),
+            peer_is_loopback: true,
+            ..AdminRequest::default()
+        };
+        guard.admit(&request).err().map_or(200, |response| response.status)
+    }
+
+    #[test]
+    fn hosts() {
+        let guard = guard("192.0.2.7:7070");
+        for ours in [
+            "localhost", "LOCALHOST:7070", "127.0.0.1", "127.0.0.1:1", "127.9.9.9", "[::1]", "[::1]:7070",
+            "192.0.2.7", "192.0.2.7:7070", "[::ffff:127.0.0.1]:80", "localhost:",
+        ] {
+            assert_eq!(status(&guard, ours, None), 200, "{ours}");
+        }
+        for other in [
+            "", "evil.example", "evil.example:7070", "127.0.0.1.evil.example", "localhost.evil.example", "192.0.2.8",
+            "[2001:db8::1]", "[::1", "0x7f.1", "2130706433", "localhost@evil.example", ":7070",
+        ] {
+            assert_eq!(status(&guard, other, None), 403, "{other}");
+        }
+        assert_eq!(guard.admit(&AdminRequest::default()).unwrap_err().status, 403, "no Host at all");
+    }
+
+    #[test]
+    fn every_address_but_no_name_when_it_listens_everywhere() {
+        let guard = guard("0.0.0.0:7070");
+        assert_eq!(status(&guard, "198.51.100.4:7070", None), 200);
+        assert_eq!(status(&guard, "evil.example:7070", None), 403);
+    }
+
+    #[test]
+    fn origins() {
+        let guard = guard("127.0.0.1:7070");
+        let host = "127.0.0.1:7070";
+        assert_eq!(status(&guard, host, Some("http://127.0.0.1:7070")), 200);
+        for other in ["null", "http://evil.example", "http://127.0.0.1:7071", "http://127.0.0.1", "file://", ""] {
+            assert_eq!(status(&guard, host, Some(other)), 403, "{other}");
+        }
+    }
+
+    #[test]
+    fn tokens() {
+        let guard = guard("127.0.0.1:7070");
+        let with = |value: &str| {
+            let request = AdminRequest { authorization: Some(value.to_owned()), ..AdminRequest::default() };
+            guard.authorize(&request).err().map_or(200, |response| response.status)
+        };
+        assert_eq!(with("Bearer 0123456789abcdef"), 200);
+        assert_eq!(with("bearer  0123456789abcdef "), 200);
+        for wrong in [
+            "", "Bearer", "Bearer ", "Basic 0123456789abcdef", "0123456789abcdef", "Bearer 0123456789abcde",
+            "Bearer 0123456789abcdef0", "Bearer 0123456789abcdeF", "Bearer 0123456789abcdee",
+        ] {
+            assert_eq!(with(wrong), 401, "{wrong}");
+        }
+        let open = Guard { token: String::new(), ..guard.clone() };
+        let request = AdminRequest { authorization: Some("Bearer ".to_owned()), ..AdminRequest::default() };
+        assert_eq!(open.authorize(&request).unwrap_err().status, 401, "an empty token opens nothing");
+        assert!(!format!("{guard:?}").contains("0123"), "the token is not shown");
+    }
+}

@@ -1,0 +1,281 @@
+//! What the admin API shows and orders: the words shared with the wiring, which implements [`Live`], and with the
+//! command line, which reads the views back from JSON.
+
+use std::fmt;
+use std::time::Duration;
+
+use evenkeel_core::metric::Sink;
+use evenkeel_fault::Incident;
+use serde::{Deserialize, Serialize};
+
+/// Incidents in one answer when the request names no limit.
+const LIMIT: usize = 200;
+/// Incidents in one answer at most.
+pub(crate) const LIMIT_MAX: usize = 1000;
+
+/// Which incidents are asked for; what is `None` does not choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// Of this service.
+    pub service: Option<String>,
+    /// With an onset since: a date, a timestamp (RFC 3339), or an [`age`].
+    pub since: Option<String>,
+    /// With this status, one of [`evenkeel_fault::incident::Status`]'s words.
+    pub status: Option<String>,
+    /// So many at most, the newest.
+    pub limit: usize,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { service: None, since: None, status: None, limit: LIMIT }
+    }
+}
+
+/// What runs now, as the admin API sees it. Called on threads that may wait, several at the same time.
+pub trait Live: Send + Sync {
+    /// All services, in the order of the configuration.
+    fn services(&self) -> Vec<ServiceView>;
+
+    /// The incidents that the filter chooses, the newest first.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn incidents(&self, filter: &Filter) -> Result<Vec<Incident>, String>;
+
+    /// The incident of this id.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn incident(&self, id: &str) -> Result<Option<Incident>, String>;
+
+    /// How each service fared since: a date, a timestamp (RFC 3339), or an [`age`].
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn report(&self, since: &str) -> Result<Vec<ServiceReport>, String>;
+
+    /// Puts all metrics into `sink`. The version, the uptime and the states of servers are added by the admin API.
+    fn collect(&self, sink: &mut dyn Sink);
+
+    /// Whether requests can be served.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    fn ready(&self) -> Result<(), String>;
+
+    /// The program's version.
+    fn version(&self) -> String;
+
+    /// How long it has run.
+    fn uptime(&self) -> Duration;
+
+    /// Carries out a person's order, or hands it to whoever will; says in words what comes of it. What it is about
+    /// was there a moment ago.
+    ///
+    /// # Errors
+    /// Why it cannot be done.
+    fn order(&self, order: Order) -> Result<String, String>;
+}
+
+/// A person's order, by names as people know them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// The server takes no new attempts until restored.
+    Drain {
+        /// The service's name.
+        service: String,
+        /// The server's name.
+        server: String,
+    },
+    /// The server takes attempts again.
+    Restore {
+        /// The service's name.
+        service: String,
+        /// The server's name.
+        server: String,
+    },
+    /// The server takes no new attempts at once, until restored.
+    Eject {
+        /// The service's name.
+        service: String,
+        /// The server's name.
+        server: String,
+    },
+    /// The server's process is replaced.
+    Restart {
+        /// The service's name.
+        service: String,
+        /// The server's name.
+        server: String,
+    },
+    /// Do what the incident of this id proposes.
+    Approve(String),
+    /// Do not.
+    Reject(String),
+    /// Close the incident of this id as it is.
+    Close(String),
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Drain { service, server } => write!(f, "drain {service}/{server}"),
+            Self::Restore { service, server } => write!(f, "restore {service}/{server}"),
+            Self::Eject { service, server } => write!(f, "eject {service}/{server}"),
+            Self::Restart { service, server } => write!(f, "restart {service}/{server}"),
+            Self::Approve(id) => write!(f, "approve {id}"),
+            Self::Reject(id) => write!(f, "reject {id}"),
+            Self::Close(id) => write!(f, "close {id}"),
+        }
+    }
+}
+
+/// One service now. Counts are since the start of the program.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServiceView {
+    /// Its name.
+    pub name: String,
+    /// The word of its policy.
+    pub policy: String,
+    /// Its servers, in the order of the configuration.
+    pub servers: Vec<ServerView>,
+    /// Requests that came.
+    pub requests: u64,
+    /// Of these, those that the client saw fail.
+    pub failed: u64,
+    /// Of these, those that succeeded after a retry.
+    pub saved_by_retry: u64,
+    /// Half of the requests took at most this long.
+    pub p50_ms: Option<f64>,
+    /// All but one in a hundred took at most this long.
+    pub p99_ms: Option<f64>,
+    /// Retries that the service's budget would pay for now.
+    pub retry_budget: f64,
+}
+
+/// One server now. Counts are since the start of the program.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServerView {
+    /// Its name, unique in the service.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// What is known of it: a word of [`evenkeel_fault::contract::ServerState`].
+    pub state: String,
+    /// How the balancer stands to it: a word of the balancer's.
+    pub standing: String,
+    /// Its weight.
+    pub weight: u32,
+    /// Its tier: 0 is primary, 1 is backup.
+    pub tier: u8,
+    /// Its process, if evenkeel runs it and it lives.
+    pub pid: Option<u32>,
+    /// Attempts under way.
+    pub in_flight: u64,
+    /// Attempts that ended.
+    pub attempts: u64,
+    /// Of these, those that count against the server.
+    pub failures: u64,
+    /// How long it takes to answer, recently.
+    pub latency_ms: Option<f64>,
+}
+
+/// How one service fared in a period. What cannot be known yet is absent.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServiceReport {
+    /// The service's name.
+    pub service: String,
+    /// Incidents that began in the period.
+    pub incidents: u32,
+    /// Of these, those that are not over.
+    pub open: u32,
+    /// Mean time to detection, in milliseconds.
+    pub mttd_ms: Option<f64>,
+    /// Mean time to restore (detection + diagnosis + recovery), in milliseconds.
+    pub mttr_ms: Option<f64>,
+    /// Half of the incidents were restored within this time.
+    pub p50_restore_ms: Option<f64>,
+    /// Nine of ten incidents were restored within this time.
+    pub p90_restore_ms: Option<f64>,
+    /// The share of requests that did not fail; from the first request on.
+    pub availability: Option<f64>,
+    /// Requests in the period.
+    pub requests: u64,
+    /// Of these, those that the client saw fail.
+    pub failed: u64,
+}
+
+/// How long back a `since` like `30d` looks (s, m, h, d or w); `None` if it is no such text.
+#[must_use]
+pub fn age(since: &str) -> Option<Duration> {
+    let unit = match since.as_bytes().last()? {
+        b's' => 1,
+        b'm' => 60,
+        b'h' => 3600,
+        b'd' => 86_400,
+        b'w' => 7 * 86_400,
+        _ => return None,
+    };
+    let number = since.get(..since.len() - 1)?;
+    if number.is_empty() || number.len() > 9 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(Duration::from_secs(number.parse::<u64>().ok()? * unit))
+}
+
+/// Whether `since` is a date or a timestamp by its shape, or an [`age`].
+pub(crate) fn is_since(since: &str) -> bool {
+    const SHAPE: &[u8] = b"dddd-dd-dd";
+    let text = since.as_bytes();
+    let is_date = text.len() >= SHAPE.len()
+        && SHAPE.iter().zip(text).all(|(shape, byte)| match shape {
+            b'd' => byte.is_ascii_digit(),
+            _ => shape == byte,
+        });
+    let time = text.get(SHAPE.len()..).unwrap_or_default();
+    let is_time = time.is_empty()
+        || matches!(time, [b'T' | b't', rest @ ..] if (9..=30).contains(&rest.len())
+            && rest.iter().all(|byte| byte.is_ascii_digit() || b":.+-Zz".contains(byte)));
+    age(since).is_some() || (is_date && is_time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages() {
+        assert_eq!(age("30d"), Some(Duration::from_secs(30 * 86_400)));
+        assert_eq!(age("90m"), Some(Duration::from_secs(5400)));
+        for wrong in ["", "d", "1", "-1d", "1.5h", "1y", "9999999999s", "é", "1é"] {
+            assert_eq!(age(wrong), None, "{wrong}");
+        }
+        assert!(age("999999999w").is_some(), "the longest does not overflow");
+    }
+
+    #[test]
+    fn shapes_of_since() {
+        for right in ["7d", "2026-11-22", "2026-11-22T10:00:00Z", "2026-11-22T10:00:00.123+02:00"] {
+            assert!(is_since(right), "{right}");
+        }
+        for wrong in ["", "yesterday", "2026-1-2", "2026-11-22T", "2026-11-22 10:00:00Z", "2026-11-22T10:00:00'--"] {
+            assert!(!is_since(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn views_come_back_from_json() {
+        let view = ServiceView {
+            name: "shop".to_owned(),
+            servers: vec![ServerView { name: "shop-1".to_owned(), pid: Some(7), ..ServerView::default() }],
+            p50_ms: Some(1.25),
+            ..ServiceView::default()
+        };
+        let text = serde_json::to_string(&view).unwrap();
+        assert_eq!(serde_json::from_str::<ServiceView>(&text).unwrap(), view);
+    }
+}

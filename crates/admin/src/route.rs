@@ -1,0 +1,73 @@
+//! Which path means what.
+
+use crate::live::Order;
+
+/// What a path asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    Services,
+    Service(String),
+    Incidents,
+    Incident(String),
+    Report,
+    Metrics,
+    Live,
+    Ready,
+    OpenApi,
+    Order(Order),
+}
+
+impl Route {
+    /// The route of a decoded path.
+    pub(crate) fn of(path: &[String]) -> Option<Self> {
+        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+        Some(match *parts.as_slice() {
+            ["api", "services"] => Self::Services,
+            ["api", "services", service] => Self::Service(service.to_owned()),
+            ["api", "services", service, "servers", server, verb] => {
+                Self::Order(order_on_server(service.to_owned(), server.to_owned(), verb)?)
+            }
+            ["api", "incidents"] => Self::Incidents,
+            ["api", "incidents", id] => Self::Incident(id.to_owned()),
+            ["api", "incidents", id, verb] => Self::Order(order_on_incident(id.to_owned(), verb)?),
+            ["api", "report"] => Self::Report,
+            ["api", "openapi.json"] => Self::OpenApi,
+            ["metrics"] => Self::Metrics,
+            ["health", "live"] => Self::Live,
+            ["health", "ready"] => Self::Ready,
+            _ => return None,
+        })
+    }
+
+    /// The methods that it takes, as `Allow` lists them.
+    pub(crate) const fn allow(&self) -> &'static str {
+        match self {
+            Self::Order(_) => "POST",
+            _ => "GET, HEAD",
+        }
+    }
+
+    /// Whether it takes this method.
+    pub(crate) fn takes(&self, method: &str) -> bool {
+        self.allow().split(", ").any(|allowed| allowed == method)
+    }
+}
+
+fn order_on_server(service: String, server: String, verb: &str) -> Option<Order> {
+    Some(match verb {
+        "drain" => Order::Drain { service, server },
+        "restore" => Order::Restore { service, server },
+        "eject" => Order::Eject { service, server },
+        "restart" => Order::Restart { service, server },
+        _ => return None,
+    })
+}
+
+fn order_on_incident(id: String, verb: &str) -> Option<Order> {
+    Some(match verb {
+        "approve" => Order::Approve(id),
+        "reject" => Order::Reject(id),
+        "close" => Order::Close(id),
+        _ => return None,
+    })
+}

@@ -1,0 +1,174 @@
+//! The wire: a small HTTP/1.1 server, one request per connection.
+//!
+//! Apart from the proxy's listeners, so that status can be seen while traffic is in trouble. Whoever asks gets little:
+//! so many connections, so many bytes, so much time. Answers are made on threads that may wait, so that a slow disk
+//! holds up nobody else on this one.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_http1::{Framing, Limits, Parsed, RequestHead, write};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::timeout;
+
+use crate::answer::answer;
+use crate::exchange::{AdminRequest, AdminResponse};
+use crate::guard::Guard;
+use crate::live::Live;
+
+/// Connections at the same time; more wait to be accepted.
+const CONNECTIONS: usize = 64;
+/// For the request to come as a whole, and for the response to go.
+const TIME: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
+/// What a client may still send after it has its answer, and for how long, so that closing does not cost it the answer.
+const AFTERWARDS: (usize, Duration) = (64 * 1024, Duration::from_secs(1));
+/// A request body is of no use here, but may be there.
+const BODY: u64 = 16 * 1024;
+const LIMITS: Limits = Limits { head_bytes: 16 * 1024, headers: 64, target_bytes: 8 * 1024 };
+/// After accepting failed (no descriptors left), before the next try.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `shutdown` ends; connections that are open then are cut. Needs a tokio runtime with sockets and time.
+///
+/// # Errors
+/// If the listener cannot be used.
+pub async fn serve(
+    listener: TcpListener,
+    live: Arc<dyn Live>,
+    guard: Guard,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let guard = Arc::new(guard);
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+                Ok((stream, peer)) => {
+                    connections.spawn(connection(stream, peer, Arc::clone(&live), Arc::clone(&guard)));
+                }
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            },
+        }
+    }
+}
+
+/// One connection: a request, an answer, the end. A client that breaks off is nobody's error.
+async fn connection(mut stream: TcpStream, peer: SocketAddr, live: Arc<dyn Live>, guard: Arc<Guard>) {
+    let (response, head_only) = match timeout(TIME.0, request(&mut stream, peer)).await {
+        Ok(Ok(Some(request))) => {
+            let head_only = request.method == "HEAD";
+            let answered = spawn_blocking(move || answer(&*live, &request, &guard)).await;
+            (answered.unwrap_or_else(|_| AdminResponse::error(500, "the answer could not be made")), head_only)
+        }
+        Ok(Ok(None) | Err(Broken::Connection)) => return,
+        Ok(Err(Broken::Request(status, why))) => (AdminResponse::error(status, why), false),
+        Err(_) => (AdminResponse::error(408, "the request did not come in time"), false),
+    };
+    let bytes = rendered(&response, head_only);
+    if let Ok(Ok(())) = timeout(TIME.1, stream.write_all(&bytes)).await {
+        timeout(AFTERWARDS.1, part(&mut stream)).await.ok();
+    }
+}
+
+/// Why there is no request.
+enum Broken {
+    /// The client is gone.
+    Connection,
+    /// It is not one: status, and why.
+    Request(u16, &'static str),
+}
+
+/// Reads the request and its body, which is thrown away. `None` if the client only came and went.
+async fn request(stream: &mut TcpStream, peer: SocketAddr) -> Result<Option<AdminRequest>, Broken> {
+    let mut bytes = Vec::with_capacity(1024);
+    let mut head = RequestHead::default();
+    loop {
+        let space = LIMITS.head_bytes + 1 - bytes.len();
+        let read = (&mut *stream).take(space as u64).read_buf(&mut bytes).await;
+        if read.map_err(|_| Broken::Connection)? == 0 {
+            return if bytes.is_empty() { Ok(None) } else { Err(Broken::Connection) };
+        }
+        match head.parse(&bytes, &LIMITS) {
+            Ok(Parsed::Complete) => break,
+            Ok(Parsed::Partial) if bytes.len() <= LIMITS.head_bytes => {}
+            Ok(Parsed::Partial) => return Err(Broken::Request(431, "head-too-large")),
+            Err(error) => return Err(Broken::Request(error.status(), error.word())),
+        }
+    }
+    let body = match head.framing {
+        Framing::None => 0,
+        Framing::Length(length) if length <= BODY => length,
+        Framing::Length(_) => return Err(Broken::Request(413, "a body is of no use here")),
+        Framing::Chunked | Framing::UntilClose => {
+            return Err(Broken::Request(411, "a body is of no use here"));
+        }
+    };
+    if head.expect_continue && body > 0 {
+        let go_on = stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await;
+        go_on.map_err(|_| Broken::Connection)?;
+    }
+    let come = (bytes.len() - head.length) as u64;
+    let mut rest = (&mut *stream).take(body.saturating_sub(come));
+    let read = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+    read.map_err(|_| Broken::Connection)?;
+    Ok(Some(understood(&head, &bytes, peer)))
+}
+
+fn understood(head: &RequestHead, bytes: &[u8], peer: SocketAddr) -> AdminRequest {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let target = text(head.target.of(bytes));
+    // http://host/path is the same as /path here.
+    let rest = if target.starts_with('/') { None } else { target.split_once("://") };
+    let absolute = rest.map(|(_, rest)| rest.find(['/', '?']).map_or("/", |start| rest.split_at(start).1));
+    let target = absolute.unwrap_or(&target);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    AdminRequest {
+        method: text(head.method_text.of(bytes)),
+        path: path.to_owned(),
+        query: query.to_owned(),
+        host: head.host.map(|host| text(host.of(bytes))),
+        origin: head.header(bytes, "origin").map(text),
+        authorization: head.header(bytes, "authorization").map(text),
+        peer_is_loopback: peer.ip().to_canonical().is_loopback(),
+    }
+}
+
+fn rendered(response: &AdminResponse, head_only: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(response.body.len() + 256);
+    write::status_line(&mut out, response.status);
+    write::header_line(&mut out, "Content-Type", response.content_type.as_bytes());
+    write::number_line(&mut out, "Content-Length", response.body.len() as u64);
+    if let Some(allow) = response.allow {
+        write::header_line(&mut out, "Allow", allow.as_bytes());
+    }
+    if response.status == 401 {
+        write::header_line(&mut out, "WWW-Authenticate", b"Bearer");
+    }
+    write::header_line(&mut out, "Cache-Control", b"no-store");
+    write::header_line(&mut out, "X-Content-Type-Options", b"nosniff");
+    write::header_line(&mut out, "Connection", b"close");
+    write::end_line(&mut out);
+    if !head_only {
+        out.extend_from_slice(response.body.as_bytes());
+    }
+    out
+}
+
+/// Says that nothing more comes, and takes what the client still sends: a connection closed over unread bytes is reset,
+/// and the answer may be lost with it.
+async fn part(stream: &mut TcpStream) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut rest = stream.take(AFTERWARDS.0 as u64);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! What the command line shows, as text: pure functions from what the admin API gave.
+//!
+//! Names, evidence and the output of servers come from outside. Control characters in them are shown as `\u{1b}`, so that
+//! nothing that a server printed can move the cursor of whoever reads an incident.
+
+mod incident;
+mod list;
+mod markdown;
+mod status;
+mod table;
+
+pub use incident::incident;
+pub use list::incidents;
+pub use markdown::incident_markdown;
+pub use status::status;
+
+/// `text` without control characters and without letters that change the direction of writing.
+fn clean(text: &str) -> String {
+    let is_harmful = |letter: char| {
+        letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\t' => out.push(' '),
+            letter if is_harmful(letter) => out.extend(letter.escape_default()),
+            letter => out.push(letter),
+        }
+    }
+    out
+}
+
+/// A duration in milliseconds, in the unit that suits it, with three digits or so.
+fn duration(ms: f64) -> String {
+    if !ms.is_finite() || ms < 0.0 {
+        return "-".to_owned();
+    }
+    match ms {
+        ms if ms < 0.0005 => "0 ms".to_owned(),
+        ms if ms < 1.0 => format!("{ms:.2} ms"),
+        ms if ms < 9.95 => format!("{ms:.1} ms"),
+        ms if ms < 999.5 => format!("{ms:.0} ms"),
+        ms if ms < 59_950.0 => format!("{:.1} s", ms / 1e3),
+        ms if ms < 3_600_000.0 => {
+            let seconds = whole(ms / 1e3);
+            format!("{} min {} s", seconds / 60, seconds % 60)
+        }
+        ms => {
+            let minutes = whole(ms / 60_000.0);
+            format!("{} h {} min", minutes / 60, minutes % 60)
+        }
+    }
+}
+
+fn maybe_duration(ms: Option<f64>) -> String {
+    ms.map_or_else(|| "-".to_owned(), duration)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "durations are not negative; a cast from a float saturates")]
+fn whole(number: f64) -> u64 {
+    number as u64
+}
+
+/// A share as percent, with as many nines as there are.
+fn percent(share: f64) -> String {
+    let text = format!("{:.3}", share * 100.0);
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    // What is not everything is not shown as if it were.
+    let text = if text == "100" && share < 1.0 { "99.999" } else { text };
+    format!("{text} %")
+}
+
+/// `1 request`, `2 requests`.
+fn count(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
+}
+
+/// The time of day of a timestamp, for lines below one that has the date: `10:00:01.250` of `2026-11-22T10:00:01.250Z`.
+fn time_of_day(timestamp: &str) -> String {
+    match timestamp.split_once('T') {
+        Some((_, time)) => clean(time.trim_end_matches('Z')),
+        None => clean(timestamp),
+    }
+}
+
+/// A timestamp to the second, for lists: `2026-11-22 10:00:01`.
+fn to_the_second(timestamp: &str) -> String {
+    let text = timestamp.get(..19).unwrap_or(timestamp);
+    clean(text).replacen('T', " ", 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_moves_the_cursor() {
+        assert_eq!(clean("a\u{1b}[2Jb\r\nc\td\u{9b}é\u{202e}"), "a\\u{1b}[2Jb\\r\\nc d\\u{9b}é\\u{202e}");
+    }
+
+    #[test]
+    fn durations_have_a_fitting_unit() {
+        for (ms, text) in [
+            (0.0, "0 ms"), (0.12, "0.12 ms"), (1.0, "1.0 ms"), (9.94, "9.9 ms"), (9.96, "10 ms"), (412.4, "412 ms"),
+            (999.6, "1.0 s"), (12_340.0, "12.3 s"), (59_960.0, "0 min 59 s"), (61_000.0, "1 min 1 s"),
+            (3_599_999.0, "59 min 59 s"), (3_600_000.0, "1 h 0 min"), (-1.0, "-"), (f64::NAN, "-"),
+        ] {
+            assert_eq!(duration(ms), text, "{ms}");
+        }
+    }
+
+    #[test]
+    fn percents() {
+        for (share, text) in [(1.0, "100 %"), (0.0, "0 %"), (0.5, "50 %"), (0.999_999_9, "99.999 %"), (0.98765, "98.765 %")] {
+            assert_eq!(percent(share), text);
+        }
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(time_of_day("2026-11-22T10:00:01.250Z"), "10:00:01.250");
+        assert_eq!(time_of_day("rubbish"), "rubbish");
+        assert_eq!(to_the_second("2026-11-22T10:00:01.250Z"), "2026-11-22 10:00:01");
+        assert_eq!(to_the_second("é"), "é");
+    }
+}

@@ -1,0 +1,72 @@
+//! What is in service now, as a table per service.
+
+use super::table::{Side, Table, painted};
+use super::{clean, count, duration, maybe_duration};
+use crate::live::{ServerView, ServiceView};
+
+/// The services and their servers.
+#[must_use]
+pub fn status(services: &[ServiceView], colour: bool) -> String {
+    if services.is_empty() {
+        return "There are no services.\n".to_owned();
+    }
+    let parts: Vec<String> = services.iter().map(|view| service(view, colour)).collect();
+    parts.join("\n")
+}
+
+fn service(view: &ServiceView, colour: bool) -> String {
+    let up = view.servers.iter().filter(|server| matches!(server.state.as_str(), "up" | "doubtful")).count();
+    let servers = format!("{up} of {} up", count(view.servers.len() as u64, "server"));
+    let mut facts = vec![clean(&view.policy), servers, count(view.requests, "request"), format!("{} failed", view.failed)];
+    if view.saved_by_retry > 0 {
+        facts.push(format!("{} saved by retry", view.saved_by_retry));
+    }
+    for (name, value) in [("p50", view.p50_ms), ("p99", view.p99_ms)] {
+        facts.extend(value.map(|ms| format!("{name} {}", duration(ms))));
+    }
+    facts.push(format!("retry budget {:.0}", view.retry_budget));
+    let name = painted(&clean(&view.name), colour.then_some("1"));
+    let mut table = Table::new(&[
+        ("SERVER", Side::Left),
+        ("ADDRESS", Side::Left),
+        ("STATE", Side::Left),
+        ("STANDING", Side::Left),
+        ("WEIGHT", Side::Right),
+        ("TIER", Side::Right),
+        ("IN FLIGHT", Side::Right),
+        ("ATTEMPTS", Side::Right),
+        ("FAILURES", Side::Right),
+        ("LATENCY", Side::Right),
+        ("PID", Side::Right),
+    ]);
+    for server in &view.servers {
+        table.row(cells(server, colour));
+    }
+    format!("{name}  {}\n{}", facts.join(", "), table.text("  "))
+}
+
+fn cells(server: &ServerView, colour: bool) -> [(String, Option<&'static str>); 11] {
+    let plain = |text: String| (text, None);
+    [
+        plain(clean(&server.name)),
+        plain(clean(&server.address)),
+        (clean(&server.state), colour.then(|| paint(&server.state))),
+        plain(clean(&server.standing)),
+        plain(server.weight.to_string()),
+        plain(server.tier.to_string()),
+        plain(server.in_flight.to_string()),
+        plain(server.attempts.to_string()),
+        plain(server.failures.to_string()),
+        plain(maybe_duration(server.latency_ms)),
+        plain(server.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string())),
+    ]
+}
+
+/// Green is well, yellow is on the way or by order, red is out.
+fn paint(state: &str) -> &'static str {
+    match state {
+        "up" => "32",
+        "ejected" | "down" => "31",
+        _ => "33",
+    }
+}
