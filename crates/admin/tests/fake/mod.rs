@@ -1,0 +1,179 @@
+//! A program that does not run: what it says is set by the test, what it is told is kept.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use evenkeel_admin::{
+    AdminRequest, Filter, Guard, Live, Order, ServerView, ServiceReport, ServiceView,
+};
+use evenkeel_core::metric::Sink;
+use evenkeel_fault::Incident;
+
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+#[derive(Default)]
+pub struct Fake {
+    pub incidents: Vec<Incident>,
+    pub store_is_broken: bool,
+    pub not_ready: Option<String>,
+    pub refusal: Option<String>,
+    pub filters: Mutex<Vec<Filter>>,
+    pub reports: Mutex<Vec<String>>,
+    pub orders: Mutex<Vec<Order>>,
+}
+
+impl Live for Fake {
+    fn services(&self) -> Vec<ServiceView> {
+        services()
+    }
+
+    fn incidents(&self, filter: &Filter) -> Result<Vec<Incident>, String> {
+        self.filters.lock().unwrap().push(filter.clone());
+        self.readable()?;
+        Ok(self.incidents.clone())
+    }
+
+    fn incident(&self, id: &str) -> Result<Option<Incident>, String> {
+        self.readable()?;
+        Ok(self
+            .incidents
+            .iter()
+            .find(|incident| incident.id == id)
+            .cloned())
+    }
+
+    fn report(&self, since: &str) -> Result<Vec<ServiceReport>, String> {
+        self.reports.lock().unwrap().push(since.to_owned());
+        self.readable()?;
+        Ok(vec![report()])
+    }
+
+    fn collect(&self, sink: &mut dyn Sink) {
+        sink.counter(
+            "evenkeel_requests_total",
+            "Requests, by status.",
+            &[("service", "shop"), ("code", "200")],
+            41,
+        );
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.not_ready.clone().map_or(Ok(()), Err)
+    }
+
+    fn version(&self) -> String {
+        "1.2.3".to_owned()
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::from_millis(90_500)
+    }
+
+    fn order(&self, order: Order) -> Result<String, String> {
+        let message = format!("{order}: done");
+        self.orders.lock().unwrap().push(order);
+        self.refusal.clone().map_or(Ok(message), Err)
+    }
+}
+
+impl Fake {
+    pub fn with_incident() -> Self {
+        Self {
+            incidents: vec![incident()],
+            ..Self::default()
+        }
+    }
+
+    fn readable(&self) -> Result<(), String> {
+        if self.store_is_broken {
+            Err("the disk is gone".to_owned())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+pub fn guard() -> Guard {
+    Guard {
+        token: TOKEN.to_owned(),
+        address: "127.0.0.1:7070".parse().unwrap(),
+    }
+}
+
+/// A request from this machine without a token; `target` may have a query.
+pub fn request(method: &str, target: &str) -> AdminRequest {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    AdminRequest {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        query: query.to_owned(),
+        host: Some("127.0.0.1:7070".to_owned()),
+        peer_is_loopback: true,
+        ..AdminRequest::default()
+    }
+}
+
+pub fn services() -> Vec<ServiceView> {
+    let up = ServerView {
+        name: "shop-1".to_owned(),
+        address: "127.0.0.1:9001".to_owned(),
+        state: "up".to_owned(),
+        standing: "in service".to_owned(),
+        weight: 1,
+        pid: Some(4711),
+        in_flight: 3,
+        attempts: 40_123,
+        failures: 2,
+        latency_ms: Some(1.234),
+        ..ServerView::default()
+    };
+    let out = ServerView {
+        name: "a long name".to_owned(),
+        address: "[::1]:9002".to_owned(),
+        state: "ejected".to_owned(),
+        standing: "ejected".to_owned(),
+        weight: 10,
+        tier: 1,
+        failures: 17,
+        ..ServerView::default()
+    };
+    vec![
+        ServiceView {
+            name: "shop".to_owned(),
+            policy: "round-robin".to_owned(),
+            servers: vec![up, out],
+            requests: 41_000,
+            failed: 3,
+            saved_by_retry: 42,
+            p50_ms: Some(0.87),
+            p99_ms: Some(14.2),
+            retry_budget: 99.6,
+        },
+        ServiceView {
+            name: "empty".to_owned(),
+            policy: "random".to_owned(),
+            ..ServiceView::default()
+        },
+    ]
+}
+
+pub fn report() -> ServiceReport {
+    ServiceReport {
+        service: "shop".to_owned(),
+        incidents: 4,
+        open: 1,
+        mttd_ms: Some(105.2),
+        mttr_ms: Some(1834.0),
+        p50_restore_ms: Some(912.0),
+        p90_restore_ms: Some(61_000.0),
+        availability: Some(0.999_987),
+        requests: 230_000,
+        failed: 3,
+    }
+}
+
+/// A server killed and restarted, with one line that would like to move the cursor.
+pub fn incident() -> Incident {
+    serde_json::from_str(include_str!("../golden/incident.json")).unwrap()
+}

@@ -1,0 +1,100 @@
+//! What the command line shows, compared with what it is meant to look like. `EVENKEEL_BLESS=1` rewrites the files.
+
+mod fake;
+
+use std::path::PathBuf;
+
+use evenkeel_admin::text;
+
+fn check(name: &str, shown: &str) {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/golden", name]
+        .iter()
+        .collect();
+    if std::env::var_os("EVENKEEL_BLESS").is_some() {
+        std::fs::write(&path, shown).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(golden == shown, "{name} is different:\n{shown}");
+}
+
+#[test]
+fn status() {
+    check("status.txt", &text::status(&fake::services(), false));
+    assert_eq!(text::status(&[], true), "There are no services.\n");
+}
+
+#[test]
+fn colours_change_nothing_but_the_colour() {
+    let coloured = text::status(&fake::services(), true);
+    for painted in [
+        "\u{1b}[1mshop\u{1b}[0m",
+        "\u{1b}[32mup\u{1b}[0m ",
+        "\u{1b}[31mejected\u{1b}[0m ",
+    ] {
+        assert!(coloured.contains(painted), "{coloured:?}");
+    }
+    let mut bare = coloured;
+    for code in ["1", "31", "32", "33", "0"] {
+        bare = bare.replace(&format!("\u{1b}[{code}m"), "");
+    }
+    assert_eq!(bare, text::status(&fake::services(), false));
+}
+
+#[test]
+fn incident() {
+    check("incident.txt", &text::incident(&fake::incident()));
+}
+
+#[test]
+fn incident_as_markdown() {
+    check("incident.md", &text::incident_markdown(&fake::incident()));
+}
+
+#[test]
+fn an_incident_that_has_just_begun() {
+    let begun: evenkeel_fault::Incident = serde_json::from_str(
+        r#"{"id": "2026-11-22-0008", "drill": true, "status": "open", "service": "shop", "servers": ["shop-1", "shop-2"],
+            "onset": "2026-11-22T10:00:00.000Z", "durations_ms": {}, "detected_by": "probe", "diagnosis": [], "actions": [],
+            "impact": {"requests": 1, "failed": 1, "saved_by_retry": 0, "budget_spent": 0}, "timeline": []}"#,
+    )
+    .unwrap();
+    check("begun.txt", &text::incident(&begun));
+    check("begun.md", &text::incident_markdown(&begun));
+    check(
+        "list.txt",
+        &text::incidents(
+            &[begun, fake::incident()],
+            &[fake::report(), Default::default()],
+        ),
+    );
+}
+
+#[test]
+fn no_incidents() {
+    assert_eq!(text::incidents(&[], &[]), "No incidents.\n");
+    let only_means = text::incidents(&[], &[fake::report()]);
+    assert!(
+        only_means.starts_with("No incidents.\n\nSERVICE "),
+        "{only_means}"
+    );
+}
+
+#[test]
+fn nothing_that_a_server_said_moves_the_cursor() {
+    let mut services = fake::services();
+    services[0].servers[0].name = "\u{1b}]0;title\u{7}".to_owned();
+    let incident = fake::incident();
+    for shown in [
+        text::status(&services, false),
+        text::incident(&incident),
+        text::incident_markdown(&incident),
+        text::incidents(&[incident], &[]),
+    ] {
+        assert!(
+            shown
+                .chars()
+                .all(|letter| letter == '\n' || !letter.is_control()),
+            "{shown:?}"
+        );
+    }
+}
