@@ -28,9 +28,9 @@ pub struct ServiceReport {
     /// Mean time between the onsets of two incidents; from two incidents on.
     pub mtbf_ms: Option<f64>,
     /// Half of the incidents were restored within this time.
-    pub restore_p50_ms: Option<f64>,
+    pub p50_restore_ms: Option<f64>,
     /// Nine of ten incidents were restored within this time.
-    pub restore_p90_ms: Option<f64>,
+    pub p90_restore_ms: Option<f64>,
     /// Requests in the period.
     pub requests: u64,
     /// Of these, those that the client saw fail.
@@ -88,8 +88,8 @@ fn report(service: &str, all: &[&Incident], (requests, failed): (u64, u64)) -> S
         mttd_ms: mean(&detections),
         mttr_ms: mean(&restores),
         mtbf_ms: between(&real),
-        restore_p50_ms: quantile(&restores, 0.5),
-        restore_p90_ms: quantile(&restores, 0.9),
+        p50_restore_ms: quantile(&restores, 0.5),
+        p90_restore_ms: quantile(&restores, 0.9),
         requests,
         failed,
         availability: (requests > 0).then(|| 1.0 - failed.min(requests) as f64 / requests as f64),

@@ -34,7 +34,7 @@ pub struct Store {
 pub struct Filter {
     /// Of this service only.
     pub service: Option<String>,
-    /// With an onset at this time or later (RFC 3339).
+    /// With an onset at this time or later (RFC 3339), or since the midnight of a date (UTC).
     pub since: Option<String>,
     /// With this status only.
     pub status: Option<Status>,
@@ -295,8 +295,15 @@ fn minute(text: &str) -> Result<i64, StoreError> {
     Ok(time(text)?.as_second().div_euclid(60))
 }
 
+/// A date is its midnight, and a time without a place is UTC.
 fn time(text: &str) -> Result<Timestamp, StoreError> {
-    text.trim().parse().map_err(|_| StoreError::Time {
+    let text = text.trim();
+    let in_utc = || {
+        let time: jiff::civil::DateTime = text.parse().ok()?;
+        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    };
+    let time = text.parse().ok().or_else(in_utc);
+    time.ok_or_else(|| StoreError::Time {
         text: text.to_owned(),
     })
 }

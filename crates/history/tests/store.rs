@@ -90,6 +90,20 @@ fn a_list_is_filtered_and_the_newest_come_first() {
         }),
         "4 3 2"
     );
+    for (since, found) in [
+        ("2026-11-22", "4 3 2 1"),
+        ("2026-11-22T10:20:00", "4 3"),
+        ("2026-11-23", ""),
+    ] {
+        assert_eq!(
+            list(Filter {
+                since: Some(since.to_owned()),
+                ..Filter::default()
+            }),
+            found,
+            "{since}"
+        );
+    }
     let wrong = store.list(&Filter {
         since: Some("yesterday".to_owned()),
         ..Filter::default()
@@ -161,7 +175,7 @@ fn a_report_has_the_means_and_the_availability_of_the_period() {
     assert_eq!(shop.mttr_ms, Some(3_500.0));
     assert_eq!(shop.mtbf_ms, Some(15.0 * 60_000.0));
     assert_eq!(
-        (shop.restore_p50_ms, shop.restore_p90_ms),
+        (shop.p50_restore_ms, shop.p90_restore_ms),
         (Some(3_500.0), Some(4_500.0))
     );
     assert_eq!(
