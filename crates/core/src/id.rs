@@ -17,6 +17,9 @@ impl ServerId {
     /// The server at `index` of service `service`.
     #[must_use]
     pub const fn new(service: u32, index: u32) -> Self {
-        Self { service: ServiceId(service), index }
+        Self {
+            service: ServiceId(service),
+            index,
+        }
     }
 }

@@ -32,8 +32,8 @@ impl Counter {
 
 /// Upper bounds, in seconds, of the buckets of [`DurationHistogram`]: OpenTelemetry's for HTTP, and five below a 5 ms.
 pub const DURATION_BOUNDS_SECONDS: [f64; 19] = [
-    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5,
-    10.0,
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5,
+    0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 
 const BOUNDS_NANOS: [u64; 19] = [
@@ -80,7 +80,10 @@ impl DurationHistogram {
         for (count, bucket) in counts.iter_mut().zip(&self.buckets) {
             *count = bucket.value();
         }
-        DurationSnapshot { counts, sum_nanos: self.sum_nanos.value() }
+        DurationSnapshot {
+            counts,
+            sum_nanos: self.sum_nanos.value(),
+        }
     }
 }
 
@@ -119,7 +122,9 @@ impl DurationSnapshot {
         let mut below = 0_u64;
         for (index, &count) in self.counts.iter().enumerate() {
             if count > 0 && (below + count) as f64 >= rank {
-                let lower = index.checked_sub(1).map_or(0.0, |i| DURATION_BOUNDS_SECONDS[i]);
+                let lower = index
+                    .checked_sub(1)
+                    .map_or(0.0, |i| DURATION_BOUNDS_SECONDS[i]);
                 let upper = DURATION_BOUNDS_SECONDS.get(index).copied().unwrap_or(lower);
                 return Some((upper - lower).mul_add((rank - below as f64) / count as f64, lower));
             }
@@ -133,11 +138,29 @@ impl DurationSnapshot {
 /// `labels` are name and value in the order in which they are to be shown.
 pub trait Sink {
     /// A number that only grows. `name` ends in `_total`.
-    fn counter(&mut self, name: &'static str, help: &'static str, labels: &[(&str, &str)], value: u64);
+    fn counter(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&str, &str)],
+        value: u64,
+    );
     /// A number that goes up and down.
-    fn gauge(&mut self, name: &'static str, help: &'static str, labels: &[(&str, &str)], value: f64);
+    fn gauge(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&str, &str)],
+        value: f64,
+    );
     /// A histogram of durations. `name` ends in `_seconds`.
-    fn durations(&mut self, name: &'static str, help: &'static str, labels: &[(&str, &str)], value: &DurationSnapshot);
+    fn durations(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&str, &str)],
+        value: &DurationSnapshot,
+    );
 }
 
 /// Whatever has numbers to show.

@@ -52,9 +52,11 @@ impl Outcome {
         match self {
             Self::Answered(status) if status >= 500 => Blame::Server,
             Self::Answered(_) | Self::Stale => Blame::Nobody,
-            Self::ConnectRefused | Self::AttemptTimeout | Self::Reset { .. } | Self::BadResponse | Self::Truncated => {
-                Blame::Server
-            }
+            Self::ConnectRefused
+            | Self::AttemptTimeout
+            | Self::Reset { .. }
+            | Self::BadResponse
+            | Self::Truncated => Blame::Server,
             Self::ConnectTimeout | Self::Unreachable => Blame::Path,
             Self::Cancelled => Blame::Client,
         }

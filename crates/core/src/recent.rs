@@ -13,7 +13,10 @@ impl<T> Recent<T> {
     /// Keeps at most `limit` items (at least one).
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { items: VecDeque::new(), limit: limit.max(1) }
+        Self {
+            items: VecDeque::new(),
+            limit: limit.max(1),
+        }
     }
 
     /// Adds an item; the oldest goes if there is no room.

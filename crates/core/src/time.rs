@@ -72,7 +72,19 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 /// A point on the calendar, in milliseconds since 1970-01-01 UTC. For people and files, never for durations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Wall(pub u64);
 
 /// Where the monotonic clock's zero lies on the calendar, read once at the start.
@@ -96,7 +108,10 @@ mod tests {
         assert_eq!(Instant::ZERO.before(Duration::from_secs(1)), Instant::ZERO);
         assert_eq!(Instant::NEVER + Duration::from_secs(1), Instant::NEVER);
         assert_eq!(Instant::ZERO.since(Instant::from_millis(5)), Duration::ZERO);
-        assert_eq!(Instant::from_millis(7) - Instant::from_millis(5), Duration::from_millis(2));
+        assert_eq!(
+            Instant::from_millis(7) - Instant::from_millis(5),
+            Duration::from_millis(2)
+        );
     }
 
     #[test]

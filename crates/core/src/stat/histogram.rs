@@ -17,13 +17,21 @@ pub struct Histogram {
 
 impl std::fmt::Debug for Histogram {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Histogram").field("count", &self.count).field("p50", &self.quantile(0.5)).finish_non_exhaustive()
+        f.debug_struct("Histogram")
+            .field("count", &self.count)
+            .field("p50", &self.quantile(0.5))
+            .finish_non_exhaustive()
     }
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { counts: vec![0; BUCKETS].into_boxed_slice(), count: 0, sum_nanos: 0, max_nanos: 0 }
+        Self {
+            counts: vec![0; BUCKETS].into_boxed_slice(),
+            count: 0,
+            sum_nanos: 0,
+            max_nanos: 0,
+        }
     }
 }
 
@@ -68,7 +76,11 @@ impl Histogram {
 
     /// The smallest duration that at least the share `q` (0 to 1) did not exceed, within 3.2 %; zero if empty.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "q is clamped, counts are far below 2^52")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "q is clamped, counts are far below 2^52"
+    )]
     pub fn quantile(&self, q: f64) -> Duration {
         let rank = ((q.clamp(0.0, 1.0) * self.count as f64).ceil() as u64).max(1);
         let mut seen = 0;
@@ -115,10 +127,17 @@ mod tests {
     #[test]
     fn every_value_lies_within_its_bucket() {
         for exponent in 0..63 {
-            for value in [1_u64 << exponent, (1_u64 << exponent) + 1, (1_u64 << exponent) * 3 / 2] {
+            for value in [
+                1_u64 << exponent,
+                (1_u64 << exponent) + 1,
+                (1_u64 << exponent) * 3 / 2,
+            ] {
                 let upper = upper_bound(bucket(value));
                 assert!(upper >= value, "{value} above {upper}");
-                assert!((upper - value) as f64 <= value as f64 / 32.0 + 1.0, "{value} far below {upper}");
+                assert!(
+                    (upper - value) as f64 <= value as f64 / 32.0 + 1.0,
+                    "{value} far below {upper}"
+                );
             }
         }
         assert_eq!(bucket(u64::MAX), BUCKETS - 1);

@@ -8,7 +8,11 @@ pub fn median(values: &[f64]) -> Option<f64> {
 
 /// The `q`-quantile (0 to 1) by linear interpolation between the neighbours; `None` if empty.
 #[must_use]
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the position lies within the slice")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the position lies within the slice"
+)]
 pub fn quantile(values: &[f64], q: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

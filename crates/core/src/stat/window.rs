@@ -28,7 +28,11 @@ impl Window {
     #[must_use]
     pub fn new(length: Duration) -> Self {
         let nanos = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-        Self { slices: [Tally::default(); SLICES], slice_nanos: (nanos / SLICES as u64).max(1), newest: 0 }
+        Self {
+            slices: [Tally::default(); SLICES],
+            slice_nanos: (nanos / SLICES as u64).max(1),
+            newest: 0,
+        }
     }
 
     /// Counts one event.
@@ -41,10 +45,12 @@ impl Window {
     /// What the window holds at `now`.
     pub fn tally(&mut self, now: Instant) -> Tally {
         self.advance(now);
-        self.slices.iter().fold(Tally::default(), |sum, slice| Tally {
-            total: sum.total + slice.total,
-            hits: sum.hits + slice.hits,
-        })
+        self.slices
+            .iter()
+            .fold(Tally::default(), |sum, slice| Tally {
+                total: sum.total + slice.total,
+                hits: sum.hits + slice.hits,
+            })
     }
 
     /// Forgets all.
@@ -74,8 +80,14 @@ mod tests {
         let mut window = Window::new(Duration::from_secs(10));
         window.add(Instant::from_millis(500), true);
         window.add(Instant::from_millis(5_000), false);
-        assert_eq!(window.tally(Instant::from_millis(9_900)), Tally { total: 2, hits: 1 });
-        assert_eq!(window.tally(Instant::from_millis(10_100)), Tally { total: 1, hits: 0 });
+        assert_eq!(
+            window.tally(Instant::from_millis(9_900)),
+            Tally { total: 2, hits: 1 }
+        );
+        assert_eq!(
+            window.tally(Instant::from_millis(10_100)),
+            Tally { total: 1, hits: 0 }
+        );
         assert_eq!(window.tally(Instant::from_millis(60_000)), Tally::default());
     }
 }
