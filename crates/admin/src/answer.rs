@@ -44,20 +44,28 @@ fn attempt(live: &dyn Live, request: &AdminRequest, guard: &Guard) -> Step<Admin
     let Some(route) = route else {
         return Err(match path {
             None => AdminResponse::error(400, "the path cannot be read"),
-            Some(_) => AdminResponse::error(404, "nothing is here; /api/openapi.json lists what there is"),
+            Some(_) => AdminResponse::error(
+                404,
+                "nothing is here; /api/openapi.json lists what there is",
+            ),
         });
     };
     if !route.takes(&request.method) {
         let allow = route.allow();
         let refusal = AdminResponse::error(405, &format!("this takes {allow}"));
-        return Err(AdminResponse { allow: Some(allow), ..refusal });
+        return Err(AdminResponse {
+            allow: Some(allow),
+            ..refusal
+        });
     }
     match route {
         Route::Services => Ok(AdminResponse::json(&live.services())),
         Route::Service(name) => service(live, &name),
         Route::Incidents => {
             let filter = filter(&request.query)?;
-            Ok(AdminResponse::json(&live.incidents(&filter).map_err(|why| unreadable(&why))?))
+            Ok(AdminResponse::json(
+                &live.incidents(&filter).map_err(|why| unreadable(&why))?,
+            ))
         }
         Route::Incident(id) => match live.incident(&id).map_err(|why| unreadable(&why))? {
             Some(incident) => Ok(AdminResponse::json(&incident)),
@@ -66,7 +74,9 @@ fn attempt(live: &dyn Live, request: &AdminRequest, guard: &Guard) -> Step<Admin
         Route::Report => {
             let [since] = parameters(&request.query, ["since"])?;
             let since = checked_since(since)?.unwrap_or_else(|| PERIOD.to_owned());
-            Ok(AdminResponse::json(&live.report(&since).map_err(|why| unreadable(&why))?))
+            Ok(AdminResponse::json(
+                &live.report(&since).map_err(|why| unreadable(&why))?,
+            ))
         }
         Route::Metrics => Ok(metrics(live)),
         Route::Live => Ok(AdminResponse::new(200, TEXT, "live\n".to_owned())),
@@ -83,7 +93,10 @@ fn service(live: &dyn Live, name: &str) -> Step<AdminResponse> {
     let services = live.services();
     match services.iter().find(|service| service.name == name) {
         Some(service) => Ok(AdminResponse::json(service)),
-        None => Err(AdminResponse::error(404, &format!("there is no service {name:?}"))),
+        None => Err(AdminResponse::error(
+            404,
+            &format!("there is no service {name:?}"),
+        )),
     }
 }
 
@@ -102,9 +115,15 @@ fn carry_out(live: &dyn Live, order: Order) -> Step<AdminResponse> {
         | Order::Eject { service, server }
         | Order::Restart { service, server } => {
             let services = live.services();
-            let mut servers = services.iter().filter(|view| view.name == *service).flat_map(|view| &view.servers);
+            let mut servers = services
+                .iter()
+                .filter(|view| view.name == *service)
+                .flat_map(|view| &view.servers);
             if !servers.any(|view| view.name == *server) {
-                return Err(AdminResponse::error(404, &format!("there is no server {server:?} in a service {service:?}")));
+                return Err(AdminResponse::error(
+                    404,
+                    &format!("there is no server {server:?} in a service {service:?}"),
+                ));
             }
         }
         // A store that cannot be read does not keep a person from deciding about an incident that is under way.
@@ -122,14 +141,37 @@ fn carry_out(live: &dyn Live, order: Order) -> Step<AdminResponse> {
 
 fn metrics(live: &dyn Live) -> AdminResponse {
     let mut page = Exposition::default();
-    page.gauge("evenkeel_build_info", "Always 1; the version is in the label.", &[("version", &live.version())], 1.0);
-    page.gauge("evenkeel_uptime_seconds", "Since the program started.", &[], live.uptime().as_secs_f64());
+    page.gauge(
+        "evenkeel_build_info",
+        "Always 1; the version is in the label.",
+        &[("version", &live.version())],
+        1.0,
+    );
+    page.gauge(
+        "evenkeel_uptime_seconds",
+        "Since the program started.",
+        &[],
+        live.uptime().as_secs_f64(),
+    );
     for service in live.services() {
         for server in &service.servers {
             for state in ServerState::ALL {
-                let labels = [("service", service.name.as_str()), ("server", &server.name), ("state", state.word())];
-                let holds = if state.word() == server.state { 1.0 } else { 0.0 };
-                page.gauge("evenkeel_server_state", "1 for the state that a server is in, else 0.", &labels, holds);
+                let labels = [
+                    ("service", service.name.as_str()),
+                    ("server", &server.name),
+                    ("state", state.word()),
+                ];
+                let holds = if state.word() == server.state {
+                    1.0
+                } else {
+                    0.0
+                };
+                page.gauge(
+                    "evenkeel_server_state",
+                    "1 for the state that a server is in, else 0.",
+                    &labels,
+                    holds,
+                );
             }
         }
     }
@@ -147,26 +189,44 @@ fn openapi(live: &dyn Live) -> AdminResponse {
 }
 
 fn filter(query: &str) -> Step<Filter> {
-    let [service, since, status, limit] = parameters(query, ["service", "since", "status", "limit"])?;
+    let [service, since, status, limit] =
+        parameters(query, ["service", "since", "status", "limit"])?;
     if let Some(given) = &status
         && !STATUSES.iter().any(|status| status.word() == given)
     {
         let words = STATUSES.map(Status::word).join(", ");
-        return Err(AdminResponse::error(400, &format!("status is one of {words}; got {given:?}")));
+        return Err(AdminResponse::error(
+            400,
+            &format!("status is one of {words}; got {given:?}"),
+        ));
     }
     let limit = match limit {
         None => Filter::default().limit,
-        Some(text) => text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit)).ok_or_else(|| {
-            AdminResponse::error(400, &format!("limit is a number from 1 to {LIMIT_MAX}; got {text:?}"))
-        })?,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+            .ok_or_else(|| {
+                AdminResponse::error(
+                    400,
+                    &format!("limit is a number from 1 to {LIMIT_MAX}; got {text:?}"),
+                )
+            })?,
     };
-    Ok(Filter { service, since: checked_since(since)?, status, limit })
+    Ok(Filter {
+        service,
+        since: checked_since(since)?,
+        status,
+        limit,
+    })
 }
 
 fn checked_since(since: Option<String>) -> Step<Option<String>> {
     match since {
         Some(text) if !is_since(&text) => {
-            let why = format!("since is a date, a timestamp (RFC 3339), or an age like 30d, 12h, 90m; got {text:?}");
+            let why = format!(
+                "since is a date, a timestamp (RFC 3339), or an age like 30d, 12h, 90m; got {text:?}"
+            );
             Err(AdminResponse::error(400, &why))
         }
         since => Ok(since),
@@ -176,11 +236,15 @@ fn checked_since(since: Option<String>) -> Step<Option<String>> {
 /// The values of these parameters; an empty one counts as absent. What is unknown is refused, so that a slip of the pen
 /// does not widen an answer.
 fn parameters<const N: usize>(query: &str, names: [&str; N]) -> Step<[Option<String>; N]> {
-    let pairs = decode::query(query).ok_or_else(|| AdminResponse::error(400, "the query cannot be read"))?;
+    let pairs = decode::query(query)
+        .ok_or_else(|| AdminResponse::error(400, "the query cannot be read"))?;
     let mut values = [const { None }; N];
     for (name, value) in pairs {
         let Some(place) = names.iter().position(|known| *known == name) else {
-            let why = format!("there is no parameter {name:?}; there are {}", names.join(", "));
+            let why = format!(
+                "there is no parameter {name:?}; there are {}",
+                names.join(", ")
+            );
             return Err(AdminResponse::error(400, &why));
         };
         if !value.is_empty() && values[place].replace(value).is_some() {

@@ -32,19 +32,35 @@ pub fn post(address: SocketAddr, path: &str, token: Option<&str>) -> Result<(u16
 #[must_use]
 pub fn error_of(status: u16, body: &str) -> String {
     let value: Option<serde_json::Value> = serde_json::from_str(body).ok();
-    let error = value.as_ref().and_then(|value| value.get("error")?.as_str());
-    error.map_or_else(|| format!("answered {status} {}", write::reason(status)), str::to_owned)
+    let error = value
+        .as_ref()
+        .and_then(|value| value.get("error")?.as_str());
+    error.map_or_else(
+        || format!("answered {status} {}", write::reason(status)),
+        str::to_owned,
+    )
 }
 
 /// `text` as one segment of a path or one value of a query.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    let escape = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    let escape = |byte: u8| {
+        if plain(byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
     text.bytes().map(escape).collect()
 }
 
-fn exchange(address: SocketAddr, method: &str, path: &str, token: Option<&str>) -> Result<(u16, String), String> {
+fn exchange(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+) -> Result<(u16, String), String> {
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::ConnectionRefused => format!("nothing listens at {address}"),
         ErrorKind::TimedOut | ErrorKind::WouldBlock => format!("{address} does not answer"),
@@ -54,7 +70,9 @@ fn exchange(address: SocketAddr, method: &str, path: &str, token: Option<&str>) 
     let deadline = clock.now() + TIME.1;
     let mut stream = TcpStream::connect_timeout(&reachable(address), TIME.0).map_err(failed)?;
     stream.set_write_timeout(Some(TIME.0)).map_err(failed)?;
-    stream.write_all(&request(address, method, path, token)?).map_err(failed)?;
+    stream
+        .write_all(&request(address, method, path, token)?)
+        .map_err(failed)?;
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -73,15 +91,26 @@ fn exchange(address: SocketAddr, method: &str, path: &str, token: Option<&str>) 
     understood(&bytes).ok_or_else(|| format!("{address} does not speak as an evenkeel does"))
 }
 
-fn request(address: SocketAddr, method: &str, path: &str, token: Option<&str>) -> Result<Vec<u8>, String> {
+fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+) -> Result<Vec<u8>, String> {
     let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
     if !path.starts_with('/') || !visible(path) || !token.is_none_or(visible) {
-        return Err("neither the path nor the token may have spaces or control characters".to_owned());
+        return Err(
+            "neither the path nor the token may have spaces or control characters".to_owned(),
+        );
     }
     let mut out = format!("{method} {path} HTTP/1.1\r\n").into_bytes();
     write::header_line(&mut out, "Host", address.to_string().as_bytes());
     if let Some(token) = token {
-        write::header_line(&mut out, "Authorization", format!("Bearer {token}").as_bytes());
+        write::header_line(
+            &mut out,
+            "Authorization",
+            format!("Bearer {token}").as_bytes(),
+        );
     }
     if method == "POST" {
         write::number_line(&mut out, "Content-Length", 0);
@@ -111,6 +140,7 @@ fn understood(bytes: &[u8]) -> Option<(u16, String)> {
         Framing::Chunked => false,
     };
     let is_answer = parsed == Parsed::Complete && whole;
-    is_answer.then(|| Some((head.status, String::from_utf8(body.to_vec()).ok()?))).flatten()
+    is_answer
+        .then(|| Some((head.status, String::from_utf8(body.to_vec()).ok()?)))
+        .flatten()
 }
-

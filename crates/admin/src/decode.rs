@@ -37,11 +37,15 @@ fn part(text: &str) -> Option<String> {
             _ => byte,
         });
     }
-    String::from_utf8(out).ok().filter(|text| !text.chars().any(char::is_control))
+    String::from_utf8(out)
+        .ok()
+        .filter(|text| !text.chars().any(char::is_control))
 }
 
 fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -54,7 +58,9 @@ mod tests {
         assert_eq!(parts("/"), Some(String::new()));
         assert_eq!(parts("/api/services"), Some("api|services".to_owned()));
         assert_eq!(parts("/a%2Fb/%c3%A9"), Some("a/b|é".to_owned()));
-        for wrong in ["", "api", "*", "/%", "/%2", "/%zz", "/%ff", "/%00", "/%0a", "/%1b[2J"] {
+        for wrong in [
+            "", "api", "*", "/%", "/%2", "/%zz", "/%ff", "/%00", "/%0a", "/%1b[2J",
+        ] {
             assert_eq!(parts(wrong), None, "{wrong}");
         }
         assert_eq!(path(&"/a".repeat(17)), None);
@@ -65,7 +71,10 @@ mod tests {
     fn queries() {
         let pairs = query("a=1&b=x%20y&&c&d=1+1=2").unwrap();
         let expected = [("a", "1"), ("b", "x y"), ("c", ""), ("d", "1+1=2")];
-        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(
+            pairs,
+            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
         assert_eq!(query(""), Some(Vec::new()));
         assert_eq!(query("a=%"), None);
         assert_eq!(query(&"a&".repeat(17)), None);

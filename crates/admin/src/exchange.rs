@@ -52,21 +52,37 @@ pub struct AdminResponse {
 
 impl AdminResponse {
     pub(crate) const fn new(status: u16, content_type: &'static str, body: String) -> Self {
-        Self { status, content_type, body, allow: None }
+        Self {
+            status,
+            content_type,
+            body,
+            allow: None,
+        }
     }
 
     pub(crate) fn json(value: &impl Serialize) -> Self {
         match serde_json::to_string(value) {
             Ok(body) => Self::new(200, "application/json", body),
-            Err(error) => Self::error(500, &format!("the answer cannot be written as JSON: {error}")),
+            Err(error) => Self::error(
+                500,
+                &format!("the answer cannot be written as JSON: {error}"),
+            ),
         }
     }
 
     pub(crate) fn message(message: &str) -> Self {
-        Self::new(200, "application/json", serde_json::json!({ "message": message }).to_string())
+        Self::new(
+            200,
+            "application/json",
+            serde_json::json!({ "message": message }).to_string(),
+        )
     }
 
     pub(crate) fn error(status: u16, why: &str) -> Self {
-        Self::new(status, "application/json", serde_json::json!({ "error": why }).to_string())
+        Self::new(
+            status,
+            "application/json",
+            serde_json::json!({ "error": why }).to_string(),
+        )
     }
 }

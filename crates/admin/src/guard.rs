@@ -22,7 +22,9 @@ pub struct Guard {
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The token stays out of logs.
-        f.debug_struct("Guard").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Guard")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -30,10 +32,20 @@ impl Guard {
     /// Checks where the request came from and whether it may read, before anything else is looked at.
     pub(crate) fn admit(&self, request: &AdminRequest) -> Result<(), AdminResponse> {
         let Some(host) = request.host.as_deref().filter(|host| self.is_ours(host)) else {
-            return Err(AdminResponse::error(403, "Host must be localhost, a loopback address or the admin address"));
+            return Err(AdminResponse::error(
+                403,
+                "Host must be localhost, a loopback address or the admin address",
+            ));
         };
-        if request.origin.as_deref().is_some_and(|origin| !is_same(origin, host)) {
-            return Err(AdminResponse::error(403, "pages of another origin may not ask"));
+        if request
+            .origin
+            .as_deref()
+            .is_some_and(|origin| !is_same(origin, host))
+        {
+            return Err(AdminResponse::error(
+                403,
+                "pages of another origin may not ask",
+            ));
         }
         if request.peer_is_loopback {
             return Ok(());
@@ -43,7 +55,11 @@ impl Guard {
 
     /// Checks the token.
     pub(crate) fn authorize(&self, request: &AdminRequest) -> Result<(), AdminResponse> {
-        let given = request.authorization.as_deref().and_then(bearer).unwrap_or_default();
+        let given = request
+            .authorization
+            .as_deref()
+            .and_then(bearer)
+            .unwrap_or_default();
         if !self.token.is_empty() && is_equal(given.as_bytes(), self.token.as_bytes()) {
             return Ok(());
         }
@@ -62,7 +78,10 @@ impl Guard {
         if name.eq_ignore_ascii_case("localhost") {
             return true;
         }
-        let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+        let bare = name
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(name);
         let Ok(ip) = bare.parse::<IpAddr>() else {
             return false;
         };
@@ -78,13 +97,17 @@ fn bearer(value: &str) -> Option<&str> {
 
 /// Whether `Origin` (`http://host:port`) is the site that was asked.
 fn is_same(origin: &str, host: &str) -> bool {
-    let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    let site = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"));
     site.is_some_and(|site| site.eq_ignore_ascii_case(host))
 }
 
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !is_open(name) => name,
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !is_open(name) => {
+            name
+        }
         _ => host,
     }
 }
@@ -98,7 +121,8 @@ fn is_open(name: &str) -> bool {
 fn is_equal(given: &[u8], expected: &[u8]) -> bool {
     let mut difference = given.len() ^ expected.len();
     for (place, byte) in expected.iter().enumerate() {
-        difference = black_box(difference | usize::from(byte ^ given.get(place).copied().unwrap_or(0)));
+        difference =
+            black_box(difference | usize::from(byte ^ given.get(place).copied().unwrap_or(0)));
     }
     difference == 0
 }
@@ -108,7 +132,10 @@ mod tests {
     use super::*;
 
     fn guard(address: &str) -> Guard {
-        Guard { token: "0123456789abcdef".to_owned(), address: address.parse().unwrap() }
+        Guard {
+            token: "0123456789abcdef".to_owned(),
+            address: address.parse().unwrap(),
+        }
     }
 
     fn status(guard: &Guard, host: &str, origin: Option<&str>) -> u16 {
@@ -118,25 +145,51 @@ mod tests {
             peer_is_loopback: true,
             ..AdminRequest::default()
         };
-        guard.admit(&request).err().map_or(200, |response| response.status)
+        guard
+            .admit(&request)
+            .err()
+            .map_or(200, |response| response.status)
     }
 
     #[test]
     fn hosts() {
         let guard = guard("192.0.2.7:7070");
         for ours in [
-            "localhost", "LOCALHOST:7070", "127.0.0.1", "127.0.0.1:1", "127.9.9.9", "[::1]", "[::1]:7070",
-            "192.0.2.7", "192.0.2.7:7070", "[::ffff:127.0.0.1]:80", "localhost:",
+            "localhost",
+            "LOCALHOST:7070",
+            "127.0.0.1",
+            "127.0.0.1:1",
+            "127.9.9.9",
+            "[::1]",
+            "[::1]:7070",
+            "192.0.2.7",
+            "192.0.2.7:7070",
+            "[::ffff:127.0.0.1]:80",
+            "localhost:",
         ] {
             assert_eq!(status(&guard, ours, None), 200, "{ours}");
         }
         for other in [
-            "", "evil.example", "evil.example:7070", "127.0.0.1.evil.example", "localhost.evil.example", "192.0.2.8",
-            "[2001:db8::1]", "[::1", "0x7f.1", "2130706433", "localhost@evil.example", ":7070",
+            "",
+            "evil.example",
+            "evil.example:7070",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "192.0.2.8",
+            "[2001:db8::1]",
+            "[::1",
+            "0x7f.1",
+            "2130706433",
+            "localhost@evil.example",
+            ":7070",
         ] {
             assert_eq!(status(&guard, other, None), 403, "{other}");
         }
-        assert_eq!(guard.admit(&AdminRequest::default()).unwrap_err().status, 403, "no Host at all");
+        assert_eq!(
+            guard.admit(&AdminRequest::default()).unwrap_err().status,
+            403,
+            "no Host at all"
+        );
     }
 
     #[test]
@@ -151,7 +204,14 @@ mod tests {
         let guard = guard("127.0.0.1:7070");
         let host = "127.0.0.1:7070";
         assert_eq!(status(&guard, host, Some("http://127.0.0.1:7070")), 200);
-        for other in ["null", "http://evil.example", "http://127.0.0.1:7071", "http://127.0.0.1", "file://", ""] {
+        for other in [
+            "null",
+            "http://evil.example",
+            "http://127.0.0.1:7071",
+            "http://127.0.0.1",
+            "file://",
+            "",
+        ] {
             assert_eq!(status(&guard, host, Some(other)), 403, "{other}");
         }
     }
@@ -160,20 +220,46 @@ mod tests {
     fn tokens() {
         let guard = guard("127.0.0.1:7070");
         let with = |value: &str| {
-            let request = AdminRequest { authorization: Some(value.to_owned()), ..AdminRequest::default() };
-            guard.authorize(&request).err().map_or(200, |response| response.status)
+            let request = AdminRequest {
+                authorization: Some(value.to_owned()),
+                ..AdminRequest::default()
+            };
+            guard
+                .authorize(&request)
+                .err()
+                .map_or(200, |response| response.status)
         };
         assert_eq!(with("Bearer 0123456789abcdef"), 200);
         assert_eq!(with("bearer  0123456789abcdef "), 200);
         for wrong in [
-            "", "Bearer", "Bearer ", "Basic 0123456789abcdef", "0123456789abcdef", "Bearer 0123456789abcde",
-            "Bearer 0123456789abcdef0", "Bearer 0123456789abcdeF", "Bearer 0123456789abcdee",
+            "",
+            "Bearer",
+            "Bearer ",
+            "Basic 0123456789abcdef",
+            "0123456789abcdef",
+            "Bearer 0123456789abcde",
+            "Bearer 0123456789abcdef0",
+            "Bearer 0123456789abcdeF",
+            "Bearer 0123456789abcdee",
         ] {
             assert_eq!(with(wrong), 401, "{wrong}");
         }
-        let open = Guard { token: String::new(), ..guard.clone() };
-        let request = AdminRequest { authorization: Some("Bearer ".to_owned()), ..AdminRequest::default() };
-        assert_eq!(open.authorize(&request).unwrap_err().status, 401, "an empty token opens nothing");
-        assert!(!format!("{guard:?}").contains("0123"), "the token is not shown");
+        let open = Guard {
+            token: String::new(),
+            ..guard.clone()
+        };
+        let request = AdminRequest {
+            authorization: Some("Bearer ".to_owned()),
+            ..AdminRequest::default()
+        };
+        assert_eq!(
+            open.authorize(&request).unwrap_err().status,
+            401,
+            "an empty token opens nothing"
+        );
+        assert!(
+            !format!("{guard:?}").contains("0123"),
+            "the token is not shown"
+        );
     }
 }

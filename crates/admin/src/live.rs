@@ -28,7 +28,12 @@ pub struct Filter {
 
 impl Default for Filter {
     fn default() -> Self {
-        Self { service: None, since: None, status: None, limit: LIMIT }
+        Self {
+            service: None,
+            since: None,
+            status: None,
+            limit: LIMIT,
+        }
     }
 }
 
@@ -259,10 +264,22 @@ mod tests {
 
     #[test]
     fn shapes_of_since() {
-        for right in ["7d", "2026-11-22", "2026-11-22T10:00:00Z", "2026-11-22T10:00:00.123+02:00"] {
+        for right in [
+            "7d",
+            "2026-11-22",
+            "2026-11-22T10:00:00Z",
+            "2026-11-22T10:00:00.123+02:00",
+        ] {
             assert!(is_since(right), "{right}");
         }
-        for wrong in ["", "yesterday", "2026-1-2", "2026-11-22T", "2026-11-22 10:00:00Z", "2026-11-22T10:00:00'--"] {
+        for wrong in [
+            "",
+            "yesterday",
+            "2026-1-2",
+            "2026-11-22T",
+            "2026-11-22 10:00:00Z",
+            "2026-11-22T10:00:00'--",
+        ] {
             assert!(!is_since(wrong), "{wrong}");
         }
     }
@@ -271,7 +288,11 @@ mod tests {
     fn views_come_back_from_json() {
         let view = ServiceView {
             name: "shop".to_owned(),
-            servers: vec![ServerView { name: "shop-1".to_owned(), pid: Some(7), ..ServerView::default() }],
+            servers: vec![ServerView {
+                name: "shop-1".to_owned(),
+                pid: Some(7),
+                ..ServerView::default()
+            }],
             p50_ms: Some(1.25),
             ..ServiceView::default()
         };

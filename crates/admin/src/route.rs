@@ -24,9 +24,11 @@ impl Route {
         Some(match *parts.as_slice() {
             ["api", "services"] => Self::Services,
             ["api", "services", service] => Self::Service(service.to_owned()),
-            ["api", "services", service, "servers", server, verb] => {
-                Self::Order(order_on_server(service.to_owned(), server.to_owned(), verb)?)
-            }
+            ["api", "services", service, "servers", server, verb] => Self::Order(order_on_server(
+                service.to_owned(),
+                server.to_owned(),
+                verb,
+            )?),
             ["api", "incidents"] => Self::Incidents,
             ["api", "incidents", id] => Self::Incident(id.to_owned()),
             ["api", "incidents", id, verb] => Self::Order(order_on_incident(id.to_owned(), verb)?),

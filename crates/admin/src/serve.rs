@@ -29,7 +29,11 @@ const TIME: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(
 const AFTERWARDS: (usize, Duration) = (64 * 1024, Duration::from_secs(1));
 /// A request body is of no use here, but may be there.
 const BODY: u64 = 16 * 1024;
-const LIMITS: Limits = Limits { head_bytes: 16 * 1024, headers: 64, target_bytes: 8 * 1024 };
+const LIMITS: Limits = Limits {
+    head_bytes: 16 * 1024,
+    headers: 64,
+    target_bytes: 8 * 1024,
+};
 /// After accepting failed (no descriptors left), before the next try.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -63,16 +67,28 @@ pub async fn serve(
 }
 
 /// One connection: a request, an answer, the end. A client that breaks off is nobody's error.
-async fn connection(mut stream: TcpStream, peer: SocketAddr, live: Arc<dyn Live>, guard: Arc<Guard>) {
+async fn connection(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    live: Arc<dyn Live>,
+    guard: Arc<Guard>,
+) {
     let (response, head_only) = match timeout(TIME.0, request(&mut stream, peer)).await {
         Ok(Ok(Some(request))) => {
             let head_only = request.method == "HEAD";
             let answered = spawn_blocking(move || answer(&*live, &request, &guard)).await;
-            (answered.unwrap_or_else(|_| AdminResponse::error(500, "the answer could not be made")), head_only)
+            (
+                answered
+                    .unwrap_or_else(|_| AdminResponse::error(500, "the answer could not be made")),
+                head_only,
+            )
         }
         Ok(Ok(None) | Err(Broken::Connection)) => return,
         Ok(Err(Broken::Request(status, why))) => (AdminResponse::error(status, why), false),
-        Err(_) => (AdminResponse::error(408, "the request did not come in time"), false),
+        Err(_) => (
+            AdminResponse::error(408, "the request did not come in time"),
+            false,
+        ),
     };
     let bytes = rendered(&response, head_only);
     if let Ok(Ok(())) = timeout(TIME.1, stream.write_all(&bytes)).await {
@@ -96,7 +112,11 @@ async fn request(stream: &mut TcpStream, peer: SocketAddr) -> Result<Option<Admi
         let space = LIMITS.head_bytes + 1 - bytes.len();
         let read = (&mut *stream).take(space as u64).read_buf(&mut bytes).await;
         if read.map_err(|_| Broken::Connection)? == 0 {
-            return if bytes.is_empty() { Ok(None) } else { Err(Broken::Connection) };
+            return if bytes.is_empty() {
+                Ok(None)
+            } else {
+                Err(Broken::Connection)
+            };
         }
         match head.parse(&bytes, &LIMITS) {
             Ok(Parsed::Complete) => break,
@@ -128,8 +148,15 @@ fn understood(head: &RequestHead, bytes: &[u8], peer: SocketAddr) -> AdminReques
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let target = text(head.target.of(bytes));
     // http://host/path is the same as /path here.
-    let rest = if target.starts_with('/') { None } else { target.split_once("://") };
-    let absolute = rest.map(|(_, rest)| rest.find(['/', '?']).map_or("/", |start| rest.split_at(start).1));
+    let rest = if target.starts_with('/') {
+        None
+    } else {
+        target.split_once("://")
+    };
+    let absolute = rest.map(|(_, rest)| {
+        rest.find(['/', '?'])
+            .map_or("/", |start| rest.split_at(start).1)
+    });
     let target = absolute.unwrap_or(&target);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     AdminRequest {

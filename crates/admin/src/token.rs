@@ -20,8 +20,14 @@ pub fn load_or_create_token(path: &Path) -> io::Result<String> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         other => return other,
     }
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
     }
     let token = random()?;
     // Written under another name first: whoever comes at the same time sees a whole token or none.
@@ -32,7 +38,11 @@ pub fn load_or_create_token(path: &Path) -> io::Result<String> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(draft)?;
     let linked = file
         .write_all(format!("{token}\n").as_bytes())
         .and_then(|()| file.sync_all())
@@ -78,8 +88,15 @@ mod tests {
         let token = load_or_create_token(&path).unwrap();
         assert_eq!(token.len(), 64);
         assert_eq!(load_or_create_token(&path).unwrap(), token);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1,
+            "no draft is left"
+        );
         let other = load_or_create_token(&folder.path().join("other.token")).unwrap();
         assert_ne!(other, token);
     }
@@ -92,11 +109,19 @@ mod tests {
             ("0123456789abcdef\n", 0o644, ErrorKind::PermissionDenied),
             ("", 0o600, ErrorKind::InvalidData),
             ("short", 0o600, ErrorKind::InvalidData),
-            ("two words of a token that is none", 0o600, ErrorKind::InvalidData),
+            (
+                "two words of a token that is none",
+                0o600,
+                ErrorKind::InvalidData,
+            ),
         ] {
             fs::write(&path, content).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(load_or_create_token(&path).unwrap_err().kind(), kind, "{content}");
+            assert_eq!(
+                load_or_create_token(&path).unwrap_err().kind(),
+                kind,
+                "{content}"
+            );
         }
     }
 }

@@ -1,21 +1,9 @@
-//! What the command line shows, compared with what it is meant to look like. `EVENKEEL_BLESS=1` rewrites the files.
+//! What the command line shows, compared with what it is meant to look like.
 
 mod fake;
 
-use std::path::PathBuf;
-
 use evenkeel_admin::text;
-
-fn check(name: &str, shown: &str) {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/golden", name]
-        .iter()
-        .collect();
-    if std::env::var_os("EVENKEEL_BLESS").is_some() {
-        std::fs::write(&path, shown).unwrap();
-    }
-    let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(golden == shown, "{name} is different:\n{shown}");
-}
+use fake::check;
 
 #[test]
 fn status() {

@@ -23,12 +23,18 @@ pub fn incident(incident: &Incident) -> String {
 
 /// What is wrong, in the words of the likeliest finding.
 pub(super) fn fault(incident: &Incident) -> &'static str {
-    incident.diagnosis.first().map_or("undiagnosed", |finding| finding.fault.word())
+    incident
+        .diagnosis
+        .first()
+        .map_or("undiagnosed", |finding| finding.fault.word())
 }
 
 /// `done in 12 ms: why`.
 pub(super) fn outcome(action: &ActionRecord) -> String {
-    let mut text = action.outcome.map_or("under way", |outcome| outcome.word()).to_owned();
+    let mut text = action
+        .outcome
+        .map_or("under way", |outcome| outcome.word())
+        .to_owned();
     if let Some(detail) = &action.detail {
         text.push_str(": ");
         text.push_str(&clean(detail));
@@ -58,7 +64,10 @@ pub(super) fn impact_sentence(incident: &Incident) -> String {
         impact.saved_by_retry
     );
     if impact.budget_spent > 0.0 {
-        text.push_str(&format!("; {} of the error budget spent", percent(impact.budget_spent)));
+        text.push_str(&format!(
+            "; {} of the error budget spent",
+            percent(impact.budget_spent)
+        ));
     }
     text
 }
@@ -79,11 +88,25 @@ impl Page {
 fn header(page: &mut Page, incident: &Incident) {
     let drill = if incident.drill { " (drill)" } else { "" };
     let (id, service) = (clean(&incident.id), clean(&incident.service));
-    page.line(format_args!("incident {id}{drill}: {} in {service}, {}", fault(incident), incident.status.word()));
-    let servers: Vec<String> = incident.servers.iter().map(|server| clean(server)).collect();
+    page.line(format_args!(
+        "incident {id}{drill}: {} in {service}, {}",
+        fault(incident),
+        incident.status.word()
+    ));
+    let servers: Vec<String> = incident
+        .servers
+        .iter()
+        .map(|server| clean(server))
+        .collect();
     page.line(format_args!("  servers      {}", servers.join(", ")));
-    page.line(format_args!("  onset        {} UTC", to_the_second(&incident.onset)));
-    page.line(format_args!("  detected by  {}", clean(&incident.detected_by)));
+    page.line(format_args!(
+        "  onset        {} UTC",
+        to_the_second(&incident.onset)
+    ));
+    page.line(format_args!(
+        "  detected by  {}",
+        clean(&incident.detected_by)
+    ));
 }
 
 fn durations(page: &mut Page, incident: &Incident) {
@@ -99,7 +122,11 @@ fn diagnosis(page: &mut Page, incident: &Incident) {
         page.line(format_args!("  none yet"));
     }
     for finding in &incident.diagnosis {
-        page.line(format_args!("  {} ({})", finding.fault.word(), percent(finding.confidence)));
+        page.line(format_args!(
+            "  {} ({})",
+            finding.fault.word(),
+            percent(finding.confidence)
+        ));
         for evidence in &finding.evidence {
             page.line(format_args!("    - {}", clean(evidence)));
         }
@@ -112,20 +139,39 @@ fn actions(page: &mut Page, incident: &Incident) {
         page.line(format_args!("  none"));
     }
     for action in &incident.actions {
-        let (at, what, server) = (time_of_day(&action.started), clean(&action.action), clean(&action.server));
+        let (at, what, server) = (
+            time_of_day(&action.started),
+            clean(&action.action),
+            clean(&action.server),
+        );
         page.line(format_args!("  {at}  {what} {server}: {}", outcome(action)));
     }
     if let Some(held) = &incident.verification {
-        let (probes, requests) = (count(held.probes.into(), "probe"), count(held.requests.into(), "request"));
-        page.line(format_args!("  verification {}: {probes}, {requests}", clean(&held.outcome)));
+        let (probes, requests) = (
+            count(held.probes.into(), "probe"),
+            count(held.requests.into(), "request"),
+        );
+        page.line(format_args!(
+            "  verification {}: {probes}, {requests}",
+            clean(&held.outcome)
+        ));
     }
 }
 
 fn timeline(page: &mut Page, incident: &Incident) {
     page.title("timeline");
-    let width = incident.timeline.iter().map(|entry| clean(&entry.kind).chars().count()).max().unwrap_or(0);
+    let width = incident
+        .timeline
+        .iter()
+        .map(|entry| clean(&entry.kind).chars().count())
+        .max()
+        .unwrap_or(0);
     for entry in &incident.timeline {
-        let (at, kind, text) = (time_of_day(&entry.at), clean(&entry.kind), clean(&entry.text));
+        let (at, kind, text) = (
+            time_of_day(&entry.at),
+            clean(&entry.kind),
+            clean(&entry.text),
+        );
         page.line(format_args!("  {at}  {kind:<width$}  {text}"));
     }
 }

@@ -10,7 +10,11 @@ use crate::live::ServiceReport;
 /// The list of incidents, then each service's means and availability; either may be empty.
 #[must_use]
 pub fn incidents(incidents: &[Incident], reports: &[ServiceReport]) -> String {
-    let list = if incidents.is_empty() { "No incidents.\n".to_owned() } else { list(incidents) };
+    let list = if incidents.is_empty() {
+        "No incidents.\n".to_owned()
+    } else {
+        list(incidents)
+    };
     if reports.is_empty() {
         return list;
     }
@@ -31,7 +35,11 @@ fn list(incidents: &[Incident]) -> String {
         ("SAVED", Side::Right),
     ]);
     for incident in incidents {
-        let servers: Vec<String> = incident.servers.iter().map(|server| clean(server)).collect();
+        let servers: Vec<String> = incident
+            .servers
+            .iter()
+            .map(|server| clean(server))
+            .collect();
         let drill = if incident.drill { " (drill)" } else { "" };
         let cells = [
             clean(&incident.id),

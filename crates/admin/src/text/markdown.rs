@@ -13,7 +13,12 @@ pub fn incident_markdown(incident: &Incident) -> String {
     diagnosis(&mut lines, incident);
     actions(&mut lines, incident);
     timeline(&mut lines, incident);
-    lines.extend([String::new(), "## Impact".to_owned(), String::new(), format!("{}.", impact_sentence(incident))]);
+    lines.extend([
+        String::new(),
+        "## Impact".to_owned(),
+        String::new(),
+        format!("{}.", impact_sentence(incident)),
+    ]);
     analysis(&mut lines, incident);
     lines.push(String::new());
     lines.join("\n")
@@ -21,9 +26,18 @@ pub fn incident_markdown(incident: &Incident) -> String {
 
 fn header(lines: &mut Vec<String>, incident: &Incident) {
     let drill = if incident.drill { " (drill)" } else { "" };
-    let servers: Vec<String> = incident.servers.iter().map(|server| escaped(server)).collect();
+    let servers: Vec<String> = incident
+        .servers
+        .iter()
+        .map(|server| escaped(server))
+        .collect();
     lines.extend([
-        format!("# Incident {}{drill}: {} in {}", escaped(&incident.id), fault(incident), escaped(&incident.service)),
+        format!(
+            "# Incident {}{drill}: {} in {}",
+            escaped(&incident.id),
+            fault(incident),
+            escaped(&incident.service)
+        ),
         String::new(),
         format!("- Status: {}", incident.status.word()),
         format!("- Servers: {}", servers.join(", ")),
@@ -42,8 +56,17 @@ fn diagnosis(lines: &mut Vec<String>, incident: &Incident) {
         lines.push("None yet.".to_owned());
     }
     for finding in &incident.diagnosis {
-        lines.push(format!("- **{}** ({})", finding.fault.word(), percent(finding.confidence)));
-        lines.extend(finding.evidence.iter().map(|evidence| format!("  - {}", escaped(evidence))));
+        lines.push(format!(
+            "- **{}** ({})",
+            finding.fault.word(),
+            percent(finding.confidence)
+        ));
+        lines.extend(
+            finding
+                .evidence
+                .iter()
+                .map(|evidence| format!("  - {}", escaped(evidence))),
+        );
     }
 }
 
@@ -52,15 +75,32 @@ fn actions(lines: &mut Vec<String>, incident: &Incident) {
     if incident.actions.is_empty() {
         lines.push("None.".to_owned());
     } else {
-        lines.extend(["| Time | Action | Server | Outcome |".to_owned(), "|---|---|---|---|".to_owned()]);
+        lines.extend([
+            "| Time | Action | Server | Outcome |".to_owned(),
+            "|---|---|---|---|".to_owned(),
+        ]);
     }
     for action in &incident.actions {
-        let cells = [time_of_day(&action.started), escaped(&action.action), escaped(&action.server), escaped(&outcome(action))];
+        let cells = [
+            time_of_day(&action.started),
+            escaped(&action.action),
+            escaped(&action.server),
+            escaped(&outcome(action)),
+        ];
         lines.push(format!("| {} |", cells.join(" | ")));
     }
     if let Some(held) = &incident.verification {
-        let (probes, requests) = (count(held.probes.into(), "probe"), count(held.requests.into(), "request"));
-        lines.extend([String::new(), format!("Verification {}: {probes}, {requests}.", escaped(&held.outcome))]);
+        let (probes, requests) = (
+            count(held.probes.into(), "probe"),
+            count(held.requests.into(), "request"),
+        );
+        lines.extend([
+            String::new(),
+            format!(
+                "Verification {}: {probes}, {requests}.",
+                escaped(&held.outcome)
+            ),
+        ]);
     }
 }
 
@@ -68,7 +108,12 @@ fn timeline(lines: &mut Vec<String>, incident: &Incident) {
     lines.extend([String::new(), "## Timeline".to_owned(), String::new()]);
     lines.extend(["| Time | What | |".to_owned(), "|---|---|---|".to_owned()]);
     for entry in &incident.timeline {
-        lines.push(format!("| {} | {} | {} |", time_of_day(&entry.at), escaped(&entry.kind), escaped(&entry.text)));
+        lines.push(format!(
+            "| {} | {} | {} |",
+            time_of_day(&entry.at),
+            escaped(&entry.kind),
+            escaped(&entry.text)
+        ));
     }
 }
 
@@ -76,15 +121,28 @@ fn analysis(lines: &mut Vec<String>, incident: &Incident) {
     let Some(analysis) = &incident.analysis else {
         return;
     };
-    lines.extend([String::new(), "## Analysis".to_owned(), String::new(), escaped(&analysis.summary)]);
-    lines.extend([String::new(), format!("Cause: {}", escaped(&analysis.cause))]);
+    lines.extend([
+        String::new(),
+        "## Analysis".to_owned(),
+        String::new(),
+        escaped(&analysis.summary),
+    ]);
+    lines.extend([
+        String::new(),
+        format!("Cause: {}", escaped(&analysis.cause)),
+    ]);
     if !analysis.similar.is_empty() {
         let similar: Vec<String> = analysis.similar.iter().map(|id| escaped(id)).collect();
         lines.extend([String::new(), format!("Similar: {}", similar.join(", "))]);
     }
     if !analysis.recommendations.is_empty() {
         lines.push(String::new());
-        lines.extend(analysis.recommendations.iter().map(|text| format!("- {}", escaped(text))));
+        lines.extend(
+            analysis
+                .recommendations
+                .iter()
+                .map(|text| format!("- {}", escaped(text))),
+        );
     }
 }
 

@@ -17,7 +17,8 @@ pub use status::status;
 /// `text` without control characters and without letters that change the direction of writing.
 fn clean(text: &str) -> String {
     let is_harmful = |letter: char| {
-        letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        letter.is_control()
+            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -56,7 +57,11 @@ fn maybe_duration(ms: Option<f64>) -> String {
     ms.map_or_else(|| "-".to_owned(), duration)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "durations are not negative; a cast from a float saturates")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "durations are not negative; a cast from a float saturates"
+)]
 fn whole(number: f64) -> u64 {
     number as u64
 }
@@ -66,7 +71,11 @@ fn percent(share: f64) -> String {
     let text = format!("{:.3}", share * 100.0);
     let text = text.trim_end_matches('0').trim_end_matches('.');
     // What is not everything is not shown as if it were.
-    let text = if text == "100" && share < 1.0 { "99.999" } else { text };
+    let text = if text == "100" && share < 1.0 {
+        "99.999"
+    } else {
+        text
+    };
     format!("{text} %")
 }
 
@@ -96,15 +105,29 @@ mod tests {
 
     #[test]
     fn nothing_moves_the_cursor() {
-        assert_eq!(clean("a\u{1b}[2Jb\r\nc\td\u{9b}é\u{202e}"), "a\\u{1b}[2Jb\\r\\nc d\\u{9b}é\\u{202e}");
+        assert_eq!(
+            clean("a\u{1b}[2Jb\r\nc\td\u{9b}é\u{202e}"),
+            "a\\u{1b}[2Jb\\r\\nc d\\u{9b}é\\u{202e}"
+        );
     }
 
     #[test]
     fn durations_have_a_fitting_unit() {
         for (ms, text) in [
-            (0.0, "0 ms"), (0.12, "0.12 ms"), (1.0, "1.0 ms"), (9.94, "9.9 ms"), (9.96, "10 ms"), (412.4, "412 ms"),
-            (999.6, "1.0 s"), (12_340.0, "12.3 s"), (59_960.0, "0 min 59 s"), (61_000.0, "1 min 1 s"),
-            (3_599_999.0, "59 min 59 s"), (3_600_000.0, "1 h 0 min"), (-1.0, "-"), (f64::NAN, "-"),
+            (0.0, "0 ms"),
+            (0.12, "0.12 ms"),
+            (1.0, "1.0 ms"),
+            (9.94, "9.9 ms"),
+            (9.96, "10 ms"),
+            (412.4, "412 ms"),
+            (999.6, "1.0 s"),
+            (12_340.0, "12.3 s"),
+            (59_960.0, "0 min 59 s"),
+            (61_000.0, "1 min 1 s"),
+            (3_599_999.0, "59 min 59 s"),
+            (3_600_000.0, "1 h 0 min"),
+            (-1.0, "-"),
+            (f64::NAN, "-"),
         ] {
             assert_eq!(duration(ms), text, "{ms}");
         }
@@ -112,7 +135,13 @@ mod tests {
 
     #[test]
     fn percents() {
-        for (share, text) in [(1.0, "100 %"), (0.0, "0 %"), (0.5, "50 %"), (0.999_999_9, "99.999 %"), (0.98765, "98.765 %")] {
+        for (share, text) in [
+            (1.0, "100 %"),
+            (0.0, "0 %"),
+            (0.5, "50 %"),
+            (0.999_999_9, "99.999 %"),
+            (0.98765, "98.765 %"),
+        ] {
             assert_eq!(percent(share), text);
         }
     }
@@ -121,7 +150,10 @@ mod tests {
     fn times() {
         assert_eq!(time_of_day("2026-11-22T10:00:01.250Z"), "10:00:01.250");
         assert_eq!(time_of_day("rubbish"), "rubbish");
-        assert_eq!(to_the_second("2026-11-22T10:00:01.250Z"), "2026-11-22 10:00:01");
+        assert_eq!(
+            to_the_second("2026-11-22T10:00:01.250Z"),
+            "2026-11-22 10:00:01"
+        );
         assert_eq!(to_the_second("é"), "é");
     }
 }

@@ -15,9 +15,18 @@ pub fn status(services: &[ServiceView], colour: bool) -> String {
 }
 
 fn service(view: &ServiceView, colour: bool) -> String {
-    let up = view.servers.iter().filter(|server| matches!(server.state.as_str(), "up" | "doubtful")).count();
+    let up = view
+        .servers
+        .iter()
+        .filter(|server| matches!(server.state.as_str(), "up" | "doubtful"))
+        .count();
     let servers = format!("{up} of {} up", count(view.servers.len() as u64, "server"));
-    let mut facts = vec![clean(&view.policy), servers, count(view.requests, "request"), format!("{} failed", view.failed)];
+    let mut facts = vec![
+        clean(&view.policy),
+        servers,
+        count(view.requests, "request"),
+        format!("{} failed", view.failed),
+    ];
     if view.saved_by_retry > 0 {
         facts.push(format!("{} saved by retry", view.saved_by_retry));
     }
@@ -58,7 +67,11 @@ fn cells(server: &ServerView, colour: bool) -> [(String, Option<&'static str>); 
         plain(server.attempts.to_string()),
         plain(server.failures.to_string()),
         plain(maybe_duration(server.latency_ms)),
-        plain(server.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string())),
+        plain(
+            server
+                .pid
+                .map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+        ),
     ]
 }
 

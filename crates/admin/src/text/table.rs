@@ -16,8 +16,14 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(columns: &[(&str, Side)]) -> Self {
-        let titles = columns.iter().map(|(title, _)| ((*title).to_owned(), None)).collect();
-        Self { sides: columns.iter().map(|(_, side)| *side).collect(), rows: vec![titles] }
+        let titles = columns
+            .iter()
+            .map(|(title, _)| ((*title).to_owned(), None))
+            .collect();
+        Self {
+            sides: columns.iter().map(|(_, side)| *side).collect(),
+            rows: vec![titles],
+        }
     }
 
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = (String, Option<&'static str>)>) {
@@ -28,7 +34,10 @@ impl Table {
     pub(super) fn text(&self, margin: &str) -> String {
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|(text, _)| text.chars().count()).max().unwrap_or(0)
+            cells
+                .map(|(text, _)| text.chars().count())
+                .max()
+                .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.sides.len()).map(width).collect();
         let mut out = String::new();
@@ -51,5 +60,8 @@ impl Table {
 
 /// `text` in a colour, if there is one.
 pub(super) fn painted(text: &str, paint: Option<&str>) -> String {
-    paint.map_or_else(|| text.to_owned(), |code| format!("\u{1b}[{code}m{text}\u{1b}[0m"))
+    paint.map_or_else(
+        || text.to_owned(),
+        |code| format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+    )
 }

@@ -1,6 +1,11 @@
 //! A program that does not run: what it says is set by the test, what it is told is kept.
+#![expect(
+    clippy::allow_attributes,
+    reason = "a test file that uses all of it would fail an expectation"
+)]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,17 +15,17 @@ use evenkeel_admin::{
 use evenkeel_core::metric::Sink;
 use evenkeel_fault::Incident;
 
-pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 #[derive(Default)]
-pub struct Fake {
-    pub incidents: Vec<Incident>,
-    pub store_is_broken: bool,
-    pub not_ready: Option<String>,
-    pub refusal: Option<String>,
-    pub filters: Mutex<Vec<Filter>>,
-    pub reports: Mutex<Vec<String>>,
-    pub orders: Mutex<Vec<Order>>,
+pub(crate) struct Fake {
+    pub(crate) incidents: Vec<Incident>,
+    pub(crate) store_is_broken: bool,
+    pub(crate) not_ready: Option<String>,
+    pub(crate) refusal: Option<String>,
+    pub(crate) filters: Mutex<Vec<Filter>>,
+    pub(crate) reports: Mutex<Vec<String>>,
+    pub(crate) orders: Mutex<Vec<Order>>,
 }
 
 impl Live for Fake {
@@ -78,7 +83,7 @@ impl Live for Fake {
 }
 
 impl Fake {
-    pub fn with_incident() -> Self {
+    pub(crate) fn with_incident() -> Self {
         Self {
             incidents: vec![incident()],
             ..Self::default()
@@ -94,7 +99,7 @@ impl Fake {
     }
 }
 
-pub fn guard() -> Guard {
+pub(crate) fn guard() -> Guard {
     Guard {
         token: TOKEN.to_owned(),
         address: "127.0.0.1:7070".parse().unwrap(),
@@ -102,7 +107,7 @@ pub fn guard() -> Guard {
 }
 
 /// A request from this machine without a token; `target` may have a query.
-pub fn request(method: &str, target: &str) -> AdminRequest {
+pub(crate) fn request(method: &str, target: &str) -> AdminRequest {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     AdminRequest {
         method: method.to_owned(),
@@ -114,7 +119,7 @@ pub fn request(method: &str, target: &str) -> AdminRequest {
     }
 }
 
-pub fn services() -> Vec<ServiceView> {
+pub(crate) fn services() -> Vec<ServiceView> {
     let up = ServerView {
         name: "shop-1".to_owned(),
         address: "127.0.0.1:9001".to_owned(),
@@ -158,7 +163,7 @@ pub fn services() -> Vec<ServiceView> {
     ]
 }
 
-pub fn report() -> ServiceReport {
+pub(crate) fn report() -> ServiceReport {
     ServiceReport {
         service: "shop".to_owned(),
         incidents: 4,
@@ -174,6 +179,18 @@ pub fn report() -> ServiceReport {
 }
 
 /// A server killed and restarted, with one line that would like to move the cursor.
-pub fn incident() -> Incident {
+pub(crate) fn incident() -> Incident {
     serde_json::from_str(include_str!("../golden/incident.json")).unwrap()
+}
+
+/// Holds `shown` against the file of this name. `EVENKEEL_BLESS=1` rewrites the file.
+pub(crate) fn check(name: &str, shown: &str) {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/golden", name]
+        .iter()
+        .collect();
+    if std::env::var_os("EVENKEEL_BLESS").is_some() {
+        std::fs::write(&path, shown).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(golden == shown, "{name} is different:\n{shown}");
 }

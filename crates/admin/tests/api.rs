@@ -1,0 +1,529 @@
+//! The API as a function: what each route answers, what is refused, and what the program is told.
+
+mod fake;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use evenkeel_admin::{
+    AdminRequest, AdminResponse, Exposition, Filter, Live, Order, ServiceReport, ServiceView,
+    answer,
+};
+use evenkeel_core::metric::{DurationHistogram, DurationSnapshot, Sink as _};
+use evenkeel_fault::Incident;
+use fake::{Fake, TOKEN, guard, request};
+use serde_json::Value;
+
+fn ask(live: &Fake, request: &AdminRequest) -> AdminResponse {
+    answer(live, request, &guard())
+}
+
+fn get(live: &Fake, target: &str) -> AdminResponse {
+    ask(live, &request("GET", target))
+}
+
+fn post(live: &Fake, target: &str) -> AdminResponse {
+    ask(live, &with_token(request("POST", target)))
+}
+
+fn with_token(request: AdminRequest) -> AdminRequest {
+    AdminRequest {
+        authorization: Some(format!("Bearer {TOKEN}")),
+        ..request
+    }
+}
+
+/// The error of a response, which must be JSON.
+fn error(response: &AdminResponse) -> String {
+    assert_eq!(response.content_type, "application/json");
+    let value: Value = serde_json::from_str(&response.body).unwrap();
+    value["error"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn services() {
+    let live = Fake::default();
+    let all = get(&live, "/api/services");
+    assert_eq!((all.status, all.content_type), (200, "application/json"));
+    assert_eq!(
+        serde_json::from_str::<Vec<ServiceView>>(&all.body).unwrap(),
+        fake::services()
+    );
+    let one = get(&live, "/api/services/shop");
+    assert_eq!(
+        serde_json::from_str::<ServiceView>(&one.body).unwrap(),
+        fake::services()[0]
+    );
+    let none = get(&live, "/api/services/sh%6Fp2");
+    assert_eq!(
+        (none.status, error(&none).as_str()),
+        (404, "there is no service \"shop2\"")
+    );
+}
+
+#[test]
+fn incidents() {
+    let live = Fake::with_incident();
+    let all = get(&live, "/api/incidents");
+    assert_eq!(
+        serde_json::from_str::<Vec<Incident>>(&all.body).unwrap(),
+        live.incidents
+    );
+    let one = get(&live, "/api/incidents/2026-11-22-0007");
+    assert_eq!(
+        serde_json::from_str::<Incident>(&one.body).unwrap(),
+        live.incidents[0]
+    );
+    assert_eq!(get(&live, "/api/incidents/2000-01-01-0001").status, 404);
+    get(
+        &live,
+        "/api/incidents?service=a%2Fb&since=2026-11-22T10:00:00%2B02:00&status=awaiting-approval&limit=7",
+    );
+    get(&live, "/api/incidents?service=&since=30d&status=");
+    let filters = live.filters.lock().unwrap();
+    let text = |text: &str| Some(text.to_owned());
+    let chosen = Filter {
+        service: text("a/b"),
+        since: text("2026-11-22T10:00:00+02:00"),
+        status: text("awaiting-approval"),
+        limit: 7,
+    };
+    assert_eq!(filters[1], chosen);
+    assert_eq!(
+        filters[2],
+        Filter {
+            since: text("30d"),
+            ..Filter::default()
+        }
+    );
+}
+
+#[test]
+fn queries_that_are_wrong_are_refused_and_not_widened() {
+    let live = Fake::default();
+    for (query, part) in [
+        ("stauts=open", "no parameter \"stauts\""),
+        ("status=opened", "awaiting-approval"),
+        ("since=yesterday", "30d"),
+        ("since='%20or%201=1--", "30d"),
+        ("limit=0", "from 1 to 1000"),
+        ("limit=1001", "from 1 to 1000"),
+        ("limit=-1", "from 1 to 1000"),
+        ("service=a&service=b", "twice"),
+        ("service=%ff", "cannot be read"),
+        ("service=%0a", "cannot be read"),
+        (&"service=&".repeat(100), "cannot be read"),
+        (&format!("service={}", "x".repeat(5000)), "cannot be read"),
+    ] {
+        let response = get(&live, &format!("/api/incidents?{query}"));
+        assert_eq!(response.status, 400, "{query}: {}", response.body);
+        assert!(
+            error(&response).contains(part),
+            "{query}: {}",
+            response.body
+        );
+    }
+    assert_eq!(get(&live, "/api/report?until=1d").status, 400);
+    assert!(live.filters.lock().unwrap().is_empty() && live.reports.lock().unwrap().is_empty());
+}
+
+#[test]
+fn reports() {
+    let live = Fake::default();
+    let response = get(&live, "/api/report?since=7d");
+    assert_eq!(
+        serde_json::from_str::<Vec<ServiceReport>>(&response.body).unwrap(),
+        [fake::report()]
+    );
+    get(&live, "/api/report");
+    assert_eq!(*live.reports.lock().unwrap(), ["7d", "30d"]);
+}
+
+#[test]
+fn a_store_that_cannot_be_read_is_said() {
+    let live = Fake {
+        store_is_broken: true,
+        ..Fake::default()
+    };
+    for target in ["/api/incidents", "/api/incidents/1", "/api/report"] {
+        let response = get(&live, target);
+        assert_eq!(response.status, 503, "{target}");
+        assert!(error(&response).contains("the disk is gone"), "{target}");
+    }
+    assert_eq!(
+        post(&live, "/api/incidents/1/approve").status,
+        200,
+        "people decide all the same"
+    );
+}
+
+#[test]
+fn orders_reach_the_program() {
+    let live = Fake::with_incident();
+    let (service, server) = (|| "shop".to_owned(), || "a long name".to_owned());
+    let id = || "2026-11-22-0007".to_owned();
+    let on_server = "/api/services/shop/servers/a%20long%20name";
+    for (target, order) in [
+        (
+            format!("{on_server}/drain"),
+            Order::Drain {
+                service: service(),
+                server: server(),
+            },
+        ),
+        (
+            format!("{on_server}/restore"),
+            Order::Restore {
+                service: service(),
+                server: server(),
+            },
+        ),
+        (
+            format!("{on_server}/eject"),
+            Order::Eject {
+                service: service(),
+                server: server(),
+            },
+        ),
+        (
+            format!("{on_server}/restart"),
+            Order::Restart {
+                service: service(),
+                server: server(),
+            },
+        ),
+        (
+            format!("/api/incidents/{}/approve", id()),
+            Order::Approve(id()),
+        ),
+        (
+            format!("/api/incidents/{}/reject", id()),
+            Order::Reject(id()),
+        ),
+        (format!("/api/incidents/{}/close", id()), Order::Close(id())),
+    ] {
+        let response = post(&live, &target);
+        assert_eq!(response.status, 200, "{target}: {}", response.body);
+        assert_eq!(response.body, format!("{{\"message\":\"{order}: done\"}}"));
+        assert_eq!(live.orders.lock().unwrap().pop(), Some(order), "{target}");
+    }
+}
+
+#[test]
+fn orders_about_nothing_and_orders_that_cannot_be_done() {
+    let live = Fake::with_incident();
+    for target in [
+        "/api/services/shop/servers/shop-9/drain",
+        "/api/services/empty/servers/shop-1/drain",
+        "/api/services/none/servers/shop-1/drain",
+        "/api/services/shop/servers/shop-1/burn",
+        "/api/incidents/2000-01-01-0001/close",
+        "/api/incidents/2026-11-22-0007/forget",
+    ] {
+        assert_eq!(post(&live, target).status, 404, "{target}");
+    }
+    assert!(live.orders.lock().unwrap().is_empty());
+    let live = Fake {
+        refusal: Some("it is the last one".to_owned()),
+        ..Fake::with_incident()
+    };
+    let response = post(&live, "/api/services/shop/servers/shop-1/drain");
+    assert_eq!(
+        (response.status, error(&response).as_str()),
+        (409, "it is the last one")
+    );
+}
+
+#[test]
+fn changes_need_the_token_even_from_here() {
+    let live = Fake::with_incident();
+    let targets = [
+        "/api/services/shop/servers/shop-1/drain",
+        "/api/incidents/2026-11-22-0007/approve",
+    ];
+    for target in targets {
+        for authorization in [
+            None,
+            Some("Bearer wrong"),
+            Some("Bearer "),
+            Some(TOKEN),
+            Some("Basic eDp5"),
+        ] {
+            let authorization = authorization.map(str::to_owned);
+            let response = ask(
+                &live,
+                &AdminRequest {
+                    authorization,
+                    ..request("POST", target)
+                },
+            );
+            assert_eq!(response.status, 401, "{target}: {}", response.body);
+        }
+        let rebound = AdminRequest {
+            host: Some("evil.example:7070".to_owned()),
+            ..with_token(request("POST", target))
+        };
+        assert_eq!(ask(&live, &rebound).status, 403, "Host");
+        let page = AdminRequest {
+            origin: Some("http://evil.example".to_owned()),
+            ..with_token(request("POST", target))
+        };
+        assert_eq!(ask(&live, &page).status, 403, "Origin");
+    }
+    assert!(live.orders.lock().unwrap().is_empty());
+}
+
+#[test]
+fn reading_is_free_from_here_and_needs_the_token_from_elsewhere() {
+    let live = Fake {
+        not_ready: Some("no servers".to_owned()),
+        ..Fake::with_incident()
+    };
+    for target in [
+        "/api/services",
+        "/api/incidents",
+        "/api/report",
+        "/metrics",
+        "/api/openapi.json",
+        "/nothing",
+    ] {
+        let from_here = get(&live, target).status;
+        let remote = AdminRequest {
+            peer_is_loopback: false,
+            ..request("GET", target)
+        };
+        assert_eq!(ask(&live, &remote).status, 401, "{target}");
+        assert_eq!(
+            ask(&live, &with_token(remote)).status,
+            from_here,
+            "{target}"
+        );
+        let rebound = AdminRequest {
+            host: Some("evil.example".to_owned()),
+            ..request("GET", target)
+        };
+        let response = ask(&live, &rebound);
+        assert!(
+            response.status == 403 && !response.body.contains("shop"),
+            "{target}"
+        );
+        let page = AdminRequest {
+            origin: Some("http://evil.example".to_owned()),
+            ..request("GET", target)
+        };
+        assert_eq!(ask(&live, &page).status, 403, "{target}");
+    }
+    let far = |path| AdminRequest {
+        peer_is_loopback: false,
+        host: Some("pod".to_owned()),
+        ..request("GET", path)
+    };
+    assert_eq!(
+        ask(&live, &far("/health/live")).status,
+        200,
+        "anybody may know whether it lives"
+    );
+    let ready = ask(&live, &far("/health/ready"));
+    assert_eq!(
+        (ready.status, ready.body.as_str()),
+        (503, "not ready\n"),
+        "but not why it is not ready"
+    );
+}
+
+#[test]
+fn health() {
+    let live = Fake::default();
+    assert_eq!(get(&live, "/health/live").body, "live\n");
+    assert_eq!(get(&live, "/health/ready").status, 200);
+    let ill = Fake {
+        not_ready: Some("no server is up".to_owned()),
+        ..Fake::default()
+    };
+    assert_eq!(get(&ill, "/health/live").status, 200);
+    let ready = get(&ill, "/health/ready");
+    assert_eq!(
+        (ready.status, ready.body.as_str()),
+        (503, "not ready: no server is up\n")
+    );
+}
+
+#[test]
+fn what_is_not_there_and_what_is_asked_wrongly() {
+    let live = Fake::with_incident();
+    for target in [
+        "/",
+        "/api",
+        "/api/",
+        "/api/services/",
+        "/API/services",
+        "/metrics/",
+        "//metrics",
+        "/api/services/a/b",
+        "/..",
+    ] {
+        let response = get(&live, target);
+        assert_eq!(response.status, 404, "{target}");
+        error(&response);
+    }
+    for target in [
+        "",
+        "*",
+        "metrics",
+        "/%",
+        "/%zz",
+        "/api/services/%00",
+        "/api/services/%c0%af",
+    ] {
+        assert_eq!(get(&live, target).status, 400, "{target:?}");
+    }
+    assert_eq!(get(&live, &"/x".repeat(2000)).status, 400);
+    for (method, target, allow) in [
+        ("POST", "/api/services", "GET, HEAD"),
+        ("DELETE", "/api/incidents/2026-11-22-0007", "GET, HEAD"),
+        ("get", "/metrics", "GET, HEAD"),
+        ("GET", "/api/services/shop/servers/shop-1/drain", "POST"),
+        ("OPTIONS", "/api/incidents/2026-11-22-0007/close", "POST"),
+    ] {
+        let response = ask(&live, &request(method, target));
+        assert_eq!(
+            (response.status, response.allow),
+            (405, Some(allow)),
+            "{method} {target}"
+        );
+        error(&response);
+    }
+    assert_eq!(ask(&live, &request("HEAD", "/api/services")).status, 200);
+}
+
+#[test]
+fn metrics_have_what_the_program_says_and_the_states_of_servers() {
+    let page = get(&Fake::default(), "/metrics");
+    assert_eq!(
+        page.content_type,
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    for line in [
+        "evenkeel_build_info{version=\"1.2.3\"} 1\n",
+        "evenkeel_uptime_seconds 90.5\n",
+        "# TYPE evenkeel_server_state gauge\n",
+        "evenkeel_server_state{service=\"shop\",server=\"shop-1\",state=\"up\"} 1\n",
+        "evenkeel_server_state{service=\"shop\",server=\"shop-1\",state=\"ejected\"} 0\n",
+        "evenkeel_server_state{service=\"shop\",server=\"a long name\",state=\"ejected\"} 1\n",
+        "evenkeel_requests_total{service=\"shop\",code=\"200\"} 41\n",
+    ] {
+        assert!(
+            page.body.contains(line),
+            "{line} is missing in\n{}",
+            page.body
+        );
+    }
+}
+
+#[test]
+fn a_page_of_metrics_is_as_prometheus_reads_it() {
+    let histogram = DurationHistogram::default();
+    for micros in [40, 100, 3000, 3000, 12_000_000] {
+        histogram.add_from_owner(Duration::from_micros(micros));
+    }
+    let (name, help) = ("evenkeel_requests_total", "Requests, by status.");
+    let mut page = Exposition::default();
+    page.counter(name, help, &[("service", "shop"), ("code", "200")], 41);
+    page.gauge(
+        "evenkeel_server_weight",
+        "A server's weight.",
+        &[("server", "a\"b\\c\nd")],
+        1.5,
+    );
+    let labels = [("service", "shop")];
+    page.durations(
+        "evenkeel_request_duration_seconds",
+        "How long.\nIn all \\.",
+        &labels,
+        &histogram.snapshot(),
+    );
+    page.counter(name, help, &[("service", "shop"), ("code", "503")], 2);
+    page.counter(name, help, &[("service", "shop"), ("code", "200")], 1);
+    page.durations(
+        "evenkeel_bare_seconds",
+        "No labels.",
+        &[],
+        &DurationSnapshot::default(),
+    );
+    for (which, value) in [
+        ("none", f64::NAN),
+        ("most", f64::INFINITY),
+        ("least", f64::NEG_INFINITY),
+    ] {
+        page.gauge("evenkeel_odd", "Odd numbers.", &[("which", which)], value);
+    }
+    fake::check("metrics.txt", &page.text());
+}
+
+#[test]
+fn the_description_names_what_is_there() {
+    let live = Fake::with_incident();
+    let response = get(&live, "/api/openapi.json");
+    let document: Value = serde_json::from_str(&response.body).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document["info"]["version"], live.version());
+    let mut described = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let target = path
+                .replace("{service}", "shop")
+                .replace("{server}", "shop-1")
+                .replace("{id}", "2026-11-22-0007");
+            let asked = ask(&live, &with_token(request(&method.to_uppercase(), &target)));
+            assert_eq!(asked.status, 200, "{method} {target}: {}", asked.body);
+            let content = &methods[method]["responses"]["200"]["content"];
+            let kind = asked.content_type.split(';').next().unwrap();
+            assert!(
+                content[kind].is_object(),
+                "{method} {path} is described as {content}, but is {kind}"
+            );
+            described.insert(format!("{method} {path}"));
+        }
+    }
+    assert_eq!(described.len(), 16, "{described:#?}");
+    check_references(&document, &document);
+}
+
+#[test]
+fn the_description_has_the_fields_that_are_there() {
+    let live = Fake::default();
+    let document: Value = serde_json::from_str(&get(&live, "/api/openapi.json").body).unwrap();
+    let incident = serde_json::to_value(fake::incident()).unwrap();
+    let service = serde_json::to_value(&fake::services()[0]).unwrap();
+    let report = serde_json::to_value(fake::report()).unwrap();
+    for (schema, value) in [
+        ("Incident", &incident),
+        ("Service", &service),
+        ("Server", &service["servers"][0]),
+        ("Report", &report),
+    ] {
+        let properties = document["components"]["schemas"][schema]["properties"]
+            .as_object()
+            .unwrap();
+        let described: BTreeSet<&String> = properties.keys().collect();
+        let there: BTreeSet<&String> = value.as_object().unwrap().keys().collect();
+        assert_eq!(described, there, "{schema}");
+    }
+}
+
+/// Every `$ref` leads somewhere.
+fn check_references(document: &Value, part: &Value) {
+    if let Some(reference) = part.get("$ref").and_then(Value::as_str) {
+        let place = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(place).is_some(), "{reference}");
+    }
+    match part {
+        Value::Array(parts) => parts
+            .iter()
+            .for_each(|part| check_references(document, part)),
+        Value::Object(parts) => parts
+            .values()
+            .for_each(|part| check_references(document, part)),
+        _ => {}
+    }
+}

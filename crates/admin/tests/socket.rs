@@ -1,0 +1,308 @@
+//! The API over real sockets: our own client, rubbish, silence, and the end.
+
+mod fake;
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use evenkeel_admin::{Guard, Live, Order, ServiceView, client, serve};
+use fake::{Fake, TOKEN};
+use tokio::sync::oneshot;
+
+struct Server {
+    address: SocketAddr,
+    live: Arc<Fake>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Server {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let live = Arc::new(Fake::with_incident());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let guard = Guard {
+            token: TOKEN.to_owned(),
+            address,
+        };
+        let shared: Arc<dyn Live> = Arc::clone(&live) as Arc<dyn Live>;
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(serve(listener, shared, guard, async move {
+                stopped.await.ok();
+            }))
+        });
+        Self {
+            address,
+            live,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        stream
+    }
+
+    /// What comes back for these bytes until the connection ends; an end by force after an answer counts as an end.
+    fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect();
+        // It may be refused before it was sent as a whole.
+        stream.write_all(bytes).ok();
+        stream.shutdown(Shutdown::Write).ok();
+        rest(stream)
+    }
+
+    fn end(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            stop.send(()).ok();
+        }
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap().unwrap();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.end();
+        }
+    }
+}
+
+fn rest(mut stream: TcpStream) -> String {
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+        answer.extend_from_slice(&buffer[..length]);
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[test]
+fn our_own_client_reads_and_orders() {
+    let server = Server::start();
+    let (status, body) = client::get(server.address, "/api/services", None).unwrap();
+    assert_eq!(status, 200);
+    assert_eq!(
+        serde_json::from_str::<Vec<ServiceView>>(&body).unwrap(),
+        fake::services()
+    );
+    let drain = format!(
+        "/api/services/shop/servers/{}/drain",
+        client::escaped("a long name")
+    );
+    let (status, body) = client::post(server.address, &drain, None).unwrap();
+    assert_eq!(status, 401);
+    assert!(
+        client::error_of(status, &body).contains("needs the token"),
+        "{body}"
+    );
+    assert_eq!(
+        client::post(server.address, &drain, Some("wrong"))
+            .unwrap()
+            .0,
+        401
+    );
+    let (status, body) = client::post(server.address, &drain, Some(TOKEN)).unwrap();
+    assert_eq!(
+        (status, body.as_str()),
+        (200, "{\"message\":\"drain shop/a long name: done\"}")
+    );
+    let order = Order::Drain {
+        service: "shop".to_owned(),
+        server: "a long name".to_owned(),
+    };
+    assert_eq!(*server.live.orders.lock().unwrap(), [order]);
+}
+
+#[test]
+fn fields_say_what_they_should() {
+    let server = Server::start();
+    let host = server.address;
+    let head = |method: &str, target: &str| {
+        server.raw(format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())
+    };
+    let answer = head("GET", "/metrics");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    for line in [
+        "Content-Type: text/plain; version=0.0.4",
+        "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
+    ] {
+        assert!(answer.contains(&format!("\r\n{line}")), "{answer}");
+    }
+    assert!(
+        !answer.to_ascii_lowercase().contains("access-control"),
+        "no page may read: {answer}"
+    );
+    assert!(head("POST", "/metrics").contains("\r\nAllow: GET, HEAD\r\n"));
+    assert!(
+        head("POST", "/api/incidents/2026-11-22-0007/close")
+            .contains("\r\nWWW-Authenticate: Bearer\r\n")
+    );
+    let (head_only, whole) = (head("HEAD", "/health/live"), head("GET", "/health/live"));
+    assert_eq!(format!("{head_only}live\n"), whole);
+}
+
+#[test]
+fn absolute_targets_are_held_to_the_same_rules() {
+    let server = Server::start();
+    let host = server.address;
+    let own = server.raw(
+        format!("GET http://{host}/health/live?x=1 HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes(),
+    );
+    assert!(own.starts_with("HTTP/1.1 200 "), "{own}");
+    let other = server.raw(
+        format!("GET http://evil.example/api/services HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes(),
+    );
+    assert!(other.starts_with("HTTP/1.1 403 "), "{other}");
+    let misleading =
+        server.raw(format!("GET /x://y/metrics HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+    assert!(misleading.starts_with("HTTP/1.1 404 "), "{misleading}");
+}
+
+#[test]
+fn rubbish_is_answered_or_dropped_and_the_server_goes_on() {
+    let server = Server::start();
+    let host = server.address;
+    let long = format!("GET /{} HTTP/1.1\r\nHost: {host}\r\n\r\n", "a".repeat(9000));
+    let large = format!(
+        "GET / HTTP/1.1\r\nHost: {host}\r\nX: {}\r\n\r\n",
+        "a".repeat(20_000)
+    );
+    let many = format!(
+        "GET / HTTP/1.1\r\nHost: {host}\r\n{}\r\n",
+        "X: y\r\n".repeat(1000)
+    );
+    let body = format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 99999999\r\n\r\n");
+    let both = format!(
+        "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    );
+    for (bytes, status) in [
+        (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], "400"),
+        (b"hello\r\n\r\n", "400"),
+        (b"GET / HTTP/1.1\r\n\r\n", "400"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
+        (b"GET /metrics HTTP/1.0\r\n\r\n", "403"),
+        (
+            b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+            "403",
+        ),
+        (b"GET / HTTP/9.9\r\nHost: a\r\n\r\n", "505"),
+        (long.as_bytes(), "414"),
+        (large.as_bytes(), "431"),
+        (many.as_bytes(), "431"),
+        (body.as_bytes(), "413"),
+        (both.as_bytes(), "400"),
+    ] {
+        let answer = server.raw(bytes);
+        let shown = String::from_utf8_lossy(bytes.get(..40).unwrap_or(bytes)).into_owned();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{shown:?}: {answer}"
+        );
+    }
+    for silent in [&b""[..], b"GET /metr", b"\r\n"] {
+        let answer = server.raw(silent);
+        assert!(answer.is_empty(), "{silent:?}: {answer}");
+    }
+    assert_eq!(
+        client::get(server.address, "/health/live", None).unwrap().0,
+        200
+    );
+}
+
+#[test]
+fn a_small_body_of_an_order_is_read_and_let_fall() {
+    let server = Server::start();
+    let host = server.address;
+    let answer = server.raw(
+        format!(
+            "POST /api/incidents/2026-11-22-0007/close HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\n\
+             Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{{}}"
+        )
+        .as_bytes(),
+    );
+    assert!(
+        answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"),
+        "{answer}"
+    );
+    assert_eq!(
+        *server.live.orders.lock().unwrap(),
+        [Order::Close("2026-11-22-0007".to_owned())]
+    );
+}
+
+#[test]
+fn who_does_not_finish_the_request_is_told_and_parted_from() {
+    let server = Server::start();
+    let mut slow = server.connect();
+    slow.write_all(b"GET /metrics HT").unwrap();
+    // The read's own limit is far above the server's.
+    assert!(rest(slow).starts_with("HTTP/1.1 408 "));
+}
+
+#[test]
+fn more_connections_than_there_are_places_wait_for_one() {
+    let server = Server::start();
+    let silent: Vec<TcpStream> = (0..64).map(|_| server.connect()).collect();
+    let mut waiting = server.connect();
+    let host = server.address;
+    waiting
+        .write_all(format!("GET /health/live HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())
+        .unwrap();
+    drop(silent);
+    assert!(rest(waiting).starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn it_ends_when_told_though_a_client_is_silent() {
+    let mut server = Server::start();
+    let silent = server.connect();
+    assert_eq!(
+        client::get(server.address, "/health/live", None).unwrap().0,
+        200
+    );
+    server.end();
+    assert_eq!(rest(silent), "");
+    let why = client::get(server.address, "/health/live", None).unwrap_err();
+    assert!(why.contains("nothing listens"), "{why}");
+}
+
+#[test]
+fn the_client_tells_what_is_not_evenkeel() {
+    for answer in [
+        "SSH-2.0-OpenSSH\r\n",
+        "",
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).unwrap() > 0);
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let why = client::get(address, "/api/services", None).unwrap_err();
+        assert!(why.contains(&address.to_string()), "{why}");
+        thread.join().unwrap();
+    }
+    let nowhere = "127.0.0.1:1".parse().unwrap();
+    for path in ["", "api", "/a b", "/a\r\nX: y"] {
+        assert!(client::get(nowhere, path, None).is_err());
+    }
+}
