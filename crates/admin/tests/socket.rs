@@ -1,5 +1,7 @@
 //! The API over real sockets: our own client, rubbish, silence, and the end.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[expect(dead_code, reason = "other tests use the rest of it")]
 mod fake;
 
 use std::io::{Read as _, Write as _};
@@ -264,8 +266,27 @@ fn more_connections_than_there_are_places_wait_for_one() {
     waiting
         .write_all(format!("GET /health/live HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())
         .unwrap();
+    waiting
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let early = waiting.read(&mut [0; 1]);
+    assert!(early.is_err(), "it got a place: {early:?}");
+    waiting
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
     drop(silent);
     assert!(rest(waiting).starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn an_answer_that_panics_costs_nobody_else_anything() {
+    let server = Server::start();
+    let (status, body) = client::get(server.address, "/api/incidents/panic", None).unwrap();
+    assert_eq!(status, 500, "{body}");
+    assert_eq!(
+        client::get(server.address, "/health/live", None).unwrap().0,
+        200
+    );
 }
 
 #[test]

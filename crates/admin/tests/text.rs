@@ -1,5 +1,7 @@
 //! What the command line shows, compared with what it is meant to look like.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[expect(dead_code, reason = "other tests use the rest of it")]
 mod fake;
 
 use evenkeel_admin::text;

@@ -5,7 +5,7 @@ use std::fmt::{Arguments, Write as _};
 use evenkeel_fault::Incident;
 use evenkeel_fault::incident::ActionRecord;
 
-use super::{clean, count, duration, maybe_duration, percent, time_of_day, to_the_second};
+use super::{clean, count, maybe_duration, percent, time_of_day, to_the_second};
 
 /// The whole incident: what, how long, why, what was done, what happened when, what it cost, what to change.
 #[must_use]
@@ -159,6 +159,9 @@ fn actions(page: &mut Page, incident: &Incident) {
 }
 
 fn timeline(page: &mut Page, incident: &Incident) {
+    if incident.timeline.is_empty() {
+        return;
+    }
     page.title("timeline");
     let width = incident
         .timeline
@@ -194,8 +197,5 @@ fn analysis(page: &mut Page, incident: &Incident) {
     }
     for recommendation in &analysis.recommendations {
         page.line(format_args!("  - {}", clean(recommendation)));
-    }
-    if let Some(ms) = incident.durations_ms.time_to_restore() {
-        page.line(format_args!("  restored in {}", duration(ms)));
     }
 }

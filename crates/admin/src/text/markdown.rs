@@ -105,6 +105,9 @@ fn actions(lines: &mut Vec<String>, incident: &Incident) {
 }
 
 fn timeline(lines: &mut Vec<String>, incident: &Incident) {
+    if incident.timeline.is_empty() {
+        return;
+    }
     lines.extend([String::new(), "## Timeline".to_owned(), String::new()]);
     lines.extend(["| Time | What | |".to_owned(), "|---|---|---|".to_owned()]);
     for entry in &incident.timeline {

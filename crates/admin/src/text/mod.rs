@@ -42,7 +42,7 @@ fn duration(ms: f64) -> String {
         ms if ms < 9.95 => format!("{ms:.1} ms"),
         ms if ms < 999.5 => format!("{ms:.0} ms"),
         ms if ms < 59_950.0 => format!("{:.1} s", ms / 1e3),
-        ms if ms < 3_600_000.0 => {
+        ms if ms < 3_599_500.0 => {
             let seconds = whole(ms / 1e3);
             format!("{} min {} s", seconds / 60, seconds % 60)
         }
@@ -63,7 +63,7 @@ fn maybe_duration(ms: Option<f64>) -> String {
     reason = "durations are not negative; a cast from a float saturates"
 )]
 fn whole(number: f64) -> u64 {
-    number as u64
+    number.round() as u64
 }
 
 /// A share as percent, with as many nines as there are.
@@ -122,9 +122,10 @@ mod tests {
             (412.4, "412 ms"),
             (999.6, "1.0 s"),
             (12_340.0, "12.3 s"),
-            (59_960.0, "0 min 59 s"),
+            (59_960.0, "1 min 0 s"),
             (61_000.0, "1 min 1 s"),
-            (3_599_999.0, "59 min 59 s"),
+            (3_599_400.0, "59 min 59 s"),
+            (3_599_999.0, "1 h 0 min"),
             (3_600_000.0, "1 h 0 min"),
             (-1.0, "-"),
             (f64::NAN, "-"),

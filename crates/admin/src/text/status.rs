@@ -34,7 +34,14 @@ fn service(view: &ServiceView, colour: bool) -> String {
         facts.extend(value.map(|ms| format!("{name} {}", duration(ms))));
     }
     facts.push(format!("retry budget {:.0}", view.retry_budget));
-    let name = painted(&clean(&view.name), colour.then_some("1"));
+    let line = format!(
+        "{}  {}\n",
+        painted(&clean(&view.name), colour.then_some("1")),
+        facts.join(", ")
+    );
+    if view.servers.is_empty() {
+        return line;
+    }
     let mut table = Table::new(&[
         ("SERVER", Side::Left),
         ("ADDRESS", Side::Left),
@@ -51,7 +58,7 @@ fn service(view: &ServiceView, colour: bool) -> String {
     for server in &view.servers {
         table.row(cells(server, colour));
     }
-    format!("{name}  {}\n{}", facts.join(", "), table.text("  "))
+    line + &table.text("  ")
 }
 
 fn cells(server: &ServerView, colour: bool) -> [(String, Option<&'static str>); 11] {
