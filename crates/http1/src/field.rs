@@ -38,6 +38,8 @@ pub enum FieldKind {
     XForwardedProto,
     /// `X-Forwarded-Host`.
     XForwardedHost,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
     /// `X-Request-Id`.
     XRequestId,
     /// `Date`.
@@ -89,6 +91,7 @@ pub(crate) fn classify(name: &[u8]) -> (FieldKind, Special) {
         10 if is(b"keep-alive") => (Kind::HopByHop, None),
         12 if is(b"x-request-id") => (Kind::XRequestId, None),
         14 if is(b"content-length") => (Kind::ContentLength, Special::ContentLength),
+        9 if is(b"forwarded") => (Kind::Forwarded, None),
         14 if is(b"http2-settings") => (Kind::HopByHop, None),
         15 if is(b"x-forwarded-for") => (Kind::XForwardedFor, None),
         16 if is(b"x-forwarded-host") => (Kind::XForwardedHost, None),

@@ -181,7 +181,9 @@ impl RequestHead {
         self.keep_alive = fields::stays_open(summary, self.version);
         self.expect_continue = summary.expect_continue && self.version == Version::Http11;
         let upgrades = summary.upgrade_named && self.version == Version::Http11;
-        self.upgrade = if upgrades { summary.upgrade } else { None };
+        self.upgrade = summary
+            .upgrade
+            .filter(|protocols| upgrades && !names_h2c(protocols.of(bytes)));
         if summary.has_connection {
             fields::mark_named(bytes, &mut self.fields, Side::Request)?;
         }
@@ -264,4 +266,12 @@ fn skip_empty_lines(bytes: &[u8]) -> Result<usize, HeadError> {
         Some(b'\r') if bytes.get(start + 1).is_some() => Err(HeadError::LineEnd),
         _ => Ok(start),
     }
+}
+
+/// Whether HTTP/2 is among the protocols: a tunnel of it would carry requests that nobody has checked, so that this wish
+/// is not passed on (RFC 9110 section 7.8 lets a server ignore it).
+fn names_h2c(protocols: &[u8]) -> bool {
+    protocols
+        .split(|&byte| byte == b',')
+        .any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"h2c"))
 }

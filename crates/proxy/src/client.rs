@@ -36,6 +36,8 @@ pub(crate) struct Client {
     pub(crate) timer: Timer,
     pub(crate) peer: IpAddr,
     pub(crate) listener: usize,
+    /// The last look at the clock, at most one request ago.
+    pub(crate) latest: Instant,
     limits: ListenerLimits,
 }
 
@@ -73,6 +75,7 @@ pub(crate) async fn serve(
         timer,
         peer: peer.ip(),
         listener,
+        latest: worker.clock.now(),
         limits,
     };
     let mut persist = Persist::Keep;
@@ -90,7 +93,7 @@ pub(crate) async fn serve(
 impl Client {
     /// Waits for the first byte of a request; `false` if none will be answered any more.
     async fn wait(&mut self, worker: &Worker) -> bool {
-        self.timer.set(worker.clock.now() + self.limits.idle_time);
+        self.timer.set(self.latest + self.limits.idle_time);
         poll_fn(|cx| match self.stream.poll_read_ready(cx) {
             Poll::Ready(result) => Poll::Ready(result.is_ok()),
             Poll::Pending if worker.draining.get() || self.timer.poll_expired(cx) => {
@@ -168,6 +171,13 @@ impl Client {
     fn timer_expired(&self) -> bool {
         self.timer
             .poll_expired(&Context::from_waker(std::task::Waker::noop()))
+    }
+
+    /// While an answer is waited for, a connection needs no buffer for requests.
+    pub(crate) fn give_back_empty_buffer(&mut self, worker: &Worker) {
+        if self.buffer.is_empty() && self.buffer.size() > 0 {
+            worker.buffers.give(std::mem::take(&mut self.buffer));
+        }
     }
 
     /// A slow sender may hold only as much memory as it has sent, doubled.

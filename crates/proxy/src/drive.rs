@@ -17,7 +17,7 @@ use crate::flight::Flight;
 use crate::own;
 use crate::relay::{Relay, RelayEnd};
 use crate::rewrite::{self, Manner, Origin};
-use crate::state::ServiceEntry;
+use crate::state::{ServerEntry, ServiceEntry};
 use crate::talk::{Desk, Patience, Talk, TalkEnd};
 use crate::tunnel;
 use crate::upstream::Upstream;
@@ -32,6 +32,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) service: &'a ServiceEntry,
     pub(crate) exchange: Exchange,
     pub(crate) started: Instant,
+    /// The last look at the clock.
+    pub(crate) latest: Instant,
     pub(crate) id: RequestId,
     pub(crate) method: Method,
     version: Version,
@@ -70,6 +72,7 @@ pub(crate) async fn handle(
         service,
         exchange: Exchange::begin(started, &service.timeout),
         started,
+        latest: started,
         id: worker.request_id(),
         method: work.request.method,
         version: work.request.version,
@@ -86,6 +89,7 @@ pub(crate) async fn handle(
         .then(|| AccessLine::new(client, work));
     let finish = journey.travel(client, work).await;
     journey.count(&finish);
+    client.latest = journey.latest;
     if let Some(line) = log {
         line.write(&journey, &finish);
     }
@@ -103,34 +107,8 @@ fn find_service(worker: &Worker, client: &Client, work: &Workspace) -> Option<Se
 
 impl Journey<'_> {
     async fn travel(&mut self, client: &mut Client, work: &mut Workspace) -> Finish {
-        let keep = if self.may_repeat {
-            self.service.retry.body_buffer
-        } else {
-            0
-        };
-        let mut body = RequestBody::new(work.request.framing, keep);
-        work.replay.clear();
-        let first_server = self
-            .service
-            .servers()
-            .first()
-            .map(|server| server.address());
-        let Some(server) = first_server else {
-            return self.refuse(client, work, &body, Cause::NoServer).await;
-        };
-        let origin = Origin {
-            peer: client.peer,
-            id: self.id,
-            server,
-        };
-        rewrite::request(
-            &mut work.to_server,
-            &work.request,
-            client.buffer.unread(),
-            origin,
-        );
+        let mut body = self.prepare(client, work);
         let upgrade = work.request.upgrade.is_some();
-        client.buffer.consume(work.request.length);
         loop {
             let now = match self.exchange.attempts() {
                 0 => self.started,
@@ -155,9 +133,10 @@ impl Journey<'_> {
                 Made::Over(finish) => return finish,
             };
             let ended = self.worker.clock.now();
+            self.latest = ended;
             let latency = ended.since(talk.as_ref().and_then(|talk| talk.written).unwrap_or(now));
             flight.came_to(ended, outcome, latency);
-            self.note_attempt(server, outcome, latency, talk.as_ref());
+            self.note_attempt(ended, server, outcome, latency, talk.as_ref());
             match (self.decide(server, outcome, &desk, latency, ended), talk) {
                 (After::Accept, Some(talk)) => {
                     return self.pass_on(&mut desk, talk, server, flight, upgrade).await;
@@ -170,6 +149,27 @@ impl Journey<'_> {
                 (After::Accept | After::GiveUp, _) => return Finish::aborted(Persist::Close),
             }
         }
+    }
+
+    /// Writes the head that servers get, and takes the client's off its buffer.
+    fn prepare(&self, client: &mut Client, work: &mut Workspace) -> RequestBody {
+        let keep = if self.may_repeat {
+            self.service.retry.body_buffer
+        } else {
+            0
+        };
+        let servers = self.service.servers();
+        let origin = Origin {
+            peer: client.peer,
+            id: self.id,
+            server: servers.first().map(ServerEntry::address),
+        };
+        let bytes = client.buffer.unread();
+        rewrite::request(&mut work.to_server, &work.request, bytes, origin);
+        work.replay.clear();
+        client.buffer.consume(work.request.length);
+        client.give_back_empty_buffer(self.worker);
+        RequestBody::new(work.request.framing, keep)
     }
 
     /// The server for the next attempt, and what an attempt takes at present in the whole service.
@@ -277,6 +277,7 @@ impl Journey<'_> {
 
     fn note_attempt(
         &self,
+        at: Instant,
         server: ServerId,
         outcome: Outcome,
         latency: Duration,
@@ -288,7 +289,7 @@ impl Journey<'_> {
         if let Some(talk) = talk {
             counters.bytes_received.add_from_owner(talk.bytes_received);
         }
-        self.worker.signal(server, outcome, latency);
+        self.worker.signal(at, server, outcome, latency);
     }
 
     /// Puts an attempt aside, keeping its connection if its answer is complete, and waits for the next one's time.
@@ -352,6 +353,7 @@ impl Journey<'_> {
             .run(desk, &mut talk, idle)
             .await;
         let now = self.worker.clock.now();
+        self.latest = now;
         let received = &self.worker.server_counters(server).bytes_received;
         received.add_from_owner(talk.bytes_received - already);
         let upstream = talk.end(self.worker);
@@ -371,7 +373,7 @@ impl Journey<'_> {
             }
             RelayEnd::Truncated => {
                 flight.came_to(now, Outcome::Truncated, Duration::ZERO);
-                self.note_truncated(server);
+                self.note_truncated(now, server);
                 Finish {
                     broken_off: true,
                     ..Finish::answered(Persist::Close, status)
@@ -408,9 +410,9 @@ impl Journey<'_> {
         manner
     }
 
-    fn note_truncated(&self, server: ServerId) {
+    fn note_truncated(&self, at: Instant, server: ServerId) {
         self.worker.server_counters(server).attempts[Outcome::Truncated.place()].add_from_owner(1);
         self.worker
-            .signal(server, Outcome::Truncated, Duration::ZERO);
+            .signal(at, server, Outcome::Truncated, Duration::ZERO);
     }
 }

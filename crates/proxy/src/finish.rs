@@ -70,7 +70,7 @@ impl Journey<'_> {
         counters.statuses.add_one(finish.status);
         counters
             .durations
-            .add_from_owner(self.worker.clock.now().since(self.started));
+            .add_from_owner(self.latest.since(self.started));
         if finish.status >= 500 || finish.broken_off {
             counters.failed.add_from_owner(1);
         } else if self.exchange.attempts() > 1 {

@@ -7,7 +7,6 @@ use evenkeel_http1::{Method, write};
 use evenkeel_request::Cause;
 
 use crate::client::{Client, Persist, poll_write_two};
-use crate::rewrite::write_number;
 use crate::worker::{RequestId, Worker, Workspace};
 
 /// Refuses a request that never became one: answers, counts, and closes.
@@ -46,11 +45,11 @@ pub(crate) fn compose(
         3 + BEFORE_CAUSE.len() + cause.word().len() + BEFORE_ID.len() + ID_LENGTH + END.len();
     out.clear();
     out.extend_from_slice(b"HTTP/1.1 ");
-    write_number(out, u64::from(status));
+    write::decimal(out, u64::from(status));
     out.push(b' ');
     out.extend_from_slice(reason.as_bytes());
     out.extend_from_slice(b"\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: ");
-    write_number(out, length as u64);
+    write::decimal(out, length as u64);
     out.extend_from_slice(b"\r\nproxy-status: evenkeel; error=");
     out.extend_from_slice(cause.proxy_error().as_bytes());
     out.extend_from_slice(b"; details=\"");
@@ -66,7 +65,7 @@ pub(crate) fn compose(
     }
     out.extend_from_slice(b"\r\n");
     if method != Method::Head {
-        write_number(out, u64::from(status));
+        write::decimal(out, u64::from(status));
         out.extend_from_slice(BEFORE_CAUSE);
         out.extend_from_slice(cause.word().as_bytes());
         out.extend_from_slice(BEFORE_ID);

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Outcome};
-use evenkeel_http1::{BodyError, Limits, Parsed, Version};
+use evenkeel_http1::{BodyError, Limits, Parsed, Version, head_end};
 
 use crate::body::RequestBody;
 use crate::buffer::{Buffer, STANDARD};
@@ -70,6 +70,8 @@ pub(crate) struct Talk {
     progress: bool,
     broken: bool,
     interim: u32,
+    /// Bytes of `incoming` in which no end of a head was found.
+    scanned: usize,
 }
 
 /// What a talk works with.
@@ -101,6 +103,7 @@ impl Talk {
             progress: false,
             broken: false,
             interim: 0,
+            scanned: 0,
         }
     }
 
@@ -227,11 +230,16 @@ impl Talk {
         desk: &mut Desk<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendEnd>> {
-        if desk.client.buffer.is_empty() && desk.client.buffer.size() <= STANDARD && self.progress {
-            let large = desk.worker.buffers.take_large();
-            desk.worker
-                .buffers
-                .give(std::mem::replace(&mut desk.client.buffer, large));
+        let buffer = &mut desk.client.buffer;
+        if buffer.is_empty() && buffer.size() <= STANDARD {
+            // What keeps coming gets more room.
+            let stock = &desk.worker.buffers;
+            let next = if self.progress {
+                stock.take_large()
+            } else {
+                stock.take()
+            };
+            stock.give(std::mem::replace(buffer, next));
         }
         match ready!(poll_fill(
             &mut desk.client.stream,
@@ -289,13 +297,21 @@ impl Talk {
     }
 
     fn parse(&mut self, desk: &mut Desk<'_>) -> Option<Event> {
+        // A head that dribbles is looked at as a whole only once, when its end is there.
+        let from = self.scanned.saturating_sub(3);
+        if self.scanned > 0 && head_end(self.incoming.unread(), from).is_none() {
+            self.scanned = self.incoming.len();
+            return (self.scanned >= RESPONSE_LIMITS.head_bytes)
+                .then_some(Event::End(TalkEnd::Failed(Outcome::BadResponse)));
+        }
+        self.scanned = self.incoming.len();
         let method = desk.work.request.method;
         match desk
             .work
             .response
             .parse(self.incoming.unread(), method, &RESPONSE_LIMITS)
         {
-            Ok(Parsed::Complete) => {}
+            Ok(Parsed::Complete) => self.scanned = 0,
             Ok(Parsed::Partial) if self.incoming.len() < RESPONSE_LIMITS.head_bytes => return None,
             Ok(Parsed::Partial) | Err(_) => {
                 return Some(Event::End(TalkEnd::Failed(Outcome::BadResponse)));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_balance::Picker;
-use evenkeel_core::{Observation, Outcome, Random, ServerId, Signal};
+use evenkeel_core::{Instant, Observation, Outcome, Random, ServerId, Signal};
 use evenkeel_http1::{RequestHead, ResponseHead};
 use evenkeel_runtime::Clock;
 use tokio::net::TcpListener;
@@ -241,8 +241,13 @@ impl Worker {
     }
 
     /// An attempt has shown how the server is.
-    pub(crate) fn signal(&self, server: ServerId, outcome: Outcome, latency: Duration) {
-        let at = self.clock.now();
+    pub(crate) fn signal(
+        &self,
+        at: Instant,
+        server: ServerId,
+        outcome: Outcome,
+        latency: Duration,
+    ) {
         let signal = Signal {
             at,
             server,
