@@ -186,28 +186,9 @@ impl Journey<'_> {
     /// Makes one attempt: a connection, the request, the response's head.
     async fn attempt(&mut self, desk: &mut Desk<'_>, server: ServerId, now: Instant) -> Made {
         let total = self.exchange.deadline();
-        let upstream = match self.worker.upstreams.take(server) {
-            Some(upstream) => {
-                self.worker.server_counters(server).reused.add_from_owner(1);
-                upstream
-            }
-            None => {
-                let patience = self.service.timeout.connect.min(total.remaining(now));
-                let address = self.service.servers()[server.index as usize].address();
-                match connect(address, patience).await {
-                    Ok(stream) => {
-                        self.worker
-                            .server_counters(server)
-                            .connections
-                            .add_from_owner(1);
-                        Upstream {
-                            stream,
-                            reused: false,
-                        }
-                    }
-                    Err(outcome) => return Made::Failed(outcome),
-                }
-            }
+        let upstream = match self.connection(server, total.remaining(now)).await {
+            Ok(upstream) => upstream,
+            Err(outcome) => return Made::Failed(outcome),
         };
         let timeout = &self.service.timeout;
         let patience = Patience {
@@ -243,6 +224,22 @@ impl Journey<'_> {
         }
     }
 
+    /// A kept connection to the server, or a new one.
+    async fn connection(&self, server: ServerId, rest: Duration) -> Result<Upstream, Outcome> {
+        let counters = self.worker.server_counters(server);
+        if let Some(upstream) = self.worker.upstreams.take(server) {
+            counters.reused.add_from_owner(1);
+            return Ok(upstream);
+        }
+        let address = self.service.servers()[server.index as usize].address();
+        let stream = connect(address, self.service.timeout.connect.min(rest)).await?;
+        counters.connections.add_from_owner(1);
+        Ok(Upstream {
+            stream,
+            reused: false,
+        })
+    }
+
     fn decide(
         &mut self,
         server: ServerId,
@@ -273,23 +270,6 @@ impl Journey<'_> {
             now,
             &mut self.worker.random.borrow_mut(),
         )
-    }
-
-    fn note_attempt(
-        &self,
-        at: Instant,
-        server: ServerId,
-        outcome: Outcome,
-        latency: Duration,
-        talk: Option<&Talk>,
-    ) {
-        let counters = self.worker.server_counters(server);
-        counters.attempts[outcome.place()].add_from_owner(1);
-        counters.durations.add_from_owner(latency);
-        if let Some(talk) = talk {
-            counters.bytes_received.add_from_owner(talk.bytes_received);
-        }
-        self.worker.signal(at, server, outcome, latency);
     }
 
     /// Puts an attempt aside, keeping its connection if its answer is complete, and waits for the next one's time.
@@ -408,11 +388,5 @@ impl Journey<'_> {
         );
         talk.incoming.consume(head.length);
         manner
-    }
-
-    fn note_truncated(&self, at: Instant, server: ServerId) {
-        self.worker.server_counters(server).attempts[Outcome::Truncated.place()].add_from_owner(1);
-        self.worker
-            .signal(at, server, Outcome::Truncated, Duration::ZERO);
     }
 }

@@ -1,5 +1,8 @@
 //! The end of a request: what the client is told when no server's answer is passed on, and what is counted.
 
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::Framing;
 use evenkeel_request::Cause;
 use evenkeel_tolerate::StopReason;
@@ -8,6 +11,7 @@ use crate::body::RequestBody;
 use crate::client::{Client, Persist};
 use crate::drive::Journey;
 use crate::own;
+use crate::talk::Talk;
 use crate::worker::Workspace;
 
 /// How a request ended, for the counters and the log.
@@ -59,6 +63,31 @@ impl Journey<'_> {
             cause: Some(cause),
             ..Finish::answered(persist, cause.status())
         }
+    }
+
+    /// Counts an attempt and passes it on as a signal.
+    pub(crate) fn note_attempt(
+        &self,
+        at: Instant,
+        server: ServerId,
+        outcome: Outcome,
+        latency: Duration,
+        talk: Option<&Talk>,
+    ) {
+        let counters = self.worker.server_counters(server);
+        counters.attempts[outcome.place()].add_from_owner(1);
+        counters.durations.add_from_owner(latency);
+        if let Some(talk) = talk {
+            counters.bytes_received.add_from_owner(talk.bytes_received);
+        }
+        self.worker.signal(at, server, outcome, latency);
+    }
+
+    /// The same for an answer that broke off after it had been counted as one.
+    pub(crate) fn note_truncated(&self, at: Instant, server: ServerId) {
+        self.worker.server_counters(server).attempts[Outcome::Truncated.place()].add_from_owner(1);
+        self.worker
+            .signal(at, server, Outcome::Truncated, Duration::ZERO);
     }
 
     pub(crate) fn count(&self, finish: &Finish) {
