@@ -21,6 +21,15 @@ pub fn incidents(incidents: &[Incident], reports: &[ServiceReport]) -> String {
     format!("{list}\n{}", means(reports))
 }
 
+/// Each service's means and availability.
+#[must_use]
+pub fn reports(reports: &[ServiceReport]) -> String {
+    if reports.is_empty() {
+        return "Nothing is known of this period.\n".to_owned();
+    }
+    means(reports)
+}
+
 fn list(incidents: &[Incident]) -> String {
     let mut table = Table::new(&[
         ("ID", Side::Left),

@@ -10,7 +10,7 @@ mod status;
 mod table;
 
 pub use incident::incident;
-pub use list::incidents;
+pub use list::{incidents, reports};
 pub use markdown::incident_markdown;
 pub use status::status;
 
