@@ -1,2 +1,46 @@
-//! evenkeel
-fn main() {}
+//! evenkeel keeps a service up: it spreads requests, hides faults, repairs what it finds, and writes down what happened.
+
+mod command;
+mod configuration;
+mod demo;
+mod holder;
+mod logging;
+mod output;
+mod period;
+mod place;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+/// The word that makes this program the guardian.
+const GUARDIAN: &str = "guardian";
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    if let Some(status) = guardian() {
+        return status;
+    }
+    match command::Call::parse().carry_out() {
+        Ok(ending) => ending.code(),
+        Err(failure) => output::explain(&failure),
+    }
+}
+
+/// The hidden command `evenkeel guardian …`, which evenkeel calls to hold its children: not for people, so it is not on
+/// the command line that they see. Its arguments are another program's and must not be interpreted.
+fn guardian() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next()? != GUARDIAN {
+        return None;
+    }
+    let arguments: Vec<_> = arguments.collect();
+    let status = evenkeel_supervise::guardian::main(&arguments).unwrap_or_else(|error| {
+        output::say(format_args!("evenkeel guardian: {error}"));
+        1
+    });
+    Some(ExitCode::from(u8::try_from(status).unwrap_or(1)))
+}

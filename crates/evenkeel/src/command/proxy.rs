@@ -1,0 +1,42 @@
+//! `evenkeel proxy`: serve without a file.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+
+use super::run;
+use crate::configuration;
+use crate::output::Result;
+use crate::place::state_directory;
+
+/// Serve without a configuration file: balance one address over a few servers, with safe defaults.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  evenkeel proxy --listen 127.0.0.1:8080 --to 127.0.0.1:9001 --to 127.0.0.1:9002"
+)]
+pub(crate) struct Proxy {
+    /// Where to accept traffic.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// A server, HOST:PORT; give it once for each.
+    #[arg(long, value_name = "ADDR", required = true, num_args = 1..)]
+    to: Vec<String>,
+}
+
+impl Proxy {
+    pub(crate) fn carry_out(self) -> Result {
+        run::serve(
+            &configuration::parse(&self.text(), "the command line", &state_directory())?.plan,
+        )
+    }
+
+    /// The call as a configuration. Addresses are quoted as JSON strings, which TOML reads too.
+    fn text(&self) -> String {
+        let servers = serde_json::json!(self.to);
+        format!(
+            "[admin]\naddress = \"127.0.0.1:0\"\n\n[store]\nurl = \"memory:\"\n\n[listen.web]\naddress = \"{}\"\n\
+             service = \"servers\"\n\n[service.servers]\nservers = {servers}\n",
+            self.listen
+        )
+    }
+}

@@ -1,0 +1,47 @@
+//! `evenkeel sample-server`: the small server of the demo and the tests, which misbehaves on command.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use evenkeel_lab::ServerOptions;
+
+use crate::output::{Ending, Failure, Result};
+
+/// A small HTTP server that misbehaves on command, for the demo and for tests.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  evenkeel sample-server --port 9001 --name one\n  \
+                        curl -d 'slow 10' http://127.0.0.1:9001/mode"
+)]
+pub(crate) struct SampleServer {
+    /// Where it listens, on 127.0.0.1.
+    #[arg(long, value_name = "PORT")]
+    port: u16,
+    /// What it calls itself; default: the port.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// A file with the mode to start in; absent or empty is `ok`.
+    #[arg(long, value_name = "FILE")]
+    mode_file: Option<PathBuf>,
+    /// How long an ordinary request takes, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 2)]
+    base_delay_ms: u64,
+}
+
+impl SampleServer {
+    pub(crate) fn carry_out(self) -> Result {
+        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let name = self.name.unwrap_or_else(|| self.port.to_string());
+        let options = ServerOptions {
+            mode_file: self.mode_file,
+            base_delay: Duration::from_millis(self.base_delay_ms),
+            ..ServerOptions::new(address, &name)
+        };
+        evenkeel_lab::server::run(&options).map_err(|error| {
+            Failure::world(format_args!("sample server {name} at {address}"), error)
+        })?;
+        Ok(Ending::Good)
+    }
+}

@@ -1,0 +1,20 @@
+//! `evenkeel schema`
+
+use clap::Args;
+
+use crate::output::{Ending, Result, print};
+
+/// Print the JSON Schema of the configuration file, for completion in editors.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  evenkeel schema > evenkeel.schema.json")]
+pub(crate) struct Schema {}
+
+impl Schema {
+    pub(crate) fn carry_out(self) -> Result {
+        let Self {} = self;
+        let schema =
+            serde_json::to_string_pretty(&evenkeel_config::schema()).expect("a schema is JSON");
+        print(schema)?;
+        Ok(Ending::Good)
+    }
+}

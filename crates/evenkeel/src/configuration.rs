@@ -1,0 +1,91 @@
+//! Reads configurations: the only place that gives `config` its text, its folders and the resolver of names.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+
+use evenkeel_config::{Loaded, Mistakes, Surroundings, render};
+
+use crate::output::{self, Failure, Result, say};
+use crate::place::state_directory;
+
+/// The plan of the file at `path`; its warnings are said.
+pub(crate) fn read(path: &Path) -> Result<Loaded> {
+    accept(load(path)?)
+}
+
+/// The plan of a configuration that is not in a file.
+pub(crate) fn parse(text: &str, name: &str, state: &Path) -> Result<Loaded> {
+    accept(load_text(text, name, Path::new("."), state))
+}
+
+/// The plan of the file at `path`, or its mistakes.
+pub(crate) fn load(path: &Path) -> Result<std::result::Result<Loaded, Mistakes>> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let shown = path.display();
+        match error.kind() {
+            ErrorKind::NotFound => Failure::Call(format!("there is no file {shown}")),
+            _ => Failure::Call(format!("cannot read {shown}: {error}")),
+        }
+    })?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| PathBuf::from(folder));
+    Ok(load_text(
+        &text,
+        &path.display().to_string(),
+        &folder,
+        &state_directory(),
+    ))
+}
+
+fn load_text(
+    text: &str,
+    name: &str,
+    base_dir: &Path,
+    state_dir: &Path,
+) -> std::result::Result<Loaded, Mistakes> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    evenkeel_config::load(
+        text,
+        name,
+        &Surroundings {
+            base_dir,
+            state_dir,
+            cores,
+            resolver: &resolve,
+        },
+    )
+}
+
+fn resolve(host_and_port: &str) -> std::result::Result<Vec<SocketAddr>, String> {
+    host_and_port
+        .to_socket_addrs()
+        .map(Iterator::collect)
+        .map_err(|error| error.to_string())
+}
+
+fn accept(loaded: std::result::Result<Loaded, Mistakes>) -> Result<Loaded> {
+    let style = render::Style {
+        colour: output::error_colours(),
+        ..render::Style::default()
+    };
+    match loaded {
+        Ok(loaded) => {
+            if !loaded.warnings.is_empty() {
+                say(render::human(&loaded.warnings, style));
+            }
+            Ok(loaded)
+        }
+        Err(mistakes) => {
+            say(render::human(&mistakes, style));
+            let name = mistakes.name();
+            Err(Failure::World(format!(
+                "{name} cannot be used: {}",
+                output::count(mistakes.errors(), "mistake")
+            )))
+        }
+    }
+}

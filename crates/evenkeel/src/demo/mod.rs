@@ -1,0 +1,217 @@
+//! The demo: a service, its servers, load and faults on this machine; watch it heal, read the reports.
+//!
+//! Nothing in it is staged: real processes, real sockets, the same wiring as `evenkeel run`.
+
+mod configuration;
+mod screen;
+mod show;
+mod story;
+mod verdict;
+
+use std::io::{self, IsTerminal as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use evenkeel_lab::{Load, LoadPlan};
+
+use crate::output::{self, Ending, Failure, Result, print};
+use crate::wiring::{self, Running};
+use screen::Screen;
+use show::Show;
+use story::{Chapter, Mischief, STORY};
+use verdict::Outcome;
+
+/// Requests per second.
+const RATE: f64 = 250.0;
+/// How long the children may take until all are in service.
+const START: Duration = Duration::from_secs(15);
+/// Quiet time before the first fault, and between two.
+const QUIET: Duration = Duration::from_millis(1500);
+/// How long one fault may take until its incident is closed and all servers are back.
+const CHAPTER: Duration = Duration::from_secs(14);
+/// When the last fault must be over, so that the demo ends within a minute.
+const STORY_END: Duration = Duration::from_secs(54);
+/// How long requests in flight may take at the end.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// What the user asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// Leave it running after the story.
+    pub(crate) keep: bool,
+    /// Plain lines, also on a terminal.
+    pub(crate) plain: bool,
+}
+
+/// Runs the demo.
+pub(crate) fn run(options: Options) -> Result {
+    let folder = Folder::make()?;
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::world("cannot find this program's file", error))?;
+    let text = configuration::text(&program, &free_ports(3)?);
+    print("This is the configuration that the demo runs:\n")?;
+    print(
+        text.lines()
+            .map(|line| format!("    {line}").trim_end().to_owned())
+            .collect::<Vec<_>>()
+            .join("\n"),
+    )?;
+    let loaded = crate::configuration::parse(&text, "the demo's configuration", &folder.0)?;
+    let running = wiring::start(&loaded.plan)?;
+    announce(&running)?;
+    let runtime = evenkeel_runtime::spawn::runtime()
+        .map_err(|error| Failure::world("cannot start", error))?;
+    let told = runtime.block_on(tell(&running, &loaded.plan, options));
+    running.stop(FAREWELL);
+    let outcome = told?;
+    Ok(if outcome.complaints().is_empty() {
+        Ending::Good
+    } else {
+        Ending::Wrong
+    })
+}
+
+/// The whole story, from the first request to the verdict.
+async fn tell(
+    running: &Running,
+    plan: &evenkeel_config::Plan,
+    options: Options,
+) -> Result<Outcome> {
+    let live = !options.plain && io::stdout().is_terminal();
+    let mut show = Show::new(running, plan, Screen::new(live, output::colours()));
+    show.tell("three servers start", true)?;
+    if !show.until(START, |show| show.all_up()).await? {
+        return Err(Failure::World(
+            "the sample servers did not come up".to_owned(),
+        ));
+    }
+    let target = running.addresses.first().map(|(_, address)| *address);
+    let target = target.ok_or_else(|| Failure::World("the demo has no listener".to_owned()))?;
+    let load = Load::start(LoadPlan::new(target, RATE))
+        .map_err(|error| Failure::world("cannot start the load", error))?;
+    show.watch(load.watch());
+    show.tell(&format!("{RATE} requests per second begin"), true)?;
+    show.until(QUIET, |_| false).await?;
+    for chapter in STORY {
+        if show.over() {
+            break;
+        }
+        break_and_heal(&mut show, chapter).await?;
+    }
+    show.leave();
+    if options.keep && !show.over() {
+        report(&show)?;
+        let outcome = show.outcome(STORY.len());
+        print(outcome.text())?;
+        by_hand(&show, running)?;
+        show.until(Duration::MAX, |_| false).await?;
+        print("Stopping.")?;
+        drop(load);
+        return Ok(outcome);
+    }
+    // What is in flight is waited for, so that the last request counts as well.
+    let last = tokio::task::spawn_blocking(move || load.stop()).await;
+    show.last_numbers(last.map_err(|error| Failure::world("the load", error))?);
+    report(&show)?;
+    let outcome = show.outcome(STORY.len());
+    print(outcome.text())?;
+    Ok(outcome)
+}
+
+async fn break_and_heal(show: &mut Show<'_>, chapter: Chapter) -> Result<()> {
+    let (name, pid, address) = show.server(chapter.server);
+    show.begin(chapter.mischief, &name);
+    show.tell(&format!("── {}", chapter.mischief.told(&name)), true)?;
+    let done = chapter
+        .mischief
+        .happen(pid.unwrap_or_default(), address)
+        .await;
+    if let Err(error) = done {
+        return Err(Failure::world(format_args!("cannot break {name}"), error));
+    }
+    let limit = CHAPTER.min(STORY_END.saturating_sub(show.elapsed()));
+    show.until(limit, |show| show.healed() && show.all_up())
+        .await?;
+    let after = QUIET.min(STORY_END.saturating_sub(show.elapsed()));
+    show.until(after, |_| false).await?;
+    Ok(())
+}
+
+fn announce(running: &Running) -> Result<()> {
+    let listener = running
+        .addresses
+        .first()
+        .map_or_else(String::new, |(_, address)| format!("http://{address}"));
+    print(format_args!(
+        "\nservice  {listener}\nadmin    http://{}   (evenkeel status --admin http://{0})\n",
+        running.admin
+    ))
+}
+
+fn report(show: &Show<'_>) -> Result<()> {
+    print("")?;
+    for incident in show.incidents() {
+        print(evenkeel_admin::text::incident(incident))?;
+    }
+    Ok(())
+}
+
+fn by_hand(show: &Show<'_>, running: &Running) -> Result<()> {
+    print("\nIt goes on until Ctrl-C. Break it by hand, from another terminal:")?;
+    for (mischief, server) in [
+        (Mischief::Kill, 0),
+        (Mischief::Hang, 1),
+        (Mischief::Errors, 2),
+        (Mischief::Slow, 0),
+    ] {
+        let (_, pid, address) = show.server(server);
+        print(format_args!(
+            "  {}",
+            mischief.by_hand(pid.unwrap_or_default(), address)
+        ))?;
+    }
+    print(format_args!(
+        "and look at it:\n  evenkeel status --admin http://{0}\n  evenkeel incidents --admin http://{0}\n",
+        running.admin
+    ))
+}
+
+/// Ports that are free now. Somebody else may take one before a server does; then the demo says so.
+fn free_ports(number: usize) -> Result<Vec<u16>> {
+    let bind = || TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    // All are held at the same time, so that they differ.
+    let held: io::Result<Vec<TcpListener>> = (0..number).map(|_| bind()).collect();
+    let ports = held.and_then(|held| {
+        held.iter()
+            .map(|one| Ok(one.local_addr()?.port()))
+            .collect()
+    });
+    ports.map_err(|error| Failure::world("no free ports", error))
+}
+
+/// A temporary state directory, removed at the end.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("evenkeel-demo-{}", std::process::id()));
+        make_private(&path).map_err(|error| {
+            Failure::world(format_args!("cannot make {}", path.display()), error)
+        })?;
+        Ok(Self(path))
+    }
+}
+
+fn make_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().mode(0o700).create(path)
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A temporary folder that stays is no harm.
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}

@@ -1,0 +1,280 @@
+//! Watches what runs while the story is told: gathers events and numbers, feeds the screen, knows when a fault is over.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_config::Plan;
+use evenkeel_control::Event;
+use evenkeel_core::{Instant, ServerId, ServiceId};
+use evenkeel_fault::Incident;
+use evenkeel_fault::contract::ServerState;
+use evenkeel_fault::incident::Status;
+use evenkeel_lab::LoadStats;
+use evenkeel_lab::load::LoadWatch;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::screen::{Picture, Screen, ServerLine};
+use super::story::Mischief;
+use super::verdict::{Outcome, Result as ChapterResult};
+use crate::output::{Failure, Result};
+use crate::wiring::Running;
+
+/// Between two pictures.
+const FRAME: Duration = Duration::from_millis(100);
+/// The demo's only service.
+const SERVICE: ServiceId = ServiceId(0);
+
+/// The demo as it is watched.
+#[derive(Debug)]
+pub(super) struct Show<'a> {
+    running: &'a Running,
+    servers: Vec<(String, SocketAddr)>,
+    began: Instant,
+    screen: Screen,
+    events: broadcast::Receiver<Event>,
+    load: Option<LoadWatch>,
+    last: LoadStats,
+    /// All incidents as last seen, by id.
+    incidents: BTreeMap<String, Arc<Incident>>,
+    chapters: Vec<Begun>,
+    interrupted: bool,
+}
+
+/// A chapter that was begun.
+#[derive(Debug)]
+struct Begun {
+    mischief: Mischief,
+    server: String,
+    /// The incidents that there were before.
+    before: Vec<String>,
+}
+
+impl<'a> Show<'a> {
+    pub(super) fn new(running: &'a Running, plan: &Plan, screen: Screen) -> Self {
+        let servers = plan.services.first().map(|service| &service.servers);
+        Self {
+            running,
+            servers: servers
+                .into_iter()
+                .flatten()
+                .map(|server| (server.name.clone(), server.address))
+                .collect(),
+            began: running.clock.now(),
+            screen,
+            events: running.events.listen(),
+            load: None,
+            last: LoadStats::default(),
+            incidents: BTreeMap::new(),
+            chapters: Vec::new(),
+            interrupted: false,
+        }
+    }
+
+    /// From now on the numbers of this load are shown.
+    pub(super) fn watch(&mut self, load: LoadWatch) {
+        self.load = Some(load);
+    }
+
+    /// The load has ended with these numbers.
+    pub(super) fn last_numbers(&mut self, last: LoadStats) {
+        self.load = None;
+        self.last = last;
+    }
+
+    /// From now on everything is written below what is drawn.
+    pub(super) fn leave(&mut self) {
+        self.screen.leave();
+    }
+
+    /// Since the demo began.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.running.clock.now() - self.began
+    }
+
+    /// Whether the user has had enough.
+    pub(super) const fn over(&self) -> bool {
+        self.interrupted
+    }
+
+    /// A line of the timeline.
+    pub(super) fn tell(&mut self, text: &str, loud: bool) -> Result<()> {
+        let at = self.elapsed();
+        self.screen.tell(at, text, loud)
+    }
+
+    /// A server's name, process and address.
+    pub(super) fn server(&self, index: u32) -> (String, Option<u32>, SocketAddr) {
+        let (name, address) = self.servers[index as usize].clone();
+        (
+            name,
+            self.running.views.now().pid(ServerId {
+                service: SERVICE,
+                index,
+            }),
+            address,
+        )
+    }
+
+    /// Whether all servers are in service.
+    pub(super) fn all_up(&self) -> bool {
+        let view = self.running.views.now();
+        let states = view.states.first();
+        states.is_some_and(|states| states.iter().all(|state| *state == ServerState::Up))
+    }
+
+    /// A chapter begins.
+    pub(super) fn begin(&mut self, mischief: Mischief, server: &str) {
+        let before = self.incidents.keys().cloned().collect();
+        self.chapters.push(Begun {
+            mischief,
+            server: server.to_owned(),
+            before,
+        });
+    }
+
+    /// Whether the latest chapter's incident is closed.
+    pub(super) fn healed(&self) -> bool {
+        let incident = self
+            .chapters
+            .last()
+            .and_then(|chapter| self.incident_of(chapter));
+        incident.is_some_and(|incident| incident.status == Status::Closed)
+    }
+
+    /// All incidents, oldest first.
+    pub(super) fn incidents(&self) -> impl Iterator<Item = &Incident> {
+        self.incidents.values().map(Arc::as_ref)
+    }
+
+    fn incident_of(&self, chapter: &Begun) -> Option<&Arc<Incident>> {
+        self.incidents.values().find(|incident| {
+            !chapter.before.contains(&incident.id) && incident.servers.contains(&chapter.server)
+        })
+    }
+
+    /// Watches for at most `limit`, until `enough`; says whether it came to that.
+    pub(super) async fn until(
+        &mut self,
+        limit: Duration,
+        enough: impl Fn(&Self) -> bool,
+    ) -> Result<bool> {
+        let end = self.running.clock.now() + limit;
+        let clock = self.running.clock;
+        let mut frames = tokio::time::interval(FRAME);
+        loop {
+            if enough(self) {
+                return Ok(true);
+            }
+            if self.interrupted {
+                return Ok(false);
+            }
+            tokio::select! {
+                event = self.events.recv() => self.heard(event)?,
+                _ = frames.tick() => {
+                    let picture = self.picture();
+                    self.screen.show(&picture)?;
+                }
+                () = clock.sleep_until(end) => return Ok(enough(self)),
+                interrupted = tokio::signal::ctrl_c() => {
+                    interrupted.map_err(|error| Failure::world("cannot wait for Ctrl-C", error))?;
+                    self.interrupted = true;
+                }
+            }
+        }
+    }
+
+    fn heard(&mut self, event: std::result::Result<Event, RecvError>) -> Result<()> {
+        match event {
+            Ok(Event::Incident { at, incident }) => self.learn(at, incident),
+            // State changes show in the picture.
+            Ok(Event::State { .. }) | Err(RecvError::Lagged(_)) => Ok(()),
+            Err(RecvError::Closed) => Err(Failure::World(
+                "evenkeel's control loop has ended".to_owned(),
+            )),
+        }
+    }
+
+    fn learn(&mut self, at: Instant, incident: Arc<Incident>) -> Result<()> {
+        let told = self
+            .incidents
+            .get(&incident.id)
+            .map_or(0, |known| known.timeline.len());
+        for entry in incident.timeline.iter().skip(told) {
+            self.screen.tell(
+                at - self.began,
+                &format!("   {:<12} {}", entry.kind, entry.text),
+                false,
+            )?;
+        }
+        self.incidents.insert(incident.id.clone(), incident);
+        Ok(())
+    }
+
+    fn picture(&self) -> Picture {
+        let view = self.running.views.now();
+        let numbers = self.numbers();
+        let services = self.running.state.services();
+        let members = services.first().map(|service| service.pool().members());
+        let server = |(index, (name, _)): (u32, &(String, SocketAddr))| {
+            let id = ServerId {
+                service: SERVICE,
+                index,
+            };
+            let member = members.and_then(|members| members.get(index as usize));
+            ServerLine {
+                name: name.clone(),
+                pid: view.pid(id),
+                state: view.state(id),
+                in_flight: member.map_or(0, |member| member.state.in_flight()),
+                attempts: self.running.state.server_totals(id).attempts,
+            }
+        };
+        Picture {
+            at: self.elapsed(),
+            servers: (0_u32..).zip(&self.servers).map(server).collect(),
+            sent: numbers.sent,
+            failed: numbers.failed,
+            saved_by_retry: self.running.state.totals(SERVICE).saved_by_retry,
+            rate: numbers.last_second.count(),
+            p50: numbers.last_second.quantile(0.5),
+            p99: numbers.last_second.quantile(0.99),
+        }
+    }
+
+    fn numbers(&self) -> LoadStats {
+        self.load
+            .as_ref()
+            .map_or_else(|| self.last.clone(), LoadWatch::snapshot)
+    }
+
+    /// What is judged at the end.
+    pub(super) fn outcome(&self, chapters: usize) -> Outcome {
+        let numbers = self.numbers();
+        let results = self.chapters.iter().map(|chapter| ChapterResult {
+            mischief: chapter.mischief,
+            server: chapter.server.clone(),
+            incident: self.incident_of(chapter).cloned(),
+        });
+        let failures = numbers.failures.iter().map(|failure| {
+            format!(
+                "{} after {}: {}",
+                failure.request,
+                super::verdict::short(failure.took),
+                failure.why
+            )
+        });
+        Outcome {
+            results: results.collect(),
+            chapters,
+            sent: numbers.sent,
+            failed: numbers.failed,
+            saved_by_retry: self.running.state.totals(SERVICE).saved_by_retry,
+            p50: numbers.total.quantile(0.5),
+            p99: numbers.total.quantile(0.99),
+            failures: failures.collect(),
+        }
+    }
+}

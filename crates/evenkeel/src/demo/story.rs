@@ -1,0 +1,134 @@
+//! What the demo breaks, in which order, and what evenkeel should say of it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use evenkeel_fault::FaultKind;
+use evenkeel_lab::http::Wire;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::TcpStream;
+
+/// How long telling a server to misbehave may take.
+const TELLING: Duration = Duration::from_secs(2);
+
+/// One thing that is broken on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mischief {
+    /// SIGKILL.
+    Kill,
+    /// SIGSTOP.
+    Hang,
+    /// Answers 500.
+    Errors,
+    /// Takes ten times its time.
+    Slow,
+}
+
+/// One chapter of the story: what is done to which server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chapter {
+    /// What is done.
+    pub(crate) mischief: Mischief,
+    /// To which server, by its place.
+    pub(crate) server: u32,
+}
+
+/// The whole story.
+pub(crate) const STORY: [Chapter; 4] = [
+    Chapter {
+        mischief: Mischief::Kill,
+        server: 0,
+    },
+    Chapter {
+        mischief: Mischief::Hang,
+        server: 1,
+    },
+    Chapter {
+        mischief: Mischief::Errors,
+        server: 2,
+    },
+    Chapter {
+        mischief: Mischief::Slow,
+        server: 0,
+    },
+];
+
+impl Mischief {
+    /// What is done to `server`, in words.
+    pub(crate) fn told(self, server: &str) -> String {
+        match self {
+            Self::Kill => format!("{server} is killed (SIGKILL)"),
+            Self::Hang => format!("{server} hangs: stopped in the middle of its work (SIGSTOP)"),
+            Self::Errors => format!("{server} answers every request with 500 from now on"),
+            Self::Slow => format!("{server} takes ten times as long from now on"),
+        }
+    }
+
+    /// A short name for tables.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "killed",
+            Self::Hang => "hung",
+            Self::Errors => "500s",
+            Self::Slow => "slow ×10",
+        }
+    }
+
+    /// The diagnosis that is right.
+    pub(crate) const fn fault(self) -> FaultKind {
+        match self {
+            Self::Kill => FaultKind::ProcessCrashed,
+            Self::Hang => FaultKind::ProcessHung,
+            Self::Errors => FaultKind::ErrorBurst,
+            Self::Slow => FaultKind::SlowServer,
+        }
+    }
+
+    /// Does it to the server with this process and address.
+    pub(crate) async fn happen(self, pid: u32, address: SocketAddr) -> io::Result<()> {
+        match self {
+            Self::Kill => send(pid, Signal::KILL),
+            Self::Hang => send(pid, Signal::STOP),
+            Self::Errors => tell(address, "status 500").await,
+            Self::Slow => tell(address, "slow 10").await,
+        }
+    }
+
+    /// The same as a command to type.
+    pub(crate) fn by_hand(self, pid: u32, address: SocketAddr) -> String {
+        match self {
+            Self::Kill => format!("kill -KILL {pid}"),
+            Self::Hang => format!("kill -STOP {pid}"),
+            Self::Errors => format!("curl -d 'status 500' http://{address}/mode"),
+            Self::Slow => format!("curl -d 'slow 10' http://{address}/mode"),
+        }
+    }
+}
+
+fn send(pid: u32, signal: Signal) -> io::Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::other("the server has no process"))?;
+    Ok(kill_process(pid, signal)?)
+}
+
+/// `POST /mode` to a sample server.
+async fn tell(address: SocketAddr, mode: &str) -> io::Result<()> {
+    let telling = async {
+        let mut wire = Wire::new(TcpStream::connect(address).await?);
+        let length = mode.len();
+        let request = format!(
+            "POST /mode HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{mode}"
+        );
+        wire.write(request.as_bytes()).await?;
+        let status = wire.read_response().await?.status;
+        if status == 200 {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("the server answered {status}")))
+        }
+    };
+    tokio::time::timeout(TELLING, telling)
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}

@@ -1,0 +1,107 @@
+//! How a command ends, and the only place that prints: results on standard output, everything else on standard error.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+/// How a command that did what it was asked ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// All is well: exit status 0.
+    Good,
+    /// The thing asked about is wrong: exit status 1.
+    Wrong,
+}
+
+impl Ending {
+    pub(crate) fn code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Good => 0,
+            Self::Wrong => 1,
+        })
+    }
+}
+
+/// Why a command could not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The call is wrong: exit status 2.
+    Call(String),
+    /// The world is in the way: exit status 1.
+    World(String),
+    /// Nobody reads the output any more, which is the reader's good right: exit status 0.
+    ReaderGone,
+}
+
+impl Failure {
+    /// The world is in the way: `what` could not be done because of `why`.
+    pub(crate) fn world(what: impl Display, why: impl Display) -> Self {
+        Self::World(format!("{what}: {why}"))
+    }
+}
+
+/// What a command gives.
+pub(crate) type Result<T = Ending> = std::result::Result<T, Failure>;
+
+/// Prints a result; it ends with a line end.
+pub(crate) fn print(text: impl Display) -> Result<()> {
+    let text = text.to_string();
+    let end = if text.ends_with('\n') || text.is_empty() {
+        ""
+    } else {
+        "\n"
+    };
+    let mut out = io::stdout().lock();
+    written(
+        out.write_all(format!("{text}{end}").as_bytes())
+            .and_then(|()| out.flush()),
+    )
+}
+
+/// Says something that is not the result, on standard error.
+pub(crate) fn say(text: impl Display) {
+    // If nobody listens there is nobody to tell.
+    writeln!(io::stderr().lock(), "{text}").ok();
+}
+
+/// Tells why a command failed.
+pub(crate) fn explain(failure: &Failure) -> ExitCode {
+    match failure {
+        Failure::Call(why) => {
+            say(format_args!("evenkeel: {why}"));
+            ExitCode::from(2)
+        }
+        Failure::World(why) => {
+            say(format_args!("evenkeel: {why}"));
+            ExitCode::from(1)
+        }
+        Failure::ReaderGone => ExitCode::SUCCESS,
+    }
+}
+
+/// Whether results may be coloured: on a terminal, unless `NO_COLOR` is set.
+pub(crate) fn colours() -> bool {
+    io::stdout().is_terminal() && no_color_unset()
+}
+
+/// Whether messages on standard error may be coloured.
+pub(crate) fn error_colours() -> bool {
+    io::stderr().is_terminal() && no_color_unset()
+}
+
+fn no_color_unset() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn written(result: io::Result<()>) -> Result<()> {
+    result.map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failure::ReaderGone,
+        _ => Failure::world("cannot write the result", error),
+    })
+}
+
+/// `1 mistake`, `2 mistakes`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
+}

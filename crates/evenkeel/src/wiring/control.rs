@@ -1,0 +1,187 @@
+//! The thread of the fault's way: supervisor, control loop and admin API on one runtime of their own.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_admin::{Guard, Live};
+use evenkeel_config::Plan;
+use evenkeel_control::{Control, Crew, Events, Views};
+use evenkeel_history::{Store, Writer, WriterHandle};
+use evenkeel_runtime::Clock;
+use evenkeel_supervise::Supervisor;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::live::Now;
+use super::traffic::DataPlane;
+use crate::period;
+
+/// Signals of probes and processes that may wait for the loop.
+const SIGNALS: usize = 4096;
+/// Orders of people that may wait for the loop.
+const ORDERS: usize = 64;
+/// How long the last incidents may take to be written at the end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What the thread is made of.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) plan: Plan,
+    pub(super) clock: Clock,
+    pub(super) seed: u64,
+    pub(super) traffic: DataPlane,
+    pub(super) admin: TcpListener,
+    /// True once no requests come any more: everything is to end.
+    pub(super) stopped: watch::Receiver<bool>,
+    /// True once no new requests are taken.
+    pub(super) draining: watch::Receiver<bool>,
+    /// Where to say that all is started, or why not.
+    pub(super) report: oneshot::Sender<Result<Started, String>>,
+}
+
+/// What others need of the thread.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) views: Views,
+    pub(super) events: Events,
+}
+
+/// Runs until everything is to end; children are stopped and incidents written when it returns.
+pub(super) async fn run(parts: Parts) {
+    let (plan, clock, seed) = (&parts.plan, parts.clock, parts.seed);
+    let (sender, signals) = mpsc::channel(SIGNALS);
+    let (order_sender, orders) = mpsc::channel(ORDERS);
+    let prepared = (|| {
+        let store = open_store(plan, clock)?;
+        let memory = evenkeel_control::memory(&store).map_err(|error| error.to_string())?;
+        let books = Writer::start(store)
+            .map_err(|error| format!("cannot start the history thread: {error}"))?;
+        let supervisor = Supervisor::start(plan, clock, guardian()?, sender)
+            .map_err(|error| format!("cannot start the guardian of the servers: {error}"))?;
+        Ok((memory, books, supervisor))
+    })();
+    let (memory, books, supervisor) = match prepared {
+        Ok(prepared) => prepared,
+        Err(why) => {
+            // Whoever waits for the report is in the same program.
+            parts.report.send(Err(why)).ok();
+            return;
+        }
+    };
+    let state = Arc::clone(&parts.traffic.state);
+    let control = Control::new(
+        plan,
+        evenkeel_control::Parts {
+            clock,
+            seed,
+            traffic: parts.traffic,
+            hands: Crew::new(plan, supervisor.clone()),
+            books: books.clone(),
+            memory,
+            signals,
+            orders,
+        },
+    );
+    let (views, events) = (control.views(), control.events());
+    let live = Arc::new(Now {
+        clock,
+        policies: super::live::policies(plan),
+        state,
+        views: views.clone(),
+        counters: control.counters(),
+        supervisor: supervisor.clone(),
+        books: books.clone(),
+        orders: order_sender,
+        draining: parts.draining,
+    });
+    let admin = tokio::spawn(serve_admin(
+        parts.admin,
+        live,
+        token(plan),
+        parts.stopped.clone(),
+    ));
+    let loop_ended = tokio::spawn(control.run(told(parts.stopped)));
+    supervisor.begin_probes(seed);
+    let starting = supervisor.clone();
+    let children = tokio::spawn(async move { starting.start_children().await });
+    parts.report.send(Ok(Started { views, events })).ok();
+
+    if loop_ended.await.is_err() {
+        // Fail static: without its loop evenkeel is a plain balancer, and says so.
+        tracing::error!(
+            "the control loop ended with a panic: faults are not repaired any more; traffic goes on"
+        );
+        admin.await.ok();
+    } else {
+        admin.await.ok();
+    }
+    children.abort();
+    supervisor.shutdown().await;
+    if !books.stop(LAST_WORDS) {
+        tracing::error!("not everything could be written to the incident store");
+    }
+}
+
+fn open_store(plan: &Plan, clock: Clock) -> Result<Store, String> {
+    let opened =
+        Store::open_or_memory(plan.store.file.as_deref()).map_err(|error| error.to_string())?;
+    for note in opened.notes {
+        tracing::warn!("{note}");
+    }
+    let now = period::rfc3339(clock.epoch().wall(clock.now()));
+    match opened.store.close_left_over(&now) {
+        Ok(0) => {}
+        Ok(number) => tracing::warn!(
+            "{number} incidents of an earlier run were still open and are closed now"
+        ),
+        Err(error) => tracing::warn!("{error}"),
+    }
+    Ok(opened.store)
+}
+
+/// The command that makes this program the guardian.
+fn guardian() -> Result<Vec<String>, String> {
+    let program = std::env::current_exe()
+        .map_err(|error| format!("cannot find this program's file: {error}"))?;
+    let program = program.into_os_string().into_string();
+    let program = program
+        .map_err(|name| format!("this program's file has a name that is not UTF-8: {name:?}"))?;
+    Ok(vec![program, crate::GUARDIAN.to_owned()])
+}
+
+/// The token for changes; without one nothing can be changed, which is no reason not to serve.
+fn token(plan: &Plan) -> String {
+    let file = &plan.admin.token_file;
+    evenkeel_admin::load_or_create_token(file).unwrap_or_else(|error| {
+        tracing::warn!(
+            "orders cannot be given: the admin token {}: {error}",
+            file.display()
+        );
+        String::new()
+    })
+}
+
+async fn serve_admin(
+    listener: TcpListener,
+    live: Arc<Now>,
+    token: String,
+    stopped: watch::Receiver<bool>,
+) {
+    let Ok(address) = listener.local_addr() else {
+        return;
+    };
+    let live: Arc<dyn Live> = live;
+    if let Err(error) =
+        evenkeel_admin::serve(listener, live, Guard { token, address }, told(stopped)).await
+    {
+        tracing::error!("the admin API at {address} ended: {error}");
+    }
+}
+
+/// Ends when the channel says true, or when nobody could say it any more.
+async fn told(mut stopped: watch::Receiver<bool>) {
+    stopped.wait_for(|stopped| *stopped).await.ok();
+}
+
+/// The books as the admin API asks them.
+pub(super) type Books = WriterHandle;

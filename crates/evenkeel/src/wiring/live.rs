@@ -1,0 +1,273 @@
+//! What runs now, as the admin API sees it: numbers of the data plane, states of the control loop, incidents of the
+//! history. Reads snapshots and atomics; holds up nobody.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_admin::{Filter, Live, Order, ServerView, ServiceReport, ServiceView};
+use evenkeel_config::Plan;
+use evenkeel_config::file::Typed as _;
+use evenkeel_control::{Counters, Views};
+use evenkeel_core::metric::{Sink, Source as _};
+use evenkeel_core::{Instant, ServerId, ServiceId};
+use evenkeel_fault::Incident;
+use evenkeel_fault::contract::OperatorOrder;
+use evenkeel_history::{Store, StoreError};
+use evenkeel_proxy::{ProxyState, ServiceEntry};
+use evenkeel_runtime::Clock;
+use evenkeel_supervise::Supervisor;
+use tokio::sync::{mpsc, watch};
+
+use super::control::Books;
+use crate::period;
+
+/// How long the store may take to write what waits before it is read. What is not written then is not shown.
+const WRITING: Duration = Duration::from_millis(500);
+/// How long the store may take to answer.
+const READING: Duration = Duration::from_secs(3);
+
+/// What runs now.
+#[derive(Debug)]
+pub(super) struct Now {
+    pub(super) clock: Clock,
+    /// The words of the policies, by service.
+    pub(super) policies: Vec<String>,
+    pub(super) state: Arc<ProxyState>,
+    pub(super) views: Views,
+    pub(super) counters: Arc<Counters>,
+    pub(super) supervisor: Supervisor,
+    pub(super) books: Books,
+    pub(super) orders: mpsc::Sender<OperatorOrder>,
+    pub(super) draining: watch::Receiver<bool>,
+}
+
+/// The words of the policies of `plan`, by service.
+pub(super) fn policies(plan: &Plan) -> Vec<String> {
+    let word = |policy: serde_json::Value| policy.as_str().unwrap_or_default().to_owned();
+    plan.services
+        .iter()
+        .map(|service| word(service.balance.policy.typed()))
+        .collect()
+}
+
+impl Now {
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, String> {
+        // What could not be written in time is shown when it is.
+        let _written: bool = self.books.flush(WRITING);
+        match self.books.ask(READING, question) {
+            Some(answer) => answer.map_err(|error| error.to_string()),
+            None => Err("the incident store does not answer".to_owned()),
+        }
+    }
+
+    fn service(&self, id: u32, entry: &ServiceEntry, now: Instant) -> ServiceView {
+        let service = ServiceId(id);
+        let (totals, durations) = (self.state.totals(service), self.state.durations(service));
+        let millis = |quantile: f64| durations.quantile(quantile).map(|seconds| seconds * 1e3);
+        let servers = (0_u32..)
+            .zip(entry.servers())
+            .map(|(index, _)| self.server(ServerId { service, index }, entry, now));
+        ServiceView {
+            name: entry.name().to_owned(),
+            policy: self.policies.get(id as usize).cloned().unwrap_or_default(),
+            servers: servers.collect(),
+            requests: totals.requests,
+            failed: totals.failed,
+            saved_by_retry: totals.saved_by_retry,
+            p50_ms: millis(0.5),
+            p99_ms: millis(0.99),
+            retry_budget: entry.budget().balance(now),
+        }
+    }
+
+    fn server(&self, id: ServerId, entry: &ServiceEntry, now: Instant) -> ServerView {
+        let (server, member) = (
+            &entry.servers()[id.index as usize],
+            &entry.pool().members()[id.index as usize],
+        );
+        let (view, totals) = (self.views.now(), self.state.server_totals(id));
+        ServerView {
+            name: server.name().to_owned(),
+            address: server.address().to_string(),
+            state: view.state(id).word().to_owned(),
+            standing: member.state.standing(now).word().to_owned(),
+            weight: member.weight,
+            tier: member.tier,
+            pid: view.pid(id),
+            in_flight: member.state.in_flight().into(),
+            attempts: totals.attempts,
+            failures: totals.failures,
+            latency_ms: member
+                .state
+                .latency()
+                .map(|latency| latency.as_secs_f64() * 1e3),
+        }
+    }
+
+    fn find(&self, service: &str, server: &str) -> Result<ServerId, String> {
+        let found = (0_u32..)
+            .zip(self.state.services())
+            .find_map(|(id, entry)| {
+                let index = entry
+                    .servers()
+                    .iter()
+                    .position(|one| one.name() == server)?;
+                (entry.name() == service).then_some(ServerId::new(id, u32::try_from(index).ok()?))
+            });
+        found.ok_or_else(|| format!("there is no server {server} in a service {service}"))
+    }
+
+    fn translated(&self, order: &Order) -> Result<OperatorOrder, String> {
+        Ok(match order {
+            Order::Drain { service, server } => OperatorOrder::Drain(self.find(service, server)?),
+            Order::Restore { service, server } => {
+                OperatorOrder::Restore(self.find(service, server)?)
+            }
+            Order::Eject { service, server } => OperatorOrder::Eject(self.find(service, server)?),
+            Order::Restart { service, server } => {
+                OperatorOrder::Restart(self.find(service, server)?)
+            }
+            Order::Approve(id) => OperatorOrder::Approve(id.clone()),
+            Order::Reject(id) => OperatorOrder::Reject(id.clone()),
+            Order::Close(id) => OperatorOrder::Close(id.clone()),
+        })
+    }
+}
+
+impl Live for Now {
+    fn services(&self) -> Vec<ServiceView> {
+        let now = self.clock.now();
+        (0_u32..)
+            .zip(self.state.services())
+            .map(|(id, entry)| self.service(id, entry, now))
+            .collect()
+    }
+
+    fn incidents(&self, filter: &Filter) -> Result<Vec<Incident>, String> {
+        let now = self.clock.epoch().wall(self.clock.now());
+        let status = filter
+            .status
+            .as_ref()
+            .map(|word| serde_json::from_value(word.as_str().into()));
+        let asked = evenkeel_history::Filter {
+            service: filter.service.clone(),
+            since: filter.since.as_ref().map(|since| period::since(since, now)),
+            status: status
+                .transpose()
+                .map_err(|_| "there is no such status".to_owned())?,
+            limit: u32::try_from(filter.limit).ok(),
+        };
+        self.ask(move |store| store.list(&asked))
+    }
+
+    fn incident(&self, id: &str) -> Result<Option<Incident>, String> {
+        // What is under way is known here, also when the store is not.
+        if let Some(open) = self
+            .views
+            .now()
+            .open
+            .iter()
+            .find(|incident| incident.id == id)
+        {
+            return Ok(Some(Incident::clone(open)));
+        }
+        let id = id.to_owned();
+        self.ask(move |store| store.get(&id))
+    }
+
+    fn report(&self, since: &str) -> Result<Vec<ServiceReport>, String> {
+        let now = self.clock.epoch().wall(self.clock.now());
+        let (since, now) = (period::since(since, now), period::rfc3339(now));
+        let mut reports: Vec<ServiceReport> = self
+            .ask(move |store| store.report(&since, &now))?
+            .into_iter()
+            .map(report_view)
+            .collect();
+        // A service about which nothing is known yet is listed all the same.
+        let known: BTreeSet<String> = reports
+            .iter()
+            .map(|report| report.service.clone())
+            .collect();
+        let missing = self
+            .state
+            .services()
+            .iter()
+            .map(ServiceEntry::name)
+            .filter(|name| !known.contains(*name));
+        reports.extend(missing.map(|name| ServiceReport {
+            service: name.to_owned(),
+            ..ServiceReport::default()
+        }));
+        Ok(reports)
+    }
+
+    fn collect(&self, sink: &mut dyn Sink) {
+        self.state.collect(sink);
+        self.supervisor.collect(sink);
+        self.counters.collect(sink);
+        let health = self.books.health();
+        let (ok, lost) = (
+            "Whether the last write to the incident store succeeded.",
+            "What could not be kept in the incident store.",
+        );
+        sink.gauge("evenkeel_store_ok", ok, &[], f64::from(u8::from(health.ok)));
+        sink.counter("evenkeel_store_dropped_total", lost, &[], health.dropped);
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if *self.draining.borrow() {
+            return Err("stopping".to_owned());
+        }
+        let now = self.clock.now();
+        let serves = |entry: &ServiceEntry| {
+            entry
+                .pool()
+                .members()
+                .iter()
+                .any(|member| member.state.standing(now).is_usable())
+        };
+        let services = self.state.services();
+        if services.is_empty() || services.iter().any(serves) {
+            Ok(())
+        } else {
+            Err("no server of any service is in service".to_owned())
+        }
+    }
+
+    fn version(&self) -> String {
+        env!("CARGO_PKG_VERSION").to_owned()
+    }
+
+    fn uptime(&self) -> Duration {
+        self.clock.now() - Instant::ZERO
+    }
+
+    fn order(&self, order: Order) -> Result<String, String> {
+        let translated = self.translated(&order)?;
+        tracing::info!("order of a person: {order}");
+        self.orders
+            .try_send(translated)
+            .map_err(|_| "the control loop does not take orders now".to_owned())?;
+        Ok(format!("{order}: ordered"))
+    }
+}
+
+/// A report of the store as the admin API shows it.
+pub(crate) fn report_view(report: evenkeel_history::ServiceReport) -> ServiceReport {
+    ServiceReport {
+        service: report.service,
+        incidents: report.incidents,
+        open: report.open,
+        mttd_ms: report.mttd_ms,
+        mttr_ms: report.mttr_ms,
+        p50_restore_ms: report.p50_restore_ms,
+        p90_restore_ms: report.p90_restore_ms,
+        availability: report.availability,
+        requests: report.requests,
+        failed: report.failed,
+    }
+}

@@ -1,0 +1,265 @@
+//! The command line as a user meets it: help, exit statuses, messages, where output goes.
+
+mod common;
+
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+use common::{PROGRAM, Program, call, free_ports};
+use tempfile::TempDir;
+
+const SMALLEST: &str = r#"
+[listen.web]
+address = "127.0.0.1:0"
+service = "shop"
+
+[service.shop]
+servers = ["127.0.0.1:9001", "127.0.0.1:9002", "127.0.0.1:9003"]
+
+[admin]
+address = "127.0.0.1:0"
+"#;
+
+fn folder_with(name: &str, text: &str) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join(name), text).unwrap();
+    folder
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let folder = TempDir::new().unwrap();
+    let commands = [
+        "demo",
+        "run",
+        "proxy",
+        "check",
+        "status",
+        "incidents",
+        "schema",
+        "version",
+    ];
+    let overview = call(folder.path(), &["--help"]);
+    assert_eq!(overview.status, Some(0));
+    for command in commands {
+        assert!(
+            overview.out.contains(&format!("\n  {command} ")),
+            "{command} is not in the overview:\n{}",
+            overview.out
+        );
+        let help = call(folder.path(), &[command, "--help"]);
+        assert_eq!(help.status, Some(0), "{command}");
+        assert!(
+            help.out.contains("Example") && help.out.contains(&format!("evenkeel {command}")),
+            "{command}:\n{}",
+            help.out
+        );
+        assert!(help.err.is_empty(), "{command}: {}", help.err);
+    }
+    for hidden in ["guardian", "sample-server"] {
+        assert!(!overview.out.contains(hidden), "{hidden} is shown");
+    }
+}
+
+#[test]
+fn a_wrong_call_is_2_and_goes_to_standard_error() {
+    let folder = TempDir::new().unwrap();
+    for arguments in [
+        &["no-such-command"][..],
+        &["run", "--no-such-option"],
+        &["proxy"],
+        &["run", "absent.toml"],
+        &["check", "absent.toml"],
+    ] {
+        let called = call(folder.path(), arguments);
+        assert_eq!(called.status, Some(2), "{arguments:?}: {called:?}");
+        assert!(
+            called.out.is_empty() && !called.err.is_empty(),
+            "{arguments:?}: {called:?}"
+        );
+    }
+}
+
+#[test]
+fn check_says_that_a_file_is_right() {
+    let folder = folder_with("evenkeel.toml", SMALLEST);
+    let called = call(folder.path(), &["check"]);
+    assert_eq!(called.status, Some(0), "{called:?}");
+    assert!(
+        called
+            .out
+            .contains("evenkeel.toml can be used: 1 listener, 1 service, 3 servers"),
+        "{}",
+        called.out
+    );
+    assert!(called.err.is_empty(), "{}", called.err);
+}
+
+#[test]
+fn check_shows_all_mistakes_at_once_with_their_places() {
+    let text = SMALLEST
+        .replace("service = \"shop\"", "servise = \"shop\"")
+        .replace("9002", "900002");
+    let folder = folder_with("bad.toml", &text);
+    let called = call(folder.path(), &["check", "bad.toml"]);
+    assert_eq!(called.status, Some(1), "{called:?}");
+    for part in [
+        "servise",
+        "did you mean",
+        "bad.toml:4:",
+        "bad.toml:7:",
+        "900002",
+    ] {
+        assert!(
+            called.out.contains(part),
+            "{part} is missing in\n{}",
+            called.out
+        );
+    }
+    assert!(
+        !called.out.contains('\x1b'),
+        "no colours where there is no terminal"
+    );
+    let json = call(folder.path(), &["check", "bad.toml", "--format", "json"]);
+    assert_eq!(json.status, Some(1));
+    let value: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(value["valid"], false);
+    assert!(
+        value["mistakes"].as_array().unwrap().len() >= 2,
+        "{}",
+        json.out
+    );
+    let run = call(folder.path(), &["run", "bad.toml"]);
+    assert_eq!(run.status, Some(1), "{run:?}");
+    assert!(run.err.contains("servise") && run.out.is_empty(), "{run:?}");
+}
+
+#[test]
+fn the_schema_is_a_json_schema() {
+    let folder = TempDir::new().unwrap();
+    let called = call(folder.path(), &["schema"]);
+    assert_eq!(called.status, Some(0));
+    let schema: serde_json::Value = serde_json::from_str(&called.out).unwrap();
+    assert!(schema["$schema"].is_string(), "{}", called.out);
+    assert!(called.out.contains("panic_below"));
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let mut child = Command::new(PROGRAM)
+        .arg("schema")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Nobody reads: the schema does not fit in the pipe once it is closed.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn a_taken_port_is_named_with_its_holder() {
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = held.local_addr().unwrap();
+    for (what, text) in [
+        (
+            "web",
+            SMALLEST.replacen("127.0.0.1:0", &taken.to_string(), 1),
+        ),
+        (
+            "admin",
+            SMALLEST.replace(
+                "[admin]\naddress = \"127.0.0.1:0\"",
+                &format!("[admin]\naddress = \"{taken}\""),
+            ),
+        ),
+    ] {
+        let folder = folder_with("evenkeel.toml", &text);
+        let called = call(folder.path(), &["run"]);
+        assert_eq!(called.status, Some(1), "{called:?}");
+        let holder = format!("process {}", std::process::id());
+        for part in [&taken.to_string(), what, &holder] {
+            assert!(
+                called.err.contains(part),
+                "{part} is missing in: {}",
+                called.err
+            );
+        }
+    }
+}
+
+#[test]
+fn a_missing_command_is_said_and_the_rest_runs() {
+    let ports = free_ports(1);
+    let program = Program::run(&format!(
+        "[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
+         [service.shop.run]\ncommand = [\"/no/such/program\"]\nports = [{}]\n",
+        ports[0]
+    ));
+    let incident = program.wait_for_incident("of the missing command", |incident| {
+        incident
+            .diagnosis
+            .first()
+            .is_some_and(|finding| finding.fault.word() == "cannot-start")
+    });
+    let told = serde_json::to_string(&incident).unwrap();
+    assert!(told.contains("/no/such/program"), "{told}");
+    assert_eq!(common::get(program.address(), "/").unwrap().status, 503);
+}
+
+#[test]
+fn an_unwritable_store_leaves_traffic_flowing() {
+    let text = format!("{SMALLEST}\n[store]\nurl = \"sqlite:/proc/no/such/place.db\"\n");
+    let program = Program::run(&text);
+    // Nothing listens at the servers' addresses: the answer is evenkeel's own, but it is an answer.
+    assert_eq!(common::get(program.address(), "/").unwrap().status / 100, 5);
+    assert!(program.log().contains("place.db"), "{}", program.log());
+}
+
+#[test]
+fn status_and_incidents_say_when_nothing_runs() {
+    let folder = folder_with(
+        "evenkeel.toml",
+        &SMALLEST.replace("127.0.0.1:0", &format!("127.0.0.1:{}", free_ports(1)[0])),
+    );
+    let status = call(folder.path(), &["status"]);
+    assert_eq!(status.status, Some(1), "{status:?}");
+    assert!(status.err.contains("evenkeel.toml"), "{}", status.err);
+    let incidents = call(folder.path(), &["incidents", "list"]);
+    assert!(
+        incidents.status == Some(0) || incidents.err.contains("store"),
+        "{incidents:?}"
+    );
+}
+
+#[test]
+fn status_and_incidents_of_what_runs() {
+    let program = Program::run(SMALLEST);
+    let admin = format!("http://{}", program.admin);
+    let status = call(program.folder.path(), &["status", "--admin", &admin]);
+    assert_eq!(status.status, Some(0), "{status:?}");
+    assert!(
+        status.out.contains("shop") && status.out.contains("127.0.0.1:9001"),
+        "{}",
+        status.out
+    );
+    let json = call(
+        program.folder.path(),
+        &["status", "--admin", &admin, "--format", "json"],
+    );
+    serde_json::from_str::<serde_json::Value>(&json.out).unwrap();
+    let list = call(
+        program.folder.path(),
+        &["incidents", "list", "--admin", &admin, "--format", "json"],
+    );
+    assert_eq!(list.status, Some(0), "{list:?}");
+    serde_json::from_str::<serde_json::Value>(&list.out).unwrap();
+    let none = call(
+        program.folder.path(),
+        &["incidents", "show", "2000-01-01-0001", "--admin", &admin],
+    );
+    assert_eq!(none.status, Some(1), "{none:?}");
+}

@@ -1,0 +1,356 @@
+//! Starts the real program with real sample servers, and watches it from outside, as a user would.
+
+#![expect(dead_code, reason = "each test file uses a part of it")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use evenkeel_fault::Incident;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_evenkeel");
+/// How long anything may take on a loaded machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+
+/// The time now; tests are the one place that may look.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test waits in real time for a real program"
+)]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Asks every 20 ms until there is an answer, for at most [`PATIENCE`].
+#[expect(
+    clippy::disallowed_methods,
+    reason = "between two looks at a program that runs by itself"
+)]
+pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(now() < end, "waited {PATIENCE:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Ports that are free now, all different.
+pub(crate) fn free_ports(number: usize) -> Vec<u16> {
+    let held: Vec<TcpListener> = (0..number)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    held.iter()
+        .map(|one| one.local_addr().unwrap().port())
+        .collect()
+}
+
+/// What one call of the program gave.
+#[derive(Debug)]
+pub(crate) struct Called {
+    pub(crate) status: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// Calls the program in `folder` and waits for its end.
+pub(crate) fn call(folder: &Path, arguments: &[&str]) -> Called {
+    let output = Command::new(PROGRAM)
+        .args(arguments)
+        .current_dir(folder)
+        .env("STATE_DIRECTORY", folder)
+        .env_remove("EVENKEEL_LOG")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    Called {
+        status: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// An evenkeel that runs; dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Program {
+    child: Child,
+    pub(crate) folder: TempDir,
+    /// Listeners by name.
+    pub(crate) listeners: Vec<(String, SocketAddr)>,
+    pub(crate) admin: SocketAddr,
+    log: Arc<Mutex<String>>,
+}
+
+impl Program {
+    /// `evenkeel run` with this configuration, ready. `{folder}` stands for its folder.
+    pub(crate) fn run(configuration: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let text = configuration.replace("{folder}", &folder.path().display().to_string());
+        std::fs::write(folder.path().join("evenkeel.toml"), text).unwrap();
+        Self::start(folder, &["run", "evenkeel.toml"])
+    }
+
+    /// The program with these arguments in this folder, once it says that it is ready.
+    pub(crate) fn start(folder: TempDir, arguments: &[&str]) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args(arguments)
+            .current_dir(folder.path())
+            .env("STATE_DIRECTORY", folder.path())
+            .env_remove("EVENKEEL_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (errors, kept) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                let mut log = kept.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        let (lines, told) = mpsc::channel();
+        let out = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                // The test may have heard enough.
+                lines.send(line).ok();
+            }
+        });
+        let mut program = Self {
+            child,
+            folder,
+            listeners: Vec::new(),
+            admin: ([0, 0, 0, 0], 0).into(),
+            log,
+        };
+        loop {
+            let line = told.recv_timeout(PATIENCE);
+            let Ok(line) = line else {
+                panic!("the program did not get ready:\n{}", program.log())
+            };
+            if line == "ready" {
+                return program;
+            }
+            let mut words = line.split_whitespace();
+            let (Some(name), Some(url)) = (words.next(), words.next()) else {
+                continue;
+            };
+            let Some(address) = url
+                .strip_prefix("http://")
+                .and_then(|address| address.parse().ok())
+            else {
+                continue;
+            };
+            if name == "admin" {
+                program.admin = address;
+            } else {
+                program.listeners.push((name.to_owned(), address));
+            }
+        }
+    }
+
+    /// The first listener's address.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listeners[0].1
+    }
+
+    /// Everything logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the admin API answers, which must be 200 and JSON.
+    pub(crate) fn api(&self, path: &str) -> Value {
+        let answer = get(self.admin, path)
+            .unwrap_or_else(|error| panic!("GET {path}: {error}\n{}", self.log()));
+        assert_eq!(answer.status, 200, "GET {path}: {}", answer.body);
+        serde_json::from_str(&answer.body).unwrap()
+    }
+
+    /// All incidents, oldest first.
+    pub(crate) fn incidents(&self) -> Vec<Incident> {
+        let answer = self.api("/api/incidents");
+        let list = answer.get("incidents").cloned().unwrap_or(answer);
+        let mut incidents: Vec<Incident> = serde_json::from_value(list).unwrap();
+        incidents.sort_by(|one, other| one.id.cmp(&other.id));
+        incidents
+    }
+
+    /// The servers of the first service: name, state, process.
+    pub(crate) fn servers(&self) -> Vec<ServerNow> {
+        let answer = self.api("/api/services");
+        let services = answer.get("services").unwrap_or(&answer);
+        let servers = services[0]["servers"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        servers.iter().map(ServerNow::read).collect()
+    }
+
+    /// Waits until all servers are up.
+    pub(crate) fn wait_until_up(&self) {
+        let all_up = || {
+            self.servers()
+                .iter()
+                .all(|server| server.state == "up")
+                .then_some(())
+        };
+        wait_for(&format!("all servers up\n{}", self.log()), all_up);
+    }
+
+    /// Waits for an incident of which `enough` holds.
+    pub(crate) fn wait_for_incident(
+        &self,
+        what: &str,
+        enough: impl Fn(&Incident) -> bool,
+    ) -> Incident {
+        let end = now() + PATIENCE;
+        let mut last = Vec::new();
+        while now() < end {
+            last = self.incidents();
+            if let Some(found) = last.iter().find(|incident| enough(incident)) {
+                return found.clone();
+            }
+            pause();
+        }
+        panic!(
+            "waited {PATIENCE:?} in vain for an incident {what}; there are {last:#?}\n{}",
+            self.log()
+        );
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        wait_for("the program's end", || self.child.try_wait().unwrap())
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "between two looks at a program that runs by itself"
+)]
+pub(crate) fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// A server as status shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerNow {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) state: String,
+    pub(crate) pid: Option<u32>,
+}
+
+impl ServerNow {
+    fn read(value: &Value) -> Self {
+        let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+        Self {
+            name: text("name"),
+            address: text("address").parse().unwrap(),
+            state: text("state"),
+            pid: value["pid"]
+                .as_u64()
+                .and_then(|pid| u32::try_from(pid).ok()),
+        }
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+pub(crate) fn get(address: SocketAddr, path: &str) -> std::io::Result<Answer> {
+    ask(address, "GET", path, "")
+}
+
+/// One request on a connection of its own.
+pub(crate) fn ask(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> std::io::Result<Answer> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .ok_or_else(|| std::io::Error::other("no answer"))?;
+    let status = head
+        .split_whitespace()
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    let status = status.ok_or_else(|| std::io::Error::other("no status"))?;
+    Ok(Answer {
+        status,
+        head: head.to_owned(),
+        body: body.to_owned(),
+    })
+}
+
+/// Sends a signal, by its name as `kill` has it.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success(), "kill -{name} {pid}");
+}
+
+/// Whether a process lives (an ended one that nobody has waited for does not).
+pub(crate) fn lives(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    let state = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.split_whitespace().next());
+    !matches!(state, Some("Z" | "X") | None)
+}
+
+/// The folder of the repository.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
+}

@@ -1,0 +1,187 @@
+//! How the program begins and ends: SIGTERM, SIGKILL, requests in flight, children, examples.
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use common::{PROGRAM, Program, call, free_ports, get, lives, now, root, wait_for};
+use tempfile::TempDir;
+
+fn with_children() -> Program {
+    let ports = free_ports(2);
+    let program = Program::run(&format!(
+        "[admin]\naddress = \"127.0.0.1:0\"\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\
+         [service.shop.run]\ncommand = [\"{PROGRAM}\", \"sample-server\", \"--port\", \"{{port}}\"]\nports = [{}, {}]\n",
+        ports[0], ports[1]
+    ));
+    program.wait_until_up();
+    program
+}
+
+fn children(program: &Program) -> Vec<u32> {
+    let pids: Vec<u32> = program
+        .servers()
+        .iter()
+        .filter_map(|server| server.pid)
+        .collect();
+    assert_eq!(pids.len(), 2);
+    assert!(pids.iter().all(|pid| lives(*pid)));
+    pids
+}
+
+#[test]
+fn sigterm_finishes_requests_stops_children_and_exits_0() {
+    let mut program = with_children();
+    let pids = children(&program);
+    let mut stream = TcpStream::connect(program.address()).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    stream
+        .write_all(b"GET /delay/700 HTTP/1.1\r\nHost: shop\r\n\r\n")
+        .unwrap();
+    // In flight: a server has it.
+    wait_for("the request in flight", || {
+        let metrics = get(program.admin, "/metrics").ok()?.body;
+        let in_flight = metrics
+            .lines()
+            .filter(|line| line.starts_with("evenkeel_server_in_flight"));
+        in_flight
+            .into_iter()
+            .any(|line| line.ends_with(" 1"))
+            .then_some(())
+    });
+    program.signal("TERM");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(program.wait().code(), Some(0), "{}", program.log());
+    assert!(
+        pids.iter().all(|pid| !lives(*pid)),
+        "children outlived evenkeel"
+    );
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut program = with_children();
+    let pids = children(&program);
+    let mut stream = TcpStream::connect(program.address()).unwrap();
+    stream
+        .write_all(b"GET /delay/20000 HTTP/1.1\r\nHost: shop\r\n\r\n")
+        .unwrap();
+    wait_for("the request in flight", || {
+        let metrics = get(program.admin, "/metrics").ok()?.body;
+        let in_flight = metrics
+            .lines()
+            .filter(|line| line.starts_with("evenkeel_server_in_flight"));
+        in_flight
+            .into_iter()
+            .any(|line| line.ends_with(" 1"))
+            .then_some(())
+    });
+    let begun = now();
+    program.signal("INT");
+    wait_for("the first signal to be heard", || {
+        program.log().contains("stopping").then_some(())
+    });
+    program.signal("INT");
+    program.wait();
+    assert!(
+        now() - begun < Duration::from_secs(15),
+        "it waited for the request"
+    );
+    wait_for("the children's end", || {
+        pids.iter().all(|pid| !lives(*pid)).then_some(())
+    });
+}
+
+#[test]
+fn sigkill_takes_the_children_along() {
+    let mut program = with_children();
+    let pids = children(&program);
+    program.signal("KILL");
+    program.wait();
+    wait_for("the children's end", || {
+        pids.iter().all(|pid| !lives(*pid)).then_some(())
+    });
+}
+
+#[test]
+fn sighup_is_heard_and_harmless() {
+    let program = with_children();
+    program.signal("HUP");
+    wait_for("the answer to SIGHUP", || {
+        program.log().contains("reload").then_some(())
+    });
+    assert_eq!(get(program.address(), "/").unwrap().status, 200);
+}
+
+#[test]
+fn the_proxy_command_serves() {
+    let server = with_children();
+    let to = server.servers()[0].address.to_string();
+    let folder = TempDir::new().unwrap();
+    let proxy = Program::start(folder, &["proxy", "--listen", "127.0.0.1:0", "--to", &to]);
+    assert_eq!(get(proxy.address(), "/").unwrap().status, 200);
+    assert_eq!(get(proxy.admin, "/health/live").unwrap().status, 200);
+}
+
+/// Every example is a complete configuration: it is right, and it runs (on free ports).
+#[test]
+fn examples_run() {
+    let mut tried = 0;
+    for entry in std::fs::read_dir(root().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        tried += 1;
+        let text = std::fs::read_to_string(&path).unwrap();
+        let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("evenkeel.toml"), listen_anywhere(&text)).unwrap();
+        let checked = call(folder.path(), &["check"]);
+        assert_eq!(checked.status, Some(0), "{}: {checked:?}", path.display());
+        let mut program = Program::start(folder, &["run"]);
+        assert!(
+            get(program.address(), "/").is_ok(),
+            "{}\n{}",
+            path.display(),
+            program.log()
+        );
+        program.signal("TERM");
+        assert_eq!(
+            program.wait().code(),
+            Some(0),
+            "{}\n{}",
+            path.display(),
+            program.log()
+        );
+    }
+    assert!(tried > 0, "there are examples");
+}
+
+/// The same configuration with listeners and admin on free ports of loopback.
+fn listen_anywhere(text: &str) -> String {
+    let mut in_listener = false;
+    let mut has_admin = false;
+    let mut out = String::new();
+    for line in text.lines() {
+        if let Some(section) = line.trim().strip_prefix('[') {
+            in_listener = section.starts_with("listen.") || section.starts_with("admin]");
+            has_admin |= section.starts_with("admin]");
+        }
+        if in_listener && line.trim_start().starts_with("address") {
+            out.push_str("address = \"127.0.0.1:0\"\n");
+        } else {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    if !has_admin {
+        out.push_str("\n[admin]\naddress = \"127.0.0.1:0\"\n");
+    }
+    out
+}
