@@ -1,5 +1,7 @@
 //! The command line as a user meets it: help, exit statuses, messages, where output goes.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod common;
 
 use std::net::TcpListener;
@@ -223,7 +225,10 @@ fn an_unwritable_store_leaves_traffic_flowing() {
 fn status_and_incidents_say_when_nothing_runs() {
     let folder = folder_with(
         "evenkeel.toml",
-        &SMALLEST.replace("127.0.0.1:0", &format!("127.0.0.1:{}", free_ports(1)[0])),
+        &SMALLEST.replace(
+            "[admin]\naddress = \"127.0.0.1:0\"",
+            &format!("[admin]\naddress = \"127.0.0.1:{}\"", free_ports(1)[0]),
+        ),
     );
     let status = call(folder.path(), &["status"]);
     assert_eq!(status.status, Some(1), "{status:?}");

@@ -1,5 +1,7 @@
 //! How the program begins and ends: SIGTERM, SIGKILL, requests in flight, children, examples.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod common;
 
 use std::io::{Read as _, Write as _};

@@ -16,10 +16,10 @@ const DEFAULT_ADMIN: &str = "127.0.0.1:7070";
 #[derive(Debug, Clone, Args)]
 pub(super) struct Find {
     /// The configuration of the evenkeel that is meant [default: evenkeel.toml, if it is there].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// The address of its admin API, as `run`, `proxy` and `demo` print it.
-    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    #[arg(long, value_name = "URL", conflicts_with = "config", global = true)]
     admin: Option<String>,
 }
 

@@ -1,6 +1,6 @@
 //! `evenkeel incidents`: asks the evenkeel that runs; if none does, reads its store.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::{Args, Subcommand, ValueEnum};
 use evenkeel_admin::{ServiceReport, client, text};
@@ -134,13 +134,13 @@ impl Source {
                         find.origin()
                     )));
                 };
-                Self::open(file)
+                Self::open(&file)
             }
         }
     }
 
-    fn open(file: PathBuf) -> Result<Self> {
-        let store = configuration::read(&file)?.plan.store.file;
+    fn open(file: &Path) -> Result<Self> {
+        let store = configuration::read(file)?.plan.store.file;
         let Some(store) = store else {
             let file = file.display();
             return Err(Failure::World(format!(

@@ -46,21 +46,37 @@ pub(super) struct Started {
     pub(super) events: Events,
 }
 
+/// What may fail before anything serves.
+struct Prepared {
+    memory: evenkeel_fault::Memory,
+    books: Books,
+    supervisor: Supervisor,
+}
+
+fn prepare(
+    plan: &Plan,
+    clock: Clock,
+    signals: mpsc::Sender<evenkeel_core::Signal>,
+) -> Result<Prepared, String> {
+    let store = open_store(plan, clock)?;
+    let memory = evenkeel_control::memory(&store).map_err(|error| error.to_string())?;
+    let books = Writer::start(store)
+        .map_err(|error| format!("cannot start the history thread: {error}"))?;
+    let supervisor = Supervisor::start(plan, clock, guardian()?, signals)
+        .map_err(|error| format!("cannot start the guardian of the servers: {error}"))?;
+    Ok(Prepared {
+        memory,
+        books,
+        supervisor,
+    })
+}
+
 /// Runs until everything is to end; children are stopped and incidents written when it returns.
 pub(super) async fn run(parts: Parts) {
     let (plan, clock, seed) = (&parts.plan, parts.clock, parts.seed);
     let (sender, signals) = mpsc::channel(SIGNALS);
     let (order_sender, orders) = mpsc::channel(ORDERS);
-    let prepared = (|| {
-        let store = open_store(plan, clock)?;
-        let memory = evenkeel_control::memory(&store).map_err(|error| error.to_string())?;
-        let books = Writer::start(store)
-            .map_err(|error| format!("cannot start the history thread: {error}"))?;
-        let supervisor = Supervisor::start(plan, clock, guardian()?, sender)
-            .map_err(|error| format!("cannot start the guardian of the servers: {error}"))?;
-        Ok((memory, books, supervisor))
-    })();
-    let (memory, books, supervisor) = match prepared {
+    let prepared = match prepare(plan, clock, sender) {
         Ok(prepared) => prepared,
         Err(why) => {
             // Whoever waits for the report is in the same program.
@@ -68,6 +84,11 @@ pub(super) async fn run(parts: Parts) {
             return;
         }
     };
+    let Prepared {
+        memory,
+        books,
+        supervisor,
+    } = prepared;
     let state = Arc::clone(&parts.traffic.state);
     let control = Control::new(
         plan,
@@ -111,10 +132,9 @@ pub(super) async fn run(parts: Parts) {
         tracing::error!(
             "the control loop ended with a panic: faults are not repaired any more; traffic goes on"
         );
-        admin.await.ok();
-    } else {
-        admin.await.ok();
     }
+    // The admin API answers until the end.
+    admin.await.ok();
     children.abort();
     supervisor.shutdown().await;
     if !books.stop(LAST_WORDS) {

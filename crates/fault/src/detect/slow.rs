@@ -1,5 +1,6 @@
 //! Much slower than its peers. Attempts are compared with attempts and probes with probes: a server that gets little
 //! traffic can be judged by its probes, and one that gets most of it is not slow because its peers were only probed.
+//! Where both say the same their numbers add up: a policy that shuns a slow server leaves too few attempts to judge by.
 
 use std::time::Duration;
 
@@ -36,6 +37,10 @@ impl Latest {
         }
     }
 }
+
+/// A probe counts like so many attempts: it is the same small request each time, so its latency scatters less, and a
+/// window at the fast pace holds few of them.
+const PROBE_WEIGHT: u64 = 2;
 
 /// One server held against its peers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -117,7 +122,7 @@ pub fn slow(own: Latest, limits: Limits, options: &SlowOptions) -> Option<Compar
     let judge = |own: Typical, limits: Option<(Duration, Duration)>, by_probes: bool| {
         let (peers, limit) = limits?;
         let times = own.median.as_secs_f64() / peers.as_secs_f64().max(1e-6);
-        let enough = own.count >= minimum;
+        let weight = if by_probes { PROBE_WEIGHT } else { 1 };
         let is_slow = own.count >= PEER_MINIMUM && own.median > limit;
         is_slow.then_some(Comparison {
             own,
@@ -125,7 +130,7 @@ pub fn slow(own: Latest, limits: Limits, options: &SlowOptions) -> Option<Compar
             times,
             limit,
             by_probes,
-            enough,
+            enough: own.count * weight >= minimum,
         })
     };
     let by_attempts = judge(own.attempts, limits.attempts, false);
@@ -134,8 +139,73 @@ pub fn slow(own: Latest, limits: Limits, options: &SlowOptions) -> Option<Compar
         return by_attempts;
     }
     let by_probes = judge(own.probes, limits.probes, true);
+    if let (Some(attempts), Some(probes)) = (by_attempts, by_probes) {
+        let both = attempts.own.count + probes.own.count * PROBE_WEIGHT;
+        return Some(Comparison {
+            enough: both >= minimum,
+            ..attempts
+        });
+    }
     by_probes
         .filter(|comparison| comparison.enough)
         .or(by_attempts)
         .or(by_probes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: SlowOptions = SlowOptions {
+        times_peers: 3.0,
+        window: Duration::from_secs(10),
+        minimum_attempts: 20,
+    };
+
+    fn typical(millis: u64, count: u64) -> Typical {
+        Typical {
+            median: Duration::from_millis(millis),
+            count,
+        }
+    }
+
+    fn judged(attempts: Typical, probes: Typical) -> Option<Comparison> {
+        let peer = Latest {
+            attempts: typical(4, 500),
+            probes: typical(2, 5),
+        };
+        let all = [Some(Latest { attempts, probes }), Some(peer), Some(peer)];
+        slow(
+            Latest { attempts, probes },
+            limits(&all, 0, &OPTIONS),
+            &OPTIONS,
+        )
+    }
+
+    #[test]
+    fn attempts_and_probes_that_agree_add_up() {
+        let few = judged(typical(22, 11), typical(21, 4)).unwrap();
+        assert!(!few.enough && !few.by_probes, "{few:?}");
+        let enough = judged(typical(22, 12), typical(21, 4)).unwrap();
+        assert!(enough.enough, "{enough:?}");
+    }
+
+    #[test]
+    fn probes_alone_are_enough_at_the_fast_pace() {
+        let found = judged(typical(0, 0), typical(21, 10)).unwrap();
+        assert!(found.enough && found.by_probes, "{found:?}");
+        assert!(!judged(typical(0, 0), typical(21, 9)).unwrap().enough);
+    }
+
+    #[test]
+    fn enough_attempts_know_better_than_probes() {
+        assert_eq!(judged(typical(4, 20), typical(50, 60)), None);
+        assert!(judged(typical(22, 20), typical(2, 60)).unwrap().enough);
+    }
+
+    #[test]
+    fn a_small_difference_is_noise() {
+        // The peers' 4 ms leave room up to 12 ms; 2 ms probes up to 7 ms, which is 5 ms more than theirs.
+        assert_eq!(judged(typical(12, 20), typical(7, 60)), None);
+    }
 }

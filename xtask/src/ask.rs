@@ -1,0 +1,126 @@
+//! What the command line asks for. Apart, so that it is tested without starting anything.
+
+/// Printed by `--help` and after a mistake.
+pub const USAGE: &str = "\
+cargo xtask tidy                 what must hold for the repository's text and dependencies
+cargo xtask soak [--minutes N]   the demo again and again, until it fails or N minutes are over (60)
+cargo xtask fuzz [--minutes N]   the fuzz targets in turn, N minutes in all (3)
+cargo xtask bench [OPTION...]    bench/run; its options are in bench/README.md
+cargo xtask memory [OPTION...]   bench/memory; the same";
+
+const SOAK_MINUTES: u32 = 60;
+const FUZZ_MINUTES: u32 = 3;
+
+/// One thing to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Print the usage.
+    Help,
+    /// Check the repository.
+    Tidy,
+    /// Run the demo for so many minutes.
+    Soak {
+        /// After these no new round starts.
+        minutes: u32,
+    },
+    /// Run the fuzz targets.
+    Fuzz {
+        /// For all targets together.
+        minutes: u32,
+    },
+    /// Run a script of the repository.
+    Script {
+        /// Its path from the repository's root.
+        script: &'static str,
+        /// Passed on as they are.
+        arguments: Vec<String>,
+    },
+}
+
+impl Ask {
+    /// Reads the arguments after the program's name.
+    ///
+    /// # Errors
+    /// Says what was not understood.
+    pub fn read(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let mut arguments = arguments.into_iter();
+        let Some(command) = arguments.next() else {
+            return Ok(Self::Help);
+        };
+        let rest: Vec<String> = arguments.collect();
+        match command.as_str() {
+            "help" | "--help" | "-h" => Ok(Self::Help),
+            "tidy" if rest.is_empty() => Ok(Self::Tidy),
+            "tidy" => Err("tidy takes no arguments".to_owned()),
+            "soak" => minutes(&rest, SOAK_MINUTES).map(|minutes| Self::Soak { minutes }),
+            "fuzz" => minutes(&rest, FUZZ_MINUTES).map(|minutes| Self::Fuzz { minutes }),
+            "bench" => Ok(Self::Script {
+                script: "bench/run",
+                arguments: rest,
+            }),
+            "memory" => Ok(Self::Script {
+                script: "bench/memory",
+                arguments: rest,
+            }),
+            other => Err(format!("there is no command {other:?}")),
+        }
+    }
+}
+
+fn minutes(arguments: &[String], default: u32) -> Result<u32, String> {
+    match arguments {
+        [] => Ok(default),
+        [option, number] if option == "--minutes" => match number.parse() {
+            Ok(minutes @ 1..) => Ok(minutes),
+            _ => Err(format!(
+                "--minutes takes a whole number from 1, not {number:?}"
+            )),
+        },
+        _ => Err("the only option is --minutes N".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Ask, String> {
+        Ask::read(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn each_command_is_read() {
+        assert_eq!(read(""), Ok(Ask::Help));
+        assert_eq!(read("tidy"), Ok(Ask::Tidy));
+        assert_eq!(read("soak"), Ok(Ask::Soak { minutes: 60 }));
+        assert_eq!(read("fuzz --minutes 9"), Ok(Ask::Fuzz { minutes: 9 }));
+        let arguments = vec!["--rounds".to_owned(), "2".to_owned()];
+        assert_eq!(
+            read("bench --rounds 2"),
+            Ok(Ask::Script {
+                script: "bench/run",
+                arguments
+            })
+        );
+        assert_eq!(
+            read("memory"),
+            Ok(Ask::Script {
+                script: "bench/memory",
+                arguments: vec![]
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for line in [
+            "dance",
+            "tidy now",
+            "fuzz --minutes",
+            "fuzz --minutes 0",
+            "soak --hours 1",
+        ] {
+            assert!(read(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Chores that are other programs: soak, fuzz, the benchmark. Cargo is a path given from outside, so that a test can
+//! put a program of its own in its place and see what would be run.
+
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::repository::metadata;
+
+/// Where chores are done and with which cargo.
+#[derive(Debug)]
+pub struct Chores {
+    /// The repository.
+    pub root: PathBuf,
+    /// The program called `cargo`.
+    pub cargo: OsString,
+}
+
+/// The root of the repository that this program was built from.
+#[must_use]
+pub fn root() -> PathBuf {
+    // `..` and not the parent: then there is nothing that could be missing.
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+impl Chores {
+    /// In this repository, with the cargo that runs us.
+    #[must_use]
+    pub fn here() -> Self {
+        Self {
+            root: root(),
+            cargo: env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
+        }
+    }
+
+    /// The demo again and again: each round kills, hangs, breaks and slows real servers, and ends with status 0 only if
+    /// all was repaired and no request failed.
+    ///
+    /// # Errors
+    /// Says in which round it ended badly.
+    pub fn soak(&self, minutes: u32) -> Result<(), String> {
+        self.run(self.cargo(&["build", "--release", "--package", "evenkeel"]))?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a chore of real minutes; nothing to replay"
+        )]
+        let begun = Instant::now();
+        let span = Duration::from_secs(60 * u64::from(minutes));
+        let mut round = 0_u64;
+        while round == 0 || begun.elapsed() < span {
+            round += 1;
+            let demo = [
+                "run",
+                "--release",
+                "--package",
+                "evenkeel",
+                "--",
+                "demo",
+                "--plain",
+            ];
+            self.run(self.cargo(&demo))
+                .map_err(|why| format!("round {round}: {why}"))?;
+        }
+        Ok(())
+    }
+
+    /// Each fuzz target for its share of the minutes, from the seeds of the codec's tests.
+    ///
+    /// # Errors
+    /// If a target failed, or cargo-fuzz is not there.
+    pub fn fuzz(&self, minutes: u32) -> Result<(), String> {
+        let folder = self.root.join("fuzz");
+        let mut ask = self.cargo(&["fuzz", "--version"]);
+        let there = ask.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if !there.is_ok_and(|status| status.success()) {
+            return Err("cargo-fuzz is not there; `cargo install cargo-fuzz` brings it".to_owned());
+        }
+        let targets = fuzz_targets(&self.root)?;
+        let share = 60 * u64::from(minutes) / (targets.len() as u64).max(1);
+        self.run(
+            self.cargo(&["run", "--quiet", "--example", "seeds"])
+                .current_dir(&folder),
+        )?;
+        for target in targets {
+            let seconds = format!("-max_total_time={share}");
+            let words = ["fuzz", "run", "-s", "none", &target, "--", &seconds];
+            let bounds = ["-dict=http.dict", "-max_len=1024"];
+            let mut command = self.cargo(&words);
+            self.run(command.args(bounds).current_dir(&folder))?;
+        }
+        Ok(())
+    }
+
+    /// A script of the repository with the arguments given.
+    ///
+    /// # Errors
+    /// If it cannot be started or ends badly.
+    pub fn script(&self, script: &str, arguments: &[String]) -> Result<(), String> {
+        let mut command = Command::new(self.root.join(script));
+        self.run(command.args(arguments).current_dir(&self.root))
+    }
+
+    fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.cargo);
+        command.args(arguments).current_dir(&self.root);
+        command
+    }
+
+    fn run(&self, mut command: impl std::borrow::BorrowMut<Command>) -> Result<(), String> {
+        let command = command.borrow_mut();
+        let name = command.get_program().to_string_lossy().into_owned();
+        let status = command
+            .status()
+            .map_err(|error| format!("{name}: {error}"))?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("{command:?}: {status}"))
+        }
+    }
+}
+
+/// The programs of the fuzz package, in the order of its manifest.
+fn fuzz_targets(root: &Path) -> Result<Vec<String>, String> {
+    let value = metadata(root, "fuzz/Cargo.toml")?;
+    let targets = value["packages"][0]["targets"]
+        .as_array()
+        .ok_or("fuzz has no targets")?;
+    let programs = targets.iter().filter(|target| target["kind"][0] == "bin");
+    Ok(programs
+        .filter_map(|target| Some(target["name"].as_str()?.to_owned()))
+        .collect())
+}

@@ -1,0 +1,160 @@
+//! Outside crates: each says beside its version why it is here, and none is named that no code uses.
+
+use crate::repository::{Dependency, Package, Repository};
+
+use super::{Violation, line_of_key};
+
+/// Looks at the workspace's list and at every crate's.
+#[must_use]
+pub fn check(repository: &Repository) -> Vec<Violation> {
+    let workspace = repository.text("Cargo.toml").unwrap_or_default();
+    let mut found = without_reason("Cargo.toml", workspace);
+    for package in &repository.packages {
+        let folder = package.folder();
+        let rust = repository.files.iter().filter(|file| {
+            file.path
+                .strip_prefix(folder)
+                .is_some_and(|rest| rest.ends_with(".rs"))
+        });
+        let sources: Vec<&str> = rust.map(|file| file.text.as_str()).collect();
+        let manifest = repository.text(&package.manifest).unwrap_or_default();
+        found.extend(unused(package, manifest, &sources));
+    }
+    found
+}
+
+/// Lines of `[workspace.dependencies]` that name an outside crate and end without a comment.
+#[must_use]
+pub fn without_reason(path: &str, manifest: &str) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut inside = false;
+    for (before, line) in manifest.lines().enumerate() {
+        if line.starts_with('[') {
+            inside = line.trim_end() == "[workspace.dependencies]";
+        }
+        let Some((name, rest)) = line.split_once('=').filter(|_| inside) else {
+            continue;
+        };
+        let outside = !name.trim_start().starts_with('#') && !rest.contains("path =");
+        if outside && !has_comment(rest) {
+            let what = format!("{} has no reason beside it", name.trim());
+            found.push(Violation::new(path, before + 1, "reason", what));
+        }
+    }
+    found
+}
+
+/// Outside crates of a manifest that none of the crate's sources names.
+#[must_use]
+pub fn unused(package: &Package, manifest: &str, sources: &[&str]) -> Vec<Violation> {
+    let is_used = |dependency: &Dependency| {
+        let identifier = dependency.identifier();
+        sources.iter().any(|source| uses(source, &identifier))
+    };
+    let outside = package
+        .dependencies
+        .iter()
+        .filter(|dependency| !dependency.ours);
+    let tell = |dependency: &Dependency| {
+        let line = line_of_key(manifest, &dependency.name);
+        let what = format!("{} is used by no file of {}", dependency.name, package.name);
+        Violation::new(&package.manifest, line, "unused", what)
+    };
+    outside
+        .filter(|dependency| !is_used(dependency))
+        .map(tell)
+        .collect()
+}
+
+/// A line of code begins a path with the crate: `name::…`, `use name;`. The word alone would be too little: `toml` also
+/// stands in names of files.
+fn uses(source: &str, identifier: &str) -> bool {
+    let code = source
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    code.into_iter().any(|line| {
+        line.match_indices(identifier).any(|(at, _)| {
+            let before = line.get(..at).unwrap_or_default();
+            let after = line.get(at + identifier.len()..).unwrap_or_default();
+            let begins = !before.ends_with(|c: char| c.is_alphanumeric() || "_:.".contains(c));
+            let alone = before.ends_with("use ") && after.starts_with([';', ' ']);
+            begins && (after.starts_with("::") || alone)
+        })
+    })
+}
+
+/// A `#` outside quotes with words after it.
+fn has_comment(line: &str) -> bool {
+    let mut quoted = false;
+    for (at, letter) in line.char_indices() {
+        match letter {
+            '"' => quoted = !quoted,
+            '#' if !quoted => {
+                return line
+                    .get(at + 1..)
+                    .is_some_and(|rest| !rest.trim().is_empty());
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outside_crate_without_a_reason_is_found() {
+        let manifest = "[package]\nname = \"x\"\n[workspace.dependencies]\nours = { path = \"a\" }\n\
+                        # words\ngood = \"1\" # why\nbad = \"1#2\"\n[profile.dev]\ndebug = 1\n";
+        let found = without_reason("Cargo.toml", manifest);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].line, found[0].rule), (7, "reason"));
+        assert!(
+            without_reason("Cargo.toml", "[workspace.dependencies]\na = \"1\" # why\n").is_empty()
+        );
+    }
+
+    #[test]
+    fn a_crate_that_no_code_uses_is_found() {
+        let dependency = |name: &str, ours| Dependency {
+            name: name.to_owned(),
+            ours,
+            dev: false,
+        };
+        let package = Package {
+            name: "x".to_owned(),
+            manifest: "crates/x/Cargo.toml".to_owned(),
+            dependencies: vec![
+                dependency("arc-swap", false),
+                dependency("toml", false),
+                dependency("evenkeel-core", true),
+            ],
+        };
+        let manifest = "[dependencies]\narc-swap = \"1\"\ntoml = \"1\"\n";
+        let sources = ["use arc_swap::ArcSwap;\n// toml::from_str\nlet a = \"x.toml\";"];
+        let found = unused(&package, manifest, &sources);
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (found[0].line, found[0].what.as_str()),
+            (3, "toml is used by no file of x")
+        );
+        assert!(
+            unused(
+                &package,
+                manifest,
+                &["use arc_swap;", "let a = toml::from_str(b);"]
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_longer_name_is_not_a_use() {
+        assert!(!uses("use serde_json::Value;", "serde"));
+        assert!(!uses("use my_serde::Value;", "serde"));
+        assert!(!uses("use crate::toml::Value;", "toml"));
+        assert!(uses("#[derive(serde::Serialize)]", "serde"));
+    }
+}
