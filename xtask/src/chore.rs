@@ -2,14 +2,13 @@
 //! put a program of its own in its place and see what would be run.
 
 use std::{
-    env,
     ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use crate::repository::metadata;
+use crate::repository::{cargo, metadata};
 
 /// Where chores are done and with which cargo.
 #[derive(Debug)]
@@ -33,36 +32,34 @@ impl Chores {
     pub fn here() -> Self {
         Self {
             root: root(),
-            cargo: env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
+            cargo: cargo(),
         }
     }
 
     /// The demo again and again: each round kills, hangs, breaks and slows real servers, and ends with status 0 only if
-    /// all was repaired and no request failed.
+    /// all was repaired and no request failed. At least one round.
     ///
     /// # Errors
     /// Says in which round it ended badly.
     pub fn soak(&self, minutes: u32) -> Result<(), String> {
-        self.run(self.cargo(&["build", "--release", "--package", "evenkeel"]))?;
+        run(&mut self.cargo(&["build", "--release", "--package", "evenkeel"]))?;
+        // The program itself and not `cargo run`: sources may change while this goes on.
+        let workspace = metadata(&self.cargo, &self.root, "Cargo.toml")?;
+        let target = workspace["target_directory"]
+            .as_str()
+            .ok_or("cargo names no target folder")?;
+        let program = Path::new(target).join("release/evenkeel");
         #[expect(
             clippy::disallowed_methods,
-            reason = "a chore of real minutes; nothing to replay"
+            reason = "real minutes; nothing is replayed"
         )]
         let begun = Instant::now();
         let span = Duration::from_secs(60 * u64::from(minutes));
         let mut round = 0_u64;
         while round == 0 || begun.elapsed() < span {
             round += 1;
-            let demo = [
-                "run",
-                "--release",
-                "--package",
-                "evenkeel",
-                "--",
-                "demo",
-                "--plain",
-            ];
-            self.run(self.cargo(&demo))
+            let mut demo = Command::new(&program);
+            run(demo.args(["demo", "--plain"]).current_dir(&self.root))
                 .map_err(|why| format!("round {round}: {why}"))?;
         }
         Ok(())
@@ -79,18 +76,17 @@ impl Chores {
         if !there.is_ok_and(|status| status.success()) {
             return Err("cargo-fuzz is not there; `cargo install cargo-fuzz` brings it".to_owned());
         }
-        let targets = fuzz_targets(&self.root)?;
+        let targets = self.fuzz_targets()?;
         let share = 60 * u64::from(minutes) / (targets.len() as u64).max(1);
-        self.run(
-            self.cargo(&["run", "--quiet", "--example", "seeds"])
-                .current_dir(&folder),
-        )?;
+        let seconds = format!("-max_total_time={}", share.max(1)); // 0 would be for ever
+        run(self
+            .cargo(&["run", "--quiet", "--example", "seeds"])
+            .current_dir(&folder))?;
         for target in targets {
-            let seconds = format!("-max_total_time={share}");
-            let words = ["fuzz", "run", "-s", "none", &target, "--", &seconds];
-            let bounds = ["-dict=http.dict", "-max_len=1024"];
-            let mut command = self.cargo(&words);
-            self.run(command.args(bounds).current_dir(&folder))?;
+            let mut fuzz = self.cargo(&["fuzz", "run", "-s", "none", &target, "--", &seconds]);
+            run(fuzz
+                .args(["-dict=http.dict", "-max_len=1024"])
+                .current_dir(&folder))?;
         }
         Ok(())
     }
@@ -101,7 +97,7 @@ impl Chores {
     /// If it cannot be started or ends badly.
     pub fn script(&self, script: &str, arguments: &[String]) -> Result<(), String> {
         let mut command = Command::new(self.root.join(script));
-        self.run(command.args(arguments).current_dir(&self.root))
+        run(command.args(arguments).current_dir(&self.root))
     }
 
     fn cargo(&self, arguments: &[&str]) -> Command {
@@ -110,28 +106,27 @@ impl Chores {
         command
     }
 
-    fn run(&self, mut command: impl std::borrow::BorrowMut<Command>) -> Result<(), String> {
-        let command = command.borrow_mut();
-        let name = command.get_program().to_string_lossy().into_owned();
-        let status = command
-            .status()
-            .map_err(|error| format!("{name}: {error}"))?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("{command:?}: {status}"))
-        }
+    /// The programs of the fuzz package, in the order of its manifest.
+    fn fuzz_targets(&self) -> Result<Vec<String>, String> {
+        let value = metadata(&self.cargo, &self.root, "fuzz/Cargo.toml")?;
+        let targets = value["packages"][0]["targets"]
+            .as_array()
+            .ok_or("fuzz has no targets")?;
+        let programs = targets.iter().filter(|target| target["kind"][0] == "bin");
+        Ok(programs
+            .filter_map(|target| Some(target["name"].as_str()?.to_owned()))
+            .collect())
     }
 }
 
-/// The programs of the fuzz package, in the order of its manifest.
-fn fuzz_targets(root: &Path) -> Result<Vec<String>, String> {
-    let value = metadata(root, "fuzz/Cargo.toml")?;
-    let targets = value["packages"][0]["targets"]
-        .as_array()
-        .ok_or("fuzz has no targets")?;
-    let programs = targets.iter().filter(|target| target["kind"][0] == "bin");
-    Ok(programs
-        .filter_map(|target| Some(target["name"].as_str()?.to_owned()))
-        .collect())
+/// Its output is ours; anything but status 0 is an error.
+fn run(command: &mut Command) -> Result<(), String> {
+    let status = command
+        .status()
+        .map_err(|error| format!("{command:?}: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command:?}: {status}"))
+    }
 }

@@ -1,7 +1,14 @@
 //! The repository as data: the text of its tracked files and what each crate depends on. Here are the only files read
 //! and the only programs asked (`git`, `cargo metadata`), so that every rule of `tidy` is a function over values.
 
-use std::{collections::BTreeSet, env, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    env,
+    ffi::{OsStr, OsString},
+    fs,
+    path::Path,
+    process::Command,
+};
 
 use serde_json::Value;
 
@@ -113,7 +120,7 @@ fn packages_of_fuzz(root: &Path) -> Result<Vec<Package>, String> {
 }
 
 fn packages(root: &Path, manifest: &str) -> Result<Vec<Package>, String> {
-    let value = metadata(root, manifest)?;
+    let value = metadata(&cargo(), root, manifest)?;
     let root = value["workspace_root"].as_str().unwrap_or_default();
     let above = manifest.strip_suffix("Cargo.toml").unwrap_or_default();
     let packages = value["packages"]
@@ -150,9 +157,13 @@ fn package_of(package: &Value, root: &str, above: &str) -> Result<Package, Strin
     })
 }
 
+/// The cargo that runs us, or else the one that is found.
+pub(crate) fn cargo() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
 /// What `cargo metadata` says of the packages of one workspace, without what they depend on.
-pub(crate) fn metadata(root: &Path, manifest: &str) -> Result<Value, String> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+pub(crate) fn metadata(cargo: &OsStr, root: &Path, manifest: &str) -> Result<Value, String> {
     let mut command = Command::new(cargo);
     command.args([
         "metadata",

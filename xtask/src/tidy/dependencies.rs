@@ -2,7 +2,7 @@
 
 use crate::repository::{Dependency, Package, Repository};
 
-use super::{Violation, line_of_key};
+use super::{Violation, crates::PROGRAM, line_of_key};
 
 /// Looks at the workspace's list and at every crate's.
 #[must_use]
@@ -44,23 +44,21 @@ pub fn without_reason(path: &str, manifest: &str) -> Vec<Violation> {
     found
 }
 
-/// Outside crates of a manifest that none of the crate's sources names.
+/// Crates of a manifest that none of the crate's sources names. The program alone may name all of ours.
 #[must_use]
 pub fn unused(package: &Package, manifest: &str, sources: &[&str]) -> Vec<Violation> {
     let is_used = |dependency: &Dependency| {
         let identifier = dependency.identifier();
         sources.iter().any(|source| uses(source, &identifier))
     };
-    let outside = package
-        .dependencies
-        .iter()
-        .filter(|dependency| !dependency.ours);
+    let named = package.dependencies.iter();
+    let named = named.filter(|dependency| !(dependency.ours && package.name == PROGRAM));
     let tell = |dependency: &Dependency| {
         let line = line_of_key(manifest, &dependency.name);
         let what = format!("{} is used by no file of {}", dependency.name, package.name);
         Violation::new(&package.manifest, line, "unused", what)
     };
-    outside
+    named
         .filter(|dependency| !is_used(dependency))
         .map(tell)
         .collect()
@@ -130,24 +128,27 @@ mod tests {
                 dependency("arc-swap", false),
                 dependency("toml", false),
                 dependency("evenkeel-core", true),
+                dependency("evenkeel-http1", true),
             ],
         };
         let manifest = "[dependencies]\narc-swap = \"1\"\ntoml = \"1\"\n";
-        let sources = ["use arc_swap::ArcSwap;\n// toml::from_str\nlet a = \"x.toml\";"];
+        let sources = [
+            "use arc_swap::ArcSwap;\nuse evenkeel_http1::a;\n// toml::from_str\nlet a = \"x.toml\";",
+        ];
         let found = unused(&package, manifest, &sources);
-        assert_eq!(found.len(), 1);
+        let told = |violation: &Violation| (violation.line, violation.what.clone());
         assert_eq!(
-            (found[0].line, found[0].what.as_str()),
-            (3, "toml is used by no file of x")
+            found.iter().map(told).collect::<Vec<_>>(),
+            [
+                (3, "toml is used by no file of x".to_owned()),
+                (1, "evenkeel-core is used by no file of x".to_owned()),
+            ]
         );
-        assert!(
-            unused(
-                &package,
-                manifest,
-                &["use arc_swap;", "let a = toml::from_str(b);"]
-            )
-            .is_empty()
-        );
+        let all = [
+            "use arc_swap;\nuse evenkeel_core::{b};",
+            "c = toml::d(evenkeel_http1::e);",
+        ];
+        assert_eq!(unused(&package, manifest, &all), []);
     }
 
     #[test]

@@ -1,0 +1,131 @@
+//! The chores run what they say, with a cargo of ours that only writes down how it was called.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot prepare has failed")]
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+
+use xtask::chore::Chores;
+
+/// Called in the root or in fuzz/. Fails for what the file `fails` holds; answers `metadata` from a file.
+const CARGO: &str = r#"#!/bin/sh
+root=${PWD%/fuzz}
+echo "$PWD|$*" | sed "s|^$root|.|" >>"$root/calls"
+if [ -s "$root/fails" ] && echo "$*" | grep -qf "$root/fails"; then exit 1; fi
+if [ "$1" = metadata ]; then cat "$root/metadata.json"; fi
+"#;
+
+/// Stands for the demo: fails in the round that the file `bad-round` holds.
+const DEMO: &str = r#"#!/bin/sh
+echo "demo|$*" >>calls
+[ "$(grep -c '^demo' calls)" != "$(cat bad-round)" ]
+"#;
+
+const METADATA: &str = r#"{"target_directory": "TARGET", "packages": [{"targets": [
+  {"name": "one", "kind": ["bin"]}, {"name": "seeds", "kind": ["example"]}, {"name": "two", "kind": ["bin"]}
+]}]}"#;
+
+/// Written once, before any test starts a program: a file that is open for writing cannot be run.
+static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chores");
+    fs::create_dir_all(folder.join("release")).unwrap();
+    for (name, text) in [("cargo", CARGO), ("release/evenkeel", DEMO)] {
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    folder
+});
+
+fn chores(test: &str) -> Chores {
+    let root = PROGRAMS.join(test);
+    fs::create_dir_all(root.join("fuzz")).unwrap();
+    for (name, text) in [("calls", ""), ("fails", ""), ("bad-round", "0")] {
+        fs::write(root.join(name), text).unwrap();
+    }
+    let target = PROGRAMS.to_str().unwrap();
+    fs::write(
+        root.join("metadata.json"),
+        METADATA.replace("TARGET", target),
+    )
+    .unwrap();
+    Chores {
+        root,
+        cargo: PROGRAMS.join("cargo").into(),
+    }
+}
+
+fn calls(chores: &Chores) -> Vec<String> {
+    let text = fs::read_to_string(chores.root.join("calls")).unwrap();
+    text.lines()
+        .filter(|line| !line.contains("|metadata"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn fuzz_shares_the_minutes_among_the_targets() {
+    let chores = chores("fuzz-shares");
+    assert_eq!(chores.fuzz(3), Ok(()));
+    assert_eq!(
+        calls(&chores),
+        [
+            ".|fuzz --version",
+            "./fuzz|run --quiet --example seeds",
+            "./fuzz|fuzz run -s none one -- -max_total_time=90 -dict=http.dict -max_len=1024",
+            "./fuzz|fuzz run -s none two -- -max_total_time=90 -dict=http.dict -max_len=1024",
+        ]
+    );
+}
+
+#[test]
+fn fuzz_says_how_to_get_cargo_fuzz() {
+    let chores = chores("fuzz-absent");
+    fs::write(chores.root.join("fails"), "--version\n").unwrap();
+    assert!(
+        chores
+            .fuzz(1)
+            .unwrap_err()
+            .contains("cargo install cargo-fuzz")
+    );
+}
+
+#[test]
+fn fuzz_ends_with_the_target_that_failed() {
+    let chores = chores("fuzz-fails");
+    fs::write(chores.root.join("fails"), "none one\n").unwrap();
+    assert!(chores.fuzz(1).unwrap_err().contains("one"));
+    assert_eq!(calls(&chores).len(), 3, "the second target is not run");
+}
+
+#[test]
+fn soak_runs_one_round_at_least() {
+    let chores = chores("soak");
+    assert_eq!(chores.soak(0), Ok(()));
+    assert_eq!(
+        calls(&chores),
+        [".|build --release --package evenkeel", "demo|demo --plain"]
+    );
+}
+
+#[test]
+fn soak_ends_with_the_round_that_failed() {
+    let chores = chores("soak-fails");
+    fs::write(chores.root.join("bad-round"), "3").unwrap();
+    assert!(chores.soak(60).unwrap_err().starts_with("round 3: "));
+}
+
+#[test]
+fn scripts_get_their_arguments_and_their_status_counts() {
+    let chores = chores("script");
+    let arguments = ["--rounds".to_owned(), "two words".to_owned()];
+    assert_eq!(chores.script("../cargo", &arguments), Ok(()));
+    assert_eq!(calls(&chores), [".|--rounds two words"]);
+    fs::write(chores.root.join("fails"), "--rounds\n").unwrap();
+    assert!(chores.script("../cargo", &arguments).is_err());
+    assert!(chores.script("none", &[]).unwrap_err().contains("none"));
+}
