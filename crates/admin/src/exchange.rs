@@ -19,8 +19,6 @@ pub struct AdminRequest {
     pub origin: Option<String>,
     /// `Authorization`.
     pub authorization: Option<String>,
-    /// Whether the other side is on this machine.
-    pub peer_is_loopback: bool,
 }
 
 impl fmt::Debug for AdminRequest {
@@ -32,7 +30,6 @@ impl fmt::Debug for AdminRequest {
             .field("query", &self.query)
             .field("host", &self.host)
             .field("origin", &self.origin)
-            .field("peer_is_loopback", &self.peer_is_loopback)
             .finish_non_exhaustive()
     }
 }

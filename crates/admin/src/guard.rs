@@ -13,7 +13,8 @@ use crate::exchange::{AdminRequest, AdminResponse};
 /// What a request is checked against.
 #[derive(Clone)]
 pub struct Guard {
-    /// The token that changes (and reading from elsewhere) need. If it is empty, nothing that needs it is possible.
+    /// The token that changes need, and reading too unless `address` is loopback. If it is empty, nothing that needs it
+    /// is possible.
     pub token: String,
     /// The address that the admin API listens at.
     pub address: SocketAddr,
@@ -31,12 +32,7 @@ impl fmt::Debug for Guard {
 impl Guard {
     /// Checks where the request came from and whether it may read, before anything else is looked at.
     pub(crate) fn admit(&self, request: &AdminRequest) -> Result<(), AdminResponse> {
-        let Some(host) = request.host.as_deref().filter(|host| self.is_ours(host)) else {
-            return Err(AdminResponse::error(
-                403,
-                "Host must be localhost, a loopback address or the admin address",
-            ));
-        };
+        let host = request.host.as_deref().unwrap_or_default();
         if request
             .origin
             .as_deref()
@@ -47,10 +43,18 @@ impl Guard {
                 "pages of another origin may not ask",
             ));
         }
-        if request.peer_is_loopback {
+        // Elsewhere than at loopback the token is asked for, which no page knows, whatever the name it came by.
+        if !self.address.ip().to_canonical().is_loopback() {
+            return self.authorize(request);
+        }
+        // At loopback only this machine can ask, but a page in its browser may do so by a name of its own.
+        if is_loopback(host) {
             return Ok(());
         }
-        self.authorize(request)
+        Err(AdminResponse::error(
+            403,
+            "Host must be localhost or a loopback address",
+        ))
     }
 
     /// Checks the token.
@@ -70,24 +74,21 @@ impl Guard {
         };
         Err(AdminResponse::error(401, why))
     }
+}
 
-    /// Whether this is how we are called from here: loopback, or the admin address; any address if we listen at all.
-    /// A name other than `localhost` is nobody's but the page's that brought it. The port says nothing.
-    fn is_ours(&self, host: &str) -> bool {
-        let name = without_port(host);
-        if name.eq_ignore_ascii_case("localhost") {
-            return true;
-        }
-        let bare = name
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-            .unwrap_or(name);
-        let Ok(ip) = bare.parse::<IpAddr>() else {
-            return false;
-        };
-        let (ip, own) = (ip.to_canonical(), self.address.ip().to_canonical());
-        ip.is_loopback() || ip == own || own.is_unspecified()
+/// Whether this is how a loopback address is called. A name other than `localhost` is nobody's but the page's that
+/// brought it. The port says nothing.
+fn is_loopback(host: &str) -> bool {
+    let name = without_port(host);
+    if name.eq_ignore_ascii_case("localhost") {
+        return true;
     }
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(name);
+    bare.parse::<IpAddr>()
+        .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 fn bearer(value: &str) -> Option<&str> {
@@ -142,7 +143,6 @@ mod tests {
         let request = AdminRequest {
             host: Some(host.to_owned()),
             origin: origin.map(str::to_owned),
-            peer_is_loopback: true,
             ..AdminRequest::default()
         };
         guard
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn hosts() {
-        let guard = guard("192.0.2.7:7070");
+        let guard = guard("127.0.0.1:7070");
         for ours in [
             "localhost",
             "LOCALHOST:7070",
@@ -162,8 +162,6 @@ mod tests {
             "127.9.9.9",
             "[::1]",
             "[::1]:7070",
-            "192.0.2.7",
-            "192.0.2.7:7070",
             "[::ffff:127.0.0.1]:80",
             "localhost:",
         ] {
@@ -176,6 +174,7 @@ mod tests {
             "127.0.0.1.evil.example",
             "localhost.evil.example",
             "192.0.2.8",
+            "0.0.0.0",
             "[2001:db8::1]",
             "[::1",
             "0x7f.1",
@@ -193,10 +192,19 @@ mod tests {
     }
 
     #[test]
-    fn every_address_but_no_name_when_it_listens_everywhere() {
-        let guard = guard("0.0.0.0:7070");
-        assert_eq!(status(&guard, "198.51.100.4:7070", None), 200);
-        assert_eq!(status(&guard, "evil.example:7070", None), 403);
+    fn elsewhere_than_at_loopback_the_token_is_asked_for_by_any_name() {
+        for address in ["0.0.0.0:7070", "192.0.2.7:7070", "[2001:db8::7]:7070"] {
+            let guard = guard(address);
+            for host in ["127.0.0.1:7070", "192.0.2.7:7070", "evenkeel.example"] {
+                assert_eq!(status(&guard, host, None), 401, "{address} {host}");
+                let known = AdminRequest {
+                    host: Some(host.to_owned()),
+                    authorization: Some(format!("Bearer {}", guard.token)),
+                    ..AdminRequest::default()
+                };
+                assert!(guard.admit(&known).is_ok(), "{address} {host}");
+            }
+        }
     }
 
     #[test]

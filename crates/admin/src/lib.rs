@@ -22,4 +22,4 @@ pub use exposition::Exposition;
 pub use guard::Guard;
 pub use live::{Filter, Live, Order, ServerView, ServiceReport, ServiceView, age};
 pub use serve::serve;
-pub use token::load_or_create_token;
+pub use token::{load_or_create_token, load_token};

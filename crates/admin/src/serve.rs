@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,8 +57,8 @@ pub async fn serve(
             () = &mut shutdown => return Ok(()),
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
-                Ok((stream, peer)) => {
-                    connections.spawn(connection(stream, peer, Arc::clone(&live), Arc::clone(&guard)));
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&live), Arc::clone(&guard)));
                 }
                 Err(_) => tokio::time::sleep(PAUSE).await,
             },
@@ -67,13 +67,8 @@ pub async fn serve(
 }
 
 /// One connection: a request, an answer, the end. A client that breaks off is nobody's error.
-async fn connection(
-    mut stream: TcpStream,
-    peer: SocketAddr,
-    live: Arc<dyn Live>,
-    guard: Arc<Guard>,
-) {
-    let (response, head_only) = match timeout(TIME.0, request(&mut stream, peer)).await {
+async fn connection(mut stream: TcpStream, live: Arc<dyn Live>, guard: Arc<Guard>) {
+    let (response, head_only) = match timeout(TIME.0, request(&mut stream)).await {
         Ok(Ok(Some(request))) => {
             let head_only = request.method == "HEAD";
             let answered = spawn_blocking(move || answer(&*live, &request, &guard)).await;
@@ -105,7 +100,7 @@ enum Broken {
 }
 
 /// Reads the request and its body, which is thrown away. `None` if the client only came and went.
-async fn request(stream: &mut TcpStream, peer: SocketAddr) -> Result<Option<AdminRequest>, Broken> {
+async fn request(stream: &mut TcpStream) -> Result<Option<AdminRequest>, Broken> {
     let mut bytes = Vec::with_capacity(1024);
     let mut head = RequestHead::default();
     loop {
@@ -141,10 +136,10 @@ async fn request(stream: &mut TcpStream, peer: SocketAddr) -> Result<Option<Admi
     let mut rest = (&mut *stream).take(body.saturating_sub(come));
     let read = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
     read.map_err(|_| Broken::Connection)?;
-    Ok(Some(understood(&head, &bytes, peer)))
+    Ok(Some(understood(&head, &bytes)))
 }
 
-fn understood(head: &RequestHead, bytes: &[u8], peer: SocketAddr) -> AdminRequest {
+fn understood(head: &RequestHead, bytes: &[u8]) -> AdminRequest {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let target = text(head.target.of(bytes));
     // http://host/path is the same as /path here.
@@ -166,7 +161,6 @@ fn understood(head: &RequestHead, bytes: &[u8], peer: SocketAddr) -> AdminReques
         host: head.host.map(|host| text(host.of(bytes))),
         origin: head.header(bytes, "origin").map(text),
         authorization: head.header(bytes, "authorization").map(text),
-        peer_is_loopback: peer.ip().to_canonical().is_loopback(),
     }
 }
 

@@ -16,7 +16,7 @@ const LONGEST: u64 = 4096;
 /// # Errors
 /// If it cannot be read or made, holds no token, or anybody may read it.
 pub fn load_or_create_token(path: &Path) -> io::Result<String> {
-    match load(path) {
+    match load_token(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         other => return other,
     }
@@ -50,12 +50,16 @@ pub fn load_or_create_token(path: &Path) -> io::Result<String> {
     fs::remove_file(draft)?;
     match linked {
         Ok(()) => Ok(token),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => load(path),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => load_token(path),
         Err(error) => Err(error),
     }
 }
 
-fn load(path: &Path) -> io::Result<String> {
+/// The token in the file.
+///
+/// # Errors
+/// If there is none or it cannot be read, if the file holds something else, or if anybody may read it.
+pub fn load_token(path: &Path) -> io::Result<String> {
     let file = File::open(path)?;
     if file.metadata()?.permissions().mode() & 0o007 != 0 {
         let why = "anybody on this machine may read or write the token: chmod 600 it, or remove it for a new one";

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use evenkeel_admin::{
-    AdminRequest, AdminResponse, Exposition, Filter, Live, Order, ServiceReport, ServiceView,
-    answer,
+    AdminRequest, AdminResponse, Exposition, Filter, Guard, Live, Order, ServiceReport,
+    ServiceView, answer,
 };
 use evenkeel_core::metric::{DurationHistogram, DurationSnapshot, Sink as _};
 use evenkeel_fault::Incident;
@@ -289,13 +289,14 @@ fn reading_is_free_from_here_and_needs_the_token_from_elsewhere() {
         "/nothing",
     ] {
         let from_here = get(&live, target).status;
-        let remote = AdminRequest {
-            peer_is_loopback: false,
-            ..request("GET", target)
+        let everywhere = Guard {
+            address: "0.0.0.0:7070".parse().unwrap(),
+            ..guard()
         };
-        assert_eq!(ask(&live, &remote).status, 401, "{target}");
+        let remote = request("GET", target);
+        assert_eq!(answer(&live, &remote, &everywhere).status, 401, "{target}");
         assert_eq!(
-            ask(&live, &with_token(remote)).status,
+            answer(&live, &with_token(remote), &everywhere).status,
             from_here,
             "{target}"
         );
@@ -315,7 +316,6 @@ fn reading_is_free_from_here_and_needs_the_token_from_elsewhere() {
         assert_eq!(ask(&live, &page).status, 403, "{target}");
     }
     let far = |path| AdminRequest {
-        peer_is_loopback: false,
         host: Some("pod".to_owned()),
         ..request("GET", path)
     };

@@ -268,3 +268,37 @@ fn status_and_incidents_of_what_runs() {
     );
     assert_eq!(none.status, Some(1), "{none:?}");
 }
+
+#[test]
+fn elsewhere_than_at_loopback_reading_takes_the_token() {
+    let text = SMALLEST.replace(
+        "[admin]\naddress = \"127.0.0.1:0\"",
+        "[admin]\naddress = \"0.0.0.0:0\"",
+    );
+    let program = Program::run(&text);
+    let port = program.admin.port();
+    let here = format!("http://127.0.0.1:{port}");
+    let there = format!("http://0.0.0.0:{port}");
+    let without = call(program.folder.path(), &["status", "--admin", &here]);
+    assert_eq!(without.status, Some(1), "{without:?}");
+    assert!(without.err.contains("token"), "{}", without.err);
+    let file = program.folder.path().join("admin.token");
+    let file = file.to_str().unwrap();
+    let named = ["status", "--admin", &here, "--token-file", file];
+    for arguments in [&named[..], &["status", "--admin", &there]] {
+        let with = call(program.folder.path(), arguments);
+        assert_eq!(with.status, Some(0), "{with:?}");
+    }
+    let none = [
+        "status",
+        "--admin",
+        &here,
+        "--token-file",
+        "/no/such/admin.token",
+    ];
+    let none = call(program.folder.path(), &none);
+    assert!(
+        none.status == Some(1) && none.err.contains("/no/such/admin.token"),
+        "{none:?}"
+    );
+}

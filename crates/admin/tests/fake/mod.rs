@@ -110,7 +110,6 @@ pub(crate) fn request(method: &str, target: &str) -> AdminRequest {
         path: path.to_owned(),
         query: query.to_owned(),
         host: Some("127.0.0.1:7070".to_owned()),
-        peer_is_loopback: true,
         ..AdminRequest::default()
     }
 }

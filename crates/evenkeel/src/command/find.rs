@@ -1,16 +1,22 @@
 //! Finds the evenkeel that runs: `--admin URL`, else `[admin].address` of the configuration, else the default address.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use evenkeel_admin::client;
+use serde::de::DeserializeOwned;
 
 use crate::output::{Failure, Result};
+use crate::place::state_directory;
 
 /// The file that is read when none is named.
 pub(super) const DEFAULT_FILE: &str = "evenkeel.toml";
 /// Where the admin API is when no configuration says otherwise.
 const DEFAULT_ADMIN: &str = "127.0.0.1:7070";
+/// The token's file in the state directory when no configuration says otherwise.
+const DEFAULT_TOKEN: &str = "admin.token";
 
 /// Which evenkeel is meant.
 #[derive(Debug, Clone, Args)]
@@ -21,6 +27,66 @@ pub(super) struct Find {
     /// The address of its admin API, as `run`, `proxy` and `demo` print it.
     #[arg(long, value_name = "URL", conflicts_with = "config", global = true)]
     admin: Option<String>,
+    /// The file with the admin token, which an admin address that is not loopback asks for [default: as configured].
+    #[arg(long, value_name = "FILE", global = true)]
+    token_file: Option<PathBuf>,
+}
+
+/// An evenkeel that may run, as its admin API is reached.
+#[derive(Debug)]
+pub(super) struct Admin {
+    address: SocketAddr,
+    token: Option<String>,
+    /// Whose address it is, for messages.
+    origin: String,
+}
+
+impl Admin {
+    /// Status and body of `path`; an error if nothing answers.
+    pub(super) fn ask(&self, path: &str) -> Result<(u16, String)> {
+        client::get(self.address, path, self.token.as_deref())
+            .map_err(|why| Failure::World(format!("no evenkeel answers: {why} ({})", self.origin)))
+    }
+
+    /// What `path` holds, as JSON text.
+    pub(super) fn text(&self, path: &str) -> Result<String> {
+        let (status, body) = self.ask(path)?;
+        self.success(status, body)
+    }
+
+    /// What `path` holds.
+    pub(super) fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.understand(&self.text(path)?)
+    }
+
+    /// What `path` holds, if there is such a thing.
+    pub(super) fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
+        match self.ask(path)? {
+            (404, _) => Ok(None),
+            (status, body) => self.understand(&self.success(status, body)?).map(Some),
+        }
+    }
+
+    fn success(&self, status: u16, body: String) -> Result<String> {
+        if status == 200 {
+            return Ok(body);
+        }
+        Err(Failure::world(
+            self.address,
+            client::error_of(status, &body),
+        ))
+    }
+
+    /// `body` as what it should be.
+    pub(super) fn understand<T: DeserializeOwned>(&self, body: &str) -> Result<T> {
+        serde_json::from_str(body).map_err(|error| {
+            let address = self.address;
+            Failure::world(
+                format_args!("{address} is no evenkeel of this version"),
+                error,
+            )
+        })
+    }
 }
 
 impl Find {
@@ -34,36 +100,54 @@ impl Find {
             .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()))
     }
 
-    /// The admin address.
-    pub(super) fn address(&self) -> Result<SocketAddr> {
-        if let Some(url) = &self.admin {
-            return parse(url).ok_or_else(|| {
+    /// The evenkeel that is meant.
+    pub(super) fn admin(&self) -> Result<Admin> {
+        let (address, token_file, origin) = if let Some(url) = &self.admin {
+            let address = parse(url).ok_or_else(|| {
                 Failure::Call(format!(
                     "--admin {url}: expected an address like http://127.0.0.1:7070"
                 ))
-            });
-        }
-        match self.file() {
-            Some(file) => Ok(crate::configuration::read(&file)?.plan.admin.address),
-            None => Ok(DEFAULT_ADMIN.parse().expect("the default address is one")),
-        }
+            })?;
+            (address, default_token(), "--admin".to_owned())
+        } else if let Some(file) = self.file() {
+            let admin = crate::configuration::read(&file)?.plan.admin;
+            let origin = format!("[admin].address of {}", file.display());
+            (admin.address, admin.token_file, origin)
+        } else {
+            let address = DEFAULT_ADMIN.parse().expect("the default address is one");
+            let origin =
+                "the default address; name the file with --config or the address with --admin";
+            (address, default_token(), origin.to_owned())
+        };
+        Ok(Admin {
+            address,
+            token: self.token(address, &token_file)?,
+            origin,
+        })
     }
 
-    /// Whose address it is, for messages.
-    pub(super) fn origin(&self) -> String {
-        match (&self.admin, self.file()) {
-            (Some(_), _) => "--admin".to_owned(),
-            (None, Some(file)) => format!("[admin].address of {}", shown(&file)),
-            (None, None) => {
-                "the default address; name the file with --config or the address with --admin"
-                    .to_owned()
+    /// The token, where it may be asked for. It is sent nowhere else.
+    fn token(&self, address: SocketAddr, configured: &Path) -> Result<Option<String>> {
+        if self.token_file.is_none() && address.ip().is_loopback() {
+            return Ok(None);
+        }
+        let file = self.token_file.as_deref().unwrap_or(configured);
+        match evenkeel_admin::load_token(file) {
+            Ok(token) => Ok(Some(token)),
+            // Then the answer says that it is needed.
+            Err(error) if self.token_file.is_none() && error.kind() == ErrorKind::NotFound => {
+                Ok(None)
             }
+            Err(error) => Err(Failure::world(
+                format_args!("the admin token {}", file.display()),
+                error,
+            )),
         }
     }
 }
 
-fn shown(file: &Path) -> String {
-    file.display().to_string()
+fn default_token() -> PathBuf {
+    state_directory().join(DEFAULT_TOKEN)
 }
 
 fn parse(url: &str) -> Option<SocketAddr> {

@@ -9,7 +9,7 @@ use evenkeel_fault::Incident;
 use evenkeel_history::{Filter, Store};
 use evenkeel_runtime::Clock;
 
-use super::find::Find;
+use super::find::{Admin, Find};
 use crate::output::{Ending, Failure, Result, print};
 use crate::{configuration, period, wiring};
 
@@ -117,25 +117,18 @@ impl Incidents {
 #[derive(Debug)]
 enum Source {
     /// An evenkeel that runs.
-    Running(std::net::SocketAddr),
+    Running(Admin),
     /// A store that is read without one.
     File(Store),
 }
 
 impl Source {
     fn find(find: &Find) -> Result<Self> {
-        let address = find.address()?;
-        match client::get(address, "/health/live", None) {
-            Ok(_) => Ok(Self::Running(address)),
-            Err(why) => {
-                let Some(file) = find.file() else {
-                    return Err(Failure::World(format!(
-                        "no evenkeel answers: {why} ({})",
-                        find.origin()
-                    )));
-                };
-                Self::open(&file)
-            }
+        let admin = find.admin()?;
+        match (admin.ask("/health/live"), find.file()) {
+            (Ok(_), _) => Ok(Self::Running(admin)),
+            (Err(_), Some(file)) => Self::open(&file),
+            (Err(failure), None) => Err(failure),
         }
     }
 
@@ -159,14 +152,14 @@ impl Source {
         since: &str,
     ) -> Result<Vec<Incident>> {
         match self {
-            Self::Running(address) => {
+            Self::Running(admin) => {
                 let mut path = format!("/api/incidents?since={}", client::escaped(since));
                 for (name, value) in [("service", &service), ("status", &status)] {
                     if let Some(value) = value {
                         path.push_str(&format!("&{name}={}", client::escaped(value)));
                     }
                 }
-                ask(*address, &path)
+                admin.read(&path)
             }
             Self::File(store) => {
                 let status = status.map(|word| {
@@ -189,13 +182,7 @@ impl Source {
 
     fn get(&self, id: &str) -> Result<Option<Incident>> {
         match self {
-            Self::Running(address) => {
-                let path = format!("/api/incidents/{}", client::escaped(id));
-                match client::get(*address, &path, None).map_err(Failure::World)? {
-                    (404, _) => Ok(None),
-                    (status, body) => read(*address, status, &body).map(Some),
-                }
-            }
+            Self::Running(admin) => admin.find(&format!("/api/incidents/{}", client::escaped(id))),
             Self::File(store) => store
                 .get(id)
                 .map_err(|error| Failure::World(error.to_string())),
@@ -204,10 +191,9 @@ impl Source {
 
     fn report(&self, since: &str) -> Result<Vec<ServiceReport>> {
         match self {
-            Self::Running(address) => ask(
-                *address,
-                &format!("/api/report?since={}", client::escaped(since)),
-            ),
+            Self::Running(admin) => {
+                admin.read(&format!("/api/report?since={}", client::escaped(since)))
+            }
             Self::File(store) => {
                 let now = now();
                 let reports = store.report(&period::since(since, now), &period::rfc3339(now));
@@ -216,30 +202,6 @@ impl Source {
             }
         }
     }
-}
-
-fn ask<T: serde::de::DeserializeOwned>(address: std::net::SocketAddr, path: &str) -> Result<T> {
-    let (status, body) = client::get(address, path, None).map_err(Failure::World)?;
-    read(address, status, &body)
-}
-
-fn read<T: serde::de::DeserializeOwned>(
-    address: std::net::SocketAddr,
-    status: u16,
-    body: &str,
-) -> Result<T> {
-    if status != 200 {
-        return Err(Failure::World(format!(
-            "{address}: {}",
-            client::error_of(status, body)
-        )));
-    }
-    serde_json::from_str(body).map_err(|error| {
-        Failure::world(
-            format_args!("{address} is no evenkeel of this version"),
-            error,
-        )
-    })
 }
 
 fn json(value: &impl serde::Serialize) -> String {

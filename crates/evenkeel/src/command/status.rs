@@ -1,10 +1,10 @@
 //! `evenkeel status`
 
 use clap::{Args, ValueEnum};
-use evenkeel_admin::{ServiceView, client, text};
+use evenkeel_admin::{ServiceView, text};
 
 use super::find::Find;
-use crate::output::{self, Ending, Failure, Result, print};
+use crate::output::{self, Ending, Result, print};
 
 /// Show what is in service now.
 #[derive(Debug, Args)]
@@ -27,29 +27,13 @@ enum Format {
 
 impl Status {
     pub(crate) fn carry_out(self) -> Result {
-        let address = self.find.address()?;
-        let body = match client::get(address, "/api/services", None) {
-            Ok((200, body)) => body,
-            Ok((status, body)) => {
-                return Err(Failure::world(address, client::error_of(status, &body)));
-            }
-            Err(why) => {
-                let origin = self.find.origin();
-                return Err(Failure::World(format!(
-                    "no evenkeel answers: {why} ({origin})"
-                )));
-            }
-        };
+        let admin = self.find.admin()?;
+        let body = admin.text("/api/services")?;
         if self.format == Format::Json {
             print(body)?;
             return Ok(Ending::Good);
         }
-        let services: Vec<ServiceView> = serde_json::from_str(&body).map_err(|error| {
-            Failure::world(
-                format_args!("{address} is no evenkeel of this version"),
-                error,
-            )
-        })?;
+        let services: Vec<ServiceView> = admin.understand(&body)?;
         print(text::status(&services, output::colours()))?;
         Ok(Ending::Good)
     }

@@ -10,7 +10,6 @@ mod verdict;
 
 use std::io::{self, IsTerminal as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use evenkeel_lab::{Load, LoadPlan};
@@ -46,7 +45,11 @@ pub(crate) struct Options {
 
 /// Runs the demo.
 pub(crate) fn run(options: Options) -> Result {
-    let folder = Folder::make()?;
+    // The state directory; removed at the end.
+    let folder = tempfile::Builder::new()
+        .prefix("evenkeel-demo-")
+        .tempdir()
+        .map_err(|error| Failure::world("cannot make a temporary folder", error))?;
     let program = std::env::current_exe()
         .map_err(|error| Failure::world("cannot find this program's file", error))?;
     let text = configuration::text(&program, &free_ports(3)?);
@@ -57,7 +60,7 @@ pub(crate) fn run(options: Options) -> Result {
             .collect::<Vec<_>>()
             .join("\n"),
     )?;
-    let loaded = crate::configuration::parse(&text, "the demo's configuration", &folder.0)?;
+    let loaded = crate::configuration::parse(&text, "the demo's configuration", folder.path())?;
     let running = wiring::start(&loaded.plan)?;
     announce(&running)?;
     let runtime = evenkeel_runtime::spawn::runtime()
@@ -188,30 +191,4 @@ fn free_ports(number: usize) -> Result<Vec<u16>> {
             .collect()
     });
     ports.map_err(|error| Failure::world("no free ports", error))
-}
-
-/// A temporary state directory, removed at the end.
-#[derive(Debug)]
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("evenkeel-demo-{}", std::process::id()));
-        make_private(&path).map_err(|error| {
-            Failure::world(format_args!("cannot make {}", path.display()), error)
-        })?;
-        Ok(Self(path))
-    }
-}
-
-fn make_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().mode(0o700).create(path)
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A temporary folder that stays is no harm.
-        std::fs::remove_dir_all(&self.0).ok();
-    }
 }
