@@ -22,8 +22,8 @@ pub struct Chores {
 /// The root of the repository that this program was built from.
 #[must_use]
 pub fn root() -> PathBuf {
-    // `..` and not the parent: then there is nothing that could be missing.
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
 }
 
 impl Chores {
