@@ -44,7 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// The program wires everything, so it may use every crate.
-pub(super) const PROGRAM: &str = "evenkeel";
+const PROGRAM: &str = "evenkeel";
 
 /// Decisions without sockets, files or a clock.
 const PURE: &[&str] = &[

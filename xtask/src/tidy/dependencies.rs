@@ -1,8 +1,8 @@
-//! Outside crates: each says beside its version why it is here, and none is named that no code uses.
+//! Outside crates: each says beside its version why it is here. And no manifest names a crate that no code uses.
 
 use crate::repository::{Dependency, Package, Repository};
 
-use super::{Violation, crates::PROGRAM, line_of_key};
+use super::{Violation, line_of_key};
 
 /// Looks at the workspace's list and at every crate's.
 #[must_use]
@@ -44,21 +44,21 @@ pub fn without_reason(path: &str, manifest: &str) -> Vec<Violation> {
     found
 }
 
-/// Crates of a manifest that none of the crate's sources names. The program alone may name all of ours.
+/// Crates of a manifest that none of the crate's sources names.
 #[must_use]
 pub fn unused(package: &Package, manifest: &str, sources: &[&str]) -> Vec<Violation> {
     let is_used = |dependency: &Dependency| {
         let identifier = dependency.identifier();
         sources.iter().any(|source| uses(source, &identifier))
     };
-    let named = package.dependencies.iter();
-    let named = named.filter(|dependency| !(dependency.ours && package.name == PROGRAM));
     let tell = |dependency: &Dependency| {
         let line = line_of_key(manifest, &dependency.name);
         let what = format!("{} is used by no file of {}", dependency.name, package.name);
         Violation::new(&package.manifest, line, "unused", what)
     };
-    named
+    package
+        .dependencies
+        .iter()
         .filter(|dependency| !is_used(dependency))
         .map(tell)
         .collect()
