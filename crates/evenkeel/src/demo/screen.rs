@@ -56,8 +56,8 @@ impl Picture {
             self.sent,
             self.failed,
             self.saved_by_retry,
-            short(self.p50),
-            short(self.p99),
+            latency(self.p50),
+            latency(self.p99),
         )
     }
 
@@ -94,8 +94,8 @@ impl Picture {
             self.rate,
             self.sent,
             self.saved_by_retry,
-            short(self.p50),
-            short(self.p99)
+            latency(self.p50),
+            latency(self.p99)
         ));
         lines.push(String::new());
         lines
@@ -171,6 +171,15 @@ impl Screen {
     pub(crate) fn leave(&mut self) {
         self.live = false;
         self.drawn = 0;
+    }
+}
+
+/// A quantile, or a dash while there is none.
+fn latency(quantile: Duration) -> String {
+    if quantile.is_zero() {
+        "-".to_owned()
+    } else {
+        short(quantile)
     }
 }
 

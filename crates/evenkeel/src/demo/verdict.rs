@@ -175,7 +175,6 @@ fn millis(millis: Option<f64>) -> String {
 pub(crate) fn short(duration: Duration) -> String {
     let micros = duration.as_secs_f64() * 1e6;
     match micros {
-        0.0 => "-".to_owned(),
         ..1_000.0 => format!("{micros:.0} µs"),
         ..10_000.0 => format!("{:.1} ms", micros / 1e3),
         ..1_000_000.0 => format!("{:.0} ms", micros / 1e3),

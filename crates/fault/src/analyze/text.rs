@@ -52,7 +52,7 @@ fn summary(incident: &Incident, fault: FaultKind) -> String {
             format!(" It took {millis:.0} ms from onset to recovery.")
         });
     format!(
-        "Server {} of service {}: {}, noticed by {}; {repair}.{time} Of {} requests meanwhile {} failed and {} were saved by a retry.",
+        "Server {} of service {}: {}, noticed by {}; {repair}.{time} Of {} requests meanwhile {} failed; retries saved {}.",
         incident.servers.join(", "),
         incident.service,
         in_words(fault),

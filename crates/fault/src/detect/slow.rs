@@ -55,6 +55,8 @@ pub struct Comparison {
     pub limit: Duration,
     /// Whether probes were compared, not attempts.
     pub by_probes: bool,
+    /// How many probes say the same as the attempts, which `own` does not count.
+    pub agreeing_probes: u64,
     /// Whether there were enough latencies to decide. If not, it is only in doubt.
     pub enough: bool,
 }
@@ -63,8 +65,13 @@ impl Comparison {
     /// What it says, in words.
     #[must_use]
     pub fn text(&self) -> String {
+        let agreeing = match self.agreeing_probes {
+            0 => String::new(),
+            1 => " (and 1 probe says the same)".to_owned(),
+            more => format!(" (and {more} probes say the same)"),
+        };
         format!(
-            "median latency of {} {} is {:.1} ms, {:.1} times that of its peers ({:.1} ms)",
+            "median latency of {} {}{agreeing} is {:.1} ms, {:.1} times that of its peers ({:.1} ms)",
             self.own.count,
             if self.by_probes { "probes" } else { "attempts" },
             self.own.median.as_secs_f64() * 1e3,
@@ -130,6 +137,7 @@ pub fn slow(own: Latest, limits: Limits, options: &SlowOptions) -> Option<Compar
             times,
             limit,
             by_probes,
+            agreeing_probes: 0,
             enough: own.count * weight >= minimum,
         })
     };
@@ -142,6 +150,7 @@ pub fn slow(own: Latest, limits: Limits, options: &SlowOptions) -> Option<Compar
     if let (Some(attempts), Some(probes)) = (by_attempts, by_probes) {
         let both = attempts.own.count + probes.own.count * PROBE_WEIGHT;
         return Some(Comparison {
+            agreeing_probes: probes.own.count,
             enough: both >= minimum,
             ..attempts
         });

@@ -228,6 +228,7 @@ impl Work<'_> {
                 case.verified(&verification, "passed");
                 let trickle = match verification.succeeded {
                     0 => "no request came to try it with".to_owned(),
+                    1 => "1 request of the trickle succeeded".to_owned(),
                     n => format!("{n} requests of the trickle succeeded"),
                 };
                 case.note(
