@@ -7,13 +7,16 @@ mod schema;
 mod error;
 mod file;
 mod open;
+mod filter;
 mod store;
 mod report;
 mod pending;
 mod writer;
+mod answer;
 
 pub use error::StoreError;
+pub use filter::Filter;
 pub use open::Opened;
 pub use report::ServiceReport;
-pub use store::{Filter, Store};
+pub use store::Store;
 pub use writer::{StoreHealth, Writer, WriterHandle};

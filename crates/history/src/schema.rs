@@ -63,7 +63,8 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<Option<u32>, StoreE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Filter, Store};
+    use crate::filter::Filter;
+    use crate::store::Store;
 
     const OLD_INCIDENT: &str = r#"{"id":"2026-01-02-0003","drill":false,"status":"closed","service":"shop",
         "servers":["one"],"onset":"2026-01-02T03:04:05.000Z","closed":"2026-01-02T03:05:00.000Z","durations_ms":{},

@@ -13,11 +13,12 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use crate::error::StoreError;
+use crate::filter::{Filter, minute, normal};
 use crate::report::{self, ServiceReport};
 use crate::schema;
 
 /// What a list holds at most, whatever was asked for.
-const LONGEST_LIST: u32 = 10_000;
+pub(crate) const LONGEST_LIST: u32 = 10_000;
 
 /// Incidents and traffic, in a file or in memory.
 #[derive(Debug)]
@@ -27,19 +28,6 @@ pub struct Store {
     pub(crate) version: u32,
     /// Held while this writes the file.
     pub(crate) lock: Option<File>,
-}
-
-/// Which incidents are asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Of this service only.
-    pub service: Option<String>,
-    /// With an onset at this time or later (RFC 3339), or since the midnight of a date (UTC).
-    pub since: Option<String>,
-    /// With this status only.
-    pub status: Option<Status>,
-    /// The newest of them only; without it, all (10,000 at most).
-    pub limit: Option<u32>,
 }
 
 impl Store {
@@ -284,26 +272,4 @@ impl Store {
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
-}
-
-/// A time as the store keeps it: UTC with milliseconds, so that the order of texts is the order of times.
-fn normal(text: &str) -> Result<String, StoreError> {
-    Ok(format!("{:.3}", time(text)?))
-}
-
-fn minute(text: &str) -> Result<i64, StoreError> {
-    Ok(time(text)?.as_second().div_euclid(60))
-}
-
-/// A date is its midnight, and a time without a place is UTC.
-fn time(text: &str) -> Result<Timestamp, StoreError> {
-    let text = text.trim();
-    let in_utc = || {
-        let time: jiff::civil::DateTime = text.parse().ok()?;
-        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
-    };
-    let time = text.parse().ok().or_else(in_utc);
-    time.ok_or_else(|| StoreError::Time {
-        text: text.to_owned(),
-    })
 }

@@ -113,11 +113,12 @@ impl Writer {
     fn run(mut self) {
         loop {
             let (batch, questions, handed, stop) = self.next();
-            self.answer(questions);
             let failed = !batch.is_empty() && self.write(batch, handed);
             if !failed {
                 self.settle(handed);
             }
+            // After writing: what came before a question is then stored, or waits again for all to see.
+            self.answer(questions);
             if stop {
                 break;
             }
@@ -322,6 +323,11 @@ impl WriterHandle {
         answers.recv_timeout(timeout).ok()
     }
 
+    /// What waits to be written, as it is now.
+    pub(crate) fn waiting(&self) -> Vec<Incident> {
+        self.lock().pending.incidents().cloned().collect()
+    }
+
     /// How the store is.
     #[must_use]
     pub fn health(&self) -> StoreHealth {
@@ -389,8 +395,8 @@ impl Drop for Owner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filter::Filter;
     use crate::pending::MOST_INCIDENTS;
-    use crate::store::Filter;
 
     const SOON: Duration = Duration::from_secs(20);
 
@@ -458,6 +464,28 @@ mod tests {
         handle.save(incident(1, "small"));
         handle.save(incident(2, &large));
         assert_eq!(kept(&handle), []);
+        // Whoever asks what happened sees what waits, in its newest state.
+        let all = Filter::default();
+        let known = handle.list(&all, SOON).unwrap().unwrap();
+        assert_eq!(known, [incident(2, &large), incident(1, "small")]);
+        let one = Filter {
+            limit: Some(1),
+            ..Filter::default()
+        };
+        assert_eq!(handle.list(&one, SOON).unwrap().unwrap().len(), 1);
+        let other = Filter {
+            service: Some("other".to_owned()),
+            ..Filter::default()
+        };
+        assert_eq!(handle.list(&other, SOON).unwrap().unwrap(), []);
+        let later = Filter {
+            since: Some("2026-01-03".to_owned()),
+            ..Filter::default()
+        };
+        assert_eq!(handle.list(&later, SOON).unwrap().unwrap(), []);
+        let first = handle.get("2026-01-02-0001", SOON).unwrap().unwrap();
+        assert_eq!(first, Some(incident(1, "small")));
+        assert_eq!(handle.get("2026-01-02-0003", SOON).unwrap().unwrap(), None);
         handle.ask(SOON, |store| store.limit_pages(10_000)).unwrap();
         assert!(handle.flush(SOON));
         assert!(handle.health().ok);

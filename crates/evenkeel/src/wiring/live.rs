@@ -13,7 +13,7 @@ use evenkeel_core::metric::{Sink, Source as _};
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_fault::Incident;
 use evenkeel_fault::contract::OperatorOrder;
-use evenkeel_history::{Store, StoreError};
+use evenkeel_history::StoreError;
 use evenkeel_proxy::{ProxyState, ServiceEntry};
 use evenkeel_runtime::Clock;
 use evenkeel_supervise::Supervisor;
@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use super::control::Books;
 use crate::period;
 
-/// How long the store may take to write what waits before it is read. What is not written then is not shown.
+/// How long the store may take to write what waits before it is read.
 const WRITING: Duration = Duration::from_millis(500);
 /// How long the store may take to answer.
 const READING: Duration = Duration::from_secs(3);
@@ -52,16 +52,9 @@ pub(super) fn policies(plan: &Plan) -> Vec<String> {
 }
 
 impl Now {
-    fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, String> {
-        // What could not be written in time is shown when it is.
+    /// What could not be written in time is shown as it waits, but not counted in reports.
+    fn flush(&self) {
         let _written: bool = self.books.flush(WRITING);
-        match self.books.ask(READING, question) {
-            Some(answer) => answer.map_err(|error| error.to_string()),
-            None => Err("the incident store does not answer".to_owned()),
-        }
     }
 
     fn service(&self, id: u32, entry: &ServiceEntry, now: Instant) -> ServiceView {
@@ -161,7 +154,8 @@ impl Live for Now {
                 .map_err(|_| "there is no such status".to_owned())?,
             limit: u32::try_from(filter.limit).ok(),
         };
-        self.ask(move |store| store.list(&asked))
+        self.flush();
+        answered(self.books.list(&asked, READING))
     }
 
     fn incident(&self, id: &str) -> Result<Option<Incident>, String> {
@@ -175,18 +169,19 @@ impl Live for Now {
         {
             return Ok(Some(Incident::clone(open)));
         }
-        let id = id.to_owned();
-        self.ask(move |store| store.get(&id))
+        self.flush();
+        answered(self.books.get(id, READING))
     }
 
     fn report(&self, since: &str) -> Result<Vec<ServiceReport>, String> {
         let now = self.clock.epoch().wall(self.clock.now());
         let (since, now) = (period::since(since, now), period::rfc3339(now));
-        let mut reports: Vec<ServiceReport> = self
-            .ask(move |store| store.report(&since, &now))?
-            .into_iter()
-            .map(report_view)
-            .collect();
+        self.flush();
+        let reports = self
+            .books
+            .ask(READING, move |store| store.report(&since, &now));
+        let mut reports: Vec<ServiceReport> =
+            answered(reports)?.into_iter().map(report_view).collect();
         // A service about which nothing is known yet is listed all the same.
         let known: BTreeSet<String> = reports
             .iter()
@@ -253,6 +248,14 @@ impl Live for Now {
             .try_send(translated)
             .map_err(|_| "the control loop does not take orders now".to_owned())?;
         Ok(format!("{order}: ordered"))
+    }
+}
+
+/// An answer of the store, or why there is none.
+fn answered<T>(answer: Option<Result<T, StoreError>>) -> Result<T, String> {
+    match answer {
+        Some(answer) => answer.map_err(|error| error.to_string()),
+        None => Err("the incident store does not answer".to_owned()),
     }
 }
 
