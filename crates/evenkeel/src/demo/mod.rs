@@ -153,10 +153,11 @@ fn announce(running: &Running) -> Result<()> {
 }
 
 fn report(show: &Show<'_>) -> Result<()> {
-    print("")?;
     for incident in show.incidents() {
+        print("\n")?;
         print(evenkeel_admin::text::incident(incident))?;
     }
+    print("\n")?;
     Ok(())
 }
 
