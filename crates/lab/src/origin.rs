@@ -3,7 +3,8 @@
 //! `GET /small` answers 13 bytes, `/64k` and `/1m` what they say, a POST anywhere the small answer when its body has
 //! been read.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::http::find;
-use crate::poller::{EVENTS, READ_SIZE, Slots, Step, listen, read, write};
+use crate::poller::{EVENTS, READ_SIZE, Slots, Step, listen, read, write, write_file};
 
 const HEAD_LIMIT: usize = 16 * 1024;
 /// Tokens below this are listeners.
@@ -25,8 +26,8 @@ pub const PAGES: [(&str, usize); 3] = [("/small", 13), ("/64k", 64 << 10), ("/1m
 pub struct Origin {
     poll: Poll,
     listeners: Vec<TcpListener>,
-    pages: Vec<(&'static str, Arc<[u8]>)>,
-    missing: Arc<[u8]>,
+    pages: Vec<(&'static str, Arc<Page>)>,
+    missing: Arc<Page>,
 }
 
 struct Connection {
@@ -36,9 +37,9 @@ struct Connection {
     /// Body bytes of the current request that are still to come.
     body_left: usize,
     /// The answer that follows the body.
-    answer: Option<Arc<[u8]>>,
+    answer: Option<Arc<Page>>,
     /// What is being written, and how much of it has been.
-    writing: Option<(Arc<[u8]>, usize)>,
+    writing: Option<(Arc<Page>, usize)>,
     close: bool,
 }
 
@@ -58,13 +59,13 @@ impl Origin {
         }
         let pages = PAGES
             .iter()
-            .map(|&(path, length)| (path, page(200, length)))
-            .collect();
+            .map(|&(path, length)| Ok((path, page(200, length)?)))
+            .collect::<io::Result<_>>()?;
         Ok(Self {
             poll,
             listeners,
             pages,
-            missing: page(404, 0),
+            missing: page(404, 0)?,
         })
     }
 
@@ -190,12 +191,19 @@ impl Connection {
     /// Writes what is to be written; `None` when nothing is left, `Some(false)` when the connection has ended.
     fn write_on(&mut self) -> Option<bool> {
         while let Some((answer, written)) = &mut self.writing {
-            match write(&mut self.stream, &answer[*written..]) {
+            let step = match &answer.file {
+                None => write(&mut self.stream, &answer.bytes[*written..]),
+                Some(file) => {
+                    let left = answer.length - *written;
+                    write_file(&self.stream, file, *written as u64, left)
+                }
+            };
+            match step {
                 Step::Bytes(n) => *written += n,
                 Step::Wait => return Some(true),
                 Step::End => return Some(false),
             }
-            if *written == answer.len() {
+            if *written == answer.length {
                 self.writing = None;
                 if self.close {
                     return Some(false);
@@ -219,11 +227,35 @@ pub(crate) fn content_length(head: &[u8]) -> Option<usize> {
         .ok()
 }
 
-fn page(status: u16, length: usize) -> Arc<[u8]> {
+/// An answer with its head.
+#[derive(Debug)]
+struct Page {
+    length: usize,
+    bytes: Vec<u8>,
+    /// The same in memory that a socket can send without a copy, if it is worth it.
+    file: Option<File>,
+}
+
+/// An answer from this length on is sent from a file.
+const LARGE: usize = 16 << 10;
+
+fn page(status: u16, length: usize) -> io::Result<Arc<Page>> {
     let head = format!(
         "HTTP/1.1 {status} OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n"
     );
     let mut bytes = head.into_bytes();
     bytes.resize(bytes.len() + length, b'o');
-    bytes.into()
+    let file = if length >= LARGE {
+        let mut file: File =
+            rustix::fs::memfd_create("page", rustix::fs::MemfdFlags::CLOEXEC)?.into();
+        file.write_all(&bytes)?;
+        Some(file)
+    } else {
+        None
+    };
+    Ok(Arc::new(Page {
+        length: bytes.len(),
+        bytes,
+        file,
+    }))
 }

@@ -3,10 +3,13 @@
 //!
 //! They use mio directly and not tokio, so that the instruments cost as little as can be beside what they measure.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
 use mio::net::{TcpListener, TcpStream};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
 /// Events taken from the kernel at a time.
 pub(crate) const EVENTS: usize = 1024;
@@ -74,6 +77,33 @@ pub(crate) fn read(stream: &mut TcpStream, bytes: &mut [u8]) -> Step {
             Ok(n) => return Step::Bytes(n),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::Wait,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return Step::End,
+        }
+    }
+}
+
+/// Reads as many bytes as `bytes` has at most, and throws them away: the kernel copies nothing (`MSG_TRUNC`, tcp(7)).
+pub(crate) fn skip(stream: &TcpStream, bytes: &mut [u8]) -> Step {
+    loop {
+        match rustix::net::recv(stream, &mut *bytes, RecvFlags::TRUNC) {
+            Ok((_, 0)) => return Step::End,
+            Ok((_, n)) => return Step::Bytes(n),
+            Err(Errno::AGAIN) => return Step::Wait,
+            Err(Errno::INTR) => {}
+            Err(_) => return Step::End,
+        }
+    }
+}
+
+/// Writes from `file` at `offset`, at most `length` bytes, which are not copied on the way to the socket (sendfile(2)).
+pub(crate) fn write_file(stream: &TcpStream, file: &File, offset: u64, length: usize) -> Step {
+    loop {
+        let mut from = offset;
+        match rustix::fs::sendfile(stream, file, Some(&mut from), length) {
+            Ok(0) => return Step::End,
+            Ok(n) => return Step::Bytes(n),
+            Err(Errno::AGAIN) => return Step::Wait,
+            Err(Errno::INTR) => {}
             Err(_) => return Step::End,
         }
     }

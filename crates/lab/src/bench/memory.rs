@@ -81,6 +81,8 @@ fn idle(place: &Place, proxy: Proxy, connections: usize) -> io::Result<(u64, u64
     }
     let settle = Duration::from_millis(500);
     pause(settle)?;
+    // It would be one more than wanted, and perhaps than the proxy takes.
+    drop(first);
     let before = process.tree()?.resident()?;
     let mut open = Vec::with_capacity(connections);
     for _ in 0..connections {
