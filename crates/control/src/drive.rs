@@ -14,7 +14,7 @@ use evenkeel_core::{Instant, Observation, ServerId, ServiceId, Signal};
 use evenkeel_fault::contract::{
     ActionOrder, Managed, OperatorOrder, ServerSpec, ServerState, ServiceSpec, Totals,
 };
-use evenkeel_fault::incident::{ActionOutcome, Status};
+use evenkeel_fault::incident::{ActionOutcome, Entry, Status};
 use evenkeel_fault::keeper::Memory;
 use evenkeel_fault::{Incident, Input, Keeper, Output};
 use evenkeel_runtime::Clock;
@@ -304,17 +304,13 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         let known = self.open.get(&incident.id);
         let told = known.map_or(0, |known| known.timeline.len());
         for entry in incident.timeline.iter().skip(told) {
-            tracing::info!(
-                incident = incident.id,
-                service = incident.service,
-                kind = entry.kind,
-                "{}",
-                entry.text
-            );
+            log(&incident, entry);
         }
         self.books.save(&incident);
         self.counters.incident(&incident);
         if incident.status == Status::Closed {
+            // Whoever reads the report now finds the requests in it.
+            self.book(now);
             self.open.remove(&incident.id);
         } else {
             self.open.insert(incident.id.clone(), Arc::clone(&incident));
@@ -394,4 +390,14 @@ fn specs(plan: &Plan) -> Vec<ServiceSpec> {
                 .collect(),
         });
     services.collect()
+}
+
+/// An entry of a timeline as a log line: a warning where a person is needed.
+fn log(incident: &Incident, entry: &Entry) {
+    let (id, service, kind) = (&incident.id, &incident.service, &entry.kind);
+    if kind == "escalation" {
+        tracing::warn!(incident = id, service, kind, "{}", entry.text);
+    } else {
+        tracing::info!(incident = id, service, kind, "{}", entry.text);
+    }
 }

@@ -173,7 +173,7 @@ impl Closed {
         };
         let interest = if written == self.request.len() && self.plan.reconnect {
             // Closed with a reset: no farewell and no waiting time cost the load anything.
-            rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO))?;
+            rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
             Interest::READABLE
         } else {
             stream.set_nodelay(true).ok();

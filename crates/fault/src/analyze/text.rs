@@ -160,7 +160,7 @@ const fn by_kind(fault: FaultKind) -> &'static str {
             "Look for a deadlock or a call without a timeout; a stopped process (state T) was stopped by somebody."
         }
         FaultKind::NotListening => {
-            "Find out why the process closed its listening socket while it lived."
+            "Find out whether its process ended, or closed its listening socket while it lived."
         }
         FaultKind::CannotStart => {
             "Run the command by hand: its reason and last lines are in the evidence."

@@ -9,7 +9,7 @@ use crate::detect::{self, Comparison, Detection, Detector, Limits};
 use crate::diagnose::{Evidence, diagnose};
 use crate::incident::{ActionOutcome, Status};
 use crate::kind::FaultKind;
-use crate::policy::{Action, Mode};
+use crate::policy::{Action, Mode, ProbeKind};
 
 use super::case::{Case, Phase, stamp};
 use super::server::Shown;
@@ -170,6 +170,7 @@ impl Work<'_> {
         });
         let slow_limit = self.server.slow.map(|slow| slow.limit);
         let probes_pass = self.server.facts.probes.failed_in_row == 0;
+        let probes_connect_only = self.spec.options.detect.probe.kind == ProbeKind::Tcp;
         let Some(case) = self.server.case.as_deref_mut() else {
             return;
         };
@@ -178,8 +179,10 @@ impl Work<'_> {
             .map_or(FaultKind::Unknown, |finding| finding.fault);
         case.incident.diagnosis = findings;
         case.slow_limit = slow_limit.filter(|_| case.kind == FaultKind::SlowServer);
-        case.only_traffic_tells =
-            probes_pass && matches!(case.kind, FaultKind::SlowServer | FaultKind::ErrorBurst);
+        // The kernel takes connections for a process that hangs.
+        let hangs_unseen = case.kind == FaultKind::ProcessHung && probes_connect_only;
+        case.only_traffic_tells = hangs_unseen
+            || probes_pass && matches!(case.kind, FaultKind::SlowServer | FaultKind::ErrorBurst);
         case.diagnosed(now);
     }
 

@@ -3,6 +3,7 @@
 use evenkeel_fault::FaultKind;
 use evenkeel_fault::contract::{Managed, ServerState};
 use evenkeel_fault::incident::{ActionOutcome, Incident, Status};
+use evenkeel_fault::policy::ProbeKind;
 
 use super::world::{Condition, World, ms, options};
 
@@ -192,6 +193,25 @@ fn an_error_burst_of_an_unmanaged_server_is_tried_again_after_a_hold() {
     assert_eq!(world.only().status, Status::Escalated);
     world.heal(1);
     world.until(150_000, closed);
+    assert!(world.in_service(1));
+}
+
+#[test]
+fn a_hung_server_that_only_its_requests_show_is_not_taken_for_repaired() {
+    let mut options = options();
+    options.detect.probe.kind = ProbeKind::Tcp;
+    let mut world = World::new(3, Managed::Nothing, options);
+    world.run(15_000);
+    world.break_server(1, Condition::Hung);
+    world.until(30_000, |world| !world.in_service(1));
+    for _ in 0..60 {
+        world.run(1_000);
+        assert!(!closed(&world), "{:#?}", world.incidents);
+    }
+    assert_eq!(kind(world.only()), FaultKind::ProcessHung);
+    assert_eq!(world.only().status, Status::Escalated);
+    world.heal(1);
+    world.until(90_000, closed);
     assert!(world.in_service(1));
 }
 
