@@ -136,12 +136,8 @@ struct PlaceArgs {
     /// The core of the load and the origin
     #[arg(long, default_value_t = 1)]
     load_core: usize,
-    /// Whom to measure, the first compared with the others
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "evenkeel,haproxy,nginx,floor"
-    )]
+    /// Whom to measure, the first compared with the others [default: evenkeel,haproxy,nginx, and floor but for memory]
+    #[arg(long, value_delimiter = ',')]
     proxies: Vec<String>,
     /// Where the JSON goes; given twice, the last counts
     #[arg(long, overrides_with = "results")]
