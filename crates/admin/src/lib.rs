@@ -1,7 +1,7 @@
 //! The admin API: status, incidents and metrics for people, scrapers and the command line, and orders from people.
 //!
-//! [`answer`] is a function from a request to a response over [`Live`], which the wiring implements; it opens nothing
-//! and can be tested with a list in place of a balancer. [`serve`] puts it on a socket, [`client`] asks from the other
+//! [`answer()`] is a function from a request to a response over [`Live`], which the wiring implements; it opens nothing
+//! and can be tested with a list in place of a balancer. [`serve()`] puts it on a socket, [`client`] asks from the other
 //! side, and [`text`] turns what came back into what a terminal shows.
 
 mod answer;

@@ -1,6 +1,6 @@
 //! The configuration file: as typed → resolved → validated → a plan that cannot be wrong.
 //!
-//! [`load`] is all that a program needs; [`render`] shows what is wrong, [`schema`] and [`reference`] say what is right.
+//! [`load`] is all that a program needs; [`render`] shows what is wrong, [mod@schema] and [mod@reference] say what is right.
 //! There is no input or output here: the text, the folders and the resolver of host names are arguments.
 
 pub mod plan;

@@ -1,7 +1,7 @@
 //! The guardian: a small process of its own, the parent of all children.
 //!
 //! It holds the children so that they die with evenkeel, whatever ends it, also SIGKILL: the end of the pipe from evenkeel
-//! is its order to kill them all. And they die with the guardian itself: each is started through [`launch`], which asks
+//! is its order to kill them all. And they die with the guardian itself: each is started through `launch`, which asks
 //! the kernel to kill it when its parent dies. A kernel feature alone would not do, since a child of a child does not
 //! inherit it; a process group does reach them.
 
