@@ -7,8 +7,10 @@ mod survey;
 mod typical;
 mod turn;
 mod policies;
+mod key;
 pub mod picker;
 
+pub use key::key;
 pub use picker::{Pick, PickReason, Picker};
 pub use policy::{BalanceOptions, Policy};
 pub use pool::{Member, Pool};

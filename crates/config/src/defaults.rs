@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use evenkeel_balance::Policy;
 use evenkeel_fault::policy::Mode;
+use evenkeel_request::HashOn;
 use evenkeel_tolerate::Jitter;
 
 use crate::file::Given;
@@ -67,6 +68,8 @@ defaults! {
 
     /// `service.NAME.balance.policy`
     POLICY: Policy = Policy::LeastResponseTime, "Moves load away from a slow server before any detector has fired, and spreads evenly while all are alike.";
+    /// `service.NAME.balance.hash_on`
+    HASH_ON: HashOn = HashOn::SourceIp { v4: 32, v6: 64 }, "Needs nothing of the request. A customer's IPv6 addresses commonly share their first 64 bits.";
     /// `service.NAME.balance.slow_start`
     SLOW_START: Duration = seconds(10), "Caches and compilers warm up in seconds; a cold server under full load may fall again.";
     /// `service.NAME.balance.panic_below`

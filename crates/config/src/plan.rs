@@ -7,6 +7,7 @@ use std::time::Duration;
 use evenkeel_balance::BalanceOptions;
 use evenkeel_core::ServiceId;
 use evenkeel_fault::policy::FaultOptions;
+use evenkeel_request::HashOn;
 use evenkeel_request::route::Route;
 use evenkeel_tolerate::{RetryOptions, TimeoutOptions};
 
@@ -117,6 +118,8 @@ pub struct ServicePlan {
     pub servers: Vec<ServerPlan>,
     /// Which server takes the next attempt.
     pub balance: BalanceOptions,
+    /// What requests are hashed on, if the policy hashes.
+    pub hash_on: HashOn,
     /// How long each step may take.
     pub timeout: TimeoutOptions,
     /// When an attempt is tried again.

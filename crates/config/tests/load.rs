@@ -11,7 +11,8 @@ use evenkeel_config::{Code, Loaded, Mistakes, Severity, Surroundings, load};
 use evenkeel_core::ServiceId;
 use evenkeel_fault::FaultKind;
 use evenkeel_fault::policy::{Action, Mode, ProbeKind};
-use evenkeel_request::route::{HeaderRule, HostRule, PathRule};
+use evenkeel_request::HashOn;
+use evenkeel_request::route::{HostRule, PathRule, ValueRule};
 
 fn resolver(name: &str) -> Result<Vec<SocketAddr>, String> {
     match name {
@@ -96,11 +97,50 @@ fn every_key_of_a_listener_arrives_in_the_plan() {
     assert!(matches!(&web.routes[1].path, Some(PathRule::Pattern(_))));
     assert!(matches!(&web.routes[2].path, Some(PathRule::Exact(path)) if path == "/cart"));
     assert!(
-        matches!(&web.routes[2].headers[0], (name, HeaderRule::Exact(value)) if name == "x-canary" && value == "always")
+        matches!(&web.routes[2].headers[0], (name, ValueRule::Exact(value)) if name == "x-canary" && value == "always")
     );
-    assert!(matches!(web.routes[2].headers[1].1, HeaderRule::Present));
-    assert!(matches!(web.routes[2].headers[2].1, HeaderRule::Pattern(_)));
+    assert!(matches!(web.routes[2].headers[1].1, ValueRule::Present));
+    assert!(matches!(web.routes[2].headers[2].1, ValueRule::Pattern(_)));
     assert_eq!(web.routes[2].service, ServiceId(1));
+    let last = &web.routes[3];
+    assert_eq!(last.methods, ["GET", "HEAD"]);
+    assert!(
+        matches!(&last.query[..], [(name, ValueRule::Exact(value))] if name == "Beta" && value == "1")
+    );
+    assert!(matches!(&last.cookies[..], [(name, ValueRule::Pattern(_))] if name == "Group"));
+    assert_eq!(
+        plan.services[0].hash_on,
+        HashOn::Header("x-user".to_owned())
+    );
+}
+
+#[test]
+fn what_cannot_be_a_rule_or_hashed_on() {
+    for (line, code) in [
+        (
+            "[listen.b]\naddress = \"127.0.0.1:1\"\nroutes = [{ method = [\"get\"], service = \"shop\" }]",
+            Code::BadRule,
+        ),
+        (
+            "[listen.b]\naddress = \"127.0.0.1:1\"\nroutes = [{ cookie = { \"a b\" = \"*\" }, service = \"shop\" }]",
+            Code::BadRule,
+        ),
+        (
+            "[listen.b]\naddress = \"127.0.0.1:1\"\nroutes = [{ query = { a = \"~(\" }, service = \"shop\" }]",
+            Code::BadRule,
+        ),
+        (
+            "[service.shop.balance]\nhash_on = \"source-ip/33\"",
+            Code::UnknownWord,
+        ),
+        (
+            "[service.shop.balance]\nhash_on = \"header:\"",
+            Code::UnknownWord,
+        ),
+    ] {
+        let mistakes = read(&format!("{SMALLEST}\n{line}\n")).expect_err(line);
+        assert_eq!(codes(&mistakes), [code], "{line}: {mistakes}");
+    }
 }
 
 #[test]
@@ -291,7 +331,7 @@ fn what_is_reserved_is_refused_by_name() {
         "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\nprotocol = \"tcp\"",
         "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\nprotocol = \"dns\"",
         "[service.shop.discover]\ndns = \"a:1\"",
-        "[service.shop.balance]\nhash_on = \"path\"",
+        "[service.shop.balance]\nsticky = { cookie = \"c\" }",
         "[service.shop.balance]\nsticky = { cookie = \"c\" }",
         "[service.shop.balance]\npolicy = \"prequal\"",
         "[service.shop.balance]\npolicy = \"ring-hash\"",

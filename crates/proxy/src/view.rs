@@ -2,7 +2,7 @@
 
 use evenkeel_http1::{Field, RequestHead};
 use evenkeel_request::Head;
-use evenkeel_request::head::{host_without_port, path_of_target};
+use evenkeel_request::head::{host_without_port, path_of_target, query_of_target};
 
 /// A parsed head and the bytes that it was parsed from.
 #[derive(Debug)]
@@ -18,8 +18,16 @@ impl Head for View<'_> {
             .map(|host| host_without_port(host.of(self.bytes)))
     }
 
+    fn method(&self) -> &[u8] {
+        self.head.method_text.of(self.bytes)
+    }
+
     fn path(&self) -> &[u8] {
         path_of_target(self.head.target.of(self.bytes))
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        query_of_target(self.head.target.of(self.bytes))
     }
 
     fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {

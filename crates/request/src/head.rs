@@ -4,10 +4,39 @@
 pub trait Head {
     /// The host that the client asked for, without port; `None` where HTTP/1.0 left it out.
     fn host(&self) -> Option<&[u8]>;
+    /// The method.
+    fn method(&self) -> &[u8];
     /// The path, without query.
     fn path(&self) -> &[u8];
+    /// The query, without its question mark.
+    fn query(&self) -> Option<&[u8]>;
     /// Whether `test` holds for the value of some line of the header field `name` (any letter case).
     fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool;
+}
+
+/// Whether `test` holds for the value of a parameter `name` of `query`. Names and values are compared as they were sent:
+/// nothing is decoded, so that evenkeel and a server behind it cannot read them differently.
+pub fn any_parameter(query: &[u8], name: &str, mut test: impl FnMut(&[u8]) -> bool) -> bool {
+    query
+        .split(|&byte| byte == b'&')
+        .map(|pair| split_at(pair, b'='))
+        .any(|(found, value)| found == name.as_bytes() && test(value))
+}
+
+/// Whether `test` holds for the value of a cookie `name` in a `Cookie` field's value (RFC 6265, section 4.2.1).
+pub fn any_cookie(field: &[u8], name: &str, mut test: impl FnMut(&[u8]) -> bool) -> bool {
+    field
+        .split(|&byte| byte == b';')
+        .map(|pair| split_at(pair.trim_ascii(), b'='))
+        .any(|(found, value)| found == name.as_bytes() && test(value))
+}
+
+/// What is before and after the first `mark`; all of it, and nothing, without one.
+fn split_at(bytes: &[u8], mark: u8) -> (&[u8], &[u8]) {
+    match bytes.iter().position(|&byte| byte == mark) {
+        Some(at) => (&bytes[..at], &bytes[at + 1..]),
+        None => (bytes, b""),
+    }
 }
 
 /// The host of a `Host` header's value: without port, brackets of an IPv6 address kept.
@@ -50,9 +79,38 @@ pub fn path_of_target(target: &[u8]) -> &[u8] {
     if end == 0 { b"/" } else { &path[..end] }
 }
 
+/// The query of a request target, without its question mark.
+#[must_use]
+pub fn query_of_target(target: &[u8]) -> Option<&[u8]> {
+    let mark = target.iter().position(|&byte| byte == b'?')?;
+    Some(&target[mark + 1..])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn queries_and_their_parameters() {
+        assert_eq!(query_of_target(b"/a?b=c?d"), Some(&b"b=c?d"[..]));
+        assert_eq!(query_of_target(b"/a"), None);
+        let has = |name: &str, wanted: &[u8]| {
+            any_parameter(b"a=1&b&c=%20&a=2", name, |value| value == wanted)
+        };
+        assert!(has("a", b"1") && has("a", b"2") && has("b", b"") && has("c", b"%20"));
+        assert!(!has("c", b" ") && !has("d", b"") && !has("A", b"1"));
+    }
+
+    #[test]
+    fn cookies() {
+        let has = |name: &str, wanted: &[u8]| {
+            any_cookie(b"a=1; shop=x=y;b=\"q\" ; flag", name, |value| {
+                value == wanted
+            })
+        };
+        assert!(has("a", b"1") && has("shop", b"x=y") && has("b", b"\"q\"") && has("flag", b""));
+        assert!(!has("hop", b"x=y") && !has("A", b"1"));
+    }
 
     #[test]
     fn hosts_lose_their_port() {

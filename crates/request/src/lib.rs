@@ -6,9 +6,11 @@
 
 pub mod head;
 pub mod route;
+pub mod hash;
 pub mod exchange;
 pub mod respond;
 
 pub use exchange::{After, AttemptRecord, Exchange, Rules};
+pub use hash::HashOn;
 pub use head::Head;
 pub use respond::Cause;

@@ -4,7 +4,7 @@ use super::address::ListenAddress;
 use super::choice::ProtocolWord;
 use super::quantity::{Size, Time};
 use super::table;
-use super::value::{List, Map, Text, Whole};
+use super::value::{Filled, List, Map, Text, Whole};
 use crate::defaults;
 
 table! {
@@ -31,8 +31,14 @@ table! {
         host: Text;
         /// The path, without query: `/cart`, `/v1/*` for `/v1` and all below it, or `~REGEX`.
         path: Text;
+        /// Methods, in capitals: one of them.
+        method: Filled<Text>;
         /// Header fields: the value, `*` for present, or `~REGEX`. All must hold.
         header: Map<Text>;
+        /// Parameters of the query, in the same way. They are compared as they were sent, nothing is decoded.
+        query: Map<Text>;
+        /// Cookies, in the same way.
+        cookie: Map<Text>;
         /// Where the request goes.
         service: Text [required];
     }

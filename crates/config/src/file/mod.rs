@@ -16,6 +16,7 @@ pub mod value;
 pub mod quantity;
 pub mod choice;
 pub mod address;
+pub mod hash;
 pub mod program;
 pub mod listen;
 pub mod service;

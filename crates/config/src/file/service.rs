@@ -5,6 +5,7 @@ use toml::de::DeValue;
 use super::address::{Address, ServerAddress};
 use super::choice::{BalancePolicy, StopSignalWord, TierWord};
 use super::detect::{Detect, Diagnose};
+use super::hash::HashOnText;
 use super::quantity::Time;
 use super::recover::Recover;
 use super::retry::Retry;
@@ -110,12 +111,16 @@ table! {
     pub struct Balance {
         /// The policy.
         policy: BalancePolicy = defaults::POLICY;
+        /// What `ring-hash` and `maglev` hash: `source-ip`, `host`, `path`, `query:NAME`, `header:NAME` or `cookie:NAME`.
+        /// `source-ip/24/56` takes the first 24 bits of IPv4 addresses and the first 56 of IPv6. A request that has
+        /// nothing of the kind goes to any server.
+        hash_on: HashOnText = defaults::HASH_ON;
         /// How long a restored server takes to get back to its full share. `0s` turns it off.
         slow_start: Time<0> = defaults::SLOW_START;
         /// Below this share of healthy servers, all are used but those known to be down. 0 turns it off.
         panic_below: Share = defaults::PANIC_BELOW;
     }
-    later { "hash_on", "sticky" }
+    later { "sticky" }
 }
 
 table! {

@@ -153,10 +153,10 @@ pub(super) fn unreachable_route(file: &File, out: &mut Mistakes) {
             let every_path = route.path.as_ref().is_none_or(|path| path.value == "/*");
             every_path
                 && route.host.is_none()
-                && route
-                    .header
-                    .as_ref()
-                    .is_none_or(|header| header.value.is_empty())
+                && route.method.is_none()
+                && [&route.header, &route.query, &route.cookie]
+                    .into_iter()
+                    .all(|rules| rules.as_ref().is_none_or(|rules| rules.value.is_empty()))
         });
         let (Some(all), Some(next)) = (all, routes.next()) else {
             continue;

@@ -1,7 +1,7 @@
 //! Listeners: service names turned into ids, the text of rules into rules.
 
 use evenkeel_core::ServiceId;
-use evenkeel_request::route::{HeaderRule, HostRule, PathRule, Route};
+use evenkeel_request::route::{HostRule, PathRule, Route, ValueRule};
 use regex::bytes::Regex;
 
 use super::{pick, pick_whole, section};
@@ -94,21 +94,13 @@ fn resolve_route(file: &File, typed: &At<listen::Route>, out: &mut Mistakes) -> 
         .as_ref()
         .and_then(|path| ask(path_rule(path), path, out))
         .flatten();
-    let mut headers = Vec::new();
-    for (name, value) in typed.header.iter().flat_map(|map| &map.value) {
-        if !is_token(name) {
-            let message = format!("`{}` cannot be the name of a header", name.escape_debug());
-            out.push(Mistake::new(
-                Code::BadRule,
-                name.span.clone(),
-                message,
-                "not a header name",
-            ));
-        }
-        if let Some(rule) = ask(header_rule(value), value, out) {
-            headers.push((name.to_lowercase(), rule));
-        }
-    }
+    let headers = value_rules(typed.header.as_ref(), "header", out)
+        .into_iter()
+        .map(|(name, rule)| (name.to_lowercase(), rule))
+        .collect();
+    let query = value_rules(typed.query.as_ref(), "parameter", out);
+    let cookies = value_rules(typed.cookie.as_ref(), "cookie", out);
+    let methods = methods(typed.method.as_ref(), out);
     let service = typed
         .service
         .as_ref()
@@ -116,9 +108,52 @@ fn resolve_route(file: &File, typed: &At<listen::Route>, out: &mut Mistakes) -> 
     Some(Route {
         host,
         path,
+        methods,
         headers,
+        query,
+        cookies,
         service,
     })
+}
+
+type TextMap = Vec<(At<String>, At<String>)>;
+
+/// Rules by name, as the route of `what` has them.
+fn value_rules(
+    typed: Option<&At<TextMap>>,
+    what: &str,
+    out: &mut Mistakes,
+) -> Vec<(String, ValueRule)> {
+    let mut rules = Vec::new();
+    for (name, value) in typed.iter().flat_map(|map| &map.value) {
+        if what != "parameter" && !is_token(name) {
+            let message = format!("`{}` cannot be the name of a {what}", name.escape_debug());
+            let label = format!("not a {what} name");
+            out.push(Mistake::new(
+                Code::BadRule,
+                name.span.clone(),
+                message,
+                label,
+            ));
+        }
+        if let Some(rule) = ask(value_rule(value), value, out) {
+            rules.push((name.value.clone(), rule));
+        }
+    }
+    rules
+}
+
+fn methods(typed: Option<&At<Vec<At<String>>>>, out: &mut Mistakes) -> Vec<String> {
+    let mut methods = Vec::new();
+    for method in typed.iter().flat_map(|list| &list.value) {
+        if !is_token(method) || method.value != method.to_uppercase() {
+            let message = format!("`{}` is not a method", method.escape_debug());
+            let mistake = Mistake::new(Code::BadRule, method.span.clone(), message, "this method");
+            out.push(mistake.help(format!("\"{}\"", method.to_uppercase())));
+        }
+        methods.push(method.value.clone());
+    }
+    methods
 }
 
 type Ruled<T> = Result<T, (String, String)>;
@@ -210,13 +245,13 @@ fn path_rule(text: &str) -> Ruled<Option<PathRule>> {
     }))
 }
 
-fn header_rule(text: &str) -> Ruled<HeaderRule> {
+fn value_rule(text: &str) -> Ruled<ValueRule> {
     if text == "*" {
-        return Ok(HeaderRule::Present);
+        return Ok(ValueRule::Present);
     }
     match text.strip_prefix('~') {
-        Some(pattern) => regex(pattern).map(HeaderRule::Pattern),
-        None => Ok(HeaderRule::Exact(text.to_owned())),
+        Some(pattern) => regex(pattern).map(ValueRule::Pattern),
+        None => Ok(ValueRule::Exact(text.to_owned())),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A service's options: what was typed, and the default for the rest.
 
 use evenkeel_balance::BalanceOptions;
+use evenkeel_request::HashOn;
 use evenkeel_tolerate::{BackoffOptions, BudgetOptions, RetryOn, RetryOptions, TimeoutOptions};
 
 use super::fault::resolve_fault;
@@ -30,6 +31,7 @@ pub(crate) fn resolve_services(
             name: name.value.clone(),
             servers,
             balance: resolve_balance(&section(typed.balance.as_ref())),
+            hash_on: resolve_hash_on(&section(typed.balance.as_ref())),
             timeout: resolve_timeout(&section(typed.timeout.as_ref())),
             retry: resolve_retry(&section(typed.retry.as_ref()), out),
             fault: resolve_fault(typed, out),
@@ -44,6 +46,11 @@ fn resolve_balance(typed: &Balance) -> BalanceOptions {
         panic_below: pick(typed.panic_below.as_ref(), defaults::PANIC_BELOW),
         slow_start: pick(typed.slow_start.as_ref(), defaults::SLOW_START),
     }
+}
+
+fn resolve_hash_on(typed: &Balance) -> HashOn {
+    let typed = typed.hash_on.as_ref().map(|typed| typed.value.clone());
+    typed.unwrap_or(defaults::HASH_ON.value)
 }
 
 fn resolve_timeout(typed: &Timeout) -> TimeoutOptions {

@@ -4,6 +4,7 @@ use evenkeel_core::ServiceId;
 use regex::bytes::Regex;
 
 use crate::Head;
+use crate::head::{any_cookie, any_parameter};
 
 /// One rule of a listener. Every condition that is present must hold.
 #[derive(Debug, Clone)]
@@ -12,8 +13,14 @@ pub struct Route {
     pub host: Option<HostRule>,
     /// On the path, without query.
     pub path: Option<PathRule>,
+    /// The method is one of these; any if there are none.
+    pub methods: Vec<String>,
     /// On header fields: all must hold.
-    pub headers: Vec<(String, HeaderRule)>,
+    pub headers: Vec<(String, ValueRule)>,
+    /// On parameters of the query: all must hold.
+    pub query: Vec<(String, ValueRule)>,
+    /// On cookies: all must hold.
+    pub cookies: Vec<(String, ValueRule)>,
     /// Where the request goes.
     pub service: ServiceId,
 }
@@ -38,14 +45,15 @@ pub enum PathRule {
     Pattern(Regex),
 }
 
-/// A condition on a header field.
+/// A condition on the value of a header field, of a parameter of the query, or of a cookie. Where there are several of
+/// the same name, it holds if it holds for one of them.
 #[derive(Debug, Clone)]
-pub enum HeaderRule {
-    /// The field is there (`*`).
+pub enum ValueRule {
+    /// It is there (`*`).
     Present,
-    /// One of its lines has this value.
+    /// This value.
     Exact(String),
-    /// The expression is found in one of its lines.
+    /// The expression is found in the value.
     Pattern(Regex),
 }
 
@@ -60,10 +68,24 @@ impl Route {
                 .path
                 .as_ref()
                 .is_none_or(|rule| rule.matches(head.path()))
+            && (self.methods.is_empty()
+                || self
+                    .methods
+                    .iter()
+                    .any(|method| method.as_bytes() == head.method()))
             && self
                 .headers
                 .iter()
                 .all(|(name, rule)| head.any_value(name, &mut |value| rule.matches(value)))
+            && self.query.iter().all(|(name, rule)| {
+                let query = head.query().unwrap_or_default();
+                any_parameter(query, name, |value| rule.matches(value))
+            })
+            && self.cookies.iter().all(|(name, rule)| {
+                head.any_value("cookie", &mut |field| {
+                    any_cookie(field, name, |value| rule.matches(value))
+                })
+            })
     }
 }
 
@@ -100,7 +122,7 @@ impl PathRule {
     }
 }
 
-impl HeaderRule {
+impl ValueRule {
     fn matches(&self, value: &[u8]) -> bool {
         match self {
             Self::Present => true,
@@ -124,8 +146,14 @@ mod tests {
         fn host(&self) -> Option<&[u8]> {
             self.host.map(str::as_bytes)
         }
+        fn method(&self) -> &[u8] {
+            b"GET"
+        }
         fn path(&self) -> &[u8] {
             self.path.as_bytes()
+        }
+        fn query(&self) -> Option<&[u8]> {
+            Some(b"beta=1&lang=de")
         }
         fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
             self.headers
@@ -137,13 +165,16 @@ mod tests {
     fn route(
         host: Option<HostRule>,
         path: Option<PathRule>,
-        headers: Vec<(String, HeaderRule)>,
+        headers: Vec<(String, ValueRule)>,
         to: u32,
     ) -> Route {
         Route {
             host,
             path,
+            methods: Vec::new(),
             headers,
+            query: Vec::new(),
+            cookies: Vec::new(),
             service: ServiceId(to),
         }
     }
@@ -186,16 +217,37 @@ mod tests {
     }
 
     #[test]
+    fn methods_parameters_and_cookies() {
+        let any = || route(None, None, vec![], 0);
+        let mut head = get("h", "/");
+        head.headers.push(("Cookie", "a=1; group=b"));
+        let with_method = |method: &str| Route {
+            methods: vec!["POST".to_owned(), method.to_owned()],
+            ..any()
+        };
+        assert!(with_method("GET").matches(&head) && !with_method("get").matches(&head));
+        let rule =
+            |name: &str, value: &str| vec![(name.to_owned(), ValueRule::Exact(value.to_owned()))];
+        let with_query = |query| Route { query, ..any() };
+        assert!(with_query(rule("beta", "1")).matches(&head));
+        assert!(!with_query(rule("beta", "2")).matches(&head));
+        let with_cookie = |cookies| Route { cookies, ..any() };
+        assert!(with_cookie(rule("group", "b")).matches(&head));
+        assert!(!with_cookie(rule("group", "a")).matches(&head));
+        assert!(with_cookie(vec![("a".into(), ValueRule::Present)]).matches(&head));
+    }
+
+    #[test]
     fn all_header_conditions_must_hold() {
         let both = |value| {
             vec![
-                ("x-canary".to_owned(), HeaderRule::Present),
-                ("x-canary".to_owned(), HeaderRule::Exact(value)),
+                ("x-canary".to_owned(), ValueRule::Present),
+                ("x-canary".to_owned(), ValueRule::Exact(value)),
             ]
         };
         assert!(route(None, None, both("always".into()), 0).matches(&get("h", "/")));
         assert!(!route(None, None, both("never".into()), 0).matches(&get("h", "/")));
-        let pattern = HeaderRule::Pattern(Regex::new("^al").expect("valid"));
+        let pattern = ValueRule::Pattern(Regex::new("^al").expect("valid"));
         assert!(route(None, None, vec![("X-CANARY".into(), pattern)], 0).matches(&get("h", "/")));
     }
 
