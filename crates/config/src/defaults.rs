@@ -46,6 +46,8 @@ defaults! {
 
     /// `listen.NAME.protocol`
     LISTEN_PROTOCOL: Protocol = Protocol::Http, "The one there is.";
+    /// `listen.NAME.routes.redirect.status`
+    REDIRECT_STATUS: u32 = 308, "Permanent, and the method stays what it is.";
     /// `listen.NAME.limits.head_bytes`
     HEAD_BYTES: Bytes = Bytes(32 * 1024), "Room for large cookies and tokens; the limits of common servers lie between 8 and 64 KiB.";
     /// `listen.NAME.limits.headers`

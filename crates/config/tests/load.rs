@@ -12,7 +12,7 @@ use evenkeel_core::ServiceId;
 use evenkeel_fault::FaultKind;
 use evenkeel_fault::policy::{Action, Mode, ProbeKind};
 use evenkeel_request::HashOn;
-use evenkeel_request::route::{HostRule, PathRule, ValueRule};
+use evenkeel_request::route::{HostRule, PathRule, Target, Template, ValueRule};
 
 fn resolver(name: &str) -> Result<Vec<SocketAddr>, String> {
     match name {
@@ -101,13 +101,25 @@ fn every_key_of_a_listener_arrives_in_the_plan() {
     );
     assert!(matches!(web.routes[2].headers[1].1, ValueRule::Present));
     assert!(matches!(web.routes[2].headers[2].1, ValueRule::Pattern(_)));
-    assert_eq!(web.routes[2].service, ServiceId(1));
+    assert!(web.routes[2].services().eq([ServiceId(1)]));
     let last = &web.routes[3];
     assert_eq!(last.methods, ["GET", "HEAD"]);
     assert!(
         matches!(&last.query[..], [(name, ValueRule::Exact(value))] if name == "Beta" && value == "1")
     );
     assert!(matches!(&last.cookies[..], [(name, ValueRule::Pattern(_))] if name == "Group"));
+    let Target::Split(split) = &web.routes[4].target else {
+        panic!("{:?}", web.routes[4]);
+    };
+    assert_eq!(split.parts(), [(ServiceId(1), 5), (ServiceId(0), 95)]);
+    assert_eq!(
+        web.routes[4].rewrite,
+        Template::parse("/{rest}{query}").ok()
+    );
+    let Target::Redirect(redirect) = &web.routes[5].target else {
+        panic!("{:?}", web.routes[5]);
+    };
+    assert_eq!(redirect.status, 301);
     assert_eq!(
         plan.services[0].hash_on,
         HashOn::Header("x-user".to_owned())
@@ -128,6 +140,38 @@ fn what_cannot_be_a_rule_or_hashed_on() {
         (
             "[listen.b]\naddress = \"127.0.0.1:1\"\nroutes = [{ query = { a = \"~(\" }, service = \"shop\" }]",
             Code::BadRule,
+        ),
+        (
+            "[listen.b]\naddress = \"127.0.0.1:1\"\nroutes = [{ path = \"/\" }]",
+            Code::Missing,
+        ),
+        (
+            "[listen.b]\naddress = \"127.0.0.1:1\"\nroutes = [{ service = \"shop\", split = { shop = 1 } }]",
+            Code::Contradiction,
+        ),
+        (
+            "[listen.b]\naddress = \"127.0.0.1:1\"\nroutes = [{ split = { shop = 0 } }]",
+            Code::OutOfRange,
+        ),
+        (
+            "[listen.b]\naddress = \"127.0.0.1:1\"\nroutes = [{ split = { shpo = 1 } }]",
+            Code::UnknownService,
+        ),
+        (
+            "[listen.b]\naddress = \"127.0.0.1:1\"\nroutes = [{ redirect = { to = \"{pth}\" } }]",
+            Code::BadRule,
+        ),
+        (
+            "[listen.b]\naddress = \"127.0.0.1:1\"\nroutes = [{ redirect = { to = \"new.example\" } }]",
+            Code::BadRule,
+        ),
+        (
+            "[listen.b]\naddress = \"127.0.0.1:1\"\nroutes = [{ redirect = { to = \"/x\", status = 304 } }]",
+            Code::OutOfRange,
+        ),
+        (
+            "[listen.b]\naddress = \"127.0.0.1:1\"\nroutes = [{ redirect = { to = \"/x\" }, rewrite = \"/y\" }]",
+            Code::Contradiction,
         ),
         (
             "[service.shop.balance]\nhash_on = \"source-ip/33\"",

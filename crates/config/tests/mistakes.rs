@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+use evenkeel_request::route::Route;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -36,10 +37,10 @@ fn mistakes_of(text: &str, name: &str) -> Mistakes {
                 let services = listener
                     .routes
                     .iter()
-                    .map(|route| route.service)
+                    .flat_map(Route::services)
                     .chain(listener.default_service);
                 let services: Vec<_> = services.collect();
-                assert!(!services.is_empty());
+                assert!(!services.is_empty() || !listener.routes.is_empty());
                 assert!(
                     services
                         .iter()

@@ -6,12 +6,14 @@ use std::time::Duration;
 use evenkeel_connect::connect;
 use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
 use evenkeel_http1::{Body, Framing, Method, Version};
-use evenkeel_request::{After, Cause, Exchange, Rules, route};
+use evenkeel_request::route::Route;
+use evenkeel_request::{After, Cause, Exchange, Rules};
 use evenkeel_tolerate::AttemptFacts;
 
 use crate::access::AccessLine;
 use crate::body::RequestBody;
 use crate::client::{Client, Persist};
+use crate::destination::{Destination, destination};
 use crate::finish::Finish;
 use crate::flight::Flight;
 use crate::own;
@@ -21,7 +23,6 @@ use crate::state::{ServerEntry, ServiceEntry};
 use crate::talk::{Desk, Patience, Talk, TalkEnd};
 use crate::tunnel;
 use crate::upstream::Upstream;
-use crate::view::View;
 use crate::worker::{RequestId, Worker, Workspace};
 
 /// One request on its way.
@@ -37,6 +38,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) id: RequestId,
     pub(crate) method: Method,
     version: Version,
+    /// The route that says which path the server gets, if one does.
+    rewrite: Option<&'a Route>,
     /// Whether the method is one that may be sent twice.
     may_repeat: bool,
     /// Whether the client's side would let the connection stay open.
@@ -57,8 +60,14 @@ pub(crate) async fn handle(
     client: &mut Client,
     work: &mut Workspace,
 ) -> Persist {
-    let Some(service_id) = find_service(worker, client, work) else {
-        return own::refuse(worker, client, work, Cause::NoRoute).await;
+    let (service_id, rewrite) = match destination(worker, client, work) {
+        Destination::Service(service, rewrite) => (service, rewrite),
+        Destination::Elsewhere(route, redirect) => {
+            return own::redirect(worker, client, work, route, redirect).await;
+        }
+        Destination::Nowhere => {
+            return own::refuse(worker, client, work, Cause::NoRoute).await;
+        }
     };
     if work.request.method == Method::Connect {
         return own::refuse(worker, client, work, Cause::MethodNotAllowed).await;
@@ -76,6 +85,7 @@ pub(crate) async fn handle(
         id: worker.request_id(),
         method: work.request.method,
         version: work.request.version,
+        rewrite,
         may_repeat: service
             .retry
             .methods
@@ -94,15 +104,6 @@ pub(crate) async fn handle(
         line.write(&journey, &finish);
     }
     finish.persist
-}
-
-fn find_service(worker: &Worker, client: &Client, work: &Workspace) -> Option<ServiceId> {
-    let listener = &worker.state.listeners()[client.listener];
-    let view = View {
-        head: &work.request,
-        bytes: client.buffer.unread(),
-    };
-    route::find(&listener.routes, &view).or(listener.default_service)
 }
 
 impl Journey<'_> {
@@ -163,6 +164,7 @@ impl Journey<'_> {
             peer: client.peer,
             id: self.id,
             server: servers.first().map(ServerEntry::address),
+            rewrite: self.rewrite,
         };
         let bytes = client.buffer.unread();
         rewrite::request(&mut work.to_server, &work.request, bytes, origin);

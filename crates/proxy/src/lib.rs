@@ -11,6 +11,7 @@ mod signals;
 mod upstream;
 mod worker;
 mod client;
+mod destination;
 mod drive;
 mod view;
 mod flight;

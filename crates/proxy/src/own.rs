@@ -3,10 +3,12 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-use evenkeel_http1::{Method, write};
-use evenkeel_request::Cause;
+use evenkeel_http1::{Framing, Method, Version, write};
+use evenkeel_request::route::{Redirect, Route};
+use evenkeel_request::{Cause, Head as _};
 
 use crate::client::{Client, Persist, poll_write_two};
+use crate::view::View;
 use crate::worker::{RequestId, Worker, Workspace};
 
 /// Refuses a request that never became one: answers, counts, and closes.
@@ -25,6 +27,44 @@ pub(crate) async fn refuse(
     } else {
         Persist::Close
     }
+}
+
+/// Sends the client elsewhere. The body of its request is not read: with one, the connection closes.
+pub(crate) async fn redirect(
+    worker: &Worker,
+    client: &mut Client,
+    work: &mut Workspace,
+    route: &Route,
+    redirect: &Redirect,
+) -> Persist {
+    worker.counters.homeless.add_one(redirect.status);
+    let keep = work.request.keep_alive && matches!(work.request.framing, Framing::None);
+    let view = View {
+        head: &work.request,
+        bytes: client.buffer.unread(),
+    };
+    let out = &mut work.to_client;
+    out.clear();
+    out.extend_from_slice(b"HTTP/1.1 ");
+    write::decimal(out, u64::from(redirect.status));
+    out.push(b' ');
+    out.extend_from_slice(write::reason(redirect.status).as_bytes());
+    out.extend_from_slice(b"\r\nlocation: ");
+    redirect.location.write(out, &view, route.rest(view.path()));
+    out.extend_from_slice(b"\r\ncontent-length: 0\r\nx-request-id: ");
+    worker.request_id().write(out);
+    out.extend_from_slice(b"\r\n");
+    if !keep {
+        out.extend_from_slice(b"connection: close\r\n");
+    } else if work.request.version == Version::Http10 {
+        out.extend_from_slice(b"connection: keep-alive\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    client.buffer.consume(work.request.length);
+    if !send(worker, client, work).await {
+        return Persist::Close;
+    }
+    if keep { Persist::Keep } else { Persist::Linger }
 }
 
 /// Writes the whole answer to `out`.

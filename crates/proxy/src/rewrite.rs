@@ -9,23 +9,29 @@ use evenkeel_http1::{
     Field, FieldKind, Framing, Method, RequestHead, ResponseHead, Version, write,
 };
 
+use evenkeel_request::Head as _;
+use evenkeel_request::route::Route;
+
+use crate::view::View;
 use crate::worker::RequestId;
 
 /// What is known of a request beside its head.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Origin {
+pub(crate) struct Origin<'a> {
     pub(crate) peer: IpAddr,
     pub(crate) id: RequestId,
     /// The service's first server: stands in for a `Host` that an HTTP/1.0 client left out.
     pub(crate) server: Option<SocketAddr>,
+    /// The route that says which path the server gets, if one does.
+    pub(crate) rewrite: Option<&'a Route>,
 }
 
 /// Writes the request's head for a server to `out`.
-pub(crate) fn request(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8], origin: Origin) {
+pub(crate) fn request(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8], origin: Origin<'_>) {
     out.clear();
     out.extend_from_slice(head.method_text.of(bytes));
     out.push(b' ');
-    let absolute = write_target(out, head, bytes);
+    let absolute = write_target(out, head, bytes, origin.rewrite);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     if absolute
         || !head
@@ -127,8 +133,25 @@ pub(crate) const fn is_delimited(head: &ResponseHead, manner_decode: bool) -> bo
 }
 
 /// A request's target as a server wants it (origin-form); says whether it came in absolute-form.
-fn write_target(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8]) -> bool {
+fn write_target(
+    out: &mut Vec<u8>,
+    head: &RequestHead,
+    bytes: &[u8],
+    rewrite: Option<&Route>,
+) -> bool {
     let target = head.target.of(bytes);
+    let view = View { head, bytes };
+    if let Some(route) = rewrite
+        && target != b"*"
+        && let Some(template) = &route.rewrite
+    {
+        let start = out.len();
+        template.write(out, &view, route.rest(view.path()));
+        if out.get(start) != Some(&b'/') {
+            out.insert(start, b'/');
+        }
+        return target.first() != Some(&b'/');
+    }
     if matches!(target.first(), Some(b'/' | b'*')) {
         out.extend_from_slice(target);
         return false;
@@ -227,11 +250,12 @@ mod tests {
 
     use super::*;
 
-    fn origin() -> Origin {
+    fn origin() -> Origin<'static> {
         Origin {
             peer: IpAddr::from([192, 0, 2, 7]),
             id: RequestId::for_tests(),
             server: "127.0.0.1:9001".parse().ok(),
+            rewrite: None,
         }
     }
 

@@ -410,3 +410,135 @@ fn a_slow_reader_gets_everything() {
     std::thread::park_timeout(Duration::from_millis(200));
     assert_eq!(client.response().body.len(), 8_000_000);
 }
+
+/// A rig with a second listener, `routed`, that has these routes. The first server belongs to `shop`.
+fn routed(servers: &[(&str, std::net::SocketAddr)], routes: &str) -> Rig {
+    let others: String = servers[1..]
+        .iter()
+        .map(|(name, address)| format!("[service.{name}]\nservers = [\"{address}\"]\n"))
+        .collect();
+    let extra = format!(
+        "[listen.routed]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\nroutes = [{routes}]\n{others}"
+    );
+    Rig::new(&[servers[0].1], &extra)
+}
+
+fn client_of_routes(rig: &Rig) -> Client {
+    let addresses = rig.proxy().addresses();
+    let routed = addresses.iter().find(|(name, _)| name == "routed");
+    Client::connect(routed.expect("the second listener").1)
+}
+
+#[test]
+fn a_redirect_leads_elsewhere_and_the_connection_goes_on() {
+    let (address, seen) = always(OK);
+    let rig = routed(
+        &[("shop", address)],
+        r#"{ path = "/old/*", redirect = { to = "https://new.example/{rest}{query}" } },
+           { path = "/here/*", redirect = { to = "/{rest}", status = 302 } },"#,
+    );
+    let mut client = client_of_routes(&rig);
+    let response = client.get("/old/a/b?c=d");
+    assert_eq!(response.status, 308);
+    assert_eq!(
+        response.header("location"),
+        Some("https://new.example/a/b?c=d")
+    );
+    assert_eq!(response.header("x-request-id").map(str::len), Some(24));
+    let response = client.get("/here//evil.example");
+    assert_eq!(
+        (response.status, response.header("location")),
+        (302, Some("/evil.example"))
+    );
+    assert_eq!(client.get("/").status, 200, "the same connection");
+    assert_eq!(seen.lock().unwrap().len(), 1);
+    client.send("POST /old/x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+    let response = client.response();
+    assert_eq!(
+        (response.status, response.header("connection")),
+        (308, Some("close"))
+    );
+    assert!(client.rest().is_empty());
+}
+
+#[test]
+fn a_rewritten_path_is_what_the_server_gets() {
+    let (address, seen) = always(OK);
+    let rig = routed(
+        &[("shop", address)],
+        r#"{ path = "/v1/*", service = "shop", rewrite = "/api/{rest}{query}" },
+           { path = "/gone/*", service = "shop", rewrite = "{rest}" },"#,
+    );
+    let mut client = client_of_routes(&rig);
+    for path in [
+        "/v1/a/b?c=d",
+        "/v1",
+        "/gone/x?y",
+        "/other?q",
+        "http://h.example/v1/z",
+    ] {
+        assert_eq!(client.get(path).status, 200, "{path}");
+    }
+    let seen = seen.lock().unwrap();
+    let lines: Vec<&str> = seen.iter().filter_map(|head| head.lines().next()).collect();
+    assert_eq!(
+        lines,
+        [
+            "GET /api/a/b?c=d HTTP/1.1",
+            "GET /api/ HTTP/1.1",
+            "GET /x HTTP/1.1",
+            "GET /other?q HTTP/1.1",
+            "GET /api/z HTTP/1.1",
+        ]
+    );
+    assert!(
+        seen[4].contains("\r\nhost: h.example\r\n"),
+        "the absolute form's host: {}",
+        seen[4]
+    );
+}
+
+#[test]
+fn a_split_shares_requests_in_proportion() {
+    let (stable, seen_stable) = always(OK);
+    let (canary, seen_canary) = always(OK);
+    let rig = routed(
+        &[("shop", stable), ("canary", canary)],
+        r#"{ path = "/*", split = { shop = 80, canary = 20 } },"#,
+    );
+    let mut client = client_of_routes(&rig);
+    for _ in 0..1_000 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    let (stable, canary) = (
+        seen_stable.lock().unwrap().len(),
+        seen_canary.lock().unwrap().len(),
+    );
+    assert_eq!(stable + canary, 1_000);
+    // Five standard deviations of a binomial with 1,000 and 0.2 are 63.
+    assert!((137..=263).contains(&canary), "{canary}");
+}
+
+#[test]
+fn routes_by_method_query_and_cookie() {
+    let (shop, _) = always("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nshop");
+    let (beta, _) = always("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbeta");
+    let rig = routed(
+        &[("shop", shop), ("beta", beta)],
+        r#"{ method = ["PUT"], service = "beta" },
+           { query = { beta = "1" }, service = "beta" },
+           { cookie = { group = "~^b" }, service = "beta" },"#,
+    );
+    let mut client = client_of_routes(&rig);
+    for (request, service) in [
+        ("GET / HTTP/1.1\r\n", "shop"),
+        ("PUT / HTTP/1.1\r\nContent-Length: 0\r\n", "beta"),
+        ("GET /?a=b&beta=1 HTTP/1.1\r\n", "beta"),
+        ("GET /?beta=2 HTTP/1.1\r\n", "shop"),
+        ("GET / HTTP/1.1\r\nCookie: a=1; group=b2\r\n", "beta"),
+        ("GET / HTTP/1.1\r\nCookie: group=a\r\n", "shop"),
+    ] {
+        client.send(format!("{request}Host: a\r\n\r\n"));
+        assert_eq!(client.response().body, service.as_bytes(), "{request}");
+    }
+}

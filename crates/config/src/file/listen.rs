@@ -39,8 +39,26 @@ table! {
         query: Map<Text>;
         /// Cookies, in the same way.
         cookie: Map<Text>;
-        /// Where the request goes.
-        service: Text [required];
+        /// The service that takes the request. A route has one of `service`, `split` and `redirect`.
+        service: Text;
+        /// Services that share the requests, each in proportion to its number: `{ shop = 95, shop-canary = 5 }`.
+        split: Map<Whole<0, 1_000_000>>;
+        /// Where the client is sent instead.
+        redirect: Redirect;
+        /// The path, and query, that the server gets: a text with `{path}`, `{rest}` (what is below the `/*` of `path`),
+        /// `{query}` (with its question mark) and `{host}`. `"/{rest}{query}"` takes a prefix off.
+        rewrite: Text;
+    }
+    later {}
+}
+
+table! {
+    /// Where a client is sent. The body of its request is not read: a request with one closes its connection.
+    pub struct Redirect {
+        /// The `Location`: a text with `{host}`, `{path}`, `{rest}` and `{query}`, as in `rewrite`.
+        to: Text [required];
+        /// 301, 302, 303, 307 or 308.
+        status: Whole<301, 308> = defaults::REDIRECT_STATUS;
     }
     later {}
 }

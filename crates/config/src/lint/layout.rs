@@ -2,6 +2,7 @@
 
 use evenkeel_balance::Policy;
 use evenkeel_core::ServiceId;
+use evenkeel_request::route::Route;
 
 use super::Subject;
 use crate::defaults;
@@ -127,7 +128,8 @@ pub(super) fn unused_service(file: &File, draft: &Draft, out: &mut Mistakes) {
                 || listener
                     .routes
                     .iter()
-                    .any(|route| Some(route.service) == id)
+                    .flat_map(Route::services)
+                    .any(|service| Some(service) == id)
         });
         if !used {
             let message = format!("no listener leads to the service `{}`", name.value);

@@ -4,6 +4,7 @@ use evenkeel_core::ServiceId;
 use evenkeel_request::route::{HostRule, PathRule, Route, ValueRule};
 use regex::bytes::Regex;
 
+use super::target::{resolve_target, template};
 use super::{pick, pick_whole, section};
 use crate::defaults;
 use crate::file::{At, File, listen};
@@ -56,7 +57,11 @@ fn resolve_limits(typed: &listen::Limits) -> ListenerLimits {
     }
 }
 
-fn find_service(file: &File, wanted: &At<String>, out: &mut Mistakes) -> Option<ServiceId> {
+pub(super) fn find_service(
+    file: &File,
+    wanted: &At<String>,
+    out: &mut Mistakes,
+) -> Option<ServiceId> {
     let services = || {
         file.service
             .iter()
@@ -101,10 +106,7 @@ fn resolve_route(file: &File, typed: &At<listen::Route>, out: &mut Mistakes) -> 
     let query = value_rules(typed.query.as_ref(), "parameter", out);
     let cookies = value_rules(typed.cookie.as_ref(), "cookie", out);
     let methods = methods(typed.method.as_ref(), out);
-    let service = typed
-        .service
-        .as_ref()
-        .and_then(|service| find_service(file, service, out))?;
+    let rewrite = typed.rewrite.as_ref().and_then(|text| template(text, out));
     Some(Route {
         host,
         path,
@@ -112,7 +114,8 @@ fn resolve_route(file: &File, typed: &At<listen::Route>, out: &mut Mistakes) -> 
         headers,
         query,
         cookies,
-        service,
+        target: resolve_target(file, typed, out)?,
+        rewrite,
     })
 }
 

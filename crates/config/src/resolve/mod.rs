@@ -4,6 +4,7 @@
 
 pub mod server;
 pub mod listen;
+mod target;
 pub mod service;
 pub mod fault;
 

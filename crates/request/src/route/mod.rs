@@ -1,6 +1,10 @@
-//! Which service takes a request: the first route that matches.
+//! What becomes of a request: the first route that matches says it.
 
-use evenkeel_core::ServiceId;
+mod template;
+
+pub use template::Template;
+
+use evenkeel_core::{Random, ServiceId};
 use regex::bytes::Regex;
 
 use crate::Head;
@@ -21,8 +25,69 @@ pub struct Route {
     pub query: Vec<(String, ValueRule)>,
     /// On cookies: all must hold.
     pub cookies: Vec<(String, ValueRule)>,
-    /// Where the request goes.
-    pub service: ServiceId,
+    /// What becomes of the request.
+    pub target: Target,
+    /// The path that the server gets, with the query if it is to have one; as it came if absent.
+    pub rewrite: Option<Template>,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// A service takes it.
+    Service(ServiceId),
+    /// One of several services takes it, by lot.
+    Split(Split),
+    /// The client is sent elsewhere.
+    Redirect(Redirect),
+}
+
+/// Services that share requests, each in proportion to its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    parts: Vec<(ServiceId, u32)>,
+    total: u32,
+}
+
+/// Where a client is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308 (RFC 9110, section 15.4).
+    pub status: u16,
+    /// The `Location`.
+    pub location: Template,
+}
+
+impl Split {
+    /// A split, unless no part is above zero or they add up to more than a `u32` holds.
+    #[must_use]
+    pub fn new(parts: Vec<(ServiceId, u32)>) -> Option<Self> {
+        let total = parts
+            .iter()
+            .try_fold(0_u32, |sum, (_, part)| sum.checked_add(*part))?;
+        (total > 0).then_some(Self { parts, total })
+    }
+
+    /// The services, with their parts.
+    #[must_use]
+    pub fn parts(&self) -> &[(ServiceId, u32)] {
+        &self.parts
+    }
+
+    /// One of the services, drawn by its part.
+    #[must_use]
+    pub fn draw(&self, random: &mut Random) -> ServiceId {
+        let mut drawn = random.below(self.total as usize) as u32;
+        let mut chosen = self.parts[0].0;
+        for (service, part) in &self.parts {
+            chosen = *service;
+            if drawn < *part {
+                break;
+            }
+            drawn -= part;
+        }
+        chosen
+    }
 }
 
 /// A condition on the host; letter case does not matter.
@@ -89,13 +154,34 @@ impl Route {
     }
 }
 
-/// The service of the first route that matches.
+impl Route {
+    /// The services that this route leads to.
+    pub fn services(&self) -> impl Iterator<Item = ServiceId> + '_ {
+        let (one, parts) = match &self.target {
+            Target::Service(service) => (Some(*service), &[][..]),
+            Target::Split(split) => (None, split.parts()),
+            Target::Redirect(_) => (None, &[][..]),
+        };
+        one.into_iter()
+            .chain(parts.iter().map(|(service, _)| *service))
+    }
+
+    /// What of `path` is below this route's prefix, without a slash before it; all of it if the route has none.
+    #[must_use]
+    pub fn rest<'a>(&self, path: &'a [u8]) -> &'a [u8] {
+        let rest = match &self.path {
+            Some(PathRule::Exact(_)) => b"",
+            Some(PathRule::Prefix(prefix)) => path.get(prefix.len()..).unwrap_or_default(),
+            Some(PathRule::Pattern(_)) | None => path,
+        };
+        rest.strip_prefix(b"/").unwrap_or(rest)
+    }
+}
+
+/// The first route that matches.
 #[must_use]
-pub fn find(routes: &[Route], head: &impl Head) -> Option<ServiceId> {
-    routes
-        .iter()
-        .find(|route| route.matches(head))
-        .map(|route| route.service)
+pub fn find<'a>(routes: &'a [Route], head: &impl Head) -> Option<&'a Route> {
+    routes.iter().find(|route| route.matches(head))
 }
 
 impl HostRule {
@@ -175,8 +261,13 @@ mod tests {
             headers,
             query: Vec::new(),
             cookies: Vec::new(),
-            service: ServiceId(to),
+            target: Target::Service(ServiceId(to)),
+            rewrite: None,
         }
+    }
+
+    fn service(routes: &[Route], head: &Fake) -> Option<ServiceId> {
+        find(routes, head)?.services().next()
     }
 
     fn get(host: &'static str, path: &'static str) -> Fake {
@@ -193,9 +284,35 @@ mod tests {
             route(None, Some(PathRule::Exact("/a".into())), vec![], 1),
             route(None, Some(PathRule::Prefix(String::new())), vec![], 2),
         ];
-        assert_eq!(find(&routes, &get("h", "/a")), Some(ServiceId(1)));
-        assert_eq!(find(&routes, &get("h", "/b")), Some(ServiceId(2)));
-        assert_eq!(find(&[], &get("h", "/b")), None);
+        assert_eq!(service(&routes, &get("h", "/a")), Some(ServiceId(1)));
+        assert_eq!(service(&routes, &get("h", "/b")), Some(ServiceId(2)));
+        assert_eq!(service(&[], &get("h", "/b")), None);
+    }
+
+    #[test]
+    fn a_split_keeps_to_its_parts() {
+        let (stable, canary, off) = (ServiceId(0), ServiceId(1), ServiceId(2));
+        let split = Split::new(vec![(stable, 95), (off, 0), (canary, 5)]).unwrap();
+        let mut random = Random::seeded(7);
+        let mut counts = [0_u32; 3];
+        for _ in 0..100_000 {
+            counts[split.draw(&mut random).0 as usize] += 1;
+        }
+        assert_eq!(counts[2], 0);
+        assert!((4_700..=5_300).contains(&counts[1]), "{counts:?}");
+        assert_eq!(Split::new(vec![(stable, 0)]), None);
+        assert_eq!(Split::new(vec![]), None);
+        assert_eq!(Split::new(vec![(stable, u32::MAX), (canary, 1)]), None);
+    }
+
+    #[test]
+    fn the_rest_is_what_is_below_the_prefix() {
+        let with = |path| route(None, path, vec![], 0);
+        let prefix = with(Some(PathRule::Prefix("/v1".into())));
+        assert_eq!(prefix.rest(b"/v1/a/b"), b"a/b");
+        assert_eq!(prefix.rest(b"/v1"), b"");
+        assert_eq!(with(None).rest(b"/a"), b"a");
+        assert_eq!(with(Some(PathRule::Exact("/a".into()))).rest(b"/a"), b"");
     }
 
     #[test]

@@ -1,0 +1,124 @@
+//! What routes do with a request: a service, a split, a redirect.
+
+use evenkeel_core::ServiceId;
+use evenkeel_request::route::{Redirect, Split, Target, Template};
+
+use super::listen::find_service;
+use super::pick_whole;
+use crate::defaults;
+use crate::file::{At, File, listen};
+use crate::mistake::{Code, Mistake, Mistakes};
+
+/// What becomes of a request: exactly one of three keys says it.
+pub(super) fn resolve_target(
+    file: &File,
+    typed: &At<listen::Route>,
+    out: &mut Mistakes,
+) -> Option<Target> {
+    let (service, split, redirect) = (&typed.service, &typed.split, &typed.redirect);
+    match (service, split, redirect) {
+        (Some(service), None, None) => find_service(file, service, out).map(Target::Service),
+        (None, Some(split), None) => resolve_split(file, split, out).map(Target::Split),
+        (None, None, Some(redirect)) => {
+            if let Some(rewrite) = &typed.rewrite {
+                let message = "a redirect has no server that would get the path";
+                out.push(Mistake::new(
+                    Code::Contradiction,
+                    rewrite.key.clone(),
+                    message,
+                    "no server gets it",
+                ));
+            }
+            resolve_redirect(redirect, out).map(Target::Redirect)
+        }
+        (None, None, None) => {
+            let message = "a route needs `service`, `split` or `redirect`";
+            let mistake = Mistake::new(Code::Missing, typed.span.clone(), message, "leads nowhere");
+            out.push(mistake.help("service = \"NAME\""));
+            None
+        }
+        _ => {
+            let message = "a route has one of `service`, `split` and `redirect`";
+            let mistake = Mistake::new(
+                Code::Contradiction,
+                typed.span.clone(),
+                message,
+                "leads to several places",
+            );
+            out.push(
+                mistake.help("a split names all its services: split = { shop = 95, canary = 5 }"),
+            );
+            None
+        }
+    }
+}
+
+fn resolve_split(
+    file: &File,
+    typed: &At<Vec<(At<String>, At<u64>)>>,
+    out: &mut Mistakes,
+) -> Option<Split> {
+    let parts: Vec<(ServiceId, u32)> = typed
+        .value
+        .iter()
+        .filter_map(|(name, part)| {
+            let part = u32::try_from(part.value).unwrap_or(u32::MAX);
+            Some((find_service(file, name, out)?, part))
+        })
+        .collect();
+    if parts.len() < typed.value.len() {
+        return None;
+    }
+    let split = Split::new(parts);
+    if split.is_none() {
+        let message = "a split needs a service with a number above zero";
+        let mistake = Mistake::new(
+            Code::OutOfRange,
+            typed.span.clone(),
+            message,
+            "nobody takes anything",
+        );
+        out.push(mistake.help("split = { shop = 95, canary = 5 }"));
+    }
+    split
+}
+
+fn resolve_redirect(typed: &At<listen::Redirect>, out: &mut Mistakes) -> Option<Redirect> {
+    let status = pick_whole(typed.status.as_ref(), defaults::REDIRECT_STATUS);
+    let status = u16::try_from(status).unwrap_or_default();
+    if let Some(given) = &typed.status
+        && matches!(status, 304..=306)
+    {
+        let message = format!("{status} is not a status that sends a client elsewhere");
+        let mistake = Mistake::new(
+            Code::OutOfRange,
+            given.span.clone(),
+            message,
+            "not a redirect",
+        );
+        out.push(mistake.help("308 or 301 for ever, 307 or 302 for now, 303 to GET another page"));
+    }
+    let to = typed.to.as_ref()?;
+    let location = template(to, out)?;
+    if !["/", "http://", "https://", "{path}"]
+        .iter()
+        .any(|start| to.starts_with(start))
+    {
+        let message = format!("`{}` is not where a client can be sent", to.escape_debug());
+        let mistake = Mistake::new(Code::BadRule, to.span.clone(), message, "not a location");
+        out.push(
+            mistake.help("\"https://new.example.com{path}{query}\", or a path: \"/new/{rest}\""),
+        );
+    }
+    Some(Redirect { status, location })
+}
+
+/// A text made of a request.
+pub(super) fn template(text: &At<String>, out: &mut Mistakes) -> Option<Template> {
+    Template::parse(text)
+        .map_err(|why| {
+            let mistake = Mistake::new(Code::BadRule, text.span.clone(), why, "this text");
+            out.push(mistake);
+        })
+        .ok()
+}

@@ -1,0 +1,46 @@
+//! Where a request goes: the listener's routes, asked once.
+
+use evenkeel_core::ServiceId;
+use evenkeel_request::route::{self, Redirect, Route, Target};
+
+use crate::client::Client;
+use crate::view::View;
+use crate::worker::{Worker, Workspace};
+
+/// Where a request goes.
+#[derive(Debug)]
+pub(crate) enum Destination<'a> {
+    /// To a service, with the route if it rewrites the path.
+    Service(ServiceId, Option<&'a Route>),
+    /// To another place, which the client is told.
+    Elsewhere(&'a Route, &'a Redirect),
+    Nowhere,
+}
+
+/// Where the request whose head is in `work` goes, by the routes of its listener.
+pub(crate) fn destination<'a>(
+    worker: &'a Worker,
+    client: &Client,
+    work: &Workspace,
+) -> Destination<'a> {
+    let listener = &worker.state.listeners()[client.listener];
+    let view = View {
+        head: &work.request,
+        bytes: client.buffer.unread(),
+    };
+    let Some(route) = route::find(&listener.routes, &view) else {
+        return match listener.default_service {
+            Some(service) => Destination::Service(service, None),
+            None => Destination::Nowhere,
+        };
+    };
+    let rewrite = route.rewrite.as_ref().map(|_| route);
+    match &route.target {
+        Target::Service(service) => Destination::Service(*service, rewrite),
+        Target::Split(split) => {
+            let drawn = split.draw(&mut worker.random.borrow_mut());
+            Destination::Service(drawn, rewrite)
+        }
+        Target::Redirect(redirect) => Destination::Elsewhere(route, redirect),
+    }
+}
