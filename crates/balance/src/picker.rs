@@ -81,6 +81,18 @@ impl Picker {
 
     /// The server for the next attempt, preferably none of `avoid` (tried before). Nothing if no server may be used.
     pub fn pick(&mut self, pool: &Pool, now: Instant, avoid: &[u32]) -> Option<Pick> {
+        self.pick_for(pool, now, avoid, None)
+    }
+
+    /// The same for a request with this key ([`crate::key()`]): policies that hash send equal keys to the same server.
+    /// Without one they take any.
+    pub fn pick_for(
+        &mut self,
+        pool: &Pool,
+        now: Instant,
+        avoid: &[u32],
+        key: Option<u64>,
+    ) -> Option<Pick> {
         self.survey.renew(pool, now);
         self.typical.renew(pool, &self.survey.candidates, now);
         let survey = &self.survey;
@@ -116,6 +128,15 @@ impl Picker {
             now,
             uneven: survey.uneven,
             whole: survey.whole && is_first,
+            tiers: if is_first {
+                survey.tiers
+            } else {
+                pool.tiers().len()
+            },
+            key: match key {
+                None if pool.options().policy.hashes() => self.rng.bits(),
+                key => key.unwrap_or_default(),
+            },
         };
         let alone = match left(list, avoid) {
             0 => return None,
@@ -131,15 +152,11 @@ impl Picker {
             )
         });
 
-        let is_backup = pool
-            .tiers()
-            .first()
-            .is_some_and(|tier| tier.binary_search(&index).is_err());
         let reason = if again {
             PickReason::Again
         } else if survey.panic {
             PickReason::Panic
-        } else if is_backup {
+        } else if is_backup(pool, index) {
             PickReason::Tier
         } else if alone.is_some() && !avoid.is_empty() {
             PickReason::OnlyOneLeft
@@ -155,6 +172,12 @@ impl Picker {
     pub fn typical_latency(&self) -> Duration {
         Duration::from_secs_f64(self.typical.seconds())
     }
+}
+
+/// Whether a member is not of the first tier.
+fn is_backup(pool: &Pool, index: u32) -> bool {
+    let first = pool.tiers().first();
+    first.is_some_and(|tier| tier.binary_search(&index).is_err())
 }
 
 /// How many of `list` (ascending) are not in `avoid` (which may repeat itself).

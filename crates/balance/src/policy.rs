@@ -19,6 +19,20 @@ pub enum Policy {
     PowerOfTwo,
     /// The better of two random ones by peak-EWMA latency × attempts in flight, for its weight (Finagle, linkerd).
     LeastResponseTime,
+    /// The next server on a ring of hashes (Karger 1997; points by XXH64, as in Envoy): equal requests go to the same
+    /// server, and a server that comes or goes moves few of them.
+    RingHash,
+    /// The server in a table that is filled by turns (Maglev, NSDI 2016): as a ring, with evener shares and a quicker
+    /// pick, and about twice as many requests that move when a server goes.
+    Maglev,
+}
+
+impl Policy {
+    /// Whether it sends requests with equal keys to the same server.
+    #[must_use]
+    pub const fn hashes(self) -> bool {
+        matches!(self, Self::RingHash | Self::Maglev)
+    }
 }
 
 /// The balancing options of one service.
@@ -30,4 +44,9 @@ pub struct BalanceOptions {
     pub panic_below: f64,
     /// How long a restored server takes to get back to its full share. Zero turns it off.
     pub slow_start: Duration,
+    /// `RingHash`: a server that would have more attempts in flight than this many times its fair part of all is passed
+    /// over for the next one on the ring (consistent hashing with bounded loads, arXiv 1608.01350); at least 1.
+    pub bounded_load: Option<f64>,
+    /// `Maglev`: places in the table, a prime number; a hundred times as many as servers or more keep shares within 1 %.
+    pub maglev_table: u32,
 }

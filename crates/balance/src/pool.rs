@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use evenkeel_core::Instant;
 
-use crate::policies::{Alias, Schedule};
+use crate::policies::{Alias, Hashed, Schedule};
 use crate::server::{ServerState, note_change};
 use crate::{BalanceOptions, Policy};
 
 /// A server as a member of a pool.
 #[derive(Debug, Clone)]
 pub struct Member {
+    /// What tells it from every other server, the same wherever and whenever it is used: its address, commonly.
+    pub identity: Arc<str>,
     /// Shared by all pools that this server is in.
     pub state: Arc<ServerState>,
     /// How much it takes compared with others; 0 counts as 1.
@@ -35,6 +37,8 @@ pub struct Pool {
     tiers: Vec<Vec<u32>>,
     pub(crate) schedule: Option<Schedule>,
     pub(crate) alias: Option<Alias>,
+    /// For hash policies, one for the first tier, one for the first two, and so on.
+    pub(crate) hashed: Vec<Hashed>,
 }
 
 impl Pool {
@@ -68,6 +72,15 @@ impl Pool {
         let alias = (options.policy == Policy::WeightedRandom)
             .then(|| Alias::new(&weights))
             .flatten();
+        let hashed = (0..tiers.len())
+            .filter_map(|last| {
+                let hashed = tiers[..=last].iter().flatten().map(|&index| {
+                    let member = &members[index as usize];
+                    (index, &*member.identity, member.weight())
+                });
+                Hashed::new(&options, &hashed.collect::<Vec<_>>())
+            })
+            .collect();
         Self {
             id: note_change(),
             options,
@@ -75,6 +88,7 @@ impl Pool {
             tiers,
             schedule,
             alias,
+            hashed,
         }
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Survey {
     pub(crate) whole: bool,
     /// Whether some take only a part of their share.
     pub(crate) uneven: bool,
+    /// How many tiers the candidates come from.
+    pub(crate) tiers: usize,
 }
 
 impl Survey {
@@ -53,6 +55,7 @@ impl Survey {
         self.candidates.reserve(pool.members().len());
         self.spares.reserve(pool.members().len());
         (self.panic, self.uneven, self.until) = (false, false, Instant::NEVER);
+        self.tiers = 0;
 
         let mut enough = false;
         for tier in pool.tiers() {
@@ -62,6 +65,7 @@ impl Survey {
                 &mut self.candidates
             };
             let before = list.len();
+            self.tiers += usize::from(!enough);
             for &index in tier {
                 let state = &pool.member(index).state;
                 let standing = state.standing(now);

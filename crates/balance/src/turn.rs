@@ -23,6 +23,10 @@ pub(crate) struct Turn<'a> {
     pub(crate) uneven: bool,
     /// Whether `list` is the whole first tier.
     pub(crate) whole: bool,
+    /// How many tiers `list` comes from.
+    pub(crate) tiers: usize,
+    /// What the request is hashed on, for policies that hash.
+    pub(crate) key: u64,
 }
 
 /// Who was drawn already in this pick. A few at most, no allocation.
@@ -70,6 +74,11 @@ impl<'a> Turn<'a> {
         }
         let share = self.share(index);
         share >= 1.0 || rng.unit() < share
+    }
+
+    /// Whether `index` may be picked.
+    pub(crate) fn is_open(&self, index: u32) -> bool {
+        self.list.binary_search(&index).is_ok() && !self.avoid.contains(&index)
     }
 
     /// Two different servers that take part, or one if there are no two.

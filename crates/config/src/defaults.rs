@@ -72,6 +72,8 @@ defaults! {
     POLICY: Policy = Policy::LeastResponseTime, "Moves load away from a slow server before any detector has fired, and spreads evenly while all are alike.";
     /// `service.NAME.balance.hash_on`
     HASH_ON: HashOn = HashOn::SourceIp { v4: 32, v6: 64 }, "Needs nothing of the request. A customer's IPv6 addresses commonly share their first 64 bits.";
+    /// `service.NAME.balance.maglev_table`
+    MAGLEV_TABLE: u32 = 65_537, "The paper's and Envoy's; even shares up to some hundred servers, 256 KiB for each service.";
     /// `service.NAME.balance.slow_start`
     SLOW_START: Duration = seconds(10), "Caches and compilers warm up in seconds; a cold server under full load may fall again.";
     /// `service.NAME.balance.panic_below`

@@ -123,6 +123,8 @@ codes! {
     UnreachableRoute = "EK-119" Warning,
     /// Connecting may take longer than the whole request.
     ConnectLongerThanTotal = "EK-120" Warning,
+    /// A key of another policy than the one that is used.
+    OtherPolicy = "EK-121" Warning,
 }
 
 /// One mistake in a file.

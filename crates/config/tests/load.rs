@@ -174,6 +174,14 @@ fn what_cannot_be_a_rule_or_hashed_on() {
             Code::Contradiction,
         ),
         (
+            "[service.shop.balance]\npolicy = \"maglev\"\nmaglev_table = 65536",
+            Code::OutOfRange,
+        ),
+        (
+            "[service.shop.balance]\npolicy = \"ring-hash\"\nbounded_load = 0.9",
+            Code::OutOfRange,
+        ),
+        (
             "[service.shop.balance]\nhash_on = \"source-ip/33\"",
             Code::UnknownWord,
         ),
@@ -343,6 +351,13 @@ const LINTS: &[(&str, &str, &str)] = &[
         "[listen.b]\naddress = \"127.0.0.1:81\"\nroutes = [{ path = \"/*\", service = \"shop\" }, { path = \"/a\", service = \"shop\" }]",
     ),
     ("EK-120", "", "[service.shop.timeout]\nconnect = \"15s\""),
+    (
+        "EK-121 EK-121",
+        "",
+        "[service.shop.balance]\npolicy = \"maglev\"\nhash_on = \"path\"\nbounded_load = 1.25\n\
+         [service.b]\nservers = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\nbalance = { hash_on = \"path\" }\n\
+         [listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"b\"",
+    ),
 ];
 
 #[test]
@@ -378,8 +393,6 @@ fn what_is_reserved_is_refused_by_name() {
         "[service.shop.balance]\nsticky = { cookie = \"c\" }",
         "[service.shop.balance]\nsticky = { cookie = \"c\" }",
         "[service.shop.balance]\npolicy = \"prequal\"",
-        "[service.shop.balance]\npolicy = \"ring-hash\"",
-        "[service.shop.balance]\npolicy = \"maglev\"",
         "[service.shop.hedge]\nafter = \"p95\"",
         "[service.shop.breaker]",
         "[service.shop.limit]",

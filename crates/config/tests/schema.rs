@@ -155,7 +155,7 @@ fn the_schema_refuses_what_the_reader_refuses() {
         "[service.s.timeout]\nconnect = \"1.5s\"",
         "[service.s.retry]\nlimit = 11",
         "[service.s.retry]\non = [\"5xx\"]",
-        "[service.s.balance]\npolicy = \"maglev\"",
+        "[service.s.balance]\npolicy = \"prequal\"",
         "[service.s.detect]\nslow = \"never\"",
         "[service.Up]\nservers = []",
         "[listen.b]\nservice = \"s\"",

@@ -4,6 +4,7 @@ use evenkeel_core::ServiceId;
 use evenkeel_request::route::{self, Redirect, Route, Target};
 
 use crate::client::Client;
+use crate::state::ServiceEntry;
 use crate::view::View;
 use crate::worker::{Worker, Workspace};
 
@@ -43,4 +44,13 @@ pub(crate) fn destination<'a>(
         }
         Target::Redirect(redirect) => Destination::Elsewhere(route, redirect),
     }
+}
+
+/// What the request whose head is in `work` is hashed on, if its service's policy hashes.
+pub(crate) fn hash_key(service: &ServiceEntry, client: &Client, work: &Workspace) -> Option<u64> {
+    let view = View {
+        head: &work.request,
+        bytes: client.buffer.unread(),
+    };
+    service.hash_on.as_ref()?.key(&view, client.peer)
 }

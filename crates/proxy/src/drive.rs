@@ -13,7 +13,7 @@ use evenkeel_tolerate::AttemptFacts;
 use crate::access::AccessLine;
 use crate::body::RequestBody;
 use crate::client::{Client, Persist};
-use crate::destination::{Destination, destination};
+use crate::destination::{Destination, destination, hash_key};
 use crate::finish::Finish;
 use crate::flight::Flight;
 use crate::own;
@@ -40,6 +40,8 @@ pub(crate) struct Journey<'a> {
     version: Version,
     /// The route that says which path the server gets, if one does.
     rewrite: Option<&'a Route>,
+    /// What the request is hashed on, if the service's policy hashes.
+    key: Option<u64>,
     /// Whether the method is one that may be sent twice.
     may_repeat: bool,
     /// Whether the client's side would let the connection stay open.
@@ -86,6 +88,7 @@ pub(crate) async fn handle(
         method: work.request.method,
         version: work.request.version,
         rewrite,
+        key: hash_key(service, client, work),
         may_repeat: service
             .retry
             .methods
@@ -177,7 +180,8 @@ impl Journey<'_> {
     /// The server for the next attempt, and what an attempt takes at present in the whole service.
     fn pick(&mut self, now: Instant) -> (Result<ServerId, Cause>, Duration) {
         let picker = &mut self.worker.pickers.borrow_mut()[self.service_id.0 as usize];
-        let pick = self.exchange.next_server(picker, self.service.pool(), now);
+        let pool = self.service.pool();
+        let pick = self.exchange.next_server(picker, pool, now, self.key);
         let server = pick.map(|pick| ServerId {
             service: self.service_id,
             index: pick.index,

@@ -7,6 +7,7 @@ use evenkeel_balance::{Member, Pool, ServerState};
 use evenkeel_config::Plan;
 use evenkeel_config::plan::{ListenerPlan, ServicePlan};
 use evenkeel_core::{Directive, Instant};
+use evenkeel_request::HashOn;
 use evenkeel_runtime::Clock;
 use evenkeel_tolerate::{Budget, RetryOptions, TimeoutOptions};
 
@@ -28,6 +29,8 @@ pub struct ServiceEntry {
     name: String,
     servers: Vec<ServerEntry>,
     pool: Pool,
+    /// What requests are hashed on, if the policy hashes.
+    pub(crate) hash_on: Option<HashOn>,
     pub(crate) timeout: TimeoutOptions,
     pub(crate) retry: RetryOptions,
     budget: Budget,
@@ -107,6 +110,7 @@ impl ProxyState {
 impl ServiceEntry {
     fn new(plan: &ServicePlan, now: Instant) -> Self {
         let members = plan.servers.iter().map(|server| Member {
+            identity: server.address.to_string().into(),
             state: Arc::new(ServerState::new()),
             weight: server.weight,
             tier: server.tier,
@@ -119,6 +123,7 @@ impl ServiceEntry {
             name: plan.name.clone(),
             servers: servers.collect(),
             pool: Pool::new(plan.balance.clone(), members.collect()),
+            hash_on: plan.balance.policy.hashes().then(|| plan.hash_on.clone()),
             timeout: plan.timeout,
             retry: plan.retry.clone(),
             budget: Budget::new(plan.retry.budget, now),

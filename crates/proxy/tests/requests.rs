@@ -542,3 +542,46 @@ fn routes_by_method_query_and_cookie() {
         assert_eq!(client.response().body, service.as_bytes(), "{request}");
     }
 }
+
+#[test]
+fn equal_keys_go_to_the_same_server_whichever_connection_brings_them() {
+    for policy in ["ring-hash", "maglev"] {
+        let names = ["one", "two", "three"];
+        let servers: Vec<_> = names
+            .into_iter()
+            .map(|name| {
+                server(move |connection| {
+                    while connection.request().is_some() {
+                        let length = name.len();
+                        connection.answer(format!(
+                            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{name}"
+                        ));
+                    }
+                })
+                .0
+            })
+            .collect();
+        let rig = Rig::new(
+            &servers,
+            &format!(
+                "[service.shop.balance]\npolicy = \"{policy}\"\nhash_on = \"header:x-user\"\n"
+            ),
+        );
+        let ask = |client: &mut Client, user: usize| {
+            client.send(format!(
+                "GET / HTTP/1.1\r\nHost: a\r\nX-User: {user}\r\n\r\n"
+            ));
+            client.response().body
+        };
+        let mut first = rig.client();
+        let owners: Vec<_> = (0..60).map(|user| ask(&mut first, user)).collect();
+        let mut second = rig.client();
+        for (user, owner) in owners.iter().enumerate().rev() {
+            assert_eq!(ask(&mut second, user), *owner, "{policy}, user {user}");
+        }
+        for name in names {
+            let some = owners.iter().filter(|owner| **owner == name.as_bytes());
+            assert!(some.count() > 5, "{policy} {name}: {owners:?}");
+        }
+    }
+}

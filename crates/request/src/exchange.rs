@@ -85,7 +85,8 @@ impl Exchange {
         }
     }
 
-    /// The server for the next attempt: never one that was tried, unless there is no other.
+    /// The server for the next attempt: never one that was tried, unless there is no other. `key` is what the request is
+    /// hashed on, if the service's policy hashes.
     ///
     /// # Errors
     /// The cause to tell the client when no server may take it.
@@ -94,9 +95,10 @@ impl Exchange {
         picker: &mut Picker,
         pool: &Pool,
         now: Instant,
+        key: Option<u64>,
     ) -> Result<Pick, Cause> {
         picker
-            .pick(pool, now, self.tried())
+            .pick_for(pool, now, self.tried(), key)
             .ok_or_else(|| self.last_cause().unwrap_or(Cause::NoServer))
     }
 

@@ -7,7 +7,11 @@ mod weighted_random;
 mod least_requests;
 mod power_of_two;
 mod least_response_time;
+mod hashed;
+mod ring_hash;
+mod maglev;
 
+pub(crate) use hashed::Hashed;
 pub(crate) use weighted_random::Alias;
 pub(crate) use weighted_round_robin::Schedule;
 
@@ -58,5 +62,6 @@ pub(crate) fn pick(turn: &Turn<'_>, places: &mut Places, typical: f64, rng: &mut
         Policy::LeastRequests => least_requests::pick(turn, rng),
         Policy::PowerOfTwo => power_of_two::pick(turn, rng),
         Policy::LeastResponseTime => least_response_time::pick(turn, typical, rng),
+        Policy::RingHash | Policy::Maglev => hashed::pick(turn),
     }
 }

@@ -5,13 +5,14 @@
     reason = "each test file uses a part of it"
 )]
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_balance::{BalanceOptions, Member, Picker, Policy, Pool, ServerState};
 use evenkeel_core::{Directive, Instant, Outcome, ServerId, Verdict};
 
-pub(crate) const ALL: [Policy; 7] = [
+pub(crate) const ALL: [Policy; 9] = [
     Policy::Random,
     Policy::RoundRobin,
     Policy::WeightedRoundRobin,
@@ -19,6 +20,8 @@ pub(crate) const ALL: [Policy; 7] = [
     Policy::LeastRequests,
     Policy::PowerOfTwo,
     Policy::LeastResponseTime,
+    Policy::RingHash,
+    Policy::Maglev,
 ];
 pub(crate) const SERVER: ServerId = ServerId::new(0, 0);
 
@@ -27,11 +30,24 @@ pub(crate) fn options(policy: Policy) -> BalanceOptions {
         policy,
         panic_below: 0.5,
         slow_start: Duration::from_secs(10),
+        bounded_load: None,
+        maglev_table: 65_537,
     }
+}
+
+/// Another one each time, the same ones in each run of a test.
+fn next_identity() -> Arc<str> {
+    thread_local! {
+        static COUNT: Cell<u32> = const { Cell::new(0) };
+    }
+    let count = COUNT.get();
+    COUNT.set(count + 1);
+    format!("10.0.0.1:{count}").into()
 }
 
 pub(crate) fn member(weight: u32, tier: u8) -> Member {
     Member {
+        identity: next_identity(),
         state: Arc::new(ServerState::new()),
         weight,
         tier,

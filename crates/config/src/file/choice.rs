@@ -83,7 +83,9 @@ choice! {
         "least-response-time" => Policy::LeastResponseTime,
         "least-requests" => Policy::LeastRequests,
         "power-of-two" => Policy::PowerOfTwo,
-    } later { "prequal", "ring-hash", "maglev" }
+        "ring-hash" => Policy::RingHash,
+        "maglev" => Policy::Maglev,
+    } later { "prequal" }
 }
 
 choice! {

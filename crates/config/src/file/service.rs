@@ -115,6 +115,11 @@ table! {
         /// `source-ip/24/56` takes the first 24 bits of IPv4 addresses and the first 56 of IPv6. A request that has
         /// nothing of the kind goes to any server.
         hash_on: HashOnText = defaults::HASH_ON;
+        /// For `ring-hash`: a server that would have more attempts in flight than this many times its fair part of all is
+        /// passed over for the next one on the ring. 1.25 is usual; without it a popular key can overrun its server.
+        bounded_load: Number<1_000_000, 100_000_000>;
+        /// For `maglev`: places in its table, a prime number of at least a hundred times as many as there are servers.
+        maglev_table: Whole<2, 5_000_011> = defaults::MAGLEV_TABLE;
         /// How long a restored server takes to get back to its full share. `0s` turns it off.
         slow_start: Time<0> = defaults::SLOW_START;
         /// Below this share of healthy servers, all are used but those known to be down. 0 turns it off.

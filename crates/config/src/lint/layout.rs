@@ -7,7 +7,7 @@ use evenkeel_request::route::Route;
 use super::Subject;
 use crate::defaults;
 use crate::file::{File, Typed};
-use crate::mistake::{Code, Mistake, Mistakes};
+use crate::mistake::{Code, Mistake, Mistakes, Span};
 use crate::resolve::Draft;
 
 /// One server: nothing to retry on, nothing to fail over to.
@@ -94,6 +94,42 @@ pub(super) fn weight_ignored(subject: &Subject<'_>, out: &mut Mistakes) {
             )
             .help(help),
         );
+    }
+}
+
+/// A key of a policy that is not the one in use.
+pub(super) fn other_policy(subject: &Subject<'_>, out: &mut Mistakes) {
+    let policy = subject.plan.balance.policy;
+    let Some(typed) = subject.typed.balance.as_ref() else {
+        return;
+    };
+    let span = |key: Option<&Span>| key.cloned();
+    let keys = [
+        (
+            "hash_on",
+            span(typed.hash_on.as_ref().map(|at| &at.key)),
+            policy.hashes(),
+        ),
+        (
+            "bounded_load",
+            span(typed.bounded_load.as_ref().map(|at| &at.key)),
+            policy == Policy::RingHash,
+        ),
+        (
+            "maglev_table",
+            span(typed.maglev_table.as_ref().map(|at| &at.key)),
+            policy == Policy::Maglev,
+        ),
+    ];
+    for (key, place, _) in keys.into_iter().filter(|(_, _, used)| !used) {
+        let Some(place) = place else { continue };
+        let message = format!("the policy {} does not look at `{key}`", policy.typed());
+        let help = match key {
+            "hash_on" => "\"ring-hash\" and \"maglev\" do",
+            "bounded_load" => "\"ring-hash\" does",
+            _ => "\"maglev\" does",
+        };
+        out.push(Mistake::new(Code::OtherPolicy, place, message, "has no effect").help(help));
     }
 }
 

@@ -47,6 +47,7 @@ const SERVICE_LINTS: &[Lint] = &[
     layout::single_server,
     layout::same_command,
     layout::weight_ignored,
+    layout::other_policy,
 ];
 
 /// Puts the warnings about a plan that is free of errors into `out`.

@@ -30,7 +30,7 @@ pub(crate) fn resolve_services(
         services.push(ServicePlan {
             name: name.value.clone(),
             servers,
-            balance: resolve_balance(&section(typed.balance.as_ref())),
+            balance: resolve_balance(&section(typed.balance.as_ref()), out),
             hash_on: resolve_hash_on(&section(typed.balance.as_ref())),
             timeout: resolve_timeout(&section(typed.timeout.as_ref())),
             retry: resolve_retry(&section(typed.retry.as_ref()), out),
@@ -40,12 +40,30 @@ pub(crate) fn resolve_services(
     (services, spans)
 }
 
-fn resolve_balance(typed: &Balance) -> BalanceOptions {
+fn resolve_balance(typed: &Balance, out: &mut Mistakes) -> BalanceOptions {
+    let maglev_table = pick_whole(typed.maglev_table.as_ref(), defaults::MAGLEV_TABLE);
+    if let Some(given) = &typed.maglev_table
+        && !is_prime(maglev_table)
+    {
+        let message = format!("{maglev_table} is not a prime number");
+        let mistake = Mistake::new(Code::OutOfRange, given.span.clone(), message, "not prime");
+        let next = (maglev_table..=5_000_011).find(|number| is_prime(*number));
+        out.push(mistake.maybe_help(next.map(|next| format!("the next one is {next}"))));
+    }
     BalanceOptions {
         policy: pick(typed.policy.as_ref(), defaults::POLICY),
         panic_below: pick(typed.panic_below.as_ref(), defaults::PANIC_BELOW),
         slow_start: pick(typed.slow_start.as_ref(), defaults::SLOW_START),
+        bounded_load: typed.bounded_load.as_ref().map(|factor| factor.value),
+        maglev_table,
     }
+}
+
+fn is_prime(number: u32) -> bool {
+    number >= 2
+        && (2..)
+            .take_while(|divisor| divisor * divisor <= number)
+            .all(|divisor| !number.is_multiple_of(divisor))
 }
 
 fn resolve_hash_on(typed: &Balance) -> HashOn {

@@ -1,0 +1,136 @@
+//! A table that the servers fill by turns, each in an order of its own (Maglev, NSDI 2016, section 3.4).
+//!
+//! Hashes are those of Envoy: `offset = xxh64(identity, 0) mod M`, `skip = xxh64(identity, 1) mod (M - 1) + 1`. A weight
+//! is a chance to take a turn: who has half of the largest weight takes every second one.
+
+use twox_hash::XxHash64;
+
+use super::hashed::{Named, again, takes_part};
+use crate::turn::Turn;
+
+/// Other places that are tried when a key's server may not be picked.
+const TRIES: u64 = 16;
+const EMPTY: u32 = u32::MAX;
+
+/// The table of a pool.
+#[derive(Debug)]
+pub(crate) struct Table {
+    places: Vec<u32>,
+}
+
+/// A server's order of places.
+struct Order {
+    index: u32,
+    weight: u64,
+    place: u64,
+    skip: u64,
+    /// The weight of turns it has taken or let go.
+    target: u64,
+}
+
+impl Table {
+    /// `size` must be prime, or places would be left that a server never comes to.
+    pub(crate) fn new(members: &[Named<'_>], size: u32) -> Self {
+        let modulus = u64::from(size.max(2));
+        let mut places = vec![EMPTY; modulus as usize];
+        let most = members
+            .iter()
+            .map(|(_, _, weight)| u64::from(*weight))
+            .max()
+            .unwrap_or(1);
+        let mut orders: Vec<Order> = members
+            .iter()
+            .map(|&(index, identity, weight)| Order {
+                index,
+                weight: u64::from(weight),
+                place: XxHash64::oneshot(0, identity.as_bytes()) % modulus,
+                skip: XxHash64::oneshot(1, identity.as_bytes()) % (modulus - 1) + 1,
+                target: 0,
+            })
+            .collect();
+        let mut left = places.len();
+        let mut turn = 0;
+        while left > 0 {
+            turn += 1;
+            for order in &mut orders {
+                if turn * order.weight < order.target {
+                    continue;
+                }
+                order.target += most;
+                while places[order.place as usize] != EMPTY {
+                    order.place = (order.place + order.skip) % modulus;
+                }
+                places[order.place as usize] = order.index;
+                left -= 1;
+                if left == 0 {
+                    break;
+                }
+            }
+        }
+        Self { places }
+    }
+
+    /// The key's server; if that may not be picked, the server of another key made of it, and so on.
+    pub(crate) fn find(&self, turn: &Turn<'_>) -> Option<u32> {
+        let at = |key: u64| self.places[(key % self.places.len() as u64) as usize];
+        let first = std::iter::once(turn.key);
+        let more = (0..TRIES).map(|step| again(turn.key, step));
+        first
+            .chain(more)
+            .map(at)
+            .find(|&index| turn.is_open(index) && takes_part(turn, index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(names: &[&str], size: u32) -> Vec<u32> {
+        let members: Vec<Named<'_>> = (0..).zip(names).map(|(i, name)| (i, *name, 1)).collect();
+        Table::new(&members, size).places
+    }
+
+    /// Envoy's `maglev_lb_test.cc`, by addresses and by host names.
+    #[test]
+    fn the_published_tables() {
+        let addresses: Vec<String> = (90..=95).map(|port| format!("127.0.0.1:{port}")).collect();
+        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        assert_eq!(places(&addresses, 7), [2, 4, 0, 1, 5, 0, 3]);
+        let names = ["90", "91", "92", "93", "94", "95"];
+        assert_eq!(places(&names, 7), [2, 5, 0, 3, 4, 1, 0]);
+    }
+
+    #[test]
+    fn shares_follow_weights() {
+        let table = Table::new(&[(0, "a", 1), (1, "b", 2), (2, "c", 100)], 65_537);
+        let share =
+            |index| table.places.iter().filter(|place| **place == index).count() as f64 / 65_537.0;
+        for (index, weight) in [(0, 1.0), (1, 2.0), (2, 100.0)] {
+            let fair = weight / 103.0;
+            assert!(
+                (share(index) / fair - 1.0).abs() < 0.02,
+                "{index}: {}",
+                share(index)
+            );
+        }
+    }
+
+    #[test]
+    fn a_server_that_goes_moves_few_keys_of_others() {
+        let names: Vec<String> = (0..100).map(|n| format!("10.0.0.{n}:80")).collect();
+        let all: Vec<Named<'_>> = (0..)
+            .zip(&names)
+            .map(|(i, name)| (i, name.as_str(), 1))
+            .collect();
+        let before = Table::new(&all, 65_537).places;
+        let after = Table::new(&all[..99], 65_537).places;
+        let moved = before
+            .iter()
+            .zip(&after)
+            .filter(|(old, new)| **old != 99 && old != new)
+            .count();
+        // 1 % is its own; of the rest about as much again moves.
+        assert!(moved < 65_537 * 3 / 100, "{moved}");
+    }
+}
