@@ -1,0 +1,272 @@
+//! One of eleven servers stalls: how many requests does each policy lose?
+//!
+//! The experiment that is known from Finagle and linkerd, in virtual time. Nobody detects anything, ejects anything or
+//! retries: what is measured is the policy alone.
+//!
+//! - 11 servers, each with 8 slots and a queue before them. An attempt takes 10 ms on average (exponential). That makes
+//!   a capacity of 8,800 requests per second; half of it is offered, by clients that do not wait for each other (Poisson).
+//! - From second 25 to second 55 every attempt that server 0 gets takes 2 s. The client waits 1 s. An attempt given up
+//!   is reported as [`Outcome::AttemptTimeout`] at that moment; it leaves the queue, but not a slot that works on it.
+//! - Counted are the requests that arrive from second 10 to second 70, half of that time with the stall. Requests and
+//!   what they cost are drawn from the seed before anybody picks: each policy gets the same ones.
+//!
+//! What is lost depends on what an attempt takes, because what a stalled server holds are attempts and not time: see
+//! `what_else_it_depends_on`, which prints and asserts little.
+
+mod common;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use common::pool;
+use evenkeel_balance::{Picker, Policy, Pool};
+use evenkeel_core::{Instant, Outcome, Random};
+
+const SERVERS: usize = 11;
+const COUNTED: (Instant, Instant) = (Instant::from_millis(10_000), Instant::from_millis(70_000));
+const STALL: (Instant, Instant) = (Instant::from_millis(25_000), Instant::from_millis(55_000));
+const STALLED_TAKES: Duration = Duration::from_secs(2);
+const CLIENT_WAITS: Duration = Duration::from_secs(1);
+const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
+
+const POLICIES: [Policy; 4] = [
+    Policy::RoundRobin,
+    Policy::LeastRequests,
+    Policy::PowerOfTwo,
+    Policy::LeastResponseTime,
+];
+
+/// What can be varied.
+#[derive(Debug, Clone, Copy)]
+struct World {
+    slots: usize,
+    /// What an attempt takes on average.
+    takes: Duration,
+    /// Offered load as a part of the capacity.
+    load: f64,
+    /// Pickers that share the servers' states.
+    workers: usize,
+    /// How an attempt that was given up is reported.
+    given_up: Outcome,
+}
+
+const USUAL: World = World {
+    slots: 8,
+    takes: Duration::from_millis(10),
+    load: 0.5,
+    workers: 1,
+    given_up: Outcome::AttemptTimeout,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Arrives(usize),
+    Finishes(usize),
+    GivenUp(usize),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    arrives: Instant,
+    takes: Duration,
+    worker: usize,
+    server: usize,
+    /// Answered or given up.
+    is_over: bool,
+}
+
+#[derive(Debug, Default)]
+struct Server {
+    busy: usize,
+    queue: VecDeque<usize>,
+}
+
+/// What became of the requests that were counted.
+#[derive(Debug, Default, Clone, Copy)]
+struct Tally {
+    requests: u32,
+    lost: u32,
+    /// Requests during the stall, all of them and those that the stalled server got.
+    during: u32,
+    to_stalled: u32,
+}
+
+impl Tally {
+    fn success(self) -> f64 {
+        1.0 - f64::from(self.lost) / f64::from(self.requests)
+    }
+
+    fn success_during_stall(self) -> f64 {
+        1.0 - f64::from(self.lost) / f64::from(self.during)
+    }
+}
+
+struct Run {
+    world: World,
+    pool: Pool,
+    pickers: Vec<Picker>,
+    servers: Vec<Server>,
+    requests: Vec<Request>,
+    events: BinaryHeap<Reverse<(Instant, Event)>>,
+    tally: Tally,
+}
+
+fn is_within(moment: Instant, (from, to): (Instant, Instant)) -> bool {
+    from <= moment && moment < to
+}
+
+/// The requests of a seed, whoever balances them.
+fn requests(world: &World, seed: u64) -> Vec<Request> {
+    let mut rng = Random::seeded(seed);
+    let mut exponential = |mean: f64| Duration::from_secs_f64(-(1.0 - rng.unit()).ln() * mean);
+    let capacity = (SERVERS * world.slots) as f64 / world.takes.as_secs_f64();
+    let gap = 1.0 / (capacity * world.load);
+    let mut now = Instant::ZERO;
+    let mut list = Vec::new();
+    while now < COUNTED.1 {
+        list.push(Request {
+            arrives: now,
+            takes: exponential(world.takes.as_secs_f64()),
+            worker: list.len() % world.workers,
+            server: 0,
+            is_over: false,
+        });
+        now += exponential(gap);
+    }
+    list
+}
+
+fn run(world: World, policy: Policy, seed: u64) -> Tally {
+    let pool = pool(policy, SERVERS);
+    let mut run = Run {
+        pickers: (0..world.workers as u64)
+            .map(|worker| Picker::new(&pool, seed * 1_000 + worker))
+            .collect(),
+        servers: (0..SERVERS).map(|_| Server::default()).collect(),
+        requests: requests(&world, seed),
+        events: BinaryHeap::new(),
+        tally: Tally::default(),
+        world,
+        pool,
+    };
+    run.events.push(Reverse((Instant::ZERO, Event::Arrives(0))));
+    while let Some(Reverse((now, event))) = run.events.pop() {
+        match event {
+            Event::Arrives(id) => run.arrives(id, now),
+            Event::Finishes(id) => run.finishes(id, now),
+            Event::GivenUp(id) => run.given_up(id, now),
+        }
+    }
+    for member in run.pool.members() {
+        assert_eq!(member.state.in_flight(), 0, "each attempt was ended once");
+    }
+    run.tally
+}
+
+impl Run {
+    fn arrives(&mut self, id: usize, now: Instant) {
+        if let Some(next) = self.requests.get(id + 1) {
+            self.events
+                .push(Reverse((next.arrives, Event::Arrives(id + 1))));
+        }
+        let worker = self.requests[id].worker;
+        let pick = self.pickers[worker].pick(&self.pool, now, &[]);
+        let server = pick.expect("nobody is ever ejected").index as usize;
+        self.pool.members()[server].state.begin();
+        self.requests[id].server = server;
+        let is_stalled = server == 0 && is_within(now, STALL);
+        if is_stalled {
+            self.requests[id].takes = STALLED_TAKES;
+        }
+        if is_within(now, COUNTED) {
+            self.tally.requests += 1;
+            self.tally.during += u32::from(is_within(now, STALL));
+            self.tally.to_stalled += u32::from(is_stalled);
+        }
+        self.events
+            .push(Reverse((now + CLIENT_WAITS, Event::GivenUp(id))));
+        if self.servers[server].busy < self.world.slots {
+            self.starts(id, now);
+        } else {
+            self.servers[server].queue.push_back(id);
+        }
+    }
+
+    fn starts(&mut self, id: usize, now: Instant) {
+        let request = self.requests[id];
+        self.servers[request.server].busy += 1;
+        self.events
+            .push(Reverse((now + request.takes, Event::Finishes(id))));
+    }
+
+    fn finishes(&mut self, id: usize, now: Instant) {
+        let server = self.requests[id].server;
+        self.ends(id, now, Outcome::Answered(200));
+        self.servers[server].busy -= 1;
+        while let Some(next) = self.servers[server].queue.pop_front() {
+            if !self.requests[next].is_over {
+                self.starts(next, now);
+                break;
+            }
+        }
+    }
+
+    fn given_up(&mut self, id: usize, now: Instant) {
+        let request = self.requests[id];
+        if !request.is_over && is_within(request.arrives, COUNTED) {
+            self.tally.lost += 1;
+        }
+        self.ends(id, now, self.world.given_up);
+    }
+
+    /// As the balancer hears of it: once.
+    fn ends(&mut self, id: usize, now: Instant, outcome: Outcome) {
+        let request = self.requests[id];
+        if !request.is_over {
+            self.requests[id].is_over = true;
+            self.pool.members()[request.server].state.end(
+                now,
+                outcome,
+                now.since(request.arrives),
+                self.pickers[request.worker].typical_latency(),
+            );
+        }
+    }
+}
+
+fn line(label: &str, tally: Tally) -> String {
+    format!(
+        "{label:<34} {:>9} {:>7} {:>8} {:>9.3} % {:>9.3} %",
+        tally.requests,
+        tally.to_stalled,
+        tally.lost,
+        tally.success() * 100.0,
+        tally.success_during_stall() * 100.0,
+    )
+}
+
+fn head(first: &str) -> String {
+    format!(
+        "{first:<34} {:>9} {:>7} {:>8} {:>11} {:>11}",
+        "requests", "to it", "lost", "answered", "in stall"
+    )
+}
+
+#[test]
+fn least_response_time_loses_less_than_one_in_a_thousand() {
+    println!("{}", head("policy, seed"));
+    for seed in SEEDS {
+        let tallies = POLICIES.map(|policy| run(USUAL, policy, seed));
+        for (policy, tally) in POLICIES.iter().zip(tallies) {
+            println!("{}", line(&format!("{policy:?}, {seed}"), tally));
+        }
+        let [round_robin, least_requests, _, least_response_time] = tallies.map(Tally::success);
+        assert!(least_response_time >= 0.999, "seed {seed}: {tallies:?}");
+        assert!(round_robin < least_requests, "seed {seed}: {tallies:?}");
+        assert!(
+            least_requests < least_response_time,
+            "seed {seed}: {tallies:?}"
+        );
+    }
+}
