@@ -108,7 +108,12 @@ struct Run {
     pickers: Vec<Picker>,
     servers: Vec<Server>,
     requests: Vec<Request>,
-    events: BinaryHeap<Reverse<(Instant, Event)>>,
+    /// The next request to arrive.
+    next: usize,
+    /// Attempts that a slot works on, by the moment when they are finished.
+    at_work: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// Requests in the order in which their clients give up, which is the order of their arrival.
+    waiting: VecDeque<usize>,
     tally: Tally,
 }
 
@@ -145,13 +150,14 @@ fn run(world: World, policy: Policy, seed: u64) -> Tally {
             .collect(),
         servers: (0..SERVERS).map(|_| Server::default()).collect(),
         requests: requests(&world, seed),
-        events: BinaryHeap::new(),
+        next: 0,
+        at_work: BinaryHeap::new(),
+        waiting: VecDeque::new(),
         tally: Tally::default(),
         world,
         pool,
     };
-    run.events.push(Reverse((Instant::ZERO, Event::Arrives(0))));
-    while let Some(Reverse((now, event))) = run.events.pop() {
+    while let Some((now, event)) = run.next_event() {
         match event {
             Event::Arrives(id) => run.arrives(id, now),
             Event::Finishes(id) => run.finishes(id, now),
@@ -165,11 +171,30 @@ fn run(world: World, policy: Policy, seed: u64) -> Tally {
 }
 
 impl Run {
-    fn arrives(&mut self, id: usize, now: Instant) {
-        if let Some(next) = self.requests.get(id + 1) {
-            self.events
-                .push(Reverse((next.arrives, Event::Arrives(id + 1))));
+    /// The earliest of what comes next of each kind, taken out.
+    fn next_event(&mut self) -> Option<(Instant, Event)> {
+        let arrives = self
+            .requests
+            .get(self.next)
+            .map(|request| (request.arrives, Event::Arrives(self.next)));
+        let finishes = self
+            .at_work
+            .peek()
+            .map(|&Reverse((at, id))| (at, Event::Finishes(id)));
+        let given_up = self.waiting.front().map(|&id| {
+            let at = self.requests[id].arrives + CLIENT_WAITS;
+            (at, Event::GivenUp(id))
+        });
+        let (now, event) = [arrives, finishes, given_up].into_iter().flatten().min()?;
+        match event {
+            Event::Arrives(_) => self.next += 1,
+            Event::Finishes(_) => drop(self.at_work.pop()),
+            Event::GivenUp(_) => drop(self.waiting.pop_front()),
         }
+        Some((now, event))
+    }
+
+    fn arrives(&mut self, id: usize, now: Instant) {
         let worker = self.requests[id].worker;
         let pick = self.pickers[worker].pick(&self.pool, now, &[]);
         let server = pick.expect("nobody is ever ejected").index as usize;
@@ -184,8 +209,7 @@ impl Run {
             self.tally.during += u32::from(is_within(now, STALL));
             self.tally.to_stalled += u32::from(is_stalled);
         }
-        self.events
-            .push(Reverse((now + CLIENT_WAITS, Event::GivenUp(id))));
+        self.waiting.push_back(id);
         if self.servers[server].busy < self.world.slots {
             self.starts(id, now);
         } else {
@@ -196,8 +220,7 @@ impl Run {
     fn starts(&mut self, id: usize, now: Instant) {
         let request = self.requests[id];
         self.servers[request.server].busy += 1;
-        self.events
-            .push(Reverse((now + request.takes, Event::Finishes(id))));
+        self.at_work.push(Reverse((now + request.takes, id)));
     }
 
     fn finishes(&mut self, id: usize, now: Instant) {
@@ -256,8 +279,12 @@ fn head(first: &str) -> String {
 #[test]
 fn least_response_time_loses_less_than_one_in_a_thousand() {
     println!("{}", head("policy, seed"));
-    for seed in SEEDS {
-        let tallies = POLICIES.map(|policy| run(USUAL, policy, seed));
+    let seeds = std::thread::scope(|scope| {
+        SEEDS
+            .map(|seed| scope.spawn(move || POLICIES.map(|policy| run(USUAL, policy, seed))))
+            .map(|thread| thread.join().unwrap())
+    });
+    for (seed, tallies) in SEEDS.into_iter().zip(seeds) {
         for (policy, tally) in POLICIES.iter().zip(tallies) {
             println!("{}", line(&format!("{policy:?}, {seed}"), tally));
         }
@@ -268,5 +295,60 @@ fn least_response_time_loses_less_than_one_in_a_thousand() {
             least_requests < least_response_time,
             "seed {seed}: {tallies:?}"
         );
+    }
+}
+
+/// The same in other worlds. The stalled server gets an attempt now and then, whatever the rate, so what least response
+/// time loses is about one request per second of stall and not a share: where there are fewer than some five hundred
+/// requests per second it is more than one in a thousand. At 200 ms, 0.7 % take more than a second without any stall.
+///
+/// An attempt that ends as cancelled (the client was gone before the attempt timeout) teaches nothing about the server:
+/// least response time is then no better than the power of two choices. Printed and not asserted, since it is a weakness.
+#[test]
+fn what_else_it_depends_on() {
+    let takes = |millis| World {
+        takes: Duration::from_millis(millis),
+        ..USUAL
+    };
+    let usual = takes(50);
+    let worlds = [
+        ("20 ms", takes(20)),
+        ("50 ms", usual),
+        ("100 ms", takes(100)),
+        ("200 ms", takes(200)),
+        (
+            "100 ms, 32 slots",
+            World {
+                slots: 32,
+                ..takes(100)
+            },
+        ),
+        (
+            "50 ms, 4 workers",
+            World {
+                workers: 4,
+                ..usual
+            },
+        ),
+        ("50 ms, 80 % load", World { load: 0.8, ..usual }),
+        (
+            "50 ms, reported as cancelled",
+            World {
+                given_up: Outcome::Cancelled,
+                ..usual
+            },
+        ),
+    ];
+    for (label, world) in worlds {
+        println!("{}", head(label));
+        let tallies = POLICIES.map(|policy| run(world, policy, SEEDS[0]));
+        for (policy, tally) in POLICIES.iter().zip(tallies) {
+            println!("{}", line(&format!("  {policy:?}"), tally));
+        }
+        let [round_robin, least_requests, _, least_response_time] = tallies.map(Tally::success);
+        assert!(round_robin < least_requests, "{label}: {tallies:?}");
+        if world.given_up.is_failure() {
+            assert!(least_requests < least_response_time, "{label}: {tallies:?}");
+        }
     }
 }
