@@ -11,7 +11,7 @@ use evenkeel_core::{Directive, Instant, Outcome, Random, ServerId, Verdict};
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
 
-const POLICIES: [Policy; 7] = [
+const POLICIES: [Policy; 9] = [
     Policy::Random,
     Policy::RoundRobin,
     Policy::WeightedRoundRobin,
@@ -19,6 +19,8 @@ const POLICIES: [Policy; 7] = [
     Policy::LeastRequests,
     Policy::PowerOfTwo,
     Policy::LeastResponseTime,
+    Policy::RingHash,
+    Policy::Maglev,
 ];
 const SIZES: [u32; 3] = [3, 10, 1_000];
 /// Between two picks: a worker with 50,000 requests per second. The median of 100 ms is renewed as often as then.
@@ -56,6 +58,7 @@ fn members(servers: u32, heaviest: u32) -> Vec<Member> {
         state.end(Instant::ZERO, Outcome::Answered(200), took, Duration::ZERO);
         (0..rng.below(8)).for_each(|_| state.begin());
         Member {
+            identity: format!("10.0.{}.{}:80", place / 256, place % 256).into(),
             state,
             weight: 1 + place % heaviest,
             tier: 0,
@@ -69,6 +72,8 @@ fn pool(policy: Policy, members: Vec<Member>) -> Pool {
         policy,
         panic_below: 0.5,
         slow_start: Duration::from_secs(10),
+        bounded_load: None,
+        maglev_table: 65_537,
     };
     Pool::new(options, members)
 }

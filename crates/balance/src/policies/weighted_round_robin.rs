@@ -10,6 +10,8 @@ use crate::turn::Turn;
 
 /// Longer sequences are not computed in advance.
 const LONGEST: u64 = 8_192;
+/// Neither are those that take more comparisons than this, some 50 ms of work.
+const DEAREST: u64 = 20_000_000;
 /// Turns in a row that servers which take only a part of their share may pass over.
 const PASSES: u32 = 16;
 
@@ -30,7 +32,12 @@ impl Schedule {
             .iter()
             .map(|&(_, weight)| u64::from(weight / divisor))
             .sum();
-        if sum == 0 || sum > LONGEST {
+        if sum == weights.len() as u64 {
+            // All alike: simply one after the other.
+            let order = weights.iter().map(|&(index, _)| index).collect();
+            return Some(Self { order }).filter(|schedule| schedule.len() > 0);
+        }
+        if sum > LONGEST || sum * weights.len() as u64 > DEAREST {
             return None;
         }
         let mut current = vec![0_i64; weights.len()];
