@@ -20,6 +20,11 @@ const STEPS: usize = 4_096;
 pub(crate) struct Ring {
     /// Ascending by hash.
     points: Vec<(u64, u32)>,
+    /// Where the points of each range of hashes begin, by the highest bits: one look instead of a search through all,
+    /// most of which would miss the cache.
+    starts: Vec<u32>,
+    /// How many of a hash's bits are not looked at for its range.
+    shift: u32,
     bound: Option<f64>,
 }
 
@@ -46,14 +51,33 @@ impl Ring {
             }
         }
         points.sort_unstable();
-        Self { points, bound }
+        // About as many ranges as points.
+        let bits = points.len().ilog2().max(1);
+        let shift = u64::BITS - bits;
+        let before = |range: u64| points.partition_point(|(hash, _)| hash >> shift < range) as u32;
+        let starts = (0..1_u64 << bits).map(before).collect();
+        Self {
+            points,
+            starts,
+            shift,
+            bound,
+        }
+    }
+
+    /// The place of the first point at `key` or after it; the number of points if there is none.
+    fn place(&self, key: u64) -> usize {
+        let start = self.starts[(key >> self.shift) as usize] as usize;
+        let beyond = self.points[start..]
+            .iter()
+            .take_while(|(hash, _)| *hash < key)
+            .count();
+        start + beyond
     }
 
     /// The first server from the key's place on that may be picked and is not too busy; the first that may be picked if
     /// all are too busy; nothing if none was found.
     pub(crate) fn find(&self, turn: &Turn<'_>) -> Option<u32> {
-        let start = self.points.partition_point(|(hash, _)| *hash < turn.key);
-        let (before, after) = self.points.split_at(start);
+        let (before, after) = self.points.split_at(self.place(turn.key));
         let limit = self.bound.map(|factor| Limit::of(turn, factor));
         let mut first = None;
         for &(_, index) in after.iter().chain(before).take(STEPS) {
@@ -135,6 +159,28 @@ mod tests {
             let ring = Ring::new(&members, None);
             let difference = ring.points.len().abs_diff(points);
             assert!(difference <= servers, "{servers}: {}", ring.points.len());
+        }
+    }
+
+    #[test]
+    fn a_keys_place_is_that_of_a_search() {
+        for servers in [1, 3, 50, 700] {
+            let names: Vec<String> = (0..servers).map(|n| format!("10.0.0.{n}:80")).collect();
+            let members: Vec<Named<'_>> = (0..)
+                .zip(&names)
+                .map(|(i, name)| (i, name.as_str(), 1))
+                .collect();
+            let ring = Ring::new(&members, None);
+            let keys = (0..10_000_u64).map(|n| XxHash64::oneshot(7, &n.to_le_bytes()));
+            let own = ring
+                .points
+                .iter()
+                .take(100)
+                .flat_map(|(hash, _)| [*hash, hash + 1]);
+            for key in keys.chain(own).chain([0, u64::MAX]) {
+                let searched = ring.points.partition_point(|(hash, _)| *hash < key);
+                assert_eq!(ring.place(key), searched, "{servers} {key}");
+            }
         }
     }
 

@@ -70,10 +70,11 @@ pub(crate) fn pick(turn: &Turn<'_>, rng: &mut Random) -> u32 {
     let mut drawn = Drawn::default();
     for _ in 0..TRIES {
         let index = match &turn.pool.alias {
-            Some(alias) if turn.whole => alias.draw(rng),
+            // Draws of members that are out are thrown away, which leaves the others' chances as they should be.
+            Some(alias) if turn.tiers == 1 => alias.draw(rng),
             _ => turn.by(rng, &drawn, weight),
         };
-        if turn.avoid.contains(&index) || drawn.has(index) {
+        if drawn.has(index) || !turn.is_open(index) {
             continue;
         }
         if turn.takes_part(index, rng) {
