@@ -120,14 +120,22 @@ impl ServerState {
     }
 
     /// An attempt that had begun has ended. `latency` is from the request fully written to the response's head, or to the
-    /// failure; `pool_default` is what the pool takes at present ([`crate::Picker::typical_latency`]), zero if not known.
+    /// failure; zero for one that was cancelled before the request was written. `pool_default` is what the pool takes at present ([`crate::Picker::typical_latency`]), zero if not known.
     pub fn end(&self, now: Instant, outcome: Outcome, latency: Duration, pool_default: Duration) {
         self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
         let typical = pool_default.as_secs_f64();
         let sample = latency.as_secs_f64();
         match outcome {
-            // Neither says anything about how fast the server is.
-            Outcome::Cancelled | Outcome::Stale => {}
+            // It says nothing about the server.
+            Outcome::Stale => {}
+            // It would have taken longer still. That says something if it waited longer than is typical, and not much
+            // less than what is expected of this server, which stays expected then.
+            Outcome::Cancelled => {
+                let usual = self.estimate().map_or(typical, |(seconds, _)| seconds);
+                if usual > 0.0 && sample > typical && sample > usual / 2.0 {
+                    self.sample(now, sample.max(usual), typical);
+                }
+            }
             outcome if outcome.is_failure() || outcome == Outcome::Answered(429) => {
                 let penalty = if typical > 0.0 {
                     (typical * PENALTY_FACTOR).min(PENALTY_MOST)

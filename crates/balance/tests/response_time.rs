@@ -70,10 +70,22 @@ fn a_failure_counts_as_slow() {
         (estimate(&state) - 1.0).abs() < 1e-3,
         "the client's mistake is no failure of the server"
     );
-    for outcome in [Outcome::Stale, Outcome::Cancelled] {
-        answer(&state, at(1), outcome, 4_000, Duration::ZERO);
-        assert!((estimate(&state) - 1.0).abs() < 1e-3, "{outcome:?}");
+    answer(&state, at(1), Outcome::Stale, 4_000, Duration::ZERO);
+    assert!((estimate(&state) - 1.0).abs() < 1e-3);
+}
+
+#[test]
+fn a_client_that_gives_up_says_how_long_it_waited_at_least() {
+    let state = ServerState::new();
+    answer(&state, at(0), Outcome::Cancelled, 4_000, Duration::ZERO);
+    assert_eq!(state.latency(), None, "nothing is known to compare it with");
+    answer(&state, at(0), OK, 100, Duration::ZERO);
+    for short in [0, 40, 60, 90] {
+        answer(&state, at(1), Outcome::Cancelled, short, millis(100));
+        assert!((estimate(&state) - 100.0).abs() < 1e-3, "{short}");
     }
+    answer(&state, at(1), Outcome::Cancelled, 1_000, millis(100));
+    assert!((estimate(&state) - 1_000.0).abs() < 1e-3);
 }
 
 #[test]
