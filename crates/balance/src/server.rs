@@ -22,6 +22,13 @@ const PENALTY_MOST: f64 = 5.0;
 /// The part of its share that a warming server gets at least.
 const WARM_LEAST: f64 = 0.1;
 
+/// The part of its share that a server gets which asked for a pause.
+const RELIEVED: f64 = 0.1;
+/// No pause is longer, whatever was asked for (linkerd's bound).
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// A pause is prolonged in steps of at least this, so that each answer that asks for one is not a change for all workers.
+const PAUSE_STEP: Duration = Duration::from_secs(1);
+
 /// Directives and new pools so far. A picker looks at its pool again when this has moved, and only then.
 static CHANGES: AtomicU64 = AtomicU64::new(1);
 
@@ -42,6 +49,8 @@ pub enum Standing {
     InService,
     /// Takes a part of its share, to prove itself.
     Trial,
+    /// Takes a tenth of its share, since it asked for a pause.
+    Relieved,
     /// Takes a growing part of its share after it was restored.
     Warming,
     /// Takes nothing until the directive expires.
@@ -57,7 +66,10 @@ impl Standing {
     /// Whether it takes new attempts, all of its share or a part.
     #[must_use]
     pub const fn is_usable(self) -> bool {
-        matches!(self, Self::InService | Self::Trial | Self::Warming)
+        matches!(
+            self,
+            Self::InService | Self::Trial | Self::Relieved | Self::Warming
+        )
     }
 
     /// The word for it in metrics and messages.
@@ -66,6 +78,7 @@ impl Standing {
         match self {
             Self::InService => "in-service",
             Self::Trial => "trial",
+            Self::Relieved => "relieved",
             Self::Warming => "warming",
             Self::Ejected { .. } => "ejected",
             Self::Draining => "draining",
@@ -102,6 +115,7 @@ struct Orders {
     trial_until: AtomicU64,
     /// The bits of an `f64`.
     trial_share: AtomicU64,
+    relieved_until: AtomicU64,
     warm_since: AtomicU64,
     /// The slow start of the newest pool that it is in.
     warm_for: AtomicU64,
@@ -240,6 +254,7 @@ impl ServerState {
                 let was_out = orders.is_out();
                 if was_out {
                     self.forget_latency();
+                    orders.relieved_until.store(0, Ordering::Release);
                 }
                 // One that already takes its share, or more of it by the second, has nothing to begin again.
                 if was_out || orders.trial_until.load(Ordering::Acquire) != 0 {
@@ -253,6 +268,21 @@ impl ServerState {
                 orders.drained.store(false, Ordering::Release);
             }
         }
+        note_change();
+    }
+
+    /// It answered 429 or 503 and asked to be left alone for `pause` (RFC 9110, section 10.2.3): for so long, 300 s at most,
+    /// it takes a tenth of its share, so that it is noticed when it is well again.
+    pub fn relieve(&self, now: Instant, pause: Duration) {
+        let until = (now + pause.min(LONGEST_PAUSE)).as_nanos();
+        let known = self.orders.relieved_until.load(Ordering::Acquire);
+        let step = PAUSE_STEP.as_nanos() as u64;
+        if until <= now.as_nanos() || (known > now.as_nanos() && until < known + step) {
+            return;
+        }
+        self.orders
+            .relieved_until
+            .fetch_max(until, Ordering::AcqRel);
         note_change();
     }
 
@@ -273,6 +303,8 @@ impl ServerState {
             }
         } else if now < orders.trial_until.load(Ordering::Acquire) {
             Standing::Trial
+        } else if now < orders.relieved_until.load(Ordering::Acquire) {
+            Standing::Relieved
         } else if now < orders.warm_until() {
             Standing::Warming
         } else {
@@ -286,6 +318,7 @@ impl ServerState {
         match self.standing(now) {
             Standing::InService => 1.0,
             Standing::Trial => f64::from_bits(self.orders.trial_share.load(Ordering::Acquire)),
+            Standing::Relieved => RELIEVED,
             Standing::Warming => {
                 let since = Instant::from_nanos(self.orders.warm_since.load(Ordering::Acquire));
                 let whole = Duration::from_nanos(self.orders.warm_for.load(Ordering::Acquire))
@@ -303,6 +336,7 @@ impl ServerState {
             orders.known_until.load(Ordering::Acquire),
             orders.suspected_until.load(Ordering::Acquire),
             orders.trial_until.load(Ordering::Acquire),
+            orders.relieved_until.load(Ordering::Acquire),
             orders.warm_until(),
         ]
         .into_iter()

@@ -70,7 +70,10 @@ impl Survey {
                 let state = &pool.member(index).state;
                 let standing = state.standing(now);
                 self.until = self.until.min(state.next_change(now));
-                self.uneven |= matches!(standing, Standing::Trial | Standing::Warming);
+                self.uneven |= matches!(
+                    standing,
+                    Standing::Trial | Standing::Relieved | Standing::Warming
+                );
                 if standing.is_usable() {
                     list.push(index);
                 }

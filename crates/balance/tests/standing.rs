@@ -437,3 +437,44 @@ fn what_comes_back_is_judged_anew() {
     );
     assert_eq!(state.standing(Instant::from_millis(7)), Standing::Warming);
 }
+
+#[test]
+fn a_server_that_asks_for_a_pause_gets_a_tenth_of_its_share_for_so_long() {
+    let state = ServerState::new();
+    state.relieve(at(1_000), Duration::from_secs(20));
+    assert_eq!(state.standing(at(20_999)), Standing::Relieved);
+    assert!((state.share(at(5_000)) - 0.1).abs() < 1e-9);
+    assert_eq!(state.standing(at(21_000)), Standing::InService);
+    // A shorter one does not end it, and nobody is left alone for longer than five minutes.
+    state.relieve(at(30_000), Duration::from_secs(1_000_000));
+    state.relieve(at(30_001), Duration::from_secs(1));
+    assert_eq!(state.standing(at(329_999)), Standing::Relieved);
+    assert_eq!(state.standing(at(330_000)), Standing::InService);
+    state.relieve(at(400_000), Duration::ZERO);
+    assert_eq!(state.standing(at(400_000)), Standing::InService);
+    // An ejection is stronger, and what is restored begins anew.
+    state.relieve(at(500_000), Duration::from_secs(100));
+    let pool = pool(Policy::Random, 1);
+    let state = &pool.members()[0].state;
+    state.relieve(at(0), Duration::from_secs(100));
+    eject(&pool, 0, Verdict::Known, 1_000);
+    assert!(!state.standing(at(10)).is_usable());
+    restore(&pool, 0, false, 20);
+    assert_eq!(state.standing(at(30)), Standing::InService);
+}
+
+#[test]
+fn every_policy_gives_a_relieved_server_less() {
+    for policy in ALL {
+        let pool = pool(policy, 4);
+        pool.members()[2]
+            .state
+            .relieve(at(0), Duration::from_secs(60));
+        let counts = counts(&mut Picker::new(&pool, 3), &pool, at(10), &[], 20_000);
+        let (relieved, fair) = (counts[2] as f64, 20_000.0 / 3.1);
+        assert!(
+            relieved < fair * 0.2 && relieved > fair * 0.03,
+            "{policy:?}: {counts:?}"
+        );
+    }
+}

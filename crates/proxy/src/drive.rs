@@ -17,6 +17,7 @@ use crate::destination::{Destination, destination, hash_key};
 use crate::finish::Finish;
 use crate::flight::Flight;
 use crate::own;
+use crate::pause;
 use crate::relay::{Relay, RelayEnd};
 use crate::rewrite::{self, Manner, Origin};
 use crate::state::{ServerEntry, ServiceEntry};
@@ -140,6 +141,10 @@ impl Journey<'_> {
             self.latest = ended;
             let latency = ended.since(talk.as_ref().and_then(|talk| talk.written).unwrap_or(now));
             flight.came_to(ended, outcome, latency);
+            let head = talk.as_ref().map(|talk| talk.incoming.unread());
+            if let Some(pause) = head.and_then(|head| pause::asked(&desk.work.response, head)) {
+                member.state.relieve(ended, pause);
+            }
             self.note_attempt(ended, server, outcome, latency, talk.as_ref());
             match (self.decide(server, outcome, &desk, latency, ended), talk) {
                 (After::Accept, Some(talk)) => {

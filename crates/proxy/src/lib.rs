@@ -23,6 +23,7 @@ mod relay;
 mod tunnel;
 mod rewrite;
 mod own;
+mod pause;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

@@ -259,3 +259,22 @@ fn outcomes_leave_as_signals() {
     assert_eq!(successes, 4);
     assert!(failures >= 1, "{signals:?}");
 }
+
+#[test]
+fn a_server_that_asks_for_a_pause_gets_one() {
+    let (busy, seen_busy) =
+        always("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n");
+    let (well, seen_well) = always(OK);
+    let rig = Rig::new(&[busy, well], ROUND_ROBIN);
+    let mut client = rig.client();
+    for _ in 0..200 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    let state = rig.proxy().state();
+    let server = &state.services()[0].pool().members()[0].state;
+    assert_eq!(server.standing(rig.clock.now()).word(), "relieved");
+    // Of round robin's hundred about ten are left; five standard deviations are some 17.
+    let asked = seen_busy.lock().unwrap().len();
+    assert!((1..=35).contains(&asked), "{asked}");
+    assert_eq!(seen_well.lock().unwrap().len(), 200);
+}
