@@ -38,16 +38,25 @@ pub enum PickReason {
 }
 
 impl PickReason {
+    /// The words for all reasons, each at the place of its reason.
+    pub const WORDS: [&'static str; 5] = ["policy", "tier", "panic", "only-one-left", "again"];
+
+    /// Its place in [`Self::WORDS`], for tables by reason.
+    #[must_use]
+    pub const fn place(self) -> usize {
+        match self {
+            Self::Policy => 0,
+            Self::Tier => 1,
+            Self::Panic => 2,
+            Self::OnlyOneLeft => 3,
+            Self::Again => 4,
+        }
+    }
+
     /// The word for it in metrics and logs.
     #[must_use]
     pub const fn word(self) -> &'static str {
-        match self {
-            Self::Policy => "policy",
-            Self::Tier => "tier",
-            Self::Panic => "panic",
-            Self::OnlyOneLeft => "only-one-left",
-            Self::Again => "again",
-        }
+        Self::WORDS[self.place()]
     }
 }
 

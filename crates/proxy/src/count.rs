@@ -1,5 +1,6 @@
 //! What is counted. Each worker writes numbers of its own, without locked instructions; readers add them up.
 
+use evenkeel_balance::PickReason;
 use evenkeel_config::Plan;
 use evenkeel_core::metric::{Counter, DurationHistogram, DurationSnapshot, Sink, Source};
 use evenkeel_core::{Outcome, ServerId, ServiceId};
@@ -45,6 +46,8 @@ pub(crate) struct ServiceCounters {
 /// One worker's numbers of one server.
 #[derive(Debug, Default)]
 pub(crate) struct ServerCounters {
+    /// Why it was picked, by [`PickReason::place`].
+    pub(crate) picks: [Counter; PickReason::WORDS.len()],
     pub(crate) attempts: [Counter; Outcome::WORDS.len()],
     pub(crate) durations: DurationHistogram,
     pub(crate) connections: Counter,
@@ -271,6 +274,18 @@ impl ProxyState {
                     &labels,
                     value,
                 );
+            }
+        }
+        for (place, reason) in PickReason::WORDS.iter().enumerate() {
+            let value = of(&|counters| counters.picks[place].value());
+            if value > 0 || place == PickReason::Policy.place() {
+                let labels = [
+                    ("service", service.1),
+                    ("server", server.1),
+                    ("reason", *reason),
+                ];
+                let about = "Times that a server was picked for an attempt, by why it was.";
+                sink.counter("evenkeel_picks_total", about, &labels, value);
             }
         }
         let id = ServerId::new(

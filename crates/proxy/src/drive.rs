@@ -187,9 +187,14 @@ impl Journey<'_> {
         let picker = &mut self.worker.pickers.borrow_mut()[self.service_id.0 as usize];
         let pool = self.service.pool();
         let pick = self.exchange.next_server(picker, pool, now, self.key);
-        let server = pick.map(|pick| ServerId {
-            service: self.service_id,
-            index: pick.index,
+        let server = pick.map(|pick| {
+            let server = ServerId {
+                service: self.service_id,
+                index: pick.index,
+            };
+            let picks = &self.worker.server_counters(server).picks;
+            picks[pick.reason.place()].add_from_owner(1);
+            server
         });
         (server, picker.typical_latency())
     }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{Rig, Seen, always, nowhere, server};
+use evenkeel_core::metric::{DurationSnapshot, Sink, Source as _};
 use evenkeel_core::{Directive, Instant, ServerId, Verdict};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -277,4 +278,43 @@ fn a_server_that_asks_for_a_pause_gets_one() {
     let asked = seen_busy.lock().unwrap().len();
     assert!((1..=35).contains(&asked), "{asked}");
     assert_eq!(seen_well.lock().unwrap().len(), 200);
+}
+
+#[test]
+fn picks_are_counted_by_their_reason() {
+    #[derive(Default)]
+    struct Picks(Vec<(String, String, u64)>);
+    impl Sink for Picks {
+        fn counter(&mut self, name: &str, _: &str, labels: &[(&str, &str)], value: u64) {
+            if name == "evenkeel_picks_total" {
+                let of = |label: &str| {
+                    let found = labels.iter().find(|(name, _)| *name == label);
+                    found.map_or_else(String::new, |(_, value)| (*value).to_owned())
+                };
+                self.0.push((of("server"), of("reason"), value));
+            }
+        }
+        fn gauge(&mut self, _: &str, _: &str, _: &[(&str, &str)], _: f64) {}
+        fn durations(&mut self, _: &str, _: &str, _: &[(&str, &str)], _: &DurationSnapshot) {}
+    }
+    let (bad, _) = always(UNAVAILABLE);
+    let (well, _) = always(OK);
+    let rig = Rig::new(&[bad, well], ROUND_ROBIN);
+    let mut client = rig.client();
+    for _ in 0..10 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    let mut picks = Picks::default();
+    rig.proxy().state().collect(&mut picks);
+    let of = |reason: &str| -> u64 {
+        let counts = picks.0.iter().filter(|(_, found, _)| found == reason);
+        counts.map(|(_, _, value)| value).sum()
+    };
+    // Round robin picks each of the two five times; each time the bad one is picked, the other one is all that is left.
+    assert_eq!(
+        (of("policy"), of("only-one-left")),
+        (10, 5),
+        "{:?}",
+        picks.0
+    );
 }
