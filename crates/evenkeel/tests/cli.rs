@@ -7,7 +7,8 @@ mod common;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
-use common::{PROGRAM, Program, call, free_ports};
+use common::{PROGRAM, Program, call, free_ports, wait_for};
+use evenkeel_fault::incident::Status;
 use tempfile::TempDir;
 
 const SMALLEST: &str = r#"
@@ -38,6 +39,12 @@ fn every_command_has_help_with_an_example() {
         "check",
         "status",
         "incidents",
+        "drain",
+        "restore",
+        "eject",
+        "restart",
+        "approve",
+        "reject",
         "schema",
         "version",
     ];
@@ -300,5 +307,87 @@ fn elsewhere_than_at_loopback_reading_takes_the_token() {
     assert!(
         none.status == Some(1) && none.err.contains("/no/such/admin.token"),
         "{none:?}"
+    );
+}
+
+/// A program with two sample servers that are up; `more` is added to the service.
+fn with_children(more: &str) -> Program {
+    let ports = free_ports(2);
+    let program = Program::run(&format!(
+        "[admin]\naddress = \"127.0.0.1:0\"\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\
+         [service.shop.run]\ncommand = [\"{PROGRAM}\", \"sample-server\", \"--port\", \"{{port}}\"]\nports = [{}, {}]\n{more}",
+        ports[0], ports[1]
+    ));
+    program.wait_until_up();
+    program
+}
+
+fn order(program: &Program, verb: &str, target: &str) -> common::Called {
+    let admin = format!("http://{}", program.admin);
+    call(program.folder.path(), &[verb, target, "--admin", &admin])
+}
+
+#[test]
+fn servers_take_orders() {
+    let program = with_children("");
+    let standing = |word: &str| {
+        wait_for(word, || {
+            let api = program.api("/api/services/shop");
+            let server = &api["servers"][0];
+            (server["standing"] == word).then_some(())
+        });
+    };
+    let drained = order(&program, "drain", "shop/shop-1");
+    assert_eq!(drained.status, Some(0), "{drained:?}");
+    assert!(drained.out.contains("shop-1"), "{drained:?}");
+    standing("draining");
+    assert_eq!(order(&program, "restore", "shop/shop-1").status, Some(0));
+    standing("in-service");
+    let before = program.servers()[0].pid;
+    assert_eq!(order(&program, "restart", "shop/shop-1").status, Some(0));
+    wait_for("another process", || {
+        let now = program.servers()[0].pid;
+        (now.is_some() && now != before).then_some(())
+    });
+    let unknown = order(&program, "eject", "shop/shop-9");
+    assert!(
+        unknown.status == Some(1) && unknown.err.contains("shop-9"),
+        "{unknown:?}"
+    );
+    let malformed = order(&program, "eject", "shop-1");
+    assert!(
+        malformed.status == Some(2) && malformed.err.contains("SERVICE/SERVER"),
+        "{malformed:?}"
+    );
+    // Whoever cannot read the token can give no orders.
+    let stranger = TempDir::new().unwrap();
+    let admin = format!("http://{}", program.admin);
+    let refused = call(
+        stranger.path(),
+        &["drain", "shop/shop-1", "--admin", &admin],
+    );
+    assert!(
+        refused.status == Some(1) && refused.err.contains("token"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn what_an_incident_proposes_is_done_once_it_is_approved() {
+    let program = with_children("[service.shop.recover]\nmode = \"ask\"\n");
+    let victim = program.servers().remove(0).pid.unwrap();
+    common::signal(victim, "KILL");
+    let incident = program.wait_for_incident("awaiting approval", |incident| {
+        incident.status == Status::AwaitingApproval
+    });
+    assert_eq!(program.servers()[0].pid, None, "nothing was done yet");
+    let approved = order(&program, "approve", &incident.id);
+    assert_eq!(approved.status, Some(0), "{approved:?}");
+    program.wait_for_incident("closed", |incident| incident.status == Status::Closed);
+    program.wait_until_up();
+    let unknown = order(&program, "reject", "2000-01-01-0001");
+    assert!(
+        unknown.status == Some(1) && unknown.err.contains("2000-01-01-0001"),
+        "{unknown:?}"
     );
 }

@@ -27,7 +27,8 @@ pub(super) struct Find {
     /// The address of its admin API, as `run`, `proxy` and `demo` print it.
     #[arg(long, value_name = "URL", conflicts_with = "config", global = true)]
     admin: Option<String>,
-    /// The file with the admin token, which an admin address that is not loopback asks for [default: as configured].
+    /// The file with the admin token, which orders need, and reading too where the admin address is not loopback
+    /// [default: as configured].
     #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
 }
@@ -67,6 +68,18 @@ impl Admin {
         }
     }
 
+    /// Gives an order; what is said of it.
+    pub(super) fn order(&self, path: &str) -> Result<String> {
+        let answer = client::post(self.address, path, self.token.as_deref());
+        let (status, body) = answer.map_err(|why| {
+            Failure::World(format!("no evenkeel answers: {why} ({})", self.origin))
+        })?;
+        let body = self.success(status, body)?;
+        let value: serde_json::Value = self.understand(&body)?;
+        let message = value.get("message").and_then(serde_json::Value::as_str);
+        Ok(message.unwrap_or("ordered").to_owned())
+    }
+
     fn success(&self, status: u16, body: String) -> Result<String> {
         if status == 200 {
             return Ok(body);
@@ -100,8 +113,17 @@ impl Find {
             .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()))
     }
 
-    /// The evenkeel that is meant.
+    /// The evenkeel that is meant, to be asked.
     pub(super) fn admin(&self) -> Result<Admin> {
+        self.reach(false)
+    }
+
+    /// The evenkeel that is meant, to be given an order, for which the token is always needed.
+    pub(super) fn commander(&self) -> Result<Admin> {
+        self.reach(true)
+    }
+
+    fn reach(&self, to_command: bool) -> Result<Admin> {
         let (address, token_file, origin) = if let Some(url) = &self.admin {
             let address = parse(url).ok_or_else(|| {
                 Failure::Call(format!(
@@ -121,14 +143,19 @@ impl Find {
         };
         Ok(Admin {
             address,
-            token: self.token(address, &token_file)?,
+            token: self.token(address, &token_file, to_command)?,
             origin,
         })
     }
 
     /// The token, where it may be asked for. It is sent nowhere else.
-    fn token(&self, address: SocketAddr, configured: &Path) -> Result<Option<String>> {
-        if self.token_file.is_none() && address.ip().is_loopback() {
+    fn token(
+        &self,
+        address: SocketAddr,
+        configured: &Path,
+        to_command: bool,
+    ) -> Result<Option<String>> {
+        if self.token_file.is_none() && address.ip().is_loopback() && !to_command {
             return Ok(None);
         }
         let file = self.token_file.as_deref().unwrap_or(configured);

@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod find;
 mod incidents;
+mod order;
 mod proxy;
 mod run;
 mod sample_server;
@@ -39,6 +40,24 @@ enum Command {
     Check(check::Check),
     Status(status::Status),
     Incidents(incidents::Incidents),
+    /// Give a server no new requests; what it has it may finish. Lasts until `restore`.
+    #[command(after_help = "Example:\n  evenkeel drain shop/shop-1")]
+    Drain(order::ServerOrder),
+    /// Give a server requests again.
+    #[command(after_help = "Example:\n  evenkeel restore shop/shop-1")]
+    Restore(order::ServerOrder),
+    /// Take a server out of service at once. Lasts until `restore`.
+    #[command(after_help = "Example:\n  evenkeel eject shop/shop-1")]
+    Eject(order::ServerOrder),
+    /// Restart a server, and verify that it is well again.
+    #[command(after_help = "Example:\n  evenkeel restart shop/shop-1")]
+    Restart(order::ServerOrder),
+    /// Do what an incident proposes (`recover.mode = "ask"`).
+    #[command(after_help = "Example:\n  evenkeel approve 2026-11-22-0007")]
+    Approve(order::IncidentOrder),
+    /// Do not do what an incident proposes: only watch it.
+    #[command(after_help = "Example:\n  evenkeel reject 2026-11-22-0007")]
+    Reject(order::IncidentOrder),
     Schema(schema::Schema),
     Version(version::Version),
     #[command(hide = true)]
@@ -55,6 +74,12 @@ impl Call {
             Command::Check(command) => command.carry_out(),
             Command::Status(command) => command.carry_out(),
             Command::Incidents(command) => command.carry_out(),
+            Command::Drain(command) => command.carry_out("drain"),
+            Command::Restore(command) => command.carry_out("restore"),
+            Command::Eject(command) => command.carry_out("eject"),
+            Command::Restart(command) => command.carry_out("restart"),
+            Command::Approve(command) => command.carry_out("approve"),
+            Command::Reject(command) => command.carry_out("reject"),
             Command::Schema(command) => command.carry_out(),
             Command::Version(command) => command.carry_out(),
             Command::SampleServer(command) => command.carry_out(),
