@@ -310,18 +310,6 @@ fn elsewhere_than_at_loopback_reading_takes_the_token() {
     );
 }
 
-/// A program with two sample servers that are up; `more` is added to the service.
-fn with_children(more: &str) -> Program {
-    let ports = free_ports(2);
-    let program = Program::run(&format!(
-        "[admin]\naddress = \"127.0.0.1:0\"\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\
-         [service.shop.run]\ncommand = [\"{PROGRAM}\", \"sample-server\", \"--port\", \"{{port}}\"]\nports = [{}, {}]\n{more}",
-        ports[0], ports[1]
-    ));
-    program.wait_until_up();
-    program
-}
-
 fn order(program: &Program, verb: &str, target: &str) -> common::Called {
     let admin = format!("http://{}", program.admin);
     call(program.folder.path(), &[verb, target, "--admin", &admin])
@@ -329,7 +317,7 @@ fn order(program: &Program, verb: &str, target: &str) -> common::Called {
 
 #[test]
 fn servers_take_orders() {
-    let program = with_children("");
+    let program = Program::with_children("");
     let standing = |word: &str| {
         wait_for(word, || {
             let api = program.api("/api/services/shop");
@@ -374,7 +362,7 @@ fn servers_take_orders() {
 
 #[test]
 fn what_an_incident_proposes_is_done_once_it_is_approved() {
-    let program = with_children("[service.shop.recover]\nmode = \"ask\"\n");
+    let program = Program::with_children("[service.shop.recover]\nmode = \"ask\"\n");
     let victim = program.servers().remove(0).pid.unwrap();
     common::signal(victim, "KILL");
     let incident = program.wait_for_incident("awaiting approval", |incident| {

@@ -8,19 +8,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use common::{PROGRAM, Program, call, free_ports, get, lives, now, root, wait_for};
+use common::{Program, call, get, lives, now, root, wait_for};
 use tempfile::TempDir;
-
-fn with_children() -> Program {
-    let ports = free_ports(2);
-    let program = Program::run(&format!(
-        "[admin]\naddress = \"127.0.0.1:0\"\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\
-         [service.shop.run]\ncommand = [\"{PROGRAM}\", \"sample-server\", \"--port\", \"{{port}}\"]\nports = [{}, {}]\n",
-        ports[0], ports[1]
-    ));
-    program.wait_until_up();
-    program
-}
 
 fn children(program: &Program) -> Vec<u32> {
     let pids: Vec<u32> = program
@@ -35,7 +24,7 @@ fn children(program: &Program) -> Vec<u32> {
 
 #[test]
 fn sigterm_finishes_requests_stops_children_and_exits_0() {
-    let mut program = with_children();
+    let mut program = Program::with_children("");
     let pids = children(&program);
     let mut stream = TcpStream::connect(program.address()).unwrap();
     stream
@@ -68,7 +57,7 @@ fn sigterm_finishes_requests_stops_children_and_exits_0() {
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
-    let mut program = with_children();
+    let mut program = Program::with_children("");
     let pids = children(&program);
     let mut stream = TcpStream::connect(program.address()).unwrap();
     stream
@@ -102,7 +91,7 @@ fn a_second_signal_ends_it_at_once() {
 
 #[test]
 fn sigkill_takes_the_children_along() {
-    let mut program = with_children();
+    let mut program = Program::with_children("");
     let pids = children(&program);
     program.signal("KILL");
     program.wait();
@@ -113,7 +102,7 @@ fn sigkill_takes_the_children_along() {
 
 #[test]
 fn sighup_is_heard_and_harmless() {
-    let program = with_children();
+    let program = Program::with_children("");
     program.signal("HUP");
     wait_for("the answer to SIGHUP", || {
         program.log().contains("reload").then_some(())
@@ -123,7 +112,7 @@ fn sighup_is_heard_and_harmless() {
 
 #[test]
 fn the_proxy_command_serves() {
-    let server = with_children();
+    let server = Program::with_children("");
     let to = server.servers()[0].address.to_string();
     let folder = TempDir::new().unwrap();
     let proxy = Program::start(folder, &["proxy", "--listen", "127.0.0.1:0", "--to", &to]);

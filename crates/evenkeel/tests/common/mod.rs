@@ -98,6 +98,18 @@ impl Program {
         Self::start(folder, &["run", "evenkeel.toml"])
     }
 
+    /// A program with two sample servers that are up; `more` is added to the service.
+    pub(crate) fn with_children(more: &str) -> Self {
+        let ports = free_ports(2);
+        let program = Self::run(&format!(
+            "[admin]\naddress = \"127.0.0.1:0\"\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\
+             [service.shop.run]\ncommand = [\"{PROGRAM}\", \"sample-server\", \"--port\", \"{{port}}\"]\nports = [{}, {}]\n{more}",
+            ports[0], ports[1]
+        ));
+        program.wait_until_up();
+        program
+    }
+
     /// The program with these arguments in this folder, once it says that it is ready.
     pub(crate) fn start(folder: TempDir, arguments: &[&str]) -> Self {
         let mut child = Command::new(PROGRAM)
