@@ -258,6 +258,22 @@ fn status_and_incidents_of_what_runs() {
         "{}",
         status.out
     );
+    let one = call(
+        program.folder.path(),
+        &["status", "shop", "--admin", &admin],
+    );
+    assert!(
+        one.status == Some(0) && one.out.contains("127.0.0.1:9003"),
+        "{one:?}"
+    );
+    let none = call(
+        program.folder.path(),
+        &["status", "shpo", "--admin", &admin],
+    );
+    assert!(
+        none.status == Some(1) && none.err.contains("shpo"),
+        "{none:?}"
+    );
     let json = call(
         program.folder.path(),
         &["status", "--admin", &admin, "--format", "json"],

@@ -1,6 +1,7 @@
 //! `evenkeel status`
 
 use clap::{Args, ValueEnum};
+use evenkeel_admin::client::escaped;
 use evenkeel_admin::{ServiceView, text};
 
 use super::find::Find;
@@ -9,9 +10,12 @@ use crate::output::{self, Ending, Result, print};
 /// Show what is in service now.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  evenkeel status\n  evenkeel status --admin http://127.0.0.1:7070 --format json"
+    after_help = "Example:\n  evenkeel status shop\n  evenkeel status --admin http://127.0.0.1:7070 --format json"
 )]
 pub(crate) struct Status {
+    /// This service only.
+    #[arg(value_name = "SERVICE")]
+    service: Option<String>,
     #[command(flatten)]
     find: Find,
     /// How to print the result.
@@ -28,12 +32,19 @@ enum Format {
 impl Status {
     pub(crate) fn carry_out(self) -> Result {
         let admin = self.find.admin()?;
-        let body = admin.text("/api/services")?;
+        let path = self.service.as_ref().map_or_else(
+            || "/api/services".to_owned(),
+            |service| format!("/api/services/{}", escaped(service)),
+        );
+        let body = admin.text(&path)?;
         if self.format == Format::Json {
             print(body)?;
             return Ok(Ending::Good);
         }
-        let services: Vec<ServiceView> = admin.understand(&body)?;
+        let services: Vec<ServiceView> = match self.service {
+            Some(_) => vec![admin.understand(&body)?],
+            None => admin.understand(&body)?,
+        };
         print(text::status(&services, output::colours()))?;
         Ok(Ending::Good)
     }
