@@ -1,6 +1,7 @@
 //! Much slower than its peers. Attempts are compared with attempts and probes with probes: a server that gets little
 //! traffic can be judged by its probes, and one that gets most of it is not slow because its peers were only probed.
 //! Where both say the same their numbers add up: a policy that shuns a slow server leaves too few attempts to judge by.
+//! So does a row of slow attempts that nothing interrupts, even if it is longer than the window.
 
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct Latest {
     pub attempts: Typical,
     /// By probes.
     pub probes: Typical,
+    /// How many attempts in a row were slow, in the window or before it.
+    pub slow_row: u64,
 }
 
 impl Latest {
@@ -34,6 +37,7 @@ impl Latest {
         Self {
             attempts: latencies.attempts(now, minimum),
             probes: latencies.probes(now),
+            slow_row: latencies.slow_attempts.count,
         }
     }
 }
@@ -57,6 +61,9 @@ pub struct Comparison {
     pub by_probes: bool,
     /// How many probes say the same as the attempts, which `own` does not count.
     pub agreeing_probes: u64,
+    /// How many attempts in a row were slow: more than `own` counts where there is so little traffic that the row is
+    /// longer than the window.
+    pub slow_row: u64,
     /// Whether there were enough latencies to decide. If not, it is only in doubt.
     pub enough: bool,
 }
@@ -70,8 +77,13 @@ impl Comparison {
             1 => " (and 1 probe says the same)".to_owned(),
             more => format!(" (and {more} probes say the same)"),
         };
+        let row = if self.slow_row > self.own.count {
+            format!("; the last {} were all slow", self.slow_row)
+        } else {
+            String::new()
+        };
         format!(
-            "median latency of {} {}{agreeing} is {:.1} ms, {:.1} times that of its peers ({:.1} ms)",
+            "median latency of {} {}{agreeing} is {:.1} ms, {:.1} times that of its peers ({:.1} ms){row}",
             self.own.count,
             if self.by_probes { "probes" } else { "attempts" },
             self.own.median.as_secs_f64() * 1e3,
@@ -126,19 +138,21 @@ pub fn limits(all: &[Option<Latest>], index: usize, options: &SlowOptions) -> Li
 #[must_use]
 pub fn slow(own: Latest, limits: Limits, options: &SlowOptions) -> Option<Comparison> {
     let minimum = u64::from(options.minimum_attempts.max(1));
-    let judge = |own: Typical, limits: Option<(Duration, Duration)>, by_probes: bool| {
+    let judge = |typical: Typical, limits: Option<(Duration, Duration)>, by_probes: bool| {
         let (peers, limit) = limits?;
-        let times = own.median.as_secs_f64() / peers.as_secs_f64().max(1e-6);
+        let slow_row = if by_probes { 0 } else { own.slow_row };
+        let times = typical.median.as_secs_f64() / peers.as_secs_f64().max(1e-6);
         let weight = if by_probes { PROBE_WEIGHT } else { 1 };
-        let is_slow = own.count >= PEER_MINIMUM && own.median > limit;
+        let is_slow = typical.count >= PEER_MINIMUM && typical.median > limit;
         is_slow.then_some(Comparison {
-            own,
+            own: typical,
             peers,
             times,
             limit,
             by_probes,
             agreeing_probes: 0,
-            enough: own.count * weight >= minimum,
+            slow_row,
+            enough: typical.count * weight >= minimum || slow_row >= minimum,
         })
     };
     let by_attempts = judge(own.attempts, limits.attempts, false);
@@ -151,7 +165,7 @@ pub fn slow(own: Latest, limits: Limits, options: &SlowOptions) -> Option<Compar
         let both = attempts.own.count + probes.own.count * PROBE_WEIGHT;
         return Some(Comparison {
             agreeing_probes: probes.own.count,
-            enough: both >= minimum,
+            enough: attempts.enough || both >= minimum,
             ..attempts
         });
     }
@@ -179,16 +193,35 @@ mod tests {
     }
 
     fn judged(attempts: Typical, probes: Typical) -> Option<Comparison> {
+        judged_with_row(attempts, probes, 0)
+    }
+
+    fn judged_with_row(attempts: Typical, probes: Typical, slow_row: u64) -> Option<Comparison> {
         let peer = Latest {
             attempts: typical(4, 500),
             probes: typical(2, 5),
+            slow_row: 0,
         };
-        let all = [Some(Latest { attempts, probes }), Some(peer), Some(peer)];
-        slow(
-            Latest { attempts, probes },
-            limits(&all, 0, &OPTIONS),
-            &OPTIONS,
-        )
+        let own = Latest {
+            attempts,
+            probes,
+            slow_row,
+        };
+        let all = [Some(own), Some(peer), Some(peer)];
+        slow(own, limits(&all, 0, &OPTIONS), &OPTIONS)
+    }
+
+    #[test]
+    fn a_row_of_slow_attempts_is_enough_though_the_window_holds_few_of_them() {
+        let few = judged_with_row(typical(22, 8), typical(1, 5), 19).unwrap();
+        assert!(!few.enough, "{few:?}");
+        let enough = judged_with_row(typical(22, 8), typical(1, 5), 20).unwrap();
+        assert!(enough.enough, "{enough:?}");
+        assert!(
+            enough.text().ends_with("the last 20 were all slow"),
+            "{}",
+            enough.text()
+        );
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct SlowRow {
     pub limit: Duration,
     /// The first of the slow answers in a row.
     pub since: Option<Instant>,
+    /// How many there are in the row, however long ago it began.
+    pub count: u64,
 }
 
 /// Latencies of one server over a window.
@@ -48,13 +50,16 @@ impl SlowRow {
     const EMPTY: Self = Self {
         limit: Duration::MAX,
         since: None,
+        count: 0,
     };
 
     fn take(&mut self, at: Instant, latency: Duration) {
         if latency <= self.limit {
             self.since = None;
-        } else if self.since.is_none() {
-            self.since = Some(at);
+            self.count = 0;
+        } else {
+            self.since.get_or_insert(at);
+            self.count += 1;
         }
     }
 }
