@@ -11,7 +11,7 @@ use evenkeel_core::{Directive, Instant, Outcome, Random, ServerId, Verdict};
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
 
-const POLICIES: [Policy; 9] = [
+const POLICIES: [Policy; 10] = [
     Policy::Random,
     Policy::RoundRobin,
     Policy::WeightedRoundRobin,
@@ -19,6 +19,7 @@ const POLICIES: [Policy; 9] = [
     Policy::LeastRequests,
     Policy::PowerOfTwo,
     Policy::LeastResponseTime,
+    Policy::Prequal,
     Policy::RingHash,
     Policy::Maglev,
 ];
@@ -62,6 +63,8 @@ fn members(servers: u32, heaviest: u32) -> Vec<Member> {
             state,
             weight: 1 + place % heaviest,
             tier: 0,
+            near: false,
+            max_requests: 0,
         }
     };
     (0..servers).map(member).collect()
@@ -74,6 +77,8 @@ fn pool(policy: Policy, members: Vec<Member>) -> Pool {
         slow_start: Duration::from_secs(10),
         bounded_load: None,
         maglev_table: 65_537,
+        overprovisioning: 1.4,
+        subset: None,
     };
     Pool::new(options, members)
 }

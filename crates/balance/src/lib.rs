@@ -3,6 +3,7 @@
 pub mod policy;
 pub mod server;
 pub mod pool;
+mod group;
 mod survey;
 mod typical;
 mod turn;
@@ -11,7 +12,7 @@ mod key;
 pub mod picker;
 
 pub use key::key;
-pub use picker::{Pick, PickReason, Picker};
-pub use policy::{BalanceOptions, Policy};
+pub use picker::{NoPick, Pick, PickReason, Picker};
+pub use policy::{BalanceOptions, Policy, Subset};
 pub use pool::{Member, Pool};
 pub use server::{ServerState, Standing};

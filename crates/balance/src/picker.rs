@@ -5,13 +5,15 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Random};
 
 use crate::Pool;
-use crate::policies::{self, Places};
+use crate::policies::{self, Places, again, unit};
 use crate::survey::Survey;
 use crate::turn::Turn;
 use crate::typical::Typical;
 
 /// No more servers than this are avoided, the last ones tried.
 const AVOIDED: usize = 64;
+/// Sets the share of a key's tier apart from all else that is made of a key.
+const GROUPS: u64 = 0x7469_6572;
 
 /// Where the next attempt goes, and why there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,15 @@ pub struct Pick {
     pub index: u32,
     /// Why.
     pub reason: PickReason,
+}
+
+/// Why there is no server for an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NoPick {
+    /// None may be used: none there is, or all are ejected, draining or known to be down.
+    NoServer,
+    /// Each that may be used has as many attempts in flight as it may have.
+    Full,
 }
 
 /// Why a server was picked.
@@ -35,11 +46,29 @@ pub enum PickReason {
     OnlyOneLeft,
     /// It was tried before, and so was everybody else.
     Again,
+    /// The client said that it belongs to this server.
+    Sticky,
+    /// A far server, because the near ones are not enough.
+    Zone,
+    /// For a second attempt the policy chose it of those that were not tried.
+    Retry,
+    /// What the policy would have picked was full.
+    Overflow,
 }
 
 impl PickReason {
     /// The words for all reasons, each at the place of its reason.
-    pub const WORDS: [&'static str; 5] = ["policy", "tier", "panic", "only-one-left", "again"];
+    pub const WORDS: [&'static str; 9] = [
+        "policy",
+        "tier",
+        "panic",
+        "only-one-left",
+        "again",
+        "sticky",
+        "zone",
+        "retry",
+        "overflow",
+    ];
 
     /// Its place in [`Self::WORDS`], for tables by reason.
     #[must_use]
@@ -50,6 +79,10 @@ impl PickReason {
             Self::Panic => 2,
             Self::OnlyOneLeft => 3,
             Self::Again => 4,
+            Self::Sticky => 5,
+            Self::Zone => 6,
+            Self::Retry => 7,
+            Self::Overflow => 8,
         }
     }
 
@@ -81,98 +114,117 @@ impl Picker {
             typical: Typical::default(),
             places,
         };
-        picker.survey.renew(pool, Instant::ZERO);
-        picker
-            .typical
-            .renew(pool, &picker.survey.candidates, Instant::ZERO);
+        picker.renew(pool, Instant::ZERO);
         picker
     }
 
-    /// The server for the next attempt, preferably none of `avoid` (tried before). Nothing if no server may be used.
+    fn renew(&mut self, pool: &Pool, now: Instant) {
+        self.survey.renew(pool, now);
+        self.typical.renew(pool, self.survey.candidates(), now);
+    }
+
+    /// The server for the next attempt, preferably none of `avoid` (tried before). Nothing if no server may be used, or all
+    /// are full.
     pub fn pick(&mut self, pool: &Pool, now: Instant, avoid: &[u32]) -> Option<Pick> {
-        self.pick_for(pool, now, avoid, None)
+        self.pick_for(pool, now, avoid, None).ok()
     }
 
     /// The same for a request with this key ([`crate::key()`]): policies that hash send equal keys to the same server.
     /// Without one they take any.
+    ///
+    /// # Errors
+    /// Why there is none.
     pub fn pick_for(
         &mut self,
         pool: &Pool,
         now: Instant,
         avoid: &[u32],
         key: Option<u64>,
-    ) -> Option<Pick> {
-        self.survey.renew(pool, now);
-        self.typical.renew(pool, &self.survey.candidates, now);
-        let survey = &self.survey;
+    ) -> Result<Pick, NoPick> {
+        self.renew(pool, now);
         let avoid = avoid
             .get(avoid.len().saturating_sub(AVOIDED)..)
             .unwrap_or_default();
-
-        let candidates = &survey.candidates[..];
-        let (list, avoid, again) = if left(candidates, avoid) > 0 {
-            (candidates, avoid, false)
-        } else if left(&survey.spares, avoid) > 0 {
-            (&survey.spares[..], avoid, false)
-        } else {
-            // Everybody was tried. Anyone but the last one, then.
-            let last = avoid
-                .get(avoid.len().saturating_sub(1)..)
-                .unwrap_or_default();
-            (
-                candidates,
-                if left(candidates, last) > 0 {
-                    last
-                } else {
-                    &[]
-                },
-                true,
-            )
+        let hashes = pool.options().policy.hashes();
+        let key = match key {
+            None if hashes => self.rng.bits(),
+            key => key.unwrap_or_default(),
         };
-        let is_first = std::ptr::eq(list, candidates);
+        let chosen = match self.survey.only {
+            Some(only) => only,
+            // Told by the key and not by lot, so that equal keys stay together.
+            None if hashes => self.survey.choose(unit(again(key, GROUPS))),
+            None => self.survey.choose(self.rng.unit()),
+        };
+        let (place, avoid, repeats) = self.survey.place(chosen, avoid).ok_or(NoPick::NoServer)?;
+        let slice = &self.survey.slices[place];
         let turn = Turn {
             pool,
-            list,
+            list: &slice.list,
             avoid,
             now,
-            uneven: survey.uneven,
-            whole: survey.whole && is_first,
-            tiers: if is_first {
-                survey.tiers
-            } else {
-                pool.tiers().len()
-            },
-            key: match key {
-                None if pool.options().policy.hashes() => self.rng.bits(),
-                key => key.unwrap_or_default(),
-            },
+            uneven: self.survey.uneven,
+            group: &pool.groups()[place],
+            place,
+            key,
         };
-        let alone = match left(list, avoid) {
-            0 => return None,
+        let alone = match left(turn.list, avoid) {
             1 => turn.open().next(),
             _ => None,
         };
-        let index = alone.unwrap_or_else(|| {
-            policies::pick(
-                &turn,
-                &mut self.places,
-                self.typical.seconds(),
-                &mut self.rng,
-            )
-        });
-
-        let reason = if again {
+        let typical = self.typical.seconds();
+        let index = alone
+            .unwrap_or_else(|| policies::pick(&turn, &mut self.places, typical, &mut self.rng));
+        if turn.is_full(index) {
+            return self.overflow(pool, place, avoid).ok_or(NoPick::Full);
+        }
+        let reason = if repeats {
             PickReason::Again
-        } else if survey.panic {
+        } else if slice.panic {
             PickReason::Panic
-        } else if is_backup(pool, index) {
+        } else if turn.group.tier > 0 {
             PickReason::Tier
-        } else if alone.is_some() && !avoid.is_empty() {
+        } else if turn.group.far {
+            PickReason::Zone
+        } else if avoid.is_empty() {
+            PickReason::Policy
+        } else if alone.is_some() {
             PickReason::OnlyOneLeft
         } else {
-            PickReason::Policy
+            PickReason::Retry
         };
-        Some(Pick { index, reason })
+        Ok(Pick { index, reason })
+    }
+
+    /// The server that a client belongs to, if it takes attempts and is not full.
+    pub fn stick(&mut self, pool: &Pool, now: Instant, index: u32) -> Option<Pick> {
+        self.renew(pool, now);
+        let member = pool.members().get(index as usize)?;
+        let fits = member.state.standing(now).is_usable() && !member.is_full();
+        fits.then_some(Pick {
+            index,
+            reason: PickReason::Sticky,
+        })
+    }
+
+    /// Any server that is not full: of the same slice if there is one, else of the next.
+    fn overflow(&mut self, pool: &Pool, place: usize, avoid: &[u32]) -> Option<Pick> {
+        let slices = &self.survey.slices;
+        let (before, after) = slices.split_at(place);
+        for slice in after.iter().chain(before) {
+            if slice.list.is_empty() {
+                continue;
+            }
+            let (first, second) = slice.list.split_at(self.rng.below(slice.list.len()));
+            let free = |index: &&u32| !pool.member(**index).is_full() && !avoid.contains(index);
+            if let Some(&index) = second.iter().chain(first).find(free) {
+                return Some(Pick {
+                    index,
+                    reason: PickReason::Overflow,
+                });
+            }
+        }
+        None
     }
 
     /// What the pool takes at present: the median of the servers' estimates, at most 100 ms old; zero if none has one.
@@ -183,10 +235,31 @@ impl Picker {
     }
 }
 
-/// Whether a member is not of the first tier.
-fn is_backup(pool: &Pool, index: u32) -> bool {
-    let first = pool.tiers().first();
-    first.is_some_and(|tier| tier.binary_search(&index).is_err())
+impl Survey {
+    /// The slice to pick from, beginning with the one that was chosen, with the servers to avoid there, and whether all were
+    /// tried before: then anyone but the last one.
+    fn place<'a>(&self, chosen: usize, avoid: &'a [u32]) -> Option<(usize, &'a [u32], bool)> {
+        let has_left = |place: &usize, avoid: &[u32]| {
+            let slice = self.slices.get(*place);
+            slice.is_some_and(|slice| left(&slice.list, avoid) > 0)
+        };
+        if avoid.is_empty() && has_left(&chosen, avoid) {
+            return Some((chosen, avoid, false));
+        }
+        let last = avoid
+            .get(avoid.len().saturating_sub(1)..)
+            .unwrap_or_default();
+        for (avoid, repeats) in [(avoid, false), (last, true), (&[][..], true)] {
+            let others = || (0..self.slices.len()).filter(|&place| place != chosen);
+            let used = others().filter(|&place| self.slices[place].share > 0.0);
+            let spare = others().filter(|&place| self.slices[place].share <= 0.0);
+            let mut places = std::iter::once(chosen).chain(used).chain(spare);
+            if let Some(place) = places.find(|place| has_left(place, avoid)) {
+                return Some((place, avoid, repeats));
+            }
+        }
+        None
+    }
 }
 
 /// How many of `list` (ascending) are not in `avoid` (which may repeat itself).

@@ -19,6 +19,9 @@ pub enum Policy {
     PowerOfTwo,
     /// The better of two random ones by peak-EWMA latency × attempts in flight, for its weight (Finagle, linkerd).
     LeastResponseTime,
+    /// The best of a pool of remembered probes: of servers with few attempts in flight the quickest, else the one with
+    /// the fewest (Prequal, NSDI 2024).
+    Prequal,
     /// The next server on a ring of hashes (Karger 1997; points by XXH64, as in Envoy): equal requests go to the same
     /// server, and a server that comes or goes moves few of them.
     RingHash,
@@ -49,4 +52,20 @@ pub struct BalanceOptions {
     pub bounded_load: Option<f64>,
     /// `Maglev`: places in the table, a prime number; a hundred times as many as servers or more keep shares within 1 %.
     pub maglev_table: u32,
+    /// A tier carries all of its traffic until less than 1 / this of it is usable; what it cannot carry spills over to the
+    /// next tier, and from near servers to far ones of the same tier, in proportion (Envoy: 1.4). At least 1.
+    pub overprovisioning: f64,
+    /// Of a tier (near and far servers apart) only so many servers are used: for very many servers, so that not each
+    /// evenkeel keeps connections to each server.
+    pub subset: Option<Subset>,
+}
+
+/// Which part of very many servers is used: those with the highest scores, by a hash of `key` and of the server (highest
+/// random weight, Thaler and Ravishankar 1998). A server that goes is replaced by the next one, and only it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subset {
+    /// How many servers, at least 1.
+    pub size: u32,
+    /// Another one for each evenkeel, so that each uses another part.
+    pub key: u64,
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use evenkeel_core::Instant;
 
-use crate::policies::{Alias, Hashed, Schedule};
+use crate::BalanceOptions;
+use crate::group::{Group, groups};
 use crate::server::{ServerState, note_change};
-use crate::{BalanceOptions, Policy};
 
 /// A server as a member of a pool.
 #[derive(Debug, Clone)]
@@ -19,11 +19,30 @@ pub struct Member {
     pub weight: u32,
     /// 0 is used first, the next one when that is not enough.
     pub tier: u8,
+    /// Whether it is used before others of its tier: in the same zone, commonly. Where all are alike it says nothing.
+    pub near: bool,
+    /// The most attempts that it may have in flight; 0: no bound.
+    pub max_requests: u32,
 }
 
 impl Member {
     pub(crate) fn weight(&self) -> u32 {
         self.weight.max(1)
+    }
+
+    /// Whether it has as many attempts in flight as it may have.
+    pub(crate) fn is_full(&self) -> bool {
+        self.max_requests > 0 && self.state.in_flight() >= self.max_requests
+    }
+
+    /// Counts an attempt in that begins, unless the server has as many in flight as it may have.
+    #[must_use]
+    pub fn begin(&self) -> bool {
+        if self.max_requests == 0 {
+            self.state.begin();
+            return true;
+        }
+        self.state.begin_below(self.max_requests)
     }
 }
 
@@ -33,62 +52,24 @@ pub struct Pool {
     id: u64,
     options: BalanceOptions,
     members: Vec<Member>,
-    /// The members' places by tier, the lowest tier first.
-    tiers: Vec<Vec<u32>>,
-    pub(crate) schedule: Option<Schedule>,
-    pub(crate) alias: Option<Alias>,
-    /// For hash policies, one for the first tier, one for the first two, and so on.
-    pub(crate) hashed: Vec<Hashed>,
+    groups: Vec<Group>,
+    /// Whether any member has a bound on its attempts in flight.
+    limited: bool,
 }
 
 impl Pool {
     /// A pool of `members`; a member's index is its place in this list.
     #[must_use]
     pub fn new(options: BalanceOptions, members: Vec<Member>) -> Self {
-        let mut numbers: Vec<u8> = members.iter().map(|member| member.tier).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        let tiers: Vec<Vec<u32>> = numbers
-            .into_iter()
-            .map(|tier| {
-                (0_u32..)
-                    .zip(&members)
-                    .filter(|(_, member)| member.tier == tier)
-                    .map(|(i, _)| i)
-                    .collect()
-            })
-            .collect();
         for member in &members {
             member.state.set_slow_start(options.slow_start);
         }
-        let weights: Vec<(u32, u32)> = tiers.first().map_or_else(Vec::new, |tier| {
-            tier.iter()
-                .filter_map(|&index| Some((index, members.get(index as usize)?.weight())))
-                .collect()
-        });
-        let schedule = (options.policy == Policy::WeightedRoundRobin)
-            .then(|| Schedule::new(&weights))
-            .flatten();
-        let alias = (options.policy == Policy::WeightedRandom)
-            .then(|| Alias::new(&weights))
-            .flatten();
-        let hashed = (0..tiers.len())
-            .filter_map(|last| {
-                let hashed = tiers[..=last].iter().flatten().map(|&index| {
-                    let member = &members[index as usize];
-                    (index, &*member.identity, member.weight())
-                });
-                Hashed::new(&options, &hashed.collect::<Vec<_>>())
-            })
-            .collect();
         Self {
             id: note_change(),
+            groups: groups(&options, &members),
+            limited: members.iter().any(|member| member.max_requests > 0),
             options,
             members,
-            tiers,
-            schedule,
-            alias,
-            hashed,
         }
     }
 
@@ -118,8 +99,12 @@ impl Pool {
         self.id
     }
 
-    pub(crate) fn tiers(&self) -> &[Vec<u32>] {
-        &self.tiers
+    pub(crate) fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    pub(crate) const fn limited(&self) -> bool {
+        self.limited
     }
 
     pub(crate) fn member(&self, index: u32) -> &Member {

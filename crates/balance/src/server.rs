@@ -133,6 +133,16 @@ impl ServerState {
         self.load.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// An attempt begins if fewer than `most` are in flight; says whether it does.
+    pub(crate) fn begin_below(&self, most: u32) -> bool {
+        let most = i32::try_from(most).unwrap_or(i32::MAX);
+        let one_more = |now: i32| (now < most).then_some(now + 1);
+        self.load
+            .in_flight
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .is_ok()
+    }
+
     /// An attempt that had begun has ended. `latency` is from the request fully written to the response's head, or to the
     /// failure; zero for one that was cancelled before the request was written. `pool_default` is what the pool takes at present ([`crate::Picker::typical_latency`]), zero if not known.
     pub fn end(&self, now: Instant, outcome: Outcome, latency: Duration, pool_default: Duration) {

@@ -1,4 +1,5 @@
-//! Which members may be picked at all: standing, tiers and panic, worked out once and not per pick.
+//! Which members may be picked at all, and how traffic is shared out to tiers and to near and far servers: worked out
+//! once and not per pick.
 //!
 //! Looked at again only when a directive was applied anywhere, when a standing expires, or when the pool is another one.
 //! Between those a pick costs two comparisons, however large the pool, and yet never uses an old answer.
@@ -6,10 +7,23 @@
 use evenkeel_core::{Instant, Verdict};
 
 use crate::Pool;
+use crate::group::Group;
 use crate::server::{Standing, changes};
 
 /// 0.55 of 20 is 11, whatever the last bit says.
 const ROUNDING: f64 = 1e-6;
+
+/// The members of one group that may be picked.
+#[derive(Debug, Default)]
+pub(crate) struct Slice {
+    /// By place, ascending.
+    pub(crate) list: Vec<u32>,
+    /// The part of all traffic that the group gets. With none it is there for attempts that all others have failed.
+    pub(crate) share: f64,
+    /// Whether suspected members are among them.
+    pub(crate) panic: bool,
+    usable: usize,
+}
 
 /// The members that may be picked, at the moment of the survey and until something changes.
 #[derive(Debug, Default)]
@@ -18,18 +32,12 @@ pub(crate) struct Survey {
     changes: u64,
     from: Instant,
     until: Instant,
-    /// Who takes attempts, by place, ascending.
-    pub(crate) candidates: Vec<u32>,
-    /// Who could take an attempt that all the candidates failed: usable members of tiers that are not needed yet.
-    pub(crate) spares: Vec<u32>,
-    /// Whether suspected members are among the candidates.
-    pub(crate) panic: bool,
-    /// Whether the candidates are the whole first tier.
-    pub(crate) whole: bool,
+    /// One for each group of the pool.
+    pub(crate) slices: Vec<Slice>,
+    /// The slice that gets everything, if one does.
+    pub(crate) only: Option<usize>,
     /// Whether some take only a part of their share.
     pub(crate) uneven: bool,
-    /// How many tiers the candidates come from.
-    pub(crate) tiers: usize,
 }
 
 impl Survey {
@@ -47,66 +55,166 @@ impl Survey {
         }
     }
 
-    /// The first tiers, as many as are needed until one has enough usable members; if none has, panic: every suspected
-    /// member too. Known-down and draining ones never.
-    fn look(&mut self, pool: &Pool, now: Instant) {
-        self.candidates.clear();
-        self.spares.clear();
-        self.candidates.reserve(pool.members().len());
-        self.spares.reserve(pool.members().len());
-        (self.panic, self.uneven, self.until) = (false, false, Instant::NEVER);
-        self.tiers = 0;
-
-        let mut enough = false;
-        for tier in pool.tiers() {
-            let list = if enough {
-                &mut self.spares
-            } else {
-                &mut self.candidates
-            };
-            let before = list.len();
-            self.tiers += usize::from(!enough);
-            for &index in tier {
-                let state = &pool.member(index).state;
-                let standing = state.standing(now);
-                self.until = self.until.min(state.next_change(now));
-                self.uneven |= matches!(
-                    standing,
-                    Standing::Trial | Standing::Relieved | Standing::Warming
-                );
-                if standing.is_usable() {
-                    list.push(index);
+    /// The slice for a pick, by a number from 0 to below 1.
+    pub(crate) fn choose(&self, at: f64) -> usize {
+        let mut left = at;
+        let mut last = 0;
+        for (place, slice) in self.slices.iter().enumerate() {
+            if slice.share > 0.0 {
+                last = place;
+                left -= slice.share;
+                if left < 0.0 {
+                    break;
                 }
             }
-            let usable = list.len() - before;
-            enough |= usable > 0
-                && usable as f64 + ROUNDING >= pool.options().panic_below * tier.len() as f64;
         }
-        if !enough && pool.options().panic_below > 0.0 {
-            self.panic(pool, now);
-        }
-        self.candidates.sort_unstable();
-        self.spares.sort_unstable();
-        self.whole = pool
-            .tiers()
-            .first()
-            .is_some_and(|tier| *tier == self.candidates);
+        last
     }
 
-    fn panic(&mut self, pool: &Pool, now: Instant) {
-        let suspected = |index: &u32| {
-            pool.member(*index).state.standing(now)
+    /// All members that may be picked without being spares.
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = u32> {
+        let used = self.slices.iter().filter(|slice| slice.share > 0.0);
+        used.flat_map(|slice| slice.list.iter().copied())
+    }
+
+    fn look(&mut self, pool: &Pool, now: Instant) {
+        (self.uneven, self.until) = (false, Instant::NEVER);
+        self.slices.resize_with(pool.groups().len(), Slice::default);
+        for (group, place) in pool.groups().iter().zip(0..) {
+            self.look_at(pool, group, place, now);
+        }
+        self.share_out(pool, now);
+        if let Some(subset) = pool.options().subset {
+            for (slice, group) in self.slices.iter_mut().zip(pool.groups()) {
+                slice.keep_best(group, subset.size as usize);
+            }
+        }
+        let mut used = (0..self.slices.len()).filter(|&place| self.slices[place].share > 0.0);
+        let first = used.next();
+        self.only = first.filter(|_| used.next().is_none());
+    }
+
+    fn look_at(&mut self, pool: &Pool, group: &Group, place: usize, now: Instant) {
+        let slice = &mut self.slices[place];
+        slice.list.clear();
+        slice.list.reserve(group.members.len());
+        (slice.share, slice.panic) = (0.0, false);
+        for &index in &group.members {
+            let state = &pool.member(index).state;
+            let standing = state.standing(now);
+            self.until = self.until.min(state.next_change(now));
+            self.uneven |= matches!(
+                standing,
+                Standing::Trial | Standing::Relieved | Standing::Warming
+            );
+            if standing.is_usable() {
+                slice.list.push(index);
+            }
+        }
+        slice.usable = slice.list.len();
+    }
+
+    /// Each tier carries as much as it can, the first one first. If all together cannot carry everything and each has too few
+    /// usable members, the suspected ones are used as well (panic). Known-down and draining ones never are.
+    fn share_out(&mut self, pool: &Pool, now: Instant) {
+        let factor = pool.options().overprovisioning.max(1.0);
+        let tiers = pool.groups().last().map_or(0, |group| group.tier + 1);
+        let of_tier = |tier: usize| {
+            let groups = pool.groups().iter().enumerate();
+            groups.filter(move |(_, group)| group.tier == tier)
+        };
+        let healths = |slices: &[Slice], tier: usize| {
+            let (mut usable, mut all) = (0, 0);
+            for (place, group) in of_tier(tier) {
+                usable += slices[place].list.len();
+                all += group.members.len();
+            }
+            (usable as f64 / all.max(1) as f64, usable)
+        };
+        let carried = |(part, _): (f64, usize)| (factor * part).min(1.0);
+        let total: f64 = (0..tiers)
+            .map(|tier| carried(healths(&self.slices, tier)))
+            .sum();
+        let least = pool.options().panic_below;
+        let is_enough = |(part, usable): (f64, usize)| usable > 0 && part + ROUNDING >= least;
+        let panics = least > 0.0
+            && total < 1.0 - ROUNDING
+            && !(0..tiers).any(|tier| is_enough(healths(&self.slices, tier)));
+        if panics {
+            for (slice, group) in self.slices.iter_mut().zip(pool.groups()) {
+                slice.panic(pool, group, now);
+            }
+        }
+        let mut left = 1.0_f64;
+        for tier in 0..tiers {
+            let carries = carried(healths(&self.slices, tier)).min(left);
+            left -= carries;
+            if left < ROUNDING {
+                left = 0.0;
+            }
+            self.share_tier(pool, tier, carries, factor);
+        }
+        let given: f64 = self.slices.iter().map(|slice| slice.share).sum();
+        if given > 0.0 {
+            for slice in &mut self.slices {
+                slice.share /= given;
+            }
+        }
+    }
+
+    /// Within a tier: near members carry as much as they can.
+    fn share_tier(&mut self, pool: &Pool, tier: usize, share: f64, factor: f64) {
+        let places = |far: bool| {
+            let mut groups = pool.groups().iter();
+            groups.position(|group| group.tier == tier && group.far == far)
+        };
+        let (Some(near), far) = (places(false), places(true)) else {
+            return;
+        };
+        let far_serves = far.is_some_and(|far| !self.slices[far].list.is_empty());
+        let part = if far_serves {
+            let all = pool.groups()[near].members.len().max(1);
+            let carries = factor * self.slices[near].list.len() as f64 / all as f64;
+            if carries > 1.0 - ROUNDING {
+                1.0
+            } else {
+                carries
+            }
+        } else {
+            1.0
+        };
+        self.slices[near].share = share * part;
+        if let Some(far) = far {
+            self.slices[far].share = share * (1.0 - part);
+        }
+    }
+}
+
+impl Slice {
+    fn panic(&mut self, pool: &Pool, group: &Group, now: Instant) {
+        let suspected = |index: &&u32| {
+            pool.member(**index).state.standing(now)
                 == Standing::Ejected {
                     verdict: Verdict::Suspected,
                 }
         };
-        let usable = self.candidates.len();
-        self.candidates.extend(
-            pool.tiers()
-                .iter()
-                .flatten()
-                .filter(|index| suspected(index)),
-        );
-        self.panic = self.candidates.len() > usable;
+        self.list.extend(group.members.iter().filter(suspected));
+        self.panic = self.list.len() > self.usable;
+        self.list.sort_unstable();
+    }
+
+    /// Only the members with the highest scores stay.
+    fn keep_best(&mut self, group: &Group, size: usize) {
+        let size = size.max(1);
+        if self.list.len() <= size || group.scores.len() != group.members.len() {
+            return;
+        }
+        let score = |index: &u32| {
+            let place = group.members.binary_search(index).unwrap_or_default();
+            std::cmp::Reverse(group.scores[place])
+        };
+        self.list.select_nth_unstable_by_key(size - 1, score);
+        self.list.truncate(size);
+        self.list.sort_unstable();
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Draws are without replacement: two draws never give the same server twice, since a pair that may be one server picks the
 //! busier of two in a quarter of all cases. A server that takes only a part of its share is asked once per pick whether it
-//! takes part, with that part as its chance; if none takes part, one of them is picked by its part.
+//! takes part, with that part as its chance; if none takes part, one of them is picked by its part. A server that has as many
+//! attempts in flight as it may have takes no part either.
 
 use evenkeel_core::{Instant, Random};
 
+use crate::group::Group;
 use crate::pool::{Member, Pool};
 
 /// Draws at random before looking at all.
@@ -21,10 +23,10 @@ pub(crate) struct Turn<'a> {
     pub(crate) now: Instant,
     /// Whether some take only a part of their share.
     pub(crate) uneven: bool,
-    /// Whether `list` is the whole first tier.
-    pub(crate) whole: bool,
-    /// How many tiers `list` comes from.
-    pub(crate) tiers: usize,
+    /// The group that `list` is of.
+    pub(crate) group: &'a Group,
+    /// The group's place among the pool's groups.
+    pub(crate) place: usize,
     /// What the request is hashed on, for policies that hash.
     pub(crate) key: u64,
 }
@@ -69,11 +71,19 @@ impl<'a> Turn<'a> {
 
     /// Whether a server takes part in this pick: always, unless it takes only a part of its share.
     pub(crate) fn takes_part(&self, index: u32, rng: &mut Random) -> bool {
+        if self.is_full(index) {
+            return false;
+        }
         if !self.uneven {
             return true;
         }
         let share = self.share(index);
         share >= 1.0 || rng.unit() < share
+    }
+
+    /// Whether it has as many attempts in flight as it may have.
+    pub(crate) fn is_full(&self, index: u32) -> bool {
+        self.pool.limited() && self.member(index).is_full()
     }
 
     /// Whether `index` may be picked.
@@ -128,7 +138,7 @@ impl<'a> Turn<'a> {
     }
 
     /// A server that was not drawn before and takes part.
-    fn draw(&self, drawn: &mut Drawn, rng: &mut Random) -> Option<u32> {
+    pub(crate) fn draw(&self, drawn: &mut Drawn, rng: &mut Random) -> Option<u32> {
         while !drawn.is_full() {
             let index = self.any(drawn, rng)?;
             drawn.push(index);
@@ -139,17 +149,31 @@ impl<'a> Turn<'a> {
         None
     }
 
-    /// Any server that was not drawn before, all with equal chances: at random at first, by counting if that fails.
+    /// Any server that was not drawn before, with equal chances or by weight, as the policy has it: at random at first, by
+    /// counting if that fails.
     fn any(&self, drawn: &Drawn, rng: &mut Random) -> Option<u32> {
         for _ in 0..TRIES {
-            let index = self.list[rng.below(self.list.len())];
-            if !drawn.has(index) && !self.avoid.contains(&index) {
+            let (index, may) = match &self.group.alias {
+                Some(alias) => {
+                    let index = alias.draw(rng);
+                    (index, self.is_open(index))
+                }
+                None => {
+                    let index = self.list[rng.below(self.list.len())];
+                    (index, !self.avoid.contains(&index))
+                }
+            };
+            if may && !drawn.has(index) {
                 return Some(index);
             }
         }
         let open = || self.open().filter(|&index| !drawn.has(index));
         match open().count() {
             0 => None,
+            _ if self.group.alias.is_some() => {
+                let weight = |index: u32| f64::from(self.member(index).weight());
+                Some(self.by(rng, drawn, weight))
+            }
             count => open().nth(rng.below(count)),
         }
     }

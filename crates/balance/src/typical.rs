@@ -30,18 +30,20 @@ impl Typical {
     }
 
     /// Computes it again when it is due. Allocates only when the pool has grown.
-    pub(crate) fn renew(&mut self, pool: &Pool, candidates: &[u32], now: Instant) {
+    pub(crate) fn renew(
+        &mut self,
+        pool: &Pool,
+        candidates: impl Iterator<Item = u32>,
+        now: Instant,
+    ) {
         self.picks += 1;
         if now < self.until && self.picks < KEPT_PICKS {
             return;
         }
         self.scratch.clear();
         self.scratch.reserve(pool.members().len());
-        self.scratch.extend(
-            candidates
-                .iter()
-                .filter_map(|&i| Some(pool.member(i).state.estimate()?.0)),
-        );
+        self.scratch
+            .extend(candidates.filter_map(|index| Some(pool.member(index).state.estimate()?.0)));
         self.seconds = lower_median(&mut self.scratch);
         self.picks = 0;
         self.until = now

@@ -99,17 +99,30 @@ fn weighted_round_robin_is_smooth() {
     }
 }
 
-/// With a member of another tier in service the walk is online; it begins with the round's first.
+/// The turns of a member that is out are left out: the others keep their order and their shares.
+#[test]
+fn weighted_round_robin_without_a_member_keeps_the_others_in_order() {
+    let pool = weighted(Policy::WeightedRoundRobin, &[5, 1, 1, 1]);
+    drain(&pool, 3);
+    let mut picker = Picker::new(&pool, 1);
+    let round = letters(&mut picker, &pool, 7);
+    assert!(is_rotation_of(&round, "aabacaa"), "{round}");
+    assert_eq!(letters(&mut picker, &pool, 7), round);
+}
+
+/// Where nearly all are out the walk is online; it begins with the round's first.
 #[test]
 fn weighted_round_robin_is_the_same_online() {
-    let mut members = vec![member(5, 0), member(1, 0), member(1, 0), member(1, 0)];
-    members[3].tier = 0;
-    let pool = Pool::new(options(Policy::WeightedRoundRobin), members);
-    drain(&pool, 3);
-    assert_eq!(
-        letters(&mut Picker::new(&pool, 1), &pool, 14),
-        "aabacaaaabacaa"
-    );
+    let mut weights = vec![1; 200];
+    (weights[0], weights[1], weights[2]) = (5, 1, 1);
+    let pool = weighted(Policy::WeightedRoundRobin, &weights);
+    (3..200).for_each(|index| drain(&pool, index));
+    let mut picker = Picker::new(&pool, 1);
+    let picks = counts(&mut picker, &pool, at(1), &[], 700);
+    assert!(picks[0].abs_diff(500) < 12, "{:?}", &picks[..3]);
+    let beyond = weighted(Policy::WeightedRoundRobin, &[50_000, 10_000, 10_001]);
+    let round = letters(&mut Picker::new(&beyond, 1), &beyond, 7);
+    assert_eq!(round.matches('a').count(), 5, "{round}");
 }
 
 #[test]

@@ -152,10 +152,10 @@ fn the_faster_server_takes_more_and_the_weight_counts() {
         answer(&member.state, at(0), OK, took, Duration::ZERO);
     }
     let mut picker = Picker::new(&pool, 1);
-    // 10/1 and 20/2 tie; 40 loses each comparison.
+    // 10/1 and 20/2 tie, and then the first draw stands, which goes by weight; 40 loses each comparison.
     assert_close(
         &shares(&mut picker, &pool, at(20), &[]),
-        &[0.5, 0.0, 0.5],
+        &[1.0 / 3.0, 0.0, 2.0 / 3.0],
         0.02,
     );
 }

@@ -30,11 +30,12 @@ const STALLED_TAKES: Duration = Duration::from_secs(2);
 const CLIENT_WAITS: Duration = Duration::from_secs(1);
 const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
 
-const POLICIES: [Policy; 4] = [
+const POLICIES: [Policy; 5] = [
     Policy::RoundRobin,
     Policy::LeastRequests,
     Policy::PowerOfTwo,
     Policy::LeastResponseTime,
+    Policy::Prequal,
 ];
 
 /// What can be varied.
@@ -288,7 +289,7 @@ fn least_response_time_loses_less_than_one_in_a_thousand() {
         for (policy, tally) in POLICIES.iter().zip(tallies) {
             println!("{}", line(&format!("{policy:?}, {seed}"), tally));
         }
-        let [round_robin, least_requests, _, least_response_time] = tallies.map(Tally::success);
+        let [round_robin, least_requests, _, least_response_time, _] = tallies.map(Tally::success);
         assert!(least_response_time >= 0.999, "seed {seed}: {tallies:?}");
         assert!(round_robin < least_requests, "seed {seed}: {tallies:?}");
         assert!(
@@ -348,7 +349,7 @@ fn what_else_it_depends_on() {
         for (policy, tally) in POLICIES.iter().zip(tallies) {
             println!("{}", line(&format!("  {policy:?}"), tally));
         }
-        let [round_robin, least_requests, _, least_response_time] = tallies.map(Tally::success);
+        let [round_robin, least_requests, _, least_response_time, _] = tallies.map(Tally::success);
         assert!(round_robin < least_requests, "{label}: {tallies:?}");
         assert!(least_requests < least_response_time, "{label}: {tallies:?}");
     }

@@ -1,7 +1,6 @@
-//! What both hash policies share: their tables, one for each number of tiers in use, and what to do when a key's server
-//! may not be picked.
+//! What both hash policies share: their tables, one for each group, and what to do when a key's server may not be picked.
 //!
-//! A table is over all members of its tiers, also those that are out of service: then a server that goes away for a
+//! A table is over all members of its group, also those that are out of service: then a server that goes away for a
 //! while moves its own keys only, and gets the same ones back.
 
 use super::maglev::Table;
@@ -34,18 +33,14 @@ impl Hashed {
             | Policy::WeightedRandom
             | Policy::LeastRequests
             | Policy::PowerOfTwo
-            | Policy::LeastResponseTime => None,
+            | Policy::LeastResponseTime
+            | Policy::Prequal => None,
         }
     }
 }
 
 pub(crate) fn pick(turn: &Turn<'_>) -> u32 {
-    let hashed = turn
-        .pool
-        .hashed
-        .get(turn.tiers.saturating_sub(1))
-        .or(turn.pool.hashed.last());
-    let found = match hashed {
+    let found = match &turn.group.hashed {
         Some(Hashed::Ring(ring)) => ring.find(turn),
         Some(Hashed::Maglev(table)) => table.find(turn),
         None => None,
@@ -56,6 +51,9 @@ pub(crate) fn pick(turn: &Turn<'_>) -> u32 {
 /// Whether the key's server takes it: always, unless the server takes only a part of its share. Told by the key and not
 /// by lot, so that a server that comes back gets its keys one after the other and keeps those it has.
 pub(crate) fn takes_part(turn: &Turn<'_>, index: u32) -> bool {
+    if turn.is_full(index) {
+        return false;
+    }
     if !turn.uneven {
         return true;
     }
@@ -72,7 +70,7 @@ pub(crate) const fn again(key: u64, step: u64) -> u64 {
 }
 
 /// A number from 0 to below 1.
-fn unit(key: u64) -> f64 {
+pub(crate) fn unit(key: u64) -> f64 {
     (key >> 11) as f64 / (1_u64 << 53) as f64
 }
 

@@ -53,7 +53,7 @@ fn cost(turn: &Turn<'_>, index: u32, typical: f64) -> f64 {
 }
 
 /// What an attempt is expected to take, in seconds.
-fn expected(turn: &Turn<'_>, index: u32, typical: f64) -> f64 {
+pub(crate) fn expected(turn: &Turn<'_>, index: u32, typical: f64) -> f64 {
     if typical <= 0.0 {
         // Nobody is known to be better than anybody else.
         return 1.0;
@@ -65,6 +65,26 @@ fn expected(turn: &Turn<'_>, index: u32, typical: f64) -> f64 {
     if age < FRESH {
         return estimate;
     }
-    let past = (-age.as_secs_f64() / DECAY.as_secs_f64()).exp();
+    let past = faded(age.as_secs_f64() / DECAY.as_secs_f64());
     (estimate - typical).mul_add(past, typical)
+}
+
+/// About e⁻ˣ, to within 0.02: (1 − x/16)¹⁶, which costs a fraction of it.
+fn faded(x: f64) -> f64 {
+    let root = (1.0 - x / 16.0).max(0.0);
+    let fourth = (root * root) * (root * root);
+    (fourth * fourth) * (fourth * fourth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fades_is_close_to_the_exponential() {
+        for step in 0..=2_000 {
+            let x = f64::from(step) / 100.0;
+            assert!((faded(x) - (-x).exp()).abs() < 0.02, "{x}");
+        }
+    }
 }

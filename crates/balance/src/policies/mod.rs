@@ -7,11 +7,12 @@ mod weighted_random;
 mod least_requests;
 mod power_of_two;
 mod least_response_time;
+mod prequal;
 mod hashed;
 mod ring_hash;
 mod maglev;
 
-pub(crate) use hashed::Hashed;
+pub(crate) use hashed::{Hashed, again, unit};
 pub(crate) use weighted_random::Alias;
 pub(crate) use weighted_round_robin::Schedule;
 
@@ -19,16 +20,19 @@ use evenkeel_core::Random;
 
 use crate::turn::Turn;
 use crate::{Policy, Pool};
+use prequal::Probes;
 
 /// Where a worker is in its rounds.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     /// Round robin: the member picked last.
     last: u32,
-    /// Smooth weighted round robin: the place in the schedule.
-    place: usize,
+    /// Smooth weighted round robin: the place in each group's schedule.
+    places: Vec<usize>,
     /// Smooth weighted round robin without a schedule: each member's current weight.
     current: Vec<i64>,
+    /// Prequal: what is remembered of servers.
+    probes: Probes,
 }
 
 impl Places {
@@ -37,15 +41,22 @@ impl Places {
         let members = pool.members().len();
         Self {
             last: rng.below(members.max(1)) as u32,
-            place: pool
-                .schedule
-                .as_ref()
-                .map_or(0, |schedule| rng.below(schedule.len())),
+            places: pool
+                .groups()
+                .iter()
+                .map(|group| {
+                    group
+                        .schedule
+                        .as_ref()
+                        .map_or(0, |order| rng.below(order.len()))
+                })
+                .collect(),
             current: if pool.options().policy == Policy::WeightedRoundRobin {
                 vec![0; members]
             } else {
                 Vec::new()
             },
+            probes: Probes::default(),
         }
     }
 }
@@ -56,12 +67,17 @@ pub(crate) fn pick(turn: &Turn<'_>, places: &mut Places, typical: f64, rng: &mut
         Policy::Random => random::pick(turn, rng),
         Policy::RoundRobin => round_robin::pick(turn, &mut places.last, rng),
         Policy::WeightedRoundRobin => {
-            weighted_round_robin::pick(turn, &mut places.place, &mut places.current, rng)
+            if places.places.len() <= turn.place {
+                places.places.resize(turn.place + 1, 0);
+            }
+            let place = &mut places.places[turn.place];
+            weighted_round_robin::pick(turn, place, &mut places.current, rng)
         }
         Policy::WeightedRandom => weighted_random::pick(turn, rng),
         Policy::LeastRequests => least_requests::pick(turn, rng),
         Policy::PowerOfTwo => power_of_two::pick(turn, rng),
         Policy::LeastResponseTime => least_response_time::pick(turn, typical, rng),
+        Policy::Prequal => places.probes.pick(turn, typical, rng),
         Policy::RingHash | Policy::Maglev => hashed::pick(turn),
     }
 }

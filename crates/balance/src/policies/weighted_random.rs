@@ -7,7 +7,7 @@ use crate::turn::{Drawn, Turn};
 /// Draws before looking at all.
 const TRIES: u32 = 8;
 
-/// The alias table of a pool's first tier: each column is one member up to a level, and another one above it.
+/// The alias table of a group: each column is one member up to a level, and another one above it.
 #[derive(Debug)]
 pub(crate) struct Alias {
     columns: Vec<Column>,
@@ -55,7 +55,7 @@ impl Alias {
         Some(Self { columns })
     }
 
-    fn draw(&self, rng: &mut Random) -> u32 {
+    pub(crate) fn draw(&self, rng: &mut Random) -> u32 {
         let column = self.columns[rng.below(self.columns.len())];
         if rng.unit() < column.level {
             column.below
@@ -69,10 +69,10 @@ pub(crate) fn pick(turn: &Turn<'_>, rng: &mut Random) -> u32 {
     let weight = |index: u32| f64::from(turn.member(index).weight());
     let mut drawn = Drawn::default();
     for _ in 0..TRIES {
-        let index = match &turn.pool.alias {
+        let index = match &turn.group.alias {
             // Draws of members that are out are thrown away, which leaves the others' chances as they should be.
-            Some(alias) if turn.tiers == 1 => alias.draw(rng),
-            _ => turn.by(rng, &drawn, weight),
+            Some(alias) => alias.draw(rng),
+            None => turn.by(rng, &drawn, weight),
         };
         if drawn.has(index) || !turn.is_open(index) {
             continue;

@@ -2,7 +2,8 @@
 //!
 //! Plain weighted round robin gives {5, 1, 1} as a a a a a b c, which is five requests in a row for one server. The smooth
 //! one gives a a b a c a a. Each server's current weight grows by its weight, the largest one is picked and pays the sum.
-//! The sequence repeats, so a pool computes it once; the walk is online when it is too long or when members are missing.
+//! The sequence repeats, so a group computes it once. The turns of members that are out are left out, which leaves the
+//! others' shares as they should be. The walk is online where the sequence would be too long or too many are out.
 
 use evenkeel_core::Random;
 
@@ -14,8 +15,10 @@ const LONGEST: u64 = 8_192;
 const DEAREST: u64 = 20_000_000;
 /// Turns in a row that servers which take only a part of their share may pass over.
 const PASSES: u32 = 16;
+/// Turns in a row of members that may not be picked, after which the walk is online.
+const SKIPS: u32 = 64;
 
-/// The sequence of a pool's first tier.
+/// The sequence of a group.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     order: Vec<u32>,
@@ -68,23 +71,37 @@ pub(crate) fn pick(
     current: &mut Vec<i64>,
     rng: &mut Random,
 ) -> u32 {
-    match &turn.pool.schedule {
-        Some(schedule) if turn.whole && turn.avoid.is_empty() => {
-            scheduled(turn, schedule, place, rng)
-        }
-        _ => online(turn, current, rng),
-    }
+    let scheduled = turn
+        .group
+        .schedule
+        .as_ref()
+        .and_then(|schedule| scheduled(turn, schedule, place, rng));
+    scheduled.unwrap_or_else(|| online(turn, current, rng))
 }
 
-fn scheduled(turn: &Turn<'_>, schedule: &Schedule, place: &mut usize, rng: &mut Random) -> u32 {
-    for _ in 0..PASSES {
-        let index = schedule.order[*place % schedule.len()];
-        *place = (*place + 1) % schedule.len();
-        if turn.takes_part(index, rng) {
-            return index;
+fn scheduled(
+    turn: &Turn<'_>,
+    schedule: &Schedule,
+    place: &mut usize,
+    rng: &mut Random,
+) -> Option<u32> {
+    let all = turn.avoid.is_empty() && turn.list.len() == turn.group.members.len();
+    let (mut skips, mut passes) = (0, 0);
+    while skips < SKIPS && passes < PASSES {
+        if *place >= schedule.len() {
+            *place = 0;
+        }
+        let index = schedule.order[*place];
+        *place += 1;
+        if !all && !turn.is_open(index) {
+            skips += 1;
+        } else if turn.takes_part(index, rng) {
+            return Some(index);
+        } else {
+            passes += 1;
         }
     }
-    turn.by_share(rng)
+    (skips < SKIPS).then(|| turn.by_share(rng))
 }
 
 fn online(turn: &Turn<'_>, current: &mut Vec<i64>, rng: &mut Random) -> u32 {

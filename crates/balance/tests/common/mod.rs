@@ -12,7 +12,7 @@ use std::time::Duration;
 use evenkeel_balance::{BalanceOptions, Member, Picker, Policy, Pool, ServerState};
 use evenkeel_core::{Directive, Instant, Outcome, ServerId, Verdict};
 
-pub(crate) const ALL: [Policy; 9] = [
+pub(crate) const ALL: [Policy; 10] = [
     Policy::Random,
     Policy::RoundRobin,
     Policy::WeightedRoundRobin,
@@ -20,6 +20,7 @@ pub(crate) const ALL: [Policy; 9] = [
     Policy::LeastRequests,
     Policy::PowerOfTwo,
     Policy::LeastResponseTime,
+    Policy::Prequal,
     Policy::RingHash,
     Policy::Maglev,
 ];
@@ -32,6 +33,8 @@ pub(crate) fn options(policy: Policy) -> BalanceOptions {
         slow_start: Duration::from_secs(10),
         bounded_load: None,
         maglev_table: 65_537,
+        overprovisioning: 1.4,
+        subset: None,
     }
 }
 
@@ -51,6 +54,8 @@ pub(crate) fn member(weight: u32, tier: u8) -> Member {
         state: Arc::new(ServerState::new()),
         weight,
         tier,
+        near: false,
+        max_requests: 0,
     }
 }
 
