@@ -11,7 +11,7 @@ use evenkeel_request::HashOn;
 use evenkeel_tolerate::Jitter;
 
 use crate::file::Given;
-use crate::file::choice::{Protocol, StopSignal, Tier};
+use crate::file::choice::{Protocol, SameSite, StopSignal, Tier};
 use crate::file::quantity::Bytes;
 use crate::plan::{LogFormat, LogLevel};
 
@@ -62,7 +62,7 @@ defaults! {
     /// `weight` of a server
     SERVER_WEIGHT: u32 = 1, "All servers alike.";
     /// `tier` of a server
-    SERVER_TIER: Tier = Tier::Primary, "A server is there to be used.";
+    SERVER_TIER: Tier = Tier::PRIMARY, "A server is there to be used.";
     /// `service.NAME.run.stop.signal`
     STOP_SIGNAL: StopSignal = StopSignal::Term, "What every supervisor sends, and what programs handle.";
     /// `service.NAME.run.stop.wait`
@@ -78,6 +78,20 @@ defaults! {
     SLOW_START: Duration = seconds(10), "Caches and compilers warm up in seconds; a cold server under full load may fall again.";
     /// `service.NAME.balance.panic_below`
     PANIC_BELOW: f64 = 0.5, "When most servers look bad, the view is more likely wrong than the servers, and the rest would be overrun.";
+    /// `service.NAME.balance.overprovisioning`
+    OVERPROVISIONING: f64 = 1.4, "Envoy's: servers commonly have so much to spare, and a tier keeps all of its traffic until 71.4 % of it are healthy.";
+    /// `service.NAME.balance.sticky.secure`
+    STICKY_SECURE: bool = false, "evenkeel cannot know whether clients come by https: something before it may speak TLS.";
+    /// `service.NAME.balance.sticky.same_site`
+    STICKY_SAME_SITE: SameSite = SameSite::Lax, "What browsers take where nothing is said; links from elsewhere keep their server.";
+    /// `service.NAME.balance.sticky.path`
+    STICKY_PATH: &str = "/", "For the whole of the host.";
+    /// `service.NAME.balance.sticky.key.file`
+    STICKY_KEY_FILE: &str = "sticky.key", "In the state directory, so that clients keep their servers when evenkeel is started anew.";
+    /// `service.NAME.limit.queue.length`
+    QUEUE_LENGTH: u32 = 128, "Takes up a burst; what waits longer than `wait` is refused in any case.";
+    /// `service.NAME.limit.queue.wait`
+    QUEUE_WAIT: Duration = seconds(1), "People leave after a few seconds, and the attempt itself takes time too.";
 
     /// `service.NAME.timeout.connect`
     TIMEOUT_CONNECT: Duration = seconds(1), "Servers nearby accept within milliseconds; a lost packet is sent again after 1 s, and another server is faster.";

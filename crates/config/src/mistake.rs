@@ -125,6 +125,10 @@ codes! {
     ConnectLongerThanTotal = "EK-120" Warning,
     /// A key of another policy than the one that is used.
     OtherPolicy = "EK-121" Warning,
+    /// Servers have zones, and evenkeel does not know its own.
+    ZoneUnknown = "EK-123" Warning,
+    /// A queue before servers that have no bound.
+    QueueWithoutBound = "EK-124" Warning,
 }
 
 /// One mistake in a file.

@@ -120,6 +120,10 @@ pub struct ServicePlan {
     pub balance: BalanceOptions,
     /// What requests are hashed on, if the policy hashes.
     pub hash_on: HashOn,
+    /// How clients stay with their servers, if they do.
+    pub sticky: Option<StickyPlan>,
+    /// Who waits when all servers have as many requests as they may.
+    pub queue: QueuePlan,
     /// How long each step may take.
     pub timeout: TimeoutOptions,
     /// When an attempt is tried again.
@@ -139,8 +143,59 @@ pub struct ServerPlan {
     pub weight: u32,
     /// Its tier: 0 is primary, 1 is backup.
     pub tier: u8,
+    /// Whether it is in the zone in which evenkeel runs.
+    pub near: bool,
+    /// The most requests that it has at once; 0: no bound.
+    pub max_requests: u32,
     /// How restart and stop reach it.
     pub managed: ManagedPlan,
+}
+
+/// How clients stay with their servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StickyPlan {
+    /// Where the client says to which server it belongs.
+    pub by: StickyBy,
+    /// Where the key is kept.
+    pub key_file: PathBuf,
+    /// The key; empty until the file has been read, which is not this crate's work.
+    pub key: StickyKey,
+}
+
+/// Where a client says to which server it belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StickyBy {
+    /// In a cookie.
+    Cookie {
+        /// Its name.
+        name: String,
+        /// What follows its value in `Set-Cookie`, beginning with a semicolon.
+        attributes: String,
+    },
+    /// In a header field.
+    Header {
+        /// Its name in lower case.
+        name: String,
+    },
+}
+
+/// A secret; never shown.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct StickyKey(pub Vec<u8>);
+
+impl std::fmt::Debug for StickyKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StickyKey({} bytes)", self.0.len())
+    }
+}
+
+/// Who waits when all servers have as many requests as they may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueuePlan {
+    /// How many requests may wait.
+    pub length: u32,
+    /// How long each may wait.
+    pub wait: Duration,
 }
 
 /// How restart and stop reach a server.

@@ -155,7 +155,7 @@ fn the_schema_refuses_what_the_reader_refuses() {
         "[service.s.timeout]\nconnect = \"1.5s\"",
         "[service.s.retry]\nlimit = 11",
         "[service.s.retry]\non = [\"5xx\"]",
-        "[service.s.balance]\npolicy = \"prequal\"",
+        "[service.s.balance]\npolicy = \"prequel\"",
         "[service.s.detect]\nslow = \"never\"",
         "[service.Up]\nservers = []",
         "[listen.b]\nservice = \"s\"",
@@ -205,8 +205,12 @@ fn defaults_can_be_typed() {
     let expected = format!("{:?}", load(plain, "plain", &around()).unwrap().plan);
     for (path, default) in defaults {
         let path = path.trim_start_matches('.');
-        // These belong to a kind of server or probe that the plain file does not have.
-        if path.contains(".run.") || path.contains(".objective.") || path.ends_with(".expect") {
+        // These belong to a kind of server, probe or stickiness that the plain file does not have.
+        if path.contains(".run.")
+            || path.contains(".objective.")
+            || path.contains(".sticky.")
+            || path.ends_with(".expect")
+        {
             continue;
         }
         let text = format!("{plain}{path} = {default}\n");

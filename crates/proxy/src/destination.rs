@@ -46,6 +46,15 @@ pub(crate) fn destination<'a>(
     }
 }
 
+/// The server that the client belongs to, if the service is sticky and the client says so.
+pub(crate) fn stick(service: &ServiceEntry, client: &Client, work: &Workspace) -> Option<u32> {
+    let view = View {
+        head: &work.request,
+        bytes: client.buffer.unread(),
+    };
+    service.sticky.as_ref()?.server(&view)
+}
+
 /// What the request whose head is in `work` is hashed on, if its service's policy hashes.
 pub(crate) fn hash_key(service: &ServiceEntry, client: &Client, work: &Workspace) -> Option<u64> {
     let view = View {

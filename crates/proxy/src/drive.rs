@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use evenkeel_connect::connect;
 use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
 use evenkeel_http1::{Body, Framing, Method, Version};
 use evenkeel_request::route::Route;
@@ -11,9 +10,10 @@ use evenkeel_request::{After, Cause, Exchange, Rules};
 use evenkeel_tolerate::AttemptFacts;
 
 use crate::access::AccessLine;
+use crate::attempt::Made;
 use crate::body::RequestBody;
 use crate::client::{Client, Persist};
-use crate::destination::{Destination, destination, hash_key};
+use crate::destination::{Destination, destination, hash_key, stick};
 use crate::finish::Finish;
 use crate::flight::Flight;
 use crate::own;
@@ -21,9 +21,8 @@ use crate::pause;
 use crate::relay::{Relay, RelayEnd};
 use crate::rewrite::{self, Manner, Origin};
 use crate::state::{ServerEntry, ServiceEntry};
-use crate::talk::{Desk, Patience, Talk, TalkEnd};
+use crate::talk::{Desk, Talk};
 use crate::tunnel;
-use crate::upstream::Upstream;
 use crate::worker::{RequestId, Worker, Workspace};
 
 /// One request on its way.
@@ -42,19 +41,13 @@ pub(crate) struct Journey<'a> {
     /// The route that says which path the server gets, if one does.
     rewrite: Option<&'a Route>,
     /// What the request is hashed on, if the service's policy hashes.
-    key: Option<u64>,
+    pub(crate) key: Option<u64>,
+    /// The server that the client belongs to, if it says so.
+    pub(crate) stick: Option<u32>,
     /// Whether the method is one that may be sent twice.
     may_repeat: bool,
     /// Whether the client's side would let the connection stay open.
     pub(crate) keep_alive: bool,
-}
-
-/// How an attempt ended, when there is a response to pass on or not.
-enum Made {
-    Answer(Talk),
-    Failed(Outcome),
-    /// The client's doing: nothing is to be tried again.
-    Over(Finish),
 }
 
 /// Handles the request whose head is in `work` and at the front of the client's buffer.
@@ -90,6 +83,7 @@ pub(crate) async fn handle(
         version: work.request.version,
         rewrite,
         key: hash_key(service, client, work),
+        stick: stick(service, client, work),
         may_repeat: service
             .retry
             .methods
@@ -119,13 +113,12 @@ impl Journey<'_> {
                 0 => self.started,
                 _ => self.worker.clock.now(),
             };
-            let (pick, typical) = self.pick(now);
-            let server = match pick {
-                Ok(server) => server,
+            let (server, mut flight) = match self.place(client, now).await {
+                Ok(place) => place,
                 Err(cause) => return self.refuse(client, work, &body, cause).await,
             };
+            let now = self.latest.max(now);
             let member = &self.service.pool().members()[server.index as usize];
-            let mut flight = Flight::begin(&member.state, typical);
             let mut desk = Desk {
                 worker: self.worker,
                 client,
@@ -180,80 +173,6 @@ impl Journey<'_> {
         client.buffer.consume(work.request.length);
         client.give_back_empty_buffer(self.worker);
         RequestBody::new(work.request.framing, keep)
-    }
-
-    /// The server for the next attempt, and what an attempt takes at present in the whole service.
-    fn pick(&mut self, now: Instant) -> (Result<ServerId, Cause>, Duration) {
-        let picker = &mut self.worker.pickers.borrow_mut()[self.service_id.0 as usize];
-        let pool = self.service.pool();
-        let pick = self.exchange.next_server(picker, pool, now, self.key);
-        let server = pick.map(|pick| {
-            let server = ServerId {
-                service: self.service_id,
-                index: pick.index,
-            };
-            let picks = &self.worker.server_counters(server).picks;
-            picks[pick.reason.place()].add_from_owner(1);
-            server
-        });
-        (server, picker.typical_latency())
-    }
-
-    /// Makes one attempt: a connection, the request, the response's head.
-    async fn attempt(&mut self, desk: &mut Desk<'_>, server: ServerId, now: Instant) -> Made {
-        let total = self.exchange.deadline();
-        let upstream = match self.connection(server, total.remaining(now)).await {
-            Ok(upstream) => upstream,
-            Err(outcome) => return Made::Failed(outcome),
-        };
-        let timeout = &self.service.timeout;
-        let patience = Patience {
-            attempt: timeout.attempt,
-            idle: timeout.idle,
-            total: total.end(),
-        };
-        let mut talk = Talk::new(upstream);
-        let end = talk.run(desk, now, patience).await;
-        if !talk.waited_for_body.is_zero() {
-            self.exchange.forgive(talk.waited_for_body);
-        }
-        let counters = self.worker.server_counters(server);
-        counters.bytes_sent.add_from_owner(talk.bytes_sent);
-        if matches!(end, TalkEnd::Head) {
-            return Made::Answer(talk);
-        }
-        drop(talk.end(self.worker));
-        match end {
-            TalkEnd::Failed(outcome) => Made::Failed(outcome),
-            TalkEnd::Head | TalkEnd::ClientGone => Made::Over(Finish::aborted(Persist::Close)),
-            TalkEnd::ClientLate => {
-                let cause = Cause::RequestTimeout;
-                Made::Over(self.answer(desk.client, desk.work, cause, false).await)
-            }
-            TalkEnd::BadBody(error) => {
-                let cause = Cause::BadRequest {
-                    status: 400,
-                    word: error.word(),
-                };
-                Made::Over(self.answer(desk.client, desk.work, cause, false).await)
-            }
-        }
-    }
-
-    /// A kept connection to the server, or a new one.
-    async fn connection(&self, server: ServerId, rest: Duration) -> Result<Upstream, Outcome> {
-        let counters = self.worker.server_counters(server);
-        if let Some(upstream) = self.worker.upstreams.take(server) {
-            counters.reused.add_from_owner(1);
-            return Ok(upstream);
-        }
-        let address = self.service.servers()[server.index as usize].address();
-        let stream = connect(address, self.service.timeout.connect.min(rest)).await?;
-        counters.connections.add_from_owner(1);
-        Ok(Upstream {
-            stream,
-            reused: false,
-        })
     }
 
     fn decide(
@@ -332,7 +251,7 @@ impl Journey<'_> {
         upgrade: bool,
     ) -> Finish {
         let status = desk.work.response.status;
-        let manner = self.commit(desk, &mut talk);
+        let manner = self.commit(desk, &mut talk, server);
         let idle = self.service.timeout.idle;
         if status == 101 && upgrade {
             let whole = tunnel::run(desk, &mut talk, idle).await;
@@ -383,7 +302,7 @@ impl Journey<'_> {
     }
 
     /// Writes the response's head as the client gets it, and takes it off what came from the server.
-    fn commit(&self, desk: &mut Desk<'_>, talk: &mut Talk) -> Manner {
+    fn commit(&self, desk: &mut Desk<'_>, talk: &mut Talk, server: ServerId) -> Manner {
         let head = &desk.work.response;
         let decode = self.version == Version::Http10 && head.framing == Framing::Chunked;
         let keep_alive = self.keep_alive
@@ -401,6 +320,7 @@ impl Journey<'_> {
             head,
             talk.incoming.unread(),
             manner,
+            self.tell(server),
         );
         talk.incoming.consume(head.length);
         manner

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use evenkeel_balance::ServerState;
+use evenkeel_balance::{Member, ServerState};
 use evenkeel_core::{Instant, Outcome};
+
+use crate::queue::Queue;
 
 /// An attempt under way. Counted in when it is made and out when it is dropped, with what was known of it by then.
 #[derive(Debug)]
 pub(crate) struct Flight<'a> {
     state: &'a ServerState,
+    queue: &'a Queue,
     /// What an attempt takes at present in the whole service.
     typical: Duration,
     at: Instant,
@@ -17,16 +20,16 @@ pub(crate) struct Flight<'a> {
 }
 
 impl<'a> Flight<'a> {
-    pub(crate) fn begin(state: &'a ServerState, typical: Duration) -> Self {
-        state.begin();
-        let outcome = Outcome::Cancelled;
-        Self {
-            state,
+    /// Nothing if the server has as many requests as it may.
+    pub(crate) fn begin(member: &'a Member, queue: &'a Queue, typical: Duration) -> Option<Self> {
+        member.begin().then(|| Self {
+            state: &member.state,
+            queue,
             typical,
             at: Instant::ZERO,
-            outcome,
+            outcome: Outcome::Cancelled,
             latency: Duration::ZERO,
-        }
+        })
     }
 
     /// How it ended; a later word replaces an earlier one.
@@ -41,5 +44,6 @@ impl Drop for Flight<'_> {
     fn drop(&mut self) {
         self.state
             .end(self.at, self.outcome, self.latency, self.typical);
+        self.queue.free_one();
     }
 }

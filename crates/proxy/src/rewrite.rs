@@ -89,8 +89,14 @@ pub(crate) struct Manner {
     pub(crate) decode: bool,
 }
 
-/// Writes the response's head for the client to `out`.
-pub(crate) fn response(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8], manner: Manner) {
+/// Writes the response's head for the client to `out`, with `more` lines.
+pub(crate) fn response(
+    out: &mut Vec<u8>,
+    head: &ResponseHead,
+    bytes: &[u8],
+    manner: Manner,
+    more: &[u8],
+) {
     out.extend_from_slice(b"HTTP/1.1 ");
     write::decimal(out, u64::from(head.status));
     out.push(b' ');
@@ -101,6 +107,7 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8], man
         FieldKind::TransferEncoding | FieldKind::Trailer => !manner.decode,
         _ => true,
     });
+    out.extend_from_slice(more);
     out.extend_from_slice(b"via: 1.1 evenkeel\r\n");
     if head.status == 101 {
         write_upgrade(out, head, bytes);
@@ -341,7 +348,7 @@ mod tests {
             keep_alive: true,
             decode: false,
         };
-        response(&mut out, &head, text, manner);
+        response(&mut out, &head, text, manner, b"");
         assert_eq!(
             out,
             b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 0\r\nvia: 1.1 evenkeel\r\n\r\n"

@@ -12,6 +12,8 @@ use evenkeel_runtime::Clock;
 use evenkeel_tolerate::{Budget, RetryOptions, TimeoutOptions};
 
 use crate::count::WorkerCounters;
+use crate::queue::Queue;
+use crate::sticky::Sticky;
 
 /// The shared state of the data plane. Workers write atomics in it; nothing in it is ever locked.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct ServiceEntry {
     pool: Pool,
     /// What requests are hashed on, if the policy hashes.
     pub(crate) hash_on: Option<HashOn>,
+    pub(crate) sticky: Option<Sticky>,
+    pub(crate) queue: Queue,
     pub(crate) timeout: TimeoutOptions,
     pub(crate) retry: RetryOptions,
     budget: Budget,
@@ -109,11 +113,14 @@ impl ProxyState {
 
 impl ServiceEntry {
     fn new(plan: &ServicePlan, now: Instant) -> Self {
-        let members = plan.servers.iter().map(|server| Member {
-            identity: server.address.to_string().into(),
+        let members = plan.servers.iter().zip(identities(plan));
+        let members = members.map(|(server, identity)| Member {
+            identity: identity.into(),
             state: Arc::new(ServerState::new()),
             weight: server.weight,
             tier: server.tier,
+            near: server.near,
+            max_requests: server.max_requests,
         });
         let servers = plan.servers.iter().map(|server| ServerEntry {
             name: server.name.clone(),
@@ -123,6 +130,11 @@ impl ServiceEntry {
             name: plan.name.clone(),
             servers: servers.collect(),
             pool: Pool::new(plan.balance.clone(), members.collect()),
+            sticky: plan.sticky.as_ref().map(|sticky| {
+                let identities: Vec<String> = identities(plan).collect();
+                Sticky::new(sticky, &plan.name, identities.iter().map(String::as_str))
+            }),
+            queue: Queue::new(plan.queue),
             hash_on: plan.balance.policy.hashes().then(|| plan.hash_on.clone()),
             timeout: plan.timeout,
             retry: plan.retry.clone(),
@@ -153,6 +165,11 @@ impl ServiceEntry {
     pub const fn budget(&self) -> &Budget {
         &self.budget
     }
+}
+
+/// What tells a server from others wherever it is used: its address.
+fn identities(plan: &ServicePlan) -> impl Iterator<Item = String> {
+    plan.servers.iter().map(|server| server.address.to_string())
 }
 
 impl ServerEntry {

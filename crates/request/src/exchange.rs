@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use evenkeel_balance::{Pick, Picker, Pool};
+use evenkeel_balance::{NoPick, Pick, Picker, Pool};
 use evenkeel_core::{Instant, Outcome, Random};
 use evenkeel_tolerate::{
     AttemptFacts, Budget, Deadline, Decision, RetryLedger, RetryOptions, StopReason,
@@ -89,7 +89,8 @@ impl Exchange {
     /// hashed on, if the service's policy hashes.
     ///
     /// # Errors
-    /// The cause to tell the client when no server may take it.
+    /// The cause to tell the client when no server may take it; [`Cause::QueueFull`] when all have as many requests as they
+    /// may, for which one may wait.
     pub fn next_server(
         &mut self,
         picker: &mut Picker,
@@ -99,7 +100,10 @@ impl Exchange {
     ) -> Result<Pick, Cause> {
         picker
             .pick_for(pool, now, self.tried(), key)
-            .ok_or_else(|| self.last_cause().unwrap_or(Cause::NoServer))
+            .map_err(|why| match why {
+                NoPick::Full => Cause::QueueFull,
+                NoPick::NoServer => self.last_cause().unwrap_or(Cause::NoServer),
+            })
     }
 
     /// The end of the time for the whole request.

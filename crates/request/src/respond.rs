@@ -12,6 +12,10 @@ pub enum Cause {
     NoRoute,
     /// The service has no server that may take requests.
     NoServer,
+    /// All servers have as many requests as they may, and there is no place left to wait.
+    QueueFull,
+    /// It waited as long as it may for a server that can take one more request.
+    QueueTimeout,
     /// The request could not be understood without doubt; the word says why.
     BadRequest {
         /// The status that fits, 4xx or 5xx.
@@ -45,7 +49,7 @@ impl Cause {
     pub const fn status(self) -> u16 {
         match self {
             Self::NoRoute => 404,
-            Self::NoServer => 503,
+            Self::NoServer | Self::QueueFull | Self::QueueTimeout => 503,
             Self::BadRequest { status, .. } => status,
             Self::RequestTimeout => 408,
             Self::MethodNotAllowed => 405,
@@ -60,6 +64,8 @@ impl Cause {
         match self {
             Self::NoRoute => "no-route",
             Self::NoServer => "no-server",
+            Self::QueueFull => "queue-full",
+            Self::QueueTimeout => "queue-timeout",
             Self::BadRequest { word, .. } => word,
             Self::RequestTimeout => "request-timeout",
             Self::MethodNotAllowed => "method-not-allowed",
@@ -79,6 +85,7 @@ impl Cause {
         match self {
             Self::NoRoute => "destination_not_found",
             Self::NoServer => "destination_unavailable",
+            Self::QueueFull | Self::QueueTimeout => "connection_limit_reached",
             Self::BadRequest { .. } | Self::RequestTimeout => "http_request_error",
             Self::MethodNotAllowed => "http_request_denied",
             Self::ConnectRefused => "connection_refused",

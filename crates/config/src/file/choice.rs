@@ -85,7 +85,8 @@ choice! {
         "power-of-two" => Policy::PowerOfTwo,
         "ring-hash" => Policy::RingHash,
         "maglev" => Policy::Maglev,
-    } later { "prequal" }
+        "prequal" => Policy::Prequal,
+    } later {}
 }
 
 choice! {
@@ -121,20 +122,34 @@ choice! {
     } later { "tcp", "dns" }
 }
 
-/// A server's tier.
+/// A server's tier, by its number: 0 is used first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tier {
+pub struct Tier(pub u8);
+
+impl Tier {
     /// Used first.
-    Primary,
-    /// Used when no primary server can be.
-    Backup,
+    pub const PRIMARY: Self = Self(0);
+    /// Used for what the primary servers cannot carry.
+    pub const BACKUP: Self = Self(1);
+}
+
+/// Whether a browser sends a cookie with requests that other sites cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SameSite {
+    /// Never.
+    Strict,
+    /// When it goes there by a link.
+    Lax,
+    /// Always.
+    None,
 }
 
 choice! {
-    /// A server's tier.
-    TierWord: Tier {
-        "primary" => Tier::Primary,
-        "backup" => Tier::Backup,
+    /// Whether a browser sends a cookie with requests that other sites cause.
+    SameSiteWord: SameSite {
+        "strict" => SameSite::Strict,
+        "lax" => SameSite::Lax,
+        "none" => SameSite::None,
     } later {}
 }
 

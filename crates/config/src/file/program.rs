@@ -13,6 +13,8 @@ table! {
     pub struct File {
         /// Worker threads that carry traffic. Default: one for each processor core.
         workers: Whole<1, 1024>;
+        /// The zone in which this evenkeel runs: servers with the same `zone` are used before others of their tier.
+        zone: Text;
         /// Where status, API and metrics are served.
         admin: Admin;
         /// Where incidents are kept.

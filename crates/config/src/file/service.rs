@@ -3,13 +3,14 @@
 use toml::de::DeValue;
 
 use super::address::{Address, ServerAddress};
-use super::choice::{BalancePolicy, StopSignalWord, TierWord};
+use super::choice::{BalancePolicy, StopSignalWord};
 use super::detect::{Detect, Diagnose};
 use super::hash::HashOnText;
 use super::quantity::Time;
 use super::recover::Recover;
 use super::retry::Retry;
 use super::shape::Shape;
+use super::spread::{Limit, Sticky, Subset, TierKind};
 use super::value::{Filled, List, Map, Number, Share, Text, Whole};
 use super::{At, Kind, Value, read_at, table, wrong_type};
 use crate::defaults;
@@ -34,10 +35,12 @@ table! {
         diagnose: Diagnose;
         /// What is done about a fault.
         recover: Recover;
+        /// How many requests the servers get at once, and who waits.
+        limit: Limit;
         /// What the service promises. Without it nothing is promised, and no error budget is kept.
         objective: Objective;
     }
-    later { "discover", "hedge", "breaker", "limit", "fallback" }
+    later { "discover", "hedge", "breaker", "fallback" }
 }
 
 table! {
@@ -49,8 +52,12 @@ table! {
         address: ServerAddress [required];
         /// How much it takes beside the others, for policies that weigh.
         weight: Whole<1, 1_000> = defaults::SERVER_WEIGHT;
-        /// `backup` servers are used when no primary one can be.
-        tier: TierWord = defaults::SERVER_TIER;
+        /// `primary` (0) is used first; what a tier cannot carry goes to the next one: `backup` (1), 2, 3, …
+        tier: TierKind = defaults::SERVER_TIER;
+        /// The zone that it is in. Servers in evenkeel's own `zone` are used before others of their tier.
+        zone: Text;
+        /// The most requests that it has at once. Default: `limit.concurrency`, or no bound.
+        max_requests: Whole<1, 1_000_000>;
         /// How restart and stop reach it. Without it, only traffic can be moved away from it.
         managed_by: ManagedBy;
     }
@@ -124,8 +131,15 @@ table! {
         slow_start: Time<0> = defaults::SLOW_START;
         /// Below this share of healthy servers, all are used but those known to be down. 0 turns it off.
         panic_below: Share = defaults::PANIC_BELOW;
+        /// A tier carries all of its traffic until less than 1 / this of its servers are healthy; what it cannot carry goes to
+        /// the next tier in proportion, and from servers in evenkeel's own zone to others in the same way.
+        overprovisioning: Number<1_000_000, 10_000_000> = defaults::OVERPROVISIONING;
+        /// A client stays with the server that it was sent to first.
+        sticky: Sticky;
+        /// Of very many servers only some are used.
+        subset: Subset;
     }
-    later { "sticky" }
+    later {}
 }
 
 table! {

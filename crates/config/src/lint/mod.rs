@@ -5,6 +5,7 @@ mod time;
 mod retry;
 mod recover;
 mod layout;
+mod spread;
 
 use crate::file::service::Service;
 use crate::file::{At, File};
@@ -48,6 +49,7 @@ const SERVICE_LINTS: &[Lint] = &[
     layout::same_command,
     layout::weight_ignored,
     layout::other_policy,
+    spread::queue_without_bound,
 ];
 
 /// Puts the warnings about a plan that is free of errors into `out`.
@@ -67,5 +69,6 @@ pub(crate) fn lint(file: &File, draft: &Draft, out: &mut Mistakes) {
     }
     layout::admin_reachable(file, draft, out);
     layout::unused_service(file, draft, out);
+    spread::zone_unknown(file, out);
     layout::unreachable_route(file, out);
 }

@@ -2,9 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use super::spread::resolve_bound;
 use super::{Surroundings, pick_whole, section};
 use crate::defaults;
-use crate::file::choice::Tier;
 use crate::file::recover::placeholders;
 use crate::file::service::{ManagedBy, Run, Server, Service};
 use crate::file::value::{bad_name, is_name};
@@ -16,23 +16,27 @@ use crate::plan::{ChildPlan, ManagedPlan, ServerPlan};
 pub(crate) fn resolve_servers(
     name: &str,
     service: &Service,
+    zone: Option<&str>,
     around: &Surroundings<'_>,
     out: &mut Mistakes,
 ) -> Vec<(ServerPlan, Span)> {
     let mut servers = Vec::new();
     for typed in service.servers.iter().flat_map(|list| &list.value) {
-        if let Some(server) = resolve_server(typed, around, out) {
+        if let Some(server) = resolve_server(service, typed, zone, around, out) {
             servers.push((server, typed.span.clone()));
         }
     }
     if let Some(run) = &service.run {
-        servers.extend(resolve_run(name, run, around, out));
+        let bound = resolve_bound(service, None);
+        servers.extend(resolve_run(name, run, (bound, zone.is_some()), around, out));
     }
     servers
 }
 
 fn resolve_server(
+    service: &Service,
     typed: &At<Server>,
+    zone: Option<&str>,
     around: &Surroundings<'_>,
     out: &mut Mistakes,
 ) -> Option<ServerPlan> {
@@ -56,10 +60,9 @@ fn resolve_server(
         name,
         address: resolve_address(address, around, out)?,
         weight: pick_whole(typed.weight.as_ref(), defaults::SERVER_WEIGHT),
-        tier: match super::pick(typed.tier.as_ref(), defaults::SERVER_TIER) {
-            Tier::Primary => 0,
-            Tier::Backup => 1,
-        },
+        tier: super::pick(typed.tier.as_ref(), defaults::SERVER_TIER).0,
+        near: zone.is_some_and(|zone| typed.zone.as_ref().is_some_and(|own| own.value == zone)),
+        max_requests: resolve_bound(service, typed.max_requests.as_ref()),
         managed,
     })
 }
@@ -152,6 +155,7 @@ fn resolve_managed(typed: &At<ManagedBy>, out: &mut Mistakes) -> ManagedPlan {
 fn resolve_run(
     service: &str,
     run: &At<Run>,
+    (bound, near): (u32, bool),
     around: &Surroundings<'_>,
     out: &mut Mistakes,
 ) -> Vec<(ServerPlan, Span)> {
@@ -202,6 +206,8 @@ fn resolve_run(
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, number)),
                 weight: defaults::SERVER_WEIGHT.value,
                 tier: 0,
+                near,
+                max_requests: bound,
                 managed: ManagedPlan::Child(child),
             };
             Some((server, port.span.clone()))

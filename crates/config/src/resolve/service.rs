@@ -6,6 +6,7 @@ use evenkeel_tolerate::{BackoffOptions, BudgetOptions, RetryOn, RetryOptions, Ti
 
 use super::fault::resolve_fault;
 use super::server::resolve_servers;
+use super::spread::{resolve_queue, resolve_sticky, resolve_subset};
 use super::{Surroundings, pick, pick_whole, section};
 use crate::defaults;
 use crate::file::File;
@@ -23,7 +24,8 @@ pub(crate) fn resolve_services(
     let mut services = Vec::new();
     let mut spans = Vec::new();
     for (name, typed) in file.service.iter().flat_map(|map| &map.value) {
-        let (servers, server_spans) = resolve_servers(name, typed, around, out)
+        let zone = file.zone.as_ref().map(|zone| zone.value.as_str());
+        let (servers, server_spans) = resolve_servers(name, typed, zone, around, out)
             .into_iter()
             .unzip();
         spans.push(server_spans);
@@ -32,6 +34,8 @@ pub(crate) fn resolve_services(
             servers,
             balance: resolve_balance(&section(typed.balance.as_ref()), out),
             hash_on: resolve_hash_on(&section(typed.balance.as_ref())),
+            sticky: resolve_sticky(section(typed.balance.as_ref()).sticky.as_ref(), around, out),
+            queue: resolve_queue(&section(typed.limit.as_ref())),
             timeout: resolve_timeout(&section(typed.timeout.as_ref())),
             retry: resolve_retry(&section(typed.retry.as_ref()), out),
             fault: resolve_fault(typed, out),
@@ -50,12 +54,28 @@ fn resolve_balance(typed: &Balance, out: &mut Mistakes) -> BalanceOptions {
         let next = (maglev_table..=5_000_011).find(|number| is_prime(*number));
         out.push(mistake.maybe_help(next.map(|next| format!("the next one is {next}"))));
     }
+    if let Some(subset) = &typed.subset
+        && pick(typed.policy.as_ref(), defaults::POLICY).hashes()
+    {
+        let message = "a subset and a policy that hashes cannot both hold";
+        let mistake = Mistake::new(
+            Code::Contradiction,
+            subset.key.clone(),
+            message,
+            "not with this policy",
+        );
+        out.push(mistake.help(
+            "equal requests would meet another server on each evenkeel: leave one of the two out",
+        ));
+    }
     BalanceOptions {
         policy: pick(typed.policy.as_ref(), defaults::POLICY),
         panic_below: pick(typed.panic_below.as_ref(), defaults::PANIC_BELOW),
         slow_start: pick(typed.slow_start.as_ref(), defaults::SLOW_START),
         bounded_load: typed.bounded_load.as_ref().map(|factor| factor.value),
         maglev_table,
+        overprovisioning: pick(typed.overprovisioning.as_ref(), defaults::OVERPROVISIONING),
+        subset: resolve_subset(typed.subset.as_ref()),
     }
 }
 

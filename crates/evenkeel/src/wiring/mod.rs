@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use evenkeel_config::Plan;
+use evenkeel_config::plan::StickyKey;
 use evenkeel_control::{Events, Views};
 use evenkeel_proxy::{Proxy, ProxyState};
 use evenkeel_runtime::Clock;
@@ -50,6 +51,7 @@ pub(crate) struct Running {
 
 /// Starts everything; ready when it returns. The servers that evenkeel runs may still be starting.
 pub(crate) fn start(plan: &Plan) -> Result<Running> {
+    let plan = &with_keys(plan.clone())?;
     let clock = Clock::start();
     let seed = clock.epoch().0.0 ^ (u64::from(std::process::id()) << 40);
     let admin_listener = listen_admin(plan.admin.address)?;
@@ -100,6 +102,23 @@ pub(crate) fn start(plan: &Plan) -> Result<Running> {
         drain,
         stop,
     })
+}
+
+/// The plan with the keys of its sticky services, which are made where there are none.
+fn with_keys(mut plan: Plan) -> Result<Plan> {
+    for service in &mut plan.services {
+        let Some(sticky) = &mut service.sticky else {
+            continue;
+        };
+        let key = evenkeel_admin::load_or_create_token(&sticky.key_file).map_err(|error| {
+            let (name, file) = (&service.name, sticky.key_file.display());
+            Failure::World(format!(
+                "service {name}: the key for stickiness, {file}: {error}"
+            ))
+        })?;
+        sticky.key = StickyKey(key.into_bytes());
+    }
+    Ok(plan)
 }
 
 impl Running {

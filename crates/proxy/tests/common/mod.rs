@@ -31,13 +31,18 @@ impl Rig {
             list.join(", "),
             extra
         );
+        Self::of(&text)
+    }
+
+    /// The whole configuration.
+    pub(crate) fn of(text: &str) -> Self {
         let around = Surroundings {
             base_dir: Path::new("."),
             state_dir: Path::new("."),
             cores: 1,
             resolver: &|name| Err(format!("{name} is not to be resolved")),
         };
-        let loaded = evenkeel_config::load(&text, "test.toml", &around)
+        let loaded = evenkeel_config::load(text, "test.toml", &around)
             .unwrap_or_else(|m| panic!("{m:?}\n{text}"));
         let clock = Clock::start();
         Self {

@@ -1,0 +1,53 @@
+//! Lints about zones, bounds and queues.
+
+use super::Subject;
+use crate::file::File;
+use crate::mistake::{Code, Mistake, Mistakes};
+
+/// Zones of servers that nothing is compared with.
+pub(super) fn zone_unknown(file: &File, out: &mut Mistakes) {
+    if file.zone.is_some() {
+        return;
+    }
+    let services = file.service.iter().flat_map(|map| &map.value);
+    let servers = services.flat_map(|(_, service)| service.value.servers.iter());
+    let zones = servers
+        .flat_map(|list| &list.value)
+        .filter_map(|server| server.value.zone.as_ref());
+    for zone in zones {
+        let message = "servers have zones, and evenkeel does not know its own";
+        let help = "say it at the top of the file: zone = \"…\"";
+        let mistake = Mistake::new(
+            Code::ZoneUnknown,
+            zone.span.clone(),
+            message,
+            "has no effect",
+        );
+        out.push(mistake.help(help));
+    }
+}
+
+/// A queue that nobody ever waits in.
+pub(super) fn queue_without_bound(subject: &Subject<'_>, out: &mut Mistakes) {
+    let limit = subject.typed.limit.as_ref();
+    let Some(queue) = limit.and_then(|limit| limit.queue.as_ref()) else {
+        return;
+    };
+    if subject
+        .plan
+        .servers
+        .iter()
+        .any(|server| server.max_requests > 0)
+    {
+        return;
+    }
+    let message = "nobody ever waits: no server has a bound on its requests";
+    let help = "set `limit.concurrency`, or `max_requests` of servers";
+    let mistake = Mistake::new(
+        Code::QueueWithoutBound,
+        queue.key.clone(),
+        message,
+        "has no effect",
+    );
+    out.push(mistake.help(help));
+}

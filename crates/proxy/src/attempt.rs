@@ -1,0 +1,85 @@
+//! One attempt: a connection, the request, the response's head.
+
+use std::time::Duration;
+
+use evenkeel_connect::connect;
+use evenkeel_core::{Instant, Outcome, ServerId};
+use evenkeel_request::Cause;
+
+use crate::client::Persist;
+use crate::drive::Journey;
+use crate::finish::Finish;
+use crate::talk::{Desk, Patience, Talk, TalkEnd};
+use crate::upstream::Upstream;
+
+/// How an attempt ended, when there is a response to pass on or not.
+pub(crate) enum Made {
+    Answer(Talk),
+    Failed(Outcome),
+    /// The client's doing: nothing is to be tried again.
+    Over(Finish),
+}
+
+impl Journey<'_> {
+    /// Makes one attempt: a connection, the request, the response's head.
+    pub(crate) async fn attempt(
+        &mut self,
+        desk: &mut Desk<'_>,
+        server: ServerId,
+        now: Instant,
+    ) -> Made {
+        let total = self.exchange.deadline();
+        let upstream = match self.connection(server, total.remaining(now)).await {
+            Ok(upstream) => upstream,
+            Err(outcome) => return Made::Failed(outcome),
+        };
+        let timeout = &self.service.timeout;
+        let patience = Patience {
+            attempt: timeout.attempt,
+            idle: timeout.idle,
+            total: total.end(),
+        };
+        let mut talk = Talk::new(upstream);
+        let end = talk.run(desk, now, patience).await;
+        if !talk.waited_for_body.is_zero() {
+            self.exchange.forgive(talk.waited_for_body);
+        }
+        let counters = self.worker.server_counters(server);
+        counters.bytes_sent.add_from_owner(talk.bytes_sent);
+        if matches!(end, TalkEnd::Head) {
+            return Made::Answer(talk);
+        }
+        drop(talk.end(self.worker));
+        match end {
+            TalkEnd::Failed(outcome) => Made::Failed(outcome),
+            TalkEnd::Head | TalkEnd::ClientGone => Made::Over(Finish::aborted(Persist::Close)),
+            TalkEnd::ClientLate => {
+                let cause = Cause::RequestTimeout;
+                Made::Over(self.answer(desk.client, desk.work, cause, false).await)
+            }
+            TalkEnd::BadBody(error) => {
+                let cause = Cause::BadRequest {
+                    status: 400,
+                    word: error.word(),
+                };
+                Made::Over(self.answer(desk.client, desk.work, cause, false).await)
+            }
+        }
+    }
+
+    /// A kept connection to the server, or a new one.
+    async fn connection(&self, server: ServerId, rest: Duration) -> Result<Upstream, Outcome> {
+        let counters = self.worker.server_counters(server);
+        if let Some(upstream) = self.worker.upstreams.take(server) {
+            counters.reused.add_from_owner(1);
+            return Ok(upstream);
+        }
+        let address = self.service.servers()[server.index as usize].address();
+        let stream = connect(address, self.service.timeout.connect.min(rest)).await?;
+        counters.connections.add_from_owner(1);
+        Ok(Upstream {
+            stream,
+            reused: false,
+        })
+    }
+}

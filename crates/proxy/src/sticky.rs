@@ -1,0 +1,189 @@
+//! Which server a client belongs to, by the value that it was told.
+//!
+//! A server's value is made with a secret key from the service and the server's address (HMAC-SHA-256, RFC 2104, the first 128
+//! bits): nobody can make one for a server, or learn an address from it, and it stays valid when evenkeel is started anew. Since
+//! it says nothing about the client, each server has one, made at the start: a request costs a look into a table.
+
+use std::collections::HashMap;
+
+use evenkeel_config::plan::{StickyBy, StickyPlan};
+use evenkeel_request::Head;
+use evenkeel_request::head::any_cookie;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+/// Hexadecimal digits of a value.
+const LENGTH: usize = 32;
+
+/// The values of a service's servers.
+#[derive(Debug)]
+pub(crate) struct Sticky {
+    by: StickyBy,
+    servers: HashMap<[u8; LENGTH], u32>,
+    /// The header line that tells a client, for each server.
+    lines: Vec<Vec<u8>>,
+}
+
+impl Sticky {
+    /// `identities` are the servers' addresses.
+    pub(crate) fn new<'a>(
+        plan: &StickyPlan,
+        service: &str,
+        identities: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        let values: Vec<[u8; LENGTH]> = identities
+            .map(|identity| value(&plan.key.0, service, identity))
+            .collect();
+        let line = |value: &[u8; LENGTH]| {
+            let value = String::from_utf8_lossy(value);
+            let line = match &plan.by {
+                StickyBy::Cookie { name, attributes } => {
+                    format!("set-cookie: {name}={value}{attributes}\r\n")
+                }
+                StickyBy::Header { name } => format!("{name}: {value}\r\n"),
+            };
+            line.into_bytes()
+        };
+        Self {
+            by: plan.by.clone(),
+            lines: values.iter().map(line).collect(),
+            servers: values.into_iter().zip(0..).collect(),
+        }
+    }
+
+    /// The server that the client says it belongs to. What is no server's value says nothing.
+    pub(crate) fn server(&self, head: &impl Head) -> Option<u32> {
+        let mut found = None;
+        let mut take = |value: &[u8]| {
+            found = <&[u8; LENGTH]>::try_from(value)
+                .ok()
+                .and_then(|value| self.servers.get(value).copied());
+            found.is_some()
+        };
+        match &self.by {
+            StickyBy::Cookie { name, .. } => {
+                head.any_value("cookie", &mut |field| any_cookie(field, name, &mut take));
+            }
+            StickyBy::Header { name } => {
+                head.any_value(name, &mut take);
+            }
+        }
+        found
+    }
+
+    /// The header line that tells a client that it belongs to this server.
+    pub(crate) fn line(&self, server: u32) -> &[u8] {
+        self.lines.get(server as usize).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn value(key: &[u8], service: &str, identity: &str) -> [u8; LENGTH] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length will do");
+    for part in ["evenkeel sticky 1", service, identity] {
+        mac.update(part.as_bytes());
+        mac.update(&[0]);
+    }
+    let sum = mac.finalize().into_bytes();
+    let mut value = [0; LENGTH];
+    for (digits, byte) in value.chunks_exact_mut(2).zip(sum) {
+        digits[0] = DIGITS[usize::from(byte >> 4)];
+        digits[1] = DIGITS[usize::from(byte & 15)];
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use evenkeel_config::plan::StickyKey;
+
+    use super::*;
+
+    struct Fake(Vec<(&'static str, String)>);
+
+    impl Head for Fake {
+        fn host(&self) -> Option<&[u8]> {
+            None
+        }
+        fn method(&self) -> &[u8] {
+            b"GET"
+        }
+        fn path(&self) -> &[u8] {
+            b"/"
+        }
+        fn query(&self) -> Option<&[u8]> {
+            None
+        }
+        fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+            let mut fields = self.0.iter();
+            fields.any(|(field, value)| *field == name && test(value.as_bytes()))
+        }
+    }
+
+    fn sticky(key: &str, by: StickyBy) -> Sticky {
+        let plan = StickyPlan {
+            by,
+            key_file: "sticky.key".into(),
+            key: StickyKey(key.into()),
+        };
+        Sticky::new(&plan, "shop", ["10.0.0.1:80", "10.0.0.2:80"].into_iter())
+    }
+
+    fn cookie() -> StickyBy {
+        StickyBy::Cookie {
+            name: "server".to_owned(),
+            attributes: "; Path=/; HttpOnly".to_owned(),
+        }
+    }
+
+    fn text(sticky: &Sticky, server: u32) -> String {
+        String::from_utf8(sticky.line(server).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_a_client_was_told_brings_it_back() {
+        let sticky = sticky("a key", cookie());
+        let line = text(&sticky, 1);
+        let value = line
+            .strip_prefix("set-cookie: server=")
+            .and_then(|rest| rest.strip_suffix("; Path=/; HttpOnly\r\n"))
+            .unwrap();
+        assert_eq!(value.len(), 32);
+        let asks = |cookies: &str| sticky.server(&Fake(vec![("cookie", cookies.to_owned())]));
+        assert_eq!(asks(&format!("a=b; server={value}")), Some(1));
+        assert_eq!(asks(&format!("server={}0", &value[..31])), None);
+        assert_eq!(asks(&format!("other={value}")), None);
+        assert_eq!(asks("server="), None);
+        // A cookie of the same name for another path may stand beside it.
+        assert_eq!(asks(&format!("server=x; server={value}")), Some(1));
+    }
+
+    #[test]
+    fn nobody_makes_a_value_without_the_key() {
+        let (one, other) = (sticky("a key", cookie()), sticky("another", cookie()));
+        assert_ne!(text(&one, 0), text(&other, 0));
+        assert_ne!(text(&one, 0), text(&one, 1));
+        assert_eq!(text(&one, 0), text(&sticky("a key", cookie()), 0));
+    }
+
+    /// HMAC-SHA-256 as Python's standard library computes it.
+    #[test]
+    fn the_value_is_what_it_says() {
+        let made = value(b"key", "shop", "10.0.0.1:80");
+        assert_eq!(made, *b"f1004a77c80915781134e46ab77e79b1");
+    }
+
+    #[test]
+    fn by_header() {
+        let name = "x-server".to_owned();
+        let sticky = sticky("a key", StickyBy::Header { name });
+        let line = text(&sticky, 0);
+        let value = line
+            .trim_end()
+            .strip_prefix("x-server: ")
+            .unwrap()
+            .to_owned();
+        assert_eq!(sticky.server(&Fake(vec![("x-server", value)])), Some(0));
+        assert_eq!(sticky.server(&Fake(vec![])), None);
+    }
+}
