@@ -116,6 +116,12 @@ fn every_key_of_a_listener_arrives_in_the_plan() {
         web.routes[4].rewrite,
         Template::parse("/{rest}{query}").ok()
     );
+    let changes = &web.routes[4].request_headers;
+    assert!(changes.has("x-env") && changes.drops(b"x-debug") && changes.drops(b"X-ENV"));
+    assert!(web.routes[4].response_headers.has("x-served-by"));
+    let shop = &plan.services[0];
+    assert!(shop.request_headers.has("host") && shop.request_headers.has("x-note"));
+    assert!(shop.response_headers.drops(b"Server"));
     let Target::Redirect(redirect) = &web.routes[5].target else {
         panic!("{:?}", web.routes[5]);
     };
@@ -193,6 +199,59 @@ fn what_cannot_be_a_rule_or_hashed_on() {
         let mistakes = read(&format!("{SMALLEST}\n{line}\n")).expect_err(line);
         assert_eq!(codes(&mistakes), [code], "{line}: {mistakes}");
     }
+}
+
+#[test]
+fn headers_that_cannot_be_changed_so() {
+    for (table, code) in [
+        ("set = { connection = \"close\" }", Code::BadRule),
+        ("set = { Content-Length = \"5\" }", Code::BadRule),
+        ("remove = [\"Transfer-Encoding\"]", Code::BadRule),
+        ("add = { proxy-authorization = \"x\" }", Code::BadRule),
+        (
+            "set = { x-forwarded-for = \"{client.address}\" }",
+            Code::BadRule,
+        ),
+        ("set = { \"a b\" = \"1\" }", Code::BadRule),
+        ("set = { \"a\\r\\nb\" = \"1\" }", Code::BadRule),
+        ("set = { x = \"a\\r\\nX-Evil: 1\" }", Code::BadRule),
+        ("set = { x = \"a\\u0000b\" }", Code::OutOfRange),
+        ("set = { x = \"{server}\" }", Code::BadRule),
+        ("set = { x = \"{\" }", Code::BadRule),
+        ("set = { host = \"{path}\" }", Code::BadRule),
+        ("set = { host = \"a/b\" }", Code::BadRule),
+        ("add = { host = \"a\" }", Code::BadRule),
+        ("remove = [\"Host\"]", Code::BadRule),
+        ("remove = []", Code::Missing),
+        ("set = { x = \"1\" }\nremove = [\"X\"]", Code::Duplicate),
+        ("set = { x = 1 }", Code::WrongType),
+        ("sett = { x = \"1\" }", Code::UnknownKey),
+    ] {
+        let text = format!("{SMALLEST}\n[service.shop.request_headers]\n{table}\n");
+        let mistakes = read(&text).expect_err(table);
+        assert_eq!(codes(&mistakes), [code], "{table}: {mistakes}");
+    }
+    for table in ["set = { host = \"a\" }", "set = { x = \"{path}\" }"] {
+        let text = format!("{SMALLEST}\n[service.shop.response_headers]\n{table}\n");
+        let mistakes = read(&text).expect_err(table);
+        assert_eq!(codes(&mistakes), [Code::BadRule], "{table}: {mistakes}");
+    }
+    for key in ["request_headers", "response_headers"] {
+        let text = format!(
+            "{SMALLEST}\n[listen.b]\naddress = \"127.0.0.1:1\"\n\
+             routes = [{{ redirect = {{ to = \"/x\" }}, {key} = {{ set = {{ x = \"1\" }} }} }}]"
+        );
+        assert_eq!(codes(&read(&text).expect_err(key)), [Code::Contradiction]);
+    }
+    let many: Vec<String> = (0..33).map(|n| format!("\"x{n}\"")).collect();
+    let text = format!(
+        "{SMALLEST}\n[service.shop.request_headers]\nremove = [{}]\n",
+        many.join(", ")
+    );
+    assert_eq!(
+        codes(&read(&text).expect_err("too many")),
+        [Code::OutOfRange]
+    );
 }
 
 #[test]

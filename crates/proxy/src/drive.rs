@@ -14,12 +14,13 @@ use crate::access::AccessLine;
 use crate::body::RequestBody;
 use crate::client::{Client, Persist};
 use crate::destination::{Destination, destination, hash_key};
+use crate::edit::Edits;
 use crate::finish::Finish;
 use crate::flight::Flight;
 use crate::own;
 use crate::pause;
 use crate::relay::{Relay, RelayEnd};
-use crate::rewrite::{self, Manner, Origin};
+use crate::rewrite::{self, Origin};
 use crate::state::{ServerEntry, ServiceEntry};
 use crate::talk::{Desk, Patience, Talk, TalkEnd};
 use crate::tunnel;
@@ -38,9 +39,9 @@ pub(crate) struct Journey<'a> {
     pub(crate) latest: Instant,
     pub(crate) id: RequestId,
     pub(crate) method: Method,
-    version: Version,
-    /// The route that says which path the server gets, if one does.
-    rewrite: Option<&'a Route>,
+    pub(crate) version: Version,
+    /// The route that it came by, if one matched.
+    pub(crate) route: Option<&'a Route>,
     /// What the request is hashed on, if the service's policy hashes.
     key: Option<u64>,
     /// Whether the method is one that may be sent twice.
@@ -63,8 +64,8 @@ pub(crate) async fn handle(
     client: &mut Client,
     work: &mut Workspace,
 ) -> Persist {
-    let (service_id, rewrite) = match destination(worker, client, work) {
-        Destination::Service(service, rewrite) => (service, rewrite),
+    let (service_id, route) = match destination(worker, client, work) {
+        Destination::Service(service, route) => (service, route),
         Destination::Elsewhere(route, redirect) => {
             return own::redirect(worker, client, work, route, redirect).await;
         }
@@ -88,7 +89,7 @@ pub(crate) async fn handle(
         id: worker.request_id(),
         method: work.request.method,
         version: work.request.version,
-        rewrite,
+        route,
         key: hash_key(service, client, work),
         may_repeat: service
             .retry
@@ -172,7 +173,9 @@ impl Journey<'_> {
             peer: client.peer,
             id: self.id,
             server: servers.first().map(ServerEntry::address),
-            rewrite: self.rewrite,
+            service: self.service.name(),
+            route: self.route,
+            edits: Edits::of_request(self.service, self.route),
         };
         let bytes = client.buffer.unread();
         rewrite::request(&mut work.to_server, &work.request, bytes, origin);
@@ -332,7 +335,7 @@ impl Journey<'_> {
         upgrade: bool,
     ) -> Finish {
         let status = desk.work.response.status;
-        let manner = self.commit(desk, &mut talk);
+        let manner = self.commit(desk, &mut talk, server);
         let idle = self.service.timeout.idle;
         if status == 101 && upgrade {
             let whole = tunnel::run(desk, &mut talk, idle).await;
@@ -380,29 +383,5 @@ impl Journey<'_> {
                 ..Finish::answered(Persist::Close, status)
             },
         }
-    }
-
-    /// Writes the response's head as the client gets it, and takes it off what came from the server.
-    fn commit(&self, desk: &mut Desk<'_>, talk: &mut Talk) -> Manner {
-        let head = &desk.work.response;
-        let decode = self.version == Version::Http10 && head.framing == Framing::Chunked;
-        let keep_alive = self.keep_alive
-            && rewrite::is_delimited(head, decode)
-            && desk.body.is_through()
-            && !self.worker.draining.get();
-        let manner = Manner {
-            version: self.version,
-            keep_alive,
-            decode,
-        };
-        desk.work.to_client.clear();
-        rewrite::response(
-            &mut desk.work.to_client,
-            head,
-            talk.incoming.unread(),
-            manner,
-        );
-        talk.incoming.consume(head.length);
-        manner
     }
 }

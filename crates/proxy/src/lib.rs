@@ -22,6 +22,8 @@ mod talk;
 mod relay;
 mod tunnel;
 mod rewrite;
+mod edit;
+mod commit;
 mod own;
 mod pause;
 

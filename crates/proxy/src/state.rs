@@ -7,7 +7,7 @@ use evenkeel_balance::{Member, Pool, ServerState};
 use evenkeel_config::Plan;
 use evenkeel_config::plan::{ListenerPlan, ServicePlan};
 use evenkeel_core::{Directive, Instant};
-use evenkeel_request::HashOn;
+use evenkeel_request::{HashOn, HeaderChanges};
 use evenkeel_runtime::Clock;
 use evenkeel_tolerate::{Budget, RetryOptions, TimeoutOptions};
 
@@ -33,6 +33,8 @@ pub struct ServiceEntry {
     pub(crate) hash_on: Option<HashOn>,
     pub(crate) timeout: TimeoutOptions,
     pub(crate) retry: RetryOptions,
+    pub(crate) request_headers: HeaderChanges,
+    pub(crate) response_headers: HeaderChanges,
     budget: Budget,
 }
 
@@ -126,6 +128,8 @@ impl ServiceEntry {
             hash_on: plan.balance.policy.hashes().then(|| plan.hash_on.clone()),
             timeout: plan.timeout,
             retry: plan.retry.clone(),
+            request_headers: plan.request_headers.clone(),
+            response_headers: plan.response_headers.clone(),
             budget: Budget::new(plan.retry.budget, now),
         }
     }

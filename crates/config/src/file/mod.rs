@@ -18,6 +18,7 @@ pub mod choice;
 pub mod address;
 pub mod hash;
 pub mod program;
+pub mod headers;
 pub mod listen;
 pub mod service;
 pub mod retry;

@@ -5,6 +5,7 @@
 pub mod server;
 pub mod listen;
 mod target;
+mod headers;
 pub mod service;
 pub mod fault;
 

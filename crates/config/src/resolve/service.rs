@@ -2,9 +2,11 @@
 
 use evenkeel_balance::BalanceOptions;
 use evenkeel_request::HashOn;
+use evenkeel_request::headers::Side;
 use evenkeel_tolerate::{BackoffOptions, BudgetOptions, RetryOn, RetryOptions, TimeoutOptions};
 
 use super::fault::resolve_fault;
+use super::headers::resolve_headers;
 use super::server::resolve_servers;
 use super::{Surroundings, pick, pick_whole, section};
 use crate::defaults;
@@ -34,6 +36,8 @@ pub(crate) fn resolve_services(
             hash_on: resolve_hash_on(&section(typed.balance.as_ref())),
             timeout: resolve_timeout(&section(typed.timeout.as_ref())),
             retry: resolve_retry(&section(typed.retry.as_ref()), out),
+            request_headers: resolve_headers(typed.request_headers.as_ref(), Side::Request, out),
+            response_headers: resolve_headers(typed.response_headers.as_ref(), Side::Response, out),
             fault: resolve_fault(typed, out),
         });
     }
