@@ -8,7 +8,7 @@ use evenkeel_balance::BalanceOptions;
 use evenkeel_core::ServiceId;
 use evenkeel_fault::policy::FaultOptions;
 use evenkeel_request::route::Route;
-use evenkeel_request::{HashOn, HeaderChanges};
+use evenkeel_request::{HashOn, HeaderChanges, Mirror};
 use evenkeel_tolerate::{RetryOptions, TimeoutOptions};
 
 /// A whole configuration, resolved and validated.
@@ -128,6 +128,8 @@ pub struct ServicePlan {
     pub request_headers: HeaderChanges,
     /// What is changed in the header of each response.
     pub response_headers: HeaderChanges,
+    /// Which requests are sent to another service as well.
+    pub mirror: Option<Mirror>,
     /// Detection, diagnosis, recovery, objective.
     pub fault: FaultOptions,
 }

@@ -17,6 +17,7 @@ use crate::destination::{Destination, destination, hash_key};
 use crate::edit::Edits;
 use crate::finish::Finish;
 use crate::flight::Flight;
+use crate::mirror::Drawn;
 use crate::own;
 use crate::pause;
 use crate::relay::{Relay, RelayEnd};
@@ -30,7 +31,7 @@ use crate::worker::{RequestId, Worker, Workspace};
 /// One request on its way.
 #[derive(Debug)]
 pub(crate) struct Journey<'a> {
-    pub(crate) worker: &'a Worker,
+    pub(crate) worker: &'a Rc<Worker>,
     pub(crate) service_id: ServiceId,
     pub(crate) service: &'a ServiceEntry,
     pub(crate) exchange: Exchange,
@@ -42,6 +43,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) version: Version,
     /// The route that it came by, if one matched.
     pub(crate) route: Option<&'a Route>,
+    /// Whether it is to be copied to another service.
+    pub(crate) mirror: Option<Drawn<'a>>,
     /// What the request is hashed on, if the service's policy hashes.
     key: Option<u64>,
     /// Whether the method is one that may be sent twice.
@@ -90,6 +93,7 @@ pub(crate) async fn handle(
         method: work.request.method,
         version: work.request.version,
         route,
+        mirror: None,
         key: hash_key(service, client, work),
         may_repeat: service
             .retry
@@ -104,6 +108,7 @@ pub(crate) async fn handle(
         .then(|| AccessLine::new(client, work));
     let finish = journey.travel(client, work).await;
     journey.count(&finish);
+    journey.count_left_out();
     client.latest = journey.latest;
     if let Some(line) = log {
         line.write(&journey, &finish);
@@ -147,6 +152,9 @@ impl Journey<'_> {
                 member.state.relieve(ended, pause);
             }
             self.note_attempt(ended, server, outcome, latency, talk.as_ref());
+            if self.mirror.is_some() {
+                self.send_copy(&desk);
+            }
             match (self.decide(server, outcome, &desk, latency, ended), talk) {
                 (After::Accept, Some(talk)) => {
                     return self.pass_on(&mut desk, talk, server, flight, upgrade).await;
@@ -162,8 +170,9 @@ impl Journey<'_> {
     }
 
     /// Writes the head that servers get, and takes the client's off its buffer.
-    fn prepare(&self, client: &mut Client, work: &mut Workspace) -> RequestBody {
-        let keep = if self.may_repeat {
+    fn prepare(&mut self, client: &mut Client, work: &mut Workspace) -> RequestBody {
+        self.mirror = self.draw_mirror(client, work);
+        let keep = if self.may_repeat || self.mirror.is_some() {
             self.service.retry.body_buffer
         } else {
             0

@@ -24,6 +24,8 @@ mod tunnel;
 mod rewrite;
 mod edit;
 mod commit;
+mod mirror;
+mod copy;
 mod own;
 mod pause;
 

@@ -8,6 +8,7 @@ pub mod head;
 pub mod route;
 pub mod hash;
 pub mod headers;
+pub mod mirror;
 pub mod exchange;
 pub mod respond;
 
@@ -15,4 +16,5 @@ pub use exchange::{After, AttemptRecord, Exchange, Rules};
 pub use hash::HashOn;
 pub use head::Head;
 pub use headers::HeaderChanges;
+pub use mirror::Mirror;
 pub use respond::Cause;

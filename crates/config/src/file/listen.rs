@@ -3,6 +3,7 @@
 use super::address::ListenAddress;
 use super::choice::ProtocolWord;
 use super::headers::Headers;
+use super::mirror::Mirror;
 use super::quantity::{Size, Time};
 use super::table;
 use super::value::{Filled, List, Map, Text, Whole};
@@ -53,6 +54,8 @@ table! {
         request_headers: Headers;
         /// Changes of the response's header, as the client gets it; after those of the service.
         response_headers: Headers;
+        /// Which requests are sent to another service as well; instead of what the service says about that.
+        mirror: Mirror;
     }
     later {}
 }

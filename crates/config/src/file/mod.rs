@@ -20,6 +20,7 @@ pub mod hash;
 pub mod program;
 pub mod headers;
 pub mod listen;
+pub mod mirror;
 pub mod service;
 pub mod retry;
 pub mod detect;

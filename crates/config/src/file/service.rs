@@ -7,6 +7,7 @@ use super::choice::{BalancePolicy, StopSignalWord, TierWord};
 use super::detect::{Detect, Diagnose};
 use super::hash::HashOnText;
 use super::headers::Headers;
+use super::mirror::Mirror;
 use super::quantity::Time;
 use super::recover::Recover;
 use super::retry::Retry;
@@ -33,6 +34,8 @@ table! {
         request_headers: Headers;
         /// Changes of the header of every response, as the client gets it. Answers that evenkeel makes itself stay as they are.
         response_headers: Headers;
+        /// Which requests are sent to another service as well.
+        mirror: Mirror;
         /// How faults are noticed.
         detect: Detect;
         /// How long a diagnosis may take.

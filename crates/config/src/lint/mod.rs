@@ -5,6 +5,7 @@ mod time;
 mod retry;
 mod recover;
 mod layout;
+mod mirror;
 
 use crate::file::service::Service;
 use crate::file::{At, File};
@@ -68,4 +69,5 @@ pub(crate) fn lint(file: &File, draft: &Draft, out: &mut Mistakes) {
     layout::admin_reachable(file, draft, out);
     layout::unused_service(file, draft, out);
     layout::unreachable_route(file, out);
+    mirror::unsafe_method_mirrored(file, out);
 }

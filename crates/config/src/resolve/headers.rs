@@ -23,11 +23,7 @@ pub(super) fn resolve_headers(
         return changes;
     };
     let table = section(Some(at));
-    let valued =
-        |map: &Option<At<Vec<(At<String>, At<String>)>>>| -> Vec<(At<String>, At<String>)> {
-            section(map.as_ref())
-        };
-    let (set, add) = (valued(&table.set), valued(&table.add));
+    let (set, add) = (section(table.set.as_ref()), section(table.add.as_ref()));
     let remove = section(table.remove.as_ref());
     for (name, value) in &set {
         if let (true, Some(value)) = (
@@ -97,12 +93,8 @@ fn resolve_value(
     });
     value
         .map_err(|why| {
-            out.push(Mistake::new(
-                Code::BadRule,
-                text.span.clone(),
-                why,
-                "this value",
-            ))
+            let mistake = Mistake::new(Code::BadRule, text.span.clone(), why, "this value");
+            out.push(mistake);
         })
         .ok()
 }

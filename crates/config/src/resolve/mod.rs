@@ -6,6 +6,7 @@ pub mod server;
 pub mod listen;
 mod target;
 mod headers;
+mod mirror;
 pub mod service;
 pub mod fault;
 

@@ -7,6 +7,7 @@ use evenkeel_tolerate::{BackoffOptions, BudgetOptions, RetryOn, RetryOptions, Ti
 
 use super::fault::resolve_fault;
 use super::headers::resolve_headers;
+use super::mirror::resolve_mirror;
 use super::server::resolve_servers;
 use super::{Surroundings, pick, pick_whole, section};
 use crate::defaults;
@@ -38,6 +39,7 @@ pub(crate) fn resolve_services(
             retry: resolve_retry(&section(typed.retry.as_ref()), out),
             request_headers: resolve_headers(typed.request_headers.as_ref(), Side::Request, out),
             response_headers: resolve_headers(typed.response_headers.as_ref(), Side::Response, out),
+            mirror: resolve_mirror(file, typed.mirror.as_ref(), out),
             fault: resolve_fault(typed, out),
         });
     }

@@ -61,6 +61,10 @@ fn only_redirects(typed: &listen::Route, out: &mut Mistakes) {
             key(typed.response_headers.as_ref().map(|at| &at.key)),
             "a redirect has no server's response",
         ),
+        (
+            key(typed.mirror.as_ref().map(|at| &at.key)),
+            "a redirect reaches no server, so there is nothing to copy",
+        ),
     ];
     for (key, message) in keys {
         if let Some(key) = key {

@@ -8,7 +8,7 @@ use evenkeel_core::{Random, ServiceId};
 use regex::bytes::Regex;
 
 use crate::head::{any_cookie, any_parameter};
-use crate::{Head, HeaderChanges};
+use crate::{Head, HeaderChanges, Mirror};
 
 /// One rule of a listener. Every condition that is present must hold.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct Route {
     pub request_headers: HeaderChanges,
     /// What is changed in the response's header, after what the service changes.
     pub response_headers: HeaderChanges,
+    /// Which requests are copied to another service, instead of what the service says about that.
+    pub mirror: Option<Mirror>,
 }
 
 /// What becomes of a request.
@@ -269,6 +271,7 @@ mod tests {
             rewrite: None,
             request_headers: HeaderChanges::default(),
             response_headers: HeaderChanges::default(),
+            mirror: None,
         }
     }
 
