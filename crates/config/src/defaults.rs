@@ -124,6 +124,10 @@ defaults! {
     BUDGET_BURST: f64 = 35.0, "About what is in flight on one server when it dies, at some thousand requests a second.";
     /// `service.NAME.retry.body_buffer`
     BODY_BUFFER: Bytes = Bytes(64 * 1024), "Holds forms and most API calls; 1,000 of them at once take 64 MiB.";
+    /// `service.NAME.mirror.methods`
+    MIRROR_METHODS: &[&str] = &["GET", "HEAD", "OPTIONS"], "What changes nothing: a copy of anything else does its work twice.";
+    /// `service.NAME.mirror.in_flight`
+    MIRROR_IN_FLIGHT: u32 = 64, "Some thousand copies a second while the other service is quick, and bounded memory when it is not.";
     /// `service.NAME.objective.window`
     OBJECTIVE_WINDOW: Duration = seconds(30 * 86_400), "Error budgets are commonly kept by the month.";
 

@@ -125,6 +125,8 @@ codes! {
     ConnectLongerThanTotal = "EK-120" Warning,
     /// A key of another policy than the one that is used.
     OtherPolicy = "EK-121" Warning,
+    /// A method that changes something is mirrored.
+    UnsafeMethodMirrored = "EK-122" Warning,
     /// Servers have zones, and evenkeel does not know its own.
     ZoneUnknown = "EK-123" Warning,
     /// A queue before servers that have no bound.

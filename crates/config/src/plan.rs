@@ -7,8 +7,8 @@ use std::time::Duration;
 use evenkeel_balance::BalanceOptions;
 use evenkeel_core::ServiceId;
 use evenkeel_fault::policy::FaultOptions;
-use evenkeel_request::HashOn;
 use evenkeel_request::route::Route;
+use evenkeel_request::{HashOn, HeaderChanges, Mirror};
 use evenkeel_tolerate::{RetryOptions, TimeoutOptions};
 
 /// A whole configuration, resolved and validated.
@@ -128,6 +128,12 @@ pub struct ServicePlan {
     pub timeout: TimeoutOptions,
     /// When an attempt is tried again.
     pub retry: RetryOptions,
+    /// What is changed in the header of each request.
+    pub request_headers: HeaderChanges,
+    /// What is changed in the header of each response.
+    pub response_headers: HeaderChanges,
+    /// Which requests are sent to another service as well.
+    pub mirror: Option<Mirror>,
     /// Detection, diagnosis, recovery, objective.
     pub fault: FaultOptions,
 }

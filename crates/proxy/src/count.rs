@@ -5,6 +5,7 @@ use evenkeel_config::Plan;
 use evenkeel_core::metric::{Counter, DurationHistogram, DurationSnapshot, Sink, Source};
 use evenkeel_core::{Outcome, ServerId, ServiceId};
 
+use crate::mirror::{self, MirrorCounters};
 use crate::queue::Queue;
 use crate::state::ProxyState;
 
@@ -28,6 +29,8 @@ pub(crate) struct WorkerCounters {
     /// Requests that were answered before a service was found, by status.
     pub(crate) homeless: Statuses,
     pub(crate) signals_dropped: Counter,
+    /// By the place of their pair of services.
+    pub(crate) mirrors: Vec<MirrorCounters>,
 }
 
 /// One worker's numbers of one service.
@@ -103,6 +106,10 @@ impl WorkerCounters {
         });
         Self {
             services: services.collect(),
+            mirrors: mirror::pairs(plan)
+                .iter()
+                .map(|_| MirrorCounters::default())
+                .collect(),
             ..Self::default()
         }
     }
@@ -350,6 +357,7 @@ impl Source for ProxyState {
         sink.counter("evenkeel_connections_refused_total", full, &[], refused);
         let lost = "Signals that were lost because the control loop did not read them in time.";
         sink.counter("evenkeel_signals_dropped_total", lost, &[], dropped);
+        self.collect_mirrors(sink);
         self.collect_requests(sink, "", &|worker| Some(&worker.homeless));
         let now = self.now();
         for (index, service) in self.services().iter().enumerate() {

@@ -11,7 +11,7 @@ use crate::worker::{Worker, Workspace};
 /// Where a request goes.
 #[derive(Debug)]
 pub(crate) enum Destination<'a> {
-    /// To a service, with the route if it rewrites the path.
+    /// To a service, by the route if one matched.
     Service(ServiceId, Option<&'a Route>),
     /// To another place, which the client is told.
     Elsewhere(&'a Route, &'a Redirect),
@@ -35,12 +35,11 @@ pub(crate) fn destination<'a>(
             None => Destination::Nowhere,
         };
     };
-    let rewrite = route.rewrite.as_ref().map(|_| route);
     match &route.target {
-        Target::Service(service) => Destination::Service(*service, rewrite),
+        Target::Service(service) => Destination::Service(*service, Some(route)),
         Target::Split(split) => {
             let drawn = split.draw(&mut worker.random.borrow_mut());
-            Destination::Service(drawn, rewrite)
+            Destination::Service(drawn, Some(route))
         }
         Target::Redirect(redirect) => Destination::Elsewhere(route, redirect),
     }

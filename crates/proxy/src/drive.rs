@@ -14,12 +14,14 @@ use crate::attempt::Made;
 use crate::body::RequestBody;
 use crate::client::{Client, Persist};
 use crate::destination::{Destination, destination, hash_key, stick};
+use crate::edit::Edits;
 use crate::finish::Finish;
 use crate::flight::Flight;
+use crate::mirror::Drawn;
 use crate::own;
 use crate::pause;
 use crate::relay::{Relay, RelayEnd};
-use crate::rewrite::{self, Manner, Origin};
+use crate::rewrite::{self, Origin};
 use crate::state::{ServerEntry, ServiceEntry};
 use crate::talk::{Desk, Talk};
 use crate::tunnel;
@@ -28,7 +30,7 @@ use crate::worker::{RequestId, Worker, Workspace};
 /// One request on its way.
 #[derive(Debug)]
 pub(crate) struct Journey<'a> {
-    pub(crate) worker: &'a Worker,
+    pub(crate) worker: &'a Rc<Worker>,
     pub(crate) service_id: ServiceId,
     pub(crate) service: &'a ServiceEntry,
     pub(crate) exchange: Exchange,
@@ -37,9 +39,11 @@ pub(crate) struct Journey<'a> {
     pub(crate) latest: Instant,
     pub(crate) id: RequestId,
     pub(crate) method: Method,
-    version: Version,
-    /// The route that says which path the server gets, if one does.
-    rewrite: Option<&'a Route>,
+    pub(crate) version: Version,
+    /// The route that it came by, if one matched.
+    pub(crate) route: Option<&'a Route>,
+    /// Whether it is to be copied to another service.
+    pub(crate) mirror: Option<Drawn<'a>>,
     /// What the request is hashed on, if the service's policy hashes.
     pub(crate) key: Option<u64>,
     /// The server that the client belongs to, if it says so.
@@ -56,8 +60,8 @@ pub(crate) async fn handle(
     client: &mut Client,
     work: &mut Workspace,
 ) -> Persist {
-    let (service_id, rewrite) = match destination(worker, client, work) {
-        Destination::Service(service, rewrite) => (service, rewrite),
+    let (service_id, route) = match destination(worker, client, work) {
+        Destination::Service(service, route) => (service, route),
         Destination::Elsewhere(route, redirect) => {
             return own::redirect(worker, client, work, route, redirect).await;
         }
@@ -81,7 +85,8 @@ pub(crate) async fn handle(
         id: worker.request_id(),
         method: work.request.method,
         version: work.request.version,
-        rewrite,
+        route,
+        mirror: None,
         key: hash_key(service, client, work),
         stick: stick(service, client, work),
         may_repeat: service
@@ -97,6 +102,7 @@ pub(crate) async fn handle(
         .then(|| AccessLine::new(client, work));
     let finish = journey.travel(client, work).await;
     journey.count(&finish);
+    journey.count_left_out();
     client.latest = journey.latest;
     if let Some(line) = log {
         line.write(&journey, &finish);
@@ -139,6 +145,9 @@ impl Journey<'_> {
                 member.state.relieve(ended, pause);
             }
             self.note_attempt(ended, server, outcome, latency, talk.as_ref());
+            if self.mirror.is_some() {
+                self.send_copy(&desk);
+            }
             match (self.decide(server, outcome, &desk, latency, ended), talk) {
                 (After::Accept, Some(talk)) => {
                     return self.pass_on(&mut desk, talk, server, flight, upgrade).await;
@@ -154,8 +163,9 @@ impl Journey<'_> {
     }
 
     /// Writes the head that servers get, and takes the client's off its buffer.
-    fn prepare(&self, client: &mut Client, work: &mut Workspace) -> RequestBody {
-        let keep = if self.may_repeat {
+    fn prepare(&mut self, client: &mut Client, work: &mut Workspace) -> RequestBody {
+        self.mirror = self.draw_mirror(client, work);
+        let keep = if self.may_repeat || self.mirror.is_some() {
             self.service.retry.body_buffer
         } else {
             0
@@ -165,7 +175,9 @@ impl Journey<'_> {
             peer: client.peer,
             id: self.id,
             server: servers.first().map(ServerEntry::address),
-            rewrite: self.rewrite,
+            service: self.service.name(),
+            route: self.route,
+            edits: Edits::of_request(self.service, self.route),
         };
         let bytes = client.buffer.unread();
         rewrite::request(&mut work.to_server, &work.request, bytes, origin);
@@ -299,30 +311,5 @@ impl Journey<'_> {
                 ..Finish::answered(Persist::Close, status)
             },
         }
-    }
-
-    /// Writes the response's head as the client gets it, and takes it off what came from the server.
-    fn commit(&self, desk: &mut Desk<'_>, talk: &mut Talk, server: ServerId) -> Manner {
-        let head = &desk.work.response;
-        let decode = self.version == Version::Http10 && head.framing == Framing::Chunked;
-        let keep_alive = self.keep_alive
-            && rewrite::is_delimited(head, decode)
-            && desk.body.is_through()
-            && !self.worker.draining.get();
-        let manner = Manner {
-            version: self.version,
-            keep_alive,
-            decode,
-        };
-        desk.work.to_client.clear();
-        rewrite::response(
-            &mut desk.work.to_client,
-            head,
-            talk.incoming.unread(),
-            manner,
-            self.tell(server),
-        );
-        talk.incoming.consume(head.length);
-        manner
     }
 }

@@ -26,6 +26,10 @@ mod talk;
 mod relay;
 mod tunnel;
 mod rewrite;
+mod edit;
+mod commit;
+mod mirror;
+mod copy;
 mod own;
 mod pause;
 

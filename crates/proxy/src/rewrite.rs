@@ -12,6 +12,7 @@ use evenkeel_http1::{
 use evenkeel_request::Head as _;
 use evenkeel_request::route::Route;
 
+use crate::edit::{Answerer, Edits};
 use crate::view::View;
 use crate::worker::RequestId;
 
@@ -22,8 +23,11 @@ pub(crate) struct Origin<'a> {
     pub(crate) id: RequestId,
     /// The service's first server: stands in for a `Host` that an HTTP/1.0 client left out.
     pub(crate) server: Option<SocketAddr>,
-    /// The route that says which path the server gets, if one does.
-    pub(crate) rewrite: Option<&'a Route>,
+    pub(crate) service: &'a str,
+    /// The route that it came by, if one matched.
+    pub(crate) route: Option<&'a Route>,
+    /// What is changed in the header.
+    pub(crate) edits: Option<Edits<'a>>,
 }
 
 /// Writes the request's head for a server to `out`.
@@ -31,17 +35,14 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8], origi
     out.clear();
     out.extend_from_slice(head.method_text.of(bytes));
     out.push(b' ');
-    let absolute = write_target(out, head, bytes, origin.rewrite);
+    let absolute = write_target(out, head, bytes, origin.route);
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    if absolute
-        || !head
-            .fields
-            .iter()
-            .any(|field| field.kind == FieldKind::Host)
-    {
+    let has = |kind| head.fields.iter().any(|field| field.kind == kind);
+    let sets = |name| origin.edits.is_some_and(|edits| edits.has(name));
+    if (absolute || !has(FieldKind::Host)) && !sets("host") {
         write_host(out, head, bytes, origin.server);
     }
-    copy_fields(out, &head.fields, bytes, |kind| match kind {
+    let passes = |kind| match kind {
         FieldKind::HopByHop
         | FieldKind::XForwardedFor
         | FieldKind::XForwardedProto
@@ -49,7 +50,11 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8], origi
         | FieldKind::Forwarded => false,
         FieldKind::Host => !absolute,
         _ => true,
-    });
+    };
+    copy_changed(out, &head.fields, bytes, origin.edits, passes);
+    if let Some(edits) = origin.edits {
+        edits.write_request(out, &View { head, bytes }, &origin);
+    }
     out.extend_from_slice(b"x-forwarded-for: ");
     write_address(out, origin.peer);
     out.extend_from_slice(b"\r\nx-forwarded-proto: http\r\n");
@@ -58,11 +63,10 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8], origi
         out.extend_from_slice(host.of(bytes));
         out.extend_from_slice(b"\r\n");
     }
-    if !head
-        .fields
-        .iter()
-        .any(|field| field.kind == FieldKind::XRequestId)
-    {
+    let dropped = origin
+        .edits
+        .is_some_and(|edits| edits.drops(b"x-request-id"));
+    if (!has(FieldKind::XRequestId) || dropped) && !sets("x-request-id") {
         out.extend_from_slice(b"x-request-id: ");
         origin.id.write(out);
         out.extend_from_slice(b"\r\n");
@@ -95,6 +99,7 @@ pub(crate) fn response(
     head: &ResponseHead,
     bytes: &[u8],
     manner: Manner,
+    edits: Option<(Edits<'_>, Answerer<'_>)>,
     more: &[u8],
 ) {
     out.extend_from_slice(b"HTTP/1.1 ");
@@ -102,11 +107,16 @@ pub(crate) fn response(
     out.push(b' ');
     out.extend_from_slice(head.reason.of(bytes));
     out.extend_from_slice(b"\r\n");
-    copy_fields(out, &head.fields, bytes, |kind| match kind {
+    let passes = |kind| match kind {
         FieldKind::HopByHop => false,
         FieldKind::TransferEncoding | FieldKind::Trailer => !manner.decode,
         _ => true,
-    });
+    };
+    let changes = edits.map(|(edits, _)| edits);
+    copy_changed(out, &head.fields, bytes, changes, passes);
+    if let Some((edits, answerer)) = edits {
+        edits.write_response(out, answerer);
+    }
     out.extend_from_slice(more);
     out.extend_from_slice(b"via: 1.1 evenkeel\r\n");
     if head.status == 101 {
@@ -126,7 +136,9 @@ pub(crate) fn interim(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8]) {
     out.push(b' ');
     out.extend_from_slice(head.reason.of(bytes));
     out.extend_from_slice(b"\r\n");
-    copy_fields(out, &head.fields, bytes, |kind| kind != FieldKind::HopByHop);
+    copy_fields(out, &head.fields, bytes, |field| {
+        field.kind != FieldKind::HopByHop
+    });
     out.extend_from_slice(b"\r\n");
 }
 
@@ -144,11 +156,11 @@ fn write_target(
     out: &mut Vec<u8>,
     head: &RequestHead,
     bytes: &[u8],
-    rewrite: Option<&Route>,
+    route: Option<&Route>,
 ) -> bool {
     let target = head.target.of(bytes);
     let view = View { head, bytes };
-    if let Some(route) = rewrite
+    if let Some(route) = route
         && target != b"*"
         && let Some(template) = &route.rewrite
     {
@@ -207,16 +219,27 @@ fn write_upgrade(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Copies the lines whose kind passes; neighbours in one piece.
-fn copy_fields(
+/// Copies the lines whose kind passes and that are not taken out.
+fn copy_changed(
     out: &mut Vec<u8>,
     fields: &[Field],
     bytes: &[u8],
+    edits: Option<Edits<'_>>,
     passes: impl Fn(FieldKind) -> bool,
 ) {
+    match edits {
+        None => copy_fields(out, fields, bytes, |field| passes(field.kind)),
+        Some(edits) => copy_fields(out, fields, bytes, |field| {
+            passes(field.kind) && !edits.drops(field.name.of(bytes))
+        }),
+    }
+}
+
+/// Copies the lines that pass; neighbours in one piece.
+fn copy_fields(out: &mut Vec<u8>, fields: &[Field], bytes: &[u8], passes: impl Fn(&Field) -> bool) {
     let mut run: Option<(u32, u32)> = None;
     for field in fields {
-        if passes(field.kind) {
+        if passes(field) {
             run = match run {
                 Some((start, end)) if end == field.line.start => Some((start, field.line.end)),
                 other => {
@@ -237,7 +260,7 @@ fn copy_run(out: &mut Vec<u8>, bytes: &[u8], run: Option<(u32, u32)>) {
     }
 }
 
-fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+pub(crate) fn write_address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
             for (place, octet) in address.octets().into_iter().enumerate() {
@@ -262,7 +285,9 @@ mod tests {
             peer: IpAddr::from([192, 0, 2, 7]),
             id: RequestId::for_tests(),
             server: "127.0.0.1:9001".parse().ok(),
-            rewrite: None,
+            service: "shop",
+            route: None,
+            edits: None,
         }
     }
 
@@ -348,7 +373,7 @@ mod tests {
             keep_alive: true,
             decode: false,
         };
-        response(&mut out, &head, text, manner, b"");
+        response(&mut out, &head, text, manner, None, b"");
         assert_eq!(
             out,
             b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 0\r\nvia: 1.1 evenkeel\r\n\r\n"

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use evenkeel_balance::{Member, Pool, ServerState};
 use evenkeel_config::Plan;
 use evenkeel_config::plan::{ListenerPlan, ServicePlan};
-use evenkeel_core::{Directive, Instant};
-use evenkeel_request::HashOn;
+use evenkeel_core::{Directive, Instant, ServiceId};
+use evenkeel_request::{HashOn, HeaderChanges, Mirror};
 use evenkeel_runtime::Clock;
 use evenkeel_tolerate::{Budget, RetryOptions, TimeoutOptions};
 
 use crate::count::WorkerCounters;
+use crate::mirror;
 use crate::queue::Queue;
 use crate::sticky::Sticky;
 
@@ -22,6 +23,7 @@ pub struct ProxyState {
     listeners: Vec<ListenerPlan>,
     services: Vec<ServiceEntry>,
     workers: Vec<Arc<WorkerCounters>>,
+    mirrors: Vec<(ServiceId, ServiceId)>,
     pub(crate) access_log: bool,
 }
 
@@ -37,6 +39,9 @@ pub struct ServiceEntry {
     pub(crate) queue: Queue,
     pub(crate) timeout: TimeoutOptions,
     pub(crate) retry: RetryOptions,
+    pub(crate) request_headers: HeaderChanges,
+    pub(crate) response_headers: HeaderChanges,
+    pub(crate) mirror: Option<Mirror>,
     budget: Budget,
 }
 
@@ -60,6 +65,7 @@ impl ProxyState {
             workers: (0..plan.workers.max(1))
                 .map(|_| Arc::new(WorkerCounters::new(plan)))
                 .collect(),
+            mirrors: mirror::pairs(plan),
             access_log: plan.log.access,
         }
     }
@@ -102,6 +108,11 @@ impl ProxyState {
         &self.workers
     }
 
+    /// From where to where requests are copied, each pair once.
+    pub(crate) fn mirrors(&self) -> &[(ServiceId, ServiceId)] {
+        &self.mirrors
+    }
+
     pub(crate) fn listeners(&self) -> &[ListenerPlan] {
         &self.listeners
     }
@@ -138,6 +149,9 @@ impl ServiceEntry {
             hash_on: plan.balance.policy.hashes().then(|| plan.hash_on.clone()),
             timeout: plan.timeout,
             retry: plan.retry.clone(),
+            request_headers: plan.request_headers.clone(),
+            response_headers: plan.response_headers.clone(),
+            mirror: plan.mirror.clone(),
             budget: Budget::new(plan.retry.budget, now),
         }
     }

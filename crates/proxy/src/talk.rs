@@ -18,13 +18,13 @@ use crate::upstream::Upstream;
 use crate::worker::{Worker, Workspace};
 
 /// Most bytes and fields of a response's head: what a server may send is bounded as well.
-const RESPONSE_LIMITS: Limits = Limits {
+pub(crate) const RESPONSE_LIMITS: Limits = Limits {
     head_bytes: STANDARD,
     headers: 256,
     target_bytes: 0,
 };
 /// Interim responses (1xx) that one attempt may send.
-const INTERIM_LIMIT: u32 = 16;
+pub(crate) const INTERIM_LIMIT: u32 = 16;
 
 /// The deadlines of an attempt.
 #[derive(Debug, Clone, Copy)]

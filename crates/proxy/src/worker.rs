@@ -42,6 +42,8 @@ pub(crate) struct Worker {
     pub(crate) random: RefCell<Random>,
     pub(crate) pickers: RefCell<Vec<Picker>>,
     pub(crate) draining: Cell<bool>,
+    /// Copies of requests under way, by the place of their pair of services.
+    pub(crate) copies: Vec<Cell<u32>>,
     #[expect(
         clippy::vec_box,
         reason = "a workspace is handed from hand to hand and is large"
@@ -204,6 +206,7 @@ impl Worker {
             timers: Timers::new(clock),
             pickers: RefCell::new(pickers),
             draining: Cell::new(false),
+            copies: state.mirrors().iter().map(|_| Cell::new(0)).collect(),
             workspaces: RefCell::default(),
             signals: RefCell::new(signals),
             connections: state.listeners().iter().map(|_| Cell::new(0)).collect(),

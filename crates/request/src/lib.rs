@@ -7,10 +7,14 @@
 pub mod head;
 pub mod route;
 pub mod hash;
+pub mod headers;
+pub mod mirror;
 pub mod exchange;
 pub mod respond;
 
 pub use exchange::{After, AttemptRecord, Exchange, Rules};
 pub use hash::HashOn;
 pub use head::Head;
+pub use headers::HeaderChanges;
+pub use mirror::Mirror;
 pub use respond::Cause;

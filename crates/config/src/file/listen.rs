@@ -2,6 +2,8 @@
 
 use super::address::ListenAddress;
 use super::choice::ProtocolWord;
+use super::headers::Headers;
+use super::mirror::Mirror;
 use super::quantity::{Size, Time};
 use super::table;
 use super::value::{Filled, List, Map, Text, Whole};
@@ -48,6 +50,12 @@ table! {
         /// The path, and query, that the server gets: a text with `{path}`, `{rest}` (what is below the `/*` of `path`),
         /// `{query}` (with its question mark) and `{host}`. `"/{rest}{query}"` takes a prefix off.
         rewrite: Text;
+        /// Changes of the request's header, as servers get it; after those of the service.
+        request_headers: Headers;
+        /// Changes of the response's header, as the client gets it; after those of the service.
+        response_headers: Headers;
+        /// Which requests are sent to another service as well; instead of what the service says about that.
+        mirror: Mirror;
     }
     later {}
 }

@@ -6,6 +6,8 @@ use super::address::{Address, ServerAddress};
 use super::choice::{BalancePolicy, StopSignalWord};
 use super::detect::{Detect, Diagnose};
 use super::hash::HashOnText;
+use super::headers::Headers;
+use super::mirror::Mirror;
 use super::quantity::Time;
 use super::recover::Recover;
 use super::retry::Retry;
@@ -29,6 +31,12 @@ table! {
         timeout: Timeout;
         /// When an attempt that ended badly is tried again.
         retry: Retry;
+        /// Changes of the header of every request, as servers get it.
+        request_headers: Headers;
+        /// Changes of the header of every response, as the client gets it. Answers that evenkeel makes itself stay as they are.
+        response_headers: Headers;
+        /// Which requests are sent to another service as well.
+        mirror: Mirror;
         /// How faults are noticed.
         detect: Detect;
         /// How long a diagnosis may take.

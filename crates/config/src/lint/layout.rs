@@ -167,7 +167,21 @@ pub(super) fn unused_service(file: &File, draft: &Draft, out: &mut Mistakes) {
                     .flat_map(Route::services)
                     .any(|service| Some(service) == id)
         });
-        if !used {
+        let routes = draft
+            .plan
+            .listeners
+            .iter()
+            .flat_map(|listener| &listener.routes);
+        let of_routes = routes.filter_map(|route| route.mirror.as_ref());
+        let of_services = draft
+            .plan
+            .services
+            .iter()
+            .filter_map(|service| service.mirror.as_ref());
+        let mirrored = of_routes
+            .chain(of_services)
+            .any(|mirror| Some(mirror.to) == id);
+        if !used && !mirrored {
             let message = format!("no listener leads to the service `{}`", name.value);
             let help = "it is probed and repaired all the same; name it in a listener's `service` or in a route";
             out.push(

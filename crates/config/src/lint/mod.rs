@@ -6,6 +6,7 @@ mod retry;
 mod recover;
 mod layout;
 mod spread;
+mod mirror;
 
 use crate::file::service::Service;
 use crate::file::{At, File};
@@ -71,4 +72,5 @@ pub(crate) fn lint(file: &File, draft: &Draft, out: &mut Mistakes) {
     layout::unused_service(file, draft, out);
     spread::zone_unknown(file, out);
     layout::unreachable_route(file, out);
+    mirror::unsafe_method_mirrored(file, out);
 }

@@ -1,9 +1,12 @@
 //! Listeners: service names turned into ids, the text of rules into rules.
 
 use evenkeel_core::ServiceId;
+use evenkeel_request::headers::Side;
 use evenkeel_request::route::{HostRule, PathRule, Route, ValueRule};
 use regex::bytes::Regex;
 
+use super::headers::resolve_headers;
+use super::mirror::resolve_mirror;
 use super::target::{resolve_target, template};
 use super::{pick, pick_whole, section};
 use crate::defaults;
@@ -116,6 +119,9 @@ fn resolve_route(file: &File, typed: &At<listen::Route>, out: &mut Mistakes) -> 
         cookies,
         target: resolve_target(file, typed, out)?,
         rewrite,
+        request_headers: resolve_headers(typed.request_headers.as_ref(), Side::Request, out),
+        response_headers: resolve_headers(typed.response_headers.as_ref(), Side::Response, out),
+        mirror: resolve_mirror(file, typed.mirror.as_ref(), out),
     })
 }
 
@@ -146,7 +152,7 @@ fn value_rules(
     rules
 }
 
-fn methods(typed: Option<&At<Vec<At<String>>>>, out: &mut Mistakes) -> Vec<String> {
+pub(super) fn methods(typed: Option<&At<Vec<At<String>>>>, out: &mut Mistakes) -> Vec<String> {
     let mut methods = Vec::new();
     for method in typed.iter().flat_map(|list| &list.value) {
         if !is_token(method) || method.value != method.to_uppercase() {

@@ -6,6 +6,8 @@ pub mod server;
 pub mod listen;
 mod target;
 mod spread;
+mod headers;
+mod mirror;
 pub mod service;
 pub mod fault;
 

@@ -2,9 +2,12 @@
 
 use evenkeel_balance::BalanceOptions;
 use evenkeel_request::HashOn;
+use evenkeel_request::headers::Side;
 use evenkeel_tolerate::{BackoffOptions, BudgetOptions, RetryOn, RetryOptions, TimeoutOptions};
 
 use super::fault::resolve_fault;
+use super::headers::resolve_headers;
+use super::mirror::resolve_mirror;
 use super::server::resolve_servers;
 use super::spread::{resolve_queue, resolve_sticky, resolve_subset};
 use super::{Surroundings, pick, pick_whole, section};
@@ -38,6 +41,9 @@ pub(crate) fn resolve_services(
             queue: resolve_queue(&section(typed.limit.as_ref())),
             timeout: resolve_timeout(&section(typed.timeout.as_ref())),
             retry: resolve_retry(&section(typed.retry.as_ref()), out),
+            request_headers: resolve_headers(typed.request_headers.as_ref(), Side::Request, out),
+            response_headers: resolve_headers(typed.response_headers.as_ref(), Side::Response, out),
+            mirror: resolve_mirror(file, typed.mirror.as_ref(), out),
             fault: resolve_fault(typed, out),
         });
     }

@@ -7,7 +7,7 @@ use super::listen::find_service;
 use super::pick_whole;
 use crate::defaults;
 use crate::file::{At, File, listen};
-use crate::mistake::{Code, Mistake, Mistakes};
+use crate::mistake::{Code, Mistake, Mistakes, Span};
 
 /// What becomes of a request: exactly one of three keys says it.
 pub(super) fn resolve_target(
@@ -20,15 +20,7 @@ pub(super) fn resolve_target(
         (Some(service), None, None) => find_service(file, service, out).map(Target::Service),
         (None, Some(split), None) => resolve_split(file, split, out).map(Target::Split),
         (None, None, Some(redirect)) => {
-            if let Some(rewrite) = &typed.rewrite {
-                let message = "a redirect has no server that would get the path";
-                out.push(Mistake::new(
-                    Code::Contradiction,
-                    rewrite.key.clone(),
-                    message,
-                    "no server gets it",
-                ));
-            }
+            only_redirects(typed, out);
             resolve_redirect(redirect, out).map(Target::Redirect)
         }
         (None, None, None) => {
@@ -49,6 +41,39 @@ pub(super) fn resolve_target(
                 mistake.help("a split names all its services: split = { shop = 95, canary = 5 }"),
             );
             None
+        }
+    }
+}
+
+/// A redirect reaches no server, and is evenkeel's own answer.
+fn only_redirects(typed: &listen::Route, out: &mut Mistakes) {
+    let key = |key: Option<&Span>| key.cloned();
+    let keys = [
+        (
+            key(typed.rewrite.as_ref().map(|at| &at.key)),
+            "a redirect has no server that would get the path",
+        ),
+        (
+            key(typed.request_headers.as_ref().map(|at| &at.key)),
+            "a redirect has no server that would get the header",
+        ),
+        (
+            key(typed.response_headers.as_ref().map(|at| &at.key)),
+            "a redirect has no server's response",
+        ),
+        (
+            key(typed.mirror.as_ref().map(|at| &at.key)),
+            "a redirect reaches no server, so there is nothing to copy",
+        ),
+    ];
+    for (key, message) in keys {
+        if let Some(key) = key {
+            out.push(Mistake::new(
+                Code::Contradiction,
+                key,
+                message,
+                "no server gets it",
+            ));
         }
     }
 }

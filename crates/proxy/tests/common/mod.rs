@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use evenkeel_config::resolve::Surroundings;
 use evenkeel_core::ServiceId;
+use evenkeel_core::metric::{DurationSnapshot, Sink, Source};
 use evenkeel_proxy::{Proxy, ServiceTotals, SignalReader};
 use evenkeel_runtime::Clock;
 
@@ -332,5 +333,59 @@ impl Connection {
         let n = self.stream.read(&mut chunk).ok().filter(|n| *n > 0)?;
         self.buffer.extend_from_slice(&chunk[..n]);
         Some(())
+    }
+}
+
+/// The number of this name whose labels have all these values; 0 if there is none.
+pub(crate) fn number(rig: &Rig, name: &str, values: &[&str]) -> f64 {
+    let mut wanted = Wanted {
+        name,
+        values,
+        found: 0.0,
+    };
+    rig.proxy().state().collect(&mut wanted);
+    wanted.found
+}
+
+/// The same for a counter.
+pub(crate) fn counter(rig: &Rig, name: &str, values: &[&str]) -> u64 {
+    number(rig, name, values) as u64
+}
+
+struct Wanted<'a> {
+    name: &'a str,
+    values: &'a [&'a str],
+    found: f64,
+}
+
+impl Wanted<'_> {
+    fn look(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let has = |value: &&str| labels.iter().any(|(_, found)| found == value);
+        if name == self.name && self.values.iter().all(has) {
+            self.found += value;
+        }
+    }
+}
+
+impl Sink for Wanted<'_> {
+    fn counter(
+        &mut self,
+        name: &'static str,
+        _: &'static str,
+        labels: &[(&str, &str)],
+        value: u64,
+    ) {
+        self.look(name, labels, value as f64);
+    }
+    fn gauge(&mut self, name: &'static str, _: &'static str, labels: &[(&str, &str)], value: f64) {
+        self.look(name, labels, value);
+    }
+    fn durations(
+        &mut self,
+        _: &'static str,
+        _: &'static str,
+        _: &[(&str, &str)],
+        _: &DurationSnapshot,
+    ) {
     }
 }

@@ -7,8 +7,8 @@ pub use template::Template;
 use evenkeel_core::{Random, ServiceId};
 use regex::bytes::Regex;
 
-use crate::Head;
 use crate::head::{any_cookie, any_parameter};
+use crate::{Head, HeaderChanges, Mirror};
 
 /// One rule of a listener. Every condition that is present must hold.
 #[derive(Debug, Clone)]
@@ -29,6 +29,12 @@ pub struct Route {
     pub target: Target,
     /// The path that the server gets, with the query if it is to have one; as it came if absent.
     pub rewrite: Option<Template>,
+    /// What is changed in the request's header, after what the service changes.
+    pub request_headers: HeaderChanges,
+    /// What is changed in the response's header, after what the service changes.
+    pub response_headers: HeaderChanges,
+    /// Which requests are copied to another service, instead of what the service says about that.
+    pub mirror: Option<Mirror>,
 }
 
 /// What becomes of a request.
@@ -263,6 +269,9 @@ mod tests {
             cookies: Vec::new(),
             target: Target::Service(ServiceId(to)),
             rewrite: None,
+            request_headers: HeaderChanges::default(),
+            response_headers: HeaderChanges::default(),
+            mirror: None,
         }
     }
 

@@ -1,0 +1,46 @@
+//! The commit: a response's head is written for the client, and nothing can be taken back from there.
+
+use evenkeel_core::ServerId;
+use evenkeel_http1::{Framing, Version};
+
+use crate::drive::Journey;
+use crate::edit::{Answerer, Edits};
+use crate::rewrite::{self, Manner};
+use crate::talk::{Desk, Talk};
+
+impl Journey<'_> {
+    /// Writes the response's head as the client gets it, and takes it off what came from the server.
+    pub(crate) fn commit(&self, desk: &mut Desk<'_>, talk: &mut Talk, server: ServerId) -> Manner {
+        let head = &desk.work.response;
+        let decode = self.version == Version::Http10 && head.framing == Framing::Chunked;
+        let keep_alive = self.keep_alive
+            && rewrite::is_delimited(head, decode)
+            && desk.body.is_through()
+            && !self.worker.draining.get();
+        let manner = Manner {
+            version: self.version,
+            keep_alive,
+            decode,
+        };
+        let edits = Edits::of_response(self.service, self.route).map(|edits| {
+            let answerer = Answerer {
+                peer: desk.client.peer,
+                id: self.id,
+                service: self.service.name(),
+                server: self.service.servers()[server.index as usize].name(),
+            };
+            (edits, answerer)
+        });
+        desk.work.to_client.clear();
+        rewrite::response(
+            &mut desk.work.to_client,
+            head,
+            talk.incoming.unread(),
+            manner,
+            edits,
+            self.tell(server),
+        );
+        talk.incoming.consume(head.length);
+        manner
+    }
+}

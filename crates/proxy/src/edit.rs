@@ -1,0 +1,119 @@
+//! Changes of headers that services and routes ask for: the service's come first, and the route has the last word.
+//!
+//! There are none for most messages, which then are written as if this did not exist.
+
+use std::net::IpAddr;
+
+use evenkeel_request::headers::{Fact, HeaderLine};
+use evenkeel_request::route::Route;
+use evenkeel_request::{Head as _, HeaderChanges};
+
+use crate::rewrite::{self, Origin};
+use crate::state::ServiceEntry;
+use crate::view::View;
+use crate::worker::RequestId;
+
+/// The changes of one message's header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Edits<'a> {
+    service: &'a HeaderChanges,
+    route: Option<&'a HeaderChanges>,
+}
+
+/// Who answered whom: what may be said in a response.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answerer<'a> {
+    pub(crate) peer: IpAddr,
+    pub(crate) id: RequestId,
+    pub(crate) service: &'a str,
+    pub(crate) server: &'a str,
+}
+
+impl<'a> Edits<'a> {
+    /// Those of a request; nothing if there are none.
+    pub(crate) fn of_request(service: &'a ServiceEntry, route: Option<&'a Route>) -> Option<Self> {
+        Self::new(
+            &service.request_headers,
+            route.map(|route| &route.request_headers),
+        )
+    }
+
+    /// Those of a response; nothing if there are none.
+    pub(crate) fn of_response(service: &'a ServiceEntry, route: Option<&'a Route>) -> Option<Self> {
+        Self::new(
+            &service.response_headers,
+            route.map(|route| &route.response_headers),
+        )
+    }
+
+    fn new(service: &'a HeaderChanges, route: Option<&'a HeaderChanges>) -> Option<Self> {
+        let route = route.filter(|changes| !changes.is_empty());
+        (route.is_some() || !service.is_empty()).then_some(Self { service, route })
+    }
+
+    /// Whether lines of this name go.
+    pub(crate) fn drops(&self, name: &[u8]) -> bool {
+        self.service.drops(name) || self.route.is_some_and(|route| route.drops(name))
+    }
+
+    /// Whether a line of this name comes.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.lines()
+            .any(|line| line.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The lines that come.
+    fn lines(&self) -> impl Iterator<Item = &'a HeaderLine> {
+        let route = self.route;
+        let stays =
+            move |line: &&HeaderLine| route.is_none_or(|route| !route.drops(line.name.as_bytes()));
+        let own = route.map_or(&[][..], HeaderChanges::lines);
+        self.service.lines().iter().filter(stays).chain(own)
+    }
+
+    /// Writes the lines that come into a request.
+    pub(crate) fn write_request(&self, out: &mut Vec<u8>, view: &View<'_>, origin: &Origin<'_>) {
+        self.write(out, |fact, out| match fact {
+            Fact::Host => out.extend_from_slice(view.host().unwrap_or_default()),
+            Fact::Path => out.extend_from_slice(view.path()),
+            Fact::Rest => {
+                let path = view.path();
+                let rest = match origin.route {
+                    Some(route) => route.rest(path),
+                    None => path.strip_prefix(b"/").unwrap_or(path),
+                };
+                out.extend_from_slice(rest);
+            }
+            Fact::Query => {
+                if let Some(query) = view.query() {
+                    out.push(b'?');
+                    out.extend_from_slice(query);
+                }
+            }
+            Fact::ClientAddress => rewrite::write_address(out, origin.peer),
+            Fact::RequestId => origin.id.write(out),
+            Fact::Service => out.extend_from_slice(origin.service.as_bytes()),
+            Fact::Server => {}
+        });
+    }
+
+    /// Writes the lines that come into a response.
+    pub(crate) fn write_response(&self, out: &mut Vec<u8>, answerer: Answerer<'_>) {
+        self.write(out, |fact, out| match fact {
+            Fact::Host | Fact::Path | Fact::Rest | Fact::Query => {}
+            Fact::ClientAddress => rewrite::write_address(out, answerer.peer),
+            Fact::RequestId => answerer.id.write(out),
+            Fact::Service => out.extend_from_slice(answerer.service.as_bytes()),
+            Fact::Server => out.extend_from_slice(answerer.server.as_bytes()),
+        });
+    }
+
+    fn write(&self, out: &mut Vec<u8>, mut fill: impl FnMut(Fact, &mut Vec<u8>)) {
+        for line in self.lines() {
+            out.extend_from_slice(line.name.as_bytes());
+            out.extend_from_slice(b": ");
+            line.value.write(out, &mut fill);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
