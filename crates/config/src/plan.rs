@@ -120,6 +120,8 @@ pub struct ServicePlan {
     pub balance: BalanceOptions,
     /// What requests are hashed on, if the policy hashes.
     pub hash_on: HashOn,
+    /// The field of responses in which servers say how busy they are, in lower case.
+    pub load_header: Option<String>,
     /// How long each step may take.
     pub timeout: TimeoutOptions,
     /// When an attempt is tried again.

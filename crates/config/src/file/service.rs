@@ -132,6 +132,9 @@ table! {
         slow_start: Time<0> = defaults::SLOW_START;
         /// Below this share of healthy servers, all are used but those known to be down. 0 turns it off.
         panic_below: Share = defaults::PANIC_BELOW;
+        /// A field of responses in which servers say how busy they are: `endpoint-load-metrics` with an ORCA report (`TEXT` or
+        /// `JSON`), or any other with a number from 0 to 1 or a percentage. Clients do not get it.
+        load_header: Text;
     }
     later { "sticky" }
 }
