@@ -2,6 +2,7 @@
 
 pub mod policy;
 pub mod server;
+mod load;
 pub mod pool;
 mod group;
 mod survey;

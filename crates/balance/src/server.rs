@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use evenkeel_core::{Directive, Instant, Outcome, Verdict};
 
+use crate::load::Reported;
+
 /// The estimate forgets 63 % of the past in this time.
 pub(crate) const DECAY: Duration = Duration::from_secs(10);
 /// A failure counts as this many times the pool's latency …
@@ -91,6 +93,7 @@ impl Standing {
 pub struct ServerState {
     load: Load,
     orders: Orders,
+    pub(crate) reported: Reported,
 }
 
 /// Written with every attempt.

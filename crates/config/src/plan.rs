@@ -124,6 +124,8 @@ pub struct ServicePlan {
     pub sticky: Option<StickyPlan>,
     /// Who waits when all servers have as many requests as they may.
     pub queue: QueuePlan,
+    /// The field of responses in which servers say how busy they are, in lower case.
+    pub load_header: Option<String>,
     /// How long each step may take.
     pub timeout: TimeoutOptions,
     /// When an attempt is tried again.

@@ -128,6 +128,7 @@ fn every_key_of_a_listener_arrives_in_the_plan() {
     assert!(mirror.methods == ["GET"] && (mirror.share - 0.25).abs() < 1e-9);
     assert!(shop.request_headers.has("host") && shop.request_headers.has("x-note"));
     assert!(shop.response_headers.drops(b"Server"));
+    assert_eq!(shop.load_header.as_deref(), Some("endpoint-load-metrics"));
     let Target::Redirect(redirect) = &web.routes[5].target else {
         panic!("{:?}", web.routes[5]);
     };
@@ -204,6 +205,14 @@ fn what_cannot_be_a_rule_or_hashed_on() {
     ] {
         let mistakes = read(&format!("{SMALLEST}\n{line}\n")).expect_err(line);
         assert_eq!(codes(&mistakes), [code], "{line}: {mistakes}");
+    }
+}
+
+#[test]
+fn fields_in_which_no_load_can_be_reported() {
+    for name in ["Content-Length", "connection", "a b", "host"] {
+        let text = format!("{SMALLEST}\n[service.shop.balance]\nload_header = \"{name}\"\n");
+        assert_eq!(codes(&read(&text).expect_err(name)), [Code::BadRule]);
     }
 }
 

@@ -20,7 +20,6 @@ use crate::buffer::Buffer;
 use crate::client::poll_fill;
 use crate::flight::Flight;
 use crate::mirror::{FAILED, SENT};
-use crate::pause;
 use crate::state::ServiceEntry;
 use crate::talk::{INTERIM_LIMIT, RESPONSE_LIMITS};
 use crate::timer::Timer;
@@ -103,9 +102,8 @@ impl Copy {
             self.finish(started, status, true, FAILED);
             return;
         };
-        if let Some(pause) = pause::asked(&line.head, line.incoming.unread()) {
-            member.state.relieve(ended, pause);
-        }
+        let head = (&line.head, line.incoming.unread());
+        service.hear(&member.state, ended, head);
         let status = line.head.status;
         line.timer.set(ended + BODY_TIME);
         line.incoming.consume(line.head.length);

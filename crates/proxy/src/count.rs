@@ -5,6 +5,7 @@ use evenkeel_config::Plan;
 use evenkeel_core::metric::{Counter, DurationHistogram, DurationSnapshot, Sink, Source};
 use evenkeel_core::{Outcome, ServerId, ServiceId};
 
+use crate::load;
 use crate::mirror::{self, MirrorCounters};
 use crate::queue::Queue;
 use crate::state::ProxyState;
@@ -373,6 +374,7 @@ impl Source for ProxyState {
                     &labels,
                     f64::from(member.state.in_flight()),
                 );
+                load::collect(sink, &labels, &member.state);
                 let weight = "A server's weight.";
                 sink.gauge(
                     "evenkeel_server_weight",

@@ -19,7 +19,6 @@ use crate::finish::Finish;
 use crate::flight::Flight;
 use crate::mirror::Drawn;
 use crate::own;
-use crate::pause;
 use crate::relay::{Relay, RelayEnd};
 use crate::rewrite::{self, Origin};
 use crate::state::{ServerEntry, ServiceEntry};
@@ -140,9 +139,9 @@ impl Journey<'_> {
             self.latest = ended;
             let latency = ended.since(talk.as_ref().and_then(|talk| talk.written).unwrap_or(now));
             flight.came_to(ended, outcome, latency);
-            let head = talk.as_ref().map(|talk| talk.incoming.unread());
-            if let Some(pause) = head.and_then(|head| pause::asked(&desk.work.response, head)) {
-                member.state.relieve(ended, pause);
+            if let Some(talk) = &talk {
+                let head = (&desk.work.response, talk.incoming.unread());
+                self.service.hear(&member.state, ended, head);
             }
             self.note_attempt(ended, server, outcome, latency, talk.as_ref());
             if self.mirror.is_some() {

@@ -18,6 +18,8 @@ use crate::worker::RequestId;
 pub(crate) struct Edits<'a> {
     service: &'a HeaderChanges,
     route: Option<&'a HeaderChanges>,
+    /// A field that is meant for evenkeel alone.
+    own: Option<&'a str>,
 }
 
 /// Who answered whom: what may be said in a response.
@@ -35,6 +37,7 @@ impl<'a> Edits<'a> {
         Self::new(
             &service.request_headers,
             route.map(|route| &route.request_headers),
+            None,
         )
     }
 
@@ -43,17 +46,31 @@ impl<'a> Edits<'a> {
         Self::new(
             &service.response_headers,
             route.map(|route| &route.response_headers),
+            service.load_header.as_deref(),
         )
     }
 
-    fn new(service: &'a HeaderChanges, route: Option<&'a HeaderChanges>) -> Option<Self> {
+    fn new(
+        service: &'a HeaderChanges,
+        route: Option<&'a HeaderChanges>,
+        own: Option<&'a str>,
+    ) -> Option<Self> {
         let route = route.filter(|changes| !changes.is_empty());
-        (route.is_some() || !service.is_empty()).then_some(Self { service, route })
+        let some = route.is_some() || own.is_some() || !service.is_empty();
+        some.then_some(Self {
+            service,
+            route,
+            own,
+        })
     }
 
     /// Whether lines of this name go.
     pub(crate) fn drops(&self, name: &[u8]) -> bool {
-        self.service.drops(name) || self.route.is_some_and(|route| route.drops(name))
+        self.service.drops(name)
+            || self.route.is_some_and(|route| route.drops(name))
+            || self
+                .own
+                .is_some_and(|own| name.eq_ignore_ascii_case(own.as_bytes()))
     }
 
     /// Whether a line of this name comes.

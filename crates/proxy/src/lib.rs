@@ -32,6 +32,7 @@ mod mirror;
 mod copy;
 mod own;
 mod pause;
+mod load;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

@@ -4,7 +4,27 @@
 
 use std::time::Duration;
 
+use evenkeel_balance::ServerState;
+use evenkeel_core::Instant;
 use evenkeel_http1::ResponseHead;
+
+use crate::load;
+use crate::state::ServiceEntry;
+
+impl ServiceEntry {
+    /// What the head of an answer, with its bytes, says about the server itself: that it wants to be left alone, how busy
+    /// it is.
+    pub(crate) fn hear(&self, server: &ServerState, now: Instant, head: (&ResponseHead, &[u8])) {
+        let (head, bytes) = head;
+        if let Some(pause) = asked(head, bytes) {
+            server.relieve(now, pause);
+        }
+        let name = self.load_header.as_deref();
+        if let Some(load) = name.and_then(|name| load::reported(head, bytes, name)) {
+            server.report_load(now, load);
+        }
+    }
+}
 
 /// For how long the server wants to be left alone, if this answer says so. `bytes` are those of the head.
 pub(crate) fn asked(head: &ResponseHead, bytes: &[u8]) -> Option<Duration> {

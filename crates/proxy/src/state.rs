@@ -42,6 +42,8 @@ pub struct ServiceEntry {
     pub(crate) request_headers: HeaderChanges,
     pub(crate) response_headers: HeaderChanges,
     pub(crate) mirror: Option<Mirror>,
+    /// The field of responses in which servers say how busy they are.
+    pub(crate) load_header: Option<String>,
     budget: Budget,
 }
 
@@ -152,6 +154,7 @@ impl ServiceEntry {
             request_headers: plan.request_headers.clone(),
             response_headers: plan.response_headers.clone(),
             mirror: plan.mirror.clone(),
+            load_header: plan.load_header.clone(),
             budget: Budget::new(plan.retry.budget, now),
         }
     }

@@ -146,6 +146,9 @@ table! {
         sticky: Sticky;
         /// Of very many servers only some are used.
         subset: Subset;
+        /// A field of responses in which servers say how busy they are: `endpoint-load-metrics` with an ORCA report (`TEXT` or
+        /// `JSON`), or any other with a number from 0 to 1 or a percentage. Clients do not get it.
+        load_header: Text;
     }
     later {}
 }

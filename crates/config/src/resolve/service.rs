@@ -2,7 +2,7 @@
 
 use evenkeel_balance::BalanceOptions;
 use evenkeel_request::HashOn;
-use evenkeel_request::headers::Side;
+use evenkeel_request::headers::{Side, check_name};
 use evenkeel_tolerate::{BackoffOptions, BudgetOptions, RetryOn, RetryOptions, TimeoutOptions};
 
 use super::fault::resolve_fault;
@@ -39,6 +39,7 @@ pub(crate) fn resolve_services(
             hash_on: resolve_hash_on(&section(typed.balance.as_ref())),
             sticky: resolve_sticky(section(typed.balance.as_ref()).sticky.as_ref(), around, out),
             queue: resolve_queue(&section(typed.limit.as_ref())),
+            load_header: resolve_load_header(&section(typed.balance.as_ref()), out),
             timeout: resolve_timeout(&section(typed.timeout.as_ref())),
             retry: resolve_retry(&section(typed.retry.as_ref()), out),
             request_headers: resolve_headers(typed.request_headers.as_ref(), Side::Request, out),
@@ -95,6 +96,15 @@ fn is_prime(number: u32) -> bool {
 fn resolve_hash_on(typed: &Balance) -> HashOn {
     let typed = typed.hash_on.as_ref().map(|typed| typed.value.clone());
     typed.unwrap_or(defaults::HASH_ON.value)
+}
+
+fn resolve_load_header(typed: &Balance, out: &mut Mistakes) -> Option<String> {
+    let name = typed.load_header.as_ref()?;
+    if let Err(why) = check_name(name, Side::Response) {
+        let mistake = Mistake::new(Code::BadRule, name.span.clone(), why, "this field");
+        out.push(mistake.help("for example \"endpoint-load-metrics\""));
+    }
+    Some(name.to_lowercase())
 }
 
 fn resolve_timeout(typed: &Timeout) -> TimeoutOptions {
