@@ -13,6 +13,7 @@ mod key;
 pub mod picker;
 
 pub use key::key;
+pub use load::{Counted, Weigher};
 pub use picker::{NoPick, Pick, PickReason, Picker};
 pub use policy::{BalanceOptions, Policy, Subset};
 pub use pool::{Member, Pool};

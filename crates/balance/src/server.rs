@@ -122,6 +122,8 @@ struct Orders {
     warm_since: AtomicU64,
     /// The slow start of the newest pool that it is in.
     warm_for: AtomicU64,
+    /// The part of its share that the load it reports leaves it: the bits of an `f64`, zero for all of it.
+    load_share: AtomicU64,
 }
 
 impl ServerState {
@@ -328,7 +330,7 @@ impl ServerState {
     /// The part of its normal share that it takes at `now`: 1 in service, 0 when it takes nothing.
     #[must_use]
     pub fn share(&self, now: Instant) -> f64 {
-        match self.standing(now) {
+        let of_standing = match self.standing(now) {
             Standing::InService => 1.0,
             Standing::Trial => f64::from_bits(self.orders.trial_share.load(Ordering::Acquire)),
             Standing::Relieved => RELIEVED,
@@ -339,7 +341,30 @@ impl ServerState {
                 (now.since(since).as_secs_f64() / whole).clamp(WARM_LEAST, 1.0)
             }
             Standing::Ejected { .. } | Standing::Draining => 0.0,
+        };
+        of_standing * self.load_share()
+    }
+
+    /// The part of its share that the load it reports leaves it; 1 if it reports none.
+    #[must_use]
+    pub fn load_share(&self) -> f64 {
+        match self.orders.load_share.load(Ordering::Acquire) {
+            0 => 1.0,
+            bits => f64::from_bits(bits),
         }
+    }
+
+    /// From now on it takes this part of its share, because of the load that it reports. A change of less than a twentieth
+    /// is none, so that not each report makes all workers look again.
+    pub fn set_load_share(&self, share: f64) {
+        let share = share.clamp(0.01, 1.0);
+        let (old, full) = (self.load_share(), share >= 1.0);
+        if (share - old).abs() < old * 0.05 && !(full && old < 1.0) {
+            return;
+        }
+        let bits = if full { 0 } else { share.to_bits() };
+        self.orders.load_share.store(bits, Ordering::Release);
+        note_change();
     }
 
     /// When its standing changes next by itself: something expires.

@@ -106,7 +106,7 @@ impl Survey {
             self.uneven |= matches!(
                 standing,
                 Standing::Trial | Standing::Relieved | Standing::Warming
-            );
+            ) || state.load_share() < 1.0;
             if standing.is_usable() {
                 slice.list.push(index);
             }

@@ -92,6 +92,9 @@ pub(crate) fn collect(sink: &mut dyn Sink, labels: &[(&str, &str)], state: &Serv
     if let Some((load, _)) = state.reported_load() {
         let about = "How busy a server said last that it is: 0 is idle, 1 is all that it can do.";
         sink.gauge("evenkeel_server_reported_load", about, labels, load);
+        let about = "The part of its share that the load a server reports leaves it.";
+        let share = state.load_share();
+        sink.gauge("evenkeel_server_load_share", about, labels, share);
     }
 }
 

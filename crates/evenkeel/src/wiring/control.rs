@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_admin::{Guard, Live};
+use evenkeel_balance::{Counted, Weigher};
 use evenkeel_config::Plan;
+use evenkeel_config::plan::ServicePlan;
 use evenkeel_control::{Control, Crew, Events, Views};
+use evenkeel_core::ServerId;
 use evenkeel_history::{Store, Writer, WriterHandle};
+use evenkeel_proxy::ProxyState;
 use evenkeel_runtime::Clock;
 use evenkeel_supervise::Supervisor;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -107,7 +111,7 @@ pub(super) async fn run(parts: Parts) {
     let live = Arc::new(Now {
         clock,
         policies: super::live::policies(plan),
-        state,
+        state: Arc::clone(&state),
         views: views.clone(),
         counters: control.counters(),
         supervisor: supervisor.clone(),
@@ -121,6 +125,7 @@ pub(super) async fn run(parts: Parts) {
         token(plan),
         parts.stopped.clone(),
     ));
+    let weighing = tokio::spawn(weigh(Arc::clone(&state), clock, plan.clone()));
     let loop_ended = tokio::spawn(control.run(told(parts.stopped)));
     supervisor.begin_probes(seed);
     let starting = supervisor.clone();
@@ -136,9 +141,37 @@ pub(super) async fn run(parts: Parts) {
     // The admin API answers until the end.
     admin.await.ok();
     children.abort();
+    weighing.abort();
     supervisor.shutdown().await;
     if !books.stop(LAST_WORDS) {
         tracing::error!("not everything could be written to the incident store");
+    }
+}
+
+/// Once a second, lets the loads that servers report change their shares, for services that read them.
+async fn weigh(state: Arc<ProxyState>, clock: Clock, plan: Plan) {
+    let reads = |(place, service): (usize, &ServicePlan)| {
+        service.load_header.as_ref()?;
+        Some((place, Weigher::default()))
+    };
+    let mut weighers: Vec<_> = plan.services.iter().enumerate().filter_map(reads).collect();
+    if weighers.is_empty() {
+        return;
+    }
+    loop {
+        let now = clock.now();
+        for (place, weigher) in &mut weighers {
+            let service = u32::try_from(*place).unwrap_or(u32::MAX);
+            weigher.step(state.services()[*place].pool(), now, |index| {
+                let server = ServerId::new(service, u32::try_from(index).unwrap_or(u32::MAX));
+                let totals = state.server_totals(server);
+                Counted {
+                    attempts: totals.attempts,
+                    failures: totals.failures,
+                }
+            });
+        }
+        clock.sleep_until(now + Duration::from_secs(1)).await;
     }
 }
 
