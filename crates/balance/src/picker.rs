@@ -166,6 +166,7 @@ impl Picker {
             uneven: self.survey.uneven,
             group: &pool.groups()[place],
             place,
+            survey: self.survey.number(),
             key,
         };
         let alone = match left(turn.list, avoid) {

@@ -38,9 +38,15 @@ pub(crate) struct Survey {
     pub(crate) only: Option<usize>,
     /// Whether some take only a part of their share.
     pub(crate) uneven: bool,
+    looks: u64,
 }
 
 impl Survey {
+    /// Tells what was found from what was found before: the pool, and how many looks there were.
+    pub(crate) const fn number(&self) -> (u64, u64) {
+        (self.pool, self.looks)
+    }
+
     /// Looks again if anything may have changed. Allocates only when the pool has grown.
     pub(crate) fn renew(&mut self, pool: &Pool, now: Instant) {
         let changes = changes();
@@ -79,6 +85,7 @@ impl Survey {
 
     fn look(&mut self, pool: &Pool, now: Instant) {
         (self.uneven, self.until) = (false, Instant::NEVER);
+        self.looks += 1;
         self.slices.resize_with(pool.groups().len(), Slice::default);
         for (group, place) in pool.groups().iter().zip(0..) {
             self.look_at(pool, group, place, now);

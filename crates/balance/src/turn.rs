@@ -27,6 +27,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) group: &'a Group,
     /// The group's place among the pool's groups.
     pub(crate) place: usize,
+    /// Tells the survey that `list` is of from others: its pool, and its number.
+    pub(crate) survey: (u64, u64),
     /// What the request is hashed on, for policies that hash.
     pub(crate) key: u64,
 }

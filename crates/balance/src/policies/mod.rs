@@ -3,6 +3,7 @@
 mod random;
 mod round_robin;
 mod weighted_round_robin;
+mod strides;
 mod weighted_random;
 mod least_requests;
 mod power_of_two;
@@ -21,6 +22,7 @@ use evenkeel_core::Random;
 use crate::turn::Turn;
 use crate::{Policy, Pool};
 use prequal::Probes;
+use strides::Strides;
 
 /// Where a worker is in its rounds.
 #[derive(Debug, Default)]
@@ -31,6 +33,8 @@ pub(crate) struct Places {
     places: Vec<usize>,
     /// Smooth weighted round robin without a schedule: each member's current weight.
     current: Vec<i64>,
+    /// Weighted round robin of a group without a schedule: whose turn it is.
+    strides: Vec<Strides>,
     /// Prequal: what is remembered of servers.
     probes: Probes,
 }
@@ -56,6 +60,7 @@ impl Places {
             } else {
                 Vec::new()
             },
+            strides: pool.groups().iter().map(|_| Strides::default()).collect(),
             probes: Probes::default(),
         }
     }
@@ -70,8 +75,18 @@ pub(crate) fn pick(turn: &Turn<'_>, places: &mut Places, typical: f64, rng: &mut
             if places.places.len() <= turn.place {
                 places.places.resize(turn.place + 1, 0);
             }
-            let place = &mut places.places[turn.place];
-            weighted_round_robin::pick(turn, place, &mut places.current, rng)
+            if places.strides.len() <= turn.place {
+                places.strides.resize_with(turn.place + 1, Strides::default);
+            }
+            weighted_round_robin::pick(
+                turn,
+                (
+                    &mut places.places[turn.place],
+                    &mut places.strides[turn.place],
+                ),
+                &mut places.current,
+                rng,
+            )
         }
         Policy::WeightedRandom => weighted_random::pick(turn, rng),
         Policy::LeastRequests => least_requests::pick(turn, rng),

@@ -1,6 +1,6 @@
 //! Prequal (Wydrowski and others, "Load is not what you should balance", NSDI 2024), by what this side sees of servers.
 //!
-//! A few random servers are looked at with each pick, and what was seen is remembered for the picks that follow. A server is
+//! A random server is looked at with each pick, and what was seen is remembered for the picks that follow. A server is
 //! *hot* if it has more attempts in flight than most: of cold ones the quickest is picked, and if all are hot the one with
 //! the fewest attempts. So latency decides while there is room, and load as soon as there is not. A look is free here, since
 //! the counts are those of this program: what the paper's probes add is the load that other clients put on a server, which
@@ -17,169 +17,165 @@ use crate::turn::{Drawn, Turn};
 const POOL: usize = 16;
 /// A look is of no use after this.
 const OLDEST: Duration = Duration::from_secs(1);
-/// Looks for each pick.
-const LOOKS: f64 = 3.0;
-/// Looks forgotten with each pick, the oldest one and the worst one by turns.
-const REMOVALS: f64 = 1.0;
+/// Looks for each pick. The paper's default is 3; its measurements are the same from 1 on (section 5.3).
+const LOOKS: f64 = 1.0;
+/// Looks forgotten with each pick, the oldest one and the worst one by turns: the number for which the paper measured that.
+const REMOVALS: f64 = 0.25;
 /// How much the number of remembered looks may drift up before it is bounded by the pool's size.
 const DRIFT: f64 = 1.0;
 /// A server is hot above this quantile of attempts in flight: 2^-0.25.
 const HOT_QUANTILE: f64 = 0.84;
 /// Latest counts of attempts in flight, whose distribution says what is hot.
-const SEEN: usize = 64;
+const SEEN: usize = 32;
+/// For how many picks that is used.
+const LIMIT_FOR: u32 = 16;
 /// Latencies that differ by less are equal, and attempts in flight decide.
-const NEARLY: f64 = 0.9;
+const NEARLY: f32 = 0.9;
 
-/// What is remembered of servers, by one worker for one service.
+/// What is remembered of servers, by one worker for one service: columns, since each pick looks through all.
 #[derive(Debug)]
 pub(crate) struct Probes {
-    pool: u64,
-    /// The oldest first.
-    probes: [Probe; POOL],
+    /// The survey that the servers were open in.
+    survey: (u64, u64),
     len: usize,
-    seen: [f64; SEEN],
-    seen_next: usize,
-    seen_len: usize,
-    /// Above which load a server is hot, and for how many picks that is used.
-    limit: f64,
-    limit_for: u32,
-    turn: bool,
-}
-
-/// What was seen of one server.
-#[derive(Debug, Clone, Copy, Default)]
-struct Probe {
-    index: u32,
-    at: Instant,
+    index: [u32; POOL],
+    at: [Instant; POOL],
     /// Attempts in flight for its weight, those sent on the strength of this look counted.
-    load: f64,
+    load: [f32; POOL],
     /// Seconds. The weight has no part in it: servers are drawn by weight.
-    latency: f64,
+    latency: [f32; POOL],
     /// What one more attempt adds to `load`.
-    step: f64,
-    uses: u32,
+    step: [f32; POOL],
+    uses: [u32; POOL],
+    /// Before this none is too old.
+    expires: Instant,
+    seen: [f32; SEEN],
+    seen_count: usize,
+    /// Above which load a server is hot, and for how many picks more.
+    limit: f32,
+    limit_for: u32,
+    picks: u32,
 }
 
 impl Default for Probes {
     fn default() -> Self {
         Self {
-            pool: 0,
-            probes: [Probe::default(); POOL],
+            survey: (0, 0),
             len: 0,
+            index: [0; POOL],
+            at: [Instant::ZERO; POOL],
+            load: [0.0; POOL],
+            latency: [0.0; POOL],
+            step: [0.0; POOL],
+            uses: [0; POOL],
+            expires: Instant::ZERO,
             seen: [0.0; SEEN],
-            seen_next: 0,
-            seen_len: 0,
-            limit: f64::INFINITY,
+            seen_count: 0,
+            limit: f32::INFINITY,
             limit_for: 0,
-            turn: false,
+            picks: 0,
         }
     }
 }
 
 impl Probes {
-    /// The best one of those that are remembered and of some that are looked at now.
+    /// The best one of those that are remembered and of the one that is looked at now.
     pub(crate) fn pick(&mut self, turn: &Turn<'_>, typical: f64, rng: &mut Random) -> u32 {
-        if self.pool != turn.pool.id() {
-            (self.pool, self.len, self.seen_len) = (turn.pool.id(), 0, 0);
-        }
         self.forget(turn);
         self.look(turn, typical, rng);
-        let Some(best) = self.best(rng) else {
+        let Some(best) = self.best(turn) else {
             return turn.by_share(rng);
         };
-        let probe = &mut self.probes[best];
-        let index = probe.index;
-        probe.load += probe.step;
-        probe.uses = probe.uses.saturating_sub(1);
-        if probe.uses == 0 {
+        let index = self.index[best];
+        self.load[best] += self.step[best];
+        self.uses[best] = self.uses[best].saturating_sub(1);
+        if self.uses[best] == 0 {
             self.remove(best);
         }
         self.remove_one();
         index
     }
 
-    /// Forgets what is too old, and servers that may not be picked now.
+    /// Forgets what is too old, and servers that may not be picked any more.
     fn forget(&mut self, turn: &Turn<'_>) {
-        let mut kept = 0;
-        for place in 0..self.len {
-            let probe = self.probes[place];
-            let fresh = turn.now.since(probe.at) <= OLDEST;
-            if fresh && turn.is_open(probe.index) && !turn.is_full(probe.index) {
-                self.probes[kept] = probe;
-                kept += 1;
+        let other = self.survey != turn.survey;
+        if !other && turn.now < self.expires {
+            return;
+        }
+        self.survey = turn.survey;
+        self.expires = turn.now + OLDEST;
+        let mut place = 0;
+        while place < self.len {
+            let end = self.at[place] + OLDEST;
+            let open = !other || turn.list.binary_search(&self.index[place]).is_ok();
+            if open && turn.now < end {
+                self.expires = self.expires.min(end);
+                place += 1;
+            } else {
+                self.remove(place);
             }
         }
-        self.len = kept;
     }
 
+    /// Looks at a random server; what was known of it before is replaced.
     fn look(&mut self, turn: &Turn<'_>, typical: f64, rng: &mut Random) {
         let mut drawn = Drawn::default();
-        let uses = uses(turn.list.len());
-        for _ in 0..LOOKS as u32 {
-            let Some(index) = turn.draw(&mut drawn, rng) else {
-                return;
-            };
-            let member = turn.member(index);
-            let weight = f64::from(member.weight());
-            let load = f64::from(member.state.in_flight()) / weight;
-            self.seen[self.seen_next] = load;
-            self.seen_next = (self.seen_next + 1) % SEEN;
-            self.seen_len = (self.seen_len + 1).min(SEEN);
-            // A newer look at the same server takes the place of the older one.
-            if let Some(older) = self.probes[..self.len]
-                .iter()
-                .position(|p| p.index == index)
-            {
-                self.remove(older);
+        let Some(index) = turn.draw(&mut drawn, rng) else {
+            return;
+        };
+        let member = turn.member(index);
+        let weight = member.weight() as f32;
+        let load = member.state.in_flight() as f32 / weight;
+        self.seen[self.seen_count % SEEN] = load;
+        self.seen_count = self.seen_count.wrapping_add(1);
+        let known = self.index[..self.len]
+            .iter()
+            .position(|&other| other == index);
+        let place = match known {
+            Some(place) => place,
+            None if self.len < POOL => {
+                self.len += 1;
+                self.len - 1
             }
-            if self.len == POOL {
-                self.remove(0);
-            }
-            self.probes[self.len] = Probe {
-                index,
-                at: turn.now,
-                load,
-                latency: expected(turn, index, typical),
-                step: 1.0 / weight,
-                uses: uses.floor() as u32 + u32::from(rng.unit() < uses.fract()),
-            };
-            self.len += 1;
-        }
+            None => self.oldest(),
+        };
+        let uses = uses(turn.list.len(), LOOKS, REMOVALS);
+        self.index[place] = index;
+        self.at[place] = turn.now;
+        self.load[place] = load;
+        self.latency[place] = expected(turn, index, typical) as f32;
+        self.step[place] = 1.0 / weight;
+        self.uses[place] = uses as u32 + u32::from(rng.unit() < uses.fract());
     }
 
-    /// The place of the best probe: the quickest cold one, else the least loaded. Equals are told apart by lot.
-    fn best(&mut self, rng: &mut Random) -> Option<usize> {
-        if self.len == 0 {
-            return None;
-        }
+    /// The place of the best look: the quickest cold one, else the least loaded. Of equals the one after the last best.
+    fn best(&mut self, turn: &Turn<'_>) -> Option<usize> {
         self.renew_limit();
-        let start = rng.below(self.len);
-        let mut best = start;
-        for step in 1..self.len {
-            let place = (start + step) % self.len;
-            if self.is_better(&self.probes[place], &self.probes[best]) {
-                best = place;
+        self.picks = self.picks.wrapping_add(1);
+        let may = |index: u32| {
+            (turn.avoid.is_empty() || !turn.avoid.contains(&index)) && !turn.is_full(index)
+        };
+        let mut best: Option<usize> = None;
+        for place in 0..self.len {
+            if may(self.index[place]) && best.is_none_or(|best| self.is_better(place, best)) {
+                best = Some(place);
             }
         }
-        Some(best)
+        best
     }
 
-    fn is_better(&self, one: &Probe, other: &Probe) -> bool {
-        match (one.load > self.limit, other.load > self.limit) {
-            (false, true) => true,
-            (true, false) => false,
-            (true, true) => one.load < other.load,
-            (false, false) => {
-                let (low, high) = (
-                    one.latency.min(other.latency),
-                    one.latency.max(other.latency),
-                );
-                if low > high * NEARLY {
-                    one.load < other.load
-                } else {
-                    one.latency < other.latency
-                }
-            }
+    fn is_better(&self, one: usize, other: usize) -> bool {
+        let (load, latency) = (self.load[one], self.latency[one]);
+        let (other_load, other_latency) = (self.load[other], self.latency[other]);
+        let (hot, other_hot) = (load > self.limit, other_load > self.limit);
+        if hot != other_hot {
+            return other_hot;
+        }
+        let alike = latency.min(other_latency) > latency.max(other_latency) * NEARLY;
+        if hot || alike {
+            load < other_load
+        } else {
+            latency < other_latency
         }
     }
 
@@ -190,45 +186,63 @@ impl Probes {
             return;
         }
         let mut sorted = self.seen;
-        let seen = &mut sorted[..self.seen_len];
+        let seen = &mut sorted[..self.seen_count.min(SEEN)];
         if seen.is_empty() {
             return;
         }
         let place = ((seen.len() - 1) as f64 * HOT_QUANTILE).round() as usize;
-        self.limit = *seen.select_nth_unstable_by(place, f64::total_cmp).1;
-        self.limit_for = 15;
+        self.limit = *seen.select_nth_unstable_by(place, f32::total_cmp).1;
+        self.limit_for = LIMIT_FOR - 1;
     }
 
-    /// One look less for each pick, so that bad ones do not fill the pool: the oldest and the worst by turns.
+    /// A look less now and then, so that bad ones do not fill the pool: the oldest and the worst by turns.
     fn remove_one(&mut self) {
-        if self.len <= 2 {
+        const EVERY: u32 = (1.0 / REMOVALS) as u32;
+        if self.len <= 2 || !self.picks.is_multiple_of(EVERY) {
             return;
         }
-        self.turn = !self.turn;
-        if self.turn {
-            self.remove(0);
-            return;
-        }
-        let mut worst = 0;
+        let place = if (self.picks / EVERY).is_multiple_of(2) {
+            self.oldest()
+        } else {
+            let mut worst = 0;
+            for place in 1..self.len {
+                if self.is_better(worst, place) {
+                    worst = place;
+                }
+            }
+            worst
+        };
+        self.remove(place);
+    }
+
+    fn oldest(&self) -> usize {
+        let mut oldest = 0;
         for place in 1..self.len {
-            if self.is_better(&self.probes[worst], &self.probes[place]) {
-                worst = place;
+            if self.at[place] < self.at[oldest] {
+                oldest = place;
             }
         }
-        self.remove(worst);
+        oldest
     }
 
-    fn remove(&mut self, place: usize) {
-        self.probes.copy_within(place + 1..self.len, place);
-        self.len -= 1;
+    /// The last one takes its place.
+    const fn remove(&mut self, place: usize) {
+        let last = self.len - 1;
+        self.index[place] = self.index[last];
+        self.at[place] = self.at[last];
+        self.load[place] = self.load[last];
+        self.latency[place] = self.latency[last];
+        self.step[place] = self.step[last];
+        self.uses[place] = self.uses[last];
+        self.len = last;
     }
 }
 
 /// How often one look may be used: `max(1, (1 + delta) / ((1 - m/n) × looks - removals))`, for a pool of m looks at n
-/// servers (the paper's equation 1). For small n, where that has no value, until it is too old.
-fn uses(servers: usize) -> f64 {
+/// servers (the paper's equation 1). For small n, where that has no value, as often as there are looks in a pool.
+fn uses(servers: usize, looks: f64, removals: f64) -> f64 {
     let part = 1.0 - POOL as f64 / servers.max(1) as f64;
-    let surplus = part.mul_add(LOOKS, -REMOVALS);
+    let surplus = part.mul_add(looks, -removals);
     if surplus <= 0.0 {
         return POOL as f64;
     }
@@ -239,43 +253,29 @@ fn uses(servers: usize) -> f64 {
 mod tests {
     use super::*;
 
+    /// 16 looks, 100 servers, 3 looks for each pick, 1 removal.
     #[test]
     fn the_published_number_of_uses() {
-        assert!((uses(100) - 2.0 / 1.52).abs() < 1e-12);
-        assert!((uses(1_000_000) - 1.0).abs() < 1e-4);
-        assert!((uses(3) - 16.0).abs() < 1e-12);
-    }
-
-    fn probe(load: f64, latency: f64) -> Probe {
-        Probe {
-            load,
-            latency,
-            ..Probe::default()
-        }
+        assert!((uses(100, 3.0, 1.0) - 2.0 / 1.52).abs() < 1e-12);
+        assert!((uses(1_000_000, 3.0, 1.0) - 1.0).abs() < 1e-4);
+        assert!((uses(3, LOOKS, REMOVALS) - 16.0).abs() < 1e-12);
     }
 
     #[test]
     fn of_cold_ones_the_quickest_and_of_hot_ones_the_least_loaded() {
-        let probes = Probes {
-            limit: 5.0,
-            ..Probes::default()
+        let better = |one: (f32, f32), other: (f32, f32)| {
+            let mut probes = Probes {
+                limit: 5.0,
+                ..Probes::default()
+            };
+            for (place, (load, latency)) in [one, other].into_iter().enumerate() {
+                (probes.load[place], probes.latency[place]) = (load, latency);
+            }
+            probes.is_better(0, 1)
         };
-        let better = |one, other| probes.is_better(&one, &other);
-        assert!(
-            better(probe(5.0, 0.010), probe(1.0, 0.020)),
-            "both cold: latency"
-        );
-        assert!(
-            better(probe(1.0, 0.900), probe(6.0, 0.001)),
-            "cold before hot"
-        );
-        assert!(
-            better(probe(6.0, 0.900), probe(7.0, 0.001)),
-            "both hot: load"
-        );
-        assert!(
-            better(probe(1.0, 0.0101), probe(2.0, 0.010)),
-            "as quick: load"
-        );
+        assert!(better((5.0, 0.010), (1.0, 0.020)), "both cold: latency");
+        assert!(better((1.0, 0.900), (6.0, 0.001)), "cold before hot");
+        assert!(better((6.0, 0.900), (7.0, 0.001)), "both hot: load");
+        assert!(better((1.0, 0.0101), (2.0, 0.010)), "as quick: load");
     }
 }

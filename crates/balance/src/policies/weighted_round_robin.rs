@@ -3,10 +3,12 @@
 //! Plain weighted round robin gives {5, 1, 1} as a a a a a b c, which is five requests in a row for one server. The smooth
 //! one gives a a b a c a a. Each server's current weight grows by its weight, the largest one is picked and pays the sum.
 //! The sequence repeats, so a group computes it once. The turns of members that are out are left out, which leaves the
-//! others' shares as they should be. The walk is online where the sequence would be too long or too many are out.
+//! others' shares as they should be. Where the sequence would be too long the walk is by strides, and where nearly all are out
+//! it is online.
 
 use evenkeel_core::Random;
 
+use super::strides::Strides;
 use crate::turn::Turn;
 
 /// Longer sequences are not computed in advance.
@@ -63,36 +65,43 @@ impl Schedule {
     pub(crate) const fn len(&self) -> usize {
         self.order.len()
     }
+
+    fn next(&self, place: &mut usize) -> Option<u32> {
+        if *place >= self.order.len() {
+            *place = 0;
+        }
+        let index = self.order.get(*place).copied();
+        *place += 1;
+        index
+    }
 }
 
 pub(crate) fn pick(
     turn: &Turn<'_>,
-    place: &mut usize,
+    (place, strides): (&mut usize, &mut Strides),
     current: &mut Vec<i64>,
     rng: &mut Random,
 ) -> u32 {
-    let scheduled = turn
-        .group
-        .schedule
-        .as_ref()
-        .and_then(|schedule| scheduled(turn, schedule, place, rng));
-    scheduled.unwrap_or_else(|| online(turn, current, rng))
+    let next = match &turn.group.schedule {
+        Some(schedule) => in_turn(turn, rng, || schedule.next(place)),
+        None => {
+            strides.renew(turn.pool, turn.group, rng);
+            in_turn(turn, rng, || strides.next(turn.pool))
+        }
+    };
+    next.unwrap_or_else(|| online(turn, current, rng))
 }
 
-fn scheduled(
+/// The next one whose turn it is and who may be picked; nothing if too many in a row may not.
+fn in_turn(
     turn: &Turn<'_>,
-    schedule: &Schedule,
-    place: &mut usize,
     rng: &mut Random,
+    mut next: impl FnMut() -> Option<u32>,
 ) -> Option<u32> {
     let all = turn.avoid.is_empty() && turn.list.len() == turn.group.members.len();
     let (mut skips, mut passes) = (0, 0);
     while skips < SKIPS && passes < PASSES {
-        if *place >= schedule.len() {
-            *place = 0;
-        }
-        let index = schedule.order[*place];
-        *place += 1;
+        let index = next()?;
         if !all && !turn.is_open(index) {
             skips += 1;
         } else if turn.takes_part(index, rng) {
