@@ -40,6 +40,8 @@ pub enum FieldKind {
     XForwardedHost,
     /// `Forwarded` (RFC 7239).
     Forwarded,
+    /// `X-Evenkeel-Mirror`, which marks copies of requests.
+    XEvenkeelMirror,
     /// `X-Request-Id`.
     XRequestId,
     /// `Date`.
@@ -98,6 +100,7 @@ pub(crate) fn classify(name: &[u8]) -> (FieldKind, Special) {
         16 if is(b"proxy-connection") => (Kind::HopByHop, None),
         17 if is(b"transfer-encoding") => (Kind::TransferEncoding, Special::TransferEncoding),
         17 if is(b"x-forwarded-proto") => (Kind::XForwardedProto, None),
+        17 if is(b"x-evenkeel-mirror") => (Kind::XEvenkeelMirror, None),
         _ => (Kind::Other, None),
     }
 }

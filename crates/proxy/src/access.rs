@@ -7,6 +7,7 @@ use evenkeel_request::Cause;
 
 use crate::client::Client;
 use crate::drive::Journey;
+use crate::edit::Edits;
 use crate::finish::Finish;
 use crate::worker::Workspace;
 
@@ -20,14 +21,17 @@ pub(crate) struct AccessLine {
 }
 
 impl AccessLine {
-    pub(crate) fn new(client: &Client, work: &Workspace) -> Self {
+    pub(crate) fn new(journey: &Journey<'_>, client: &Client, work: &Workspace) -> Self {
         let bytes = client.buffer.unread();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        // Where the client's id does not reach servers, evenkeel's is the one to look for.
+        let edits = Edits::of_request(journey.service, journey.route);
+        let passes = !edits.is_some_and(|edits| edits.drops(b"x-request-id"));
         let id = work
             .request
             .fields
             .iter()
-            .find(|field| field.kind == FieldKind::XRequestId);
+            .find(|field| field.kind == FieldKind::XRequestId && passes);
         Self {
             peer: client.peer,
             method: text(work.request.method_text.of(bytes)),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use evenkeel_connect::connect;
 use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
-use evenkeel_http1::{Body, Method, Parsed, ResponseHead};
+use evenkeel_http1::{Body, Method, Parsed, ResponseHead, head_end};
 use evenkeel_request::Cause;
 use tokio::io::AsyncWrite;
 
@@ -229,8 +229,13 @@ impl Line {
     /// Waits for the answer's head, past interim ones.
     async fn read_head(&mut self, method: Method) -> Result<u16, Outcome> {
         let mut interim = 0;
+        let mut scanned = 0_usize;
         loop {
-            if !self.incoming.is_empty() {
+            // A head that dribbles is looked at as a whole only once, when its end is there.
+            let unread = self.incoming.unread();
+            let whole = head_end(unread, scanned.saturating_sub(3)).is_some();
+            scanned = unread.len();
+            if whole {
                 let parsed = self
                     .head
                     .parse(self.incoming.unread(), method, &RESPONSE_LIMITS);
@@ -239,6 +244,7 @@ impl Line {
                     (Ok(Parsed::Complete), 100..=199) if interim < INTERIM_LIMIT => {
                         interim += 1;
                         self.incoming.consume(self.head.length);
+                        scanned = 0;
                         continue;
                     }
                     (Ok(Parsed::Complete), 100..=199) => return Err(Outcome::BadResponse),

@@ -98,7 +98,7 @@ pub(crate) async fn handle(
     let log = worker
         .state
         .access_log
-        .then(|| AccessLine::new(client, work));
+        .then(|| AccessLine::new(&journey, client, work));
     let finish = journey.travel(client, work).await;
     journey.count(&finish);
     journey.count_left_out();

@@ -1,7 +1,8 @@
 //! Heads as the other side gets them. Lines that pass through are copied in runs, not rebuilt.
 //!
-//! Hop-by-hop fields go (RFC 9110 section 7.6.1); `X-Forwarded-For/Proto/Host` are replaced, since no peer is trusted;
-//! `Via` is added. `Host` and everything else passes unchanged.
+//! Hop-by-hop fields go (RFC 9110 section 7.6.1); `X-Forwarded-For/Proto/Host` are replaced, and `X-Evenkeel-Mirror` goes,
+//! since no peer is trusted; `Via` is added. `Host` and everything else passes unchanged, unless a service or a route
+//! says otherwise ([`crate::edit`]).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -47,7 +48,8 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8], origi
         | FieldKind::XForwardedFor
         | FieldKind::XForwardedProto
         | FieldKind::XForwardedHost
-        | FieldKind::Forwarded => false,
+        | FieldKind::Forwarded
+        | FieldKind::XEvenkeelMirror => false,
         FieldKind::Host => !absolute,
         _ => true,
     };

@@ -51,7 +51,8 @@ fn a_copy_is_what_the_server_got_with_a_mark() {
         "[service.shop.request_headers]\nset = { x-env = \"live\" }\n",
     );
     let mut client = rig.client();
-    assert_eq!(client.get("/a?b").body, b"ok");
+    client.send("GET /a?b HTTP/1.1\r\nHost: test\r\nX-Evenkeel-Mirror: forged\r\n\r\n");
+    assert_eq!(client.response().body, b"ok");
     client.send("POST /p HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello");
     assert_eq!(client.response().body, b"ok");
     client.send(
@@ -61,7 +62,10 @@ fn a_copy_is_what_the_server_got_with_a_mark() {
     wait_for_copies(&rig, "sent", 3);
     let mut originals = heads(&seen);
     for original in &mut originals {
-        assert!(!original.contains("x-evenkeel-mirror"), "{original}");
+        assert!(
+            !original.to_lowercase().contains("x-evenkeel-mirror"),
+            "{original}"
+        );
         *original = original.replacen("\r\n\r\n", "\r\nx-evenkeel-mirror: 1\r\n\r\n", 1);
         assert!(original.contains("x-env: live"));
     }
@@ -209,6 +213,55 @@ fn an_answer_without_end_is_cut_off() {
     cut.recv_timeout(Duration::from_secs(10))
         .expect("it was cut off");
     wait_for_copies(&rig, "sent", 1);
+}
+
+#[test]
+fn answers_of_all_kinds_are_read_to_their_end() {
+    let (shop, _) = always(OK);
+    let (next, copied) = server(|connection| {
+        while let Some(request) = connection.request() {
+            match request.split(' ').nth(1).unwrap_or_default() {
+                "/early" => connection.answer(
+                    "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+                ),
+                "/chunks" => {
+                    for byte in b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" {
+                        connection.answer([*byte]);
+                    }
+                }
+                "/switch" => connection.answer(
+                    "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n",
+                ),
+                "/cut" => {
+                    connection.answer("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok");
+                    return;
+                }
+                _ => connection.answer("HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\nno"),
+            }
+        }
+    });
+    let rig = rig(shop, next, "share = 1.0", "");
+    let mut client = rig.client();
+    let paths = ["/early", "/chunks", "/switch", "/cut", "/error"];
+    for (place, path) in paths.iter().enumerate() {
+        assert_eq!(client.get(path).status, 200);
+        rig.wait_for(|rig| copies(rig, "sent") + copies(rig, "failed") == place as u64 + 1);
+    }
+    assert_eq!(heads(&copied).len(), paths.len());
+    assert_eq!((copies(&rig, "sent"), copies(&rig, "failed")), (4, 1));
+    let outcome = |outcome| counter(&rig, "evenkeel_attempts_total", &["next", outcome]);
+    assert_eq!(outcome("success"), 3);
+    assert_eq!(
+        (
+            outcome("bad-response"),
+            outcome("truncated"),
+            outcome("server-error")
+        ),
+        (1, 1, 1)
+    );
+    let opened = counter(&rig, "evenkeel_server_connections_total", &["next"]);
+    assert_eq!(opened, 3, "one is closed after the switch, one was cut");
+    assert_eq!(rig.proxy().state().totals(ServiceId(1)).failed, 3);
 }
 
 #[test]
