@@ -29,8 +29,11 @@ const HOT_QUANTILE: f64 = 0.84;
 const SEEN: usize = 32;
 /// For how many picks that is used.
 const LIMIT_FOR: u32 = 16;
-/// Latencies that differ by less are equal, and attempts in flight decide.
-const NEARLY: f32 = 0.9;
+/// Latencies are compared by their highest bits, eight steps to the double: those of the same step are equal, and attempts
+/// in flight decide.
+const STEP_BITS: u32 = 20;
+/// What is hot comes after all that is cold.
+const HOT: u64 = 1 << 63;
 
 /// What is remembered of servers, by one worker for one service: columns, since each pick looks through all.
 #[derive(Debug)]
@@ -42,8 +45,8 @@ pub(crate) struct Probes {
     at: [Instant; POOL],
     /// Attempts in flight for its weight, those sent on the strength of this look counted.
     load: [f32; POOL],
-    /// Seconds. The weight has no part in it: servers are drawn by weight.
-    latency: [f32; POOL],
+    /// The step of its latency. The weight has no part in it: servers are drawn by weight.
+    latency: [u32; POOL],
     /// What one more attempt adds to `load`.
     step: [f32; POOL],
     uses: [u32; POOL],
@@ -55,6 +58,8 @@ pub(crate) struct Probes {
     limit: f32,
     limit_for: u32,
     picks: u32,
+    /// How often a look may be used, of so many servers as there are.
+    reuse: f64,
 }
 
 impl Default for Probes {
@@ -65,7 +70,7 @@ impl Default for Probes {
             index: [0; POOL],
             at: [Instant::ZERO; POOL],
             load: [0.0; POOL],
-            latency: [0.0; POOL],
+            latency: [0; POOL],
             step: [0.0; POOL],
             uses: [0; POOL],
             expires: Instant::ZERO,
@@ -74,6 +79,7 @@ impl Default for Probes {
             limit: f32::INFINITY,
             limit_for: 0,
             picks: 0,
+            reuse: 1.0,
         }
     }
 }
@@ -103,6 +109,7 @@ impl Probes {
             return;
         }
         self.survey = turn.survey;
+        self.reuse = uses(turn.list.len(), LOOKS, REMOVALS);
         self.expires = turn.now + OLDEST;
         let mut place = 0;
         while place < self.len {
@@ -139,44 +146,34 @@ impl Probes {
             }
             None => self.oldest(),
         };
-        let uses = uses(turn.list.len(), LOOKS, REMOVALS);
         self.index[place] = index;
         self.at[place] = turn.now;
         self.load[place] = load;
-        self.latency[place] = expected(turn, index, typical) as f32;
+        self.latency[place] = step_of(expected(turn, index, typical));
         self.step[place] = 1.0 / weight;
-        self.uses[place] = uses as u32 + u32::from(rng.unit() < uses.fract());
+        self.uses[place] = self.reuse as u32 + u32::from(rng.unit() < self.reuse.fract());
     }
 
-    /// The place of the best look: the quickest cold one, else the least loaded. Of equals the one after the last best.
+    /// The place of the best look: the quickest cold one, else the least loaded.
     fn best(&mut self, turn: &Turn<'_>) -> Option<usize> {
         self.renew_limit();
         self.picks = self.picks.wrapping_add(1);
-        let may = |index: u32| {
-            (turn.avoid.is_empty() || !turn.avoid.contains(&index)) && !turn.is_full(index)
-        };
-        let mut best: Option<usize> = None;
-        for place in 0..self.len {
-            if may(self.index[place]) && best.is_none_or(|best| self.is_better(place, best)) {
-                best = Some(place);
-            }
-        }
-        best
+        let all = turn.avoid.is_empty() && !turn.pool.limited();
+        let may = |index| all || (!turn.avoid.contains(&index) && !turn.is_full(index));
+        let places = (0..self.len).filter(|&place| may(self.index[place]));
+        places.min_by_key(|&place| self.rank(place))
     }
 
-    fn is_better(&self, one: usize, other: usize) -> bool {
-        let (load, latency) = (self.load[one], self.latency[one]);
-        let (other_load, other_latency) = (self.load[other], self.latency[other]);
-        let (hot, other_hot) = (load > self.limit, other_load > self.limit);
-        if hot != other_hot {
-            return other_hot;
-        }
-        let alike = latency.min(other_latency) > latency.max(other_latency) * NEARLY;
-        if hot || alike {
-            load < other_load
+    /// Less is better: cold before hot, of cold ones the latency and then the load, of hot ones the load. Positive numbers
+    /// have the order of their bits.
+    const fn rank(&self, place: usize) -> u64 {
+        let load = self.load[place];
+        let first = if load > self.limit {
+            HOT
         } else {
-            latency < other_latency
-        }
+            (self.latency[place] as u64) << u32::BITS
+        };
+        first | load.to_bits() as u64
     }
 
     /// The quantile of the latest loads, computed again now and then.
@@ -204,13 +201,8 @@ impl Probes {
         let place = if (self.picks / EVERY).is_multiple_of(2) {
             self.oldest()
         } else {
-            let mut worst = 0;
-            for place in 1..self.len {
-                if self.is_better(worst, place) {
-                    worst = place;
-                }
-            }
-            worst
+            let worst = (0..self.len).max_by_key(|&place| self.rank(place));
+            worst.unwrap_or_default()
         };
         self.remove(place);
     }
@@ -238,6 +230,10 @@ impl Probes {
     }
 }
 
+fn step_of(seconds: f64) -> u32 {
+    (seconds as f32).to_bits() >> STEP_BITS
+}
+
 /// How often one look may be used: `max(1, (1 + delta) / ((1 - m/n) × looks - removals))`, for a pool of m looks at n
 /// servers (the paper's equation 1). For small n, where that has no value, as often as there are looks in a pool.
 fn uses(servers: usize, looks: f64, removals: f64) -> f64 {
@@ -263,19 +259,19 @@ mod tests {
 
     #[test]
     fn of_cold_ones_the_quickest_and_of_hot_ones_the_least_loaded() {
-        let better = |one: (f32, f32), other: (f32, f32)| {
+        let better = |one: (f32, f64), other: (f32, f64)| {
             let mut probes = Probes {
                 limit: 5.0,
                 ..Probes::default()
             };
             for (place, (load, latency)) in [one, other].into_iter().enumerate() {
-                (probes.load[place], probes.latency[place]) = (load, latency);
+                (probes.load[place], probes.latency[place]) = (load, step_of(latency));
             }
-            probes.is_better(0, 1)
+            probes.rank(0) < probes.rank(1)
         };
         assert!(better((5.0, 0.010), (1.0, 0.020)), "both cold: latency");
         assert!(better((1.0, 0.900), (6.0, 0.001)), "cold before hot");
         assert!(better((6.0, 0.900), (7.0, 0.001)), "both hot: load");
-        assert!(better((1.0, 0.0101), (2.0, 0.010)), "as quick: load");
+        assert!(better((1.0, 0.01001), (2.0, 0.010)), "as quick: load");
     }
 }
