@@ -30,6 +30,12 @@ const BUSY: Duration = Duration::from_millis(10);
 /// The same while there are none.
 const IDLE: Duration = Duration::from_millis(25);
 
+/// After each look at all servers, a pause of so long for each of them: thousands of servers are looked at together, not all
+/// of them for each signal …
+const BREATH: Duration = Duration::from_micros(1);
+/// … and with fewer there is none.
+const BREATH_LEAST: Duration = Duration::from_millis(1);
+
 /// Between two entries of requests in the books.
 const BOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -147,8 +153,13 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
         self.show();
+        let servers: usize = self.states.iter().map(Vec::len).sum();
+        let breath = BREATH.saturating_mul(u32::try_from(servers).unwrap_or(u32::MAX));
         loop {
             let busy = self.step();
+            if breath >= BREATH_LEAST {
+                self.clock.sleep_until(self.clock.now() + breath).await;
+            }
             let pause = if busy { BUSY } else { IDLE };
             tokio::select! {
                 () = &mut shutdown => break,

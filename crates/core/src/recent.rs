@@ -27,6 +27,13 @@ impl<T> Recent<T> {
         self.items.push_back(item);
     }
 
+    /// Forgets the oldest items as long as `old` says so.
+    pub fn forget_while(&mut self, old: impl Fn(&T) -> bool) {
+        while self.items.front().is_some_and(&old) {
+            self.items.pop_front();
+        }
+    }
+
     /// The items, oldest first.
     #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {

@@ -1,11 +1,13 @@
 //! Statistics that detectors, balancers and reports share.
 
 mod ewma;
+mod coarse;
 mod histogram;
 mod rank;
 mod wilson;
 mod window;
 
+pub use coarse::CoarseHistogram;
 pub use ewma::Ewma;
 pub use histogram::Histogram;
 pub use rank::{median, quantile};

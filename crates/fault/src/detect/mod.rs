@@ -13,7 +13,7 @@ pub use exit::exit;
 pub(crate) use exit::in_words as exit_in_words;
 pub use probe::{late_start, probe};
 pub use ratio::ratio;
-pub use slow::{Comparison, Latest, Limits, limits, slow};
+pub use slow::{Comparison, Latest, Limits, Peers, slow};
 
 use std::time::Duration;
 

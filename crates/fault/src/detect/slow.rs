@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_core::stat::median;
 
 use crate::policy::SlowOptions;
 use crate::signal::{Latencies, Typical};
@@ -112,26 +111,61 @@ pub struct Limits {
     pub probes: Option<(Duration, Duration)>,
 }
 
-/// The peers' median of attempts and of probes, each with the limit that follows from it, where they can be told.
-#[must_use]
-pub fn limits(all: &[Option<Latest>], index: usize, options: &SlowOptions) -> Limits {
-    let of = |which: fn(&Latest) -> Typical| {
-        let others = all.iter().enumerate().filter(|(place, _)| *place != index);
-        let peers: Vec<f64> = others
-            .filter_map(|(_, latest)| latest.as_ref().map(which))
-            .filter(|typical| typical.count >= PEER_MINIMUM)
-            .map(|typical| typical.median.as_secs_f64())
-            .collect();
-        let peers = Duration::from_secs_f64(median(&peers)?);
-        let limit = peers
-            .mul_f64(options.times_peers.clamp(1.0, 1e6))
-            .max(peers + NOTICEABLE);
-        Some((peers, limit))
-    };
-    Limits {
-        attempts: of(|latest| latest.attempts),
-        probes: of(|latest| latest.probes),
+/// What is typical of all servers of a service, sorted: so that the median of any one's peers is a look and not a sort.
+#[derive(Debug)]
+pub struct Peers {
+    attempts: Vec<f64>,
+    probes: Vec<f64>,
+}
+
+impl Peers {
+    /// Of these servers, those that can be compared with.
+    #[must_use]
+    pub fn new(all: &[Option<Latest>]) -> Self {
+        let of = |which: fn(&Latest) -> Typical| {
+            let all = all.iter().flatten().map(which);
+            let counted = all.filter(|typical| typical.count >= PEER_MINIMUM);
+            let mut sorted: Vec<f64> = counted
+                .map(|typical| typical.median.as_secs_f64())
+                .collect();
+            sorted.sort_unstable_by(f64::total_cmp);
+            sorted
+        };
+        Self {
+            attempts: of(|latest| latest.attempts),
+            probes: of(|latest| latest.probes),
+        }
     }
+
+    /// The median of the peers' attempts and of their probes, each with the limit that follows from it, where they can be
+    /// told. `own` is what is typical of the server itself, one of these or none.
+    #[must_use]
+    pub fn limits(&self, own: Option<Latest>, options: &SlowOptions) -> Limits {
+        let of = |sorted: &[f64], own: Option<Typical>| {
+            let own = own.filter(|own| own.count >= PEER_MINIMUM);
+            let peers = median_without(sorted, own.map(|own| own.median.as_secs_f64()))?;
+            let peers = Duration::from_secs_f64(peers);
+            let limit = peers
+                .mul_f64(options.times_peers.clamp(1.0, 1e6))
+                .max(peers + NOTICEABLE);
+            Some((peers, limit))
+        };
+        Limits {
+            attempts: of(&self.attempts, own.map(|own| own.attempts)),
+            probes: of(&self.probes, own.map(|own| own.probes)),
+        }
+    }
+}
+
+/// The median of sorted values without one of those that equal `own`.
+fn median_without(sorted: &[f64], own: Option<f64>) -> Option<f64> {
+    let skipped = own.and_then(|own| sorted.binary_search_by(|value| value.total_cmp(&own)).ok());
+    let at = |place: usize| {
+        let passed = skipped.is_some_and(|skipped| place >= skipped);
+        sorted[place + usize::from(passed)]
+    };
+    let last = (sorted.len() - usize::from(skipped.is_some())).checked_sub(1)?;
+    Some(f64::midpoint(at(last / 2), at(last.div_ceil(2))))
 }
 
 /// Holds a server against its peers; `None` if it is not slow, or nothing can be compared.
@@ -208,7 +242,7 @@ mod tests {
             slow_row,
         };
         let all = [Some(own), Some(peer), Some(peer)];
-        slow(own, limits(&all, 0, &OPTIONS), &OPTIONS)
+        slow(own, Peers::new(&all).limits(Some(own), &OPTIONS), &OPTIONS)
     }
 
     #[test]
@@ -230,6 +264,25 @@ mod tests {
         assert!(!few.enough && !few.by_probes, "{few:?}");
         let enough = judged(typical(22, 12), typical(21, 4)).unwrap();
         assert!(enough.enough, "{enough:?}");
+    }
+
+    #[test]
+    fn the_median_of_the_others_is_that_of_a_list_without_it() {
+        for values in [
+            &[1.0, 2.0, 3.0, 4.0, 5.0][..],
+            &[1.0, 1.0, 7.0, 9.0],
+            &[3.0],
+            &[],
+        ] {
+            for own in [None, Some(1.0), Some(3.0), Some(5.0), Some(9.0)] {
+                let mut others = values.to_vec();
+                if let Some(place) = own.and_then(|own| others.iter().position(|one| *one == own)) {
+                    others.remove(place);
+                }
+                let expected = evenkeel_core::stat::median(&others);
+                assert_eq!(median_without(values, own), expected, "{values:?} {own:?}");
+            }
+        }
     }
 
     #[test]

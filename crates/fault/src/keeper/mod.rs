@@ -304,9 +304,11 @@ impl Keeper {
             spec,
             servers,
             traffic,
+            serving,
             ..
         } = service;
         if let Some(server) = servers.get_mut(id.index as usize) {
+            *serving -= usize::from(server.serves());
             what(&mut Work {
                 now,
                 spec,
@@ -316,6 +318,9 @@ impl Keeper {
                 server,
                 out,
             });
+            if let Some(server) = servers.get(id.index as usize) {
+                *serving += usize::from(server.serves());
+            }
         }
     }
 
@@ -331,8 +336,9 @@ impl Keeper {
             }
             service.slow_at = now + SLOW_EVERY;
             let latest = service.latest(now, &options);
+            let peers = detect::Peers::new(&latest);
             for (index, own) in latest.iter().enumerate() {
-                let limits = detect::limits(&latest, index, &options);
+                let limits = peers.limits(*own, &options);
                 let comparison = own.and_then(|own| detect::slow(own, limits, &options));
                 let id = self.services[place].servers[index].id;
                 self.with(now, id, out, |work| work.compared(limits, comparison));

@@ -17,6 +17,8 @@ pub(super) struct Service {
     pub(super) servers: Vec<Server>,
     pub(super) traffic: Traffic,
     pub(super) slow_at: Instant,
+    /// How many of its servers take their full share; kept by the keeper with every change.
+    pub(super) serving: usize,
 }
 
 impl Service {
@@ -35,23 +37,22 @@ impl Service {
                 peers,
             )
         });
-        let servers = servers.collect();
+        let servers: Vec<Server> = servers.collect();
+        let serving = servers.iter().filter(|server| server.serves()).count();
         Self {
             spec,
             servers,
             traffic: Traffic::default(),
             slow_at: Instant::ZERO,
+            serving,
         }
     }
 
     pub(super) fn capacity(&self, index: usize) -> Capacity {
-        let others = self.servers.iter().enumerate();
-        let others_serving = others
-            .filter(|(place, server)| *place != index && server.serves())
-            .count();
+        let own = self.servers.get(index).is_some_and(Server::serves);
         Capacity {
             servers: self.servers.len(),
-            others_serving,
+            others_serving: self.serving - usize::from(own),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::stat::{Histogram, median};
+use evenkeel_core::stat::{CoarseHistogram, median};
 use evenkeel_core::{Instant, Recent};
 
 /// How many probes are remembered.
@@ -30,7 +30,7 @@ pub struct SlowRow {
 
 /// Latencies of one server over a window.
 ///
-/// Attempts are counted in two histograms of half a window each. Counting does not allocate.
+/// Attempts are counted in two histograms of half a window each. Counting allocates the first time only.
 #[derive(Debug, Clone)]
 pub struct Latencies {
     /// Something came since the flag was last taken down.
@@ -40,8 +40,8 @@ pub struct Latencies {
     /// The row of slow probes.
     pub slow_probes: SlowRow,
     window: Duration,
-    now: Histogram,
-    before: Histogram,
+    now: CoarseHistogram,
+    before: CoarseHistogram,
     half: u64,
     probes: Recent<(Instant, Duration)>,
 }
@@ -73,8 +73,8 @@ impl Latencies {
             slow_attempts: SlowRow::EMPTY,
             slow_probes: SlowRow::EMPTY,
             window,
-            now: Histogram::default(),
-            before: Histogram::default(),
+            now: CoarseHistogram::default(),
+            before: CoarseHistogram::default(),
             half: 0,
             probes: Recent::new(PROBES),
         }
@@ -92,6 +92,8 @@ impl Latencies {
     pub fn probe(&mut self, at: Instant, latency: Duration) {
         self.fresh = true;
         self.slow_probes.take(at, latency);
+        let from = at.before(self.window);
+        self.probes.forget_while(|(at, _)| *at < from);
         self.probes.push((at, latency));
     }
 
@@ -102,15 +104,13 @@ impl Latencies {
         let age = Duration::from_nanos(now.as_nanos() % self.half_nanos());
         if age * 5 >= self.window && self.now.count() >= minimum {
             return Typical {
-                median: self.now.quantile(0.5),
+                median: self.now.median(),
                 count: self.now.count(),
             };
         }
-        let mut both = self.before.clone();
-        both.merge(&self.now);
         Typical {
-            median: both.quantile(0.5),
-            count: both.count(),
+            median: self.now.median_with(&self.before),
+            count: self.now.count() + self.before.count(),
         }
     }
 
