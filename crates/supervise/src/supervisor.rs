@@ -34,10 +34,10 @@ struct Inner {
 
 #[derive(Debug)]
 struct Server {
-    service_name: String,
+    service_name: Arc<str>,
     name: String,
     address: SocketAddr,
-    probe: ProbeOptions,
+    probe: Arc<ProbeOptions>,
     managed: ManagedPlan,
     pace: watch::Sender<Pace>,
     counters: Arc<ProbeCounters>,
@@ -61,7 +61,7 @@ impl Supervisor {
             .filter_map(|(&server, entry)| match &entry.managed {
                 ManagedPlan::Child(plan) => Some(ChildSpec {
                     server,
-                    service_name: entry.service_name.clone(),
+                    service_name: entry.service_name.to_string(),
                     server_name: entry.name.clone(),
                     plan: plan.clone(),
                 }),
@@ -88,7 +88,7 @@ impl Supervisor {
             let prober = Prober {
                 server,
                 address: entry.address,
-                options: entry.probe.clone(),
+                options: Arc::clone(&entry.probe),
                 clock: self.0.clock,
                 signals: self.0.signals.clone(),
                 pace: entry.pace.subscribe(),
@@ -171,7 +171,7 @@ impl Supervisor {
         let entry = self.entry(server)?;
         let address = entry.address.to_string();
         let mut replace = vec![
-            ("service", entry.service_name.as_str()),
+            ("service", &*entry.service_name),
             ("server", entry.name.as_str()),
             ("address", &address),
         ];
@@ -221,12 +221,14 @@ fn servers(plan: &Plan) -> impl Iterator<Item = (ServerId, Server)> {
         .iter()
         .zip(0..)
         .flat_map(|(service, service_index)| {
+            let service_name: Arc<str> = service.name.as_str().into();
+            let probe = Arc::new(service.fault.detect.probe.clone());
             service.servers.iter().zip(0..).map(move |(server, index)| {
                 let entry = Server {
-                    service_name: service.name.clone(),
+                    service_name: Arc::clone(&service_name),
                     name: server.name.clone(),
                     address: server.address,
-                    probe: service.fault.detect.probe.clone(),
+                    probe: Arc::clone(&probe),
                     managed: server.managed.clone(),
                     pace: watch::channel(Pace::Normal).0,
                     counters: Arc::default(),

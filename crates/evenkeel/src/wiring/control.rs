@@ -30,7 +30,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// What the thread is made of.
 #[derive(Debug)]
 pub(super) struct Parts {
-    pub(super) plan: Plan,
+    pub(super) plan: Arc<Plan>,
     pub(super) clock: Clock,
     pub(super) seed: u64,
     pub(super) traffic: DataPlane,
@@ -77,7 +77,7 @@ fn prepare(
 
 /// Runs until everything is to end; children are stopped and incidents written when it returns.
 pub(super) async fn run(parts: Parts) {
-    let (plan, clock, seed) = (&parts.plan, parts.clock, parts.seed);
+    let (plan, clock, seed) = (&*parts.plan, parts.clock, parts.seed);
     let (sender, signals) = mpsc::channel(SIGNALS);
     let (order_sender, orders) = mpsc::channel(ORDERS);
     let prepared = match prepare(plan, clock, sender) {
@@ -125,7 +125,7 @@ pub(super) async fn run(parts: Parts) {
         token(plan),
         parts.stopped.clone(),
     ));
-    let weighing = tokio::spawn(weigh(Arc::clone(&state), clock, plan.clone()));
+    let weighing = tokio::spawn(weigh(Arc::clone(&state), clock, Arc::clone(&parts.plan)));
     let loop_ended = tokio::spawn(control.run(told(parts.stopped)));
     supervisor.begin_probes(seed);
     let starting = supervisor.clone();
@@ -149,7 +149,7 @@ pub(super) async fn run(parts: Parts) {
 }
 
 /// Once a second, lets the loads that servers report change their shares, for services that read them.
-async fn weigh(state: Arc<ProxyState>, clock: Clock, plan: Plan) {
+async fn weigh(state: Arc<ProxyState>, clock: Clock, plan: Arc<Plan>) {
     let reads = |(place, service): (usize, &ServicePlan)| {
         service.load_header.as_ref()?;
         Some((place, Weigher::default()))

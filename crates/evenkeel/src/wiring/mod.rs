@@ -51,14 +51,14 @@ pub(crate) struct Running {
 
 /// Starts everything; ready when it returns. The servers that evenkeel runs may still be starting.
 pub(crate) fn start(plan: &Plan) -> Result<Running> {
-    let plan = &with_keys(plan.clone())?;
+    let plan = Arc::new(with_keys(plan.clone())?);
     let clock = Clock::start();
     let seed = clock.epoch().0.0 ^ (u64::from(std::process::id()) << 40);
     let admin_listener = listen_admin(plan.admin.address)?;
     let admin = admin_listener
         .local_addr()
         .map_err(|error| Failure::world("admin address", error))?;
-    let mut proxy = Proxy::start(plan, clock, seed).map_err(|error| {
+    let mut proxy = Proxy::start(&plan, clock, seed).map_err(|error| {
         let held = error
             .address
             .filter(|_| error.source.kind() == ErrorKind::AddrInUse);
@@ -73,7 +73,7 @@ pub(crate) fn start(plan: &Plan) -> Result<Running> {
     let (drain, draining) = watch::channel(false);
     let (report, started) = oneshot::channel();
     let parts = control::Parts {
-        plan: plan.clone(),
+        plan: Arc::clone(&plan),
         clock,
         seed,
         traffic: traffic::DataPlane::new(Arc::clone(&state), signals),

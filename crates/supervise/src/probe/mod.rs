@@ -27,7 +27,7 @@ const JITTER: f64 = 0.1;
 pub(crate) struct Prober {
     pub(crate) server: ServerId,
     pub(crate) address: SocketAddr,
-    pub(crate) options: ProbeOptions,
+    pub(crate) options: Arc<ProbeOptions>,
     pub(crate) clock: Clock,
     pub(crate) signals: mpsc::Sender<Signal>,
     pub(crate) pace: watch::Receiver<Pace>,
@@ -43,7 +43,8 @@ impl Prober {
         let mut due = self.clock.now() + self.random.duration_up_to(self.options.every);
         let mut pid = None;
         loop {
-            if self.await_process(&mut pid).await {
+            // Boxed, like the probe itself: a task that sleeps, of which there may be thousands, holds no room for it.
+            if self.phase.is_some() && Box::pin(self.await_process(&mut pid)).await {
                 due = self.clock.now();
             }
             let pace = *self.pace.borrow_and_update();
@@ -66,13 +67,13 @@ impl Prober {
                 () = process_changed(&mut self.phase) => continue,
             }
             let begun = self.clock.now();
-            let (outcome, latency) = send(
+            let sent = send(
                 self.address,
                 &self.options.kind,
                 self.options.timeout,
                 self.clock,
-            )
-            .await;
+            );
+            let (outcome, latency) = Box::pin(sent).await;
             self.counters.add_one(outcome);
             let observation = Observation::Probe { outcome, latency };
             let signal = Signal {
