@@ -197,6 +197,28 @@ impl Picker {
         Ok(Pick { index, reason })
     }
 
+    /// At most `most` different servers (and at most 64) in the order in which attempts would be made, only of those that get
+    /// traffic now: for whoever tells clients where to go instead of sending them there.
+    pub fn pick_several(
+        &mut self,
+        pool: &Pool,
+        now: Instant,
+        key: Option<u64>,
+        most: usize,
+    ) -> Vec<u32> {
+        let mut picked: Vec<u32> = Vec::new();
+        while picked.len() < most.min(AVOIDED) {
+            let Ok(pick) = self.pick_for(pool, now, &picked, key) else {
+                break;
+            };
+            if pick.reason == PickReason::Again || !self.survey.is_used(pick.index) {
+                break;
+            }
+            picked.push(pick.index);
+        }
+        picked
+    }
+
     /// The server that a client belongs to, if it takes attempts and is not full.
     pub fn stick(&mut self, pool: &Pool, now: Instant, index: u32) -> Option<Pick> {
         self.renew(pool, now);

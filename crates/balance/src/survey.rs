@@ -83,6 +83,12 @@ impl Survey {
         used.flat_map(|slice| slice.list.iter().copied())
     }
 
+    /// Whether a member is one of these.
+    pub(crate) fn is_used(&self, index: u32) -> bool {
+        let mut used = self.slices.iter().filter(|slice| slice.share > 0.0);
+        used.any(|slice| slice.list.binary_search(&index).is_ok())
+    }
+
     fn look(&mut self, pool: &Pool, now: Instant) {
         (self.uneven, self.until) = (false, Instant::NEVER);
         self.looks += 1;

@@ -285,6 +285,25 @@ fn who_sticks_gets_its_server_while_that_takes_attempts() {
     assert_eq!(picker.stick(&pool, at(1), 7), None, "no such server");
 }
 
+#[test]
+fn several_are_different_ones_that_get_traffic() {
+    for policy in ALL {
+        let pool = tiered(policy, &[0, 0, 0, 0, 1, 1]);
+        let mut picker = Picker::new(&pool, 1);
+        drain(&pool, 2);
+        let mut all = picker.pick_several(&pool, at(1), Some(7), 8);
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 3], "{policy:?}: the other tier is not needed");
+        assert_eq!(picker.pick_several(&pool, at(1), Some(7), 2).len(), 2);
+        (0..4).for_each(|index| drain(&pool, index));
+        let mut all = picker.pick_several(&pool, at(1), Some(7), 8);
+        all.sort_unstable();
+        assert_eq!(all, [4, 5], "{policy:?}");
+        (4..6).for_each(|index| drain(&pool, index));
+        assert!(picker.pick_several(&pool, at(1), Some(7), 8).is_empty());
+    }
+}
+
 proptest! {
     /// What each tier carries: min(1, 1.4 × its usable part), the first one first, and all together everything.
     #[test]

@@ -48,6 +48,12 @@ defaults! {
     LISTEN_PROTOCOL: Protocol = Protocol::Http, "The one there is.";
     /// `listen.NAME.routes.redirect.status`
     REDIRECT_STATUS: u32 = 308, "Permanent, and the method stays what it is.";
+    /// `listen.NAME.names.ttl`
+    DNS_TTL: Duration = seconds(5), "Short, since a dead server is asked until its answer has expired; resolvers ask once in 5 s.";
+    /// `listen.NAME.names.answers`
+    DNS_ANSWERS: u32 = 8, "Fits into 512 bytes, also with IPv6, and leaves clients others to try.";
+    /// `listen.NAME.rate`
+    DNS_RATE: u32 = 100, "Far more than a resolver needs with answers that last 5 s, and too little to flood anybody with.";
     /// `listen.NAME.limits.head_bytes`
     HEAD_BYTES: Bytes = Bytes(32 * 1024), "Room for large cookies and tokens; the limits of common servers lie between 8 and 64 KiB.";
     /// `listen.NAME.limits.headers`

@@ -24,6 +24,8 @@ pub struct Plan {
     pub log: LogPlan,
     /// Where traffic is accepted.
     pub listeners: Vec<ListenerPlan>,
+    /// Where DNS queries are answered.
+    pub dns: Vec<DnsPlan>,
     /// The services; the place in the list is the [`ServiceId`].
     pub services: Vec<ServicePlan>,
 }
@@ -77,6 +79,32 @@ pub enum LogLevel {
     Debug,
     /// How it is done.
     Trace,
+}
+
+/// An address on which DNS queries are answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsPlan {
+    /// Its name.
+    pub name: String,
+    /// The address, for UDP and TCP.
+    pub address: SocketAddr,
+    /// The names that are answered.
+    pub names: Vec<DnsNamePlan>,
+    /// Answers per second to clients of the same network over UDP; 0: no limit.
+    pub rate: u32,
+}
+
+/// A name that is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsNamePlan {
+    /// The name, without a dot at its end, in lower case.
+    pub name: String,
+    /// Whose servers.
+    pub service: ServiceId,
+    /// For how long an answer may be kept.
+    pub ttl: Duration,
+    /// The most servers in an answer.
+    pub answers: usize,
 }
 
 /// An address on which traffic is accepted.

@@ -40,7 +40,7 @@ impl HashOn {
             true
         };
         match self {
-            Self::SourceIp { v4, v6 } => return Some(address_key(peer, *v4, *v6)),
+            Self::SourceIp { v4, v6 } => return Some(hash_address(peer, *v4, *v6)),
             Self::Host => return Some(host_key(head.host()?)),
             Self::Path => return Some(evenkeel_balance::key(head.path())),
             Self::Query(name) => any_parameter(head.query()?, name, take),
@@ -53,7 +53,9 @@ impl HashOn {
     }
 }
 
-fn address_key(peer: IpAddr, v4: u8, v6: u8) -> u64 {
+/// The key of a client by the first bits of its address, as [`HashOn::SourceIp`] has it.
+#[must_use]
+pub fn hash_address(peer: IpAddr, v4: u8, v6: u8) -> u64 {
     match peer.to_canonical() {
         IpAddr::V4(ip) => {
             let mask = u32::MAX

@@ -13,7 +13,7 @@ pub mod exchange;
 pub mod respond;
 
 pub use exchange::{After, AttemptRecord, Exchange, Rules};
-pub use hash::HashOn;
+pub use hash::{HashOn, hash_address};
 pub use head::Head;
 pub use headers::HeaderChanges;
 pub use mirror::Mirror;

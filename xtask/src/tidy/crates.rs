@@ -38,6 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "admin",
         &["core", "fault", "history", "config", "http1", "runtime"],
     ),
+    ("dns", &["core", "runtime"]),
     ("lab", &["core", "http1", "runtime"]),
     ("fuzz", &["http1"]),
     ("xtask", &[]), // it must build when nothing else does

@@ -108,18 +108,21 @@ choice! {
     } later {}
 }
 
-/// The protocol of a listener: HTTP only, for now.
+/// The protocol of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1 and 1.0.
     Http,
+    /// DNS over UDP and TCP: names of services are answered with their servers.
+    Dns,
 }
 
 choice! {
     /// The protocol of a listener.
     ProtocolWord: Protocol {
         "http" => Protocol::Http,
-    } later { "tcp", "dns" }
+        "dns" => Protocol::Dns,
+    } later { "tcp" }
 }
 
 /// A server's tier, by its number: 0 is used first.

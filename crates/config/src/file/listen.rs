@@ -2,6 +2,7 @@
 
 use super::address::ListenAddress;
 use super::choice::ProtocolWord;
+use super::dns::DnsName;
 use super::headers::Headers;
 use super::mirror::Mirror;
 use super::quantity::{Size, Time};
@@ -22,6 +23,11 @@ table! {
         routes: List<Route>;
         /// Limits on what a client may send and how slowly.
         limits: Limits;
+        /// For `protocol = "dns"`: the names that are answered.
+        names: Filled<DnsName>;
+        /// For `protocol = "dns"`: answers per second over UDP to clients of the same network (/24 of IPv4, /56 of IPv6). Of what is more, half
+        /// is told to come by TCP, and half gets nothing. 0 turns it off.
+        rate: Whole<0, 1_000_000> = defaults::DNS_RATE;
     }
     later { "tls" }
 }

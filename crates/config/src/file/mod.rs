@@ -19,6 +19,7 @@ pub mod address;
 pub mod hash;
 pub mod program;
 pub mod headers;
+pub mod dns;
 pub mod listen;
 pub mod spread;
 pub mod mirror;

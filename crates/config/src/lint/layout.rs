@@ -181,7 +181,9 @@ pub(super) fn unused_service(file: &File, draft: &Draft, out: &mut Mistakes) {
         let mirrored = of_routes
             .chain(of_services)
             .any(|mirror| Some(mirror.to) == id);
-        if !used && !mirrored {
+        let names = draft.plan.dns.iter().flat_map(|listener| &listener.names);
+        let answered = names.into_iter().any(|name| Some(name.service) == id);
+        if !used && !mirrored && !answered {
             let message = format!("no listener leads to the service `{}`", name.value);
             let help = "it is probed and repaired all the same; name it in a listener's `service` or in a route";
             out.push(

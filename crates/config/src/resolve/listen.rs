@@ -5,6 +5,7 @@ use evenkeel_request::headers::Side;
 use evenkeel_request::route::{HostRule, PathRule, Route, ValueRule};
 use regex::bytes::Regex;
 
+use super::dns::is_dns;
 use super::headers::resolve_headers;
 use super::mirror::resolve_mirror;
 use super::target::{resolve_target, template};
@@ -18,7 +19,8 @@ use crate::plan::{ListenerLimits, ListenerPlan};
 /// The listeners of `file`.
 pub(crate) fn resolve_listeners(file: &File, out: &mut Mistakes) -> Vec<ListenerPlan> {
     let mut listeners = Vec::new();
-    for (name, typed) in file.listen.iter().flat_map(|map| &map.value) {
+    let all = file.listen.iter().flat_map(|map| &map.value);
+    for (name, typed) in all.filter(|(_, typed)| !is_dns(typed)) {
         let default_service = typed
             .service
             .as_ref()

@@ -5,11 +5,14 @@
 pub mod server;
 pub mod listen;
 mod target;
+mod dns;
 mod spread;
 mod headers;
 mod mirror;
 pub mod service;
 pub mod fault;
+
+pub(crate) use dns::is_dns;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -61,6 +64,7 @@ pub(crate) struct Draft {
 pub(crate) fn resolve(file: &File, around: &Surroundings<'_>, out: &mut Mistakes) -> Draft {
     let (services, server_spans) = service::resolve_services(file, around, out);
     let listeners = listen::resolve_listeners(file, out);
+    let dns = dns::resolve_dns(file, out);
     let admin = section(file.admin.as_ref());
     let token = section(admin.token.as_ref());
     let token_file = token.file.map_or_else(
@@ -85,6 +89,7 @@ pub(crate) fn resolve(file: &File, around: &Surroundings<'_>, out: &mut Mistakes
             access: pick(log.access.as_ref(), defaults::LOG_ACCESS),
         },
         listeners,
+        dns,
         services,
     };
     Draft { plan, server_spans }

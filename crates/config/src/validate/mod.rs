@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::file::File;
 use crate::mistake::{Code, Mistake, Mistakes, Severity, Span};
-use crate::resolve::Draft;
+use crate::resolve::{Draft, is_dns};
 
 /// Puts what is wrong with `draft` into `out`.
 pub(crate) fn validate(file: &File, draft: &Draft, out: &mut Mistakes) {
@@ -53,7 +53,8 @@ fn something_to_do(file: &File, out: &mut Mistakes) {
 }
 
 fn listeners_lead_somewhere(file: &File, out: &mut Mistakes) {
-    for (name, listen) in file.listen.iter().flat_map(|map| &map.value) {
+    let all = file.listen.iter().flat_map(|map| &map.value);
+    for (name, listen) in all.filter(|(_, listen)| !is_dns(listen)) {
         if listen.service.is_none()
             && listen
                 .routes

@@ -61,6 +61,9 @@ fn announce(running: &Running) -> Result<()> {
     for (name, address) in &running.addresses {
         print(format_args!("{name} http://{address}"))?;
     }
+    for (name, address) in &running.dns {
+        print(format_args!("{name} dns://{address}"))?;
+    }
     print(format_args!("admin http://{}\nready", running.admin))
 }
 

@@ -10,6 +10,7 @@ use evenkeel_config::Plan;
 use evenkeel_config::plan::ServicePlan;
 use evenkeel_control::{Control, Crew, Events, Views};
 use evenkeel_core::ServerId;
+use evenkeel_dns::DnsCounters;
 use evenkeel_history::{Store, Writer, WriterHandle};
 use evenkeel_proxy::ProxyState;
 use evenkeel_runtime::Clock;
@@ -35,6 +36,7 @@ pub(super) struct Parts {
     pub(super) seed: u64,
     pub(super) traffic: DataPlane,
     pub(super) admin: TcpListener,
+    pub(super) dns: Vec<Arc<DnsCounters>>,
     /// True once no requests come any more: everything is to end.
     pub(super) stopped: watch::Receiver<bool>,
     /// True once no new requests are taken.
@@ -118,6 +120,7 @@ pub(super) async fn run(parts: Parts) {
         books: books.clone(),
         orders: order_sender,
         draining: parts.draining,
+        dns: parts.dns,
     });
     let admin = tokio::spawn(serve_admin(
         parts.admin,

@@ -11,6 +11,7 @@ use evenkeel_config::file::Typed as _;
 use evenkeel_control::{Counters, Views};
 use evenkeel_core::metric::{Sink, Source as _};
 use evenkeel_core::{Instant, ServerId, ServiceId};
+use evenkeel_dns::DnsCounters;
 use evenkeel_fault::Incident;
 use evenkeel_fault::contract::OperatorOrder;
 use evenkeel_history::StoreError;
@@ -40,6 +41,7 @@ pub(super) struct Now {
     pub(super) books: Books,
     pub(super) orders: mpsc::Sender<OperatorOrder>,
     pub(super) draining: watch::Receiver<bool>,
+    pub(super) dns: Vec<Arc<DnsCounters>>,
 }
 
 /// The words of the policies of `plan`, by service.
@@ -203,6 +205,7 @@ impl Live for Now {
     fn collect(&self, sink: &mut dyn Sink) {
         self.state.collect(sink);
         self.supervisor.collect(sink);
+        self.dns.iter().for_each(|counters| counters.collect(sink));
         self.counters.collect(sink);
         let health = self.books.health();
         let (ok, lost) = (

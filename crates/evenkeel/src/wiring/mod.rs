@@ -4,6 +4,7 @@
 //! request's way, and one thread with its own runtime for everything of the fault's way.
 
 mod control;
+mod dns;
 mod live;
 mod traffic;
 
@@ -22,6 +23,7 @@ use evenkeel_proxy::{Proxy, ProxyState};
 use evenkeel_runtime::Clock;
 use tokio::sync::{oneshot, watch};
 
+use self::dns::Dns;
 use crate::holder;
 use crate::output::{Failure, Result};
 
@@ -35,6 +37,8 @@ pub(crate) struct Running {
     pub(crate) clock: Clock,
     /// The listeners: name and address.
     pub(crate) addresses: Vec<(String, SocketAddr)>,
+    /// The listeners for DNS: name and address.
+    pub(crate) dns: Vec<(String, SocketAddr)>,
     /// Where status, API and metrics are.
     pub(crate) admin: SocketAddr,
     /// The request's way.
@@ -45,6 +49,7 @@ pub(crate) struct Running {
     pub(crate) events: Events,
     proxy: Proxy,
     control: JoinHandle<()>,
+    dns_thread: Option<JoinHandle<()>>,
     drain: watch::Sender<bool>,
     stop: watch::Sender<bool>,
 }
@@ -58,6 +63,7 @@ pub(crate) fn start(plan: &Plan) -> Result<Running> {
     let admin = admin_listener
         .local_addr()
         .map_err(|error| Failure::world("admin address", error))?;
+    let dns = Dns::bind(&plan)?;
     let mut proxy = Proxy::start(&plan, clock, seed).map_err(|error| {
         let held = error
             .address
@@ -72,14 +78,17 @@ pub(crate) fn start(plan: &Plan) -> Result<Running> {
     let (stop, stopped) = watch::channel(false);
     let (drain, draining) = watch::channel(false);
     let (report, started) = oneshot::channel();
+    let dns_addresses = dns.addresses.clone();
+    let dns_counters = dns.counters.clone();
     let parts = control::Parts {
         plan: Arc::clone(&plan),
         clock,
         seed,
         traffic: traffic::DataPlane::new(Arc::clone(&state), signals),
         admin: admin_listener,
+        dns: dns_counters,
         stopped,
-        draining,
+        draining: draining.clone(),
         report,
     };
     let control = evenkeel_runtime::spawn::thread("control", move || control::run(parts))
@@ -90,15 +99,18 @@ pub(crate) fn start(plan: &Plan) -> Result<Running> {
         .map_err(Failure::World)?;
     let control::Started { views, events } = told;
     let addresses = proxy.addresses().to_vec();
+    let dns_thread = dns.serve(&state, clock, seed, draining)?;
     Ok(Running {
         clock,
         addresses,
+        dns: dns_addresses,
         admin,
         state,
         views,
         events,
         proxy,
         control,
+        dns_thread,
         drain,
         stop,
     })
@@ -129,6 +141,7 @@ impl Running {
             clock,
             proxy,
             control,
+            dns_thread,
             drain,
             stop,
             ..
@@ -138,6 +151,9 @@ impl Running {
             tracing::warn!("requests in flight did not finish within {limit:?} and are cut off");
         }
         stop.send_replace(true);
+        if dns_thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the DNS thread ended with a panic");
+        }
         if control.join().is_err() {
             tracing::error!("the control thread ended with a panic");
         }

@@ -158,10 +158,8 @@ impl Program {
             let (Some(name), Some(url)) = (words.next(), words.next()) else {
                 continue;
             };
-            let Some(address) = url
-                .strip_prefix("http://")
-                .and_then(|address| address.parse().ok())
-            else {
+            let address = url.strip_prefix("http://").or(url.strip_prefix("dns://"));
+            let Some(address) = address.and_then(|address| address.parse().ok()) else {
                 continue;
             };
             if name == "admin" {

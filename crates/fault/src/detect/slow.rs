@@ -276,7 +276,9 @@ mod tests {
         ] {
             for own in [None, Some(1.0), Some(3.0), Some(5.0), Some(9.0)] {
                 let mut others = values.to_vec();
-                if let Some(place) = own.and_then(|own| others.iter().position(|one| *one == own)) {
+                if let Some(place) =
+                    own.and_then(|own| others.iter().position(|one| one.total_cmp(&own).is_eq()))
+                {
                     others.remove(place);
                 }
                 let expected = evenkeel_core::stat::median(&others);

@@ -1,0 +1,231 @@
+//! The sockets: one for UDP and one for TCP at the same address, and everything that a client may do to them bounded.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener, UdpSocket as StdSocket};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_core::Random;
+use evenkeel_runtime::Clock;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::LocalSet;
+use tokio::time::timeout;
+
+use crate::answer::{Desk, Transport, cut_off};
+use crate::count::{DnsCounters, Dropped};
+use crate::limit::{Limit, Verdict};
+use crate::zone::{DnsOptions, Servers};
+
+/// Longer queries are not read: one with all options of today has some hundred bytes.
+const MOST_QUERY: usize = 4_096;
+/// TCP connections at the same time.
+const CONNECTIONS: usize = 256;
+/// How long a connection may be without a whole query, and how long an answer may take to be taken.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A pause when no connection can be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// An address that is held for a listener.
+#[derive(Debug)]
+pub struct Bound {
+    udp: StdSocket,
+    tcp: StdListener,
+    /// Where it is.
+    pub address: SocketAddr,
+}
+
+/// A listener that is ready to serve.
+#[derive(Debug)]
+pub struct Listener {
+    bound: Bound,
+    options: DnsOptions,
+    /// Its numbers.
+    pub counters: Arc<DnsCounters>,
+}
+
+impl Listener {
+    /// A listener at `bound`.
+    #[must_use]
+    pub fn new(name: String, bound: Bound, options: DnsOptions) -> Self {
+        Self {
+            bound,
+            options,
+            counters: Arc::new(DnsCounters::new(name)),
+        }
+    }
+}
+
+/// Holds `address` for UDP and TCP. For port 0 both get the same one.
+///
+/// # Errors
+/// If one of them is taken, or not allowed.
+pub fn bind(address: SocketAddr) -> io::Result<Bound> {
+    let tries = if address.port() == 0 { 16 } else { 1 };
+    let mut last = None;
+    for _ in 0..tries {
+        let tcp = StdListener::bind(address)?;
+        let address = tcp.local_addr()?;
+        match StdSocket::bind(address) {
+            Ok(udp) => {
+                udp.set_nonblocking(true)?;
+                tcp.set_nonblocking(true)?;
+                return Ok(Bound { udp, tcp, address });
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::Error::other("no address")))
+}
+
+/// What the tasks of one listener share; they run on one thread.
+struct Shared {
+    options: DnsOptions,
+    counters: Arc<DnsCounters>,
+    servers: Arc<dyn Servers>,
+    random: RefCell<Random>,
+    limit: RefCell<Limit>,
+    clock: Clock,
+    connections: Arc<Semaphore>,
+}
+
+impl Shared {
+    fn answer(&self, query: &[u8], source: SocketAddr, transport: Transport) -> Option<Vec<u8>> {
+        let mut random = self.random.borrow_mut();
+        let mut desk = Desk {
+            options: &self.options,
+            servers: &*self.servers,
+            random: &mut random,
+        };
+        let answer = desk.answer(query, source.ip(), transport);
+        match &answer {
+            Some(bytes) => self.counters.answered(bytes),
+            None => self.counters.dropped(Dropped::Malformed),
+        }
+        answer
+    }
+
+    /// The same, if the limit of answers allows it.
+    fn answer_udp(&self, query: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
+        let verdict = self.limit.borrow_mut().take(source.ip(), self.clock.now());
+        match verdict {
+            Verdict::Answer => self.answer(query, source, Transport::Udp),
+            Verdict::Slip => cut_off(query).inspect(|bytes| self.counters.answered(bytes)),
+            Verdict::Drop => {
+                self.counters.dropped(Dropped::Rate);
+                None
+            }
+        }
+    }
+}
+
+/// Serves until `stop` says so. Chances are drawn from `seed`.
+pub async fn serve(
+    listeners: Vec<Listener>,
+    servers: Arc<dyn Servers>,
+    clock: Clock,
+    seed: u64,
+    mut stop: watch::Receiver<bool>,
+) {
+    let tasks = LocalSet::new();
+    for (listener, number) in listeners.into_iter().zip(0_u64..) {
+        let shared = Rc::new(Shared {
+            limit: RefCell::new(Limit::new(listener.options.rate)),
+            options: listener.options,
+            counters: listener.counters,
+            servers: Arc::clone(&servers),
+            random: RefCell::new(Random::seeded(seed.wrapping_add(number))),
+            clock,
+            connections: Arc::new(Semaphore::new(CONNECTIONS)),
+        });
+        let (udp, tcp) = (listener.bound.udp, listener.bound.tcp);
+        let for_udp = Rc::clone(&shared);
+        tasks.spawn_local(async move {
+            if let Err(error) = serve_udp(&for_udp, udp).await {
+                tracing::error!("DNS over UDP ended: {error}");
+            }
+        });
+        tasks.spawn_local(async move {
+            if let Err(error) = serve_tcp(shared, tcp).await {
+                tracing::error!("DNS over TCP ended: {error}");
+            }
+        });
+    }
+    // An error means that the sender is gone, which is an order to end as well.
+    let stopped = stop.wait_for(|stop| *stop);
+    tasks.run_until(async { stopped.await.is_ok() }).await;
+}
+
+async fn serve_udp(shared: &Shared, socket: StdSocket) -> io::Result<()> {
+    let socket = UdpSocket::from_std(socket)?;
+    let mut query = vec![0; MOST_QUERY];
+    loop {
+        // What a client's machine says about earlier answers is no error of this socket.
+        let Ok((length, source)) = socket.recv_from(&mut query).await else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        if let Some(answer) = shared.answer_udp(&query[..length], source) {
+            // A full buffer loses an answer, as the network may; the client asks again.
+            drop(socket.try_send_to(&answer, source));
+        }
+    }
+}
+
+async fn serve_tcp(shared: Rc<Shared>, listener: StdListener) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    loop {
+        let Ok((stream, peer)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&shared.connections).try_acquire_owned() else {
+            shared.counters.dropped(Dropped::Connections);
+            continue;
+        };
+        let shared = Rc::clone(&shared);
+        tokio::task::spawn_local(async move {
+            converse(&shared, stream, peer).await;
+            drop(place);
+        });
+    }
+}
+
+/// Queries one after the other (RFC 7766), until the client ends it or says nothing for a while.
+async fn converse(shared: &Shared, mut stream: TcpStream, peer: SocketAddr) {
+    // Without it answers only come later.
+    drop(stream.set_nodelay(true));
+    let mut query = Vec::new();
+    loop {
+        let read = timeout(PATIENCE, read_query(&mut stream, &mut query)).await;
+        if !matches!(read, Ok(Ok(()))) {
+            return;
+        }
+        let Some(answer) = shared.answer(&query, peer, Transport::Tcp) else {
+            return;
+        };
+        let Ok(length) = u16::try_from(answer.len()) else {
+            return;
+        };
+        let mut framed = Vec::with_capacity(answer.len() + 2);
+        framed.extend_from_slice(&length.to_be_bytes());
+        framed.extend_from_slice(&answer);
+        let written = timeout(PATIENCE, stream.write_all(&framed)).await;
+        if !matches!(written, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+async fn read_query(stream: &mut TcpStream, query: &mut Vec<u8>) -> io::Result<()> {
+    let length = usize::from(stream.read_u16().await?);
+    if length > MOST_QUERY {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    query.resize(length, 0);
+    stream.read_exact(query).await?;
+    Ok(())
+}
