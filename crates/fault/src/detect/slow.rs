@@ -276,9 +276,11 @@ mod tests {
         ] {
             for own in [None, Some(1.0), Some(3.0), Some(5.0), Some(9.0)] {
                 let mut others = values.to_vec();
-                if let Some(place) =
-                    own.and_then(|own| others.iter().position(|one| one.total_cmp(&own).is_eq()))
-                {
+                if let Some(place) = own.and_then(|own| {
+                    others
+                        .iter()
+                        .position(|one: &f64| one.total_cmp(&own).is_eq())
+                }) {
                     others.remove(place);
                 }
                 let expected = evenkeel_core::stat::median(&others);
