@@ -4,6 +4,7 @@ pub mod policy;
 pub mod server;
 pub mod pool;
 mod survey;
+mod intended;
 mod typical;
 mod turn;
 mod policies;

@@ -13,6 +13,7 @@ use evenkeel_supervise::Supervisor;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::live::Now;
+use super::measure::Looks;
 use super::traffic::DataPlane;
 use crate::period;
 
@@ -104,8 +105,11 @@ pub(super) async fn run(parts: Parts) {
         },
     );
     let (views, events) = (control.views(), control.events());
+    let looks = Looks::default();
+    let looking = tokio::spawn(looks.clone().keep(Arc::clone(&state), clock));
     let live = Arc::new(Now {
         clock,
+        looks,
         policies: super::live::policies(plan),
         state,
         views: views.clone(),
@@ -135,6 +139,7 @@ pub(super) async fn run(parts: Parts) {
     }
     // The admin API answers until the end.
     admin.await.ok();
+    looking.abort();
     children.abort();
     supervisor.shutdown().await;
     if !books.stop(LAST_WORDS) {

@@ -5,7 +5,9 @@
 
 mod control;
 mod live;
+mod measure;
 mod traffic;
+mod why;
 
 pub(crate) use live::report_view;
 
