@@ -11,8 +11,10 @@ use ratatui::widgets::{Clear, Paragraph, Row, Table, TableState};
 use super::plain::{incident, states};
 use super::state::State;
 
-/// Cells of a bar.
-const BAR: usize = 10;
+/// Cells of a bar, where there is room.
+const BAR: u16 = 10;
+/// The table of servers takes so many columns without bars and with short names.
+const WITHOUT_BARS: u16 = 84;
 /// Incidents that are shown at most.
 const INCIDENTS: usize = 5;
 const HELP: [&str; 7] = [
@@ -93,13 +95,13 @@ fn draw_services(frame: &mut Frame<'_>, area: Rect, state: &State) {
         "SERVICE", "REQ/S", "ERR/S", "IN", "OUT", "P50", "P99", "SERVERS",
     ];
     let widths = [
-        Constraint::Max(24),
+        Constraint::Length(name_width(area)),
+        Constraint::Length(6),
+        Constraint::Length(6),
+        Constraint::Length(9),
+        Constraint::Length(9),
         Constraint::Length(7),
         Constraint::Length(7),
-        Constraint::Length(10),
-        Constraint::Length(10),
-        Constraint::Length(8),
-        Constraint::Length(8),
         Constraint::Fill(1),
     ];
     let rows = state.services().iter().map(|view| {
@@ -146,11 +148,12 @@ fn draw_servers(frame: &mut Frame<'_>, area: Rect, state: &State) {
         "IN FLIGHT",
         "LATENCY",
     ];
+    let cells = (area.width.saturating_sub(WITHOUT_BARS) / 2).min(BAR);
     let widths = [
-        Constraint::Max(24),
+        Constraint::Length(name_width(area)),
         Constraint::Length(10),
-        Constraint::Length(18),
-        Constraint::Length(18),
+        Constraint::Length(cells + 8),
+        Constraint::Length(cells + 8),
         Constraint::Length(7),
         Constraint::Length(8),
         Constraint::Length(9),
@@ -163,7 +166,7 @@ fn draw_servers(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let mut rows: Vec<Row<'_>> = servers
         .iter()
         .take(shown)
-        .map(|view| Row::new(server_cells(view)).style(look(state, view)))
+        .map(|view| Row::new(server_cells(view, cells)).style(look(state, view)))
         .collect();
     if !fits {
         let more = format!("... {} more", servers.len() - shown);
@@ -173,12 +176,13 @@ fn draw_servers(frame: &mut Frame<'_>, area: Rect, state: &State) {
     frame.render_widget(table, area);
 }
 
-fn server_cells(view: &ServerView) -> [String; 8] {
+fn server_cells(view: &ServerView, cells: u16) -> [String; 8] {
     [
         clean(&view.name),
         clean(&view.state),
-        bar(view.share_intended),
-        view.share_got.map_or_else(|| "-".to_owned(), bar),
+        bar(view.share_intended, cells),
+        view.share_got
+            .map_or_else(|| "-".to_owned(), |got| bar(got, cells)),
         rate(view.recent.requests_per_second),
         maybe(view.recent.p99_ms),
         view.in_flight.to_string(),
@@ -216,11 +220,11 @@ fn draw_help(frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(Paragraph::new(lines).style(style), place);
 }
 
-/// A share as a bar and a number: `#####      50.0 %`.
-fn bar(part: f64) -> String {
-    let eighths = (part.clamp(0.0, 1.0) * (BAR * 8) as f64).round();
-    let text: String = (0..BAR)
-        .map(|cell| match eighths - (cell * 8) as f64 {
+/// A share as a bar of so many cells, and a number.
+fn bar(part: f64, cells: u16) -> String {
+    let eighths = (part.clamp(0.0, 1.0) * f64::from(cells) * 8.0).round();
+    let text: String = (0..cells)
+        .map(|cell| match eighths - f64::from(cell) * 8.0 {
             left if left >= 8.0 => '\u{2588}',
             left if left >= 4.0 => '\u{258c}',
             left if left >= 1.0 => '\u{258f}',
@@ -228,6 +232,11 @@ fn bar(part: f64) -> String {
         })
         .collect();
     format!("{text}{:>8}", share(part))
+}
+
+/// Names get a fifth of the width.
+fn name_width(area: Rect) -> u16 {
+    (area.width / 5).clamp(8, 30)
 }
 
 /// Green is well, red is out, yellow is on the way.
@@ -336,12 +345,11 @@ mod tests {
 
     #[test]
     fn bars() {
-        assert_eq!(
-            bar(1.0).trim_end(),
-            format!("{} 100.0 %", "\u{2588}".repeat(10))
-        );
-        assert!(bar(0.0).starts_with("          "));
-        assert_eq!(bar(0.5).matches('\u{2588}').count(), 5);
-        assert_eq!(bar(7.0).chars().count(), 18);
+        let full = format!("{} 100.0 %", "\u{2588}".repeat(10));
+        assert_eq!(bar(1.0, 10), full);
+        assert!(bar(0.0, 10).starts_with("          "));
+        assert_eq!(bar(0.5, 10).matches('\u{2588}').count(), 5);
+        assert_eq!(bar(7.0, 10).chars().count(), 18);
+        assert_eq!(bar(0.5, 0), "  50.0 %");
     }
 }

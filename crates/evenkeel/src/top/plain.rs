@@ -185,8 +185,8 @@ pub(super) mod tests {
         assert_eq!(
             shown,
             "shop  120 requests/s, 0.5 errors/s, in 1.5 kB/s, out 2 MB/s, p50 1.5 ms, p99 20 ms, 1 ejected, 2 up\n\
-             shop/shop-1  up, intended 75.0 %, got 37.5 %, 90 requests/s, p99 20 ms, 3 in flight, latency 1.2 ms\n\
-             shop/shop\\u{1b}[2J  up, intended 25.0 %, got 12.5 %, 30 requests/s, p99 20 ms, 3 in flight, latency 1.2 ms\n\
+             shop/shop-1  up, intended 75.0 %, got 37.5 %, 90.0 requests/s, p99 20 ms, 3 in flight, latency 1.2 ms\n\
+             shop/shop\\u{1b}[2J  up, intended 25.0 %, got 12.5 %, 30.0 requests/s, p99 20 ms, 3 in flight, latency 1.2 ms\n\
              shop/shop-2  ejected, intended 0.0 %, got 0.0 %, 0 requests/s, p99 20 ms, 3 in flight, latency 1.2 ms\n\
              empty  120 requests/s, 0.5 errors/s, in 1.5 kB/s, out 2 MB/s, p50 1.5 ms, p99 20 ms, no servers\n\
              incident 2026-11-22-0008  open  shop/shop-2  being diagnosed\n"
