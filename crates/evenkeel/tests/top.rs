@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use common::{PROGRAM, Program, call, free_ports, wait_for};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use serde_json::Value;
 
 /// A program on a pseudo-terminal.
 struct OnTerminal {
@@ -172,17 +173,22 @@ fn it_is_plain_elsewhere() {
     }
 }
 
-#[test]
-fn what_it_measures_and_why() {
-    let program = Program::with_children("[service.shop.balance]\npolicy = \"round-robin\"");
-    let view = wait_for("rates", || {
+/// Rates, once requests have come.
+fn measured(program: &Program) -> Value {
+    wait_for("rates", || {
         for _ in 0..10 {
             let answer = common::get(program.address(), "/").unwrap();
             assert_eq!(answer.status, 200, "{}", answer.body);
         }
         let view = program.api("/api/services/shop");
         (view["recent"]["requests_per_second"].as_f64()? > 1.0).then_some(view)
-    });
+    })
+}
+
+#[test]
+fn what_it_measures() {
+    let program = Program::with_children("[service.shop.balance]\npolicy = \"round-robin\"");
+    let view = measured(&program);
     let number = |place: &str| view.pointer(place).unwrap().as_f64().unwrap();
     assert!(number("/recent/sent_bytes_per_second") > 10.0, "{view}");
     assert!(number("/recent/received_bytes_per_second") > 10.0, "{view}");
@@ -203,7 +209,6 @@ fn what_it_measures_and_why() {
         assert!(number("recent/requests_per_second") > 0.0, "{view}");
         assert!(number("p99_ms") > 0.0, "{view}");
     }
-
     let metrics = common::get(program.admin, "/metrics").unwrap().body;
     for line in [
         "evenkeel_servers{service=\"shop\",state=\"up\"} 2\n",
@@ -212,13 +217,20 @@ fn what_it_measures_and_why() {
     ] {
         assert!(metrics.contains(line), "{line}");
     }
+}
 
+#[test]
+fn why_a_server_gets_nothing() {
+    let program = Program::with_children("[service.shop.balance]\npolicy = \"round-robin\"");
     let admin = admin(&program);
-    let name = view["servers"][0]["name"].as_str().unwrap();
-    let drained = call(
-        program.folder.path(),
-        &["drain", &format!("shop/{name}"), "--admin", &admin],
-    );
+    let name = program.servers()[0].name.clone();
+    let in_folder = |arguments: &[&str]| {
+        call(
+            program.folder.path(),
+            &[arguments, &["--admin", &admin]].concat(),
+        )
+    };
+    let drained = in_folder(&["drain", &format!("shop/{name}")]);
     assert_eq!(drained.status, Some(0), "{drained:?}");
     let why = wait_for("a server that drains", || {
         let why = program.api("/api/services/shop/why");
@@ -231,26 +243,14 @@ fn what_it_measures_and_why() {
         said.contains(&format!("evenkeel restore shop/{name}")),
         "{said}"
     );
-
-    let text = call(
-        program.folder.path(),
-        &["status", "shop", "--why", "--admin", &admin],
-    );
+    let text = in_folder(&["status", "shop", "--why"]);
     assert_eq!(text.status, Some(0), "{text:?}");
     for part in ["shop  round-robin", "panic_below", "INTENDED", said] {
         assert!(text.out.contains(part), "{part}:\n{}", text.out);
     }
-    let json = call(
-        program.folder.path(),
-        &[
-            "status", "shop", "--why", "--format", "json", "--admin", &admin,
-        ],
-    );
-    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    let json = in_folder(&["status", "shop", "--why", "--format", "json"]);
+    let json: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(json["name"], "shop");
-    let alone = call(
-        program.folder.path(),
-        &["status", "--why", "--admin", &admin],
-    );
+    let alone = in_folder(&["status", "--why"]);
     assert_eq!(alone.status, Some(2), "it is of one service: {alone:?}");
 }
