@@ -61,6 +61,10 @@ fn attempt(live: &dyn Live, request: &AdminRequest, guard: &Guard) -> Step<Admin
     match route {
         Route::Services => Ok(AdminResponse::json(&live.services())),
         Route::Service(name) => service(live, &name),
+        Route::Why(name) => live
+            .why(&name)
+            .map(|why| AdminResponse::json(&why))
+            .ok_or_else(|| no_service(&name)),
         Route::Incidents => {
             let filter = filter(&request.query)?;
             Ok(AdminResponse::json(
@@ -93,11 +97,12 @@ fn service(live: &dyn Live, name: &str) -> Step<AdminResponse> {
     let services = live.services();
     match services.iter().find(|service| service.name == name) {
         Some(service) => Ok(AdminResponse::json(service)),
-        None => Err(AdminResponse::error(
-            404,
-            &format!("there is no service {name:?}"),
-        )),
+        None => Err(no_service(name)),
     }
+}
+
+fn no_service(name: &str) -> AdminResponse {
+    AdminResponse::error(404, &format!("there is no service {name:?}"))
 }
 
 fn ready(live: &dyn Live, may_know_why: bool) -> AdminResponse {
@@ -154,7 +159,23 @@ fn metrics(live: &dyn Live) -> AdminResponse {
         live.uptime().as_secs_f64(),
     );
     for service in live.services() {
+        for state in ServerState::ALL {
+            let labels = [("service", service.name.as_str()), ("state", state.word())];
+            let number = service.servers_by_state.get(state.word());
+            page.gauge(
+                "evenkeel_servers",
+                "Servers of a service, by state.",
+                &labels,
+                number.copied().unwrap_or(0) as f64,
+            );
+        }
         for server in &service.servers {
+            page.gauge(
+                "evenkeel_server_share_intended",
+                "The share of the service's attempts that a server is meant to get.",
+                &[("service", &service.name), ("server", &server.name)],
+                server.share_intended,
+            );
             for state in ServerState::ALL {
                 let labels = [
                     ("service", service.name.as_str()),

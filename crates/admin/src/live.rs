@@ -1,12 +1,15 @@
 //! What the admin API shows and orders: the words shared with the wiring, which implements [`Live`], and with the
 //! command line, which reads the views back from JSON.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use evenkeel_core::metric::Sink;
 use evenkeel_fault::Incident;
 use serde::{Deserialize, Serialize};
+
+use crate::why::ServiceWhy;
 
 /// Incidents in one answer when the request names no limit.
 const LIMIT: usize = 200;
@@ -41,6 +44,9 @@ impl Default for Filter {
 pub trait Live: Send + Sync {
     /// All services, in the order of the configuration.
     fn services(&self) -> Vec<ServiceView>;
+
+    /// Why each server of the service gets what it gets; `None` if there is no such service.
+    fn why(&self, service: &str) -> Option<ServiceWhy>;
 
     /// The incidents that the filter chooses, the newest first.
     ///
@@ -154,8 +160,16 @@ pub struct ServiceView {
     pub saved_by_retry: u64,
     /// Half of the requests took at most this long.
     pub p50_ms: Option<f64>,
+    /// Nine of ten requests took at most this long.
+    pub p90_ms: Option<f64>,
     /// All but one in a hundred took at most this long.
     pub p99_ms: Option<f64>,
+    /// Attempts under way.
+    pub in_flight: u64,
+    /// Servers by state, each a word of [`evenkeel_fault::contract::ServerState`]; none where there is none.
+    pub servers_by_state: BTreeMap<String, u64>,
+    /// The last ten seconds.
+    pub recent: Recent,
     /// Retries that the service's budget would pay for now.
     pub retry_budget: f64,
 }
@@ -184,8 +198,44 @@ pub struct ServerView {
     pub attempts: u64,
     /// Of these, those that count against the server.
     pub failures: u64,
-    /// How long it takes to answer, recently.
+    /// How long it takes to answer, recently: the estimate that policies use.
     pub latency_ms: Option<f64>,
+    /// Half of the attempts took at most this long until the answer's head.
+    pub p50_ms: Option<f64>,
+    /// Nine of ten attempts took at most this long.
+    pub p90_ms: Option<f64>,
+    /// All but one in a hundred took at most this long.
+    pub p99_ms: Option<f64>,
+    /// The share of the service's attempts that it is meant to get now.
+    pub share_intended: f64,
+    /// The share that it got in the last ten seconds, if there were any attempts.
+    pub share_got: Option<f64>,
+    /// How often it was picked, by why; none where it never was.
+    pub picks: BTreeMap<String, u64>,
+    /// The last ten seconds.
+    pub recent: Recent,
+}
+
+/// What a service or a server did in the last ten seconds or so. Of a service these are requests, of a server attempts.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Recent {
+    /// How long the look back is, in seconds; zero before there was anything to compare with.
+    pub seconds: f64,
+    /// Requests that ended, per second.
+    pub requests_per_second: f64,
+    /// Of these, those that failed.
+    pub failures_per_second: f64,
+    /// Bytes sent to servers, heads included, per second.
+    pub sent_bytes_per_second: f64,
+    /// Bytes received from servers, heads included, per second.
+    pub received_bytes_per_second: f64,
+    /// Half of them took at most this long.
+    pub p50_ms: Option<f64>,
+    /// Nine of ten took at most this long.
+    pub p90_ms: Option<f64>,
+    /// All but one in a hundred took at most this long.
+    pub p99_ms: Option<f64>,
 }
 
 /// How one service fared in a period. What cannot be known yet is absent.

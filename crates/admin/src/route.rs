@@ -7,6 +7,7 @@ use crate::live::Order;
 pub(crate) enum Route {
     Services,
     Service(String),
+    Why(String),
     Incidents,
     Incident(String),
     Report,
@@ -24,6 +25,7 @@ impl Route {
         Some(match *parts.as_slice() {
             ["api", "services"] => Self::Services,
             ["api", "services", service] => Self::Service(service.to_owned()),
+            ["api", "services", service, "why"] => Self::Why(service.to_owned()),
             ["api", "services", service, "servers", server, verb] => Self::Order(order_on_server(
                 service.to_owned(),
                 server.to_owned(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use evenkeel_admin::{
     AdminRequest, AdminResponse, Exposition, Filter, Guard, Live, Order, ServiceReport,
-    ServiceView, answer,
+    ServiceView, ServiceWhy, answer,
 };
 use evenkeel_core::metric::{DurationHistogram, DurationSnapshot, Sink as _};
 use evenkeel_fault::Incident;
@@ -59,6 +59,22 @@ fn services() {
     assert_eq!(
         (none.status, error(&none).as_str()),
         (404, "there is no service \"shop2\"")
+    );
+}
+
+#[test]
+fn why_a_server_gets_its_share() {
+    let live = Fake::default();
+    let why = get(&live, "/api/services/shop/why");
+    assert_eq!((why.status, why.content_type), (200, "application/json"));
+    assert_eq!(
+        serde_json::from_str::<ServiceWhy>(&why.body).unwrap(),
+        fake::why()
+    );
+    let none = get(&live, "/api/services/shpo/why");
+    assert_eq!(
+        (none.status, error(&none).as_str()),
+        (404, "there is no service \"shpo\"")
     );
 }
 
@@ -411,6 +427,10 @@ fn metrics_have_what_the_program_says_and_the_states_of_servers() {
         "evenkeel_server_state{service=\"shop\",server=\"shop-1\",state=\"up\"} 1\n",
         "evenkeel_server_state{service=\"shop\",server=\"shop-1\",state=\"ejected\"} 0\n",
         "evenkeel_server_state{service=\"shop\",server=\"a long name\",state=\"ejected\"} 1\n",
+        "evenkeel_servers{service=\"shop\",state=\"up\"} 1\n",
+        "evenkeel_servers{service=\"shop\",state=\"down\"} 0\n",
+        "evenkeel_servers{service=\"empty\",state=\"up\"} 0\n",
+        "evenkeel_server_share_intended{service=\"shop\",server=\"shop-1\"} 0.75\n",
         "evenkeel_requests_total{service=\"shop\",code=\"200\"} 41\n",
     ] {
         assert!(
@@ -486,7 +506,7 @@ fn the_description_names_what_is_there() {
             described.insert(format!("{method} {path}"));
         }
     }
-    assert_eq!(described.len(), 16, "{described:#?}");
+    assert_eq!(described.len(), 17, "{described:#?}");
     check_references(&document, &document);
 }
 
@@ -497,10 +517,14 @@ fn the_description_has_the_fields_that_are_there() {
     let incident = serde_json::to_value(fake::incident()).unwrap();
     let service = serde_json::to_value(&fake::services()[0]).unwrap();
     let report = serde_json::to_value(fake::report()).unwrap();
+    let why = serde_json::to_value(fake::why()).unwrap();
     for (schema, value) in [
         ("Incident", &incident),
         ("Service", &service),
         ("Server", &service["servers"][0]),
+        ("Recent", &service["recent"]),
+        ("ServiceWhy", &why),
+        ("ServerWhy", &why["servers"][0]),
         ("Report", &report),
     ] {
         let properties = document["components"]["schemas"][schema]["properties"]

@@ -14,6 +14,21 @@ fn status() {
 }
 
 #[test]
+fn why() {
+    check("why.txt", &text::why(&fake::why(), false));
+    let mut hostile = fake::why();
+    hostile.servers[0].sentence = "\u{1b}[2J".to_owned();
+    hostile.servers[0].name = "a\rb".to_owned();
+    let shown = text::why(&hostile, false);
+    assert!(
+        !shown.contains('\u{1b}') && !shown.contains('\r'),
+        "{shown:?}"
+    );
+    let empty = text::why(&Default::default(), false);
+    assert!(empty.contains("no servers"), "{empty}");
+}
+
+#[test]
 fn colours_change_nothing_but_the_colour() {
     let coloured = text::status(&fake::services(), true);
     for painted in [

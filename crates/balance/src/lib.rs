@@ -6,6 +6,7 @@ mod load;
 pub mod pool;
 mod group;
 mod survey;
+mod intended;
 mod typical;
 mod turn;
 mod policies;

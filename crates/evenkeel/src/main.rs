@@ -8,6 +8,7 @@ mod logging;
 mod output;
 mod period;
 mod place;
+mod top;
 mod wiring;
 
 use std::process::ExitCode;

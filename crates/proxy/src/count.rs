@@ -180,7 +180,7 @@ impl ProxyState {
         sum
     }
 
-    fn counters(&self, service: ServiceId) -> impl Iterator<Item = &ServiceCounters> {
+    pub(crate) fn counters(&self, service: ServiceId) -> impl Iterator<Item = &ServiceCounters> {
         self.workers()
             .iter()
             .filter_map(move |worker| worker.services.get(service.0 as usize))

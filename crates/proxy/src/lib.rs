@@ -6,6 +6,7 @@
 mod buffer;
 mod timer;
 mod count;
+mod flow;
 mod state;
 mod signals;
 mod upstream;
@@ -46,6 +47,7 @@ use evenkeel_runtime::listen::{listen, listen_beside};
 use tokio::sync::watch;
 
 pub use count::{ServerTotals, ServiceTotals};
+pub use flow::ServerFlow;
 pub use signals::SignalReader;
 pub use state::{ProxyState, ServerEntry, ServiceEntry};
 

@@ -8,14 +8,17 @@ mod list;
 mod markdown;
 mod status;
 mod table;
+mod why;
 
 pub use incident::incident;
 pub use list::{incidents, reports};
 pub use markdown::incident_markdown;
 pub use status::status;
+pub use why::why;
 
 /// `text` without control characters and without letters that change the direction of writing.
-fn clean(text: &str) -> String {
+#[must_use]
+pub fn clean(text: &str) -> String {
     let is_harmful = |letter: char| {
         letter.is_control()
             || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -32,7 +35,8 @@ fn clean(text: &str) -> String {
 }
 
 /// A duration in milliseconds, in the unit that suits it, with three digits or so.
-fn duration(ms: f64) -> String {
+#[must_use]
+pub fn duration(ms: f64) -> String {
     if !ms.is_finite() || ms < 0.0 {
         return "-".to_owned();
     }
@@ -77,6 +81,44 @@ fn percent(share: f64) -> String {
         text
     };
     format!("{text} %")
+}
+
+/// A number per second, with three digits or so.
+#[must_use]
+pub fn rate(per_second: f64) -> String {
+    match per_second {
+        number if !number.is_finite() || number < 0.0 => "-".to_owned(),
+        number if number < 0.005 => "0".to_owned(),
+        number if number < 9.95 => format!("{number:.2}")
+            .trim_end_matches('0')
+            .trim_end_matches('.')
+            .to_owned(),
+        number if number < 99.95 => format!("{number:.1}"),
+        number => format!("{number:.0}"),
+    }
+}
+
+/// Bytes per second, in the unit that suits it: `12.3 kB/s`.
+#[must_use]
+pub fn throughput(bytes_per_second: f64) -> String {
+    let mut number = bytes_per_second;
+    for unit in ["B/s", "kB/s", "MB/s", "GB/s"] {
+        if number.is_nan() || number < 999.5 {
+            return format!("{} {unit}", rate(number));
+        }
+        number /= 1e3;
+    }
+    format!("{} TB/s", rate(number))
+}
+
+/// A share as percent, to a tenth.
+#[must_use]
+pub fn share(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+fn maybe_share(number: Option<f64>) -> String {
+    number.map_or_else(|| "-".to_owned(), share)
 }
 
 /// `1 request`, `2 requests`.
@@ -131,6 +173,32 @@ mod tests {
             (f64::NAN, "-"),
         ] {
             assert_eq!(duration(ms), text, "{ms}");
+        }
+    }
+
+    #[test]
+    fn rates_have_a_fitting_unit() {
+        for (number, text) in [
+            (0.0, "0"),
+            (0.1, "0.1"),
+            (1.0, "1"),
+            (1.25, "1.25"),
+            (42.34, "42.3"),
+            (120.25, "120"),
+            (f64::NAN, "-"),
+        ] {
+            assert_eq!(rate(number), text, "{number}");
+        }
+        for (number, text) in [
+            (0.0, "0 B/s"),
+            (999.4, "999 B/s"),
+            (999.6, "1 kB/s"),
+            (12_345.0, "12.3 kB/s"),
+            (4_567_890.0, "4.57 MB/s"),
+            (2e12, "2 TB/s"),
+            (9e15, "9000 TB/s"),
+        ] {
+            assert_eq!(throughput(number), text, "{number}");
         }
     }
 

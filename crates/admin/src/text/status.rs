@@ -1,7 +1,7 @@
 //! What is in service now, as a table per service.
 
 use super::table::{Side, Table, painted};
-use super::{clean, count, duration, maybe_duration};
+use super::{clean, count, duration, maybe_duration, maybe_share, rate, share, throughput};
 use crate::live::{ServerView, ServiceView};
 
 /// The services and their servers.
@@ -34,11 +34,14 @@ fn service(view: &ServiceView, colour: bool) -> String {
         facts.extend(value.map(|ms| format!("{name} {}", duration(ms))));
     }
     facts.push(format!("retry budget {:.0}", view.retry_budget));
-    let line = format!(
+    let mut line = format!(
         "{}  {}\n",
         painted(&clean(&view.name), colour.then_some("1")),
         facts.join(", ")
     );
+    if view.recent.seconds > 0.0 {
+        line += &recent(view);
+    }
     if view.servers.is_empty() {
         return line;
     }
@@ -52,7 +55,11 @@ fn service(view: &ServiceView, colour: bool) -> String {
         ("IN FLIGHT", Side::Right),
         ("ATTEMPTS", Side::Right),
         ("FAILURES", Side::Right),
+        ("PER SECOND", Side::Right),
+        ("INTENDED", Side::Right),
+        ("GOT", Side::Right),
         ("LATENCY", Side::Right),
+        ("P99", Side::Right),
         ("PID", Side::Right),
     ]);
     for server in &view.servers {
@@ -61,7 +68,30 @@ fn service(view: &ServiceView, colour: bool) -> String {
     line + &table.text("  ")
 }
 
-fn cells(server: &ServerView, colour: bool) -> [(String, Option<&'static str>); 11] {
+/// What it did in the last seconds, in a line.
+fn recent(view: &ServiceView) -> String {
+    let recent = &view.recent;
+    let mut facts = vec![
+        format!("{} requests/s", rate(recent.requests_per_second)),
+        format!("{} failed/s", rate(recent.failures_per_second)),
+        format!("to servers {}", throughput(recent.sent_bytes_per_second)),
+        format!(
+            "from servers {}",
+            throughput(recent.received_bytes_per_second)
+        ),
+        format!("{} in flight", view.in_flight),
+    ];
+    for (name, value) in [
+        ("p50", recent.p50_ms),
+        ("p90", recent.p90_ms),
+        ("p99", recent.p99_ms),
+    ] {
+        facts.extend(value.map(|ms| format!("{name} {}", duration(ms))));
+    }
+    format!("  last {:.0} s: {}\n", recent.seconds, facts.join(", "))
+}
+
+fn cells(server: &ServerView, colour: bool) -> [(String, Option<&'static str>); 15] {
     let plain = |text: String| (text, None);
     [
         plain(clean(&server.name)),
@@ -73,7 +103,11 @@ fn cells(server: &ServerView, colour: bool) -> [(String, Option<&'static str>); 
         plain(server.in_flight.to_string()),
         plain(server.attempts.to_string()),
         plain(server.failures.to_string()),
+        plain(rate(server.recent.requests_per_second)),
+        plain(share(server.share_intended)),
+        plain(maybe_share(server.share_got)),
         plain(maybe_duration(server.latency_ms)),
+        plain(maybe_duration(server.p99_ms)),
         plain(
             server
                 .pid

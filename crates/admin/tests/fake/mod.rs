@@ -1,11 +1,13 @@
 //! A program that does not run: what it says is set by the test, what it is told is kept.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use evenkeel_admin::{
-    AdminRequest, Filter, Guard, Live, Order, ServerView, ServiceReport, ServiceView,
+    AdminRequest, Filter, Guard, Live, Order, Recent, ServerView, ServerWhy, ServiceReport,
+    ServiceView, ServiceWhy,
 };
 use evenkeel_core::metric::Sink;
 use evenkeel_fault::Incident;
@@ -26,6 +28,10 @@ pub(crate) struct Fake {
 impl Live for Fake {
     fn services(&self) -> Vec<ServiceView> {
         services()
+    }
+
+    fn why(&self, service: &str) -> Option<ServiceWhy> {
+        Some(why()).filter(|why| why.name == service)
     }
 
     fn incidents(&self, filter: &Filter) -> Result<Vec<Incident>, String> {
@@ -126,6 +132,10 @@ pub(crate) fn services() -> Vec<ServiceView> {
         attempts: 40_123,
         failures: 2,
         latency_ms: Some(1.234),
+        share_intended: 0.75,
+        share_got: Some(0.8),
+        picks: BTreeMap::from([("policy".to_owned(), 40_126)]),
+        recent: recent(),
         ..ServerView::default()
     };
     let out = ServerView {
@@ -147,7 +157,11 @@ pub(crate) fn services() -> Vec<ServiceView> {
             failed: 3,
             saved_by_retry: 42,
             p50_ms: Some(0.87),
+            p90_ms: Some(3.1),
             p99_ms: Some(14.2),
+            in_flight: 3,
+            servers_by_state: BTreeMap::from([("up".to_owned(), 1), ("ejected".to_owned(), 1)]),
+            recent: recent(),
             retry_budget: 99.6,
         },
         ServiceView {
@@ -156,6 +170,46 @@ pub(crate) fn services() -> Vec<ServiceView> {
             ..ServiceView::default()
         },
     ]
+}
+
+fn recent() -> Recent {
+    Recent {
+        seconds: 10.0,
+        requests_per_second: 120.25,
+        failures_per_second: 0.1,
+        sent_bytes_per_second: 12_345.0,
+        received_bytes_per_second: 4_567_890.0,
+        p50_ms: Some(0.9),
+        p90_ms: Some(3.0),
+        p99_ms: Some(12.5),
+    }
+}
+
+pub(crate) fn why() -> ServiceWhy {
+    let servers = services().remove(0).servers;
+    let one = |view: ServerView| ServerWhy {
+        part: if view.tier == 0 { 1.0 } else { 0.0 },
+        sentence: format!("{} gets what it gets.", view.name),
+        score: view.latency_ms,
+        name: view.name,
+        weight: view.weight,
+        tier: view.tier,
+        standing: view.standing,
+        latency_ms: view.latency_ms,
+        in_flight: view.in_flight,
+        share_intended: view.share_intended,
+        share_got: view.share_got,
+        picks: view.picks,
+        ..ServerWhy::default()
+    };
+    ServiceWhy {
+        name: "shop".to_owned(),
+        policy: "least-response-time".to_owned(),
+        options: BTreeMap::from([("panic_below".to_owned(), "50 %".to_owned())]),
+        score: "latency × (in flight + 1) / weight, the lower the better".to_owned(),
+        panic: false,
+        servers: servers.into_iter().map(one).collect(),
+    }
 }
 
 pub(crate) fn report() -> ServiceReport {

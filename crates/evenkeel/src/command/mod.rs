@@ -10,6 +10,7 @@ mod run;
 mod sample_server;
 mod schema;
 mod status;
+mod top;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -39,6 +40,7 @@ enum Command {
     Proxy(proxy::Proxy),
     Check(check::Check),
     Status(status::Status),
+    Top(top::Top),
     Incidents(incidents::Incidents),
     /// Give a server no new requests; what it has it may finish. Lasts until `restore`.
     #[command(after_help = "Example:\n  evenkeel drain shop/shop-1")]
@@ -73,6 +75,7 @@ impl Call {
             Command::Proxy(command) => command.carry_out(),
             Command::Check(command) => command.carry_out(),
             Command::Status(command) => command.carry_out(),
+            Command::Top(command) => command.carry_out(),
             Command::Incidents(command) => command.carry_out(),
             Command::Drain(command) => command.carry_out("drain"),
             Command::Restore(command) => command.carry_out("restore"),

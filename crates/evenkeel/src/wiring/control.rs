@@ -18,6 +18,7 @@ use evenkeel_supervise::Supervisor;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::live::Now;
+use super::measure::Looks;
 use super::traffic::DataPlane;
 use crate::period;
 
@@ -110,8 +111,11 @@ pub(super) async fn run(parts: Parts) {
         },
     );
     let (views, events) = (control.views(), control.events());
+    let looks = Looks::default();
+    let looking = tokio::spawn(looks.clone().keep(Arc::clone(&state), clock));
     let live = Arc::new(Now {
         clock,
+        looks,
         policies: super::live::policies(plan),
         state: Arc::clone(&state),
         views: views.clone(),
@@ -143,6 +147,7 @@ pub(super) async fn run(parts: Parts) {
     }
     // The admin API answers until the end.
     admin.await.ok();
+    looking.abort();
     children.abort();
     weighing.abort();
     supervisor.shutdown().await;

@@ -1,11 +1,14 @@
 //! What runs now, as the admin API sees it: numbers of the data plane, states of the control loop, incidents of the
 //! history. Reads snapshots and atomics; holds up nobody.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_admin::{Filter, Live, Order, ServerView, ServiceReport, ServiceView};
+use evenkeel_admin::{
+    Filter, Live, Order, Recent, ServerView, ServerWhy, ServiceReport, ServiceView, ServiceWhy,
+};
+use evenkeel_balance::{Member, PickReason};
 use evenkeel_config::Plan;
 use evenkeel_config::file::Typed as _;
 use evenkeel_control::{Counters, Views};
@@ -21,6 +24,8 @@ use evenkeel_supervise::Supervisor;
 use tokio::sync::{mpsc, watch};
 
 use super::control::Books;
+use super::measure::{Looks, ServiceNumbers, millis};
+use super::why::{self, Case};
 use crate::period;
 
 /// How long the store may take to write what waits before it is read.
@@ -32,6 +37,7 @@ const READING: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Now {
     pub(super) clock: Clock,
+    pub(super) looks: Looks,
     /// The words of the policies, by service.
     pub(super) policies: Vec<String>,
     pub(super) state: Arc<ProxyState>,
@@ -61,30 +67,61 @@ impl Now {
 
     fn service(&self, id: u32, entry: &ServiceEntry, now: Instant) -> ServiceView {
         let service = ServiceId(id);
-        let (totals, durations) = (self.state.totals(service), self.state.durations(service));
-        let millis = |quantile: f64| durations.quantile(quantile).map(|seconds| seconds * 1e3);
-        let servers = (0_u32..)
-            .zip(entry.servers())
-            .map(|(index, _)| self.server(ServerId { service, index }, entry, now));
+        let totals = self.state.totals(service);
+        let numbers = ServiceNumbers::of(&self.state, service);
+        let (since, time) = self.looks.since(service, &numbers, now);
+        let servers: Vec<ServerView> = (0_u32..)
+            .zip(entry.pool().intended(now))
+            .map(|(index, intended)| {
+                let place = index as usize;
+                let server = self.server(ServerId { service, index }, entry, now);
+                let durations = &numbers.servers[place].durations;
+                ServerView {
+                    p50_ms: millis(durations, 0.5),
+                    p90_ms: millis(durations, 0.9),
+                    p99_ms: millis(durations, 0.99),
+                    share_intended: intended,
+                    share_got: since.share_got(place),
+                    recent: since
+                        .servers
+                        .get(place)
+                        .map_or_else(Recent::default, |numbers| numbers.recent(time)),
+                    ..server
+                }
+            })
+            .collect();
+        let mut servers_by_state = BTreeMap::new();
+        for server in &servers {
+            *servers_by_state.entry(server.state.clone()).or_default() += 1;
+        }
+        let durations = &numbers.whole.durations;
         ServiceView {
             name: entry.name().to_owned(),
-            policy: self.policies.get(id as usize).cloned().unwrap_or_default(),
-            servers: servers.collect(),
+            policy: self.policy(id),
             requests: totals.requests,
             failed: totals.failed,
             saved_by_retry: totals.saved_by_retry,
-            p50_ms: millis(0.5),
-            p99_ms: millis(0.99),
+            p50_ms: millis(durations, 0.5),
+            p90_ms: millis(durations, 0.9),
+            p99_ms: millis(durations, 0.99),
+            in_flight: servers.iter().map(|server| server.in_flight).sum(),
+            servers_by_state,
+            recent: since.whole.recent(time),
             retry_budget: entry.budget().balance(now),
+            servers,
         }
     }
 
+    /// What is known of a server without a look back.
     fn server(&self, id: ServerId, entry: &ServiceEntry, now: Instant) -> ServerView {
         let (server, member) = (
             &entry.servers()[id.index as usize],
             &entry.pool().members()[id.index as usize],
         );
         let (view, totals) = (self.views.now(), self.state.server_totals(id));
+        let picks = PickReason::WORDS
+            .iter()
+            .zip(self.state.server_flow(id).picks);
         ServerView {
             name: server.name().to_owned(),
             address: server.address().to_string(),
@@ -96,11 +133,84 @@ impl Now {
             in_flight: member.state.in_flight().into(),
             attempts: totals.attempts,
             failures: totals.failures,
-            latency_ms: member
-                .state
-                .latency()
-                .map(|latency| latency.as_secs_f64() * 1e3),
+            latency_ms: latency_ms(member),
+            picks: picks
+                .filter(|(_, number)| *number > 0)
+                .map(|(word, number)| ((*word).to_owned(), number))
+                .collect(),
+            ..ServerView::default()
         }
+    }
+
+    fn service_why(&self, id: u32, entry: &ServiceEntry) -> ServiceWhy {
+        let now = self.clock.now();
+        let view = self.service(id, entry, now);
+        let options = entry.pool().options();
+        let scores = scores(entry);
+        let best = scores
+            .iter()
+            .zip(&view.servers)
+            .filter(|(_, server)| server.share_intended > 0.0)
+            .filter_map(|(score, _)| *score)
+            .min_by(f64::total_cmp);
+        let open = &self.views.now().open;
+        let servers: Vec<ServerWhy> = view
+            .servers
+            .into_iter()
+            .enumerate()
+            .map(|(place, server)| {
+                let member = &entry.pool().members()[place];
+                let incident = open.iter().find(|incident| {
+                    incident.service == view.name && incident.servers.contains(&server.name)
+                });
+                let changes_in = entry.pool().next_change(place, now).map(|at| at - now);
+                let case = Case {
+                    name: &server.name,
+                    service: &view.name,
+                    policy: options.policy,
+                    weight: server.weight,
+                    tier: server.tier,
+                    standing: member.state.standing(now),
+                    part: member.state.share(now),
+                    changes_in,
+                    score: scores[place],
+                    best,
+                    intended: server.share_intended,
+                    got: server.share_got,
+                    incident: incident.map(|incident| incident.id.as_str()),
+                };
+                ServerWhy {
+                    sentence: case.sentence(),
+                    part: case.part,
+                    score: case.score,
+                    changes_in_ms: changes_in.map(|time| time.as_secs_f64() * 1e3),
+                    incident: case.incident.map(str::to_owned),
+                    weight: server.weight,
+                    tier: server.tier,
+                    standing: server.standing,
+                    latency_ms: server.latency_ms,
+                    in_flight: server.in_flight,
+                    share_intended: server.share_intended,
+                    share_got: server.share_got,
+                    picks: server.picks,
+                    name: server.name,
+                }
+            })
+            .collect();
+        let is_panic =
+            |server: &ServerWhy| server.standing == "ejected" && server.share_intended > 0.0;
+        ServiceWhy {
+            panic: servers.iter().any(is_panic),
+            policy: view.policy,
+            options: why::options(options),
+            score: why::score_in_words(options.policy).to_owned(),
+            name: view.name,
+            servers,
+        }
+    }
+
+    fn policy(&self, id: u32) -> String {
+        self.policies.get(id as usize).cloned().unwrap_or_default()
     }
 
     fn find(&self, service: &str, server: &str) -> Result<ServerId, String> {
@@ -134,6 +244,13 @@ impl Now {
 }
 
 impl Live for Now {
+    fn why(&self, service: &str) -> Option<ServiceWhy> {
+        let (id, entry) = (0_u32..)
+            .zip(self.state.services())
+            .find(|(_, entry)| entry.name() == service)?;
+        Some(self.service_why(id, entry))
+    }
+
     fn services(&self) -> Vec<ServiceView> {
         let now = self.clock.now();
         (0_u32..)
@@ -252,6 +369,34 @@ impl Live for Now {
             .map_err(|_| "the control loop does not take orders now".to_owned())?;
         Ok(format!("{order}: ordered"))
     }
+}
+
+/// The latency estimate of a server in milliseconds.
+fn latency_ms(member: &Member) -> Option<f64> {
+    let latency = member.state.latency()?;
+    Some(latency.as_secs_f64() * 1e3)
+}
+
+/// How the policy of a service sees each of its servers.
+fn scores(entry: &ServiceEntry) -> Vec<Option<f64>> {
+    let members = entry.pool().members();
+    let mut known: Vec<f64> = members.iter().filter_map(latency_ms).collect();
+    known.sort_by(f64::total_cmp);
+    // The lower one of the two in the middle, as the balancer takes it.
+    let middle = known.len().saturating_sub(1) / 2;
+    let typical = known.get(middle).copied().unwrap_or(1.0);
+    let policy = entry.pool().options().policy;
+    let score = |member: &Member| {
+        let in_flight = member.state.in_flight();
+        why::score(
+            policy,
+            member.weight,
+            in_flight,
+            latency_ms(member),
+            typical,
+        )
+    };
+    members.iter().map(score).collect()
 }
 
 /// An answer of the store, or why there is none.

@@ -6,7 +6,9 @@
 mod control;
 mod dns;
 mod live;
+mod measure;
 mod traffic;
+mod why;
 
 pub(crate) use live::report_view;
 

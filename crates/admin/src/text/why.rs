@@ -1,0 +1,81 @@
+//! Why each server of a service gets what it gets: the policy, a table, and a sentence for each server.
+
+use super::table::{Side, Table, painted};
+use super::{clean, maybe_duration, maybe_share, share};
+use crate::why::{ServerWhy, ServiceWhy};
+
+/// What `status --why` shows.
+#[must_use]
+pub fn why(view: &ServiceWhy, colour: bool) -> String {
+    let name = painted(&clean(&view.name), colour.then_some("1"));
+    let mut out = format!("{name}  {}\n", clean(&view.policy));
+    let options = view
+        .options
+        .iter()
+        .map(|(name, value)| format!("{} = {}", clean(name), clean(value)));
+    let options: Vec<String> = options.collect();
+    if !options.is_empty() {
+        out += &format!("  options: {}\n", options.join(", "));
+    }
+    out += &format!("  score: {}\n", clean(&view.score));
+    if view.panic {
+        out += "  panic: too few servers are usable, so suspected ones are used as well\n";
+    }
+    if view.servers.is_empty() {
+        return out + "\n  It has no servers.\n";
+    }
+    out.push('\n');
+    out += &table(view);
+    out.push('\n');
+    for server in &view.servers {
+        out += &format!("  {}: {}\n", clean(&server.name), clean(&server.sentence));
+    }
+    out
+}
+
+fn table(view: &ServiceWhy) -> String {
+    let mut table = Table::new(&[
+        ("SERVER", Side::Left),
+        ("WEIGHT", Side::Right),
+        ("TIER", Side::Right),
+        ("STANDING", Side::Left),
+        ("TAKES", Side::Right),
+        ("LATENCY", Side::Right),
+        ("IN FLIGHT", Side::Right),
+        ("SCORE", Side::Right),
+        ("INTENDED", Side::Right),
+        ("GOT", Side::Right),
+        ("PICKS", Side::Left),
+    ]);
+    for server in &view.servers {
+        table.row(cells(server).map(|cell| (cell, None)));
+    }
+    table.text("  ")
+}
+
+fn cells(server: &ServerWhy) -> [String; 11] {
+    let picks: Vec<String> = server
+        .picks
+        .iter()
+        .map(|(reason, number)| format!("{} {number}", clean(reason)))
+        .collect();
+    [
+        clean(&server.name),
+        server.weight.to_string(),
+        server.tier.to_string(),
+        clean(&server.standing),
+        format!("{:.0} %", server.part * 100.0),
+        maybe_duration(server.latency_ms),
+        server.in_flight.to_string(),
+        server
+            .score
+            .map_or_else(|| "-".to_owned(), |score| format!("{score:.3}")),
+        share(server.share_intended),
+        maybe_share(server.share_got),
+        if picks.is_empty() {
+            "-".to_owned()
+        } else {
+            picks.join(", ")
+        },
+    ]
+}

@@ -1,0 +1,57 @@
+//! Why each server of a service gets what it gets: the view that `status --why` shows.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A service's policy and what comes of it now.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServiceWhy {
+    /// The service's name.
+    pub name: String,
+    /// The word of its policy.
+    pub policy: String,
+    /// The options that it follows, by their names in the configuration.
+    pub options: BTreeMap<String, String>,
+    /// What a server's score is, in words.
+    pub score: String,
+    /// Whether suspected servers are used because too few others are left.
+    pub panic: bool,
+    /// Its servers, in the order of the configuration.
+    pub servers: Vec<ServerWhy>,
+}
+
+/// What one server gets, and why.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServerWhy {
+    /// Its name.
+    pub name: String,
+    /// Its weight.
+    pub weight: u32,
+    /// Its tier: 0 is primary, 1 is backup.
+    pub tier: u8,
+    /// How the balancer stands to it, a word of the balancer's.
+    pub standing: String,
+    /// The part of its share that it takes: 1 in service, 0 when it takes nothing.
+    pub part: f64,
+    /// After this time its standing changes by itself, if it will.
+    pub changes_in_ms: Option<f64>,
+    /// The latency estimate.
+    pub latency_ms: Option<f64>,
+    /// Attempts under way.
+    pub in_flight: u64,
+    /// How the policy sees it, if it is one that compares.
+    pub score: Option<f64>,
+    /// The share of the service's attempts that it is meant to get.
+    pub share_intended: f64,
+    /// The share that it got in the last ten seconds, if there were any attempts.
+    pub share_got: Option<f64>,
+    /// How often it was picked since the start, by why.
+    pub picks: BTreeMap<String, u64>,
+    /// The incident that it is in, if there is one that is not closed.
+    pub incident: Option<String>,
+    /// Why it gets that, in a sentence.
+    pub sentence: String,
+}

@@ -1,0 +1,98 @@
+//! The terminal of `top`: taken for the picture and given back however the program ends, by a panic or a signal too.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Asker;
+use super::draw::draw;
+use super::state::State;
+use crate::output::{Ending, Failure, Result};
+
+/// How long a key, an answer or a signal may wait to be noticed.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The terminal while it is taken. Dropping it gives it back; for a panic ratatui's hook does so before the message.
+#[derive(Debug)]
+struct Taken;
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        // If the terminal is gone there is nothing to give back.
+        ratatui::try_restore().ok();
+    }
+}
+
+/// Shows what is answered until a key or a signal ends it.
+pub(crate) fn show(asker: &Asker, colours: bool) -> Result {
+    let told = Arc::new(AtomicBool::new(false));
+    listen(Arc::clone(&told))?;
+    let failed = |error: io::Error| Failure::world("cannot draw on the terminal", error);
+    let taken = Taken;
+    let mut terminal = ratatui::try_init().map_err(failed)?;
+    let shown = until_told(&mut terminal, asker, &told, State::new(colours));
+    drop(taken);
+    shown.map_err(failed)?;
+    Ok(Ending::Good)
+}
+
+fn until_told(
+    terminal: &mut DefaultTerminal,
+    asker: &Asker,
+    told: &AtomicBool,
+    mut state: State,
+) -> io::Result<()> {
+    terminal.draw(|frame| draw(frame, &state))?;
+    while !told.load(Ordering::Acquire) {
+        let mut is_new = false;
+        if event::poll(LOOK)? {
+            match event::read()? {
+                Event::Key(key) => {
+                    if !state.press(key) {
+                        return Ok(());
+                    }
+                    is_new = true;
+                }
+                Event::Resize(..) => is_new = true,
+                _ => {}
+            }
+        }
+        if let Some(answer) = asker.ready() {
+            state.take_in(answer);
+            is_new = true;
+        }
+        if is_new {
+            terminal.draw(|frame| draw(frame, &state))?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets `told` when a signal says to end. Keys such as Ctrl-C are no signals while the terminal is taken.
+fn listen(told: Arc<AtomicBool>) -> Result<()> {
+    let listening = evenkeel_runtime::spawn::thread("top-signals", move || async move {
+        let kinds = [
+            SignalKind::terminate(),
+            SignalKind::interrupt(),
+            SignalKind::hangup(),
+        ];
+        let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hang_up)] = kinds.map(signal) else {
+            return;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+        told.store(true, Ordering::Release);
+    });
+    // The thread ends with the program.
+    listening
+        .map(drop)
+        .map_err(|error| Failure::world("cannot wait for signals", error))
+}

@@ -1,0 +1,253 @@
+//! What services and servers did in the last seconds: two looks at the counters, and what lies between them.
+//!
+//! Looks are taken every few seconds by a task and never on a request's way. One that is asked for compares the counters
+//! now with the oldest look that is kept, so a rate is of the last 8 to 12 s and never older than the question.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use evenkeel_admin::Recent;
+use evenkeel_core::metric::DurationSnapshot;
+use evenkeel_core::{Instant, ServerId, ServiceId};
+use evenkeel_proxy::ProxyState;
+use evenkeel_runtime::Clock;
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(4);
+/// So many looks are kept: three are 8 s, and the memory of 200 bytes a server each.
+const LOOKS: usize = 3;
+/// Over less time a rate says nothing.
+const LEAST: Duration = Duration::from_millis(200);
+
+/// Counters of a service or a server, at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Numbers {
+    /// Requests or attempts that ended.
+    pub(super) ended: u64,
+    pub(super) failed: u64,
+    pub(super) picks: u64,
+    pub(super) sent: u64,
+    pub(super) received: u64,
+    pub(super) durations: DurationSnapshot,
+}
+
+/// Counters of a service and its servers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ServiceNumbers {
+    pub(super) whole: Numbers,
+    pub(super) servers: Vec<Numbers>,
+}
+
+/// All counters at one moment.
+#[derive(Debug)]
+pub(super) struct Look {
+    at: Instant,
+    services: Vec<ServiceNumbers>,
+}
+
+/// The latest looks. Copies show the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Looks(Arc<Mutex<VecDeque<Arc<Look>>>>);
+
+impl Numbers {
+    /// What a look further on has more.
+    fn since(&self, then: &Self) -> Self {
+        let mut durations = self.durations;
+        for (count, before) in durations.counts.iter_mut().zip(then.durations.counts) {
+            *count = count.saturating_sub(before);
+        }
+        durations.sum_nanos = durations.sum_nanos.saturating_sub(then.durations.sum_nanos);
+        Self {
+            ended: self.ended.saturating_sub(then.ended),
+            failed: self.failed.saturating_sub(then.failed),
+            picks: self.picks.saturating_sub(then.picks),
+            sent: self.sent.saturating_sub(then.sent),
+            received: self.received.saturating_sub(then.received),
+            durations,
+        }
+    }
+
+    /// As rates over `time`.
+    pub(super) fn recent(&self, time: Duration) -> Recent {
+        if time < LEAST {
+            return Recent::default();
+        }
+        let seconds = time.as_secs_f64();
+        let rate = |number: u64| number as f64 / seconds;
+        Recent {
+            seconds,
+            requests_per_second: rate(self.ended),
+            failures_per_second: rate(self.failed),
+            sent_bytes_per_second: rate(self.sent),
+            received_bytes_per_second: rate(self.received),
+            p50_ms: millis(&self.durations, 0.5),
+            p90_ms: millis(&self.durations, 0.9),
+            p99_ms: millis(&self.durations, 0.99),
+        }
+    }
+}
+
+impl ServiceNumbers {
+    /// A service's counters now.
+    pub(super) fn of(state: &ProxyState, service: ServiceId) -> Self {
+        let number = state
+            .services()
+            .get(service.0 as usize)
+            .map_or(0, |entry| entry.servers().len());
+        let servers: Vec<Numbers> = (0_u32..)
+            .take(number)
+            .map(|index| {
+                let id = ServerId { service, index };
+                let (totals, flow) = (state.server_totals(id), state.server_flow(id));
+                Numbers {
+                    ended: totals.attempts,
+                    failed: totals.failures,
+                    picks: flow.picks.iter().sum(),
+                    sent: flow.bytes_sent,
+                    received: flow.bytes_received,
+                    durations: totals.durations,
+                }
+            })
+            .collect();
+        let totals = state.totals(service);
+        let sum = |number: fn(&Numbers) -> u64| servers.iter().map(number).sum();
+        let whole = Numbers {
+            ended: totals.requests,
+            failed: totals.failed,
+            picks: sum(|server| server.picks),
+            sent: sum(|server| server.sent),
+            received: sum(|server| server.received),
+            durations: state.durations(service),
+        };
+        Self { whole, servers }
+    }
+
+    /// What a look further on has more.
+    fn since(&self, then: &Self) -> Self {
+        let nothing = Numbers::default();
+        let then_of = |place: usize| then.servers.get(place).unwrap_or(&nothing);
+        let servers = self.servers.iter().enumerate();
+        Self {
+            whole: self.whole.since(&then.whole),
+            servers: servers
+                .map(|(place, server)| server.since(then_of(place)))
+                .collect(),
+        }
+    }
+
+    /// The share of all picks that the server at `place` got, if there were any.
+    pub(super) fn share_got(&self, place: usize) -> Option<f64> {
+        let picks = self.servers.get(place)?.picks;
+        (self.whole.picks > 0).then(|| picks as f64 / self.whole.picks as f64)
+    }
+}
+
+impl Looks {
+    /// Looks again and again, for ever.
+    pub(super) async fn keep(self, state: Arc<ProxyState>, clock: Clock) {
+        let mut ticks = tokio::time::interval(EVERY);
+        loop {
+            ticks.tick().await;
+            let services = (0_u32..)
+                .take(state.services().len())
+                .map(|id| ServiceNumbers::of(&state, ServiceId(id)))
+                .collect();
+            self.note(Look {
+                at: clock.now(),
+                services,
+            });
+        }
+    }
+
+    fn note(&self, look: Look) {
+        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if looks.len() >= LOOKS {
+            looks.pop_front();
+        }
+        looks.push_back(Arc::new(look));
+    }
+
+    /// What a service whose counters are `numbers` now did since the oldest look, and how long ago that was.
+    pub(super) fn since(
+        &self,
+        service: ServiceId,
+        numbers: &ServiceNumbers,
+        now: Instant,
+    ) -> (ServiceNumbers, Duration) {
+        let oldest = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .front()
+            .map(Arc::clone);
+        let then = oldest
+            .as_ref()
+            .and_then(|look| Some((look.services.get(service.0 as usize)?, look.at)));
+        match then {
+            Some((then, at)) => (numbers.since(then), now.since(at)),
+            None => (ServiceNumbers::default(), Duration::ZERO),
+        }
+    }
+}
+
+/// A quantile in milliseconds.
+pub(super) fn millis(durations: &DurationSnapshot, quantile: f64) -> Option<f64> {
+    durations.quantile(quantile).map(|seconds| seconds * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(seconds: u64, picks: [u64; 2]) -> Look {
+        let server = |picks| Numbers {
+            picks,
+            ended: picks,
+            sent: picks * 100,
+            ..Numbers::default()
+        };
+        Look {
+            at: Instant::from_millis(seconds * 1000),
+            services: vec![ServiceNumbers {
+                whole: server(picks[0] + picks[1]),
+                servers: picks.map(server).to_vec(),
+            }],
+        }
+    }
+
+    #[test]
+    fn rates_are_of_the_last_seconds_and_not_since_the_start() {
+        let looks = Looks::default();
+        let ask = |at: u64, picks| {
+            let now = look(at, picks);
+            looks.since(ServiceId(0), &now.services[0], now.at)
+        };
+        assert_eq!(ask(0, [1, 1]).1, Duration::ZERO, "nothing to compare with");
+        for (seconds, picks) in [(0, [1000, 0]), (4, [1000, 10]), (8, [1000, 20])] {
+            looks.note(look(seconds, picks));
+        }
+        let (numbers, time) = ask(10, [1010, 30]);
+        let recent = numbers.whole.recent(time);
+        assert!(
+            (recent.requests_per_second - 4.0).abs() < 1e-9,
+            "{recent:?}"
+        );
+        assert!((recent.sent_bytes_per_second - 400.0).abs() < 1e-9);
+        assert_eq!(numbers.share_got(0), Some(0.25));
+        assert_eq!(numbers.share_got(7), None);
+        looks.note(look(12, [1010, 40]));
+        let (numbers, time) = ask(14, [1010, 40]);
+        assert_eq!(time, Duration::from_secs(10), "the oldest look is gone");
+        assert_eq!(numbers.whole.ended, 40);
+    }
+
+    #[test]
+    fn too_little_time_says_nothing() {
+        let numbers = Numbers {
+            ended: 5,
+            ..Numbers::default()
+        };
+        assert_eq!(numbers.recent(Duration::from_millis(1)), Recent::default());
+    }
+}

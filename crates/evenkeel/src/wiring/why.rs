@@ -1,0 +1,307 @@
+//! Why a server gets what it gets, in words: from how it stands, what its service's policy looks at, and what it got.
+//!
+//! Pure; what it is told comes from the balancer, which decides, and from the counters.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use evenkeel_admin::text;
+use evenkeel_balance::{BalanceOptions, Policy, Standing};
+use evenkeel_core::Verdict;
+
+/// Shares that differ by less than this, and by less than a fifth of the intended one, are as intended.
+const NEARLY: f64 = 0.05;
+/// A server is worth a warning about its score if it is this many times the best.
+const WORSE: f64 = 1.5;
+
+/// One server, as its sentence needs it.
+#[derive(Debug, Clone)]
+pub(super) struct Case<'a> {
+    pub(super) name: &'a str,
+    pub(super) service: &'a str,
+    pub(super) policy: Policy,
+    pub(super) weight: u32,
+    pub(super) tier: u8,
+    pub(super) standing: Standing,
+    /// The part of its share that it takes.
+    pub(super) part: f64,
+    pub(super) changes_in: Option<Duration>,
+    pub(super) score: Option<f64>,
+    /// The best score of those who take attempts.
+    pub(super) best: Option<f64>,
+    pub(super) intended: f64,
+    pub(super) got: Option<f64>,
+    pub(super) incident: Option<&'a str>,
+}
+
+/// What a policy compares, in words.
+pub(super) const fn score_in_words(policy: Policy) -> &'static str {
+    match policy {
+        Policy::LeastResponseTime => {
+            "latency estimate in ms × (in flight + 1) / weight; the better of two random servers, lower is better"
+        }
+        Policy::PowerOfTwo => {
+            "(in flight + 1) / weight; the better of two random servers, lower is better"
+        }
+        Policy::LeastRequests => "(in flight + 1) / weight; the lowest of all",
+        _ if policy.heeds_weights() => "the weight; load and latency are not looked at",
+        _ => "none; all servers are equal, whatever their weight",
+    }
+}
+
+/// A server's score. `typical_ms` stands for the latency of one that has no estimate.
+pub(super) fn score(
+    policy: Policy,
+    weight: u32,
+    in_flight: u32,
+    latency_ms: Option<f64>,
+    typical_ms: f64,
+) -> Option<f64> {
+    let weight = f64::from(weight.max(1));
+    let attempts = f64::from(in_flight) + 1.0;
+    match policy {
+        Policy::LeastResponseTime => Some(latency_ms.unwrap_or(typical_ms) * attempts / weight),
+        Policy::PowerOfTwo | Policy::LeastRequests => Some(attempts / weight),
+        _ if policy.heeds_weights() => Some(weight),
+        _ => None,
+    }
+}
+
+/// The options that the policy follows, by their names in the configuration.
+pub(super) fn options(options: &BalanceOptions) -> BTreeMap<String, String> {
+    let mut shown = BTreeMap::from([
+        (
+            "panic_below".to_owned(),
+            format!("{:.0} %", options.panic_below * 100.0),
+        ),
+        ("slow_start".to_owned(), time(options.slow_start)),
+    ]);
+    if options.policy == Policy::RingHash
+        && let Some(factor) = options.bounded_load
+    {
+        shown.insert("bounded_load".to_owned(), factor.to_string());
+    }
+    if options.policy == Policy::Maglev {
+        shown.insert("table".to_owned(), options.maglev_table.to_string());
+    }
+    shown
+}
+
+impl Case<'_> {
+    /// Why it gets what it gets.
+    pub(super) fn sentence(&self) -> String {
+        let incident = self
+            .incident
+            .map_or_else(String::new, |id| format!(" (incident {id})"));
+        match self.standing {
+            Standing::Ejected {
+                verdict: Verdict::Suspected,
+            } if self.intended > 0.0 => format!(
+                "suspected{incident}, and used all the same, because too few other servers are usable (panic)."
+            ),
+            Standing::Ejected { verdict } => {
+                let why = match verdict {
+                    Verdict::Known => "is known to be down",
+                    Verdict::Suspected => "is suspected: its answers or probes speak against it",
+                };
+                format!("gets nothing: it {why}{incident}, and is ejected until it is well again.")
+            }
+            Standing::Draining => format!(
+                "gets nothing new: it is draining until `evenkeel restore {}/{}`.",
+                self.service, self.name
+            ),
+            Standing::Trial => format!(
+                "is on trial{incident}: {} of its share, to prove that it is well{}.",
+                percent(self.part),
+                self.left(", for another ")
+            ),
+            Standing::Relieved => format!(
+                "asked for a pause by Retry-After: {} of its share{}.",
+                percent(self.part),
+                self.left(" for another ")
+            ),
+            Standing::Warming => format!(
+                "warms up after it was restored: {} of its share now, all of it{}.",
+                percent(self.part),
+                self.left(" in ")
+            ),
+            Standing::InService if self.intended <= 0.0 => format!(
+                "waits: it is of tier {}, and the servers of the tiers before it are enough.",
+                self.tier
+            ),
+            Standing::InService => self.in_service(),
+        }
+    }
+
+    fn in_service(&self) -> String {
+        let by = if self.policy.heeds_weights() {
+            format!("in service with weight {}", self.weight)
+        } else {
+            "in service, equal to all others".to_owned()
+        };
+        let meant = format!("{by}: {} of the attempts", text::share(self.intended));
+        let Some(got) = self.got else {
+            return format!("{meant}; there were none lately.");
+        };
+        let off = (got - self.intended).abs();
+        if off < NEARLY && off < self.intended / 5.0 + 0.01 {
+            return format!("{meant}, and it got that.");
+        }
+        let compares = matches!(
+            self.policy,
+            Policy::LeastResponseTime | Policy::PowerOfTwo | Policy::LeastRequests
+        );
+        let why = match (self.score, self.best) {
+            (Some(score), Some(best))
+                if compares && got < self.intended && score > best * WORSE =>
+            {
+                format!("its score is {:.1} times the best", score / best.max(1e-9))
+            }
+            _ if compares && got > self.intended => {
+                "it was quicker or less busy than others, or stood in for them".to_owned()
+            }
+            _ if compares => "it was slower or busier than others".to_owned(),
+            _ if self.policy.hashes() => {
+                "the keys of the requests that came are spread like that".to_owned()
+            }
+            _ => "there were few attempts, or servers came and went in these seconds".to_owned(),
+        };
+        format!("{meant}; it got {}, since {why}.", text::share(got))
+    }
+
+    fn left(&self, before: &str) -> String {
+        self.changes_in
+            .map_or_else(String::new, |left| format!("{before}{}", time(left)))
+    }
+}
+
+fn percent(part: f64) -> String {
+    format!("{:.0} %", part * 100.0)
+}
+
+fn time(duration: Duration) -> String {
+    text::duration(duration.as_secs_f64() * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CASE: Case<'_> = Case {
+        name: "shop-1",
+        service: "shop",
+        policy: Policy::LeastResponseTime,
+        weight: 2,
+        tier: 0,
+        standing: Standing::InService,
+        part: 1.0,
+        changes_in: None,
+        score: Some(3.0),
+        best: Some(1.0),
+        intended: 0.5,
+        got: Some(0.5),
+        incident: None,
+    };
+
+    #[test]
+    fn each_standing_has_its_words() {
+        let ejected = |verdict| Standing::Ejected { verdict };
+        let left = Some(Duration::from_secs(12));
+        for (standing, part, intended, changes_in, words) in [
+            (
+                Standing::InService,
+                1.0,
+                0.5,
+                None,
+                "weight 2: 50.0 % of the attempts, and it got that",
+            ),
+            (
+                Standing::InService,
+                1.0,
+                0.0,
+                None,
+                "waits: it is of tier 0",
+            ),
+            (
+                Standing::Relieved,
+                0.1,
+                0.1,
+                left,
+                "Retry-After: 10 % of its share for another 12.0 s",
+            ),
+            (
+                Standing::Warming,
+                0.4,
+                0.3,
+                left,
+                "40 % of its share now, all of it in 12.0 s",
+            ),
+            (
+                Standing::Trial,
+                0.05,
+                0.01,
+                left,
+                "on trial (incident 7): 5 % of its share",
+            ),
+            (
+                Standing::Draining,
+                0.0,
+                0.0,
+                None,
+                "`evenkeel restore shop/shop-1`",
+            ),
+            (
+                ejected(Verdict::Known),
+                0.0,
+                0.0,
+                left,
+                "known to be down (incident 7)",
+            ),
+            (ejected(Verdict::Suspected), 0.0, 0.0, left, "is suspected"),
+            (ejected(Verdict::Suspected), 0.0, 0.5, left, "(panic)"),
+        ] {
+            let case = Case {
+                standing,
+                part,
+                intended,
+                changes_in,
+                incident: Some("7"),
+                ..CASE
+            };
+            let sentence = case.sentence();
+            assert!(sentence.contains(words), "{standing:?}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn a_share_that_is_not_as_intended_has_a_reason() {
+        for (policy, got, words) in [
+            (
+                Policy::LeastResponseTime,
+                Some(0.2),
+                "its score is 3.0 times the best",
+            ),
+            (Policy::LeastResponseTime, Some(0.9), "quicker or less busy"),
+            (Policy::RingHash, Some(0.9), "the keys of the requests"),
+            (Policy::RoundRobin, Some(0.9), "equal to all others"),
+            (Policy::RoundRobin, None, "there were none lately"),
+        ] {
+            let case = Case {
+                policy,
+                got,
+                ..CASE
+            };
+            let sentence = case.sentence();
+            assert!(sentence.contains(words), "{policy:?}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn scores() {
+        let score = |policy| score(policy, 2, 3, Some(10.0), 1.0);
+        assert_eq!(score(Policy::LeastResponseTime), Some(20.0));
+        assert_eq!(score(Policy::LeastRequests), Some(2.0));
+        assert_eq!(score(Policy::WeightedRandom), Some(2.0));
+        assert_eq!(score(Policy::RoundRobin), None);
+    }
+}
