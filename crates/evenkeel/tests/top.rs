@@ -144,6 +144,18 @@ fn it_says_when_nothing_answers_and_keeps_trying() {
 }
 
 #[test]
+fn it_outlives_what_it_watches() {
+    let program = Program::with_children("");
+    let mut top = OnTerminal::start(&["top", "--every", "0.2", "--admin", &admin(&program)]);
+    top.wait_to_see("INTENDED");
+    drop(program);
+    top.wait_to_see("trying again");
+    assert!(top.child.try_wait().unwrap().is_none(), "it goes on");
+    top.hand.write_all(b"q").unwrap();
+    top.assert_ends_and_gives_back();
+}
+
+#[test]
 fn it_is_plain_elsewhere() {
     let program = Program::with_children("");
     let admin = admin(&program);
