@@ -173,7 +173,7 @@ fn what_does_not_fit_is_cut_at_a_record_and_comes_whole_by_tcp() {
     );
     let whole = ask(&asked, Transport::Tcp, 128);
     assert!(!whole.metadata.truncation && whole.answers.len() == 32);
-    let mut large = asked.clone();
+    let mut large = asked;
     let mut edns = Edns::new();
     edns.set_max_payload(4_096);
     large.set_edns(edns);

@@ -147,9 +147,14 @@ pub(super) async fn run(parts: Parts) {
     }
     // The admin API answers until the end.
     admin.await.ok();
-    looking.abort();
-    children.abort();
-    weighing.abort();
+    for task in [looking, children, weighing] {
+        task.abort();
+    }
+    end(supervisor, &books).await;
+}
+
+/// The last steps: the servers that evenkeel runs, and what is not yet written.
+async fn end(supervisor: Supervisor, books: &Books) {
     supervisor.shutdown().await;
     if !books.stop(LAST_WORDS) {
         tracing::error!("not everything could be written to the incident store");
