@@ -188,7 +188,8 @@ fn it_is_plain_elsewhere() {
 /// Rates, once requests have come.
 fn measured(program: &Program) -> Value {
     wait_for("rates", || {
-        for _ in 0..10 {
+        // Enough of them that it does not matter where in the round each worker begins.
+        for _ in 0..100 {
             let answer = common::get(program.address(), "/").unwrap();
             assert_eq!(answer.status, 200, "{}", answer.body);
         }
@@ -216,8 +217,8 @@ fn what_it_measures() {
     for server in ["/servers/0", "/servers/1"] {
         let number = |name: &str| number(&format!("{server}/{name}"));
         assert!((number("share_intended") - 0.5).abs() < 1e-9, "{view}");
-        assert!((number("share_got") - 0.5).abs() < 0.11, "{view}");
-        assert!(number("picks/policy") >= 5.0, "{view}");
+        assert!((number("share_got") - 0.5).abs() < 0.2, "{view}");
+        assert!(number("picks/policy") >= 20.0, "{view}");
         assert!(number("recent/requests_per_second") > 0.0, "{view}");
         assert!(number("p99_ms") > 0.0, "{view}");
     }
