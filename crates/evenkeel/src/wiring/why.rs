@@ -44,6 +44,9 @@ pub(super) const fn score_in_words(policy: Policy) -> &'static str {
             "(in flight + 1) / weight; the better of two random servers, lower is better"
         }
         Policy::LeastRequests => "(in flight + 1) / weight; the lowest of all",
+        Policy::Prequal => {
+            "latency estimate in ms; the lowest of those with few attempts in flight, else the fewest of these"
+        }
         _ if policy.heeds_weights() => "the weight; load and latency are not looked at",
         _ => "none; all servers are equal, whatever their weight",
     }
@@ -61,6 +64,7 @@ pub(super) fn score(
     let attempts = f64::from(in_flight) + 1.0;
     match policy {
         Policy::LeastResponseTime => Some(latency_ms.unwrap_or(typical_ms) * attempts / weight),
+        Policy::Prequal => Some(latency_ms.unwrap_or(typical_ms)),
         Policy::PowerOfTwo | Policy::LeastRequests => Some(attempts / weight),
         _ if policy.heeds_weights() => Some(weight),
         _ => None,
@@ -76,6 +80,11 @@ pub(super) fn options(options: &BalanceOptions) -> BTreeMap<String, String> {
         ),
         ("slow_start".to_owned(), time(options.slow_start)),
     ]);
+    let factor = options.overprovisioning;
+    shown.insert("overprovisioning".to_owned(), factor.to_string());
+    if let Some(subset) = options.subset {
+        shown.insert("subset".to_owned(), format!("{} servers", subset.size));
+    }
     if options.policy == Policy::RingHash
         && let Some(factor) = options.bounded_load
     {
@@ -139,7 +148,15 @@ impl Case<'_> {
         } else {
             "in service, equal to all others".to_owned()
         };
-        let meant = format!("{by}: {} of the attempts", text::share(self.intended));
+        let part = if self.part < 1.0 {
+            format!(
+                " and {} of its share by the load it reports",
+                percent(self.part)
+            )
+        } else {
+            String::new()
+        };
+        let meant = format!("{by}{part}: {} of the attempts", text::share(self.intended));
         let Some(got) = self.got else {
             return format!("{meant}; there were none lately.");
         };
@@ -149,7 +166,10 @@ impl Case<'_> {
         }
         let compares = matches!(
             self.policy,
-            Policy::LeastResponseTime | Policy::PowerOfTwo | Policy::LeastRequests
+            Policy::LeastResponseTime
+                | Policy::PowerOfTwo
+                | Policy::LeastRequests
+                | Policy::Prequal
         );
         let why = match (self.score, self.best) {
             (Some(score), Some(best))
