@@ -75,8 +75,6 @@ codes! {
     NotYet = "EK-012" Error,
     /// A name with letters that names may not have.
     BadName = "EK-013" Error,
-    /// A host name that does not resolve.
-    Unresolved = "EK-014" Error,
     /// A host, path or header rule that cannot be understood.
     BadRule = "EK-015" Error,
     /// A command that cannot be run as written.
@@ -125,6 +123,8 @@ codes! {
     ConnectLongerThanTotal = "EK-120" Warning,
     /// A key of another policy than the one that is used.
     OtherPolicy = "EK-121" Warning,
+    /// A host name that does not resolve now.
+    Unresolved = "EK-122" Warning,
 }
 
 /// One mistake in a file.

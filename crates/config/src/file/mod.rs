@@ -20,6 +20,7 @@ pub mod hash;
 pub mod program;
 pub mod listen;
 pub mod service;
+pub mod discover;
 pub mod retry;
 pub mod detect;
 pub mod recover;
