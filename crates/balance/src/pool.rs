@@ -45,7 +45,18 @@ impl Pool {
     /// A pool of `members`; a member's index is its place in this list.
     #[must_use]
     pub fn new(options: BalanceOptions, members: Vec<Member>) -> Self {
-        let mut numbers: Vec<u8> = members.iter().map(|member| member.tier).collect();
+        Self::with_vacant(options, members, &[])
+    }
+
+    /// The same with places (ascending) at which nobody is at present: they are never picked, and count nowhere.
+    #[must_use]
+    pub fn with_vacant(options: BalanceOptions, members: Vec<Member>, vacant: &[u32]) -> Self {
+        let is_there = |place: u32| vacant.binary_search(&place).is_err();
+        let mut numbers: Vec<u8> = (0_u32..)
+            .zip(&members)
+            .filter(|(place, _)| is_there(*place))
+            .map(|(_, member)| member.tier)
+            .collect();
         numbers.sort_unstable();
         numbers.dedup();
         let tiers: Vec<Vec<u32>> = numbers
@@ -53,7 +64,7 @@ impl Pool {
             .map(|tier| {
                 (0_u32..)
                     .zip(&members)
-                    .filter(|(_, member)| member.tier == tier)
+                    .filter(|(place, member)| member.tier == tier && is_there(*place))
                     .map(|(i, _)| i)
                     .collect()
             })
@@ -107,9 +118,10 @@ impl Pool {
     /// How many members take new attempts at `now`, all of their share or a part.
     #[must_use]
     pub fn in_service(&self, now: Instant) -> usize {
-        self.members
+        self.tiers
             .iter()
-            .filter(|member| member.state.standing(now).is_usable())
+            .flatten()
+            .filter(|index| self.member(**index).state.standing(now).is_usable())
             .count()
     }
 

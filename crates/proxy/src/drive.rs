@@ -1,6 +1,7 @@
 //! Drives one request: asks the exchange what comes next and does it with sockets.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_connect::connect;
@@ -20,7 +21,8 @@ use crate::own;
 use crate::pause;
 use crate::relay::{Relay, RelayEnd};
 use crate::rewrite::{self, Manner, Origin};
-use crate::state::{ServerEntry, ServiceEntry};
+use crate::roster::Roster;
+use crate::state::ServiceEntry;
 use crate::talk::{Desk, Patience, Talk, TalkEnd};
 use crate::tunnel;
 use crate::upstream::Upstream;
@@ -32,6 +34,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) service_id: ServiceId,
     pub(crate) service: &'a ServiceEntry,
+    /// The servers as they were when the request came.
+    pub(crate) roster: Rc<Arc<Roster>>,
     pub(crate) exchange: Exchange,
     pub(crate) started: Instant,
     /// The last look at the clock.
@@ -82,6 +86,7 @@ pub(crate) async fn handle(
         worker,
         service_id,
         service,
+        roster: worker.roster(service_id),
         exchange: Exchange::begin(started, &service.timeout),
         started,
         latest: started,
@@ -114,6 +119,7 @@ impl Journey<'_> {
     async fn travel(&mut self, client: &mut Client, work: &mut Workspace) -> Finish {
         let mut body = self.prepare(client, work);
         let upgrade = work.request.upgrade.is_some();
+        let roster = Rc::clone(&self.roster);
         loop {
             let now = match self.exchange.attempts() {
                 0 => self.started,
@@ -124,7 +130,7 @@ impl Journey<'_> {
                 Ok(server) => server,
                 Err(cause) => return self.refuse(client, work, &body, cause).await,
             };
-            let member = &self.service.pool().members()[server.index as usize];
+            let member = &roster.pool().members()[server.index as usize];
             let mut flight = Flight::begin(&member.state, typical);
             let mut desk = Desk {
                 worker: self.worker,
@@ -167,11 +173,10 @@ impl Journey<'_> {
         } else {
             0
         };
-        let servers = self.service.servers();
         let origin = Origin {
             peer: client.peer,
             id: self.id,
-            server: servers.first().map(ServerEntry::address),
+            server: self.roster.first_address(),
             rewrite: self.rewrite,
         };
         let bytes = client.buffer.unread();
@@ -185,7 +190,7 @@ impl Journey<'_> {
     /// The server for the next attempt, and what an attempt takes at present in the whole service.
     fn pick(&mut self, now: Instant) -> (Result<ServerId, Cause>, Duration) {
         let picker = &mut self.worker.pickers.borrow_mut()[self.service_id.0 as usize];
-        let pool = self.service.pool();
+        let pool = self.roster.pool();
         let pick = self.exchange.next_server(picker, pool, now, self.key);
         let server = pick.map(|pick| {
             let server = ServerId {
@@ -243,16 +248,19 @@ impl Journey<'_> {
     /// A kept connection to the server, or a new one.
     async fn connection(&self, server: ServerId, rest: Duration) -> Result<Upstream, Outcome> {
         let counters = self.worker.server_counters(server);
-        if let Some(upstream) = self.worker.upstreams.take(server) {
+        let generation = self.roster.generation(server.index);
+        if let Some(upstream) = self.worker.upstreams.take(server, generation) {
             counters.reused.add_from_owner(1);
             return Ok(upstream);
         }
-        let address = self.service.servers()[server.index as usize].address();
+        let address = self.roster.address(server.index);
+        let address = address.ok_or(Outcome::Unreachable)?;
         let stream = connect(address, self.service.timeout.connect.min(rest)).await?;
         counters.connections.add_from_owner(1);
         Ok(Upstream {
             stream,
             reused: false,
+            generation,
         })
     }
 

@@ -6,6 +6,7 @@
 mod buffer;
 mod timer;
 mod count;
+mod roster;
 mod state;
 mod signals;
 mod upstream;
@@ -37,6 +38,7 @@ use evenkeel_runtime::listen::{listen, listen_beside};
 use tokio::sync::watch;
 
 pub use count::{ServerTotals, ServiceTotals};
+pub use roster::{Joined, Roster};
 pub use signals::SignalReader;
 pub use state::{ProxyState, ServerEntry, ServiceEntry};
 

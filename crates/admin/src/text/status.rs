@@ -34,11 +34,14 @@ fn service(view: &ServiceView, colour: bool) -> String {
         facts.extend(value.map(|ms| format!("{name} {}", duration(ms))));
     }
     facts.push(format!("retry budget {:.0}", view.retry_budget));
-    let line = format!(
+    let mut line = format!(
         "{}  {}\n",
         painted(&clean(&view.name), colour.then_some("1")),
         facts.join(", ")
     );
+    for note in &view.notes {
+        line.push_str(&format!("! {}\n", clean(note)));
+    }
     if view.servers.is_empty() {
         return line;
     }

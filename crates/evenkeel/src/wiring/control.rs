@@ -104,8 +104,11 @@ pub(super) async fn run(parts: Parts) {
         },
     );
     let (views, events) = (control.views(), control.events());
+    let discovery = super::discover::start(plan, (clock, seed), &state, &views, &supervisor);
     let live = Arc::new(Now {
         clock,
+        groups: super::live::groups(plan),
+        discovery,
         policies: super::live::policies(plan),
         state,
         views: views.clone(),

@@ -2,17 +2,20 @@
 //! history. Reads snapshots and atomics; holds up nobody.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_admin::{Filter, Live, Order, ServerView, ServiceReport, ServiceView};
 use evenkeel_config::Plan;
 use evenkeel_config::file::Typed as _;
+use evenkeel_config::plan::ServicePlan;
 use evenkeel_control::{Counters, Views};
 use evenkeel_core::metric::{Sink, Source as _};
 use evenkeel_core::{Instant, ServerId, ServiceId};
+use evenkeel_discover::Discovery;
 use evenkeel_fault::Incident;
-use evenkeel_fault::contract::OperatorOrder;
+use evenkeel_fault::contract::{OperatorOrder, ServerState};
 use evenkeel_history::StoreError;
 use evenkeel_proxy::{ProxyState, ServiceEntry};
 use evenkeel_runtime::Clock;
@@ -31,6 +34,9 @@ const READING: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Now {
     pub(super) clock: Clock,
+    /// Which places are for servers from DNS, by service.
+    pub(super) groups: Vec<Vec<Range<u32>>>,
+    pub(super) discovery: Discovery,
     /// The words of the policies, by service.
     pub(super) policies: Vec<String>,
     pub(super) state: Arc<ProxyState>,
@@ -51,7 +57,46 @@ pub(super) fn policies(plan: &Plan) -> Vec<String> {
         .collect()
 }
 
+/// Which places are for servers from DNS, by service.
+pub(super) fn groups(plan: &Plan) -> Vec<Vec<Range<u32>>> {
+    let of = |service: &ServicePlan| {
+        let groups = service.discover.iter();
+        groups
+            .map(|group| group.first..group.first.saturating_add(group.slots))
+            .collect()
+    };
+    plan.services.iter().map(of).collect()
+}
+
 impl Now {
+    /// Whether a place is one that a person need not see: nobody is there. Of a name that has never resolved, the first
+    /// place is shown.
+    fn is_hidden(&self, id: ServerId) -> bool {
+        let view = self.views.now();
+        let unresolved = |index: u32| {
+            let id = ServerId { index, ..id };
+            view.state(id) == ServerState::Unresolved
+        };
+        match view.state(id) {
+            ServerState::Absent => true,
+            ServerState::Unresolved => {
+                let groups = self.groups.get(id.service.0 as usize);
+                let group = groups.and_then(|groups| {
+                    groups.iter().find(|group| group.contains(&id.index))
+                });
+                group.is_some_and(|group| id.index != group.start || !group.clone().all(unresolved))
+            }
+            ServerState::Starting
+            | ServerState::Up
+            | ServerState::Doubtful
+            | ServerState::Ejected
+            | ServerState::Recovering
+            | ServerState::Verifying
+            | ServerState::Draining
+            | ServerState::Down => false,
+        }
+    }
+
     /// What could not be written in time is shown as it waits, but not counted in reports.
     fn flush(&self) {
         let _written: bool = self.books.flush(WRITING);
@@ -63,11 +108,14 @@ impl Now {
         let millis = |quantile: f64| durations.quantile(quantile).map(|seconds| seconds * 1e3);
         let servers = (0_u32..)
             .zip(entry.servers())
-            .map(|(index, _)| self.server(ServerId { service, index }, entry, now));
+            .map(|(index, _)| ServerId { service, index })
+            .filter(|id| !self.is_hidden(*id))
+            .map(|id| self.server(id, entry, now));
         ServiceView {
             name: entry.name().to_owned(),
             policy: self.policies.get(id as usize).cloned().unwrap_or_default(),
             servers: servers.collect(),
+            notes: self.discovery.notes(service),
             requests: totals.requests,
             failed: totals.failed,
             saved_by_retry: totals.saved_by_retry,
@@ -78,16 +126,22 @@ impl Now {
     }
 
     fn server(&self, id: ServerId, entry: &ServiceEntry, now: Instant) -> ServerView {
+        let roster = entry.roster();
         let (server, member) = (
             &entry.servers()[id.index as usize],
-            &entry.pool().members()[id.index as usize],
+            &roster.pool().members()[id.index as usize],
         );
+        let address = roster.address(id.index);
+        let standing = match address {
+            Some(_) => member.state.standing(now).word(),
+            None => "absent",
+        };
         let (view, totals) = (self.views.now(), self.state.server_totals(id));
         ServerView {
             name: server.name().to_owned(),
-            address: server.address().to_string(),
+            address: address.map_or_else(String::new, |address| address.to_string()),
             state: view.state(id).word().to_owned(),
-            standing: member.state.standing(now).word().to_owned(),
+            standing: standing.to_owned(),
             weight: member.weight,
             tier: member.tier,
             pid: view.pid(id),
@@ -111,7 +165,9 @@ impl Now {
                     .position(|one| one.name() == server)?;
                 (entry.name() == service).then_some(ServerId::new(id, u32::try_from(index).ok()?))
             });
-        found.ok_or_else(|| format!("there is no server {server} in a service {service}"))
+        found
+            .filter(|id| !self.is_hidden(*id))
+            .ok_or_else(|| format!("there is no server {server} in a service {service}"))
     }
 
     fn translated(&self, order: &Order) -> Result<OperatorOrder, String> {
@@ -204,6 +260,7 @@ impl Live for Now {
         self.state.collect(sink);
         self.supervisor.collect(sink);
         self.counters.collect(sink);
+        self.discovery.collect(sink);
         let health = self.books.health();
         let (ok, lost) = (
             "Whether the last write to the incident store succeeded.",
@@ -218,13 +275,7 @@ impl Live for Now {
             return Err("stopping".to_owned());
         }
         let now = self.clock.now();
-        let serves = |entry: &ServiceEntry| {
-            entry
-                .pool()
-                .members()
-                .iter()
-                .any(|member| member.state.standing(now).is_usable())
-        };
+        let serves = |entry: &ServiceEntry| entry.roster().pool().in_service(now) > 0;
         let services = self.state.services();
         if services.is_empty() || services.iter().any(serves) {
             Ok(())

@@ -4,6 +4,7 @@
 //! request's way, and one thread with its own runtime for everything of the fault's way.
 
 mod control;
+mod discover;
 mod live;
 mod traffic;
 

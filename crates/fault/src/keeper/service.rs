@@ -3,7 +3,7 @@
 use evenkeel_core::{Instant, ServerId};
 
 use crate::analyze::Traffic;
-use crate::contract::ServiceSpec;
+use crate::contract::{ServerState, ServiceSpec};
 use crate::detect::Latest;
 use crate::policy::SlowOptions;
 use crate::recover::Capacity;
@@ -27,13 +27,15 @@ impl Service {
                 service: spec.id,
                 index,
             };
-            Server::new(
+            let mut made = Server::new(
                 id,
                 server.name.clone(),
                 server.managed,
                 &spec.options,
                 peers,
-            )
+            );
+            made.vacant = server.address.is_none().then_some(ServerState::Unresolved);
+            made
         });
         let servers = servers.collect();
         Self {
@@ -50,7 +52,11 @@ impl Service {
             .filter(|(place, server)| *place != index && server.serves())
             .count();
         Capacity {
-            servers: self.servers.len(),
+            servers: self
+                .servers
+                .iter()
+                .filter(|server| server.vacant.is_none())
+                .count(),
             others_serving,
         }
     }
