@@ -76,7 +76,8 @@ struct Records {
 /// # Errors
 /// Why there is no good answer; nothing is known then.
 pub async fn ask(plan: &DiscoverPlan, resolvers: &[SocketAddr]) -> Result<Answer, Failure> {
-    let name = Name::from_ascii(&plan.name).map_err(|_| Failure::NoSuchName)?;
+    let mut name = Name::from_ascii(&plan.name).map_err(|_| Failure::NoSuchName)?;
+    name.set_fqdn(true);
     let (mut found, ttl) = match plan.port {
         Some(port) => {
             let (addresses, ttl) = addresses(&name, plan.family, resolvers).await?;
@@ -248,7 +249,7 @@ fn is_answer(question: &Message, bytes: &[u8]) -> Option<Message> {
     let same = answer.metadata.id == question.metadata.id
         && answer.metadata.message_type == MessageType::Response
         && answer.queries.first().is_some_and(|query| {
-            query.name.to_lowercase() == asked.name.to_lowercase()
+            query.name.eq_ignore_root_case(&asked.name)
                 && query.query_type == asked.query_type
         });
     same.then_some(answer)
@@ -256,8 +257,7 @@ fn is_answer(question: &Message, bytes: &[u8]) -> Option<Message> {
 
 /// The records for `name`, by way of aliases too. Records for other names are not asked for and not believed.
 fn read(name: &Name, kind: RecordType, answer: &Message) -> Result<Records, Failure> {
-    let mut name = name.to_lowercase();
-    name.set_fqdn(true);
+    let mut name = name.clone();
     let mut ttl = u32::MAX;
     for _ in 0..MOST_ALIASES {
         let alias = answer.answers.iter().find_map(|record| match &record.data {

@@ -89,7 +89,7 @@ fn cells(server: &ServerView, colour: bool) -> [(String, Option<&'static str>); 
 fn paint(state: &str) -> &'static str {
     match state {
         "up" => "32",
-        "ejected" | "down" => "31",
+        "ejected" | "down" | "down: unresolved" => "31",
         _ => "33",
     }
 }
