@@ -389,7 +389,6 @@ fn what_is_reserved_is_refused_by_name() {
         "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\ntls = { certificate = \"c\", key = \"k\" }",
         "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\nprotocol = \"tcp\"",
         "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\nprotocol = \"dns\"",
-        "[service.shop.discover]\ndns = \"a:1\"",
         "[service.shop.balance]\nsticky = { cookie = \"c\" }",
         "[service.shop.balance]\nsticky = { cookie = \"c\" }",
         "[service.shop.balance]\npolicy = \"prequal\"",

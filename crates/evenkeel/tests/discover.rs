@@ -192,9 +192,7 @@ fn answers(program: &Program, requests: usize) -> BTreeMap<String, usize> {
 /// Waits until exactly these answer.
 fn wait_for_hosts(program: &Program, hosts: &[&str]) {
     let mut last = BTreeMap::new();
-    let began = now(); let mut told = false;
     wait_for(&format!("answers of {hosts:?}"), || {
-        if !told && began.elapsed() > Duration::from_secs(4) { told = true; eprintln!("{last:?} {:?} {}", shown(program), program.log()); }
         if get(program.address(), "/").ok()?.status != 200 {
             return None;
         }
