@@ -15,7 +15,6 @@ pub(super) fn resolve_discover(
     first: u32,
     out: &mut Mistakes,
 ) -> Option<(DiscoverPlan, Vec<(ServerPlan, Span)>)> {
-    let dns = typed.dns.as_ref()?;
     let every = section(typed.every.as_ref());
     let (least, most) = (
         pick(every.least.as_ref(), defaults::DISCOVER_LEAST),
@@ -26,6 +25,7 @@ pub(super) fn resolve_discover(
         let message = "`every.least` is longer than `every.most`";
         out.push(Mistake::new(Code::Contradiction, span, message, "cannot both hold"));
     }
+    let dns = typed.dns.as_ref()?;
     let resolver = typed.resolver.iter().flat_map(|list| &list.value);
     let plan = DiscoverPlan {
         name: dns.0.clone(),
