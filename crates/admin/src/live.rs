@@ -172,6 +172,9 @@ pub struct ServiceView {
     pub recent: Recent,
     /// Retries that the service's budget would pay for now.
     pub retry_budget: f64,
+    /// What a person should know beside the numbers, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// One server now. Counts are since the start of the program.

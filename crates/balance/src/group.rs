@@ -80,15 +80,18 @@ fn draws_by_weight(policy: Policy, weights: &[(u32, u32)]) -> bool {
     }
 }
 
-/// All members in groups, the first tier first, of each tier the near ones first.
-pub(crate) fn groups(options: &BalanceOptions, members: &[Member]) -> Vec<Group> {
-    let mut tiers: Vec<u8> = members.iter().map(|member| member.tier).collect();
+/// All members in groups, the first tier first, of each tier the near ones first. Nobody is at the places `vacant`.
+pub(crate) fn groups(options: &BalanceOptions, members: &[Member], vacant: &[u32]) -> Vec<Group> {
+    let there = || {
+        let all = (0_u32..).zip(members);
+        all.filter(|(place, _)| vacant.binary_search(place).is_err())
+    };
+    let mut tiers: Vec<u8> = there().map(|(_, member)| member.tier).collect();
     tiers.sort_unstable();
     tiers.dedup();
     let mut groups = Vec::new();
     for (place, &tier) in tiers.iter().enumerate() {
-        let (near, far): (Vec<u32>, Vec<u32>) = (0..)
-            .zip(members)
+        let (near, far): (Vec<u32>, Vec<u32>) = there()
             .filter(|(_, member)| member.tier == tier)
             .map(|(index, _)| index)
             .partition(|&index| members[index as usize].near);

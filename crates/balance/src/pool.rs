@@ -61,12 +61,18 @@ impl Pool {
     /// A pool of `members`; a member's index is its place in this list.
     #[must_use]
     pub fn new(options: BalanceOptions, members: Vec<Member>) -> Self {
+        Self::with_vacant(options, members, &[])
+    }
+
+    /// The same with places (ascending) at which nobody is at present: they are never picked, and count nowhere.
+    #[must_use]
+    pub fn with_vacant(options: BalanceOptions, members: Vec<Member>, vacant: &[u32]) -> Self {
         for member in &members {
             member.state.set_slow_start(options.slow_start);
         }
         Self {
             id: note_change(),
-            groups: groups(&options, &members),
+            groups: groups(&options, &members, vacant),
             limited: members.iter().any(|member| member.max_requests > 0),
             options,
             members,
@@ -88,9 +94,10 @@ impl Pool {
     /// How many members take new attempts at `now`, all of their share or a part.
     #[must_use]
     pub fn in_service(&self, now: Instant) -> usize {
-        self.members
+        self.groups
             .iter()
-            .filter(|member| member.state.standing(now).is_usable())
+            .flat_map(|group| &group.members)
+            .filter(|index| self.member(**index).state.standing(now).is_usable())
             .count()
     }
 

@@ -286,6 +286,14 @@ impl ServerState {
         note_change();
     }
 
+    /// It joins a pool that serves already: a slow start, as after being restored.
+    pub fn join(&self, now: Instant) {
+        self.orders
+            .warm_since
+            .store(now.as_nanos().max(1), Ordering::Release);
+        note_change();
+    }
+
     /// It answered 429 or 503 and asked to be left alone for `pause` (RFC 9110, section 10.2.3): for so long, 300 s at most,
     /// it takes a tenth of its share, so that it is noticed when it is well again.
     pub fn relieve(&self, now: Instant, pause: Duration) {

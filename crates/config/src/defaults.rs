@@ -13,7 +13,7 @@ use evenkeel_tolerate::Jitter;
 use crate::file::Given;
 use crate::file::choice::{Protocol, SameSite, StopSignal, Tier};
 use crate::file::quantity::Bytes;
-use crate::plan::{LogFormat, LogLevel};
+use crate::plan::{Family, LogFormat, LogLevel};
 
 macro_rules! defaults {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $value:expr, $why:literal;)+) => {
@@ -69,6 +69,16 @@ defaults! {
     SERVER_WEIGHT: u32 = 1, "All servers alike.";
     /// `tier` of a server
     SERVER_TIER: Tier = Tier::PRIMARY, "A server is there to be used.";
+    /// `service.NAME.discover.slots`
+    DISCOVER_SLOTS: u32 = 16, "More than most services have; a slot that nobody has costs a few KiB.";
+    /// `service.NAME.discover.family`
+    DISCOVER_FAMILY: Family = Family::Any, "Who publishes an address of either kind means it to be used.";
+    /// `service.NAME.discover.every.least`
+    DISCOVER_LEAST: Duration = seconds(1), "A time to live of 0 must not become a flood of questions.";
+    /// `service.NAME.discover.every.most`
+    DISCOVER_MOST: Duration = seconds(60), "Who moves a server does not wait for an hour because of an old time to live.";
+    /// `service.NAME.discover.hold`
+    DISCOVER_HOLD: Duration = seconds(300), "Long enough for a person to see that a zone went wrong, short enough for a move that was meant.";
     /// `service.NAME.run.stop.signal`
     STOP_SIGNAL: StopSignal = StopSignal::Term, "What every supervisor sends, and what programs handle.";
     /// `service.NAME.run.stop.wait`

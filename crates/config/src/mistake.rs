@@ -75,8 +75,6 @@ codes! {
     NotYet = "EK-012" Error,
     /// A name with letters that names may not have.
     BadName = "EK-013" Error,
-    /// A host name that does not resolve.
-    Unresolved = "EK-014" Error,
     /// A host, path or header rule that cannot be understood.
     BadRule = "EK-015" Error,
     /// A command that cannot be run as written.
@@ -131,6 +129,8 @@ codes! {
     ZoneUnknown = "EK-123" Warning,
     /// A queue before servers that have no bound.
     QueueWithoutBound = "EK-124" Warning,
+    /// A host name that does not resolve now.
+    Unresolved = "EK-125" Warning,
 }
 
 /// One mistake in a file.

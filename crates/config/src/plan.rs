@@ -144,6 +144,8 @@ pub struct ServicePlan {
     pub name: String,
     /// Its servers; the place in the list is the index of the server's id.
     pub servers: Vec<ServerPlan>,
+    /// Which of its servers come from DNS.
+    pub discover: Vec<DiscoverPlan>,
     /// Which server takes the next attempt.
     pub balance: BalanceOptions,
     /// What requests are hashed on, if the policy hashes.
@@ -173,8 +175,8 @@ pub struct ServicePlan {
 pub struct ServerPlan {
     /// Its name, unique in the service.
     pub name: String,
-    /// Its address, resolved.
-    pub address: SocketAddr,
+    /// Its address, if it is known now; one from DNS may come, change and go.
+    pub address: Option<SocketAddr>,
     /// Its weight, at least 1.
     pub weight: u32,
     /// Its tier: 0 is primary, 1 is backup.
@@ -232,6 +234,64 @@ pub struct QueuePlan {
     pub length: u32,
     /// How long each may wait.
     pub wait: Duration,
+}
+
+/// A group of servers that come from DNS: slots in the list of a service's servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiscoverPlan {
+    /// The name that is asked for.
+    pub name: String,
+    /// The port of all of them; without one, SRV records are asked for.
+    pub port: Option<u16>,
+    /// What the servers are called, with their number behind it if there are several.
+    pub label: String,
+    /// The first slot, as the index of a server.
+    pub first: u32,
+    /// How many slots there are.
+    pub slots: u32,
+    /// The name servers; those of the machine if empty.
+    pub resolver: Vec<SocketAddr>,
+    /// Which addresses are asked for.
+    pub family: Family,
+    /// A shorter time to live is taken as this.
+    pub least: Duration,
+    /// A longer one as this.
+    pub most: Duration,
+    /// How long an answer that would remove too many must hold.
+    pub hold: Duration,
+    /// Weight and tier, if they are not the answer's to say: a listed server that follows its name.
+    pub fixed: Option<(u32, u8)>,
+}
+
+impl DiscoverPlan {
+    /// The name as it was written, with its port.
+    #[must_use]
+    pub fn written(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}:{port}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// The name of the server in a slot.
+    #[must_use]
+    pub fn slot_name(&self, slot: u32) -> String {
+        match self.fixed {
+            Some(_) => self.label.clone(),
+            None => format!("{}-{}", self.label, slot + 1),
+        }
+    }
+}
+
+/// Kinds of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Both.
+    Any,
+    /// A records.
+    Ipv4,
+    /// AAAA records.
+    Ipv6,
 }
 
 /// How restart and stop reach a server.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use evenkeel_config::plan::ManagedPlan;
+use evenkeel_config::plan::{Family, ManagedPlan};
 use evenkeel_config::{Code, Loaded, Mistakes, Severity, Surroundings, load};
 use evenkeel_core::ServiceId;
 use evenkeel_fault::FaultKind;
@@ -348,7 +348,23 @@ fn every_key_of_a_service_arrives_in_the_plan() {
         (shop.servers[2].name.as_str(), shop.servers[2].tier),
         ("one-internal-80", 1)
     );
-    assert_eq!(shop.servers[2].address, "10.0.0.1:80".parse().unwrap());
+    assert_eq!(shop.servers[2].address, "10.0.0.1:80".parse().ok());
+    let [listed, found] = &shop.discover[..] else {
+        panic!("{:?}", shop.discover)
+    };
+    assert_eq!((listed.written(), listed.first), ("one.internal:80".to_owned(), 2));
+    assert_eq!((listed.slots, listed.fixed), (1, Some((1, 1))));
+    assert_eq!(listed.slot_name(0), "one-internal-80");
+    assert_eq!((found.name.as_str(), found.port), ("shop.internal", Some(8080)));
+    assert_eq!((found.first, found.slots, found.fixed), (3, 3, None));
+    let names = shop.servers[3..].iter().map(|server| (server.name.as_str(), server.address));
+    assert!(names.eq([("dns-1", None), ("dns-2", None), ("dns-3", None)]));
+    assert_eq!(found.family, Family::Ipv4);
+    let resolvers: Vec<String> = found.resolver.iter().map(SocketAddr::to_string).collect();
+    assert_eq!(resolvers, ["127.0.0.1:53", "127.0.0.2:5353"]);
+    assert_eq!(found.least, Duration::from_millis(500));
+    assert_eq!(found.most, Duration::from_secs(30));
+    assert_eq!(found.hold, Duration::from_secs(60));
     assert!(
         matches!(&shop.servers[2].managed, ManagedPlan::Commands { restart: Some(r), stop: Some(_) } if r.len() == 2)
     );
@@ -381,7 +397,7 @@ fn every_key_of_a_service_arrives_in_the_plan() {
 
     let api = &plan.services[1];
     assert_eq!(api.servers[1].name, "api-2");
-    assert_eq!(api.servers[1].address, "127.0.0.1:9102".parse().unwrap());
+    assert_eq!(api.servers[1].address, "127.0.0.1:9102".parse().ok());
     let ManagedPlan::Child(child) = &api.servers[1].managed else {
         panic!("not a child")
     };
@@ -509,6 +525,11 @@ const LINTS: &[(&str, &str, &str)] = &[
          [listen.b]\naddress = \"127.0.0.1:81\"\n\
          routes = [{ service = \"shop\", mirror = { service = \"b\", share = 1, methods = [\"PUT\"] } }]",
     ),
+    (
+        "EK-125",
+        "servers = [\"one.internal:80\", \"nowhere.internal:80\"]",
+        "",
+    ),
 ];
 
 #[test]
@@ -539,7 +560,6 @@ fn what_is_reserved_is_refused_by_name() {
     let lines = [
         "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\ntls = { certificate = \"c\", key = \"k\" }",
         "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\nprotocol = \"tcp\"",
-        "[service.shop.discover]\ndns = \"a:1\"",
         "[service.shop.hedge]\nafter = \"p95\"",
         "[service.shop.breaker]",
         "[service.shop.limit]\nrate = { per_second = 1 }",

@@ -211,6 +211,7 @@ fn defaults_can_be_typed() {
             ".objective.",
             ".mirror.",
             ".sticky.",
+            ".discover.",
             "listen.s.rate",
             "listen.s.names.",
         ];

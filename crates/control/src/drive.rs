@@ -248,7 +248,8 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
                 Observation::Exited(_) => None,
                 Observation::Attempt { .. }
                 | Observation::Probe { .. }
-                | Observation::StartFailed(_) => continue,
+                | Observation::StartFailed(_)
+                | Observation::Moved(_) => continue,
             };
             let service = self.pids.get_mut(server.service.0 as usize);
             if let Some(shown) = service.and_then(|servers| servers.get_mut(server.index as usize))
@@ -388,7 +389,7 @@ fn specs(plan: &Plan) -> Vec<ServiceSpec> {
                 .iter()
                 .map(|server| ServerSpec {
                     name: server.name.clone(),
-                    address: server.address.to_string(),
+                    address: server.address.map(|address| address.to_string()),
                     managed: match &server.managed {
                         ManagedPlan::Child(_) => Managed::Child,
                         ManagedPlan::Commands { restart, stop } => Managed::Commands {

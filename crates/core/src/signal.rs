@@ -1,5 +1,6 @@
 //! Signals: single observations, the only thing that a fault's way learns from the world.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::{Instant, Outcome, ServerId};
@@ -41,6 +42,8 @@ pub enum Observation {
     Exited(Box<Exit>),
     /// The supervised process could not be started at all.
     StartFailed(Box<StartFailure>),
+    /// Another server is in its place now, at this address; nobody if absent.
+    Moved(Option<SocketAddr>),
 }
 
 /// How a probe ended.

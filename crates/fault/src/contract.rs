@@ -26,8 +26,8 @@ pub struct ServiceSpec {
 pub struct ServerSpec {
     /// Its name, unique in the service.
     pub name: String,
-    /// Its address, for people.
-    pub address: String,
+    /// Its address, for people; none if it is a place that is yet to be filled.
+    pub address: Option<String>,
     /// How restart and stop reach it.
     pub managed: Managed,
 }
@@ -227,11 +227,15 @@ pub enum ServerState {
     Draining,
     /// Not running.
     Down,
+    /// A server from DNS whose name has never resolved.
+    Unresolved,
+    /// A place for a server from DNS where there is none.
+    Absent,
 }
 
 impl ServerState {
     /// All states.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Starting,
         Self::Up,
         Self::Doubtful,
@@ -240,6 +244,8 @@ impl ServerState {
         Self::Verifying,
         Self::Draining,
         Self::Down,
+        Self::Unresolved,
+        Self::Absent,
     ];
 
     /// Its name in status and metrics.
@@ -254,6 +260,8 @@ impl ServerState {
             Self::Verifying => "verifying",
             Self::Draining => "draining",
             Self::Down => "down",
+            Self::Unresolved => "down: unresolved",
+            Self::Absent => "absent",
         }
     }
 }

@@ -29,7 +29,7 @@ fn spec(managed: Managed, mode: Mode, keep_serving: f64) -> ServiceSpec {
     let ms = Duration::from_millis;
     let servers = (0..SERVERS).map(|n| ServerSpec {
         name: format!("s{n}"),
-        address: format!("127.0.0.1:{}", 9001 + n),
+        address: Some(format!("127.0.0.1:{}", 9001 + n)),
         managed,
     });
     ServiceSpec {

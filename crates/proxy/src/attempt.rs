@@ -70,16 +70,19 @@ impl Journey<'_> {
     /// A kept connection to the server, or a new one.
     async fn connection(&self, server: ServerId, rest: Duration) -> Result<Upstream, Outcome> {
         let counters = self.worker.server_counters(server);
-        if let Some(upstream) = self.worker.upstreams.take(server) {
+        let generation = self.roster.generation(server.index);
+        if let Some(upstream) = self.worker.upstreams.take(server, generation) {
             counters.reused.add_from_owner(1);
             return Ok(upstream);
         }
-        let address = self.service.servers()[server.index as usize].address();
+        let address = self.roster.address(server.index);
+        let address = address.ok_or(Outcome::Unreachable)?;
         let stream = connect(address, self.service.timeout.connect.min(rest)).await?;
         counters.connections.add_from_owner(1);
         Ok(Upstream {
             stream,
             reused: false,
+            generation,
         })
     }
 }

@@ -20,6 +20,7 @@ use crate::buffer::Buffer;
 use crate::client::poll_fill;
 use crate::flight::Flight;
 use crate::mirror::{FAILED, SENT};
+use crate::roster::Roster;
 use crate::state::ServiceEntry;
 use crate::talk::{INTERIM_LIMIT, RESPONSE_LIMITS};
 use crate::timer::Timer;
@@ -86,12 +87,13 @@ impl Copy {
         let worker = &*self.worker;
         let service = &worker.state.services()[self.to.0 as usize];
         let started = worker.clock.now();
-        let Some((server, mut flight)) = self.place(service, started) else {
+        let roster = worker.roster(self.to);
+        let Some((server, mut flight)) = self.place(service, &roster, started) else {
             self.finish(started, Cause::NoServer.status(), true, FAILED);
             return;
         };
-        let member = &service.pool().members()[server.index as usize];
-        let (outcome, line) = self.attempt(service, server, started, &bytes).await;
+        let member = &roster.pool().members()[server.index as usize];
+        let (outcome, line) = self.attempt((service, &roster), server, started, &bytes).await;
         drop(bytes);
         let ended = worker.clock.now();
         let latency = ended.since(started);
@@ -121,10 +123,15 @@ impl Copy {
     }
 
     /// A server that takes it now: a copy never waits for one.
-    fn place<'s>(&self, service: &'s ServiceEntry, now: Instant) -> Option<(ServerId, Flight<'s>)> {
+    fn place<'s>(
+        &self,
+        service: &'s ServiceEntry,
+        roster: &'s Roster,
+        now: Instant,
+    ) -> Option<(ServerId, Flight<'s>)> {
         let picker = &mut self.worker.pickers.borrow_mut()[self.to.0 as usize];
-        let pick = picker.pick_for(service.pool(), now, &[], self.key).ok()?;
-        let member = &service.pool().members()[pick.index as usize];
+        let pick = picker.pick_for(roster.pool(), now, &[], self.key).ok()?;
+        let member = &roster.pool().members()[pick.index as usize];
         let flight = Flight::begin(member, &service.queue, picker.typical_latency())?;
         let server = ServerId {
             service: self.to,
@@ -138,17 +145,21 @@ impl Copy {
     /// A connection, the request, the answer's head; the line is there if the head is.
     async fn attempt(
         &self,
-        service: &ServiceEntry,
+        (service, roster): (&ServiceEntry, &Roster),
         server: ServerId,
         begun: Instant,
         bytes: &[u8],
     ) -> (Outcome, Option<Line>) {
         let counters = self.worker.server_counters(server);
-        let upstream = if let Some(kept) = self.worker.upstreams.take(server) {
+        let generation = roster.generation(server.index);
+        let kept = self.worker.upstreams.take(server, generation);
+        let upstream = if let Some(kept) = kept {
             counters.reused.add_from_owner(1);
             kept
         } else {
-            let address = service.servers()[server.index as usize].address();
+            let Some(address) = roster.address(server.index) else {
+                return (Outcome::Unreachable, None);
+            };
             let stream = match connect(address, service.timeout.connect).await {
                 Ok(stream) => stream,
                 Err(outcome) => return (outcome, None),
@@ -157,6 +168,7 @@ impl Copy {
             Upstream {
                 stream,
                 reused: false,
+                generation,
             }
         };
         let mut line = Line {

@@ -363,9 +363,14 @@ impl Source for ProxyState {
         let now = self.now();
         for (index, service) in self.services().iter().enumerate() {
             self.collect_service(sink, index, service.name());
+            let roster = service.roster();
             for (place, entry) in service.servers().iter().enumerate() {
+                let id = ServerId::new(index as u32, place as u32);
+                if roster.address(id.index).is_none() && self.server_totals(id).attempts == 0 {
+                    continue;
+                }
                 self.collect_server(sink, (index, service.name()), (place, entry.name()));
-                let member = &service.pool().members()[place];
+                let member = &roster.pool().members()[place];
                 let labels = [("service", service.name()), ("server", entry.name())];
                 let in_flight = "Attempts that are under way on a server.";
                 sink.gauge(

@@ -1,6 +1,7 @@
 //! Drives one request: asks the exchange what comes next and does it with sockets.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
@@ -21,7 +22,8 @@ use crate::mirror::Drawn;
 use crate::own;
 use crate::relay::{Relay, RelayEnd};
 use crate::rewrite::{self, Origin};
-use crate::state::{ServerEntry, ServiceEntry};
+use crate::roster::Roster;
+use crate::state::ServiceEntry;
 use crate::talk::{Desk, Talk};
 use crate::tunnel;
 use crate::worker::{RequestId, Worker, Workspace};
@@ -32,6 +34,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) worker: &'a Rc<Worker>,
     pub(crate) service_id: ServiceId,
     pub(crate) service: &'a ServiceEntry,
+    /// The servers as they were when the request came.
+    pub(crate) roster: Rc<Arc<Roster>>,
     pub(crate) exchange: Exchange,
     pub(crate) started: Instant,
     /// The last look at the clock.
@@ -73,11 +77,14 @@ pub(crate) async fn handle(
     }
     let service = &worker.state.services()[service_id.0 as usize];
     let started = worker.clock.now();
+    let roster = worker.roster(service_id);
     let method_text = work.request.method_text.of(client.buffer.unread());
     let mut journey = Journey {
         worker,
         service_id,
         service,
+        stick: stick(&roster, client, work),
+        roster,
         exchange: Exchange::begin(started, &service.timeout),
         started,
         latest: started,
@@ -87,7 +94,6 @@ pub(crate) async fn handle(
         route,
         mirror: None,
         key: hash_key(service, client, work),
-        stick: stick(service, client, work),
         may_repeat: service
             .retry
             .methods
@@ -113,17 +119,18 @@ impl Journey<'_> {
     async fn travel(&mut self, client: &mut Client, work: &mut Workspace) -> Finish {
         let mut body = self.prepare(client, work);
         let upgrade = work.request.upgrade.is_some();
+        let roster = Rc::clone(&self.roster);
         loop {
             let now = match self.exchange.attempts() {
                 0 => self.started,
                 _ => self.worker.clock.now(),
             };
-            let (server, mut flight) = match self.place(client, now).await {
+            let (server, mut flight) = match self.place(&roster, client, now).await {
                 Ok(place) => place,
                 Err(cause) => return self.refuse(client, work, &body, cause).await,
             };
             let now = self.latest.max(now);
-            let member = &self.service.pool().members()[server.index as usize];
+            let member = &roster.pool().members()[server.index as usize];
             let mut desk = Desk {
                 worker: self.worker,
                 client,
@@ -169,11 +176,10 @@ impl Journey<'_> {
         } else {
             0
         };
-        let servers = self.service.servers();
         let origin = Origin {
             peer: client.peer,
             id: self.id,
-            server: servers.first().map(ServerEntry::address),
+            server: self.roster.first_address(),
             service: self.service.name(),
             route: self.route,
             edits: Edits::of_request(self.service, self.route),

@@ -80,14 +80,22 @@ impl Journey<'_> {
         if let Some(talk) = talk {
             counters.bytes_received.add_from_owner(talk.bytes_received);
         }
-        self.worker.signal(at, server, outcome, latency);
+        self.signal(at, server, outcome, latency);
+    }
+
+    /// Says what an attempt has shown of the server, unless another one is at its place by now.
+    fn signal(&self, at: Instant, server: ServerId, outcome: Outcome, latency: Duration) {
+        let now = (self.service.version() != self.roster.version)
+            .then(|| self.worker.roster(self.service_id).generation(server.index));
+        if now.is_none_or(|now| now == self.roster.generation(server.index)) {
+            self.worker.signal(at, server, outcome, latency);
+        }
     }
 
     /// The same for an answer that broke off after it had been counted as one.
     pub(crate) fn note_truncated(&self, at: Instant, server: ServerId) {
         self.worker.server_counters(server).attempts[Outcome::Truncated.place()].add_from_owner(1);
-        self.worker
-            .signal(at, server, Outcome::Truncated, Duration::ZERO);
+        self.signal(at, server, Outcome::Truncated, Duration::ZERO);
     }
 
     pub(crate) fn count(&self, finish: &Finish) {

@@ -7,6 +7,7 @@ mod buffer;
 mod timer;
 mod count;
 mod flow;
+mod roster;
 mod state;
 mod signals;
 mod upstream;
@@ -48,6 +49,7 @@ use tokio::sync::watch;
 
 pub use count::{ServerTotals, ServiceTotals};
 pub use flow::ServerFlow;
+pub use roster::{Joined, Roster};
 pub use signals::SignalReader;
 pub use state::{ProxyState, ServerEntry, ServiceEntry};
 

@@ -11,21 +11,26 @@ use evenkeel_request::Cause;
 use crate::client::Client;
 use crate::drive::Journey;
 use crate::flight::Flight;
+use crate::roster::Roster;
 
 /// Between two looks of a request that waits: a server that comes back wakes nobody.
 const LOOK: Duration = Duration::from_millis(20);
 
 impl<'a> Journey<'a> {
     /// The server for the next attempt, which is counted in there.
-    pub(crate) async fn place(
+    pub(crate) async fn place<'r>(
         &mut self,
+        roster: &'r Roster,
         client: &mut Client,
         now: Instant,
-    ) -> Result<(ServerId, Flight<'a>), Cause> {
+    ) -> Result<(ServerId, Flight<'r>), Cause>
+    where
+        'a: 'r,
+    {
         let queue = &self.service.queue;
         // Who comes later does not go before those who wait.
         if queue.is_empty() {
-            match self.try_place(now) {
+            match self.try_place(roster, now) {
                 Err(Cause::QueueFull) => {}
                 placed => return placed,
             }
@@ -41,7 +46,7 @@ impl<'a> Journey<'a> {
             freed.as_mut().enable();
             let now = self.worker.clock.now();
             self.latest = now;
-            match self.try_place(now) {
+            match self.try_place(roster, now) {
                 Err(Cause::QueueFull) if now < end => {}
                 Err(Cause::QueueFull) => {
                     queue.expired.add(1);
@@ -59,16 +64,23 @@ impl<'a> Journey<'a> {
     }
 
     /// The line that tells the client which server it belongs to from now on, if it does not know.
-    pub(crate) fn tell(&self, server: ServerId) -> &'a [u8] {
-        match &self.service.sticky {
+    pub(crate) fn tell(&self, server: ServerId) -> &[u8] {
+        match &self.roster.sticky {
             Some(sticky) if self.stick != Some(server.index) => sticky.line(server.index),
             _ => &[],
         }
     }
 
-    fn try_place(&mut self, now: Instant) -> Result<(ServerId, Flight<'a>), Cause> {
+    fn try_place<'r>(
+        &mut self,
+        roster: &'r Roster,
+        now: Instant,
+    ) -> Result<(ServerId, Flight<'r>), Cause>
+    where
+        'a: 'r,
+    {
         let service = self.service;
-        let pool = service.pool();
+        let pool = roster.pool();
         let picker = &mut self.worker.pickers.borrow_mut()[self.service_id.0 as usize];
         let first = self.exchange.attempts() == 0;
         let own = self.stick.filter(|_| first);

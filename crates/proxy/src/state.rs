@@ -1,9 +1,9 @@
 //! What all workers and the control loop share: the services with their servers, and the counters.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use evenkeel_balance::{Member, Pool, ServerState};
+use arc_swap::ArcSwap;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::{ListenerPlan, ServicePlan};
 use evenkeel_core::{Directive, Instant, ServiceId};
@@ -14,9 +14,9 @@ use evenkeel_tolerate::{Budget, RetryOptions, TimeoutOptions};
 use crate::count::WorkerCounters;
 use crate::mirror;
 use crate::queue::Queue;
-use crate::sticky::Sticky;
+use crate::roster::{Joined, Roster};
 
-/// The shared state of the data plane. Workers write atomics in it; nothing in it is ever locked.
+/// The shared state of the data plane. Workers write atomics in it; nothing that they read is ever locked.
 #[derive(Debug)]
 pub struct ProxyState {
     clock: Clock,
@@ -32,10 +32,13 @@ pub struct ProxyState {
 pub struct ServiceEntry {
     name: String,
     servers: Vec<ServerEntry>,
-    pool: Pool,
+    roster: ArcSwap<Roster>,
+    /// The version of the roster. Workers look at it once per request.
+    version: AtomicU64,
+    /// Held while the next roster is made.
+    changing: Mutex<()>,
     /// What requests are hashed on, if the policy hashes.
     pub(crate) hash_on: Option<HashOn>,
-    pub(crate) sticky: Option<Sticky>,
     pub(crate) queue: Queue,
     pub(crate) timeout: TimeoutOptions,
     pub(crate) retry: RetryOptions,
@@ -51,7 +54,6 @@ pub struct ServiceEntry {
 #[derive(Debug)]
 pub struct ServerEntry {
     name: String,
-    address: SocketAddr,
 }
 
 impl ProxyState {
@@ -81,12 +83,19 @@ impl ProxyState {
     /// Tells the balancer.
     pub fn apply(&self, directive: &Directive, now: Instant) {
         let server = directive.server();
-        let members = self
-            .services
-            .get(server.service.0 as usize)
-            .map(|service| service.pool.members());
-        if let Some(member) = members.and_then(|members| members.get(server.index as usize)) {
+        let Some(service) = self.services.get(server.service.0 as usize) else {
+            return;
+        };
+        let roster = service.roster();
+        if let Some(member) = roster.pool().members().get(server.index as usize) {
             member.state.apply(directive, now);
+        }
+    }
+
+    /// Puts servers from DNS into their places, or takes them out. Requests that are under way go on as they began.
+    pub fn change(&self, service: ServiceId, changes: &[(u32, Option<Joined>)], now: Instant) {
+        if let Some(service) = self.services.get(service.0 as usize) {
+            service.change(changes, now);
         }
     }
 
@@ -126,27 +135,15 @@ impl ProxyState {
 
 impl ServiceEntry {
     fn new(plan: &ServicePlan, now: Instant) -> Self {
-        let members = plan.servers.iter().zip(identities(plan));
-        let members = members.map(|(server, identity)| Member {
-            identity: identity.into(),
-            state: Arc::new(ServerState::new()),
-            weight: server.weight,
-            tier: server.tier,
-            near: server.near,
-            max_requests: server.max_requests,
-        });
         let servers = plan.servers.iter().map(|server| ServerEntry {
             name: server.name.clone(),
-            address: server.address,
         });
         Self {
             name: plan.name.clone(),
             servers: servers.collect(),
-            pool: Pool::new(plan.balance.clone(), members.collect()),
-            sticky: plan.sticky.as_ref().map(|sticky| {
-                let identities: Vec<String> = identities(plan).collect();
-                Sticky::new(sticky, &plan.name, identities.iter().map(String::as_str))
-            }),
+            roster: ArcSwap::from_pointee(Roster::new(plan)),
+            version: AtomicU64::new(0),
+            changing: Mutex::new(()),
             queue: Queue::new(plan.queue),
             hash_on: plan.balance.policy.hashes().then(|| plan.hash_on.clone()),
             timeout: plan.timeout,
@@ -171,10 +168,23 @@ impl ServiceEntry {
         &self.servers
     }
 
-    /// Its servers as the balancer sees them, in the same order.
+    /// Its servers as they are now, in the same order.
     #[must_use]
-    pub const fn pool(&self) -> &Pool {
-        &self.pool
+    pub fn roster(&self) -> Arc<Roster> {
+        self.roster.load_full()
+    }
+
+    /// The version of [`Self::roster`].
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn change(&self, changes: &[(u32, Option<Joined>)], now: Instant) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = self.roster.load().with(changes, now);
+        let version = next.version;
+        self.roster.store(Arc::new(next));
+        self.version.store(version, Ordering::Release);
     }
 
     /// What pays for its retries.
@@ -184,21 +194,10 @@ impl ServiceEntry {
     }
 }
 
-/// What tells a server from others wherever it is used: its address.
-fn identities(plan: &ServicePlan) -> impl Iterator<Item = String> {
-    plan.servers.iter().map(|server| server.address.to_string())
-}
-
 impl ServerEntry {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// Its address.
-    #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
     }
 }

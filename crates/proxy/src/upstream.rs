@@ -22,6 +22,8 @@ pub(crate) struct Upstream {
     pub(crate) stream: TcpStream,
     /// Whether it had carried a request before this one.
     pub(crate) reused: bool,
+    /// Which of the servers that have been at this place it leads to.
+    pub(crate) generation: u64,
 }
 
 /// A worker's kept connections, by service and server.
@@ -34,6 +36,7 @@ pub(crate) struct Upstreams {
 struct Kept {
     stream: TcpStream,
     since: Instant,
+    generation: u64,
 }
 
 impl Upstreams {
@@ -45,14 +48,15 @@ impl Upstreams {
         }
     }
 
-    /// The kept connection that was used last, if one is still good.
-    pub(crate) fn take(&self, server: ServerId) -> Option<Upstream> {
+    /// The kept connection that was used last, if one is still good. Those to servers that were here before are closed.
+    pub(crate) fn take(&self, server: ServerId, generation: u64) -> Option<Upstream> {
         let mut kept = self.of(server).borrow_mut();
-        while let Some(Kept { stream, .. }) = kept.pop() {
-            if is_quiet(&stream) {
+        while let Some(one) = kept.pop() {
+            if one.generation == generation && is_quiet(&one.stream) {
                 return Some(Upstream {
-                    stream,
+                    stream: one.stream,
                     reused: true,
+                    generation,
                 });
             }
         }
@@ -65,6 +69,7 @@ impl Upstreams {
             kept.push(Kept {
                 stream: upstream.stream,
                 since: now,
+                generation: upstream.generation,
             });
         }
     }

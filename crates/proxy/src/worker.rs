@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_balance::Picker;
-use evenkeel_core::{Instant, Observation, Outcome, Random, ServerId, Signal};
+use evenkeel_core::{Instant, Observation, Outcome, Random, ServerId, ServiceId, Signal};
 use evenkeel_http1::{RequestHead, ResponseHead};
 use evenkeel_runtime::Clock;
 use tokio::net::TcpListener;
@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use crate::buffer::Buffers;
 use crate::client;
 use crate::count::{ServerCounters, ServiceCounters, WorkerCounters};
+use crate::roster::Roster;
 use crate::signals::SignalWriter;
 use crate::state::ProxyState;
 use crate::timer::Timers;
@@ -41,6 +42,8 @@ pub(crate) struct Worker {
     pub(crate) timers: Rc<Timers>,
     pub(crate) random: RefCell<Random>,
     pub(crate) pickers: RefCell<Vec<Picker>>,
+    /// The servers by service, as this worker saw them last.
+    rosters: RefCell<Vec<Rc<Arc<Roster>>>>,
     pub(crate) draining: Cell<bool>,
     /// Copies of requests under way, by the place of their pair of services.
     pub(crate) copies: Vec<Cell<u32>>,
@@ -191,8 +194,10 @@ impl Worker {
         let pickers = state
             .services()
             .iter()
-            .map(|service| Picker::new(service.pool(), random.bits()))
+            .map(|service| Picker::new(service.roster().pool(), random.bits()))
             .collect();
+        let rosters = state.services().iter();
+        let rosters = rosters.map(|service| Rc::new(service.roster()));
         Self {
             clock,
             counters: Arc::clone(&state.workers()[index]),
@@ -205,6 +210,7 @@ impl Worker {
             ),
             timers: Timers::new(clock),
             pickers: RefCell::new(pickers),
+            rosters: RefCell::new(rosters.collect()),
             draining: Cell::new(false),
             copies: state.mirrors().iter().map(|_| Cell::new(0)).collect(),
             workspaces: RefCell::default(),
@@ -216,6 +222,18 @@ impl Worker {
             random: RefCell::new(random),
             state,
         }
+    }
+
+    /// The servers of a service as they are now. Counts in this worker only: the reference that workers share is counted
+    /// when the roster is another one.
+    pub(crate) fn roster(&self, service: ServiceId) -> Rc<Arc<Roster>> {
+        let place = service.0 as usize;
+        let entry = &self.state.services()[place];
+        let known = &mut self.rosters.borrow_mut()[place];
+        if known.version != entry.version() {
+            *known = Rc::new(entry.roster());
+        }
+        Rc::clone(known)
     }
 
     pub(crate) fn workspace(&self) -> Box<Workspace> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::ManagedPlan;
 use evenkeel_core::metric::{Sink, Source};
-use evenkeel_core::{Random, ServerId, Signal};
+use evenkeel_core::{Observation, Random, ServerId, Signal};
 use evenkeel_fault::contract::{Examination, Pace};
 use evenkeel_fault::policy::ProbeOptions;
 use evenkeel_runtime::Clock;
@@ -36,7 +36,8 @@ struct Inner {
 struct Server {
     service_name: Arc<str>,
     name: String,
-    address: SocketAddr,
+    /// Where it is now; one from DNS may move.
+    address: watch::Sender<Option<SocketAddr>>,
     probe: Arc<ProbeOptions>,
     managed: ManagedPlan,
     pace: watch::Sender<Pace>,
@@ -87,7 +88,7 @@ impl Supervisor {
         for (&server, entry) in &self.0.servers {
             let prober = Prober {
                 server,
-                address: entry.address,
+                address: entry.address.subscribe(),
                 options: Arc::clone(&entry.probe),
                 clock: self.0.clock,
                 signals: self.0.signals.clone(),
@@ -109,6 +110,23 @@ impl Supervisor {
                 changed
             });
         }
+    }
+
+    /// Another server is at this place now, or nobody: probes go to it from now on, and a signal says so. Signals of
+    /// probes that come after that one are about the new one.
+    pub async fn set_address(&self, server: ServerId, address: Option<SocketAddr>) {
+        let Some(entry) = self.0.servers.get(&server) else {
+            return;
+        };
+        // A probe that is under way is about the old one, and is dropped when it ends.
+        entry.address.send_replace(address);
+        let signal = Signal {
+            at: self.0.clock.now(),
+            server,
+            observation: Observation::Moved(address),
+        };
+        // The keeper is gone only when everything ends.
+        self.0.signals.send(signal).await.ok();
     }
 
     /// Replaces a server's process, or has the user's command do it. `at_once`: kill instead of asking first. Gives what
@@ -169,7 +187,8 @@ impl Supervisor {
         limit: Duration,
     ) -> Result<String, String> {
         let entry = self.entry(server)?;
-        let address = entry.address.to_string();
+        let address = entry.address.borrow().map(|address| address.to_string());
+        let address = address.ok_or_else(|| "nobody is there".to_owned())?;
         let mut replace = vec![
             ("service", &*entry.service_name),
             ("server", entry.name.as_str()),
@@ -184,11 +203,14 @@ impl Supervisor {
         let Ok(entry) = self.entry(server) else {
             return Examination::default();
         };
+        let Some(address) = *entry.address.borrow() else {
+            return Examination::default();
+        };
         let children = &self.0.children;
         let process = children
             .is_child(server)
             .then(|| (children.pid(server), children.last_lines(server)));
-        examine::examine(entry.address, &entry.probe, process, timeout, self.0.clock).await
+        examine::examine(address, &entry.probe, process, timeout, self.0.clock).await
     }
 
     /// The process id of a child that runs.
@@ -227,7 +249,7 @@ fn servers(plan: &Plan) -> impl Iterator<Item = (ServerId, Server)> {
                 let entry = Server {
                     service_name: Arc::clone(&service_name),
                     name: server.name.clone(),
-                    address: server.address,
+                    address: watch::channel(server.address).0,
                     probe: Arc::clone(&probe),
                     managed: server.managed.clone(),
                     pace: watch::channel(Pace::Normal).0,

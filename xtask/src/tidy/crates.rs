@@ -19,6 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("runtime", &["core"]),
     ("connect", &["core", "runtime", "config"]),
+    ("discover", &["core", "runtime", "config"]), // asks DNS; what follows from the answers is the program's to pass on
     (
         "proxy",
         &[

@@ -42,6 +42,9 @@ fn service(view: &ServiceView, colour: bool) -> String {
     if view.recent.seconds > 0.0 {
         line += &recent(view);
     }
+    for note in &view.notes {
+        line.push_str(&format!("! {}\n", clean(note)));
+    }
     if view.servers.is_empty() {
         return line;
     }
@@ -120,7 +123,7 @@ fn cells(server: &ServerView, colour: bool) -> [(String, Option<&'static str>); 
 fn paint(state: &str) -> &'static str {
     match state {
         "up" => "32",
-        "ejected" | "down" => "31",
+        "ejected" | "down" | "down: unresolved" => "31",
         _ => "33",
     }
 }

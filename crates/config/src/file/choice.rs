@@ -9,7 +9,7 @@ use super::shape::Shape;
 use super::{Kind, Typed, Value, not_yet, want_text};
 use crate::mistake::{Code, Mistake, Mistakes, Span};
 use crate::nearest::nearest;
-use crate::plan::{LogFormat, LogLevel};
+use crate::plan::{Family, LogFormat, LogLevel};
 
 /// The mistake of a word that is not among `known`.
 #[must_use]
@@ -86,6 +86,15 @@ choice! {
         "ring-hash" => Policy::RingHash,
         "maglev" => Policy::Maglev,
         "prequal" => Policy::Prequal,
+    } later {}
+}
+
+choice! {
+    /// Which addresses are asked for.
+    FamilyWord: Family {
+        "any" => Family::Any,
+        "ipv4" => Family::Ipv4,
+        "ipv6" => Family::Ipv6,
     } later {}
 }
 

@@ -24,6 +24,7 @@ pub mod listen;
 pub mod spread;
 pub mod mirror;
 pub mod service;
+pub mod discover;
 pub mod retry;
 pub mod detect;
 pub mod recover;

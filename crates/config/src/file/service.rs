@@ -5,6 +5,7 @@ use toml::de::DeValue;
 use super::address::{Address, ServerAddress};
 use super::choice::{BalancePolicy, StopSignalWord};
 use super::detect::{Detect, Diagnose};
+use super::discover::Discover;
 use super::hash::HashOnText;
 use super::headers::Headers;
 use super::mirror::Mirror;
@@ -21,10 +22,12 @@ use crate::mistake::{Code, Mistake, Mistakes};
 table! {
     /// A service: servers that can answer the same requests, and how they are looked after.
     pub struct Service {
-        /// Its servers: addresses, or tables with more about each. A service needs `servers` or `run`.
+        /// Its servers: addresses, or tables with more about each. A service needs `servers`, `run` or `discover`.
         servers: List<ServerEntry>;
         /// How its servers are started, if evenkeel runs them itself.
         run: Run;
+        /// Where in DNS its servers are found.
+        discover: Discover;
         /// Which server takes the next attempt.
         balance: Balance;
         /// How long each step of a request may take.
@@ -48,7 +51,7 @@ table! {
         /// What the service promises. Without it nothing is promised, and no error budget is kept.
         objective: Objective;
     }
-    later { "discover", "hedge", "breaker", "fallback" }
+    later { "hedge", "breaker", "fallback" }
 }
 
 table! {
@@ -56,7 +59,7 @@ table! {
     pub struct Server {
         /// Its name, `[a-z0-9-]+`. Default: host and port of its address, with dashes.
         name: Text;
-        /// `HOST:PORT`, also with `http://` before it. A name is resolved once, at the start.
+        /// `HOST:PORT`, also with `http://` before it. The server follows the first address of a name.
         address: ServerAddress [required];
         /// How much it takes beside the others, for policies that weigh.
         weight: Whole<1, 1_000> = defaults::SERVER_WEIGHT;

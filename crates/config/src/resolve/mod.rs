@@ -3,6 +3,7 @@
 //! What is wrong with one value is found here or before; what is wrong between values is found by `validate`.
 
 pub mod server;
+mod discover;
 pub mod listen;
 mod target;
 mod dns;

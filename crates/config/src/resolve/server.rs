@@ -1,7 +1,8 @@
-//! The servers of a service: those that are listed, and those that evenkeel runs.
+//! The servers of a service: those that are listed, those that evenkeel runs, and slots for those from DNS.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use super::discover::{follow, resolve_address, resolve_discover};
 use super::spread::resolve_bound;
 use super::{Surroundings, pick_whole, section};
 use crate::defaults;
@@ -10,27 +11,38 @@ use crate::file::service::{ManagedBy, Run, Server, Service};
 use crate::file::value::{bad_name, is_name};
 use crate::file::{Address, At};
 use crate::mistake::{Code, Mistake, Mistakes, Span};
-use crate::plan::{ChildPlan, ManagedPlan, ServerPlan};
+use crate::plan::{ChildPlan, DiscoverPlan, ManagedPlan, ServerPlan};
 
-/// The servers of `service`, each with its place.
+/// The servers of `service`, each with its place, and which of them come from DNS.
 pub(crate) fn resolve_servers(
     name: &str,
     service: &Service,
     zone: Option<&str>,
     around: &Surroundings<'_>,
     out: &mut Mistakes,
-) -> Vec<(ServerPlan, Span)> {
-    let mut servers = Vec::new();
+) -> (Vec<(ServerPlan, Span)>, Vec<DiscoverPlan>) {
+    let (mut servers, mut groups) = (Vec::new(), Vec::new());
+    let place = |servers: &[_]| u32::try_from(servers.len()).unwrap_or(u32::MAX);
     for typed in service.servers.iter().flat_map(|list| &list.value) {
-        if let Some(server) = resolve_server(service, typed, zone, around, out) {
-            servers.push((server, typed.span.clone()));
+        let Some(server) = resolve_server(service, typed, zone, around, out) else {
+            continue;
+        };
+        if let Some(Address::Name(host, port)) = typed.address.as_ref().map(|at| &at.value) {
+            groups.push(follow(host, *port, &server, place(&servers)));
         }
+        servers.push((server, typed.span.clone()));
     }
     if let Some(run) = &service.run {
         let bound = resolve_bound(service, None);
         servers.extend(resolve_run(name, run, (bound, zone.is_some()), around, out));
     }
-    servers
+    if let Some(typed) = &service.discover
+        && let Some((plan, slots)) = resolve_discover(typed, (place(&servers), resolve_bound(service, None)), out)
+    {
+        groups.push(plan);
+        servers.extend(slots);
+    }
+    (servers, groups)
 }
 
 fn resolve_server(
@@ -58,63 +70,13 @@ fn resolve_server(
         });
     Some(ServerPlan {
         name,
-        address: resolve_address(address, around, out)?,
+        address: resolve_address(address, around, out),
         weight: pick_whole(typed.weight.as_ref(), defaults::SERVER_WEIGHT),
         tier: super::pick(typed.tier.as_ref(), defaults::SERVER_TIER).0,
         near: zone.is_some_and(|zone| typed.zone.as_ref().is_some_and(|own| own.value == zone)),
         max_requests: resolve_bound(service, typed.max_requests.as_ref()),
         managed,
     })
-}
-
-fn resolve_address(
-    typed: &At<Address>,
-    around: &Surroundings<'_>,
-    out: &mut Mistakes,
-) -> Option<SocketAddr> {
-    let (host, port) = match &typed.value {
-        Address::Ip(address) => return Some(*address),
-        Address::Name(host, port) => (host, port),
-    };
-    match (around.resolver)(&format!("{host}:{port}")) {
-        Ok(addresses) => {
-            let first = addresses.first().copied();
-            if first.is_none() {
-                let message = format!("the name `{host}` has no address");
-                out.push(Mistake::new(
-                    Code::Unresolved,
-                    typed.span.clone(),
-                    message,
-                    "does not resolve",
-                ));
-            }
-            if let (Some(first), [_, _, ..]) = (first, addresses.as_slice()) {
-                let message = format!(
-                    "the name `{host}` has {} addresses; {first} is used",
-                    addresses.len()
-                );
-                let mistake = Mistake::new(
-                    Code::SeveralAddresses,
-                    typed.span.clone(),
-                    message,
-                    "several addresses",
-                );
-                out.push(mistake.help("list each address as a server to use all of them"));
-            }
-            first
-        }
-        Err(reason) => {
-            let message = format!("the name `{host}` does not resolve: {reason}");
-            let mistake = Mistake::new(
-                Code::Unresolved,
-                typed.span.clone(),
-                message,
-                "does not resolve",
-            );
-            out.push(mistake.help("check the spelling, or write the IP address"));
-            None
-        }
-    }
 }
 
 fn resolve_managed(typed: &At<ManagedBy>, out: &mut Mistakes) -> ManagedPlan {
@@ -203,7 +165,7 @@ fn resolve_run(
             };
             let server = ServerPlan {
                 name: name.clone(),
-                address: SocketAddr::from((Ipv4Addr::LOCALHOST, number)),
+                address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, number))),
                 weight: defaults::SERVER_WEIGHT.value,
                 tier: 0,
                 near,

@@ -28,13 +28,13 @@ pub(crate) fn resolve_services(
     let mut spans = Vec::new();
     for (name, typed) in file.service.iter().flat_map(|map| &map.value) {
         let zone = file.zone.as_ref().map(|zone| zone.value.as_str());
-        let (servers, server_spans) = resolve_servers(name, typed, zone, around, out)
-            .into_iter()
-            .unzip();
+        let (servers, discover) = resolve_servers(name, typed, zone, around, out);
+        let (servers, server_spans) = servers.into_iter().unzip();
         spans.push(server_spans);
         services.push(ServicePlan {
             name: name.value.clone(),
             servers,
+            discover,
             balance: resolve_balance(&section(typed.balance.as_ref()), out),
             hash_on: resolve_hash_on(&section(typed.balance.as_ref())),
             sticky: resolve_sticky(section(typed.balance.as_ref()).sticky.as_ref(), around, out),

@@ -89,7 +89,7 @@ fn services_have_servers(file: &File, out: &mut Mistakes) {
                 mistake.severity() == Severity::Error && inside(&mistake.span, &list.span)
             })
         });
-        if !listed && !refused && service.run.is_none() {
+        if !listed && !refused && service.run.is_none() && service.discover.is_none() {
             let message = format!("the service `{}` has no servers", name.escape_debug());
             let mistake = Mistake::new(
                 Code::Missing,
@@ -97,7 +97,7 @@ fn services_have_servers(file: &File, out: &mut Mistakes) {
                 message,
                 "nobody would answer",
             );
-            out.push(mistake.help("servers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"], or a [service.NAME.run] section"));
+            out.push(mistake.help("servers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"], a [service.NAME.run] section, or discover = { dns = \"shop.internal:8080\" }"));
         }
     }
 }
@@ -106,13 +106,14 @@ fn servers_are_unique(file: &File, draft: &Draft, out: &mut Mistakes) {
     for (service, spans) in draft.plan.services.iter().zip(&draft.server_spans) {
         for (index, (server, span)) in service.servers.iter().zip(spans).enumerate() {
             let earlier = || service.servers[..index].iter().zip(spans);
-            if let Some((twin, place)) =
-                earlier().find(|(earlier, _)| earlier.address == server.address)
+            if let Some(address) = server.address
+                && let Some((twin, place)) =
+                    earlier().find(|(earlier, _)| earlier.address == Some(address))
             {
                 let (line, _) = out.position(place.start);
                 let message = format!(
-                    "{} is already the server `{}` of `{}` (line {line})",
-                    server.address, twin.name, service.name
+                    "{address} is already the server `{}` of `{}` (line {line})",
+                    twin.name, service.name
                 );
                 let mistake = Mistake::new(
                     Code::Duplicate,
@@ -244,7 +245,7 @@ fn calls_itself(
                 && (server.ip() == address.ip()
                     || (address.ip().is_unspecified() && server.ip().is_loopback()))
         };
-        if let Some(server) = service.servers.iter().find(|server| own(server.address)) {
+        if let Some(server) = service.servers.iter().find(|server| server.address.is_some_and(own)) {
             let message = format!(
                 "the listener `{listener}` has the address of the server `{}` of `{}`",
                 server.name, service.name

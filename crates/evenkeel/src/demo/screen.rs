@@ -195,7 +195,11 @@ const fn look(state: ServerState) -> (&'static str, &'static str) {
         ServerState::Up => ("●", "32"),
         ServerState::Doubtful | ServerState::Starting => ("◐", "33"),
         ServerState::Verifying | ServerState::Recovering => ("◑", "36"),
-        ServerState::Ejected | ServerState::Draining | ServerState::Down => ("○", "31"),
+        ServerState::Ejected
+        | ServerState::Draining
+        | ServerState::Down
+        | ServerState::Unresolved
+        | ServerState::Absent => ("○", "31"),
     }
 }
 

@@ -60,7 +60,7 @@ impl<'a> Show<'a> {
             servers: servers
                 .into_iter()
                 .flatten()
-                .map(|server| (server.name.clone(), server.address))
+                .filter_map(|server| Some((server.name.clone(), server.address?)))
                 .collect(),
             began: running.clock.now(),
             screen,
@@ -217,7 +217,8 @@ impl<'a> Show<'a> {
         let view = self.running.views.now();
         let numbers = self.numbers();
         let services = self.running.state.services();
-        let members = services.first().map(|service| service.pool().members());
+        let roster = services.first().map(evenkeel_proxy::ServiceEntry::roster);
+        let members = roster.as_ref().map(|roster| roster.pool().members());
         let server = |(index, (name, _)): (u32, &(String, SocketAddr))| {
             let id = ServerId {
                 service: SERVICE,

@@ -113,9 +113,12 @@ pub(super) async fn run(parts: Parts) {
     let (views, events) = (control.views(), control.events());
     let looks = Looks::default();
     let looking = tokio::spawn(looks.clone().keep(Arc::clone(&state), clock));
+    let discovery = super::discover::start(plan, (clock, seed), &state, &views, &supervisor);
     let live = Arc::new(Now {
         clock,
         looks,
+        groups: super::live::groups(plan),
+        discovery,
         policies: super::live::policies(plan),
         state: Arc::clone(&state),
         views: views.clone(),
@@ -175,7 +178,8 @@ async fn weigh(state: Arc<ProxyState>, clock: Clock, plan: Arc<Plan>) {
         let now = clock.now();
         for (place, weigher) in &mut weighers {
             let service = u32::try_from(*place).unwrap_or(u32::MAX);
-            weigher.step(state.services()[*place].pool(), now, |index| {
+            let roster = state.services()[*place].roster();
+            weigher.step(roster.pool(), now, |index| {
                 let server = ServerId::new(service, u32::try_from(index).unwrap_or(u32::MAX));
                 let totals = state.server_totals(server);
                 Counted {

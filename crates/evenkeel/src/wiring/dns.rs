@@ -33,7 +33,7 @@ impl Balancer {
     fn new(state: Arc<ProxyState>, clock: Clock, seed: u64) -> Self {
         let mut random = Random::seeded(seed);
         let services = state.services().iter();
-        let pickers = services.map(|service| Picker::new(service.pool(), random.bits()));
+        let pickers = services.map(|service| Picker::new(service.roster().pool(), random.bits()));
         Self {
             pickers: Mutex::new(pickers.collect()),
             state,
@@ -45,28 +45,29 @@ impl Balancer {
 impl Servers for Balancer {
     fn select(&self, service: ServiceId, client: IpAddr, most: usize) -> Vec<Found> {
         let entry = &self.state.services()[service.0 as usize];
+        let roster = entry.roster();
         let mut pickers = self.pickers.lock().unwrap_or_else(PoisonError::into_inner);
         let picker = &mut pickers[service.0 as usize];
         let key = hash_address(client, BITS.0, BITS.1);
-        let picked = picker.pick_several(entry.pool(), self.clock.now(), Some(key), most);
+        let picked = picker.pick_several(roster.pool(), self.clock.now(), Some(key), most);
         let found = |index: u32| {
-            let member = &entry.pool().members()[index as usize];
+            let member = &roster.pool().members()[index as usize];
             let server = &entry.servers()[index as usize];
-            Found {
+            Some(Found {
                 name: server.name().to_owned(),
-                address: server.address(),
+                address: roster.address(index)?,
                 weight: member.weight,
                 tier: member.tier,
-            }
+            })
         };
-        picked.into_iter().map(found).collect()
+        picked.into_iter().filter_map(found).collect()
     }
 
     fn find(&self, service: ServiceId, server: &str) -> Option<SocketAddr> {
         let entry = self.state.services().get(service.0 as usize)?;
-        let mut servers = entry.servers().iter();
-        let found = servers.find(|one| one.name() == server)?;
-        Some(found.address())
+        let mut servers = (0_u32..).zip(entry.servers());
+        let (index, _) = servers.find(|(_, one)| one.name() == server)?;
+        entry.roster().address(index)
     }
 }
 

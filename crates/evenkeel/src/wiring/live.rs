@@ -2,6 +2,7 @@
 //! history. Reads snapshots and atomics; holds up nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +12,14 @@ use evenkeel_admin::{
 use evenkeel_balance::{Member, PickReason};
 use evenkeel_config::Plan;
 use evenkeel_config::file::Typed as _;
+use evenkeel_config::plan::ServicePlan;
 use evenkeel_control::{Counters, Views};
 use evenkeel_core::metric::{Sink, Source as _};
 use evenkeel_core::{Instant, ServerId, ServiceId};
+use evenkeel_discover::Discovery;
 use evenkeel_dns::DnsCounters;
 use evenkeel_fault::Incident;
-use evenkeel_fault::contract::OperatorOrder;
+use evenkeel_fault::contract::{OperatorOrder, ServerState};
 use evenkeel_history::StoreError;
 use evenkeel_proxy::{ProxyState, ServiceEntry};
 use evenkeel_runtime::Clock;
@@ -38,6 +41,9 @@ const READING: Duration = Duration::from_secs(3);
 pub(super) struct Now {
     pub(super) clock: Clock,
     pub(super) looks: Looks,
+    /// Which places are for servers from DNS, by service.
+    pub(super) groups: Vec<Vec<Range<u32>>>,
+    pub(super) discovery: Discovery,
     /// The words of the policies, by service.
     pub(super) policies: Vec<String>,
     pub(super) state: Arc<ProxyState>,
@@ -59,7 +65,46 @@ pub(super) fn policies(plan: &Plan) -> Vec<String> {
         .collect()
 }
 
+/// Which places are for servers from DNS, by service.
+pub(super) fn groups(plan: &Plan) -> Vec<Vec<Range<u32>>> {
+    let of = |service: &ServicePlan| {
+        let groups = service.discover.iter();
+        groups
+            .map(|group| group.first..group.first.saturating_add(group.slots))
+            .collect()
+    };
+    plan.services.iter().map(of).collect()
+}
+
 impl Now {
+    /// Whether a place is one that a person need not see: nobody is there. Of a name that has never resolved, the first
+    /// place is shown.
+    fn is_hidden(&self, id: ServerId) -> bool {
+        let view = self.views.now();
+        let unresolved = |index: u32| {
+            let id = ServerId { index, ..id };
+            view.state(id) == ServerState::Unresolved
+        };
+        match view.state(id) {
+            ServerState::Absent => true,
+            ServerState::Unresolved => {
+                let groups = self.groups.get(id.service.0 as usize);
+                let group = groups.and_then(|groups| {
+                    groups.iter().find(|group| group.contains(&id.index))
+                });
+                group.is_some_and(|group| id.index != group.start || !group.clone().all(unresolved))
+            }
+            ServerState::Starting
+            | ServerState::Up
+            | ServerState::Doubtful
+            | ServerState::Ejected
+            | ServerState::Recovering
+            | ServerState::Verifying
+            | ServerState::Draining
+            | ServerState::Down => false,
+        }
+    }
+
     /// What could not be written in time is shown as it waits, but not counted in reports.
     fn flush(&self) {
         let _written: bool = self.books.flush(WRITING);
@@ -98,6 +143,7 @@ impl Now {
         ServiceView {
             name: entry.name().to_owned(),
             policy: self.policy(id),
+use std::ops::Range;
             requests: totals.requests,
             failed: totals.failed,
             saved_by_retry: totals.saved_by_retry,
@@ -114,19 +160,25 @@ impl Now {
 
     /// What is known of a server without a look back.
     fn server(&self, id: ServerId, entry: &ServiceEntry, now: Instant) -> ServerView {
+        let roster = entry.roster();
         let (server, member) = (
             &entry.servers()[id.index as usize],
-            &entry.pool().members()[id.index as usize],
+            &roster.pool().members()[id.index as usize],
         );
+        let address = roster.address(id.index);
+        let standing = match address {
+            Some(_) => member.state.standing(now).word(),
+            None => "absent",
+        };
         let (view, totals) = (self.views.now(), self.state.server_totals(id));
         let picks = PickReason::WORDS
             .iter()
             .zip(self.state.server_flow(id).picks);
         ServerView {
             name: server.name().to_owned(),
-            address: server.address().to_string(),
+            address: address.map_or_else(String::new, |address| address.to_string()),
             state: view.state(id).word().to_owned(),
-            standing: member.state.standing(now).word().to_owned(),
+            standing: standing.to_owned(),
             weight: member.weight,
             tier: member.tier,
             pid: view.pid(id),
@@ -145,25 +197,31 @@ impl Now {
     fn service_why(&self, id: u32, entry: &ServiceEntry) -> ServiceWhy {
         let now = self.clock.now();
         let view = self.service(id, entry, now);
-        let options = entry.pool().options();
+        let roster = entry.roster();
+        let options = roster.pool().options();
         let scores = scores(entry);
         let best = scores
             .iter()
-            .zip(&view.servers)
-            .filter(|(_, server)| server.share_intended > 0.0)
+            .zip(roster.pool().intended(now))
+            .filter(|(_, intended)| *intended > 0.0)
             .filter_map(|(score, _)| *score)
             .min_by(f64::total_cmp);
         let open = &self.views.now().open;
         let servers: Vec<ServerWhy> = view
             .servers
             .into_iter()
-            .enumerate()
+            .filter_map(|server| {
+                // Places at which nobody is are not shown.
+                let mut all = entry.servers().iter();
+                let place = all.position(|one| one.name() == server.name)?;
+                Some((place, server))
+            })
             .map(|(place, server)| {
-                let member = &entry.pool().members()[place];
+                let member = &roster.pool().members()[place];
                 let incident = open.iter().find(|incident| {
                     incident.service == view.name && incident.servers.contains(&server.name)
                 });
-                let changes_in = entry.pool().next_change(place, now).map(|at| at - now);
+                let changes_in = roster.pool().next_change(place, now).map(|at| at - now);
                 let case = Case {
                     name: &server.name,
                     service: &view.name,
@@ -223,7 +281,9 @@ impl Now {
                     .position(|one| one.name() == server)?;
                 (entry.name() == service).then_some(ServerId::new(id, u32::try_from(index).ok()?))
             });
-        found.ok_or_else(|| format!("there is no server {server} in a service {service}"))
+        found
+            .filter(|id| !self.is_hidden(*id))
+            .ok_or_else(|| format!("there is no server {server} in a service {service}"))
     }
 
     fn translated(&self, order: &Order) -> Result<OperatorOrder, String> {
@@ -324,6 +384,7 @@ impl Live for Now {
         self.supervisor.collect(sink);
         self.dns.iter().for_each(|counters| counters.collect(sink));
         self.counters.collect(sink);
+        self.discovery.collect(sink);
         let health = self.books.health();
         let (ok, lost) = (
             "Whether the last write to the incident store succeeded.",
@@ -338,13 +399,7 @@ impl Live for Now {
             return Err("stopping".to_owned());
         }
         let now = self.clock.now();
-        let serves = |entry: &ServiceEntry| {
-            entry
-                .pool()
-                .members()
-                .iter()
-                .any(|member| member.state.standing(now).is_usable())
-        };
+        let serves = |entry: &ServiceEntry| entry.roster().pool().in_service(now) > 0;
         let services = self.state.services();
         if services.is_empty() || services.iter().any(serves) {
             Ok(())
@@ -379,13 +434,14 @@ fn latency_ms(member: &Member) -> Option<f64> {
 
 /// How the policy of a service sees each of its servers.
 fn scores(entry: &ServiceEntry) -> Vec<Option<f64>> {
-    let members = entry.pool().members();
+    let roster = entry.roster();
+    let members = roster.pool().members();
     let mut known: Vec<f64> = members.iter().filter_map(latency_ms).collect();
     known.sort_by(f64::total_cmp);
     // The lower one of the two in the middle, as the balancer takes it.
     let middle = known.len().saturating_sub(1) / 2;
     let typical = known.get(middle).copied().unwrap_or(1.0);
-    let policy = entry.pool().options().policy;
+    let policy = roster.pool().options().policy;
     let score = |member: &Member| {
         let in_flight = member.state.in_flight();
         why::score(

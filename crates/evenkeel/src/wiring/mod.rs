@@ -5,6 +5,7 @@
 
 mod control;
 mod dns;
+mod discover;
 mod live;
 mod measure;
 mod traffic;

@@ -26,6 +26,7 @@ mod act;
 mod repair;
 mod watch;
 mod order;
+mod member;
 
 use std::collections::BTreeMap;
 
@@ -197,6 +198,14 @@ impl Keeper {
             observation,
         } = signal;
         let at = at.min(now);
+        if let Observation::Moved(address) = observation {
+            self.moved(now, id, address, out);
+            return;
+        }
+        if self.is_vacant(id) {
+            // What was under way when the server went.
+            return;
+        }
         if let Observation::Attempt { outcome, latency } = observation {
             let service = self.services.get_mut(id.service.0 as usize);
             let Some(server) =
@@ -214,7 +223,7 @@ impl Keeper {
             return;
         }
         self.with(now, id, out, |work| match observation {
-            Observation::Attempt { .. } => {}
+            Observation::Attempt { .. } | Observation::Moved(_) => {}
             Observation::Probe { outcome, latency } => work.probe(at, outcome, latency),
             Observation::Started { pid } => work.started(at, pid),
             Observation::Exited(exit) => {
@@ -305,10 +314,12 @@ impl Keeper {
             servers,
             traffic,
             serving,
+            present,
             ..
         } = service;
         if let Some(server) = servers.get_mut(id.index as usize) {
             *serving -= usize::from(server.serves());
+            *present -= usize::from(server.vacant.is_none());
             what(&mut Work {
                 now,
                 spec,
@@ -320,6 +331,7 @@ impl Keeper {
             });
             if let Some(server) = servers.get(id.index as usize) {
                 *serving += usize::from(server.serves());
+                *present += usize::from(server.vacant.is_none());
             }
         }
     }

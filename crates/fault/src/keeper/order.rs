@@ -15,6 +15,11 @@ use super::{Keeper, Work};
 impl Keeper {
     pub(super) fn operator(&mut self, now: Instant, order: OperatorOrder, out: &mut Vec<Output>) {
         match order {
+            OperatorOrder::Drain(server)
+            | OperatorOrder::Eject(server)
+            | OperatorOrder::Restore(server)
+            | OperatorOrder::Restart(server)
+                if self.is_vacant(server) => {}
             OperatorOrder::Approve(id) => self.of_incident(now, &id, out, |work| work.approve()),
             OperatorOrder::Reject(id) => self.of_incident(now, &id, out, |work| work.reject()),
             OperatorOrder::Close(id) => {

@@ -67,6 +67,8 @@ pub(super) struct Server {
     pub(super) pace: Pace,
     pub(super) doubt_until: Option<Instant>,
     pub(super) slow: Option<Comparison>,
+    /// Nobody is here, or nobody yet.
+    pub(super) vacant: Option<ServerState>,
     rise: u32,
 }
 
@@ -93,13 +95,17 @@ impl Server {
             pace: Pace::Normal,
             doubt_until: None,
             slow: None,
+            vacant: None,
             rise: options.detect.probe.rise.max(1),
         }
     }
 
     /// Whether it takes its full share of traffic.
     pub(super) fn serves(&self) -> bool {
-        self.shown == Shown::Serving && self.held.is_none() && self.facts.process.down.is_none()
+        self.shown == Shown::Serving
+            && self.held.is_none()
+            && self.facts.process.down.is_none()
+            && self.vacant.is_none()
     }
 
     /// Whether a successful attempt can change nothing here but numbers.
@@ -221,6 +227,9 @@ impl Server {
 
     /// How it stands, for people.
     pub(super) fn state(&self) -> ServerState {
+        if let Some(vacant) = self.vacant {
+            return vacant;
+        }
         if self.held == Some(Held::Drained) {
             return ServerState::Draining;
         }
@@ -262,7 +271,9 @@ impl Server {
             | ServerState::Recovering
             | ServerState::Verifying
             | ServerState::Draining
-            | ServerState::Down) => state,
+            | ServerState::Down
+            | ServerState::Unresolved
+            | ServerState::Absent) => state,
         }
     }
 }

@@ -3,7 +3,7 @@
 use evenkeel_core::{Instant, ServerId};
 
 use crate::analyze::Traffic;
-use crate::contract::ServiceSpec;
+use crate::contract::{ServerState, ServiceSpec};
 use crate::detect::Latest;
 use crate::policy::SlowOptions;
 use crate::recover::Capacity;
@@ -19,6 +19,8 @@ pub(super) struct Service {
     pub(super) slow_at: Instant,
     /// How many of its servers take their full share; kept by the keeper with every change.
     pub(super) serving: usize,
+    /// At how many of its places somebody is.
+    pub(super) present: usize,
 }
 
 impl Service {
@@ -29,29 +31,34 @@ impl Service {
                 service: spec.id,
                 index,
             };
-            Server::new(
+            let mut made = Server::new(
                 id,
                 server.name.clone(),
                 server.managed,
                 &spec.options,
                 peers,
-            )
+            );
+            made.vacant = server.address.is_none().then_some(ServerState::Unresolved);
+            made
         });
         let servers: Vec<Server> = servers.collect();
         let serving = servers.iter().filter(|server| server.serves()).count();
+        let present = servers.iter().filter(|server| server.vacant.is_none());
+        let present = present.count();
         Self {
             spec,
             servers,
             traffic: Traffic::default(),
             slow_at: Instant::ZERO,
             serving,
+            present,
         }
     }
 
     pub(super) fn capacity(&self, index: usize) -> Capacity {
         let own = self.servers.get(index).is_some_and(Server::serves);
         Capacity {
-            servers: self.servers.len(),
+            servers: self.present,
             others_serving: self.serving - usize::from(own),
         }
     }

@@ -156,7 +156,7 @@ impl World {
             .zip(9001..)
             .map(|(name, port)| ServerSpec {
                 name: (*name).to_owned(),
-                address: format!("127.0.0.1:{port}"),
+                address: Some(format!("127.0.0.1:{port}")),
                 managed,
             });
         let service = ServiceSpec {

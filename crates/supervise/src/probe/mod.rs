@@ -26,7 +26,8 @@ const JITTER: f64 = 0.1;
 #[derive(Debug)]
 pub(crate) struct Prober {
     pub(crate) server: ServerId,
-    pub(crate) address: SocketAddr,
+    /// Where it is; it is not probed while that is nowhere.
+    pub(crate) address: watch::Receiver<Option<SocketAddr>>,
     pub(crate) options: Arc<ProbeOptions>,
     pub(crate) clock: Clock,
     pub(crate) signals: mpsc::Sender<Signal>,
@@ -47,6 +48,13 @@ impl Prober {
             if self.phase.is_some() && Box::pin(self.await_process(&mut pid)).await {
                 due = self.clock.now();
             }
+            let Some(address) = *self.address.borrow_and_update() else {
+                if self.address.changed().await.is_err() {
+                    return;
+                }
+                due = self.clock.now();
+                continue;
+            };
             let pace = *self.pace.borrow_and_update();
             if pace == Pace::Paused {
                 if self.pace.changed().await.is_err() {
@@ -65,15 +73,26 @@ impl Prober {
                     continue;
                 }
                 () = process_changed(&mut self.phase) => continue,
+                changed = self.address.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    due = self.clock.now();
+                    continue;
+                }
             }
             let begun = self.clock.now();
             let sent = send(
-                self.address,
+                address,
                 &self.options.kind,
                 self.options.timeout,
                 self.clock,
             );
             let (outcome, latency) = Box::pin(sent).await;
+            if self.address.has_changed().unwrap_or(true) {
+                // It says nothing about who is there now.
+                continue;
+            }
             self.counters.add_one(outcome);
             let observation = Observation::Probe { outcome, latency };
             let signal = Signal {

@@ -1,0 +1,106 @@
+//! The slots of a service whose servers come from DNS, and what is asked for to fill them.
+
+use std::net::SocketAddr;
+
+use super::{Surroundings, pick, pick_whole, section};
+use crate::defaults;
+use crate::file::discover::Discover;
+use crate::file::{Address, At};
+use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::plan::{DiscoverPlan, ManagedPlan, ServerPlan};
+
+/// The slots of `typed`, whose first one is server number `first`.
+pub(super) fn resolve_discover(
+    typed: &At<Discover>,
+    (first, bound): (u32, u32),
+    out: &mut Mistakes,
+) -> Option<(DiscoverPlan, Vec<(ServerPlan, Span)>)> {
+    let every = section(typed.every.as_ref());
+    let (least, most) = (
+        pick(every.least.as_ref(), defaults::DISCOVER_LEAST),
+        pick(every.most.as_ref(), defaults::DISCOVER_MOST),
+    );
+    if least > most {
+        let span = every.least.or(every.most).map_or(typed.span.clone(), |at| at.span);
+        let message = "`every.least` is longer than `every.most`";
+        out.push(Mistake::new(Code::Contradiction, span, message, "cannot both hold"));
+    }
+    let dns = typed.dns.as_ref()?;
+    let resolver = typed.resolver.iter().flat_map(|list| &list.value);
+    let plan = DiscoverPlan {
+        name: dns.0.clone(),
+        port: dns.1,
+        label: "dns".to_owned(),
+        first,
+        slots: pick_whole(typed.slots.as_ref(), defaults::DISCOVER_SLOTS),
+        resolver: resolver.map(|address| address.value).collect(),
+        family: pick(typed.family.as_ref(), defaults::DISCOVER_FAMILY),
+        least,
+        most: most.max(least),
+        hold: pick(typed.hold.as_ref(), defaults::DISCOVER_HOLD),
+        fixed: None,
+    };
+    let slots = (0..plan.slots).map(|slot| {
+        let server = ServerPlan {
+            name: plan.slot_name(slot),
+            address: None,
+            weight: defaults::SERVER_WEIGHT.value,
+            tier: 0,
+            near: false,
+            max_requests: bound,
+            managed: ManagedPlan::Nothing,
+        };
+        (server, dns.span.clone())
+    });
+    let slots = slots.collect();
+    Some((plan, slots))
+}
+
+/// What is asked for so that a listed server follows the first address of its name.
+pub(super) fn follow(host: &str, port: u16, server: &ServerPlan, first: u32) -> DiscoverPlan {
+    DiscoverPlan {
+        name: host.to_owned(),
+        port: Some(port),
+        label: server.name.clone(),
+        first,
+        slots: 1,
+        resolver: Vec::new(),
+        family: defaults::DISCOVER_FAMILY.value,
+        least: defaults::DISCOVER_LEAST.value,
+        most: defaults::DISCOVER_MOST.value,
+        hold: defaults::DISCOVER_HOLD.value,
+        fixed: Some((server.weight, server.tier)),
+    }
+}
+
+/// The address of a listed server; nothing if its name does not resolve now.
+pub(super) fn resolve_address(
+    typed: &At<Address>,
+    around: &Surroundings<'_>,
+    out: &mut Mistakes,
+) -> Option<SocketAddr> {
+    let (host, port) = match &typed.value {
+        Address::Ip(address) => return Some(*address),
+        Address::Name(host, port) => (host, port),
+    };
+    let found = (around.resolver)(&format!("{host}:{port}"));
+    let reason = match found.as_deref() {
+        Ok([only]) => return Some(*only),
+        Ok([first, ..]) => {
+            let number = found.as_ref().map_or(0, Vec::len);
+            let message = format!("the name `{host}` has {number} addresses; {first} is used");
+            let (code, label) = (Code::SeveralAddresses, "several addresses");
+            let mistake = Mistake::new(code, typed.span.clone(), message, label);
+            let help = format!("to use all of them: discover = {{ dns = \"{host}:{port}\" }}");
+            out.push(mistake.help(help));
+            return Some(*first);
+        }
+        Ok([]) => "it has no address".to_owned(),
+        Err(reason) => reason.clone(),
+    };
+    let message = format!("the name `{host}` does not resolve: {reason}");
+    let (code, label) = (Code::Unresolved, "does not resolve");
+    let mistake = Mistake::new(code, typed.span.clone(), message, label);
+    out.push(mistake.help("the server is down until the name resolves; check the spelling"));
+    None
+}

@@ -1,0 +1,268 @@
+//! Who is a member: what an answer, a silence or the passing of time changes in the slots of a service.
+//!
+//! Apart from the asking and without a clock, since these rules must hold whatever a name server says:
+//!
+//! - A failure or an empty answer removes nobody. The last known good stays for ever.
+//! - Of the servers that work, one update removes at most half. More is held back until the same answer has held for
+//!   `hold`, or until those servers fail by themselves. Additions are taken at once. A single slot is exempt: there the
+//!   server moves and is not lost.
+//! - An address that stays keeps its slot. A free slot is used again after all that have been free for longer.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Random};
+
+/// After a failure it is asked again after so long, then twice as long, …
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// … and so on up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// While something is held back, the servers are looked at this often.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A server as DNS has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// How much it takes beside the others, at least 1.
+    pub weight: u32,
+    /// 0 is used first.
+    pub tier: u8,
+}
+
+/// What does not change while the program runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// How many slots there are.
+    pub slots: u32,
+    /// A shorter time to live is taken as this.
+    pub least: Duration,
+    /// A longer one as this.
+    pub most: Duration,
+    /// How long the same answer must hold until it may remove more than half of the working servers.
+    pub hold: Duration,
+}
+
+/// A slot has another content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Which slot.
+    pub slot: u32,
+    /// Who is there now; nobody if absent.
+    pub found: Option<Found>,
+}
+
+/// What is known of the members, for reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Servers in the last good answer.
+    pub found: usize,
+    /// Of these, those for which there is no slot.
+    pub surplus: usize,
+    /// Servers that the last good answer does not have any more and that are kept all the same.
+    pub held_back: usize,
+}
+
+/// The members of one discovered group.
+#[derive(Debug)]
+pub struct Membership {
+    rules: Rules,
+    slots: Vec<Option<Found>>,
+    /// The free slots, the one that has been free for longest first.
+    free: VecDeque<u32>,
+    /// The last good answer, by address.
+    wanted: BTreeMap<SocketAddr, Found>,
+    /// Since when the answer has been one that is held back.
+    held_since: Option<Instant>,
+    /// When the last good answer is to be renewed, or the failed question asked again.
+    ask_at: Instant,
+    pause: Duration,
+    report: Report,
+}
+
+impl Membership {
+    /// Nobody yet, but for `first` if that is known by other means. Is to be asked at once.
+    #[must_use]
+    pub fn new(rules: Rules, first: Option<Found>) -> Self {
+        let mut slots = vec![None; rules.slots as usize];
+        let mut free: VecDeque<u32> = (0..rules.slots).collect();
+        if let (Some(slot), Some(_)) = (slots.first_mut(), first) {
+            *slot = first;
+            free.pop_front();
+        }
+        Self {
+            rules,
+            slots,
+            free,
+            wanted: first.into_iter().map(|one| (one.address, one)).collect(),
+            held_since: None,
+            ask_at: Instant::ZERO,
+            pause: FIRST_PAUSE,
+            report: Report::default(),
+        }
+    }
+
+    /// A good answer came: `found` may be in any order, `ttl` is how long it is good for. `works` says which slots hold
+    /// servers that work now.
+    pub fn answered(
+        &mut self,
+        now: Instant,
+        found: &[Found],
+        ttl: Duration,
+        works: impl Fn(u32) -> bool,
+    ) -> Vec<Change> {
+        if found.is_empty() {
+            // The caller's random is not needed: an empty answer is good for its time to live, and removes nobody.
+            self.ask_at = now + ttl.clamp(self.rules.least, self.rules.most);
+            return Vec::new();
+        }
+        let mut wanted: BTreeMap<SocketAddr, Found> = BTreeMap::new();
+        for one in found {
+            let one = Found {
+                weight: one.weight.max(1),
+                ..*one
+            };
+            // One address twice: the record that is used first counts.
+            let known = wanted.entry(one.address).or_insert(one);
+            if (one.tier, std::cmp::Reverse(one.weight)) < (known.tier, std::cmp::Reverse(known.weight)) {
+                *known = one;
+            }
+        }
+        if !wanted.keys().eq(self.wanted.keys()) {
+            self.held_since = None;
+        }
+        self.wanted = wanted;
+        self.pause = FIRST_PAUSE;
+        self.ask_at = now + ttl.clamp(self.rules.least, self.rules.most);
+        self.settle(now, works)
+    }
+
+    /// No good answer came. Nobody is removed; it is asked again after a while.
+    pub fn failed(&mut self, now: Instant, random: &mut Random) {
+        let pause = self.pause / 2 + random.duration_up_to(self.pause / 2);
+        self.ask_at = now + pause;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    /// Looks again at what is held back; to be called when [`Self::wake`] says so.
+    pub fn look(&mut self, now: Instant, works: impl Fn(u32) -> bool) -> Vec<Change> {
+        if self.report.held_back == 0 {
+            return Vec::new();
+        }
+        self.settle(now, works)
+    }
+
+    /// When it is to be asked again.
+    #[must_use]
+    pub const fn ask_at(&self) -> Instant {
+        self.ask_at
+    }
+
+    /// When to ask or to look, whatever comes first.
+    #[must_use]
+    pub fn wake(&self, now: Instant) -> Instant {
+        if self.report.held_back == 0 {
+            return self.ask_at;
+        }
+        self.ask_at.min(now + LOOK_EVERY)
+    }
+
+    /// Who is where.
+    #[must_use]
+    pub fn slots(&self) -> &[Option<Found>] {
+        &self.slots
+    }
+
+    /// What is known.
+    #[must_use]
+    pub const fn report(&self) -> Report {
+        self.report
+    }
+
+    /// Brings the slots as near to what is wanted as the rules allow.
+    fn settle(&mut self, now: Instant, works: impl Fn(u32) -> bool) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let held = self.remove(now, works, &mut changes);
+        self.keep(&mut changes);
+        let surplus = self.add(&mut changes);
+        self.report = Report {
+            found: self.wanted.len(),
+            surplus,
+            held_back: held,
+        };
+        changes
+    }
+
+    /// Removes who is not wanted any more, and gives how many stay all the same.
+    fn remove(
+        &mut self,
+        now: Instant,
+        works: impl Fn(u32) -> bool,
+        changes: &mut Vec<Change>,
+    ) -> usize {
+        let occupied = |(slot, found): (u32, &Option<Found>)| found.map(|found| (slot, found));
+        let (unwanted, kept): (Vec<_>, Vec<_>) = (0_u32..)
+            .zip(&self.slots)
+            .filter_map(occupied)
+            .partition(|(_, found)| !self.wanted.contains_key(&found.address));
+        // Whoever does not work is no loss.
+        let (working, others): (Vec<_>, Vec<_>) =
+            unwanted.into_iter().partition(|(slot, _)| works(*slot));
+        let staying = kept.iter().filter(|(slot, _)| works(*slot)).count();
+        let too_many = working.len() > staying && self.rules.slots > 1;
+        let since = *self.held_since.get_or_insert(now);
+        let hold = too_many && now.since(since) < self.rules.hold;
+        if !hold {
+            self.held_since = None;
+        }
+        let going = if hold { &[][..] } else { &working[..] };
+        for (slot, _) in others.iter().chain(going) {
+            self.slots[*slot as usize] = None;
+            self.free.push_back(*slot);
+            changes.push(Change {
+                slot: *slot,
+                found: None,
+            });
+        }
+        if hold { working.len() } else { 0 }
+    }
+
+    /// Who stays may have another weight or tier.
+    fn keep(&mut self, changes: &mut Vec<Change>) {
+        for (slot, place) in (0_u32..).zip(&mut self.slots) {
+            let wanted = place.and_then(|found| self.wanted.get(&found.address).copied());
+            if wanted.is_some() && *place != wanted {
+                *place = wanted;
+                changes.push(Change {
+                    slot,
+                    found: wanted,
+                });
+            }
+        }
+    }
+
+    /// Gives free slots to those who have none, in the order of their addresses, and says how many get none.
+    fn add(&mut self, changes: &mut Vec<Change>) -> usize {
+        let mut surplus = 0;
+        for found in self.wanted.values() {
+            let known = self.slots.iter().flatten();
+            if known.map(|one| one.address).any(|one| one == found.address) {
+                continue;
+            }
+            let Some(slot) = self.free.pop_front() else {
+                surplus += 1;
+                continue;
+            };
+            self.slots[slot as usize] = Some(*found);
+            // A slot that was emptied a moment ago has one change, not two.
+            changes.retain(|change| change.slot != slot);
+            changes.push(Change {
+                slot,
+                found: Some(*found),
+            });
+        }
+        surplus
+    }
+}

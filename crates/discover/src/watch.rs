@@ -1,0 +1,321 @@
+//! The loop of one discovered group: ask, let the rules decide, pass on what changed, wait.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use evenkeel_config::plan::DiscoverPlan;
+use evenkeel_core::metric::{Counter, Sink, Source};
+use evenkeel_core::{Instant, Random, ServerId, ServiceId};
+use evenkeel_runtime::Clock;
+
+use crate::dns::{self, Failure};
+use crate::membership::{Change, Found, Membership, Report, Rules};
+
+/// Where `/etc/resolv.conf` is.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// How asking can end, for the counters.
+const RESULTS: [&str; 6] = [
+    "answered",
+    "no-such-name",
+    "empty",
+    "server-failure",
+    "no-answer",
+    "invalid",
+];
+
+/// What the loop needs of the rest of the program.
+pub trait World: Send + Sync + 'static {
+    /// Whether a server takes traffic and nothing is known against it.
+    fn works(&self, server: ServerId) -> bool;
+
+    /// The servers of a service have changed: each has this content now.
+    fn changed(
+        &self,
+        service: ServiceId,
+        changes: Vec<(ServerId, Option<Found>)>,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// One group of slots of a service.
+#[derive(Debug)]
+pub struct Watch {
+    service: ServiceId,
+    service_name: String,
+    plan: DiscoverPlan,
+    membership: Membership,
+    clock: Clock,
+    random: Random,
+    shown: Arc<Shown>,
+    told: Told,
+}
+
+/// What was said in the log already.
+#[derive(Debug, Default)]
+struct Told {
+    failure: Option<Failure>,
+    held_back: usize,
+    surplus: usize,
+}
+
+/// What is known of all groups, for status and metrics.
+#[derive(Debug, Clone, Default)]
+pub struct Discovery(Arc<Mutex<Vec<Arc<Shown>>>>);
+
+#[derive(Debug)]
+struct Shown {
+    service: ServiceId,
+    service_name: String,
+    name: String,
+    results: [Counter; RESULTS.len()],
+    report: Mutex<Report>,
+}
+
+impl Discovery {
+    /// Makes the loop of one group. `first` is known by other means.
+    #[must_use]
+    pub fn watch(
+        &self,
+        (service, service_name): (ServiceId, &str),
+        plan: &DiscoverPlan,
+        first: Option<Found>,
+        clock: Clock,
+        seed: u64,
+    ) -> Watch {
+        let rules = Rules {
+            slots: plan.slots,
+            least: plan.least,
+            most: plan.most,
+            hold: plan.hold,
+        };
+        let shown = Arc::new(Shown {
+            service,
+            service_name: service_name.to_owned(),
+            name: plan.written(),
+            results: Default::default(),
+            report: Mutex::default(),
+        });
+        self.lock().push(Arc::clone(&shown));
+        Watch {
+            service,
+            service_name: service_name.to_owned(),
+            plan: plan.clone(),
+            membership: Membership::new(rules, first),
+            clock,
+            random: Random::seeded(seed),
+            shown,
+            told: Told::default(),
+        }
+    }
+
+    /// What a person should know about the groups of a service, in words; nothing if all is well.
+    #[must_use]
+    pub fn notes(&self, service: ServiceId) -> Vec<String> {
+        let groups = self.lock();
+        let mut notes = Vec::new();
+        for group in groups.iter().filter(|group| group.service == service) {
+            let report = group.report();
+            if report.held_back > 0 {
+                let (name, number) = (&group.name, report.held_back);
+                notes.push(format!(
+                    "{name}: the removal of {number} working servers is held back"
+                ));
+            }
+            if report.surplus > 0 {
+                let (name, number) = (&group.name, report.surplus);
+                notes.push(format!("{name}: there is no slot for {number} more servers"));
+            }
+        }
+        notes
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Shown>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shown {
+    fn report(&self) -> Report {
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch {
+    /// Asks and passes on for ever.
+    pub async fn run<W: World>(mut self, world: Arc<W>) {
+        loop {
+            let now = self.clock.now();
+            let changes = if now >= self.membership.ask_at() {
+                self.ask(&*world).await
+            } else {
+                let works = works(&*world, self.service, self.plan.first);
+                self.membership.look(now, works)
+            };
+            self.tell();
+            if !changes.is_empty() {
+                let changes = changes.iter().map(|change| {
+                    let server = self.server(change.slot);
+                    self.say(change);
+                    (server, change.found)
+                });
+                let changes = changes.collect();
+                world.changed(self.service, changes).await;
+            }
+            let wake = self.membership.wake(self.clock.now());
+            self.clock.sleep_until(wake).await;
+        }
+    }
+
+    async fn ask<W: World>(&mut self, world: &W) -> Vec<Change> {
+        let resolvers = self.resolvers().await;
+        let asked = dns::ask(&self.plan, &resolvers).await;
+        let now = self.clock.now();
+        match asked {
+            Ok(answer) => {
+                self.shown.results[0].add_one();
+                if self.told.failure.take().is_some() {
+                    tracing::info!(service = self.service_name, "{} resolves again", self.plan.written());
+                }
+                let works = works(world, self.service, self.plan.first);
+                let found = self.chosen(answer.found);
+                self.membership.answered(now, &found, answer.ttl, works)
+            }
+            Err(failure) => {
+                self.failed(now, failure);
+                // What is held back is looked at all the same.
+                let works = works(world, self.service, self.plan.first);
+                self.membership.look(now, works)
+            }
+        }
+    }
+
+    /// A single slot follows the first address, unless the one it has is still there.
+    fn chosen(&self, mut found: Vec<Found>) -> Vec<Found> {
+        if self.plan.slots == 1 {
+            found.sort_by_key(|one| one.address);
+            let now = self.membership.slots().iter().flatten().next();
+            let stays = found
+                .iter()
+                .position(|one| now.is_some_and(|now| now.address == one.address));
+            found = vec![found[stays.unwrap_or(0)]];
+        }
+        if let Some((weight, tier)) = self.plan.fixed {
+            for one in &mut found {
+                (one.weight, one.tier) = (weight, tier);
+            }
+        }
+        found
+    }
+
+    fn failed(&mut self, now: Instant, failure: Failure) {
+        let place = RESULTS.iter().position(|word| *word == failure.word());
+        self.shown.results[place.unwrap_or(RESULTS.len() - 1)].add_one();
+        self.membership.failed(now, &mut self.random);
+        if self.told.failure == Some(failure) {
+            return;
+        }
+        self.told.failure = Some(failure);
+        let kept = self.membership.slots().iter().flatten().count();
+        let name = self.plan.written();
+        let follows = match kept {
+            0 => "there is no server yet".to_owned(),
+            1 => "the 1 server known is kept".to_owned(),
+            n => format!("the {n} servers known are kept"),
+        };
+        tracing::warn!(
+            service = self.service_name,
+            "{name} does not resolve ({}): {follows}",
+            failure.word()
+        );
+    }
+
+    /// Says what is new about the whole group.
+    fn tell(&mut self) {
+        let report = self.membership.report();
+        *self
+            .shown
+            .report
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = report;
+        let (service, name) = (&self.service_name, self.plan.written());
+        if report.held_back > 0 && self.told.held_back == 0 {
+            let (number, hold) = (report.held_back, self.plan.hold);
+            tracing::warn!(
+                service,
+                "{name}: the answer has {number} working servers less, more than half of them: they are kept until it \
+                 has held for {hold:?} or they fail"
+            );
+        } else if report.held_back == 0 && self.told.held_back > 0 {
+            tracing::info!(service, "{name}: nothing is held back any more");
+        }
+        if report.surplus > 0 && self.told.surplus == 0 {
+            let (number, slots) = (report.surplus, self.plan.slots);
+            tracing::warn!(
+                service,
+                "{name}: {number} servers more than there are slots ({slots}): they take no traffic"
+            );
+        }
+        self.told.held_back = report.held_back;
+        self.told.surplus = report.surplus;
+    }
+
+    fn say(&self, change: &Change) {
+        let (service, server) = (&self.service_name, self.plan.slot_name(change.slot));
+        match change.found {
+            Some(found) => {
+                let Found { address, weight, tier } = found;
+                tracing::info!(service, server, %address, weight, tier, "a server from DNS");
+            }
+            None => tracing::info!(service, server, "the server is not in DNS any more"),
+        }
+    }
+
+    fn server(&self, slot: u32) -> ServerId {
+        ServerId {
+            service: self.service,
+            index: self.plan.first + slot,
+        }
+    }
+
+    /// As configured, or those of the machine, which may change.
+    async fn resolvers(&self) -> Vec<SocketAddr> {
+        if !self.plan.resolver.is_empty() {
+            return self.plan.resolver.clone();
+        }
+        let read = tokio::task::spawn_blocking(|| std::fs::read_to_string(RESOLV_CONF));
+        match read.await {
+            Ok(Ok(text)) => dns::resolvers(&text),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn works<W: World>(world: &W, service: ServiceId, first: u32) -> impl Fn(u32) -> bool {
+    move |slot| {
+        world.works(ServerId {
+            service,
+            index: first + slot,
+        })
+    }
+}
+
+impl Source for Discovery {
+    fn collect(&self, sink: &mut dyn Sink) {
+        for group in self.lock().iter() {
+            let service = ("service", group.service_name.as_str());
+            let labels = [service, ("name", group.name.as_str())];
+            for (result, counter) in RESULTS.iter().zip(&group.results) {
+                let labels = [service, ("name", group.name.as_str()), ("result", result)];
+                let help = "Questions to DNS about the servers of a service, by how they ended.";
+                sink.counter("evenkeel_discover_answers_total", help, &labels, counter.value());
+            }
+            let report = group.report();
+            let found = "Servers in the last good answer of DNS.";
+            sink.gauge("evenkeel_discover_servers", found, &labels, report.found as f64);
+            let surplus = "Servers in the last good answer of DNS for which there is no slot.";
+            sink.gauge("evenkeel_discover_surplus", surplus, &labels, report.surplus as f64);
+            let held = "Whether a removal of more than half of the working servers is held back.";
+            let is_held = f64::from(u8::from(report.held_back > 0));
+            sink.gauge("evenkeel_discover_held_back", held, &labels, is_held);
+        }
+    }
+}

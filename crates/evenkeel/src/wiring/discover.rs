@@ -1,0 +1,85 @@
+//! Servers from DNS: what changes goes to the request's way, then to probes and keeper.
+
+use std::sync::Arc;
+
+use evenkeel_config::Plan;
+use evenkeel_control::Views;
+use evenkeel_core::{ServerId, ServiceId};
+use evenkeel_discover::{Discovery, Found, World};
+use evenkeel_fault::contract::ServerState;
+use evenkeel_proxy::{Joined, ProxyState};
+use evenkeel_runtime::Clock;
+use evenkeel_supervise::Supervisor;
+
+/// Everybody who has to know who is a member.
+#[derive(Debug)]
+struct Members {
+    clock: Clock,
+    state: Arc<ProxyState>,
+    views: Views,
+    supervisor: Supervisor,
+}
+
+impl World for Members {
+    fn works(&self, server: ServerId) -> bool {
+        matches!(
+            self.views.now().state(server),
+            ServerState::Up | ServerState::Doubtful
+        )
+    }
+
+    async fn changed(&self, service: ServiceId, changes: Vec<(ServerId, Option<Found>)>) {
+        let joined = |found: Found| Joined {
+            address: found.address,
+            weight: found.weight,
+            tier: found.tier,
+        };
+        let before = self.state.services()[service.0 as usize].roster();
+        let members: Vec<_> = changes
+            .iter()
+            .map(|(server, found)| (server.index, found.map(joined)))
+            .collect();
+        self.state.change(service, &members, self.clock.now());
+        for (server, found) in changes {
+            let address = found.map(|found| found.address);
+            // Another weight is no other server.
+            if before.address(server.index) != address {
+                self.supervisor.set_address(server, address).await;
+            }
+        }
+    }
+}
+
+/// Begins to ask for all servers of `plan` that come from DNS. Must be called within a tokio runtime.
+pub(super) fn start(
+    plan: &Plan,
+    (clock, seed): (Clock, u64),
+    state: &Arc<ProxyState>,
+    views: &Views,
+    supervisor: &Supervisor,
+) -> Discovery {
+    let discovery = Discovery::default();
+    let members = Arc::new(Members {
+        clock,
+        state: Arc::clone(state),
+        views: views.clone(),
+        supervisor: supervisor.clone(),
+    });
+    for (id, service) in (0_u32..).zip(&plan.services) {
+        for group in &service.discover {
+            let server = service.servers.get(group.first as usize);
+            let first = server.and_then(|server| {
+                Some(Found {
+                    address: server.address?,
+                    weight: server.weight,
+                    tier: server.tier,
+                })
+            });
+            let service = (ServiceId(id), service.name.as_str());
+            let seed = seed ^ (u64::from(id) << 32) ^ u64::from(group.first);
+            let watch = discovery.watch(service, group, first, clock, seed);
+            tokio::spawn(watch.run(Arc::clone(&members)));
+        }
+    }
+    discovery
+}

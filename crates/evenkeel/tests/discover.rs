@@ -1,0 +1,386 @@
+//! Servers from DNS, with the real program and a name server that says what the test wants.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{Program, get, now, wait_for};
+use hickory_proto::op::{Message, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::{A, AAAA, SRV};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+
+/// What the name server says.
+#[derive(Debug, Clone, Default)]
+enum Says {
+    /// Nothing at all.
+    #[default]
+    Silence,
+    /// This code, without records.
+    Code(ResponseCode),
+    /// These records: the question's name, its kind, the data.
+    Records(Vec<(&'static str, RData)>),
+}
+
+/// A name server on loopback.
+#[derive(Debug)]
+struct NameServer {
+    address: SocketAddr,
+    says: Arc<Mutex<(Says, u32)>>,
+    asked: Arc<Mutex<BTreeMap<String, u32>>>,
+}
+
+impl NameServer {
+    fn start() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let says = Arc::new(Mutex::new((Says::Silence, 1)));
+        let asked = Arc::new(Mutex::new(BTreeMap::new()));
+        let (mine, counts) = (Arc::clone(&says), Arc::clone(&asked));
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+                let Ok(question) = Message::from_vec(&buffer[..length]) else {
+                    continue;
+                };
+                let (says, ttl) = mine.lock().unwrap().clone();
+                let query = question.queries[0].clone();
+                let key = format!("{} {}", query.name, query.query_type);
+                *counts.lock().unwrap().entry(key).or_default() += 1;
+                let mut answer = Message::response(question.metadata.id, OpCode::Query);
+                answer.add_query(query.clone());
+                match says {
+                    Says::Silence => continue,
+                    Says::Code(code) => answer.metadata.response_code = code,
+                    Says::Records(records) => {
+                        for (name, data) in records {
+                            let name = Name::from_ascii(name).unwrap();
+                            let record = Record::from_rdata(name, ttl, data);
+                            if record.name == query.name
+                                && record.record_type() == query.query_type
+                            {
+                                answer.add_answer(record);
+                            }
+                        }
+                    }
+                }
+                // The program may be gone.
+                socket.send_to(&answer.to_vec().unwrap(), peer).ok();
+            }
+        });
+        Self {
+            address,
+            says,
+            asked,
+        }
+    }
+
+    fn say(&self, says: Says) {
+        self.says.lock().unwrap().0 = says;
+    }
+
+    /// Addresses of the name `shop.test.`.
+    fn say_hosts(&self, hosts: &[u8]) {
+        self.say(Says::Records(
+            hosts.iter().map(|host| ("shop.test.", a(*host))).collect(),
+        ));
+    }
+
+    /// How often it was asked for addresses of `shop.test.` up to now.
+    fn asked(&self, kind: RecordType) -> u32 {
+        let asked = self.asked.lock().unwrap();
+        asked.get(&format!("shop.test. {kind}")).copied().unwrap_or(0)
+    }
+
+    /// Waits until answers that were given from now on have been taken.
+    fn wait_until_asked_again(&self, kind: RecordType) {
+        let before = self.asked(kind);
+        wait_for("two more questions", || {
+            (self.asked(kind) >= before + 2).then_some(())
+        });
+    }
+}
+
+fn a(host: u8) -> RData {
+    RData::A(A(Ipv4Addr::new(127, 0, 0, host)))
+}
+
+/// HTTP servers on 127.0.0.1, 127.0.0.2 and so on, all at one port; each answers with its number.
+#[derive(Debug)]
+struct Servers {
+    port: u16,
+    /// Those that close every connection without an answer.
+    broken: Arc<Mutex<BTreeSet<u8>>>,
+}
+
+impl Servers {
+    fn start(hosts: &[u8]) -> Self {
+        let mut port = 0;
+        let broken = Arc::new(Mutex::new(BTreeSet::new()));
+        for host in hosts {
+            let address = (Ipv4Addr::new(127, 0, 0, *host), port);
+            let listener = TcpListener::bind(address).unwrap();
+            port = listener.local_addr().unwrap().port();
+            let (host, broken) = (*host, Arc::clone(&broken));
+            std::thread::spawn(move || {
+                for stream in listener.incoming().map_while(Result::ok) {
+                    let broken = Arc::clone(&broken);
+                    std::thread::spawn(move || serve(&stream, host, &broken));
+                }
+            });
+        }
+        Self { port, broken }
+    }
+
+    fn break_down(&self, host: u8) {
+        self.broken.lock().unwrap().insert(host);
+    }
+}
+
+fn serve(stream: &TcpStream, host: u8, broken: &Mutex<BTreeSet<u8>>) {
+    let (mut reader, mut stream) = (BufReader::new(stream), stream);
+    let mut line = String::new();
+    loop {
+        line.clear();
+        match reader.read_line(&mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) if line == "\r\n" => {
+                if broken.lock().unwrap().contains(&host) {
+                    return;
+                }
+                let body = host.to_string();
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                if stream.write_all(answer.as_bytes()).is_err() {
+                    return;
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+/// A program whose service finds its servers at the name server.
+fn program(names: &NameServer, dns: &str, more: &str) -> Program {
+    Program::run(&format!(
+        "workers = 1\n[admin]\naddress = \"127.0.0.1:0\"\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\
+         [service.shop]\nbalance = {{ policy = \"weighted-round-robin\", slow_start = \"0s\" }}\n\
+         detect = {{ probe = {{ http = \"/\", every = \"200ms\", timeout = \"200ms\" }} }}\n\
+         [service.shop.discover]\ndns = \"{dns}\"\nresolver = [\"{}\"]\n{more}",
+        names.address
+    ))
+}
+
+/// Who answers that many requests, which all must succeed.
+fn answers(program: &Program, requests: usize) -> BTreeMap<String, usize> {
+    let mut answers = BTreeMap::new();
+    for _ in 0..requests {
+        let answer = get(program.address(), "/").unwrap();
+        assert_eq!(answer.status, 200, "{}\n{}", answer.body, program.log());
+        *answers.entry(answer.body).or_default() += 1;
+    }
+    answers
+}
+
+/// Waits until exactly these answer.
+fn wait_for_hosts(program: &Program, hosts: &[&str]) {
+    let mut last = BTreeMap::new();
+    wait_for(&format!("answers of {hosts:?}"), || {
+        if get(program.address(), "/").ok()?.status != 200 {
+            return None;
+        }
+        last = answers(program, 12);
+        last.keys().eq(hosts).then_some(())
+    });
+}
+
+/// Name and state of the servers that status shows.
+fn shown(program: &Program) -> Vec<(String, String)> {
+    let services = program.api("/api/services");
+    let servers = services.get("services").unwrap_or(&services)[0]["servers"].clone();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let servers = servers.as_array().unwrap().iter();
+    servers
+        .map(|server| (text(&server["name"]), text(&server["state"])))
+        .collect()
+}
+
+fn metric(program: &Program, name: &str) -> f64 {
+    let metrics = get(program.admin, "/metrics").unwrap().body;
+    let line = metrics.lines().find(|line| line.starts_with(name));
+    let value = line.and_then(|line| line.rsplit(' ').next());
+    value
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_else(|| panic!("no {name} in {metrics}"))
+}
+
+#[test]
+fn servers_come_and_go_with_the_answers() {
+    let (names, servers) = (NameServer::start(), Servers::start(&[1, 2, 3]));
+    names.say(Says::Code(ResponseCode::NXDomain));
+    let program = program(&names, &format!("shop.test:{}", servers.port), "");
+
+    // It starts all the same.
+    let unresolved = ("dns-1".to_owned(), "down: unresolved".to_owned());
+    wait_for("the state", || {
+        (shown(&program) == [unresolved.clone()]).then_some(())
+    });
+    assert_eq!(get(program.address(), "/").unwrap().status, 503);
+    wait_for("the warning", || {
+        let log = program.log();
+        log.contains("does not resolve (no-such-name): there is no server yet")
+            .then_some(())
+    });
+
+    names.say_hosts(&[1, 2]);
+    wait_for_hosts(&program, &["1", "2"]);
+    assert!(program.log().contains("resolves again"));
+
+    // The time to live is 1 s, so a change is taken a second later, and up to a second more on a busy machine.
+    let changed = now();
+    names.say_hosts(&[1, 2, 3]);
+    wait_for_hosts(&program, &["1", "2", "3"]);
+    let took = changed.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+
+    names.say_hosts(&[1, 2]);
+    wait_for("two servers", || {
+        (shown(&program).len() == 2).then_some(())
+    });
+    let counts = answers(&program, 40);
+    assert!(counts.keys().eq(["1", "2"]), "{counts:?}");
+}
+
+#[test]
+fn the_last_known_good_is_kept() {
+    let (names, servers) = (NameServer::start(), Servers::start(&[1, 2]));
+    names.say_hosts(&[1, 2]);
+    let dns = format!("shop.test:{}", servers.port);
+    let program = program(&names, &dns, "family = \"ipv4\"");
+    let failures = [
+        (Says::Code(ResponseCode::NXDomain), "no-such-name"),
+        (Says::Code(ResponseCode::ServFail), "server-failure"),
+        (Says::Records(Vec::new()), "empty"),
+        (Says::Silence, "no-answer"),
+    ];
+    for (says, word) in failures {
+        names.say_hosts(&[1, 2]);
+        wait_for_hosts(&program, &["1", "2"]);
+        names.wait_until_asked_again(RecordType::A);
+        names.say(says);
+        names.wait_until_asked_again(RecordType::A);
+        let kept = format!("does not resolve ({word}): the 2 servers known are kept");
+        wait_for(&kept, || program.log().contains(&kept).then_some(()));
+        let counts = answers(&program, 20);
+        assert!(counts.keys().eq(["1", "2"]), "{word}: {counts:?}");
+        let counter = format!(
+            "evenkeel_discover_answers_total{{service=\"shop\",name=\"{dns}\",result=\"{word}\"}}"
+        );
+        assert!(metric(&program, &counter) > 0.0);
+    }
+}
+
+#[test]
+fn a_removal_of_most_servers_is_held_back_for_a_while() {
+    let (names, servers) = (NameServer::start(), Servers::start(&[1, 2, 3, 4, 5]));
+    names.say_hosts(&[1, 2, 3, 4]);
+    let dns = format!("shop.test:{}", servers.port);
+    let program = program(&names, &dns, "hold = \"6s\"");
+    wait_for_hosts(&program, &["1", "2", "3", "4"]);
+    program.wait_until_up();
+
+    names.say_hosts(&[1, 5]);
+    let is_held = || metric(&program, "evenkeel_discover_held_back{") > 0.0;
+    wait_for("the metric", || is_held().then_some(()));
+    let since = now();
+    let note = format!("{dns}: the removal of 3 working servers is held back");
+    let services = program.api("/api/services").to_string();
+    assert!(services.contains(&note), "{services}");
+    // The one that is new is there all the same.
+    let counts = answers(&program, 50);
+    assert!(counts.keys().eq(["1", "2", "3", "4", "5"]), "{counts:?}");
+    wait_for("its end", || (!is_held()).then_some(()));
+    assert!(since.elapsed() > Duration::from_secs(4), "{:?}", since.elapsed());
+    let counts = answers(&program, 20);
+    assert!(counts.keys().eq(["1", "5"]), "{counts:?}");
+    let log = program.log();
+    let told = log.matches("more than half of them").count();
+    assert_eq!(told, 1, "{log}");
+}
+
+#[test]
+fn who_is_held_back_goes_when_it_fails() {
+    let (names, servers) = (NameServer::start(), Servers::start(&[1, 2, 3, 4]));
+    names.say_hosts(&[1, 2, 3, 4]);
+    let dns = format!("shop.test:{}", servers.port);
+    let program = program(&names, &dns, "hold = \"1h\"");
+    wait_for_hosts(&program, &["1", "2", "3", "4"]);
+    program.wait_until_up();
+    names.say_hosts(&[1]);
+    wait_for("the metric", || {
+        (metric(&program, "evenkeel_discover_held_back{") > 0.0).then_some(())
+    });
+    for host in [2, 3, 4] {
+        servers.break_down(host);
+    }
+    wait_for("one server", || {
+        (shown(&program).len() == 1).then_some(())
+    });
+    let counts = answers(&program, 20);
+    assert!(counts.keys().eq(["1"]), "{counts:?}");
+}
+
+#[test]
+fn srv_records_have_ports_weights_and_tiers() {
+    let (names, servers) = (NameServer::start(), Servers::start(&[1, 2, 3]));
+    let service = |priority, weight, target: &str| {
+        let target = Name::from_ascii(target).unwrap();
+        let data = RData::SRV(SRV::new(priority, weight, servers.port, target));
+        ("_http._tcp.shop.test.", data)
+    };
+    names.say(Says::Records(vec![
+        service(10, 3, "one.shop.test."),
+        service(10, 1, "two.shop.test."),
+        service(20, 0, "three.shop.test."),
+        ("one.shop.test.", a(1)),
+        ("two.shop.test.", a(2)),
+        ("three.shop.test.", a(3)),
+        ("one.shop.test.", RData::AAAA(AAAA("::ffff:0:0".parse().unwrap()))),
+    ]));
+    let program = program(&names, "_http._tcp.shop.test", "family = \"ipv4\"");
+    wait_for_hosts(&program, &["1", "2"]);
+    let counts = answers(&program, 400);
+    assert_eq!(counts["1"], 300, "{counts:?}");
+    assert_eq!(counts["2"], 100, "{counts:?}");
+    let servers = program.api("/api/services");
+    let servers = servers.get("services").unwrap_or(&servers)[0]["servers"].clone();
+    let of = |key: &str| -> Vec<u64> {
+        let servers = servers.as_array().unwrap().iter();
+        servers.map(|server| server[key].as_u64().unwrap()).collect()
+    };
+    assert_eq!(of("weight"), [3, 1, 1]);
+    assert_eq!(of("tier"), [0, 0, 1]);
+}
+
+#[test]
+fn a_listed_name_that_does_not_resolve_is_down_and_no_error() {
+    let servers = Servers::start(&[1]);
+    let program = Program::run(&format!(
+        "[admin]\naddress = \"127.0.0.1:0\"\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\
+         [service.shop]\nservers = [\"127.0.0.1:{}\", \"nowhere.invalid:80\"]",
+        servers.port
+    ));
+    assert!(program.log().contains("EK-122"), "{}", program.log());
+    let state = ("nowhere-invalid-80".to_owned(), "down: unresolved".to_owned());
+    wait_for("the state", || {
+        shown(&program).contains(&state).then_some(())
+    });
+    assert!(answers(&program, 20).keys().eq(["1"]));
+}

@@ -1,0 +1,163 @@
+//! The servers of a service at one moment: the balancer's pool, and where each member is.
+//!
+//! Apart from the service because it is replaced as a whole when DNS says something new, while requests go on with the
+//! one that they began with. A worker looks at one number per request to see whether there is a newer one, so servers that
+//! never change cost a load of a line that nobody writes, and no request ever counts a reference that workers share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use evenkeel_balance::{BalanceOptions, Member, Pool, ServerState};
+use evenkeel_config::plan::{ServicePlan, StickyPlan};
+use evenkeel_core::Instant;
+
+use crate::sticky::Sticky;
+
+/// The servers of a service at one moment. Immutable.
+#[derive(Debug)]
+pub struct Roster {
+    /// Grows with each roster of the service.
+    pub(crate) version: u64,
+    pool: Pool,
+    places: Vec<Place>,
+    /// Which values clients have that belong to a server, if the service is sticky.
+    pub(crate) sticky: Option<Sticky>,
+    making: Option<Arc<Making>>,
+}
+
+/// What the values of servers are made of.
+#[derive(Debug)]
+struct Making {
+    service: String,
+    plan: StickyPlan,
+}
+
+/// Where a member is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Nowhere, if it is a place that is vacant.
+    address: Option<SocketAddr>,
+    /// The version with which this server came: tells its connections from those of the one before.
+    generation: u64,
+}
+
+/// A server as DNS has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joined {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// How much it takes beside the others.
+    pub weight: u32,
+    /// 0 is used first.
+    pub tier: u8,
+}
+
+impl Roster {
+    pub(crate) fn new(plan: &ServicePlan) -> Self {
+        let members = plan.servers.iter().map(|server| Member {
+            identity: identity(server.address),
+            state: Arc::new(ServerState::new()),
+            weight: server.weight,
+            tier: server.tier,
+            near: server.near,
+            max_requests: server.max_requests,
+        });
+        let places = plan.servers.iter().map(|server| Place {
+            address: server.address,
+            generation: 0,
+        });
+        let making = plan.sticky.as_ref().map(|sticky| Making {
+            service: plan.name.clone(),
+            plan: sticky.clone(),
+        });
+        let (members, places) = (members.collect(), places.collect());
+        Self::build(0, plan.balance.clone(), members, places, making.map(Arc::new))
+    }
+
+    /// The next one, with `changes` by the place in the list. Who comes to a place is a new server, and starts slowly if
+    /// others serve already; who stays keeps its state.
+    pub(crate) fn with(&self, changes: &[(u32, Option<Joined>)], now: Instant) -> Self {
+        let version = self.version + 1;
+        let is_warm = self.pool.in_service(now) > 0;
+        let (mut members, mut places) = (self.pool.members().to_vec(), self.places.clone());
+        for (index, joined) in changes {
+            let place = *index as usize;
+            let (Some(member), Some(place)) = (members.get_mut(place), places.get_mut(place))
+            else {
+                continue;
+            };
+            let address = joined.map(|joined| joined.address);
+            if let Some(joined) = joined {
+                (member.weight, member.tier) = (joined.weight, joined.tier);
+                if place.address != address {
+                    member.identity = identity(address);
+                    member.state = Arc::new(ServerState::new());
+                    if is_warm {
+                        member.state.join(now);
+                    }
+                }
+            }
+            if place.address != address {
+                *place = Place {
+                    address,
+                    generation: version,
+                };
+            }
+        }
+        let options = self.pool.options().clone();
+        Self::build(version, options, members, places, self.making.clone())
+    }
+
+    fn build(
+        version: u64,
+        options: BalanceOptions,
+        members: Vec<Member>,
+        places: Vec<Place>,
+        making: Option<Arc<Making>>,
+    ) -> Self {
+        let vacant: Vec<u32> = (0_u32..)
+            .zip(&places)
+            .filter(|(_, place)| place.address.is_none())
+            .map(|(index, _)| index)
+            .collect();
+        let sticky = making.as_ref().map(|making| {
+            let identities = members.iter().map(|member| &*member.identity);
+            Sticky::new(&making.plan, &making.service, identities)
+        });
+        Self {
+            version,
+            pool: Pool::with_vacant(options, members, &vacant),
+            places,
+            sticky,
+            making,
+        }
+    }
+
+    /// The servers as the balancer sees them, each at its place in the service's list.
+    #[must_use]
+    pub const fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Where a server is; nowhere if its place is vacant.
+    #[must_use]
+    pub fn address(&self, index: u32) -> Option<SocketAddr> {
+        self.places.get(index as usize)?.address
+    }
+
+    /// The address of the first server that has one.
+    pub(crate) fn first_address(&self) -> Option<SocketAddr> {
+        self.places.iter().find_map(|place| place.address)
+    }
+
+    /// Tells the server that is at this place from those that were before.
+    pub(crate) fn generation(&self, index: u32) -> u64 {
+        self.places
+            .get(index as usize)
+            .map_or(0, |place| place.generation)
+    }
+}
+
+fn identity(address: Option<SocketAddr>) -> Arc<str> {
+    address.map_or_else(String::new, |address| address.to_string()).into()
+}
