@@ -215,12 +215,20 @@ fn every_key_of_a_service_arrives_in_the_plan() {
     let [listed, found] = &shop.discover[..] else {
         panic!("{:?}", shop.discover)
     };
-    assert_eq!((listed.written(), listed.first), ("one.internal:80".to_owned(), 2));
+    assert_eq!(
+        (listed.written(), listed.first),
+        ("one.internal:80".to_owned(), 2)
+    );
     assert_eq!((listed.slots, listed.fixed), (1, Some((1, 1))));
     assert_eq!(listed.slot_name(0), "one-internal-80");
-    assert_eq!((found.name.as_str(), found.port), ("shop.internal", Some(8080)));
+    assert_eq!(
+        (found.name.as_str(), found.port),
+        ("shop.internal", Some(8080))
+    );
     assert_eq!((found.first, found.slots, found.fixed), (3, 3, None));
-    let names = shop.servers[3..].iter().map(|server| (server.name.as_str(), server.address));
+    let names = shop.servers[3..]
+        .iter()
+        .map(|server| (server.name.as_str(), server.address));
     assert!(names.eq([("dns-1", None), ("dns-2", None), ("dns-3", None)]));
     assert_eq!(found.family, Family::Ipv4);
     let resolvers: Vec<String> = found.resolver.iter().map(SocketAddr::to_string).collect();

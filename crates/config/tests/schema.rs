@@ -206,7 +206,11 @@ fn defaults_can_be_typed() {
     for (path, default) in defaults {
         let path = path.trim_start_matches('.');
         // These belong to a kind of server or probe that the plain file does not have.
-        if path.contains(".run.") || path.contains(".discover.") || path.contains(".objective.") || path.ends_with(".expect") {
+        if path.contains(".run.")
+            || path.contains(".discover.")
+            || path.contains(".objective.")
+            || path.ends_with(".expect")
+        {
             continue;
         }
         let text = format!("{plain}{path} = {default}\n");

@@ -149,6 +149,7 @@ pub(crate) fn services() -> Vec<ServiceView> {
             p50_ms: Some(0.87),
             p99_ms: Some(14.2),
             retry_budget: 99.6,
+            notes: Vec::new(),
         },
         ServiceView {
             name: "empty".to_owned(),

@@ -81,9 +81,8 @@ impl Now {
             ServerState::Absent => true,
             ServerState::Unresolved => {
                 let groups = self.groups.get(id.service.0 as usize);
-                let group = groups.and_then(|groups| {
-                    groups.iter().find(|group| group.contains(&id.index))
-                });
+                let group =
+                    groups.and_then(|groups| groups.iter().find(|group| group.contains(&id.index)));
                 group.is_some_and(|group| id.index != group.start || !group.clone().all(unresolved))
             }
             ServerState::Starting
