@@ -5,6 +5,7 @@
 //! never change cost a load of a line that nobody writes, and no request ever counts a reference that workers share.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use evenkeel_balance::{BalanceOptions, Member, Pool, ServerState};
@@ -38,6 +39,17 @@ pub struct Joined {
     pub weight: u32,
     /// 0 is used first.
     pub tier: u8,
+}
+
+/// A worker's hold on a roster: one shared reference for all of its requests, which count theirs in the worker only.
+#[derive(Debug)]
+pub(crate) struct Seen(pub(crate) Arc<Roster>);
+
+impl Deref for Seen {
+    type Target = Roster;
+    fn deref(&self) -> &Roster {
+        &self.0
+    }
 }
 
 impl Roster {
