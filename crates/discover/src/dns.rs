@@ -257,7 +257,7 @@ fn is_answer(question: &Message, bytes: &[u8]) -> Option<Message> {
     let same = answer.metadata.id == question.metadata.id
         && answer.metadata.message_type == MessageType::Response
         && answer.queries.first().is_some_and(|query| {
-            query.name.eq_ignore_root_case(&asked.name) && query.query_type == asked.query_type
+            query.name.eq_ignore_root(&asked.name) && query.query_type == asked.query_type
         });
     same.then_some(answer)
 }
@@ -293,7 +293,7 @@ fn read(name: &Name, kind: RecordType, answer: &Message) -> Result<Records, Fail
 }
 
 fn is_of(record: &Record, name: &Name) -> bool {
-    record.name.eq_ignore_root_case(name)
+    record.name.eq_ignore_root(name)
 }
 
 /// The name servers that a `resolv.conf` lists, at most three as everywhere.
