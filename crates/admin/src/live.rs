@@ -173,7 +173,6 @@ pub struct ServiceView {
     /// Retries that the service's budget would pay for now.
     pub retry_budget: f64,
     /// What a person should know beside the numbers, in words.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 

@@ -223,7 +223,8 @@ impl Picker {
     pub fn stick(&mut self, pool: &Pool, now: Instant, index: u32) -> Option<Pick> {
         self.renew(pool, now);
         let member = pool.members().get(index as usize)?;
-        let fits = member.state.standing(now).is_usable() && !member.is_full();
+        let fits =
+            self.survey.has(index) && member.state.standing(now).is_usable() && !member.is_full();
         fits.then_some(Pick {
             index,
             reason: PickReason::Sticky,

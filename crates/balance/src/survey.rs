@@ -83,7 +83,13 @@ impl Survey {
         used.flat_map(|slice| slice.list.iter().copied())
     }
 
-    /// Whether a member is one of these.
+    /// Whether a member may be picked at all, also as a spare.
+    pub(crate) fn has(&self, index: u32) -> bool {
+        let mut slices = self.slices.iter();
+        slices.any(|slice| slice.list.binary_search(&index).is_ok())
+    }
+
+    /// Whether a member gets traffic.
     pub(crate) fn is_used(&self, index: u32) -> bool {
         let mut used = self.slices.iter().filter(|slice| slice.share > 0.0);
         used.any(|slice| slice.list.binary_search(&index).is_ok())

@@ -209,6 +209,36 @@ fn what_cannot_be_a_rule_or_hashed_on() {
 }
 
 #[test]
+fn every_key_of_discovery_arrives_in_the_plan() {
+    let plan = read(EVERY_KEY).unwrap().plan;
+    let shop = &plan.services[0];
+    let [listed, found] = &shop.discover[..] else {
+        panic!("{:?}", shop.discover)
+    };
+    assert_eq!(
+        (listed.written(), listed.first),
+        ("one.internal:80".to_owned(), 2)
+    );
+    assert_eq!((listed.slots, listed.fixed), (1, Some((1, 1))));
+    assert_eq!(listed.slot_name(0), "one-internal-80");
+    assert_eq!(
+        (found.name.as_str(), found.port),
+        ("shop.internal", Some(8080))
+    );
+    assert_eq!((found.first, found.slots, found.fixed), (3, 3, None));
+    let names = shop.servers[3..]
+        .iter()
+        .map(|server| (server.name.as_str(), server.address));
+    assert!(names.eq([("dns-1", None), ("dns-2", None), ("dns-3", None)]));
+    assert_eq!(found.family, Family::Ipv4);
+    let resolvers: Vec<String> = found.resolver.iter().map(SocketAddr::to_string).collect();
+    assert_eq!(resolvers, ["127.0.0.1:53", "127.0.0.2:5353"]);
+    assert_eq!(found.least, Duration::from_millis(500));
+    assert_eq!(found.most, Duration::from_secs(30));
+    assert_eq!(found.hold, Duration::from_secs(60));
+}
+
+#[test]
 fn fields_in_which_no_load_can_be_reported() {
     for name in ["Content-Length", "connection", "a b", "host"] {
         let text = format!("{SMALLEST}\n[service.shop.balance]\nload_header = \"{name}\"\n");
@@ -349,22 +379,6 @@ fn every_key_of_a_service_arrives_in_the_plan() {
         ("one-internal-80", 1)
     );
     assert_eq!(shop.servers[2].address, "10.0.0.1:80".parse().ok());
-    let [listed, found] = &shop.discover[..] else {
-        panic!("{:?}", shop.discover)
-    };
-    assert_eq!((listed.written(), listed.first), ("one.internal:80".to_owned(), 2));
-    assert_eq!((listed.slots, listed.fixed), (1, Some((1, 1))));
-    assert_eq!(listed.slot_name(0), "one-internal-80");
-    assert_eq!((found.name.as_str(), found.port), ("shop.internal", Some(8080)));
-    assert_eq!((found.first, found.slots, found.fixed), (3, 3, None));
-    let names = shop.servers[3..].iter().map(|server| (server.name.as_str(), server.address));
-    assert!(names.eq([("dns-1", None), ("dns-2", None), ("dns-3", None)]));
-    assert_eq!(found.family, Family::Ipv4);
-    let resolvers: Vec<String> = found.resolver.iter().map(SocketAddr::to_string).collect();
-    assert_eq!(resolvers, ["127.0.0.1:53", "127.0.0.2:5353"]);
-    assert_eq!(found.least, Duration::from_millis(500));
-    assert_eq!(found.most, Duration::from_secs(30));
-    assert_eq!(found.hold, Duration::from_secs(60));
     assert!(
         matches!(&shop.servers[2].managed, ManagedPlan::Commands { restart: Some(r), stop: Some(_) } if r.len() == 2)
     );

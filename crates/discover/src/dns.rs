@@ -121,7 +121,10 @@ async fn of_service(
         let place = priorities.iter().position(|one| *one == priority);
         u8::try_from(place.unwrap_or(0)).unwrap_or(u8::MAX)
     };
-    let targets: BTreeSet<Name> = services.iter().map(|one| one.target.to_lowercase()).collect();
+    let targets: BTreeSet<Name> = services
+        .iter()
+        .map(|one| one.target.to_lowercase())
+        .collect();
     let mut known = BTreeMap::new();
     for target in targets.into_iter().take(MOST_TARGETS) {
         match addresses(&target, family, resolvers).await {
@@ -163,7 +166,12 @@ async fn addresses(
         match question(name, *kind, resolvers).await {
             Ok(of_kind) => {
                 ttl = ttl.min(of_kind.ttl);
-                found.extend(of_kind.records.iter().filter_map(|record| record.data.ip_addr()));
+                found.extend(
+                    of_kind
+                        .records
+                        .iter()
+                        .filter_map(|record| record.data.ip_addr()),
+                );
             }
             // Having no address of one family is usual. A failure is not the same as having none.
             Err(failure @ (Failure::NoSuchName | Failure::Empty)) => missing = Some(failure),
@@ -249,8 +257,7 @@ fn is_answer(question: &Message, bytes: &[u8]) -> Option<Message> {
     let same = answer.metadata.id == question.metadata.id
         && answer.metadata.message_type == MessageType::Response
         && answer.queries.first().is_some_and(|query| {
-            query.name.eq_ignore_root_case(&asked.name)
-                && query.query_type == asked.query_type
+            query.name.eq_ignore_root(&asked.name) && query.query_type == asked.query_type
         });
     same.then_some(answer)
 }
@@ -261,7 +268,9 @@ fn read(name: &Name, kind: RecordType, answer: &Message) -> Result<Records, Fail
     let mut ttl = u32::MAX;
     for _ in 0..MOST_ALIASES {
         let alias = answer.answers.iter().find_map(|record| match &record.data {
-            RData::CNAME(alias) if is_of(record, &name) => Some((alias.0.to_lowercase(), record.ttl)),
+            RData::CNAME(alias) if is_of(record, &name) => {
+                Some((alias.0.to_lowercase(), record.ttl))
+            }
             _ => None,
         });
         let Some((alias, of_alias)) = alias else {
@@ -284,7 +293,7 @@ fn read(name: &Name, kind: RecordType, answer: &Message) -> Result<Records, Fail
 }
 
 fn is_of(record: &Record, name: &Name) -> bool {
-    record.name.eq_ignore_root_case(name)
+    record.name.eq_ignore_root(name)
 }
 
 /// The name servers that a `resolv.conf` lists, at most three as everywhere.

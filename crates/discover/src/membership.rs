@@ -126,7 +126,9 @@ impl Membership {
             };
             // One address twice: the record that is used first counts.
             let known = wanted.entry(one.address).or_insert(one);
-            if (one.tier, std::cmp::Reverse(one.weight)) < (known.tier, std::cmp::Reverse(known.weight)) {
+            if (one.tier, std::cmp::Reverse(one.weight))
+                < (known.tier, std::cmp::Reverse(known.weight))
+            {
                 *known = one;
             }
         }

@@ -122,7 +122,9 @@ impl Discovery {
             }
             if report.surplus > 0 {
                 let (name, number) = (&group.name, report.surplus);
-                notes.push(format!("{name}: there is no slot for {number} more servers"));
+                notes.push(format!(
+                    "{name}: there is no slot for {number} more servers"
+                ));
             }
         }
         notes
@@ -173,7 +175,11 @@ impl Watch {
             Ok(answer) => {
                 self.shown.results[0].add_one();
                 if self.told.failure.take().is_some() {
-                    tracing::info!(service = self.service_name, "{} resolves again", self.plan.written());
+                    tracing::info!(
+                        service = self.service_name,
+                        "{} resolves again",
+                        self.plan.written()
+                    );
                 }
                 let works = works(world, self.service, self.plan.first);
                 let found = self.chosen(answer.found);
@@ -262,7 +268,11 @@ impl Watch {
         let (service, server) = (&self.service_name, self.plan.slot_name(change.slot));
         match change.found {
             Some(found) => {
-                let Found { address, weight, tier } = found;
+                let Found {
+                    address,
+                    weight,
+                    tier,
+                } = found;
                 tracing::info!(service, server, %address, weight, tier, "a server from DNS");
             }
             None => tracing::info!(service, server, "the server is not in DNS any more"),
@@ -306,13 +316,28 @@ impl Source for Discovery {
             for (result, counter) in RESULTS.iter().zip(&group.results) {
                 let labels = [service, ("name", group.name.as_str()), ("result", result)];
                 let help = "Questions to DNS about the servers of a service, by how they ended.";
-                sink.counter("evenkeel_discover_answers_total", help, &labels, counter.value());
+                sink.counter(
+                    "evenkeel_discover_answers_total",
+                    help,
+                    &labels,
+                    counter.value(),
+                );
             }
             let report = group.report();
             let found = "Servers in the last good answer of DNS.";
-            sink.gauge("evenkeel_discover_servers", found, &labels, report.found as f64);
+            sink.gauge(
+                "evenkeel_discover_servers",
+                found,
+                &labels,
+                report.found as f64,
+            );
             let surplus = "Servers in the last good answer of DNS for which there is no slot.";
-            sink.gauge("evenkeel_discover_surplus", surplus, &labels, report.surplus as f64);
+            sink.gauge(
+                "evenkeel_discover_surplus",
+                surplus,
+                &labels,
+                report.surplus as f64,
+            );
             let held = "Whether a removal of more than half of the working servers is held back.";
             let is_held = f64::from(u8::from(report.held_back > 0));
             sink.gauge("evenkeel_discover_held_back", held, &labels, is_held);

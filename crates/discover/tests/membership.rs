@@ -50,14 +50,24 @@ fn a_slot_keeps_its_server_and_the_longest_free_one_is_taken_first() {
     members.answered(at(0), &all(&[3, 1, 2]), TTL, |_| true);
     assert_eq!(hosts(&members), [1, 2, 3, 0, 0, 0], "by address");
     let changes = members.answered(at(5), &all(&[1, 3]), TTL, |_| true);
-    assert_eq!(changes, [Change { slot: 1, found: None }]);
+    assert_eq!(
+        changes,
+        [Change {
+            slot: 1,
+            found: None
+        }]
+    );
     members.answered(at(10), &all(&[1, 3, 4, 5, 6, 7]), TTL, |_| true);
     assert_eq!(hosts(&members), [1, 7, 3, 4, 5, 6], "slot 1 was freed last");
     members.answered(at(15), &all(&[1, 3, 4, 5, 6, 7, 8, 2]), TTL, |_| true);
     assert_eq!(hosts(&members), [1, 7, 3, 4, 5, 6]);
     assert_eq!(members.report().surplus, 2);
     members.answered(at(20), &all(&[1, 3, 4, 5, 6, 8, 2]), TTL, |_| true);
-    assert_eq!(hosts(&members), [1, 2, 3, 4, 5, 6], "the lowest of the surplus");
+    assert_eq!(
+        hosts(&members),
+        [1, 2, 3, 4, 5, 6],
+        "the lowest of the surplus"
+    );
 }
 
 #[test]

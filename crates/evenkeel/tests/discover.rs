@@ -61,8 +61,7 @@ impl NameServer {
                         for (name, data) in records {
                             let name = Name::from_ascii(name).unwrap();
                             let record = Record::from_rdata(name, ttl, data);
-                            if record.name == query.name
-                                && record.record_type() == query.query_type
+                            if record.name == query.name && record.record_type() == query.query_type
                             {
                                 answer.add_answer(record);
                             }
@@ -94,7 +93,10 @@ impl NameServer {
     /// How often it was asked for addresses of `shop.test.` up to now.
     fn asked(&self, kind: RecordType) -> u32 {
         let asked = self.asked.lock().unwrap();
-        asked.get(&format!("shop.test. {kind}")).copied().unwrap_or(0)
+        asked
+            .get(&format!("shop.test. {kind}"))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Waits until answers that were given from now on have been taken.
@@ -251,9 +253,7 @@ fn servers_come_and_go_with_the_answers() {
     assert!(took < Duration::from_secs(2), "{took:?}");
 
     names.say_hosts(&[1, 2]);
-    wait_for("two servers", || {
-        (shown(&program).len() == 2).then_some(())
-    });
+    wait_for("two servers", || (shown(&program).len() == 2).then_some(()));
     let counts = answers(&program, 40);
     assert!(counts.keys().eq(["1", "2"]), "{counts:?}");
 }
@@ -307,7 +307,11 @@ fn a_removal_of_most_servers_is_held_back_for_a_while() {
     let counts = answers(&program, 50);
     assert!(counts.keys().eq(["1", "2", "3", "4", "5"]), "{counts:?}");
     wait_for("its end", || (!is_held()).then_some(()));
-    assert!(since.elapsed() > Duration::from_secs(4), "{:?}", since.elapsed());
+    assert!(
+        since.elapsed() > Duration::from_secs(4),
+        "{:?}",
+        since.elapsed()
+    );
     let counts = answers(&program, 20);
     assert!(counts.keys().eq(["1", "5"]), "{counts:?}");
     let log = program.log();
@@ -330,9 +334,7 @@ fn who_is_held_back_goes_when_it_fails() {
     for host in [2, 3, 4] {
         servers.break_down(host);
     }
-    wait_for("one server", || {
-        (shown(&program).len() == 1).then_some(())
-    });
+    wait_for("one server", || (shown(&program).len() == 1).then_some(()));
     let counts = answers(&program, 20);
     assert!(counts.keys().eq(["1"]), "{counts:?}");
 }
@@ -352,7 +354,10 @@ fn srv_records_have_ports_weights_and_tiers() {
         ("one.shop.test.", a(1)),
         ("two.shop.test.", a(2)),
         ("three.shop.test.", a(3)),
-        ("one.shop.test.", RData::AAAA(AAAA("::ffff:0:0".parse().unwrap()))),
+        (
+            "one.shop.test.",
+            RData::AAAA(AAAA("::ffff:0:0".parse().unwrap())),
+        ),
     ]));
     let program = program(&names, "_http._tcp.shop.test", "family = \"ipv4\"");
     wait_for_hosts(&program, &["1", "2"]);
@@ -363,7 +368,9 @@ fn srv_records_have_ports_weights_and_tiers() {
     let servers = servers.get("services").unwrap_or(&servers)[0]["servers"].clone();
     let of = |key: &str| -> Vec<u64> {
         let servers = servers.as_array().unwrap().iter();
-        servers.map(|server| server[key].as_u64().unwrap()).collect()
+        servers
+            .map(|server| server[key].as_u64().unwrap())
+            .collect()
     };
     assert_eq!(of("weight"), [3, 1, 1]);
     assert_eq!(of("tier"), [0, 0, 1]);
@@ -378,7 +385,10 @@ fn a_listed_name_that_does_not_resolve_is_down_and_no_error() {
         servers.port
     ));
     assert!(program.log().contains("EK-122"), "{}", program.log());
-    let state = ("nowhere-invalid-80".to_owned(), "down: unresolved".to_owned());
+    let state = (
+        "nowhere-invalid-80".to_owned(),
+        "down: unresolved".to_owned(),
+    );
     wait_for("the state", || {
         shown(&program).contains(&state).then_some(())
     });

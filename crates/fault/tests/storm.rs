@@ -208,7 +208,7 @@ impl Checker {
             Observation::Started { .. } => *dead = false,
             Observation::Attempt { outcome, .. } if outcome.is_failure() => *failed += 1,
             Observation::Attempt { outcome, .. } if outcome.is_success() => *failed = 0,
-            Observation::Attempt { .. } | Observation::Probe { .. } => {}
+            Observation::Attempt { .. } | Observation::Probe { .. } | Observation::Moved(_) => {}
         }
     }
 

@@ -93,7 +93,9 @@ impl Copy {
             return;
         };
         let member = &roster.pool().members()[server.index as usize];
-        let (outcome, line) = self.attempt((service, &roster), server, started, &bytes).await;
+        let (outcome, line) = self
+            .attempt((service, &roster), server, started, &bytes)
+            .await;
         drop(bytes);
         let ended = worker.clock.now();
         let latency = ended.since(started);

@@ -1,7 +1,6 @@
 //! Drives one request: asks the exchange what comes next and does it with sockets.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
@@ -22,7 +21,7 @@ use crate::mirror::Drawn;
 use crate::own;
 use crate::relay::{Relay, RelayEnd};
 use crate::rewrite::{self, Origin};
-use crate::roster::Roster;
+use crate::roster::Seen;
 use crate::state::ServiceEntry;
 use crate::talk::{Desk, Talk};
 use crate::tunnel;
@@ -35,7 +34,7 @@ pub(crate) struct Journey<'a> {
     pub(crate) service_id: ServiceId,
     pub(crate) service: &'a ServiceEntry,
     /// The servers as they were when the request came.
-    pub(crate) roster: Rc<Arc<Roster>>,
+    pub(crate) roster: Rc<Seen>,
     pub(crate) exchange: Exchange,
     pub(crate) started: Instant,
     /// The last look at the clock.

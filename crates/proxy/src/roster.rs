@@ -5,6 +5,7 @@
 //! never change cost a load of a line that nobody writes, and no request ever counts a reference that workers share.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use evenkeel_balance::{BalanceOptions, Member, Pool, ServerState};
@@ -52,6 +53,17 @@ pub struct Joined {
     pub tier: u8,
 }
 
+/// A worker's hold on a roster: one shared reference for all of its requests, which count theirs in the worker only.
+#[derive(Debug)]
+pub(crate) struct Seen(pub(crate) Arc<Roster>);
+
+impl Deref for Seen {
+    type Target = Roster;
+    fn deref(&self) -> &Roster {
+        &self.0
+    }
+}
+
 impl Roster {
     pub(crate) fn new(plan: &ServicePlan) -> Self {
         let members = plan.servers.iter().map(|server| Member {
@@ -71,7 +83,13 @@ impl Roster {
             plan: sticky.clone(),
         });
         let (members, places) = (members.collect(), places.collect());
-        Self::build(0, plan.balance.clone(), members, places, making.map(Arc::new))
+        Self::build(
+            0,
+            plan.balance.clone(),
+            members,
+            places,
+            making.map(Arc::new),
+        )
     }
 
     /// The next one, with `changes` by the place in the list. Who comes to a place is a new server, and starts slowly if
@@ -159,5 +177,90 @@ impl Roster {
 }
 
 fn identity(address: Option<SocketAddr>) -> Arc<str> {
-    address.map_or_else(String::new, |address| address.to_string()).into()
+    address
+        .map_or_else(String::new, |address| address.to_string())
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use evenkeel_balance::{Policy, Standing};
+
+    use super::*;
+
+    fn roster(addresses: &[Option<u16>]) -> Roster {
+        let member = |address: &Option<SocketAddr>| Member {
+            identity: identity(*address),
+            state: Arc::new(ServerState::new()),
+            weight: 1,
+            tier: 0,
+        };
+        let addresses: Vec<_> = addresses.iter().map(|port| port.map(at)).collect();
+        let place = |address: &Option<SocketAddr>| Place {
+            address: *address,
+            generation: 0,
+        };
+        let options = BalanceOptions {
+            policy: Policy::RoundRobin,
+            panic_below: 0.5,
+            slow_start: Duration::from_secs(10),
+            bounded_load: None,
+            maglev_table: 251,
+            overprovisioning: 1.4,
+            subset: None,
+        };
+        Roster::build(
+            0,
+            options,
+            addresses.iter().map(member).collect(),
+            addresses.iter().map(place).collect(),
+        )
+    }
+
+    fn at(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn joined(port: u16, weight: u32) -> Option<Joined> {
+        Some(Joined {
+            address: at(port),
+            weight,
+            tier: 1,
+        })
+    }
+
+    #[test]
+    fn who_stays_keeps_its_state_and_who_comes_is_new() {
+        let now = Instant::from_millis(5);
+        let first = roster(&[Some(1), Some(2), None]);
+        let next = first.with(
+            &[(0, joined(1, 7)), (1, joined(3, 1)), (2, joined(4, 1))],
+            now,
+        );
+        let state =
+            |roster: &Roster, place: usize| Arc::clone(&roster.pool().members()[place].state);
+        assert!(Arc::ptr_eq(&state(&first, 0), &state(&next, 0)));
+        assert!(!Arc::ptr_eq(&state(&first, 1), &state(&next, 1)));
+        assert_eq!(next.pool().members()[0].weight, 7);
+        assert_eq!((next.generation(0), next.generation(1)), (0, 1));
+        assert_eq!(state(&next, 0).standing(now), Standing::InService);
+        assert_eq!(state(&next, 1).standing(now), Standing::Warming);
+        assert_eq!(&*next.pool().members()[1].identity, "127.0.0.1:3");
+
+        let last = next.with(&[(1, None)], now);
+        assert_eq!(last.address(1), None);
+        assert_eq!(last.generation(1), 2, "its connections are nobody's");
+        assert_eq!(last.pool().in_service(now), 2);
+    }
+
+    #[test]
+    fn the_first_ones_do_not_start_slowly() {
+        let now = Instant::from_millis(5);
+        let next = roster(&[None, None]).with(&[(0, joined(1, 1)), (1, joined(2, 1))], now);
+        for member in next.pool().members() {
+            assert_eq!(member.state.standing(now), Standing::InService);
+        }
+    }
 }

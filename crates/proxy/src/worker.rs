@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 use crate::buffer::Buffers;
 use crate::client;
 use crate::count::{ServerCounters, ServiceCounters, WorkerCounters};
-use crate::roster::Roster;
+use crate::roster::Seen;
 use crate::signals::SignalWriter;
 use crate::state::ProxyState;
 use crate::timer::Timers;
@@ -43,7 +43,7 @@ pub(crate) struct Worker {
     pub(crate) random: RefCell<Random>,
     pub(crate) pickers: RefCell<Vec<Picker>>,
     /// The servers by service, as this worker saw them last.
-    rosters: RefCell<Vec<Rc<Arc<Roster>>>>,
+    rosters: RefCell<Vec<Rc<Seen>>>,
     pub(crate) draining: Cell<bool>,
     /// Copies of requests under way, by the place of their pair of services.
     pub(crate) copies: Vec<Cell<u32>>,
@@ -197,7 +197,7 @@ impl Worker {
             .map(|service| Picker::new(service.roster().pool(), random.bits()))
             .collect();
         let rosters = state.services().iter();
-        let rosters = rosters.map(|service| Rc::new(service.roster()));
+        let rosters = rosters.map(|service| Rc::new(Seen(service.roster())));
         Self {
             clock,
             counters: Arc::clone(&state.workers()[index]),
@@ -226,12 +226,12 @@ impl Worker {
 
     /// The servers of a service as they are now. Counts in this worker only: the reference that workers share is counted
     /// when the roster is another one.
-    pub(crate) fn roster(&self, service: ServiceId) -> Rc<Arc<Roster>> {
+    pub(crate) fn roster(&self, service: ServiceId) -> Rc<Seen> {
         let place = service.0 as usize;
         let entry = &self.state.services()[place];
         let known = &mut self.rosters.borrow_mut()[place];
         if known.version != entry.version() {
-            *known = Rc::new(entry.roster());
+            *known = Rc::new(Seen(entry.roster()));
         }
         Rc::clone(known)
     }

@@ -265,7 +265,8 @@ impl Source for Supervisor {
         for server in self.0.servers.values() {
             for (place, outcome) in WORDS.iter().enumerate() {
                 let value = server.counters.0[place].value();
-                if value > 0 || place == 0 {
+                let is_there = server.address.borrow().is_some();
+                if value > 0 || (place == 0 && is_there) {
                     let labels = [
                         ("service", &*server.service_name),
                         ("server", &server.name),

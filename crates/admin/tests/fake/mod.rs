@@ -163,6 +163,7 @@ pub(crate) fn services() -> Vec<ServiceView> {
             servers_by_state: BTreeMap::from([("up".to_owned(), 1), ("ejected".to_owned(), 1)]),
             recent: recent(),
             retry_budget: 99.6,
+            notes: Vec::new(),
         },
         ServiceView {
             name: "empty".to_owned(),

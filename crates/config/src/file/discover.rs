@@ -98,7 +98,10 @@ impl Kind for ResolverAddress {
         let parsed = plain.or_else(|_| text.parse::<SocketAddr>()).ok();
         let parsed = parsed.filter(|address| address.port() != 0);
         if parsed.is_none() {
-            let message = format!("`{}` is not the address of a name server", text.escape_debug());
+            let message = format!(
+                "`{}` is not the address of a name server",
+                text.escape_debug()
+            );
             let label = "expected IP or IP:PORT";
             out.push(
                 Mistake::new(Code::BadAddress, value.span(), message, label)
@@ -135,7 +138,16 @@ mod tests {
             host("_http._tcp.shop.", None)
         );
         for bad in [
-            "", "shop", "shop:0", "shop:x", "shop:+1", "_http._tcp.shop:80", "127.0.0.1:80", "a b:1", ":1", "[::1]:80",
+            "",
+            "shop",
+            "shop:0",
+            "shop:x",
+            "shop:+1",
+            "_http._tcp.shop:80",
+            "127.0.0.1:80",
+            "a b:1",
+            ":1",
+            "[::1]:80",
         ] {
             assert_eq!(parse_name(bad), None, "{bad}");
         }

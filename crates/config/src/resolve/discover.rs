@@ -21,9 +21,17 @@ pub(super) fn resolve_discover(
         pick(every.most.as_ref(), defaults::DISCOVER_MOST),
     );
     if least > most {
-        let span = every.least.or(every.most).map_or(typed.span.clone(), |at| at.span);
+        let span = every
+            .least
+            .or(every.most)
+            .map_or(typed.span.clone(), |at| at.span);
         let message = "`every.least` is longer than `every.most`";
-        out.push(Mistake::new(Code::Contradiction, span, message, "cannot both hold"));
+        out.push(Mistake::new(
+            Code::Contradiction,
+            span,
+            message,
+            "cannot both hold",
+        ));
     }
     let dns = typed.dns.as_ref()?;
     let resolver = typed.resolver.iter().flat_map(|list| &list.value);

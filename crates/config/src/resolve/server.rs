@@ -37,7 +37,8 @@ pub(crate) fn resolve_servers(
         servers.extend(resolve_run(name, run, (bound, zone.is_some()), around, out));
     }
     if let Some(typed) = &service.discover
-        && let Some((plan, slots)) = resolve_discover(typed, (place(&servers), resolve_bound(service, None)), out)
+        && let Some((plan, slots)) =
+            resolve_discover(typed, (place(&servers), resolve_bound(service, None)), out)
     {
         groups.push(plan);
         servers.extend(slots);

@@ -245,7 +245,11 @@ fn calls_itself(
                 && (server.ip() == address.ip()
                     || (address.ip().is_unspecified() && server.ip().is_loopback()))
         };
-        if let Some(server) = service.servers.iter().find(|server| server.address.is_some_and(own)) {
+        if let Some(server) = service
+            .servers
+            .iter()
+            .find(|server| server.address.is_some_and(own))
+        {
             let message = format!(
                 "the listener `{listener}` has the address of the server `{}` of `{}`",
                 server.name, service.name

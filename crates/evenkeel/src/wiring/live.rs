@@ -89,9 +89,8 @@ impl Now {
             ServerState::Absent => true,
             ServerState::Unresolved => {
                 let groups = self.groups.get(id.service.0 as usize);
-                let group = groups.and_then(|groups| {
-                    groups.iter().find(|group| group.contains(&id.index))
-                });
+                let group =
+                    groups.and_then(|groups| groups.iter().find(|group| group.contains(&id.index)));
                 group.is_some_and(|group| id.index != group.start || !group.clone().all(unresolved))
             }
             ServerState::Starting
@@ -116,7 +115,11 @@ impl Now {
         let numbers = ServiceNumbers::of(&self.state, service);
         let (since, time) = self.looks.since(service, &numbers, now);
         let servers: Vec<ServerView> = (0_u32..)
-            .zip(entry.pool().intended(now))
+            .zip(entry.roster().pool().intended(now))
+            .filter(|(index, _)| {
+                let index = *index;
+                !self.is_hidden(ServerId { service, index })
+            })
             .map(|(index, intended)| {
                 let place = index as usize;
                 let server = self.server(ServerId { service, index }, entry, now);
@@ -143,7 +146,7 @@ impl Now {
         ServiceView {
             name: entry.name().to_owned(),
             policy: self.policy(id),
-use std::ops::Range;
+            notes: self.discovery.notes(service),
             requests: totals.requests,
             failed: totals.failed,
             saved_by_retry: totals.saved_by_retry,

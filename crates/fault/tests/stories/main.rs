@@ -3,3 +3,4 @@
 mod world;
 mod kinds;
 mod rules;
+mod members;
