@@ -24,6 +24,8 @@ fn members(number: usize) -> Vec<Member> {
         state: Arc::new(ServerState::new()),
         weight: 1,
         tier: 0,
+        near: false,
+        max_requests: 0,
     };
     (0..number).map(member).collect()
 }
@@ -48,19 +50,20 @@ fn nobody_is_sent_to_a_vacant_place() {
         assert_eq!(pool.in_service(now), 3, "{policy:?}");
         let mut picker = Picker::new(&pool, 1);
         let mut counts = [0; 6];
-        for key in 0..600 {
+        for key in 0..600_u32 {
             let pick = picker.pick_for(
                 &pool,
                 now,
                 &[],
-                Some(evenkeel_balance::key(&[key as u8, 1])),
+                Some(evenkeel_balance::key(&key.to_le_bytes())),
             );
             counts[pick.map_or(0, |pick| pick.index as usize)] += 1;
         }
         assert_eq!((counts[0], counts[2], counts[5]), (0, 0, 0), "{policy:?}");
         // Another pool, the same picker: the one that was vacant takes its part.
         let next = Pool::with_vacant(options(policy), pool.members().to_vec(), &[2, 5]);
-        let picks = (0..200).filter_map(|key| picker.pick_for(&next, now, &[1, 3, 4], Some(key)));
+        let picks =
+            (0..200).filter_map(|key| picker.pick_for(&next, now, &[1, 3, 4], Some(key)).ok());
         assert!(picks.into_iter().all(|pick| pick.index == 0), "{policy:?}");
         let empty = Pool::with_vacant(options(policy), members(2), &[0, 1]);
         assert_eq!(picker.pick(&empty, now, &[]), None, "{policy:?}");

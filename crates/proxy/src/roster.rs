@@ -196,6 +196,8 @@ mod tests {
             state: Arc::new(ServerState::new()),
             weight: 1,
             tier: 0,
+            near: false,
+            max_requests: 0,
         };
         let addresses: Vec<_> = addresses.iter().map(|port| port.map(at)).collect();
         let place = |address: &Option<SocketAddr>| Place {
@@ -216,6 +218,7 @@ mod tests {
             options,
             addresses.iter().map(member).collect(),
             addresses.iter().map(place).collect(),
+            None,
         )
     }
 
