@@ -384,7 +384,7 @@ fn a_listed_name_that_does_not_resolve_is_down_and_no_error() {
          [service.shop]\nservers = [\"127.0.0.1:{}\", \"nowhere.invalid:80\"]",
         servers.port
     ));
-    assert!(program.log().contains("EK-122"), "{}", program.log());
+    assert!(program.log().contains("EK-125"), "{}", program.log());
     let state = (
         "nowhere-invalid-80".to_owned(),
         "down: unresolved".to_owned(),

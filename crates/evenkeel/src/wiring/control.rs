@@ -16,6 +16,7 @@ use evenkeel_proxy::ProxyState;
 use evenkeel_runtime::Clock;
 use evenkeel_supervise::Supervisor;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use super::live::Now;
 use super::measure::Looks;
@@ -111,8 +112,7 @@ pub(super) async fn run(parts: Parts) {
         },
     );
     let (views, events) = (control.views(), control.events());
-    let looks = Looks::default();
-    let looking = tokio::spawn(looks.clone().keep(Arc::clone(&state), clock));
+    let (looks, looking) = look(&state, clock);
     let discovery = super::discover::start(plan, (clock, seed), &state, &views, &supervisor);
     let live = Arc::new(Now {
         clock,
@@ -138,8 +138,7 @@ pub(super) async fn run(parts: Parts) {
     let weighing = tokio::spawn(weigh(Arc::clone(&state), clock, Arc::clone(&parts.plan)));
     let loop_ended = tokio::spawn(control.run(told(parts.stopped)));
     supervisor.begin_probes(seed);
-    let starting = supervisor.clone();
-    let children = tokio::spawn(async move { starting.start_children().await });
+    let children = start_children(supervisor.clone());
     parts.report.send(Ok(Started { views, events })).ok();
 
     if loop_ended.await.is_err() {
@@ -154,6 +153,17 @@ pub(super) async fn run(parts: Parts) {
         task.abort();
     }
     end(supervisor, &books).await;
+}
+
+fn start_children(supervisor: Supervisor) -> JoinHandle<()> {
+    tokio::spawn(async move { supervisor.start_children().await })
+}
+
+/// Looks at the counters now and then, from now on.
+fn look(state: &Arc<ProxyState>, clock: Clock) -> (Looks, JoinHandle<()>) {
+    let looks = Looks::default();
+    let looking = tokio::spawn(looks.clone().keep(Arc::clone(state), clock));
+    (looks, looking)
 }
 
 /// The last steps: the servers that evenkeel runs, and what is not yet written.

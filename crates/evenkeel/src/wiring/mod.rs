@@ -7,6 +7,7 @@ mod control;
 mod dns;
 mod discover;
 mod live;
+mod reasons;
 mod measure;
 mod traffic;
 mod why;
