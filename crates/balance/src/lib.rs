@@ -5,6 +5,7 @@ pub mod server;
 mod load;
 pub mod pool;
 mod group;
+mod marks;
 mod survey;
 mod intended;
 mod typical;

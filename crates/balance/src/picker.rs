@@ -6,7 +6,7 @@ use evenkeel_core::{Instant, Random};
 
 use crate::Pool;
 use crate::policies::{self, Places, again, unit};
-use crate::survey::Survey;
+use crate::survey::{Slice, Survey};
 use crate::turn::Turn;
 use crate::typical::Typical;
 
@@ -161,6 +161,7 @@ impl Picker {
         let turn = Turn {
             pool,
             list: &slice.list,
+            marks: &slice.marks,
             avoid,
             now,
             uneven: self.survey.uneven,
@@ -169,7 +170,7 @@ impl Picker {
             survey: self.survey.number(),
             key,
         };
-        let alone = match left(turn.list, avoid) {
+        let alone = match left(slice, avoid) {
             1 => turn.open().next(),
             _ => None,
         };
@@ -265,7 +266,7 @@ impl Survey {
     fn place<'a>(&self, chosen: usize, avoid: &'a [u32]) -> Option<(usize, &'a [u32], bool)> {
         let has_left = |place: &usize, avoid: &[u32]| {
             let slice = self.slices.get(*place);
-            slice.is_some_and(|slice| left(&slice.list, avoid) > 0)
+            slice.is_some_and(|slice| left(slice, avoid) > 0)
         };
         if avoid.is_empty() && has_left(&chosen, avoid) {
             return Some((chosen, avoid, false));
@@ -286,12 +287,12 @@ impl Survey {
     }
 }
 
-/// How many of `list` (ascending) are not in `avoid` (which may repeat itself).
-fn left(list: &[u32], avoid: &[u32]) -> usize {
+/// How many of a slice are not in `avoid` (which may repeat itself).
+fn left(slice: &Slice, avoid: &[u32]) -> usize {
     let news = |place: usize, index: &u32| !avoid.iter().take(place).any(|other| other == index);
     let avoided = avoid
         .iter()
         .enumerate()
-        .filter(|&(place, index)| news(place, index) && list.binary_search(index).is_ok());
-    list.len() - avoided.count()
+        .filter(|&(place, index)| news(place, index) && slice.marks.has(*index));
+    slice.list.len() - avoided.count()
 }

@@ -28,7 +28,7 @@ const HOT_QUANTILE: f64 = 0.84;
 /// Latest counts of attempts in flight, whose distribution says what is hot.
 const SEEN: usize = 32;
 /// For how many picks that is used.
-const LIMIT_FOR: u32 = 16;
+const LIMIT_FOR: u32 = 32;
 /// Latencies are compared by their highest bits, eight steps to the double: those of the same step are equal, and attempts
 /// in flight decide.
 const STEP_BITS: u32 = 20;
@@ -50,6 +50,8 @@ pub(crate) struct Probes {
     /// What one more attempt adds to `load`.
     step: [f32; POOL],
     uses: [u32; POOL],
+    /// What the two come to, less is better: kept, since each pick compares all.
+    rank: [u64; POOL],
     /// Before this none is too old.
     expires: Instant,
     seen: [f32; SEEN],
@@ -58,8 +60,8 @@ pub(crate) struct Probes {
     limit: f32,
     limit_for: u32,
     picks: u32,
-    /// How often a look may be used, of so many servers as there are.
-    reuse: f64,
+    /// How often a look may be used, of so many servers as there are: at least, and the chance of once more.
+    reuse: (u32, f64),
 }
 
 impl Default for Probes {
@@ -73,13 +75,14 @@ impl Default for Probes {
             latency: [0; POOL],
             step: [0.0; POOL],
             uses: [0; POOL],
+            rank: [0; POOL],
             expires: Instant::ZERO,
             seen: [0.0; SEEN],
             seen_count: 0,
             limit: f32::INFINITY,
             limit_for: 0,
             picks: 0,
-            reuse: 1.0,
+            reuse: (1, 0.0),
         }
     }
 }
@@ -94,6 +97,7 @@ impl Probes {
         };
         let index = self.index[best];
         self.load[best] += self.step[best];
+        self.rank[best] = self.rank_of(best);
         self.uses[best] = self.uses[best].saturating_sub(1);
         if self.uses[best] == 0 {
             self.remove(best);
@@ -109,12 +113,13 @@ impl Probes {
             return;
         }
         self.survey = turn.survey;
-        self.reuse = uses(turn.list.len(), LOOKS, REMOVALS);
+        let uses = uses(turn.list.len(), LOOKS, REMOVALS);
+        self.reuse = (uses as u32, uses.fract());
         self.expires = turn.now + OLDEST;
         let mut place = 0;
         while place < self.len {
             let end = self.at[place] + OLDEST;
-            let open = !other || turn.list.binary_search(&self.index[place]).is_ok();
+            let open = !other || turn.marks.has(self.index[place]);
             if open && turn.now < end {
                 self.expires = self.expires.min(end);
                 place += 1;
@@ -151,22 +156,32 @@ impl Probes {
         self.load[place] = load;
         self.latency[place] = step_of(expected(turn, index, typical));
         self.step[place] = 1.0 / weight;
-        self.uses[place] = self.reuse as u32 + u32::from(rng.unit() < self.reuse.fract());
+        let (least, chance) = self.reuse;
+        self.uses[place] = least + u32::from(rng.unit() < chance);
+        self.rank[place] = self.rank_of(place);
     }
 
     /// The place of the best look: the quickest cold one, else the least loaded.
     fn best(&mut self, turn: &Turn<'_>) -> Option<usize> {
         self.renew_limit();
         self.picks = self.picks.wrapping_add(1);
-        let all = turn.avoid.is_empty() && !turn.pool.limited();
-        let may = |index| all || (!turn.avoid.contains(&index) && !turn.is_full(index));
-        let places = (0..self.len).filter(|&place| may(self.index[place]));
-        places.min_by_key(|&place| self.rank(place))
+        let best = |may: &dyn Fn(usize) -> bool| {
+            let places = (0..self.len).filter(|&place| may(place));
+            places.min_by_key(|&place| self.rank[place])
+        };
+        let may = |place: usize| {
+            let index = self.index[place];
+            !turn.avoid.contains(&index) && !turn.is_full(index)
+        };
+        // The best of all is hardly ever one that may not be picked.
+        best(&|_| true)
+            .filter(|&place| may(place))
+            .or_else(|| best(&may))
     }
 
     /// Less is better: cold before hot, of cold ones the latency and then the load, of hot ones the load. Positive numbers
     /// have the order of their bits.
-    const fn rank(&self, place: usize) -> u64 {
+    const fn rank_of(&self, place: usize) -> u64 {
         let load = self.load[place];
         let first = if load > self.limit {
             HOT
@@ -190,6 +205,9 @@ impl Probes {
         let place = ((seen.len() - 1) as f64 * HOT_QUANTILE).round() as usize;
         self.limit = *seen.select_nth_unstable_by(place, f32::total_cmp).1;
         self.limit_for = LIMIT_FOR - 1;
+        for place in 0..self.len {
+            self.rank[place] = self.rank_of(place);
+        }
     }
 
     /// A look less now and then, so that bad ones do not fill the pool: the oldest and the worst by turns.
@@ -201,7 +219,7 @@ impl Probes {
         let place = if (self.picks / EVERY).is_multiple_of(2) {
             self.oldest()
         } else {
-            let worst = (0..self.len).max_by_key(|&place| self.rank(place));
+            let worst = (0..self.len).max_by_key(|&place| self.rank[place]);
             worst.unwrap_or_default()
         };
         self.remove(place);
@@ -226,6 +244,7 @@ impl Probes {
         self.latency[place] = self.latency[last];
         self.step[place] = self.step[last];
         self.uses[place] = self.uses[last];
+        self.rank[place] = self.rank[last];
         self.len = last;
     }
 }
@@ -267,7 +286,7 @@ mod tests {
             for (place, (load, latency)) in [one, other].into_iter().enumerate() {
                 (probes.load[place], probes.latency[place]) = (load, step_of(latency));
             }
-            probes.rank(0) < probes.rank(1)
+            probes.rank_of(0) < probes.rank_of(1)
         };
         assert!(better((5.0, 0.010), (1.0, 0.020)), "both cold: latency");
         assert!(better((1.0, 0.900), (6.0, 0.001)), "cold before hot");
