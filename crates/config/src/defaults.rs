@@ -144,6 +144,10 @@ defaults! {
     MIRROR_METHODS: &[&str] = &["GET", "HEAD", "OPTIONS"], "What changes nothing: a copy of anything else does its work twice.";
     /// `service.NAME.mirror.in_flight`
     MIRROR_IN_FLIGHT: u32 = 64, "Some thousand copies a second while the other service is quick, and bounded memory when it is not.";
+    /// `service.NAME.fallback.status`
+    FALLBACK_STATUS: u32 = 503, "The truth, which caches and clients understand: there is no answer now, and there may be one later.";
+    /// `service.NAME.fallback.content_type`
+    FALLBACK_CONTENT_TYPE: &str = "text/plain; charset=utf-8", "A sentence needs no more.";
     /// `service.NAME.objective.window`
     OBJECTIVE_WINDOW: Duration = seconds(30 * 86_400), "Error budgets are commonly kept by the month.";
 

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::{ListenerPlan, ServicePlan};
 use evenkeel_core::{Directive, Instant, ServiceId};
-use evenkeel_request::{HashOn, HeaderChanges, Mirror};
+use evenkeel_request::{Fallback, HashOn, HeaderChanges, Mirror};
 use evenkeel_runtime::Clock;
 use evenkeel_tolerate::{Budget, RetryOptions, TimeoutOptions};
 
@@ -45,6 +45,7 @@ pub struct ServiceEntry {
     pub(crate) request_headers: HeaderChanges,
     pub(crate) response_headers: HeaderChanges,
     pub(crate) mirror: Option<Mirror>,
+    pub(crate) fallback: Option<Fallback>,
     /// The field of responses in which servers say how busy they are.
     pub(crate) load_header: Option<String>,
     budget: Budget,
@@ -151,6 +152,7 @@ impl ServiceEntry {
             request_headers: plan.request_headers.clone(),
             response_headers: plan.response_headers.clone(),
             mirror: plan.mirror.clone(),
+            fallback: plan.fallback.clone(),
             load_header: plan.load_header.clone(),
             budget: Budget::new(plan.retry.budget, now),
         }
@@ -185,6 +187,12 @@ impl ServiceEntry {
         let version = next.version;
         self.roster.store(Arc::new(next));
         self.version.store(version, Ordering::Release);
+    }
+
+    /// Whether requests with this method may be sent twice.
+    pub(crate) fn may_repeat(&self, method: &[u8]) -> bool {
+        let methods = self.retry.methods.iter();
+        methods.into_iter().any(|known| known.as_bytes() == method)
     }
 
     /// What pays for its retries.

@@ -23,6 +23,7 @@ pub mod dns;
 pub mod listen;
 pub mod spread;
 pub mod mirror;
+pub mod fallback;
 pub mod service;
 pub mod discover;
 pub mod retry;

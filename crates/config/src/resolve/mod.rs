@@ -10,6 +10,7 @@ mod dns;
 mod spread;
 mod headers;
 mod mirror;
+mod fallback;
 pub mod service;
 pub mod fault;
 

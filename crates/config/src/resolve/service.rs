@@ -5,6 +5,7 @@ use evenkeel_request::HashOn;
 use evenkeel_request::headers::{Side, check_name};
 use evenkeel_tolerate::{BackoffOptions, BudgetOptions, RetryOn, RetryOptions, TimeoutOptions};
 
+use super::fallback::resolve_fallback;
 use super::fault::resolve_fault;
 use super::headers::resolve_headers;
 use super::mirror::resolve_mirror;
@@ -45,6 +46,7 @@ pub(crate) fn resolve_services(
             request_headers: resolve_headers(typed.request_headers.as_ref(), Side::Request, out),
             response_headers: resolve_headers(typed.response_headers.as_ref(), Side::Response, out),
             mirror: resolve_mirror(file, typed.mirror.as_ref(), out),
+            fallback: resolve_fallback(file, typed.fallback.as_ref(), out),
             fault: resolve_fault(typed, out),
         });
     }
