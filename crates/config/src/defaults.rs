@@ -140,6 +140,8 @@ defaults! {
     BUDGET_BURST: f64 = 35.0, "About what is in flight on one server when it dies, at some thousand requests a second.";
     /// `service.NAME.retry.body_buffer`
     BODY_BUFFER: Bytes = Bytes(64 * 1024), "Holds forms and most API calls; 1,000 of them at once take 64 MiB.";
+    /// `service.NAME.retry.response_buffer`
+    RESPONSE_BUFFER: Bytes = Bytes(0), "Off: clients would wait for the last byte before they get the first.";
     /// `service.NAME.mirror.methods`
     MIRROR_METHODS: &[&str] = &["GET", "HEAD", "OPTIONS"], "What changes nothing: a copy of anything else does its work twice.";
     /// `service.NAME.mirror.in_flight`

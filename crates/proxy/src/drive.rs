@@ -159,7 +159,9 @@ impl Journey<'_> {
             };
             let ended = self.worker.clock.now();
             self.latest = ended;
-            let latency = ended.since(talk.as_ref().and_then(|talk| talk.written).unwrap_or(now));
+            let written = talk.as_ref().and_then(|talk| talk.written);
+            let head_at = talk.as_ref().and_then(|talk| talk.head_at);
+            let latency = head_at.unwrap_or(ended).since(written.unwrap_or(now));
             flight.came_to(ended, outcome, latency);
             if let Some(talk) = &talk {
                 let head = (&desk.work.response, talk.incoming.unread());

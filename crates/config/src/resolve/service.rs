@@ -168,6 +168,10 @@ fn resolve_retry(typed: &Retry, out: &mut Mistakes) -> RetryOptions {
             .body_buffer
             .as_ref()
             .map_or(defaults::BODY_BUFFER.value.0, |size| size.value),
+        response_buffer: typed
+            .response_buffer
+            .as_ref()
+            .map_or(defaults::RESPONSE_BUFFER.value.0, |size| size.value),
     }
 }
 
