@@ -14,6 +14,13 @@ fn fallbacks(rig: &Rig, service: &str, result: &str) -> u64 {
     counter(rig, "evenkeel_fallbacks_total", &[service, result])
 }
 
+/// Waits until a service has had so many requests, and says how many of them failed.
+fn failed_of(rig: &Rig, service: u32, requests: u64) -> u64 {
+    let totals = |rig: &Rig| rig.proxy().state().totals(ServiceId(service));
+    rig.wait_for(|rig| totals(rig).requests == requests);
+    totals(rig).failed
+}
+
 /// `shop` with this server, and `next` to answer instead.
 fn two(shop: SocketAddr, next: SocketAddr, more: &str) -> Rig {
     let extra = format!(
@@ -54,8 +61,7 @@ fn the_answer_that_stands_in_the_file() {
     // The connection is in step after it.
     assert_eq!(client.get("/").body, b"[]");
     assert_eq!(fallbacks(&rig, "shop", "response"), 4);
-    assert_eq!(rig.totals().requests, 4);
-    assert_eq!(rig.totals().failed, 0);
+    assert_eq!(failed_of(&rig, 0, 4), 0);
 }
 
 #[test]
@@ -79,7 +85,7 @@ fn an_answer_of_a_server_may_count_as_none() {
     // It was retried first.
     assert_eq!(seen.lock().expect("no panic").len() - before, 3);
     assert_eq!(fallbacks(&rig, "shop", "response"), 1);
-    assert_eq!(rig.totals().failed, 1);
+    assert_eq!(failed_of(&rig, 0, 1), 1);
 }
 
 #[test]
@@ -97,8 +103,7 @@ fn another_service_answers_instead() {
     );
     assert_eq!(fallbacks(&rig, "shop", "service"), 2);
     for service in [0, 1] {
-        let totals = rig.proxy().state().totals(ServiceId(service));
-        assert_eq!((totals.requests, totals.failed), (2, 0), "{service}");
+        assert_eq!(failed_of(&rig, service, 2), 0, "{service}");
     }
 }
 
@@ -140,7 +145,6 @@ fn the_other_service_may_have_an_answer_in_the_file() {
     assert_eq!(fallbacks(&rig, "shop", "service"), 1);
     assert_eq!(fallbacks(&rig, "next", "response"), 1);
     for service in [0, 1] {
-        let totals = rig.proxy().state().totals(ServiceId(service));
-        assert_eq!((totals.requests, totals.failed), (1, 1), "{service}");
+        assert_eq!(failed_of(&rig, service, 1), 1, "{service}");
     }
 }
