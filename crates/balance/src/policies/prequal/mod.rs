@@ -4,7 +4,11 @@
 //! *hot* if it has more attempts in flight than most: of cold ones the quickest is picked, and if all are hot the one with
 //! the fewest attempts. So latency decides while there is room, and load as soon as there is not. A look is free here, since
 //! the counts are those of this program: what the paper's probes add is the load that other clients put on a server, which
-//! shows here in its latency only.
+//! shows here in its latency only. Where servers are asked, their answers are used instead ([`heard`]).
+
+mod heard;
+
+pub(crate) use heard::Heard;
 
 use std::time::Duration;
 
@@ -92,6 +96,11 @@ impl Probes {
         let Some(best) = self.best(turn) else {
             return turn.by_share(rng);
         };
+        self.take(best)
+    }
+
+    /// The server at this place gets the attempt.
+    fn take(&mut self, best: usize) -> u32 {
         let index = self.index[best];
         self.load[best] += self.step[best];
         self.uses[best] = self.uses[best].saturating_sub(1);
