@@ -5,6 +5,7 @@ use evenkeel_config::Plan;
 use evenkeel_core::metric::{Counter, DurationHistogram, DurationSnapshot, Sink, Source};
 use evenkeel_core::{Outcome, ServerId, ServiceId};
 
+use crate::ask::AskCounters;
 use crate::load;
 use crate::mirror::{self, MirrorCounters};
 use crate::queue::Queue;
@@ -45,6 +46,8 @@ pub(crate) struct ServiceCounters {
     /// By the outcome of the attempt before.
     pub(crate) retries: [Counter; Outcome::WORDS.len()],
     pub(crate) retries_denied: [Counter; DENIED.len()],
+    /// Questions how busy servers are.
+    pub(crate) asked: AskCounters,
     pub(crate) servers: Vec<ServerCounters>,
 }
 
@@ -99,6 +102,7 @@ impl WorkerCounters {
             durations: DurationHistogram::default(),
             retries: Default::default(),
             retries_denied: Default::default(),
+            asked: AskCounters::default(),
             servers: service
                 .servers
                 .iter()
@@ -359,6 +363,7 @@ impl Source for ProxyState {
         let lost = "Signals that were lost because the control loop did not read them in time.";
         sink.counter("evenkeel_signals_dropped_total", lost, &[], dropped);
         self.collect_mirrors(sink);
+        self.collect_asked(sink);
         self.collect_requests(sink, "", &|worker| Some(&worker.homeless));
         let now = self.now();
         for (index, service) in self.services().iter().enumerate() {

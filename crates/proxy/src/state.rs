@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use evenkeel_config::Plan;
-use evenkeel_config::plan::{ListenerPlan, ServicePlan};
+use evenkeel_config::plan::{AskPlan, ListenerPlan, ServicePlan};
 use evenkeel_core::{Directive, Instant, ServiceId};
 use evenkeel_request::{HashOn, HeaderChanges, Mirror};
 use evenkeel_runtime::Clock;
@@ -47,6 +47,8 @@ pub struct ServiceEntry {
     pub(crate) mirror: Option<Mirror>,
     /// The field of responses in which servers say how busy they are.
     pub(crate) load_header: Option<String>,
+    /// How servers are asked how busy they are, if they are.
+    pub(crate) ask: Option<AskPlan>,
     budget: Budget,
 }
 
@@ -152,6 +154,7 @@ impl ServiceEntry {
             response_headers: plan.response_headers.clone(),
             mirror: plan.mirror.clone(),
             load_header: plan.load_header.clone(),
+            ask: plan.ask.clone(),
             budget: Budget::new(plan.retry.budget, now),
         }
     }
@@ -185,6 +188,12 @@ impl ServiceEntry {
         let version = next.version;
         self.roster.store(Arc::new(next));
         self.version.store(version, Ordering::Release);
+    }
+
+    /// How servers are asked how busy they are, if they are.
+    #[must_use]
+    pub const fn ask(&self) -> Option<&AskPlan> {
+        self.ask.as_ref()
     }
 
     /// What pays for its retries.

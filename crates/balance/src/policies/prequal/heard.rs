@@ -93,7 +93,7 @@ impl Probes {
         let weight = member.weight() as f32;
         // What is known to be in flight there is the least that is believed.
         let in_flight = answer.in_flight.max(f64::from(member.state.in_flight()));
-        let mut load = in_flight as f32 / weight;
+        let mut load = in_flight.abs() as f32 / weight;
         let seen = expected(turn, index, typical);
         let mut latency = answer.latency.map_or(seen, |said| said.as_secs_f64());
         if typical > 0.0 && seen > typical * DOUBTFUL {
