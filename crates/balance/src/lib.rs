@@ -3,6 +3,7 @@
 pub mod policy;
 pub mod server;
 mod load;
+mod answer;
 pub mod pool;
 mod group;
 mod marks;
@@ -14,6 +15,7 @@ mod policies;
 mod key;
 pub mod picker;
 
+pub use answer::Answer;
 pub use key::key;
 pub use load::{Counted, Weigher};
 pub use picker::{NoPick, Pick, PickReason, Picker};

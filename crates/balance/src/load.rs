@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 
+use crate::answer::Answered;
 use crate::{Pool, ServerState};
 
 /// What a server said last. Written with each answer that says something, so it has a cache line of its own.
@@ -17,6 +18,7 @@ pub(crate) struct Reported {
     utilization: AtomicU64,
     /// In nanoseconds; zero: nothing was said yet.
     at: AtomicU64,
+    pub(crate) answer: Answered,
 }
 
 impl ServerState {

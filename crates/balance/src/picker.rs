@@ -96,10 +96,10 @@ impl PickReason {
 /// Picks servers of one service for one worker.
 #[derive(Debug)]
 pub struct Picker {
-    rng: Random,
-    survey: Survey,
-    typical: Typical,
-    places: Places,
+    pub(crate) rng: Random,
+    pub(crate) survey: Survey,
+    pub(crate) typical: Typical,
+    pub(crate) places: Places,
 }
 
 impl Picker {
@@ -159,16 +159,9 @@ impl Picker {
         let (place, avoid, repeats) = self.survey.place(chosen, avoid).ok_or(NoPick::NoServer)?;
         let slice = &self.survey.slices[place];
         let turn = Turn {
-            pool,
-            list: &slice.list,
-            marks: &slice.marks,
             avoid,
-            now,
-            uneven: self.survey.uneven,
-            group: &pool.groups()[place],
-            place,
-            survey: self.survey.number(),
             key,
+            ..self.survey.turn(pool, place, now)
         };
         let alone = match left(slice, avoid) {
             1 => turn.open().next(),
@@ -261,6 +254,22 @@ impl Picker {
 }
 
 impl Survey {
+    /// A pick from the slice at `place`, which there is.
+    pub(crate) fn turn<'a>(&'a self, pool: &'a Pool, place: usize, now: Instant) -> Turn<'a> {
+        Turn {
+            pool,
+            list: &self.slices[place].list,
+            marks: &self.slices[place].marks,
+            avoid: &[],
+            now,
+            uneven: self.uneven,
+            group: &pool.groups()[place],
+            place,
+            survey: self.number(),
+            key: 0,
+        }
+    }
+
     /// The slice to pick from, beginning with the one that was chosen, with the servers to avoid there, and whether all were
     /// tried before: then anyone but the last one.
     fn place<'a>(&self, chosen: usize, avoid: &'a [u32]) -> Option<(usize, &'a [u32], bool)> {

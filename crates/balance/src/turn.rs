@@ -156,7 +156,7 @@ impl<'a> Turn<'a> {
 
     /// Any server that was not drawn before, with equal chances or by weight, as the policy has it: at random at first, by
     /// counting if that fails.
-    fn any(&self, drawn: &Drawn, rng: &mut Random) -> Option<u32> {
+    pub(crate) fn any(&self, drawn: &Drawn, rng: &mut Random) -> Option<u32> {
         for _ in 0..TRIES {
             let (index, may) = match &self.group.alias {
                 Some(alias) => {

@@ -96,6 +96,8 @@ defaults! {
     PANIC_BELOW: f64 = 0.5, "When most servers look bad, the view is more likely wrong than the servers, and the rest would be overrun.";
     /// `service.NAME.balance.overprovisioning`
     OVERPROVISIONING: f64 = 1.4, "Envoy's: servers commonly have so much to spare, and a tier keeps all of its traffic until 71.4 % of it are healthy.";
+    /// `service.NAME.balance.prequal.timeout`
+    PREQUAL_TIMEOUT: Duration = millis(50), "Much more than a server nearby needs; who cannot say in that time how busy it is, is busy.";
     /// `service.NAME.balance.sticky.secure`
     STICKY_SECURE: bool = false, "evenkeel cannot know whether clients come by https: something before it may speak TLS.";
     /// `service.NAME.balance.sticky.same_site`

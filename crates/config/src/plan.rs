@@ -156,6 +156,8 @@ pub struct ServicePlan {
     pub queue: QueuePlan,
     /// The field of responses in which servers say how busy they are, in lower case.
     pub load_header: Option<String>,
+    /// How servers are asked how busy they are, if they are.
+    pub ask: Option<AskPlan>,
     /// How long each step may take.
     pub timeout: TimeoutOptions,
     /// When an attempt is tried again.
@@ -189,6 +191,15 @@ pub struct ServerPlan {
     pub max_requests: u32,
     /// How restart and stop reach it.
     pub managed: ManagedPlan,
+}
+
+/// How servers are asked how busy they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskPlan {
+    /// The path of the request.
+    pub path: String,
+    /// How long an answer may take.
+    pub timeout: Duration,
 }
 
 /// How clients stay with their servers.

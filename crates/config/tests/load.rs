@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use evenkeel_config::plan::{Family, ManagedPlan};
+use evenkeel_config::plan::{AskPlan, Family, ManagedPlan};
 use evenkeel_config::{Code, Loaded, Mistakes, Severity, Surroundings, load};
 use evenkeel_core::ServiceId;
 use evenkeel_fault::FaultKind;
@@ -251,6 +251,45 @@ fn fields_in_which_no_load_can_be_reported() {
     for name in ["Content-Length", "connection", "a b", "host"] {
         let text = format!("{SMALLEST}\n[service.shop.balance]\nload_header = \"{name}\"\n");
         assert_eq!(codes(&read(&text).expect_err(name)), [Code::BadRule]);
+    }
+}
+
+#[test]
+fn servers_are_asked_for_prequal_only() {
+    let with = |lines: &str| {
+        let text = format!("{SMALLEST}\n[service.shop.balance]\n{lines}\n");
+        read(&text)
+    };
+    let policy = "policy = \"prequal\"\n";
+    let ask = |lines: &str| with(&format!("{policy}prequal = {{ {lines} }}"));
+    let plan = |loaded: Result<Loaded, Mistakes>| loaded.unwrap().plan.services[0].ask.clone();
+    let asks = |path: &str, timeout| {
+        let path = path.to_owned();
+        Some(AskPlan { path, timeout })
+    };
+    assert_eq!(plan(with(policy)), None);
+    let usual = asks("/load", Duration::from_millis(50));
+    assert_eq!(plan(ask("probe = \"/load\"")), usual);
+    let other = asks("/busy?as=json", Duration::from_millis(3));
+    assert_eq!(
+        plan(ask("probe = \"/busy?as=json\", timeout = \"3ms\"")),
+        other
+    );
+    for (lines, code) in [
+        ("", Code::Missing),
+        ("probe = \"load\"", Code::BadRule),
+        ("probe = \"/a b\"", Code::BadRule),
+        ("probe = \"/a\\r\\n\"", Code::BadRule),
+        ("probe = \"/load\", timeout = \"900us\"", Code::OutOfRange),
+        ("probe = \"/load\", timeout = \"11s\"", Code::OutOfRange),
+        ("probe = \"/load\", timeout = 50", Code::WrongType),
+        ("probe = \"/load\", probes = 3", Code::UnknownKey),
+    ] {
+        assert_eq!(codes(&ask(lines).expect_err(lines)), [code], "{lines}");
+    }
+    for policy in ["", "policy = \"least-requests\"\n"] {
+        let mistakes = with(&format!("{policy}prequal = {{ probe = \"/load\" }}"));
+        assert_eq!(codes(&mistakes.expect_err(policy)), [Code::Contradiction]);
     }
 }
 

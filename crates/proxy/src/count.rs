@@ -5,6 +5,7 @@ use evenkeel_config::Plan;
 use evenkeel_core::metric::{Counter, DurationHistogram, DurationSnapshot, Sink, Source};
 use evenkeel_core::{Outcome, ServerId, ServiceId};
 
+use crate::ask::AskCounters;
 use crate::fallback::FallbackCounters;
 use crate::load;
 use crate::mirror::{self, MirrorCounters};
@@ -46,6 +47,8 @@ pub(crate) struct ServiceCounters {
     /// By the outcome of the attempt before.
     pub(crate) retries: [Counter; Outcome::WORDS.len()],
     pub(crate) retries_denied: [Counter; DENIED.len()],
+    /// Questions how busy servers are.
+    pub(crate) asked: AskCounters,
     pub(crate) fallbacks: FallbackCounters,
     pub(crate) servers: Vec<ServerCounters>,
 }
@@ -101,6 +104,7 @@ impl WorkerCounters {
             durations: DurationHistogram::default(),
             retries: Default::default(),
             retries_denied: Default::default(),
+            asked: AskCounters::default(),
             fallbacks: Default::default(),
             servers: service
                 .servers
@@ -362,6 +366,7 @@ impl Source for ProxyState {
         let lost = "Signals that were lost because the control loop did not read them in time.";
         sink.counter("evenkeel_signals_dropped_total", lost, &[], dropped);
         self.collect_mirrors(sink);
+        self.collect_asked(sink);
         self.collect_fallbacks(sink);
         self.collect_requests(sink, "", &|worker| Some(&worker.homeless));
         let now = self.now();

@@ -92,6 +92,8 @@ impl<'a> Journey<'a> {
         // Another worker may have been quicker.
         let flight = Flight::begin(member, &service.queue, picker.typical_latency())
             .ok_or(Cause::QueueFull)?;
+        let asked = (self.service_id, service);
+        self.worker.ask(asked, picker, roster, now);
         let server = ServerId {
             service: self.service_id,
             index: pick.index,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use evenkeel_config::Plan;
-use evenkeel_config::plan::{ListenerPlan, ServicePlan};
+use evenkeel_config::plan::{AskPlan, ListenerPlan, ServicePlan};
 use evenkeel_core::{Directive, Instant, ServiceId};
 use evenkeel_request::{Fallback, HashOn, HeaderChanges, Mirror};
 use evenkeel_runtime::Clock;
@@ -48,6 +48,8 @@ pub struct ServiceEntry {
     pub(crate) fallback: Option<Fallback>,
     /// The field of responses in which servers say how busy they are.
     pub(crate) load_header: Option<String>,
+    /// How servers are asked how busy they are, if they are.
+    pub(crate) ask: Option<AskPlan>,
     budget: Budget,
 }
 
@@ -154,6 +156,7 @@ impl ServiceEntry {
             mirror: plan.mirror.clone(),
             fallback: plan.fallback.clone(),
             load_header: plan.load_header.clone(),
+            ask: plan.ask.clone(),
             budget: Budget::new(plan.retry.budget, now),
         }
     }
@@ -191,8 +194,14 @@ impl ServiceEntry {
 
     /// Whether requests with this method may be sent twice.
     pub(crate) fn may_repeat(&self, method: &[u8]) -> bool {
-        let methods = self.retry.methods.iter();
-        methods.into_iter().any(|known| known.as_bytes() == method)
+        let mut methods = self.retry.methods.iter();
+        methods.any(|known| known.as_bytes() == method)
+    }
+
+    /// How servers are asked how busy they are, if they are.
+    #[must_use]
+    pub const fn ask(&self) -> Option<&AskPlan> {
+        self.ask.as_ref()
     }
 
     /// What pays for its retries.

@@ -47,6 +47,8 @@ pub(crate) struct Worker {
     pub(crate) draining: Cell<bool>,
     /// Copies of requests under way, by the place of their pair of services.
     pub(crate) copies: Vec<Cell<u32>>,
+    /// Questions how busy servers are that are under way, by service.
+    pub(crate) asking: Vec<Cell<u32>>,
     #[expect(
         clippy::vec_box,
         reason = "a workspace is handed from hand to hand and is large"
@@ -213,6 +215,7 @@ impl Worker {
             rosters: RefCell::new(rosters.collect()),
             draining: Cell::new(false),
             copies: state.mirrors().iter().map(|_| Cell::new(0)).collect(),
+            asking: state.services().iter().map(|_| Cell::new(0)).collect(),
             workspaces: RefCell::default(),
             signals: RefCell::new(signals),
             connections: state.listeners().iter().map(|_| Cell::new(0)).collect(),

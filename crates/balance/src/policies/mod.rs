@@ -21,7 +21,7 @@ use evenkeel_core::Random;
 
 use crate::turn::Turn;
 use crate::{Policy, Pool};
-use prequal::Probes;
+use prequal::{Heard, Probes};
 use strides::Strides;
 
 /// Where a worker is in its rounds.
@@ -37,6 +37,8 @@ pub(crate) struct Places {
     strides: Vec<Strides>,
     /// Prequal: what is remembered of servers.
     probes: Probes,
+    /// Prequal: what servers answered.
+    pub(crate) heard: Heard,
 }
 
 impl Places {
@@ -62,6 +64,7 @@ impl Places {
             },
             strides: pool.groups().iter().map(|_| Strides::default()).collect(),
             probes: Probes::default(),
+            heard: Heard::default(),
         }
     }
 }
@@ -92,7 +95,10 @@ pub(crate) fn pick(turn: &Turn<'_>, places: &mut Places, typical: f64, rng: &mut
         Policy::LeastRequests => least_requests::pick(turn, rng),
         Policy::PowerOfTwo => power_of_two::pick(turn, rng),
         Policy::LeastResponseTime => least_response_time::pick(turn, typical, rng),
-        Policy::Prequal => places.probes.pick(turn, typical, rng),
+        Policy::Prequal => match places.heard.pick(turn, rng) {
+            Some(index) => index,
+            None => places.probes.pick(turn, typical, rng),
+        },
         Policy::RingHash | Policy::Maglev => hashed::pick(turn),
     }
 }

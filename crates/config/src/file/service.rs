@@ -3,6 +3,7 @@
 use toml::de::DeValue;
 
 use super::address::{Address, ServerAddress};
+use super::ask::Ask;
 use super::choice::{BalancePolicy, StopSignalWord};
 use super::detect::{Detect, Diagnose};
 use super::discover::Discover;
@@ -155,6 +156,8 @@ table! {
         /// A field of responses in which servers say how busy they are: `endpoint-load-metrics` with an ORCA report (`TEXT` or
         /// `JSON`), or any other with a number from 0 to 1 or a percentage. Clients do not get it.
         load_header: Text;
+        /// Servers are asked how busy they are, for the policy `prequal`.
+        prequal: Ask;
     }
     later {}
 }

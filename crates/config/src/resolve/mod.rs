@@ -8,6 +8,7 @@ pub mod listen;
 mod target;
 mod dns;
 mod spread;
+mod ask;
 mod headers;
 mod mirror;
 mod fallback;

@@ -5,6 +5,7 @@ use evenkeel_request::HashOn;
 use evenkeel_request::headers::{Side, check_name};
 use evenkeel_tolerate::{BackoffOptions, BudgetOptions, RetryOn, RetryOptions, TimeoutOptions};
 
+use super::ask::resolve_ask;
 use super::fallback::resolve_fallback;
 use super::fault::resolve_fault;
 use super::headers::resolve_headers;
@@ -41,6 +42,7 @@ pub(crate) fn resolve_services(
             sticky: resolve_sticky(section(typed.balance.as_ref()).sticky.as_ref(), around, out),
             queue: resolve_queue(&section(typed.limit.as_ref())),
             load_header: resolve_load_header(&section(typed.balance.as_ref()), out),
+            ask: resolve_ask(&section(typed.balance.as_ref()), out),
             timeout: resolve_timeout(&section(typed.timeout.as_ref())),
             retry: resolve_retry(&section(typed.retry.as_ref()), out),
             request_headers: resolve_headers(typed.request_headers.as_ref(), Side::Request, out),

@@ -4,7 +4,11 @@
 //! *hot* if it has more attempts in flight than most: of cold ones the quickest is picked, and if all are hot the one with
 //! the fewest attempts. So latency decides while there is room, and load as soon as there is not. A look is free here, since
 //! the counts are those of this program: what the paper's probes add is the load that other clients put on a server, which
-//! shows here in its latency only.
+//! shows here in its latency only. Where servers are asked, their answers are used instead ([`heard`]).
+
+mod heard;
+
+pub(crate) use heard::Heard;
 
 use std::time::Duration;
 
@@ -92,9 +96,14 @@ impl Probes {
     pub(crate) fn pick(&mut self, turn: &Turn<'_>, typical: f64, rng: &mut Random) -> u32 {
         self.forget(turn);
         self.look(turn, typical, rng);
-        let Some(best) = self.best(turn) else {
+        let Some(best) = self.best(turn, HOT_QUANTILE) else {
             return turn.by_share(rng);
         };
+        self.take(best)
+    }
+
+    /// The server at this place gets the attempt.
+    fn take(&mut self, best: usize) -> u32 {
         let index = self.index[best];
         self.load[best] += self.step[best];
         self.rank[best] = self.rank_of(best);
@@ -140,6 +149,19 @@ impl Probes {
         let load = member.state.in_flight() as f32 / weight;
         self.seen[self.seen_count % SEEN] = load;
         self.seen_count = self.seen_count.wrapping_add(1);
+        let seen = (turn.now, load, expected(turn, index, typical));
+        self.put(index, seen, weight, rng);
+    }
+
+    /// Puts what is known of a server since a moment, its load and its latency in seconds, into the pool: in the place of what
+    /// was known of it before, a new one, or that of the oldest.
+    fn put(
+        &mut self,
+        index: u32,
+        (at, load, latency): (Instant, f32, f64),
+        weight: f32,
+        rng: &mut Random,
+    ) {
         let known = self.index[..self.len]
             .iter()
             .position(|&other| other == index);
@@ -152,18 +174,18 @@ impl Probes {
             None => self.oldest(),
         };
         self.index[place] = index;
-        self.at[place] = turn.now;
+        self.at[place] = at;
         self.load[place] = load;
-        self.latency[place] = step_of(expected(turn, index, typical));
+        self.latency[place] = step_of(latency);
         self.step[place] = 1.0 / weight;
         let (least, chance) = self.reuse;
         self.uses[place] = least + u32::from(rng.unit() < chance);
         self.rank[place] = self.rank_of(place);
     }
 
-    /// The place of the best look: the quickest cold one, else the least loaded.
-    fn best(&mut self, turn: &Turn<'_>) -> Option<usize> {
-        self.renew_limit();
+    /// The place of the best look: the quickest cold one, else the least loaded. Hot is what is above this quantile.
+    fn best(&mut self, turn: &Turn<'_>, quantile: f64) -> Option<usize> {
+        self.renew_limit(quantile);
         self.picks = self.picks.wrapping_add(1);
         let best = |may: &dyn Fn(usize) -> bool| {
             let places = (0..self.len).filter(|&place| may(place));
@@ -192,7 +214,7 @@ impl Probes {
     }
 
     /// The quantile of the latest loads, computed again now and then.
-    fn renew_limit(&mut self) {
+    fn renew_limit(&mut self, quantile: f64) {
         if self.limit_for > 0 {
             self.limit_for -= 1;
             return;
@@ -202,7 +224,7 @@ impl Probes {
         if seen.is_empty() {
             return;
         }
-        let place = ((seen.len() - 1) as f64 * HOT_QUANTILE).round() as usize;
+        let place = ((seen.len() - 1) as f64 * quantile).round() as usize;
         self.limit = *seen.select_nth_unstable_by(place, f32::total_cmp).1;
         self.limit_for = LIMIT_FOR - 1;
         for place in 0..self.len {

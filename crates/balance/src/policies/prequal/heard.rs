@@ -1,0 +1,115 @@
+//! Prequal by what servers answer: the paper's own way, with a pool of answers for each group of servers.
+//!
+//! Three things are not in the paper, which has hundreds of servers that all answer. With few servers none would ever be above
+//! the 0.84 quantile, and latency alone would decide, so the quantile is lower there: the busiest one is hot. A server that
+//! says good things of itself and fails is not believed. And if some servers do not answer, as many picks as questions went
+//! unanswered go by what this side sees: those would otherwise get nothing, and the others everything.
+
+use evenkeel_core::Random;
+
+use super::{HOT_QUANTILE, POOL, Probes, SEEN};
+use crate::Answer;
+use crate::policies::least_response_time::expected;
+use crate::turn::Turn;
+
+/// With fewer answers there is no choice (section 4.3 of the paper).
+const LEAST: usize = 2;
+/// Of n servers the busiest is hot: the quantile lies in the middle between it and the next.
+const BUSIEST: f64 = 1.5;
+/// A server's word about itself is not enough if what is seen of it is above this many times what is typical. A failure
+/// counts as ten times.
+const DOUBTFUL: f64 = 3.0;
+/// Picks by what this side sees that may be owed.
+const OWED: usize = POOL;
+
+/// What one worker heard from the servers of one service.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    /// By the place of their group; none until the first answer.
+    groups: Vec<Probes>,
+    /// Picks that do not go by answers, since a question was not answered.
+    owed: usize,
+}
+
+impl Heard {
+    /// The best one of those that answered lately, if there are enough.
+    pub(crate) fn pick(&mut self, turn: &Turn<'_>, rng: &mut Random) -> Option<u32> {
+        let probes = self.groups.get_mut(turn.place)?;
+        if self.owed > 0 {
+            self.owed -= 1;
+            return None;
+        }
+        probes.pick_heard(turn, rng)
+    }
+
+    /// A server has answered.
+    pub(crate) fn hear(
+        &mut self,
+        turn: &Turn<'_>,
+        said: (u32, Answer),
+        typical: f64,
+        rng: &mut Random,
+    ) {
+        if self.groups.len() <= turn.place {
+            self.groups.resize_with(turn.place + 1, Probes::default);
+        }
+        let probes = &mut self.groups[turn.place];
+        probes.forget(turn);
+        probes.remember(turn, said, typical, rng);
+    }
+
+    /// A server has not answered.
+    pub(crate) const fn miss(&mut self) {
+        if self.owed < OWED {
+            self.owed += 1;
+        }
+    }
+}
+
+impl Probes {
+    fn pick_heard(&mut self, turn: &Turn<'_>, rng: &mut Random) -> Option<u32> {
+        self.forget(turn);
+        let servers = turn.list.len().max(2) as f64;
+        let quantile = (1.0 - BUSIEST / servers).min(HOT_QUANTILE);
+        while self.len >= LEAST {
+            let best = self.best(turn, quantile)?;
+            // Asked were all with equal chances: who takes only a part of its share is passed over here.
+            if !turn.uneven || turn.takes_part(self.index[best], rng) {
+                return Some(self.take(best));
+            }
+            self.remove(best);
+        }
+        None
+    }
+
+    /// Puts an answer into the pool; what was known of that server before is replaced.
+    fn remember(
+        &mut self,
+        turn: &Turn<'_>,
+        (index, answer): (u32, Answer),
+        typical: f64,
+        rng: &mut Random,
+    ) {
+        let member = turn.member(index);
+        let weight = member.weight() as f32;
+        // What is known to be in flight there is the least that is believed.
+        let in_flight = answer.in_flight.max(f64::from(member.state.in_flight()));
+        let mut load = in_flight.abs() as f32 / weight;
+        let seen = expected(turn, index, typical);
+        let mut latency = answer.latency.map_or(seen, |said| said.as_secs_f64());
+        if typical > 0.0 && seen > typical * DOUBTFUL {
+            latency = latency.max(seen);
+            load = load.max(self.busiest());
+        } else {
+            self.seen[self.seen_count % SEEN] = load;
+            self.seen_count = self.seen_count.wrapping_add(1);
+        }
+        self.put(index, (turn.now, load, latency), weight, rng);
+    }
+
+    /// The highest one of the latest loads.
+    fn busiest(&self) -> f32 {
+        let seen = &self.seen[..self.seen_count.min(SEEN)];
+        seen.iter().copied().fold(0.0, f32::max)
+    }
+}

@@ -1,0 +1,214 @@
+//! A connection on which evenkeel asks a server something of its own accord, beside the way of requests: it writes, reads
+//! the answer's head, and then its body, each with an end.
+//!
+//! Apart from `talk`, which passes things on between a client and a server: here nobody waits behind it.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use evenkeel_connect::connect;
+use evenkeel_core::{Instant, Outcome, ServerId};
+use evenkeel_http1::{Body, Method, Parsed, ResponseHead, head_end};
+use tokio::io::AsyncWrite;
+
+use crate::buffer::Buffer;
+use crate::client::poll_fill;
+use crate::talk::{INTERIM_LIMIT, RESPONSE_LIMITS};
+use crate::timer::Timer;
+use crate::upstream::Upstream;
+use crate::worker::Worker;
+
+/// A connection, and the answer that comes on it.
+#[derive(Debug)]
+pub(crate) struct Line {
+    upstream: Upstream,
+    timer: Timer,
+    pub(crate) incoming: Buffer,
+    pub(crate) head: ResponseHead,
+    pub(crate) sent: usize,
+    pub(crate) received: u64,
+}
+
+/// How the body of an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyEnd {
+    /// It is over; the connection may carry another request or not.
+    Whole { reusable: bool },
+    /// Nobody wanted to read more of it.
+    Enough,
+    /// Its time was over.
+    Late,
+    /// The server ended early, or what it sent was not a body.
+    Truncated,
+}
+
+impl Line {
+    /// A kept connection, or a new one within `timeout`. `at`: where the server is, and which one of those that have been
+    /// at its place.
+    pub(crate) async fn open(
+        worker: &Worker,
+        server: ServerId,
+        at: (SocketAddr, u64),
+        timeout: Duration,
+    ) -> Result<Self, Outcome> {
+        let (address, generation) = at;
+        let upstream = match worker.upstreams.take(server, generation) {
+            Some(kept) => kept,
+            None => {
+                let stream = connect(address, timeout).await?;
+                worker.server_counters(server).connections.add_from_owner(1);
+                Upstream {
+                    stream,
+                    reused: false,
+                    generation,
+                }
+            }
+        };
+        Ok(Self {
+            upstream,
+            timer: worker.timers.timer(),
+            incoming: worker.buffers.take(),
+            head: ResponseHead::default(),
+            sent: 0,
+            received: 0,
+        })
+    }
+
+    /// Whether it has carried requests before.
+    pub(crate) const fn is_reused(&self) -> bool {
+        self.upstream.reused
+    }
+
+    /// From here on everything ends at this moment.
+    pub(crate) fn until(&self, end: Instant) {
+        self.timer.set(end);
+    }
+
+    /// Sends the request. If the server does not take it, its answer says more than that.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        poll_fn(|cx| {
+            while self.sent < bytes.len() {
+                let stream = Pin::new(&mut self.upstream.stream);
+                match stream.poll_write(cx, &bytes[self.sent..]) {
+                    Poll::Ready(Ok(n)) if n > 0 => self.sent += n,
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending if self.timer.poll_expired(cx) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Waits for the answer's head, past interim ones.
+    pub(crate) async fn read_head(&mut self, method: Method) -> Result<u16, Outcome> {
+        let mut interim = 0;
+        let mut scanned = 0_usize;
+        loop {
+            // A head that dribbles is looked at as a whole only once, when its end is there.
+            let unread = self.incoming.unread();
+            let whole = head_end(unread, scanned.saturating_sub(3)).is_some();
+            scanned = unread.len();
+            if whole {
+                let parsed = self
+                    .head
+                    .parse(self.incoming.unread(), method, &RESPONSE_LIMITS);
+                match (parsed, self.head.status) {
+                    (Ok(Parsed::Complete), 101) | (Err(_), _) => return Err(Outcome::BadResponse),
+                    (Ok(Parsed::Complete), 100..=199) if interim < INTERIM_LIMIT => {
+                        interim += 1;
+                        self.incoming.consume(self.head.length);
+                        scanned = 0;
+                        continue;
+                    }
+                    (Ok(Parsed::Complete), 100..=199) => return Err(Outcome::BadResponse),
+                    (Ok(Parsed::Complete), status) => return Ok(status),
+                    (Ok(Parsed::Partial), _) => {}
+                }
+            }
+            match self.more().await {
+                Some(0) if self.incoming.spare().is_empty() => return Err(Outcome::BadResponse),
+                Some(0) => return Err(self.reset()),
+                Some(_) => {}
+                None => return Err(Outcome::AttemptTimeout),
+            }
+        }
+    }
+
+    /// Takes the head off, and reads the body to its end, or until `most` bytes of it have come. Its content is appended to
+    /// `content`, if it is wanted; that can be a buffer more than `most`.
+    pub(crate) async fn read_body(
+        &mut self,
+        most: usize,
+        mut content: Option<&mut Vec<u8>>,
+    ) -> BodyEnd {
+        self.incoming.consume(self.head.length);
+        let mut body = Body::new(self.head.framing);
+        let mut read = 0;
+        loop {
+            if !body.is_done() && !self.incoming.is_empty() {
+                let unread = self.incoming.unread();
+                let progress = match &mut content {
+                    Some(content) => body.advance_decoded(unread, content),
+                    None => body.advance(unread),
+                };
+                let Ok(progress) = progress else {
+                    return BodyEnd::Truncated;
+                };
+                self.incoming.consume(progress.taken);
+                read += progress.taken;
+            }
+            if body.is_done() {
+                let reusable = self.head.keep_alive && self.incoming.is_empty();
+                return BodyEnd::Whole { reusable };
+            }
+            if read >= most {
+                return BodyEnd::Enough;
+            }
+            match self.more().await {
+                Some(0) if body.end_of_stream().is_ok() => {
+                    return BodyEnd::Whole { reusable: false };
+                }
+                Some(0) => return BodyEnd::Truncated,
+                Some(_) => {}
+                None => return BodyEnd::Late,
+            }
+        }
+    }
+
+    /// Reads more; 0 at the end, nothing when the time is over.
+    async fn more(&mut self) -> Option<usize> {
+        let read =
+            poll_fn(
+                |cx| match poll_fill(&mut self.upstream.stream, &mut self.incoming, cx) {
+                    Poll::Ready(read) => Poll::Ready(Some(read.unwrap_or(0))),
+                    Poll::Pending if self.timer.poll_expired(cx) => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                },
+            )
+            .await;
+        self.received += read.unwrap_or(0) as u64;
+        read
+    }
+
+    /// The connection ended before a head.
+    const fn reset(&self) -> Outcome {
+        match (self.sent > 0, self.upstream.reused) {
+            (false, true) => Outcome::Stale,
+            (sent, _) => Outcome::Reset { sent },
+        }
+    }
+
+    /// Gives back what it holds; the connection as well if it can be used again.
+    pub(crate) fn end(self, worker: &Worker, server: ServerId, reusable: bool) {
+        worker.buffers.give(self.incoming);
+        if reusable {
+            let now = worker.clock.now();
+            worker.upstreams.give(server, self.upstream, now);
+        }
+    }
+}
