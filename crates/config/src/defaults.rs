@@ -8,7 +8,7 @@ use std::time::Duration;
 use evenkeel_balance::Policy;
 use evenkeel_fault::policy::Mode;
 use evenkeel_request::HashOn;
-use evenkeel_tolerate::Jitter;
+use evenkeel_tolerate::{HedgeAfter, Jitter};
 
 use crate::file::Given;
 use crate::file::choice::{Protocol, SameSite, StopSignal, Tier};
@@ -144,6 +144,14 @@ defaults! {
     BODY_BUFFER: Bytes = Bytes(64 * 1024), "Holds forms and most API calls; 1,000 of them at once take 64 MiB.";
     /// `service.NAME.retry.response_buffer`
     RESPONSE_BUFFER: Bytes = Bytes(0), "Off: clients would wait for the last byte before they get the first.";
+    /// `service.NAME.hedge.after`
+    HEDGE_AFTER: HedgeAfter = HedgeAfter::Quantile(0.95), "Adds about 5 % of load, and cuts off what is later than that (Dean and Barroso, The Tail at Scale).";
+    /// `service.NAME.hedge.limit`
+    HEDGE_LIMIT: u32 = 1, "The second one is rarely late as well.";
+    /// `service.NAME.hedge.floor`
+    HEDGE_FLOOR: Duration = millis(1), "What takes less is not worth a second attempt.";
+    /// `service.NAME.hedge.minimum_attempts`
+    HEDGE_MINIMUM: u32 = 100, "The 0.95 quantile then stands on five response times.";
     /// `service.NAME.mirror.methods`
     MIRROR_METHODS: &[&str] = &["GET", "HEAD", "OPTIONS"], "What changes nothing: a copy of anything else does its work twice.";
     /// `service.NAME.mirror.in_flight`

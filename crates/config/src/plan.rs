@@ -9,7 +9,7 @@ use evenkeel_core::ServiceId;
 use evenkeel_fault::policy::FaultOptions;
 use evenkeel_request::route::Route;
 use evenkeel_request::{Fallback, HashOn, HeaderChanges, Mirror};
-use evenkeel_tolerate::{RetryOptions, TimeoutOptions};
+use evenkeel_tolerate::{HedgeOptions, RetryOptions, TimeoutOptions};
 
 /// A whole configuration, resolved and validated.
 #[derive(Debug, Clone)]
@@ -162,6 +162,8 @@ pub struct ServicePlan {
     pub timeout: TimeoutOptions,
     /// When an attempt is tried again.
     pub retry: RetryOptions,
+    /// When a second attempt is made while the first one is late, if one is.
+    pub hedge: Option<HedgeOptions>,
     /// What is changed in the header of each request.
     pub request_headers: HeaderChanges,
     /// What is changed in the header of each response.

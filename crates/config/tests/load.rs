@@ -13,6 +13,7 @@ use evenkeel_fault::FaultKind;
 use evenkeel_fault::policy::{Action, Mode, ProbeKind};
 use evenkeel_request::route::{HostRule, PathRule, Target, Template, ValueRule};
 use evenkeel_request::{FallbackTo, HashOn};
+use evenkeel_tolerate::HedgeAfter;
 
 fn resolver(name: &str) -> Result<Vec<SocketAddr>, String> {
     match name {
@@ -123,6 +124,10 @@ fn every_key_of_a_listener_arrives_in_the_plan() {
     assert_eq!((mirror.to, mirror.in_flight), (ServiceId(2), 64));
     assert_eq!(mirror.methods, ["GET", "HEAD", "OPTIONS"]);
     let shop = &plan.services[0];
+    let hedge = shop.hedge.as_ref().unwrap();
+    assert_eq!((hedge.limit, hedge.minimum_attempts), (2, 50));
+    assert_eq!(hedge.floor, Duration::from_millis(5));
+    assert!(matches!(hedge.after, HedgeAfter::Quantile(q) if (q - 0.999).abs() < 1e-9));
     let fallback = shop.fallback.as_ref().unwrap();
     assert_eq!(fallback.on, [502, 503]);
     let FallbackTo::Response(response) = &fallback.to else {
@@ -617,11 +622,35 @@ fn each_lint_speaks_when_it_should() {
 }
 
 #[test]
+fn after_what_time_is_hedged() {
+    let hedge = |after: &str| {
+        let text = format!("{SMALLEST}\n[service.shop.hedge]\nafter = {after}\n");
+        read(&text).map(|loaded| loaded.plan.services[0].hedge.unwrap().after)
+    };
+    let usual = read(&format!("{SMALLEST}\n[service.shop.hedge]\n")).unwrap();
+    let usual = usual.plan.services[0].hedge.unwrap().after;
+    assert_eq!(usual, HedgeAfter::Quantile(0.95));
+    assert_eq!(hedge("\"p50\"").unwrap(), HedgeAfter::Quantile(0.5));
+    let delay = HedgeAfter::Delay(Duration::from_millis(20));
+    assert_eq!(hedge("\"20ms\"").unwrap(), delay);
+    for (wrong, code) in [
+        ("\"p5\"", Code::OutOfRange),
+        ("\"p100\"", Code::OutOfRange),
+        ("\"p95x\"", Code::OutOfRange),
+        ("\"p\"", Code::OutOfRange),
+        ("\"soon\"", Code::BadDuration),
+        ("95", Code::WrongType),
+    ] {
+        let mistakes = hedge(wrong).expect_err(wrong);
+        assert_eq!(codes(&mistakes), [code], "{wrong}: {mistakes}");
+    }
+}
+
+#[test]
 fn what_is_reserved_is_refused_by_name() {
     let lines = [
         "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\ntls = { certificate = \"c\", key = \"k\" }",
         "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\nprotocol = \"tcp\"",
-        "[service.shop.hedge]\nafter = \"p95\"",
         "[service.shop.breaker]",
         "[service.shop.limit]\nrate = { per_second = 1 }",
         "[service.shop.fallback]\nstale = true\nbody = \"x\"",

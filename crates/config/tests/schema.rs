@@ -159,7 +159,7 @@ fn the_schema_refuses_what_the_reader_refuses() {
         "[service.s.detect]\nslow = \"never\"",
         "[service.Up]\nservers = []",
         "[listen.b]\nservice = \"s\"",
-        "[service.s.hedge]",
+        "[service.s.breaker]",
     ] {
         let text = format!("{base}{wrong}\n");
         assert!(
@@ -211,6 +211,7 @@ fn defaults_can_be_typed() {
             ".objective.",
             ".mirror.",
             ".fallback.",
+            ".hedge.",
             ".sticky.",
             ".prequal.",
             ".discover.",

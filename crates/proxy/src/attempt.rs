@@ -10,25 +10,32 @@ use evenkeel_request::Cause;
 use crate::client::Persist;
 use crate::drive::Journey;
 use crate::finish::Finish;
+use crate::hedge::{Raced, Won};
+use crate::roster::Roster;
 use crate::talk::{Desk, Patience, Talk, TalkEnd};
 use crate::upstream::Upstream;
 
 /// How an attempt ended, when there is a response to pass on or not.
-pub(crate) enum Made {
+pub(crate) enum Made<'r> {
     Answer(Talk),
+    /// Of another attempt, which was made beside this one.
+    Other(Box<Won<'r>>),
     Failed(Outcome),
     /// The client's doing: nothing is to be tried again.
     Over(Finish),
 }
 
-impl Journey<'_> {
+impl<'a> Journey<'a> {
     /// Makes one attempt: a connection, the request, the response's head.
-    pub(crate) async fn attempt(
+    pub(crate) async fn attempt<'r>(
         &mut self,
         desk: &mut Desk<'_>,
-        server: ServerId,
+        (server, roster): (ServerId, &'r Roster),
         now: Instant,
-    ) -> Made {
+    ) -> Made<'r>
+    where
+        'a: 'r,
+    {
         let total = self.exchange.deadline();
         let upstream = match self.connection(server, total.remaining(now)).await {
             Ok(upstream) => upstream,
@@ -41,7 +48,19 @@ impl Journey<'_> {
             total: total.end(),
         };
         let mut talk = Talk::new(upstream);
-        let end = talk.run(desk, now, patience).await;
+        let end = match self.hedge_delay(desk, now) {
+            None => talk.run(desk, now, patience, |_| false).await,
+            Some(hedge) => {
+                let race = self.race(desk, &mut talk, (server, roster), (now, patience), hedge);
+                match Box::pin(race).await {
+                    Raced::First(end) => end,
+                    Raced::Won(won) => {
+                        drop(talk.end(self.worker));
+                        return Made::Other(won);
+                    }
+                }
+            }
+        };
         if !talk.waited_for_body.is_zero() {
             self.exchange.forgive(talk.waited_for_body);
         }
@@ -60,7 +79,9 @@ impl Journey<'_> {
         drop(talk.end(self.worker));
         match end {
             TalkEnd::Failed(outcome) => Made::Failed(outcome),
-            TalkEnd::Head | TalkEnd::ClientGone => Made::Over(Finish::aborted(Persist::Close)),
+            TalkEnd::Head | TalkEnd::ClientGone | TalkEnd::Paused => {
+                Made::Over(Finish::aborted(Persist::Close))
+            }
             TalkEnd::ClientLate => {
                 let cause = Cause::RequestTimeout;
                 Made::Over(self.answer(desk.client, desk.work, cause, false).await)

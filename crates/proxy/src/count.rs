@@ -7,6 +7,7 @@ use evenkeel_core::{Outcome, ServerId, ServiceId};
 
 use crate::ask::AskCounters;
 use crate::fallback::FallbackCounters;
+use crate::hedge::HedgeCounters;
 use crate::load;
 use crate::mirror::{self, MirrorCounters};
 use crate::queue::Queue;
@@ -50,6 +51,7 @@ pub(crate) struct ServiceCounters {
     /// Questions how busy servers are.
     pub(crate) asked: AskCounters,
     pub(crate) fallbacks: FallbackCounters,
+    pub(crate) hedges: HedgeCounters,
     pub(crate) servers: Vec<ServerCounters>,
 }
 
@@ -106,6 +108,7 @@ impl WorkerCounters {
             retries_denied: Default::default(),
             asked: AskCounters::default(),
             fallbacks: Default::default(),
+            hedges: Default::default(),
             servers: service
                 .servers
                 .iter()
@@ -368,6 +371,7 @@ impl Source for ProxyState {
         self.collect_mirrors(sink);
         self.collect_asked(sink);
         self.collect_fallbacks(sink);
+        self.collect_hedges(sink);
         self.collect_requests(sink, "", &|worker| Some(&worker.homeless));
         let now = self.now();
         for (index, service) in self.services().iter().enumerate() {

@@ -140,20 +140,25 @@ impl Journey<'_> {
                 0 => self.started,
                 _ => self.worker.clock.now(),
             };
-            let (server, mut flight) = match self.place(&roster, client, now).await {
+            let (mut server, mut flight) = match self.place(&roster, client, now).await {
                 Ok(place) => place,
                 Err(cause) => return Err(Lack::Cause(cause)),
             };
-            let now = self.latest.max(now);
-            let member = &roster.pool().members()[server.index as usize];
+            let mut begun = self.latest.max(now);
             let mut desk = Desk {
                 worker: self.worker,
                 client,
                 work,
                 body: &mut *body,
             };
-            let (outcome, talk) = match self.attempt(&mut desk, server, now).await {
+            let (outcome, talk) = match self.attempt(&mut desk, (server, &roster), begun).await {
                 Made::Answer(talk) => (Outcome::Answered(desk.work.response.status), Some(talk)),
+                Made::Other(won) => {
+                    let (at, outcome) = won.first;
+                    self.note_beside(at, server, (flight, outcome), at.since(begun));
+                    (server, flight, begun) = (won.server, won.flight, won.begun);
+                    (Outcome::Answered(desk.work.response.status), Some(won.talk))
+                }
                 Made::Failed(outcome) => (outcome, None),
                 Made::Over(finish) => return Ok(finish),
             };
@@ -161,10 +166,11 @@ impl Journey<'_> {
             self.latest = ended;
             let written = talk.as_ref().and_then(|talk| talk.written);
             let head_at = talk.as_ref().and_then(|talk| talk.head_at);
-            let latency = head_at.unwrap_or(ended).since(written.unwrap_or(now));
+            let latency = head_at.unwrap_or(ended).since(written.unwrap_or(begun));
             flight.came_to(ended, outcome, latency);
             if let Some(talk) = &talk {
                 let head = (&desk.work.response, talk.incoming.unread());
+                let member = &roster.pool().members()[server.index as usize];
                 self.service.hear(&member.state, ended, head);
             }
             self.note_attempt(ended, server, outcome, latency, talk.as_ref());

@@ -52,6 +52,7 @@ impl Journey<'_> {
         let counters = self.worker.server_counters(server);
         counters.attempts[outcome.place()].add_from_owner(1);
         counters.durations.add_from_owner(latency);
+        self.note_for_hedging(at, outcome, latency);
         if let Some(talk) = talk {
             counters.bytes_received.add_from_owner(talk.bytes_received);
         }
@@ -96,7 +97,9 @@ impl Journey<'_> {
             .add_from_owner(self.latest.since(started));
         if finish.status >= 500 || finish.broken_off {
             counters.failed.add_from_owner(1);
-        } else if service == self.service_id && self.exchange.attempts() > 1 {
+        } else if service == self.service_id
+            && self.exchange.attempts() > 1 + self.exchange.hedges()
+        {
             counters.saved_by_retry.add_from_owner(1);
         }
     }

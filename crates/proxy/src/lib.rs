@@ -32,6 +32,7 @@ mod edit;
 mod commit;
 mod mirror;
 mod fallback;
+mod hedge;
 mod line;
 mod copy;
 mod ask;

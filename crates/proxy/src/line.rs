@@ -16,7 +16,7 @@ use tokio::io::AsyncWrite;
 
 use crate::buffer::Buffer;
 use crate::client::poll_fill;
-use crate::talk::{INTERIM_LIMIT, RESPONSE_LIMITS};
+use crate::talk::{INTERIM_LIMIT, RESPONSE_LIMITS, Talk};
 use crate::timer::Timer;
 use crate::upstream::Upstream;
 use crate::worker::Worker;
@@ -201,6 +201,13 @@ impl Line {
             (false, true) => Outcome::Stale,
             (sent, _) => Outcome::Reset { sent },
         }
+    }
+
+    /// As an attempt whose answer is to be passed on, with the answer's head; all of the request was sent at `written`.
+    pub(crate) fn into_talk(self, written: Instant) -> (Talk, ResponseHead) {
+        let mut talk = Talk::answered(self.upstream, self.incoming, written);
+        (talk.bytes_sent, talk.bytes_received) = (self.sent as u64, self.received);
+        (talk, self.head)
     }
 
     /// Gives back what it holds; the connection as well if it can be used again.

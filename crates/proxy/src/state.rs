@@ -9,7 +9,7 @@ use evenkeel_config::plan::{AskPlan, ListenerPlan, ServicePlan};
 use evenkeel_core::{Directive, Instant, ServiceId};
 use evenkeel_request::{Fallback, HashOn, HeaderChanges, Mirror};
 use evenkeel_runtime::Clock;
-use evenkeel_tolerate::{Budget, RetryOptions, TimeoutOptions};
+use evenkeel_tolerate::{Budget, HedgeOptions, RetryOptions, TimeoutOptions};
 
 use crate::count::WorkerCounters;
 use crate::mirror;
@@ -46,6 +46,7 @@ pub struct ServiceEntry {
     pub(crate) response_headers: HeaderChanges,
     pub(crate) mirror: Option<Mirror>,
     pub(crate) fallback: Option<Fallback>,
+    pub(crate) hedge: Option<HedgeOptions>,
     /// The field of responses in which servers say how busy they are.
     pub(crate) load_header: Option<String>,
     /// How servers are asked how busy they are, if they are.
@@ -155,6 +156,7 @@ impl ServiceEntry {
             response_headers: plan.response_headers.clone(),
             mirror: plan.mirror.clone(),
             fallback: plan.fallback.clone(),
+            hedge: plan.hedge,
             load_header: plan.load_header.clone(),
             ask: plan.ask.clone(),
             budget: Budget::new(plan.retry.budget, now),

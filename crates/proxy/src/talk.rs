@@ -50,6 +50,8 @@ pub(crate) enum TalkEnd {
     BadBody(BodyError),
     /// The client was too slow with its body.
     ClientLate,
+    /// It is not over: something else has happened that was to be told.
+    Paused,
 }
 
 /// One attempt under way.
@@ -110,15 +112,20 @@ impl Talk {
         }
     }
 
-    /// Sends the request and waits for the response's head.
+    /// Sends the request and waits for the response's head. It pauses when `pause` says so, and may be run again to go on.
     pub(crate) async fn run(
         &mut self,
         desk: &mut Desk<'_>,
         begun: Instant,
         patience: Patience,
+        mut pause: impl FnMut(&mut Context<'_>) -> bool,
     ) -> TalkEnd {
         loop {
-            match poll_fn(|cx| self.poll(desk, begun, patience, cx)).await {
+            let event = poll_fn(|cx| match self.poll(desk, begun, patience, cx) {
+                Poll::Pending if pause(cx) => Poll::Ready(Event::End(TalkEnd::Paused)),
+                event => event,
+            });
+            match event.await {
                 Event::End(end) => return end,
                 Event::Interim => {
                     if let Some(end) = self.pass_interim(desk).await {
@@ -384,6 +391,15 @@ impl Talk {
             Poll::Ready(true)
         })
         .await
+    }
+
+    /// An attempt whose answer has begun on another connection, to which the whole request was written.
+    pub(crate) fn answered(upstream: Upstream, incoming: Buffer, written: Instant) -> Self {
+        Self {
+            incoming,
+            written: Some(written),
+            ..Self::new(upstream)
+        }
     }
 
     /// The connection ended before a head.

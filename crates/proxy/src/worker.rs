@@ -11,6 +11,7 @@ use evenkeel_balance::Picker;
 use evenkeel_core::{Instant, Observation, Outcome, Random, ServerId, ServiceId, Signal};
 use evenkeel_http1::{RequestHead, ResponseHead};
 use evenkeel_runtime::Clock;
+use evenkeel_tolerate::HedgeDelay;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, watch};
@@ -42,6 +43,8 @@ pub(crate) struct Worker {
     pub(crate) timers: Rc<Timers>,
     pub(crate) random: RefCell<Random>,
     pub(crate) pickers: RefCell<Vec<Picker>>,
+    /// When second attempts are made beside late ones, by service.
+    pub(crate) hedging: RefCell<Vec<Option<HedgeDelay>>>,
     /// The servers by service, as this worker saw them last.
     rosters: RefCell<Vec<Rc<Seen>>>,
     pub(crate) draining: Cell<bool>,
@@ -198,6 +201,8 @@ impl Worker {
             .iter()
             .map(|service| Picker::new(service.roster().pool(), random.bits()))
             .collect();
+        let hedging = state.services().iter();
+        let hedging = hedging.map(|service| service.hedge.map(HedgeDelay::new));
         let rosters = state.services().iter();
         let rosters = rosters.map(|service| Rc::new(Seen(service.roster())));
         Self {
@@ -212,6 +217,7 @@ impl Worker {
             ),
             timers: Timers::new(clock),
             pickers: RefCell::new(pickers),
+            hedging: RefCell::new(hedging.collect()),
             rosters: RefCell::new(rosters.collect()),
             draining: Cell::new(false),
             copies: state.mirrors().iter().map(|_| Cell::new(0)).collect(),

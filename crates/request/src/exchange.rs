@@ -68,6 +68,7 @@ pub struct Exchange {
     records: [Option<AttemptRecord>; REMEMBERED],
     tried: [u32; REMEMBERED],
     attempts: u32,
+    hedges: u32,
     denied: Option<StopReason>,
 }
 
@@ -81,6 +82,7 @@ impl Exchange {
             records: [None; REMEMBERED],
             tried: [0; REMEMBERED],
             attempts: 0,
+            hedges: 0,
             denied: None,
         }
     }
@@ -104,6 +106,28 @@ impl Exchange {
                 NoPick::Full => Cause::QueueFull,
                 NoPick::NoServer => self.last_cause().unwrap_or(Cause::NoServer),
             })
+    }
+
+    /// The server for an attempt beside others that are under way on `busy`: none of those, and none that was tried. Nothing if
+    /// there is no other, or if all others are full.
+    pub fn other_server(
+        &mut self,
+        picker: &mut Picker,
+        pool: &Pool,
+        now: Instant,
+        key: Option<u64>,
+        busy: &[u32],
+    ) -> Option<Pick> {
+        let mut avoid = [0; 2 * REMEMBERED];
+        let all = self.tried().iter().chain(busy);
+        let len = avoid
+            .iter_mut()
+            .zip(all)
+            .map(|(slot, &server)| *slot = server)
+            .count();
+        let avoid = &avoid[..len];
+        let pick = picker.pick_for(pool, now, avoid, key).ok()?;
+        (!avoid.contains(&pick.index)).then_some(pick)
     }
 
     /// The end of the time for the whole request.
@@ -159,6 +183,23 @@ impl Exchange {
         };
         self.remember(record);
         after
+    }
+
+    /// An attempt has ended whose end decides nothing, since there was another one beside it.
+    pub fn beside(&mut self, server: u32, outcome: Outcome, took: Duration) {
+        self.hedges = self.hedges.saturating_add(1);
+        self.remember(AttemptRecord {
+            server,
+            outcome,
+            took,
+            stopped: None,
+        });
+    }
+
+    /// Of the attempts so far, those that were made beside others.
+    #[must_use]
+    pub const fn hedges(&self) -> u32 {
+        self.hedges
     }
 
     /// Attempts made so far.

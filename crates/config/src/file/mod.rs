@@ -25,6 +25,7 @@ pub mod spread;
 pub mod ask;
 pub mod mirror;
 pub mod fallback;
+pub mod hedge;
 pub mod service;
 pub mod discover;
 pub mod retry;

@@ -10,6 +10,7 @@ use super::discover::Discover;
 use super::fallback::Fallback;
 use super::hash::HashOnText;
 use super::headers::Headers;
+use super::hedge::Hedge;
 use super::mirror::Mirror;
 use super::quantity::Time;
 use super::recover::Recover;
@@ -36,6 +37,8 @@ table! {
         timeout: Timeout;
         /// When an attempt that ended badly is tried again.
         retry: Retry;
+        /// Whether a second attempt is made while the first one is late. Off without this table.
+        hedge: Hedge;
         /// Changes of the header of every request, as servers get it.
         request_headers: Headers;
         /// Changes of the header of every response, as the client gets it. Answers that evenkeel makes itself stay as they are.
@@ -55,7 +58,7 @@ table! {
         /// What the service promises. Without it nothing is promised, and no error budget is kept.
         objective: Objective;
     }
-    later { "hedge", "breaker" }
+    later { "breaker" }
 }
 
 table! {

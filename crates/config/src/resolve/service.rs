@@ -3,7 +3,9 @@
 use evenkeel_balance::BalanceOptions;
 use evenkeel_request::HashOn;
 use evenkeel_request::headers::{Side, check_name};
-use evenkeel_tolerate::{BackoffOptions, BudgetOptions, RetryOn, RetryOptions, TimeoutOptions};
+use evenkeel_tolerate::{
+    BackoffOptions, BudgetOptions, HedgeOptions, RetryOn, RetryOptions, TimeoutOptions,
+};
 
 use super::ask::resolve_ask;
 use super::fallback::resolve_fallback;
@@ -15,6 +17,7 @@ use super::spread::{resolve_queue, resolve_sticky, resolve_subset};
 use super::{Surroundings, pick, pick_whole, section};
 use crate::defaults;
 use crate::file::File;
+use crate::file::hedge::Hedge;
 use crate::file::retry::{Retry, RetryCondition};
 use crate::file::service::{Balance, Timeout};
 use crate::mistake::{Code, Mistake, Mistakes, Span};
@@ -45,6 +48,10 @@ pub(crate) fn resolve_services(
             ask: resolve_ask(&section(typed.balance.as_ref()), out),
             timeout: resolve_timeout(&section(typed.timeout.as_ref())),
             retry: resolve_retry(&section(typed.retry.as_ref()), out),
+            hedge: typed
+                .hedge
+                .as_ref()
+                .map(|hedge| resolve_hedge(&hedge.value)),
             request_headers: resolve_headers(typed.request_headers.as_ref(), Side::Request, out),
             response_headers: resolve_headers(typed.response_headers.as_ref(), Side::Response, out),
             mirror: resolve_mirror(file, typed.mirror.as_ref(), out),
@@ -174,6 +181,18 @@ fn resolve_retry(typed: &Retry, out: &mut Mistakes) -> RetryOptions {
             .response_buffer
             .as_ref()
             .map_or(defaults::RESPONSE_BUFFER.value.0, |size| size.value),
+    }
+}
+
+fn resolve_hedge(typed: &Hedge) -> HedgeOptions {
+    HedgeOptions {
+        after: pick(typed.after.as_ref(), defaults::HEDGE_AFTER),
+        limit: pick_whole(typed.limit.as_ref(), defaults::HEDGE_LIMIT),
+        floor: pick(typed.floor.as_ref(), defaults::HEDGE_FLOOR),
+        minimum_attempts: u64::from(pick_whole(
+            typed.minimum_attempts.as_ref(),
+            defaults::HEDGE_MINIMUM,
+        )),
     }
 }
 

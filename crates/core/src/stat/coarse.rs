@@ -36,7 +36,14 @@ impl CoarseHistogram {
     /// The median of what both have counted, within 6.3 %; zero if that is nothing.
     #[must_use]
     pub fn median_with(&self, other: &Self) -> Duration {
-        let rank = (self.count + other.count).div_ceil(2).max(1);
+        self.quantile_with(other, 0.5)
+    }
+
+    /// A quantile (from 0 to 1) of what both have counted, within 6.3 %; zero if that is nothing.
+    #[must_use]
+    pub fn quantile_with(&self, other: &Self, quantile: f64) -> Duration {
+        let all = self.count + other.count;
+        let rank = ((all as f64 * quantile.clamp(0.0, 1.0)).ceil() as u64).max(1);
         let mut seen = 0;
         for index in 0..BUCKETS {
             let of = |counts: &Option<Box<[u32; BUCKETS]>>| {
@@ -116,6 +123,23 @@ mod tests {
         assert!(histogram.median() > Duration::from_secs(120));
         histogram.add(Duration::ZERO);
         assert!(histogram.median() < Duration::from_micros(10));
+    }
+
+    #[test]
+    fn quantiles_are_those_of_all() {
+        let (mut one, mut other) = (CoarseHistogram::default(), CoarseHistogram::default());
+        (0..95).for_each(|_| one.add(Duration::from_millis(1)));
+        (0..5).for_each(|_| other.add(Duration::from_millis(100)));
+        for (quantile, millis) in [
+            (0.0, 1.0),
+            (0.5, 1.0),
+            (0.95, 1.0),
+            (0.96, 100.0),
+            (1.0, 100.0),
+        ] {
+            let found = one.quantile_with(&other, quantile).as_secs_f64() * 1e3;
+            assert!((found / millis - 1.0).abs() < 0.07, "{quantile}: {found}");
+        }
     }
 
     #[test]

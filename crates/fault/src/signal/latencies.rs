@@ -80,6 +80,14 @@ impl Latencies {
         }
     }
 
+    /// An attempt was given up for a quicker one. It would have taken longer still, so it counts if it was slow by then:
+    /// else nobody would ever see a server hang whose attempts are all hedged.
+    pub fn given_up(&mut self, at: Instant, waited: Duration) {
+        if waited > self.slow_attempts.limit {
+            self.attempt(at, waited);
+        }
+    }
+
     /// Counts an answered attempt.
     pub fn attempt(&mut self, at: Instant, latency: Duration) {
         self.turn(at);

@@ -56,8 +56,19 @@ impl Facts {
         if self.is_old(at, latency) {
             return Said::Nothing;
         }
-        if let (Outcome::Answered(_), Some(latencies)) = (outcome, &mut self.latencies) {
-            latencies.attempt(at, latency);
+        if let Some(latencies) = &mut self.latencies {
+            match outcome {
+                Outcome::Answered(_) => latencies.attempt(at, latency),
+                Outcome::Cancelled => latencies.given_up(at, latency),
+                Outcome::ConnectRefused
+                | Outcome::ConnectTimeout
+                | Outcome::Unreachable
+                | Outcome::Stale
+                | Outcome::Reset { .. }
+                | Outcome::AttemptTimeout
+                | Outcome::BadResponse
+                | Outcome::Truncated => {}
+            }
         }
         let said = self.attempts.take(at, outcome);
         if said == Said::Success {

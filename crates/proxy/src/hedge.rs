@@ -1,0 +1,410 @@
+//! Hedging: a second attempt while the first one is late. The answer of whoever is first is passed on, the other attempt is
+//! broken off.
+//!
+//! Only for requests that may be sent twice, once the whole of them has come and was sent. An attempt that fails while another
+//! is under way decides nothing: it is counted, and the other one is waited for. The attempt that is left decides, as if it had
+//! been alone.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use evenkeel_core::metric::{Counter, Sink};
+use evenkeel_core::{Instant, Outcome, ServerId};
+use evenkeel_http1::Method;
+
+use crate::drive::Journey;
+use crate::flight::Flight;
+use crate::line::Line;
+use crate::roster::Roster;
+use crate::state::{ProxyState, ServiceEntry};
+use crate::talk::{Desk, Patience, Talk, TalkEnd};
+use crate::worker::Worker;
+
+/// What became of attempts that were made beside others, or were to be made; the place is what is counted with.
+const RESULTS: [&str; 5] = ["won", "lost", "failed", "denied-budget", "no-server"];
+const WON: usize = 0;
+const LOST: usize = 1;
+const FAILED: usize = 2;
+const DENIED: usize = 3;
+const NO_SERVER: usize = 4;
+
+/// One worker's numbers of one service's hedges.
+pub(crate) type HedgeCounters = [Counter; RESULTS.len()];
+
+/// How an attempt with others beside it ended.
+pub(crate) enum Raced<'r> {
+    /// The first one is left, and has ended so.
+    First(TalkEnd),
+    /// Another one has answered.
+    Won(Box<Won<'r>>),
+}
+
+/// An attempt that was quicker than the first one.
+pub(crate) struct Won<'r> {
+    pub(crate) server: ServerId,
+    pub(crate) flight: Flight<'r>,
+    pub(crate) begun: Instant,
+    pub(crate) talk: Talk,
+    /// How the first one had ended, and when; it was broken off if it had not.
+    pub(crate) first: (Instant, Outcome),
+}
+
+/// An attempt beside the first one.
+struct Rival<'r> {
+    server: ServerId,
+    begun: Instant,
+    run: Pin<Box<dyn Future<Output = Ran<'r>> + 'r>>,
+    ran: Option<Ran<'r>>,
+}
+
+/// What came of one.
+struct Ran<'r> {
+    flight: Flight<'r>,
+    end: Result<(Line, Instant), Outcome>,
+}
+
+/// One that has a good answer.
+struct Quicker<'r> {
+    server: ServerId,
+    begun: Instant,
+    flight: Flight<'r>,
+    line: Line,
+    written: Instant,
+}
+
+/// What a rival needs of its service.
+#[derive(Clone, Copy)]
+struct Ground<'r> {
+    worker: &'r Rc<Worker>,
+    service: &'r ServiceEntry,
+    roster: &'r Roster,
+}
+
+impl<'a> Journey<'a> {
+    /// After what time a second attempt is made beside the one that begins now, if one is.
+    pub(crate) fn hedge_delay(&self, desk: &Desk<'_>, now: Instant) -> Option<(Duration, u32)> {
+        self.service.hedge.as_ref()?;
+        if !self.may_repeat || desk.work.request.upgrade.is_some() {
+            return None;
+        }
+        let mut hedging = self.worker.hedging.borrow_mut();
+        let hedge = hedging.get_mut(self.service_id.0 as usize)?.as_mut()?;
+        let left = hedge.options().limit.saturating_sub(self.exchange.hedges());
+        let delay = hedge.after(now)?;
+        (left > 0).then_some((delay, left))
+    }
+
+    /// What an attempt took, for the quantile after which others are made beside it.
+    pub(crate) fn note_for_hedging(&self, at: Instant, outcome: Outcome, took: Duration) {
+        if self.service.hedge.is_none()
+            || !matches!(outcome, Outcome::Answered(..500) | Outcome::Cancelled)
+        {
+            return;
+        }
+        let mut hedging = self.worker.hedging.borrow_mut();
+        if let Some(Some(hedge)) = hedging.get_mut(self.service_id.0 as usize) {
+            hedge.note(at, took);
+        }
+    }
+
+    /// The first attempt, whose request is being sent, and up to `left` others, each when `delay` has passed again.
+    pub(crate) async fn race<'r>(
+        &mut self,
+        desk: &mut Desk<'_>,
+        talk: &mut Talk,
+        (server, roster): (ServerId, &'r Roster),
+        (begun, patience): (Instant, Patience),
+        (delay, mut left): (Duration, u32),
+    ) -> Raced<'r>
+    where
+        'a: 'r,
+    {
+        let ground = Ground {
+            worker: self.worker,
+            service: self.service,
+            roster,
+        };
+        let clock = self.worker.clock;
+        let mut rivals: Vec<Rival<'r>> = Vec::new();
+        let mut first: Option<(Instant, TalkEnd)> = None;
+        let mut due = pin!(tokio::time::sleep_until(clock.to_tokio(begun + delay)));
+        loop {
+            let mut something = |cx: &mut Context<'_>| {
+                let is_due = left > 0 && due.as_mut().poll(cx).is_ready();
+                rivals.iter_mut().any(|rival| rival.poll(cx)) || is_due
+            };
+            if first.is_none() {
+                let end = talk.run(desk, begun, patience, something).await;
+                if !matches!(end, TalkEnd::Paused) {
+                    if rivals.is_empty() || self.is_good(desk, &end) || !is_over_for_server(&end) {
+                        self.break_off(rivals);
+                        return Raced::First(end);
+                    }
+                    first = Some((clock.now(), end));
+                    left = 0;
+                }
+            } else {
+                poll_fn(|cx| {
+                    if something(cx) {
+                        Poll::Ready(())
+                    } else {
+                        Poll::Pending
+                    }
+                })
+                .await;
+            }
+            if let Some(quicker) = self.judge(&mut rivals) {
+                self.break_off(rivals);
+                return self.won(desk, quicker, first.as_ref());
+            }
+            match first.take() {
+                Some((_, end)) if rivals.is_empty() => return Raced::First(end),
+                waiting => first = waiting,
+            }
+            if left > 0 && due.is_elapsed() {
+                due.as_mut().reset(clock.to_tokio(clock.now() + delay));
+                if !desk.body.is_through() {
+                    continue;
+                }
+                let rival = self.begin(ground, (server, desk), &rivals, patience);
+                left = if rival.is_some() { left - 1 } else { 0 };
+                rivals.extend(rival);
+            }
+        }
+    }
+
+    /// Another attempt was quicker than the first one, which may have ended already.
+    fn won<'r>(
+        &self,
+        desk: &mut Desk<'_>,
+        quicker: Quicker<'r>,
+        first: Option<&(Instant, TalkEnd)>,
+    ) -> Raced<'r> {
+        self.count_hedge(WON);
+        let first = match first {
+            Some((at, TalkEnd::Failed(outcome))) => (*at, *outcome),
+            Some((at, _)) => (*at, Outcome::Answered(desk.work.response.status)),
+            None => (self.worker.clock.now(), Outcome::Cancelled),
+        };
+        let (talk, head) = quicker.line.into_talk(quicker.written);
+        desk.work.response = head;
+        Raced::Won(Box::new(Won {
+            server: quicker.server,
+            flight: quicker.flight,
+            begun: quicker.begun,
+            talk,
+            first,
+        }))
+    }
+
+    /// Begins another attempt, if there is something to send and somebody to send it to.
+    fn begin<'r>(
+        &mut self,
+        ground: Ground<'r>,
+        (first, desk): (ServerId, &Desk<'_>),
+        rivals: &[Rival<'r>],
+        patience: Patience,
+    ) -> Option<Rival<'r>>
+    where
+        'a: 'r,
+    {
+        if !desk.body.is_replayable() {
+            return None;
+        }
+        let (worker, pool) = (self.worker, ground.roster.pool());
+        let now = worker.clock.now();
+        let mut busy = vec![first.index];
+        busy.extend(rivals.iter().map(|rival| rival.server.index));
+        let picker = &mut worker.pickers.borrow_mut()[self.service_id.0 as usize];
+        let Some(pick) = self
+            .exchange
+            .other_server(picker, pool, now, self.key, &busy)
+        else {
+            self.count_hedge(NO_SERVER);
+            return None;
+        };
+        let member = &pool.members()[pick.index as usize];
+        let typical = picker.typical_latency();
+        let Some(flight) = Flight::begin(member, &self.service.queue, typical) else {
+            self.count_hedge(NO_SERVER);
+            return None;
+        };
+        if !self.service.budget().try_spend(now) {
+            self.count_hedge(DENIED);
+            return None;
+        }
+        let server = ServerId {
+            service: self.service_id,
+            index: pick.index,
+        };
+        worker.server_counters(server).picks[pick.reason.place()].add_from_owner(1);
+        let mut bytes = Vec::with_capacity(desk.work.to_server.len() + desk.work.replay.len());
+        bytes.extend_from_slice(&desk.work.to_server);
+        bytes.extend_from_slice(&desk.work.replay);
+        let end = (now + patience.attempt).min(patience.total);
+        let run = ground.run((server, self.method), flight, bytes, end);
+        Some(Rival {
+            server,
+            begun: now,
+            run: Box::pin(run),
+            ran: None,
+        })
+    }
+
+    /// Takes those that are over out of `rivals`: one that has a good answer is the result, the others are counted.
+    fn judge<'r>(&mut self, rivals: &mut Vec<Rival<'r>>) -> Option<Quicker<'r>> {
+        let mut place = 0;
+        while place < rivals.len() {
+            let Some(ran) = rivals[place].ran.take() else {
+                place += 1;
+                continue;
+            };
+            let rival = rivals.swap_remove(place);
+            let now = self.worker.clock.now();
+            let outcome = match ran.end {
+                Ok((line, written)) if !self.is_bad_status(line.head.status) => {
+                    return Some(Quicker {
+                        server: rival.server,
+                        begun: rival.begun,
+                        flight: ran.flight,
+                        line,
+                        written,
+                    });
+                }
+                Ok((line, _)) => {
+                    let status = line.head.status;
+                    line.end(self.worker, rival.server, false);
+                    Outcome::Answered(status)
+                }
+                Err(outcome) => outcome,
+            };
+            let took = now.since(rival.begun);
+            self.count_hedge(FAILED);
+            self.note_beside(now, rival.server, (ran.flight, outcome), took);
+        }
+        None
+    }
+
+    /// Counts an attempt whose end decides nothing.
+    pub(crate) fn note_beside(
+        &mut self,
+        at: Instant,
+        server: ServerId,
+        (mut flight, outcome): (Flight<'_>, Outcome),
+        took: Duration,
+    ) {
+        flight.came_to(at, outcome, took);
+        self.note_attempt(at, server, outcome, took, None);
+        self.exchange.beside(server.index, outcome, took);
+    }
+
+    /// Whether an answer with this status is not worth breaking off another attempt for.
+    fn is_bad_status(&self, status: u16) -> bool {
+        status >= 500 || self.service.retry.on.statuses.contains(&status)
+    }
+
+    fn is_good(&self, desk: &Desk<'_>, end: &TalkEnd) -> bool {
+        matches!(end, TalkEnd::Head) && !self.is_bad_status(desk.work.response.status)
+    }
+
+    /// Ends attempts that nobody waits for any more.
+    fn break_off(&mut self, rivals: Vec<Rival<'_>>) {
+        let now = self.worker.clock.now();
+        for rival in rivals {
+            self.count_hedge(LOST);
+            let took = now.since(rival.begun);
+            self.note_attempt(now, rival.server, Outcome::Cancelled, took, None);
+            self.exchange
+                .beside(rival.server.index, Outcome::Cancelled, took);
+        }
+    }
+
+    fn count_hedge(&self, result: usize) {
+        let counters = self.worker.service_counters(self.service_id.0 as usize);
+        counters.hedges[result].add_from_owner(1);
+    }
+}
+
+/// Whether an end of the first attempt leaves it to others to answer.
+const fn is_over_for_server(end: &TalkEnd) -> bool {
+    matches!(end, TalkEnd::Head | TalkEnd::Failed(_))
+}
+
+impl Rival<'_> {
+    /// Goes on with it. Whether it is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.ran.is_none()
+            && let Poll::Ready(ran) = self.run.as_mut().poll(cx)
+        {
+            self.ran = Some(ran);
+        }
+        self.ran.is_some()
+    }
+}
+
+impl<'r> Ground<'r> {
+    async fn run(
+        self,
+        (server, method): (ServerId, Method),
+        flight: Flight<'r>,
+        bytes: Vec<u8>,
+        end: Instant,
+    ) -> Ran<'r> {
+        let end = self.attempt((server, method), &bytes, end).await;
+        Ran { flight, end }
+    }
+
+    /// A connection, the request, the answer's head.
+    async fn attempt(
+        self,
+        (server, method): (ServerId, Method),
+        bytes: &[u8],
+        end: Instant,
+    ) -> Result<(Line, Instant), Outcome> {
+        let Some(address) = self.roster.address(server.index) else {
+            return Err(Outcome::Unreachable);
+        };
+        let at = (address, self.roster.generation(server.index));
+        let rest = end.since(self.worker.clock.now());
+        let connect = self.service.timeout.connect.min(rest);
+        let mut line = Line::open(self.worker, server, at, connect).await?;
+        let counters = self.worker.server_counters(server);
+        if line.is_reused() {
+            counters.reused.add_from_owner(1);
+        }
+        line.until(end);
+        line.write(bytes).await;
+        let written = self.worker.clock.now();
+        let head = line.read_head(method).await;
+        counters.bytes_sent.add_from_owner(line.sent as u64);
+        match head {
+            Ok(_) => Ok((line, written)),
+            Err(outcome) => {
+                line.end(self.worker, server, false);
+                Err(outcome)
+            }
+        }
+    }
+}
+
+impl ProxyState {
+    pub(crate) fn collect_hedges(&self, sink: &mut dyn Sink) {
+        let about =
+            "Attempts that were made beside late ones, or were to be made, by what became of them.";
+        for (place, service) in self.services().iter().enumerate() {
+            if service.hedge.is_none() {
+                continue;
+            }
+            for (index, result) in RESULTS.iter().enumerate() {
+                let workers = self.workers().iter();
+                let counters = workers.map(|worker| &worker.services[place].hedges[index]);
+                let value = counters.map(Counter::value).sum();
+                let labels = [("service", service.name()), ("result", *result)];
+                sink.counter("evenkeel_hedges_total", about, &labels, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A second attempt while the first one is late.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::{Connection, Rig, always, counter, server};
+use evenkeel_core::Observation;
+use evenkeel_core::Outcome;
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const OTHER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother";
+const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+
+/// Round robin, so that every second request meets each server.
+fn rig(servers: &[SocketAddr], hedge: &str, more: &str) -> Rig {
+    let extra = format!(
+        "balance = {{ policy = \"round-robin\" }}\nhedge = {{ {hedge} }}\n\
+         timeout = {{ attempt = \"2s\" }}\n{more}"
+    );
+    Rig::new(servers, &extra)
+}
+
+fn hedges(rig: &Rig, result: &str) -> u64 {
+    counter(rig, "evenkeel_hedges_total", &["shop", result])
+}
+
+/// Answers after this time.
+fn after(wait: Duration, answer: &'static str) -> SocketAddr {
+    server(move |connection| {
+        while connection.request().is_some() {
+            // It ends when the peer closes, and not a moment later than it should answer.
+            if !still_there_after(connection, wait) {
+                return;
+            }
+            connection.answer(answer);
+        }
+    })
+    .0
+}
+
+fn still_there_after(connection: &Connection, wait: Duration) -> bool {
+    let stream = &connection.stream;
+    stream.set_read_timeout(Some(wait)).expect("a socket");
+    let mut byte = [0];
+    let gone = matches!(stream.peek(&mut byte), Ok(0));
+    stream.set_read_timeout(None).expect("a socket");
+    !gone
+}
+
+#[test]
+fn a_server_that_hangs_costs_the_delay_and_no_more() {
+    let hung = after(Duration::from_secs(30), OK);
+    let (quick, seen) = always(OTHER);
+    let mut rig = rig(&[hung, quick], "after = \"30ms\"", "");
+    let mut signals = rig.take_signals();
+    for _ in 0..6 {
+        let begun = rig.clock.now();
+        assert_eq!(rig.client().get("/").body, b"other");
+        let took = rig.clock.now().since(begun);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+    rig.wait_for(|rig| rig.totals().requests == 6);
+    assert_eq!((hedges(&rig, "won"), hedges(&rig, "lost")), (3, 0));
+    assert_eq!(seen.lock().expect("no panic").len(), 6);
+    // It was no retry that saved them, and the attempts that were broken off are seen by the detectors.
+    assert_eq!(rig.totals().saved_by_retry, 0);
+    let (mut taken, mut broken_off) = (Vec::new(), 0);
+    signals.drain(&mut taken);
+    for signal in taken {
+        if let Observation::Attempt { outcome, latency } = signal.observation
+            && outcome == Outcome::Cancelled
+        {
+            assert!(latency >= Duration::from_millis(30) && signal.server.index == 0);
+            broken_off += 1;
+        }
+    }
+    assert_eq!(broken_off, 3);
+    let cancelled = counter(&rig, "evenkeel_attempts_total", &["shop", "cancelled"]);
+    assert_eq!(cancelled, 3);
+
+    // A POST is not made twice.
+    let mut client = rig.client();
+    for _ in 0..2 {
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+        let status = client.response().status;
+        assert!(status == 200 || status == 504);
+        if status == 504 {
+            client = rig.client();
+        }
+    }
+    assert_eq!(hedges(&rig, "won"), 3);
+}
+
+#[test]
+fn the_first_one_may_still_be_first() {
+    let slow = after(Duration::from_millis(150), OK);
+    let hung = after(Duration::from_secs(30), OTHER);
+    let rig = rig(&[slow, hung], "after = \"20ms\"", "");
+    let mut won = 0;
+    for _ in 0..4 {
+        assert_eq!(rig.client().get("/").body, b"ok");
+        won += 1;
+    }
+    rig.wait_for(|rig| rig.totals().requests == won);
+    // Those that began at the hung one were won by the other, those that began at the slow one were not.
+    assert_eq!((hedges(&rig, "won"), hedges(&rig, "lost")), (2, 2));
+}
+
+#[test]
+fn nothing_is_hedged_that_is_in_time() {
+    let (one, seen) = always(OK);
+    let (other, _) = always(OK);
+    let rig = rig(&[one, other], "after = \"1s\"", "");
+    let mut client = rig.client();
+    for _ in 0..20 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    rig.wait_for(|rig| rig.totals().requests == 20);
+    assert_eq!(seen.lock().expect("no panic").len(), 10);
+    for result in ["won", "lost", "failed", "denied-budget", "no-server"] {
+        assert_eq!(hedges(&rig, result), 0, "{result}");
+    }
+}
+
+#[test]
+fn who_fails_leaves_it_to_the_other() {
+    // The first one breaks off while the second is under way.
+    let (dies, _) = server(|connection| {
+        if connection.request().is_some() {
+            still_there_after(connection, Duration::from_millis(100));
+        }
+    });
+    let slow = after(Duration::from_millis(250), OK);
+    let no_retry = "retry = { limit = 0, on = [] }\n";
+    let one = rig(&[dies, slow], "after = \"20ms\"", no_retry);
+    for _ in 0..4 {
+        assert_eq!(one.client().get("/").body, b"ok");
+    }
+    assert_eq!(hedges(&one, "won"), 2);
+    assert_eq!(hedges(&one, "failed"), 2);
+
+    // The second one has no good answer, so the first is waited for.
+    let (busy, _) = always(UNAVAILABLE);
+    let two = rig(&[slow, busy], "after = \"20ms\"", no_retry);
+    let mut statuses: Vec<u16> = (0..4).map(|_| two.client().get("/").status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 503, 503]);
+    assert_eq!(hedges(&two, "failed"), 2);
+}
+
+#[test]
+fn the_budget_pays_and_the_limit_holds() {
+    let hung = || after(Duration::from_millis(400), OK);
+    let poor = "retry = { budget = { ratio = 0, floor_per_second = 0, burst = 2 } }\n";
+    let one = rig(&[hung(), hung()], "after = \"20ms\"", poor);
+    for _ in 0..4 {
+        assert_eq!(one.client().get("/").status, 200);
+    }
+    assert_eq!(hedges(&one, "denied-budget"), 2);
+    one.wait_for(|rig| hedges(rig, "won") + hedges(rig, "lost") == 2);
+
+    let all = [hung(), hung(), hung(), hung()];
+    let two = rig(&all, "after = \"20ms\", limit = 2", "");
+    assert_eq!(two.client().get("/").status, 200);
+    two.wait_for(|rig| hedges(rig, "won") + hedges(rig, "lost") == 2);
+
+    let alone = rig(&[hung()], "after = \"20ms\"", "");
+    assert_eq!(alone.client().get("/").status, 200);
+    assert_eq!(hedges(&alone, "no-server"), 1);
+}
+
+#[test]
+fn a_quantile_of_what_was_seen() {
+    let (quick, _) = always(OK);
+    let (sometimes, _) = server(|connection| {
+        let mut count = 0;
+        while connection.request().is_some() {
+            count += 1;
+            if count % 20 == 0 && !still_there_after(connection, Duration::from_secs(5)) {
+                return;
+            }
+            connection.answer(OK);
+        }
+    });
+    let rig = rig(
+        &[quick, sometimes],
+        "after = \"p90\", minimum_attempts = 30",
+        "",
+    );
+    let mut client = rig.client();
+    let begun = rig.clock.now();
+    for _ in 0..300 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    let took = rig.clock.now().since(begun);
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    assert!(hedges(&rig, "won") >= 5, "{}", hedges(&rig, "won"));
+}
