@@ -1,14 +1,14 @@
 //! Why each server of a service gets its share: gathered from the balancer and the counters, put into words by `why`.
 
-use evenkeel_admin::{ServerWhy, ServiceWhy};
 use std::time::Duration;
 
+use evenkeel_admin::{ServerView, ServerWhy, ServiceWhy};
 use evenkeel_balance::Member;
 use evenkeel_core::Instant;
 use evenkeel_proxy::ServiceEntry;
 
 use super::live::Now;
-use super::why::{self, Case, Said};
+use super::why::{self, Asked, Case, Said};
 
 /// Answers are used for so long.
 const LATELY: Duration = Duration::from_secs(1);
@@ -59,45 +59,49 @@ impl Now {
                     incident: incident.map(|incident| incident.id.as_str()),
                     said: said.as_ref().map(|said| said[place]),
                 };
-                let own = case.said.flatten();
-                ServerWhy {
-                    sentence: case.sentence(),
-                    said_in_flight: own.map(|answer| answer.in_flight),
-                    said_latency_ms: own
-                        .and_then(|answer| answer.latency)
-                        .map(|latency| latency.as_secs_f64() * 1e3),
-                    part: case.part,
-                    score: case.score,
-                    changes_in_ms: changes_in.map(|time| time.as_secs_f64() * 1e3),
-                    incident: case.incident.map(str::to_owned),
-                    weight: server.weight,
-                    tier: server.tier,
-                    standing: server.standing,
-                    latency_ms: server.latency_ms,
-                    in_flight: server.in_flight,
-                    share_intended: server.share_intended,
-                    share_got: server.share_got,
-                    picks: server.picks,
-                    name: server.name,
-                }
+                shown(&case, &server)
             })
             .collect();
         let is_panic =
             |server: &ServerWhy| server.standing == "ejected" && server.share_intended > 0.0;
-        // Places at which nobody is have nothing to say.
-        let known = said.map(|said| {
-            let present = (0_u32..).zip(said);
-            let present = present.filter(|(index, _)| roster.address(*index).is_some());
-            present.map(|(_, said)| said).collect::<Vec<Said>>()
+        let answered = servers.iter().filter(|one| one.said_in_flight.is_some());
+        let asked = entry.ask().map(|plan| Asked {
+            path: &plan.path,
+            answered: answered.count(),
+            servers: servers.len(),
         });
         ServiceWhy {
             panic: servers.iter().any(is_panic),
             policy: view.policy,
             options: why::options(options, entry.ask()),
-            score: why::score_in_words(options.policy, entry.ask().zip(known.as_deref())),
+            score: why::score_in_words(options.policy, asked),
             name: view.name,
             servers,
         }
+    }
+}
+
+/// What is shown of a server.
+fn shown(case: &Case<'_>, server: &ServerView) -> ServerWhy {
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    let own = case.said.flatten();
+    ServerWhy {
+        sentence: case.sentence(),
+        part: case.part,
+        said_in_flight: own.map(|answer| answer.in_flight),
+        said_latency_ms: own.and_then(|answer| answer.latency).map(millis),
+        score: case.score,
+        changes_in_ms: case.changes_in.map(millis),
+        incident: case.incident.map(str::to_owned),
+        name: server.name.clone(),
+        weight: server.weight,
+        tier: server.tier,
+        standing: server.standing.clone(),
+        latency_ms: server.latency_ms,
+        in_flight: server.in_flight,
+        share_intended: server.share_intended,
+        share_got: server.share_got,
+        picks: server.picks.clone(),
     }
 }
 

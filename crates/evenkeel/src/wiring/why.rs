@@ -40,20 +40,32 @@ pub(super) struct Case<'a> {
 /// What a server said when it was asked how busy it is; nothing if it has not, or too long ago to be used.
 pub(super) type Said = Option<Answer>;
 
-/// What a policy compares, in words. `asked`: how servers are asked how busy they are, and what each said.
-pub(super) fn score_in_words(policy: Policy, asked: Option<(&AskPlan, &[Said])>) -> String {
+/// Of servers that are asked how busy they are, how many have said it lately.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) path: &'a str,
+    pub(super) answered: usize,
+    pub(super) servers: usize,
+}
+
+/// What a policy compares, in words.
+pub(super) fn score_in_words(policy: Policy, asked: Option<Asked<'_>>) -> String {
     let words = of_policy(policy).to_owned();
-    let Some((plan, said)) = asked else {
+    let Some(asked) = asked else {
         return words;
     };
-    let (answered, all, path) = (said.iter().flatten().count(), said.len(), &plan.path);
+    let Asked {
+        path,
+        answered,
+        servers,
+    } = asked;
     let whose = match answered {
         // The balancer does not choose among fewer.
         0 | 1 => "both as evenkeel sees them, since",
-        _ if answered == all => "both as servers say:",
+        _ if answered == servers => "both as servers say:",
         _ => "both as servers say, for the others as evenkeel sees them:",
     };
-    format!("{words}; {whose} {answered} of {all} answered at {path} in the last second")
+    format!("{words}; {whose} {answered} of {servers} answered at {path} in the last second")
 }
 
 const fn of_policy(policy: Policy) -> &'static str {
@@ -360,32 +372,27 @@ mod tests {
 
     #[test]
     fn whose_numbers_they_are() {
-        let plan = AskPlan {
-            path: "/load".to_owned(),
-            timeout: Duration::from_millis(50),
+        let words = |answered, servers| {
+            let path = "/load";
+            let asked = Asked {
+                path,
+                answered,
+                servers,
+            };
+            score_in_words(Policy::Prequal, Some(asked))
         };
+        for (words, whose) in [
+            (words(2, 2), "as servers say: 2 of 2 answered at /load"),
+            (words(2, 3), "for the others as evenkeel sees them: 2 of 3"),
+            (words(1, 2), "as evenkeel sees them, since 1 of 2 answered"),
+        ] {
+            assert!(words.contains(whose), "{words}");
+        }
+        assert!(!score_in_words(Policy::Prequal, None).contains("answered"));
         let answer = Some(Answer {
             in_flight: 12.0,
             latency: Some(Duration::from_micros(8_500)),
         });
-        let words = |said: &[Said]| score_in_words(Policy::Prequal, Some((&plan, said)));
-        for (said, whose) in [
-            (
-                vec![answer, answer],
-                "as servers say: 2 of 2 answered at /load",
-            ),
-            (
-                vec![answer, None, answer],
-                "for the others as evenkeel sees them: 2 of 3",
-            ),
-            (
-                vec![answer, None],
-                "as evenkeel sees them, since 1 of 2 answered",
-            ),
-        ] {
-            assert!(words(&said).contains(whose), "{}", words(&said));
-        }
-        assert!(!score_in_words(Policy::Prequal, None).contains("answered"));
         let sentence = |said| Case { said, ..CASE }.sentence();
         assert_eq!(sentence(None), CASE.sentence());
         let own = "it got that. By its own word it has 12 requests in flight, 8.5 ms for one more.";
