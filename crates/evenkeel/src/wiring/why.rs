@@ -190,7 +190,7 @@ impl Case<'_> {
             Some(Some(Answer { in_flight, latency })) => {
                 let latency = latency.map(|latency| format!(", {} for one more", time(latency)));
                 let latency = latency.unwrap_or_default();
-                format!(" By its own word it has {in_flight} requests in flight{latency}.")
+                format!(" By its own word: {in_flight} in flight{latency}.")
             }
         }
     }
@@ -395,7 +395,7 @@ mod tests {
         });
         let sentence = |said| Case { said, ..CASE }.sentence();
         assert_eq!(sentence(None), CASE.sentence());
-        let own = "it got that. By its own word it has 12 requests in flight, 8.5 ms for one more.";
+        let own = "it got that. By its own word: 12 in flight, 8.5 ms for one more.";
         assert!(
             sentence(Some(answer)).ends_with(own),
             "{}",
