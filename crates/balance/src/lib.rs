@@ -6,6 +6,7 @@ mod load;
 mod answer;
 pub mod pool;
 mod group;
+mod marks;
 mod survey;
 mod intended;
 mod typical;

@@ -6,7 +6,7 @@ use evenkeel_core::{Instant, Random};
 
 use crate::Pool;
 use crate::policies::{self, Places, again, unit};
-use crate::survey::Survey;
+use crate::survey::{Slice, Survey};
 use crate::turn::Turn;
 use crate::typical::Typical;
 
@@ -163,7 +163,7 @@ impl Picker {
             key,
             ..self.survey.turn(pool, place, now)
         };
-        let alone = match left(turn.list, avoid) {
+        let alone = match left(slice, avoid) {
             1 => turn.open().next(),
             _ => None,
         };
@@ -259,6 +259,7 @@ impl Survey {
         Turn {
             pool,
             list: &self.slices[place].list,
+            marks: &self.slices[place].marks,
             avoid: &[],
             now,
             uneven: self.uneven,
@@ -274,7 +275,7 @@ impl Survey {
     fn place<'a>(&self, chosen: usize, avoid: &'a [u32]) -> Option<(usize, &'a [u32], bool)> {
         let has_left = |place: &usize, avoid: &[u32]| {
             let slice = self.slices.get(*place);
-            slice.is_some_and(|slice| left(&slice.list, avoid) > 0)
+            slice.is_some_and(|slice| left(slice, avoid) > 0)
         };
         if avoid.is_empty() && has_left(&chosen, avoid) {
             return Some((chosen, avoid, false));
@@ -295,12 +296,12 @@ impl Survey {
     }
 }
 
-/// How many of `list` (ascending) are not in `avoid` (which may repeat itself).
-fn left(list: &[u32], avoid: &[u32]) -> usize {
+/// How many of a slice are not in `avoid` (which may repeat itself).
+fn left(slice: &Slice, avoid: &[u32]) -> usize {
     let news = |place: usize, index: &u32| !avoid.iter().take(place).any(|other| other == index);
     let avoided = avoid
         .iter()
         .enumerate()
-        .filter(|&(place, index)| news(place, index) && list.binary_search(index).is_ok());
-    list.len() - avoided.count()
+        .filter(|&(place, index)| news(place, index) && slice.marks.has(*index));
+    slice.list.len() - avoided.count()
 }

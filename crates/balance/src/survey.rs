@@ -8,6 +8,7 @@ use evenkeel_core::{Instant, Verdict};
 
 use crate::Pool;
 use crate::group::Group;
+use crate::marks::Marks;
 use crate::server::{Standing, changes};
 
 /// 0.55 of 20 is 11, whatever the last bit says.
@@ -18,6 +19,8 @@ const ROUNDING: f64 = 1e-6;
 pub(crate) struct Slice {
     /// By place, ascending.
     pub(crate) list: Vec<u32>,
+    /// The same, for looking one up.
+    pub(crate) marks: Marks,
     /// The part of all traffic that the group gets. With none it is there for attempts that all others have failed.
     pub(crate) share: f64,
     /// Whether suspected members are among them.
@@ -86,13 +89,13 @@ impl Survey {
     /// Whether a member may be picked at all, also as a spare.
     pub(crate) fn has(&self, index: u32) -> bool {
         let mut slices = self.slices.iter();
-        slices.any(|slice| slice.list.binary_search(&index).is_ok())
+        slices.any(|slice| slice.marks.has(index))
     }
 
     /// Whether a member gets traffic.
     pub(crate) fn is_used(&self, index: u32) -> bool {
         let mut used = self.slices.iter().filter(|slice| slice.share > 0.0);
-        used.any(|slice| slice.list.binary_search(&index).is_ok())
+        used.any(|slice| slice.marks.has(index))
     }
 
     fn look(&mut self, pool: &Pool, now: Instant) {
@@ -107,6 +110,9 @@ impl Survey {
             for (slice, group) in self.slices.iter_mut().zip(pool.groups()) {
                 slice.keep_best(group, subset.size as usize);
             }
+        }
+        for slice in &mut self.slices {
+            slice.marks.set(&slice.list);
         }
         let mut used = (0..self.slices.len()).filter(|&place| self.slices[place].share > 0.0);
         let first = used.next();

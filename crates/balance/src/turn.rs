@@ -8,6 +8,7 @@
 use evenkeel_core::{Instant, Random};
 
 use crate::group::Group;
+use crate::marks::Marks;
 use crate::pool::{Member, Pool};
 
 /// Draws at random before looking at all.
@@ -19,6 +20,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) pool: &'a Pool,
     /// Ascending.
     pub(crate) list: &'a [u32],
+    /// The same, for looking one up.
+    pub(crate) marks: &'a Marks,
     pub(crate) avoid: &'a [u32],
     pub(crate) now: Instant,
     /// Whether some take only a part of their share.
@@ -90,7 +93,7 @@ impl<'a> Turn<'a> {
 
     /// Whether `index` may be picked.
     pub(crate) fn is_open(&self, index: u32) -> bool {
-        self.list.binary_search(&index).is_ok() && !self.avoid.contains(&index)
+        self.marks.has(index) && !self.avoid.contains(&index)
     }
 
     /// Two different servers that take part, or one if there are no two.

@@ -142,10 +142,16 @@ defaults! {
     BUDGET_BURST: f64 = 35.0, "About what is in flight on one server when it dies, at some thousand requests a second.";
     /// `service.NAME.retry.body_buffer`
     BODY_BUFFER: Bytes = Bytes(64 * 1024), "Holds forms and most API calls; 1,000 of them at once take 64 MiB.";
+    /// `service.NAME.retry.response_buffer`
+    RESPONSE_BUFFER: Bytes = Bytes(0), "Off: clients would wait for the last byte before they get the first.";
     /// `service.NAME.mirror.methods`
     MIRROR_METHODS: &[&str] = &["GET", "HEAD", "OPTIONS"], "What changes nothing: a copy of anything else does its work twice.";
     /// `service.NAME.mirror.in_flight`
     MIRROR_IN_FLIGHT: u32 = 64, "Some thousand copies a second while the other service is quick, and bounded memory when it is not.";
+    /// `service.NAME.fallback.status`
+    FALLBACK_STATUS: u32 = 503, "The truth, which caches and clients understand: there is no answer now, and there may be one later.";
+    /// `service.NAME.fallback.content_type`
+    FALLBACK_CONTENT_TYPE: &str = "text/plain; charset=utf-8", "A sentence needs no more.";
     /// `service.NAME.objective.window`
     OBJECTIVE_WINDOW: Duration = seconds(30 * 86_400), "Error budgets are commonly kept by the month.";
 

@@ -8,7 +8,7 @@ use evenkeel_balance::BalanceOptions;
 use evenkeel_core::ServiceId;
 use evenkeel_fault::policy::FaultOptions;
 use evenkeel_request::route::Route;
-use evenkeel_request::{HashOn, HeaderChanges, Mirror};
+use evenkeel_request::{Fallback, HashOn, HeaderChanges, Mirror};
 use evenkeel_tolerate::{RetryOptions, TimeoutOptions};
 
 /// A whole configuration, resolved and validated.
@@ -168,6 +168,8 @@ pub struct ServicePlan {
     pub response_headers: HeaderChanges,
     /// Which requests are sent to another service as well.
     pub mirror: Option<Mirror>,
+    /// What clients get when no server answers.
+    pub fallback: Option<Fallback>,
     /// Detection, diagnosis, recovery, objective.
     pub fault: FaultOptions,
 }

@@ -11,8 +11,8 @@ use evenkeel_config::{Code, Loaded, Mistakes, Severity, Surroundings, load};
 use evenkeel_core::ServiceId;
 use evenkeel_fault::FaultKind;
 use evenkeel_fault::policy::{Action, Mode, ProbeKind};
-use evenkeel_request::HashOn;
 use evenkeel_request::route::{HostRule, PathRule, Target, Template, ValueRule};
+use evenkeel_request::{FallbackTo, HashOn};
 
 fn resolver(name: &str) -> Result<Vec<SocketAddr>, String> {
     match name {
@@ -123,6 +123,14 @@ fn every_key_of_a_listener_arrives_in_the_plan() {
     assert_eq!((mirror.to, mirror.in_flight), (ServiceId(2), 64));
     assert_eq!(mirror.methods, ["GET", "HEAD", "OPTIONS"]);
     let shop = &plan.services[0];
+    let fallback = shop.fallback.as_ref().unwrap();
+    assert_eq!(fallback.on, [502, 503]);
+    let FallbackTo::Response(response) = &fallback.to else {
+        panic!("{fallback:?}");
+    };
+    assert_eq!((response.status, response.body.as_str()), (200, "[]"));
+    assert_eq!(response.content_type, "application/json");
+    assert_eq!(response.retry_after, Some(Duration::from_secs(30)));
     let mirror = shop.mirror.as_ref().unwrap();
     assert_eq!((mirror.to, mirror.in_flight), (ServiceId(2), 8));
     assert!(mirror.methods == ["GET"] && (mirror.share - 0.25).abs() < 1e-9);
@@ -616,7 +624,7 @@ fn what_is_reserved_is_refused_by_name() {
         "[service.shop.hedge]\nafter = \"p95\"",
         "[service.shop.breaker]",
         "[service.shop.limit]\nrate = { per_second = 1 }",
-        "[service.shop.fallback]",
+        "[service.shop.fallback]\nstale = true\nbody = \"x\"",
         "[service.shop.detect]\nheartbeat_phi = 8.0",
         "[service.shop.detect]\nprobe = { grpc = \"name\" }",
         "[service.shop.detect]\nprobe = { exec = [\"x\"] }",

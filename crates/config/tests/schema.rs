@@ -210,6 +210,7 @@ fn defaults_can_be_typed() {
             ".run.",
             ".objective.",
             ".mirror.",
+            ".fallback.",
             ".sticky.",
             ".prequal.",
             ".discover.",

@@ -258,6 +258,20 @@ fn servers_come_and_go_with_the_answers() {
     assert!(counts.keys().eq(["1", "2"]), "{counts:?}");
 }
 
+/// The new server takes the place of the one that went, and must not get its kept connections.
+#[test]
+fn nobody_is_sent_to_a_server_that_went() {
+    let (names, servers) = (NameServer::start(), Servers::start(&[1, 2, 3]));
+    names.say_hosts(&[1, 2]);
+    let program = program(&names, &format!("shop.test:{}", servers.port), "");
+    wait_for_hosts(&program, &["1", "2"]);
+    answers(&program, 20);
+    names.say_hosts(&[2, 3]);
+    wait_for_hosts(&program, &["2", "3"]);
+    let counts = answers(&program, 60);
+    assert!(counts.keys().eq(["2", "3"]), "{counts:?}");
+}
+
 #[test]
 fn the_last_known_good_is_kept() {
     let (names, servers) = (NameServer::start(), Servers::start(&[1, 2]));

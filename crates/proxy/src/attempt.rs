@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use evenkeel_connect::connect;
 use evenkeel_core::{Instant, Outcome, ServerId};
+use evenkeel_http1::Framing;
 use evenkeel_request::Cause;
 
 use crate::client::Persist;
@@ -47,7 +48,14 @@ impl Journey<'_> {
         let counters = self.worker.server_counters(server);
         counters.bytes_sent.add_from_owner(talk.bytes_sent);
         if matches!(end, TalkEnd::Head) {
-            return Made::Answer(talk);
+            let Some(length) = self.length_to_hold(desk, &talk) else {
+                return Made::Answer(talk);
+            };
+            if talk.hold(desk, length, patience).await {
+                return Made::Answer(talk);
+            }
+            drop(talk.end(self.worker));
+            return Made::Failed(Outcome::Truncated);
         }
         drop(talk.end(self.worker));
         match end {
@@ -65,6 +73,19 @@ impl Journey<'_> {
                 Made::Over(self.answer(desk.client, desk.work, cause, false).await)
             }
         }
+    }
+
+    /// The length of the answer, head and body, if it is to be held back until it is whole: when it could be tried again.
+    fn length_to_hold(&self, desk: &Desk<'_>, talk: &Talk) -> Option<usize> {
+        let head = &desk.work.response;
+        let Framing::Length(length) = head.framing else {
+            return None;
+        };
+        let length = usize::try_from(length).ok()?;
+        let most = self.service.retry.response_buffer;
+        let may = length <= most && self.may_repeat && desk.body.is_replayable();
+        let all = head.length + length;
+        (may && all > talk.incoming.len() && all <= talk.incoming.size()).then_some(all)
     }
 
     /// A kept connection to the server, or a new one.

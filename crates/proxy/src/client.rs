@@ -52,6 +52,17 @@ pub(crate) enum Persist {
     Close,
 }
 
+impl Persist {
+    /// After an answer of evenkeel's own.
+    pub(crate) const fn after(sent: bool, keep_alive: bool) -> Self {
+        match (sent, keep_alive) {
+            (false, _) => Self::Close,
+            (true, true) => Self::Keep,
+            (true, false) => Self::Linger,
+        }
+    }
+}
+
 /// What came.
 enum Arrival {
     Head,

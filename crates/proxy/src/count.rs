@@ -6,6 +6,7 @@ use evenkeel_core::metric::{Counter, DurationHistogram, DurationSnapshot, Sink, 
 use evenkeel_core::{Outcome, ServerId, ServiceId};
 
 use crate::ask::AskCounters;
+use crate::fallback::FallbackCounters;
 use crate::load;
 use crate::mirror::{self, MirrorCounters};
 use crate::queue::Queue;
@@ -48,6 +49,7 @@ pub(crate) struct ServiceCounters {
     pub(crate) retries_denied: [Counter; DENIED.len()],
     /// Questions how busy servers are.
     pub(crate) asked: AskCounters,
+    pub(crate) fallbacks: FallbackCounters,
     pub(crate) servers: Vec<ServerCounters>,
 }
 
@@ -103,6 +105,7 @@ impl WorkerCounters {
             retries: Default::default(),
             retries_denied: Default::default(),
             asked: AskCounters::default(),
+            fallbacks: Default::default(),
             servers: service
                 .servers
                 .iter()
@@ -364,6 +367,7 @@ impl Source for ProxyState {
         sink.counter("evenkeel_signals_dropped_total", lost, &[], dropped);
         self.collect_mirrors(sink);
         self.collect_asked(sink);
+        self.collect_fallbacks(sink);
         self.collect_requests(sink, "", &|worker| Some(&worker.homeless));
         let now = self.now();
         for (index, service) in self.services().iter().enumerate() {

@@ -15,6 +15,7 @@ use crate::body::RequestBody;
 use crate::client::{Client, Persist};
 use crate::destination::{Destination, destination, hash_key, stick};
 use crate::edit::Edits;
+use crate::fallback::{Fallen, Lack, Spare};
 use crate::finish::Finish;
 use crate::flight::Flight;
 use crate::mirror::Drawn;
@@ -50,8 +51,11 @@ pub(crate) struct Journey<'a> {
     pub(crate) key: Option<u64>,
     /// The server that the client belongs to, if it says so.
     pub(crate) stick: Option<u32>,
+    /// The service that answers instead if this one does not.
+    pub(crate) spare: Option<Spare<'a>>,
+    pub(crate) fallen: Fallen,
     /// Whether the method is one that may be sent twice.
-    may_repeat: bool,
+    pub(crate) may_repeat: bool,
     /// Whether the client's side would let the connection stay open.
     pub(crate) keep_alive: bool,
 }
@@ -93,18 +97,25 @@ pub(crate) async fn handle(
         route,
         mirror: None,
         key: hash_key(service, client, work),
-        may_repeat: service
-            .retry
-            .methods
-            .iter()
-            .any(|method| method.as_bytes() == method_text),
+        spare: Spare::of(worker, service, client, work),
+        fallen: Fallen::default(),
+        may_repeat: service.may_repeat(method_text),
         keep_alive: work.request.keep_alive,
     };
     let log = worker
         .state
         .access_log
         .then(|| AccessLine::new(&journey, client, work));
-    let finish = journey.travel(client, work).await;
+    let mut body = journey.prepare(client, work);
+    let finish = loop {
+        let lack = match journey.travel(client, work, &mut body).await {
+            Ok(finish) => break finish,
+            Err(lack) => lack,
+        };
+        if let Some(finish) = journey.fall_back(client, work, &body, lack).await {
+            break finish;
+        }
+    };
     journey.count(&finish);
     journey.count_left_out();
     client.latest = journey.latest;
@@ -115,8 +126,13 @@ pub(crate) async fn handle(
 }
 
 impl Journey<'_> {
-    async fn travel(&mut self, client: &mut Client, work: &mut Workspace) -> Finish {
-        let mut body = self.prepare(client, work);
+    /// Makes attempts until one is passed on, or until there is nothing to be passed on.
+    async fn travel(
+        &mut self,
+        client: &mut Client,
+        work: &mut Workspace,
+        body: &mut RequestBody,
+    ) -> Result<Finish, Lack> {
         let upgrade = work.request.upgrade.is_some();
         let roster = Rc::clone(&self.roster);
         loop {
@@ -126,7 +142,7 @@ impl Journey<'_> {
             };
             let (server, mut flight) = match self.place(&roster, client, now).await {
                 Ok(place) => place,
-                Err(cause) => return self.refuse(client, work, &body, cause).await,
+                Err(cause) => return Err(Lack::Cause(cause)),
             };
             let now = self.latest.max(now);
             let member = &roster.pool().members()[server.index as usize];
@@ -134,16 +150,18 @@ impl Journey<'_> {
                 worker: self.worker,
                 client,
                 work,
-                body: &mut body,
+                body: &mut *body,
             };
             let (outcome, talk) = match self.attempt(&mut desk, server, now).await {
                 Made::Answer(talk) => (Outcome::Answered(desk.work.response.status), Some(talk)),
                 Made::Failed(outcome) => (outcome, None),
-                Made::Over(finish) => return finish,
+                Made::Over(finish) => return Ok(finish),
             };
             let ended = self.worker.clock.now();
             self.latest = ended;
-            let latency = ended.since(talk.as_ref().and_then(|talk| talk.written).unwrap_or(now));
+            let written = talk.as_ref().and_then(|talk| talk.written);
+            let head_at = talk.as_ref().and_then(|talk| talk.head_at);
+            let latency = head_at.unwrap_or(ended).since(written.unwrap_or(now));
             flight.came_to(ended, outcome, latency);
             if let Some(talk) = &talk {
                 let head = (&desk.work.response, talk.incoming.unread());
@@ -154,15 +172,19 @@ impl Journey<'_> {
                 self.send_copy(&desk);
             }
             match (self.decide(server, outcome, &desk, latency, ended), talk) {
+                (After::Accept, Some(talk)) if self.is_lack(desk.work.response.status) => {
+                    self.put_aside(&desk, server, talk, ended);
+                    return Err(Lack::Status(desk.work.response.status));
+                }
                 (After::Accept, Some(talk)) => {
-                    return self.pass_on(&mut desk, talk, server, flight, upgrade).await;
+                    return Ok(self.pass_on(&mut desk, talk, server, flight, upgrade).await);
                 }
                 (After::Again { at, .. }, talk) => {
                     drop(flight);
                     self.retry(&desk, server, outcome, talk, ended, at).await;
                 }
-                (After::Refuse(cause), _) => return self.refuse(client, work, &body, cause).await,
-                (After::Accept | After::GiveUp, _) => return Finish::aborted(Persist::Close),
+                (After::Refuse(cause), _) => return Err(Lack::Cause(cause)),
+                (After::Accept | After::GiveUp, _) => return Ok(Finish::aborted(Persist::Close)),
             }
         }
     }
@@ -170,7 +192,8 @@ impl Journey<'_> {
     /// Writes the head that servers get, and takes the client's off its buffer.
     fn prepare(&mut self, client: &mut Client, work: &mut Workspace) -> RequestBody {
         self.mirror = self.draw_mirror(client, work);
-        let keep = if self.may_repeat || self.mirror.is_some() {
+        let again = self.may_repeat || self.spare.as_ref().is_some_and(Spare::may_repeat);
+        let keep = if again || self.mirror.is_some() {
             self.service.retry.body_buffer
         } else {
             0
@@ -223,7 +246,7 @@ impl Journey<'_> {
         )
     }
 
-    /// Puts an attempt aside, keeping its connection if its answer is complete, and waits for the next one's time.
+    /// Puts an attempt aside and waits for the next one's time.
     async fn retry(
         &self,
         desk: &Desk<'_>,
@@ -238,22 +261,27 @@ impl Journey<'_> {
             .retries[outcome.place()]
         .add_from_owner(1);
         if let Some(talk) = talk {
-            let response = &desk.work.response;
-            let there = (talk.incoming.len() - response.length) as u64;
-            let complete = match response.framing {
-                Framing::None => there == 0,
-                Framing::Length(length) => there == length,
-                Framing::Chunked | Framing::UntilClose => false,
-            };
-            let reusable = complete && response.keep_alive && desk.body.is_through();
-            let upstream = talk.end(self.worker);
-            if reusable {
-                self.worker.upstreams.give(server, upstream, now);
-            }
+            self.put_aside(desk, server, talk, now);
         }
         if at > now {
             desk.client.timer.set(at);
             desk.client.timer.expired().await;
+        }
+    }
+
+    /// Passes over an answer, keeping its connection if it is complete.
+    fn put_aside(&self, desk: &Desk<'_>, server: ServerId, talk: Talk, now: Instant) {
+        let response = &desk.work.response;
+        let there = (talk.incoming.len() - response.length) as u64;
+        let complete = match response.framing {
+            Framing::None => there == 0,
+            Framing::Length(length) => there == length,
+            Framing::Chunked | Framing::UntilClose => false,
+        };
+        let reusable = complete && response.keep_alive && desk.body.is_through();
+        let upstream = talk.end(self.worker);
+        if reusable {
+            self.worker.upstreams.give(server, upstream, now);
         }
     }
 

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Outcome, ServerId};
-use evenkeel_http1::Framing;
+use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
 use evenkeel_request::Cause;
 use evenkeel_tolerate::StopReason;
 
-use crate::body::RequestBody;
 use crate::client::{Client, Persist};
 use crate::drive::Journey;
 use crate::own;
@@ -27,24 +25,6 @@ pub(crate) struct Finish {
 
 impl Journey<'_> {
     /// Tells the client why there is no answer from a server.
-    pub(crate) async fn refuse(
-        &self,
-        client: &mut Client,
-        work: &mut Workspace,
-        body: &RequestBody,
-        cause: Cause,
-    ) -> Finish {
-        // A body that is still to come would be read as the next request.
-        let body_has_come = work.request.framing == Framing::None || body.is_through();
-        self.answer(
-            client,
-            work,
-            cause,
-            self.keep_alive && body_has_come && !self.worker.draining.get(),
-        )
-        .await
-    }
-
     pub(crate) async fn answer(
         &self,
         client: &mut Client,
@@ -54,14 +34,9 @@ impl Journey<'_> {
     ) -> Finish {
         own::compose(&mut work.to_client, cause, self.id, self.method, keep_alive);
         let sent = own::send(self.worker, client, work).await;
-        let persist = match (sent, keep_alive) {
-            (false, _) => Persist::Close,
-            (true, true) => Persist::Keep,
-            (true, false) => Persist::Linger,
-        };
         Finish {
             cause: Some(cause),
-            ..Finish::answered(persist, cause.status())
+            ..Finish::answered(Persist::after(sent, keep_alive), cause.status())
         }
     }
 
@@ -98,8 +73,19 @@ impl Journey<'_> {
         self.signal(at, server, Outcome::Truncated, Duration::ZERO);
     }
 
+    /// Counts the request where it came to, and where it was answered if that is another service.
     pub(crate) fn count(&self, finish: &Finish) {
-        let counters = self.worker.service_counters(self.service_id.0 as usize);
+        if let Some((service, started)) = self.fallen.from {
+            self.count_in(service, started, finish);
+        }
+        self.count_in(self.service_id, self.started, finish);
+        if !finish.aborted {
+            self.count_denied();
+        }
+    }
+
+    fn count_in(&self, service: ServiceId, started: Instant, finish: &Finish) {
+        let counters = self.worker.service_counters(service.0 as usize);
         if finish.aborted {
             counters.aborted.add_from_owner(1);
             return;
@@ -107,12 +93,17 @@ impl Journey<'_> {
         counters.statuses.add_one(finish.status);
         counters
             .durations
-            .add_from_owner(self.latest.since(self.started));
+            .add_from_owner(self.latest.since(started));
         if finish.status >= 500 || finish.broken_off {
             counters.failed.add_from_owner(1);
-        } else if self.exchange.attempts() > 1 {
+        } else if service == self.service_id && self.exchange.attempts() > 1 {
             counters.saved_by_retry.add_from_owner(1);
         }
+    }
+
+    /// Counts why there was no further attempt, if one was wanted.
+    pub(crate) fn count_denied(&self) {
+        let counters = self.worker.service_counters(self.service_id.0 as usize);
         if let Some(reason) = self.exchange.denied() {
             let place = match reason {
                 StopReason::NotRetryable => 0,

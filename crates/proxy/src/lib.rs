@@ -31,6 +31,7 @@ mod rewrite;
 mod edit;
 mod commit;
 mod mirror;
+mod fallback;
 mod line;
 mod copy;
 mod ask;

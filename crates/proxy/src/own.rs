@@ -5,9 +5,10 @@ use std::task::Poll;
 
 use evenkeel_http1::{Framing, Method, Version, write};
 use evenkeel_request::route::{Redirect, Route};
-use evenkeel_request::{Cause, Head as _};
+use evenkeel_request::{Cause, FallbackResponse, Head as _};
 
 use crate::client::{Client, Persist, poll_write_two};
+use crate::fallback::Lack;
 use crate::view::View;
 use crate::worker::{RequestId, Worker, Workspace};
 
@@ -111,6 +112,58 @@ pub(crate) fn compose(
         out.extend_from_slice(BEFORE_ID);
         id.write(out);
         out.extend_from_slice(END);
+    }
+}
+
+/// Writes the answer that the file has for this case to `out`.
+pub(crate) fn compose_response(
+    out: &mut Vec<u8>,
+    response: &FallbackResponse,
+    lack: Lack,
+    id: RequestId,
+    method: Method,
+    keep_alive: bool,
+) {
+    out.clear();
+    out.extend_from_slice(b"HTTP/1.1 ");
+    write::decimal(out, u64::from(response.status));
+    out.push(b' ');
+    out.extend_from_slice(write::reason(response.status).as_bytes());
+    let bodiless = matches!(response.status, 204 | 304);
+    if !bodiless {
+        out.extend_from_slice(b"\r\ncontent-type: ");
+        out.extend_from_slice(response.content_type.as_bytes());
+        out.extend_from_slice(b"\r\ncontent-length: ");
+        write::decimal(out, response.body.len() as u64);
+    }
+    if let Some(after) = response.retry_after {
+        out.extend_from_slice(b"\r\nretry-after: ");
+        write::decimal(out, after.as_secs());
+    }
+    // It stands for a moment's lack, whatever its status says to caches.
+    out.extend_from_slice(b"\r\ncache-control: no-store\r\nproxy-status: evenkeel; ");
+    match lack {
+        Lack::Cause(cause) => {
+            out.extend_from_slice(b"error=");
+            out.extend_from_slice(cause.proxy_error().as_bytes());
+            out.extend_from_slice(b"; details=\"");
+            out.extend_from_slice(cause.word().as_bytes());
+            out.push(b'"');
+        }
+        Lack::Status(status) => {
+            out.extend_from_slice(b"received-status=");
+            write::decimal(out, u64::from(status));
+        }
+    }
+    out.extend_from_slice(b"\r\nx-request-id: ");
+    id.write(out);
+    out.extend_from_slice(b"\r\n");
+    if !keep_alive {
+        out.extend_from_slice(b"connection: close\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    if method != Method::Head && !bodiless {
+        out.extend_from_slice(response.body.as_bytes());
     }
 }
 

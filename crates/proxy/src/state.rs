@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::{AskPlan, ListenerPlan, ServicePlan};
 use evenkeel_core::{Directive, Instant, ServiceId};
-use evenkeel_request::{HashOn, HeaderChanges, Mirror};
+use evenkeel_request::{Fallback, HashOn, HeaderChanges, Mirror};
 use evenkeel_runtime::Clock;
 use evenkeel_tolerate::{Budget, RetryOptions, TimeoutOptions};
 
@@ -45,6 +45,7 @@ pub struct ServiceEntry {
     pub(crate) request_headers: HeaderChanges,
     pub(crate) response_headers: HeaderChanges,
     pub(crate) mirror: Option<Mirror>,
+    pub(crate) fallback: Option<Fallback>,
     /// The field of responses in which servers say how busy they are.
     pub(crate) load_header: Option<String>,
     /// How servers are asked how busy they are, if they are.
@@ -153,6 +154,7 @@ impl ServiceEntry {
             request_headers: plan.request_headers.clone(),
             response_headers: plan.response_headers.clone(),
             mirror: plan.mirror.clone(),
+            fallback: plan.fallback.clone(),
             load_header: plan.load_header.clone(),
             ask: plan.ask.clone(),
             budget: Budget::new(plan.retry.budget, now),
@@ -188,6 +190,12 @@ impl ServiceEntry {
         let version = next.version;
         self.roster.store(Arc::new(next));
         self.version.store(version, Ordering::Release);
+    }
+
+    /// Whether requests with this method may be sent twice.
+    pub(crate) fn may_repeat(&self, method: &[u8]) -> bool {
+        let mut methods = self.retry.methods.iter();
+        methods.any(|known| known.as_bytes() == method)
     }
 
     /// How servers are asked how busy they are, if they are.

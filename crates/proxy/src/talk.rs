@@ -60,6 +60,8 @@ pub(crate) struct Talk {
     pub(crate) incoming: Buffer,
     /// When the request was fully written.
     pub(crate) written: Option<Instant>,
+    /// When its head had come, if more was waited for.
+    pub(crate) head_at: Option<Instant>,
     /// Time spent on a body that did not come at once.
     pub(crate) waited_for_body: Duration,
     pub(crate) bytes_sent: u64,
@@ -94,6 +96,7 @@ impl Talk {
             upstream,
             incoming: Buffer::default(),
             written: None,
+            head_at: None,
             waited_for_body: Duration::ZERO,
             bytes_sent: 0,
             bytes_received: 0,
@@ -353,6 +356,34 @@ impl Talk {
             Some(Event::Interim) => Box::pin(self.pass_interim(desk)).await,
             None => None,
         }
+    }
+
+    /// Reads on until the answer has `length` bytes, head and body; false if it breaks off. One that is not whole when an
+    /// attempt's time is over again is not held any longer.
+    pub(crate) async fn hold(
+        &mut self,
+        desk: &Desk<'_>,
+        length: usize,
+        patience: Patience,
+    ) -> bool {
+        let now = desk.worker.clock.now();
+        self.head_at = Some(now);
+        let end = (now + patience.attempt).min(patience.total + self.waited_for_body);
+        desk.client.timer.set(end);
+        poll_fn(|cx| {
+            while self.incoming.len() < length {
+                match poll_fill(&mut self.upstream.stream, &mut self.incoming, cx) {
+                    Poll::Ready(Ok(n)) if n > 0 => self.bytes_received += n as u64,
+                    Poll::Ready(_) => return Poll::Ready(false),
+                    Poll::Pending if desk.client.timer.poll_expired(cx) => {
+                        return Poll::Ready(true);
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            Poll::Ready(true)
+        })
+        .await
     }
 
     /// The connection ended before a head.

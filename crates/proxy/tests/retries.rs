@@ -319,3 +319,45 @@ fn picks_are_counted_by_their_reason() {
         picks.0
     );
 }
+
+#[test]
+fn an_answer_that_breaks_off_is_not_passed_on_broken() {
+    let (bad, seen) = server(|connection| {
+        if connection.request().is_some() {
+            connection.answer("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf of it");
+        }
+    });
+    let (good, _) = always(OK);
+    let hold = format!("{ROUND_ROBIN}[service.shop.retry]\nresponse_buffer = \"1000B\"\n");
+    let rig = Rig::new(&[bad, good], &hold);
+    for _ in 0..10 {
+        let response = rig.client().get("/");
+        assert_eq!(
+            (response.status, response.body.as_slice()),
+            (200, &b"ok"[..])
+        );
+    }
+    assert!(count(&seen, "GET") >= 5);
+    rig.wait_for(|rig| rig.totals().requests == 10);
+    assert_eq!((rig.totals().failed, rig.totals().saved_by_retry), (0, 5));
+
+    // Alone it has no answer, and a POST is not sent twice for one: it gets what there is.
+    let rig = Rig::new(&[bad], &hold);
+    let response = rig.client().get("/");
+    assert_eq!(response.status, 502);
+    let why = response.header("proxy-status").unwrap_or_default();
+    assert!(
+        why.contains("http_response_incomplete") && why.contains("truncated"),
+        "{why}"
+    );
+    let mut client = rig.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+    assert!(client.rest().ends_with(b"half of it"));
+
+    // What is longer is not held.
+    let short = hold.replace("1000B", "999B");
+    let rig = Rig::new(&[bad], &short);
+    let mut client = rig.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(client.rest().ends_with(b"half of it"));
+}

@@ -10,9 +10,11 @@ pub mod hash;
 pub mod headers;
 pub mod mirror;
 pub mod exchange;
+pub mod fallback;
 pub mod respond;
 
 pub use exchange::{After, AttemptRecord, Exchange, Rules};
+pub use fallback::{Fallback, FallbackResponse, FallbackTo};
 pub use hash::{HashOn, hash_address};
 pub use head::Head;
 pub use headers::HeaderChanges;

@@ -41,6 +41,8 @@ pub enum Cause {
     TotalTimeout,
     /// The server's answer was not unambiguous HTTP.
     BadResponse,
+    /// The server's answer broke off while it was held back.
+    Truncated,
 }
 
 impl Cause {
@@ -53,7 +55,11 @@ impl Cause {
             Self::BadRequest { status, .. } => status,
             Self::RequestTimeout => 408,
             Self::MethodNotAllowed => 405,
-            Self::ConnectRefused | Self::Unreachable | Self::Reset | Self::BadResponse => 502,
+            Self::ConnectRefused
+            | Self::Unreachable
+            | Self::Reset
+            | Self::BadResponse
+            | Self::Truncated => 502,
             Self::ConnectTimeout | Self::AttemptTimeout | Self::TotalTimeout => 504,
         }
     }
@@ -76,6 +82,7 @@ impl Cause {
             Self::AttemptTimeout => "timeout",
             Self::TotalTimeout => "total-timeout",
             Self::BadResponse => "bad-response",
+            Self::Truncated => "truncated",
         }
     }
 
@@ -94,6 +101,7 @@ impl Cause {
             Self::Reset => "connection_terminated",
             Self::AttemptTimeout | Self::TotalTimeout => "http_response_timeout",
             Self::BadResponse => "http_protocol_error",
+            Self::Truncated => "http_response_incomplete",
         }
     }
 
@@ -102,7 +110,8 @@ impl Cause {
     #[must_use]
     pub const fn of_outcome(outcome: Outcome) -> Option<Self> {
         match outcome {
-            Outcome::Answered(_) | Outcome::Cancelled | Outcome::Truncated => None,
+            Outcome::Answered(_) | Outcome::Cancelled => None,
+            Outcome::Truncated => Some(Self::Truncated),
             Outcome::ConnectRefused => Some(Self::ConnectRefused),
             Outcome::ConnectTimeout => Some(Self::ConnectTimeout),
             Outcome::Unreachable => Some(Self::Unreachable),

@@ -30,6 +30,9 @@ pub struct RetryOptions {
     pub budget: BudgetOptions,
     /// Request bodies up to this many bytes are kept for a retry.
     pub body_buffer: usize,
+    /// Responses of a known length up to this many bytes are held back until they are whole, so that one which breaks off
+    /// can be retried. 0: none is.
+    pub response_buffer: usize,
 }
 
 /// What is retried.

@@ -160,8 +160,10 @@ fn wanted(on: &RetryOn, outcome: Outcome) -> Option<Kind> {
         Outcome::Answered(status) => (status >= 400 && on.statuses.contains(&status), Kind::Seen),
         // What evenkeel would answer for it is 502, so it is retried like one.
         Outcome::BadResponse => (on.statuses.contains(&502), Kind::Seen),
-        // Its head has been passed on, or nobody waits for it.
-        Outcome::Truncated | Outcome::Cancelled => return None,
+        // One that is asked about was held back, so nobody has seen a part of it.
+        Outcome::Truncated => (on.reset, Kind::Death),
+        // Nobody waits for it.
+        Outcome::Cancelled => return None,
     };
     wanted.then_some(kind)
 }

@@ -24,6 +24,7 @@ pub mod listen;
 pub mod spread;
 pub mod ask;
 pub mod mirror;
+pub mod fallback;
 pub mod service;
 pub mod discover;
 pub mod retry;

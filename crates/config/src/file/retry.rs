@@ -26,6 +26,9 @@ table! {
         budget: Budget;
         /// Request bodies up to this size are kept for a retry; larger ones are streamed and not retried once sent.
         body_buffer: Size<0, 1_073_741_824> = defaults::BODY_BUFFER;
+        /// Responses of a known length up to this size are held back until they are whole, so that one which breaks off is retried
+        /// and not passed on broken.
+        response_buffer: Size<0, 262_144> = defaults::RESPONSE_BUFFER;
     }
     later {}
 }

@@ -7,6 +7,7 @@ use super::ask::Ask;
 use super::choice::{BalancePolicy, StopSignalWord};
 use super::detect::{Detect, Diagnose};
 use super::discover::Discover;
+use super::fallback::Fallback;
 use super::hash::HashOnText;
 use super::headers::Headers;
 use super::mirror::Mirror;
@@ -41,6 +42,8 @@ table! {
         response_headers: Headers;
         /// Which requests are sent to another service as well.
         mirror: Mirror;
+        /// What clients get when no server answers.
+        fallback: Fallback;
         /// How faults are noticed.
         detect: Detect;
         /// How long a diagnosis may take.
@@ -52,7 +55,7 @@ table! {
         /// What the service promises. Without it nothing is promised, and no error budget is kept.
         objective: Objective;
     }
-    later { "hedge", "breaker", "fallback" }
+    later { "hedge", "breaker" }
 }
 
 table! {

@@ -2,6 +2,7 @@
 
 use evenkeel_balance::Policy;
 use evenkeel_core::ServiceId;
+use evenkeel_request::FallbackTo;
 use evenkeel_request::route::Route;
 
 use super::Subject;
@@ -183,7 +184,12 @@ pub(super) fn unused_service(file: &File, draft: &Draft, out: &mut Mistakes) {
             .any(|mirror| Some(mirror.to) == id);
         let names = draft.plan.dns.iter().flat_map(|listener| &listener.names);
         let answered = names.into_iter().any(|name| Some(name.service) == id);
-        if !used && !mirrored && !answered {
+        let mut plans = draft.plan.services.iter();
+        let falls_back = plans.any(|service| {
+            let to = service.fallback.as_ref().map(|fallback| &fallback.to);
+            id.is_some_and(|id| to == Some(&FallbackTo::Service(id)))
+        });
+        if !used && !mirrored && !answered && !falls_back {
             let message = format!("no listener leads to the service `{}`", name.value);
             let help = "it is probed and repaired all the same; name it in a listener's `service` or in a route";
             out.push(

@@ -11,6 +11,7 @@ mod spread;
 mod ask;
 mod headers;
 mod mirror;
+mod fallback;
 pub mod service;
 pub mod fault;
 

@@ -6,6 +6,7 @@ use evenkeel_request::headers::{Side, check_name};
 use evenkeel_tolerate::{BackoffOptions, BudgetOptions, RetryOn, RetryOptions, TimeoutOptions};
 
 use super::ask::resolve_ask;
+use super::fallback::resolve_fallback;
 use super::fault::resolve_fault;
 use super::headers::resolve_headers;
 use super::mirror::resolve_mirror;
@@ -47,6 +48,7 @@ pub(crate) fn resolve_services(
             request_headers: resolve_headers(typed.request_headers.as_ref(), Side::Request, out),
             response_headers: resolve_headers(typed.response_headers.as_ref(), Side::Response, out),
             mirror: resolve_mirror(file, typed.mirror.as_ref(), out),
+            fallback: resolve_fallback(file, typed.fallback.as_ref(), out),
             fault: resolve_fault(typed, out),
         });
     }
@@ -168,6 +170,10 @@ fn resolve_retry(typed: &Retry, out: &mut Mistakes) -> RetryOptions {
             .body_buffer
             .as_ref()
             .map_or(defaults::BODY_BUFFER.value.0, |size| size.value),
+        response_buffer: typed
+            .response_buffer
+            .as_ref()
+            .map_or(defaults::RESPONSE_BUFFER.value.0, |size| size.value),
     }
 }
 

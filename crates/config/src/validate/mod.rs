@@ -1,6 +1,7 @@
 //! What can only be wrong between values: things that are missing, things that are there twice, things that cannot both
 //! hold. After this step a plan without errors can be carried out as it is.
 
+mod fallback;
 mod mirror;
 
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +19,7 @@ pub(crate) fn validate(file: &File, draft: &Draft, out: &mut Mistakes) {
     addresses_are_free(file, draft, out);
     playbooks_are_unique(file, out);
     mirror::mirrors_end_somewhere(file, out);
+    fallback::fallbacks_end(file, out);
 }
 
 fn something_to_do(file: &File, out: &mut Mistakes) {

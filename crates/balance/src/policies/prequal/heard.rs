@@ -7,7 +7,7 @@
 
 use evenkeel_core::Random;
 
-use super::{HOT_QUANTILE, LIMIT_FOR, POOL, Probes, SEEN, step_of};
+use super::{HOT_QUANTILE, POOL, Probes, SEEN};
 use crate::Answer;
 use crate::policies::least_response_time::expected;
 use crate::turn::Turn;
@@ -69,9 +69,10 @@ impl Heard {
 impl Probes {
     fn pick_heard(&mut self, turn: &Turn<'_>, rng: &mut Random) -> Option<u32> {
         self.forget(turn);
+        let servers = turn.list.len().max(2) as f64;
+        let quantile = (1.0 - BUSIEST / servers).min(HOT_QUANTILE);
         while self.len >= LEAST {
-            self.renew_limit_for(turn.list.len());
-            let best = self.best(turn)?;
+            let best = self.best(turn, quantile)?;
             // Asked were all with equal chances: who takes only a part of its share is passed over here.
             if !turn.uneven || turn.takes_part(self.index[best], rng) {
                 return Some(self.take(best));
@@ -103,47 +104,12 @@ impl Probes {
             self.seen[self.seen_count % SEEN] = load;
             self.seen_count = self.seen_count.wrapping_add(1);
         }
-        let place = self.place_for(index);
-        self.index[place] = index;
-        self.at[place] = turn.now;
-        self.load[place] = load;
-        self.latency[place] = step_of(latency);
-        self.step[place] = 1.0 / weight;
-        self.uses[place] = self.reuse as u32 + u32::from(rng.unit() < self.reuse.fract());
-    }
-
-    /// Where a server is or comes: a new place, else that of the oldest.
-    fn place_for(&mut self, index: u32) -> usize {
-        let known = self.index[..self.len].iter();
-        match known.into_iter().position(|&other| other == index) {
-            Some(place) => place,
-            None if self.len < POOL => {
-                self.len += 1;
-                self.len - 1
-            }
-            None => self.oldest(),
-        }
+        self.put(index, (turn.now, load, latency), weight, rng);
     }
 
     /// The highest one of the latest loads.
     fn busiest(&self) -> f32 {
         let seen = &self.seen[..self.seen_count.min(SEEN)];
         seen.iter().copied().fold(0.0, f32::max)
-    }
-
-    /// As [`Self::renew_limit`], which then has nothing to do: the quantile is that for so many servers.
-    fn renew_limit_for(&mut self, servers: usize) {
-        if self.limit_for > 0 {
-            return;
-        }
-        let mut sorted = self.seen;
-        let seen = &mut sorted[..self.seen_count.min(SEEN)];
-        if seen.is_empty() {
-            return;
-        }
-        let quantile = (1.0 - BUSIEST / servers.max(2) as f64).min(HOT_QUANTILE);
-        let place = ((seen.len() - 1) as f64 * quantile).round() as usize;
-        self.limit = *seen.select_nth_unstable_by(place, f32::total_cmp).1;
-        self.limit_for = LIMIT_FOR;
     }
 }

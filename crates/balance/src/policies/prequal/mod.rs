@@ -32,7 +32,7 @@ const HOT_QUANTILE: f64 = 0.84;
 /// Latest counts of attempts in flight, whose distribution says what is hot.
 const SEEN: usize = 32;
 /// For how many picks that is used.
-const LIMIT_FOR: u32 = 16;
+const LIMIT_FOR: u32 = 32;
 /// Latencies are compared by their highest bits, eight steps to the double: those of the same step are equal, and attempts
 /// in flight decide.
 const STEP_BITS: u32 = 20;
@@ -54,6 +54,8 @@ pub(crate) struct Probes {
     /// What one more attempt adds to `load`.
     step: [f32; POOL],
     uses: [u32; POOL],
+    /// What the two come to, less is better: kept, since each pick compares all.
+    rank: [u64; POOL],
     /// Before this none is too old.
     expires: Instant,
     seen: [f32; SEEN],
@@ -62,8 +64,8 @@ pub(crate) struct Probes {
     limit: f32,
     limit_for: u32,
     picks: u32,
-    /// How often a look may be used, of so many servers as there are.
-    reuse: f64,
+    /// How often a look may be used, of so many servers as there are: at least, and the chance of once more.
+    reuse: (u32, f64),
 }
 
 impl Default for Probes {
@@ -77,13 +79,14 @@ impl Default for Probes {
             latency: [0; POOL],
             step: [0.0; POOL],
             uses: [0; POOL],
+            rank: [0; POOL],
             expires: Instant::ZERO,
             seen: [0.0; SEEN],
             seen_count: 0,
             limit: f32::INFINITY,
             limit_for: 0,
             picks: 0,
-            reuse: 1.0,
+            reuse: (1, 0.0),
         }
     }
 }
@@ -93,7 +96,7 @@ impl Probes {
     pub(crate) fn pick(&mut self, turn: &Turn<'_>, typical: f64, rng: &mut Random) -> u32 {
         self.forget(turn);
         self.look(turn, typical, rng);
-        let Some(best) = self.best(turn) else {
+        let Some(best) = self.best(turn, HOT_QUANTILE) else {
             return turn.by_share(rng);
         };
         self.take(best)
@@ -103,6 +106,7 @@ impl Probes {
     fn take(&mut self, best: usize) -> u32 {
         let index = self.index[best];
         self.load[best] += self.step[best];
+        self.rank[best] = self.rank_of(best);
         self.uses[best] = self.uses[best].saturating_sub(1);
         if self.uses[best] == 0 {
             self.remove(best);
@@ -118,12 +122,13 @@ impl Probes {
             return;
         }
         self.survey = turn.survey;
-        self.reuse = uses(turn.list.len(), LOOKS, REMOVALS);
+        let uses = uses(turn.list.len(), LOOKS, REMOVALS);
+        self.reuse = (uses as u32, uses.fract());
         self.expires = turn.now + OLDEST;
         let mut place = 0;
         while place < self.len {
             let end = self.at[place] + OLDEST;
-            let open = !other || turn.list.binary_search(&self.index[place]).is_ok();
+            let open = !other || turn.marks.has(self.index[place]);
             if open && turn.now < end {
                 self.expires = self.expires.min(end);
                 place += 1;
@@ -144,6 +149,19 @@ impl Probes {
         let load = member.state.in_flight() as f32 / weight;
         self.seen[self.seen_count % SEEN] = load;
         self.seen_count = self.seen_count.wrapping_add(1);
+        let seen = (turn.now, load, expected(turn, index, typical));
+        self.put(index, seen, weight, rng);
+    }
+
+    /// Puts what is known of a server since a moment, its load and its latency in seconds, into the pool: in the place of what
+    /// was known of it before, a new one, or that of the oldest.
+    fn put(
+        &mut self,
+        index: u32,
+        (at, load, latency): (Instant, f32, f64),
+        weight: f32,
+        rng: &mut Random,
+    ) {
         let known = self.index[..self.len]
             .iter()
             .position(|&other| other == index);
@@ -156,26 +174,36 @@ impl Probes {
             None => self.oldest(),
         };
         self.index[place] = index;
-        self.at[place] = turn.now;
+        self.at[place] = at;
         self.load[place] = load;
-        self.latency[place] = step_of(expected(turn, index, typical));
+        self.latency[place] = step_of(latency);
         self.step[place] = 1.0 / weight;
-        self.uses[place] = self.reuse as u32 + u32::from(rng.unit() < self.reuse.fract());
+        let (least, chance) = self.reuse;
+        self.uses[place] = least + u32::from(rng.unit() < chance);
+        self.rank[place] = self.rank_of(place);
     }
 
-    /// The place of the best look: the quickest cold one, else the least loaded.
-    fn best(&mut self, turn: &Turn<'_>) -> Option<usize> {
-        self.renew_limit();
+    /// The place of the best look: the quickest cold one, else the least loaded. Hot is what is above this quantile.
+    fn best(&mut self, turn: &Turn<'_>, quantile: f64) -> Option<usize> {
+        self.renew_limit(quantile);
         self.picks = self.picks.wrapping_add(1);
-        let all = turn.avoid.is_empty() && !turn.pool.limited();
-        let may = |index| all || (!turn.avoid.contains(&index) && !turn.is_full(index));
-        let places = (0..self.len).filter(|&place| may(self.index[place]));
-        places.min_by_key(|&place| self.rank(place))
+        let best = |may: &dyn Fn(usize) -> bool| {
+            let places = (0..self.len).filter(|&place| may(place));
+            places.min_by_key(|&place| self.rank[place])
+        };
+        let may = |place: usize| {
+            let index = self.index[place];
+            !turn.avoid.contains(&index) && !turn.is_full(index)
+        };
+        // The best of all is hardly ever one that may not be picked.
+        best(&|_| true)
+            .filter(|&place| may(place))
+            .or_else(|| best(&may))
     }
 
     /// Less is better: cold before hot, of cold ones the latency and then the load, of hot ones the load. Positive numbers
     /// have the order of their bits.
-    const fn rank(&self, place: usize) -> u64 {
+    const fn rank_of(&self, place: usize) -> u64 {
         let load = self.load[place];
         let first = if load > self.limit {
             HOT
@@ -186,7 +214,7 @@ impl Probes {
     }
 
     /// The quantile of the latest loads, computed again now and then.
-    fn renew_limit(&mut self) {
+    fn renew_limit(&mut self, quantile: f64) {
         if self.limit_for > 0 {
             self.limit_for -= 1;
             return;
@@ -196,9 +224,12 @@ impl Probes {
         if seen.is_empty() {
             return;
         }
-        let place = ((seen.len() - 1) as f64 * HOT_QUANTILE).round() as usize;
+        let place = ((seen.len() - 1) as f64 * quantile).round() as usize;
         self.limit = *seen.select_nth_unstable_by(place, f32::total_cmp).1;
         self.limit_for = LIMIT_FOR - 1;
+        for place in 0..self.len {
+            self.rank[place] = self.rank_of(place);
+        }
     }
 
     /// A look less now and then, so that bad ones do not fill the pool: the oldest and the worst by turns.
@@ -210,7 +241,7 @@ impl Probes {
         let place = if (self.picks / EVERY).is_multiple_of(2) {
             self.oldest()
         } else {
-            let worst = (0..self.len).max_by_key(|&place| self.rank(place));
+            let worst = (0..self.len).max_by_key(|&place| self.rank[place]);
             worst.unwrap_or_default()
         };
         self.remove(place);
@@ -235,6 +266,7 @@ impl Probes {
         self.latency[place] = self.latency[last];
         self.step[place] = self.step[last];
         self.uses[place] = self.uses[last];
+        self.rank[place] = self.rank[last];
         self.len = last;
     }
 }
@@ -276,7 +308,7 @@ mod tests {
             for (place, (load, latency)) in [one, other].into_iter().enumerate() {
                 (probes.load[place], probes.latency[place]) = (load, step_of(latency));
             }
-            probes.rank(0) < probes.rank(1)
+            probes.rank_of(0) < probes.rank_of(1)
         };
         assert!(better((5.0, 0.010), (1.0, 0.020)), "both cold: latency");
         assert!(better((1.0, 0.900), (6.0, 0.001)), "cold before hot");

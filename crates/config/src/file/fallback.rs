@@ -1,0 +1,72 @@
+//! Fallbacks, as typed.
+
+use toml::de::DeValue;
+
+use super::quantity::Time;
+use super::service::AnyText;
+use super::shape::Shape;
+use super::value::{List, Text, Whole};
+use super::{Kind, Value, table, want_text, wrong_type};
+use crate::defaults;
+use crate::mistake::{Code, Mistake, Mistakes};
+
+table! {
+    /// What clients get when no server answers, after all retries: another service's answer, or one that stands here. Without
+    /// it they get evenkeel's own, which says why.
+    pub struct Fallback {
+        /// The service that answers instead. It may have a fallback of its own, but not another service.
+        service: Text;
+        /// The status of the answer that stands here.
+        status: Whole<200, 599> = defaults::FALLBACK_STATUS;
+        /// Its body, 64 KiB at most.
+        body: AnyText;
+        /// The type of its body.
+        content_type: Text = defaults::FALLBACK_CONTENT_TYPE;
+        /// Its `Retry-After`, in whole seconds. Default: none.
+        retry_after: Time<1_000>;
+        /// Answers of servers that count as none: statuses from 400 to 599 in quotes. They are retried first, if `retry.on` has
+        /// them.
+        on: List<FallbackStatus>;
+    }
+    later { "stale" }
+}
+
+/// A status of `fallback.on`.
+#[derive(Debug, Clone, Copy)]
+pub struct FallbackStatus;
+
+impl Kind for FallbackStatus {
+    type Out = u16;
+
+    fn shape() -> Shape {
+        Shape::Text {
+            what: "status",
+            pattern: Some("^[45][0-9][0-9]$"),
+        }
+    }
+
+    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<u16> {
+        if let DeValue::Integer(integer) = value.get_ref() {
+            let help = format!("in quotes: \"{integer}\"");
+            out.push(wrong_type(value, "a status in quotes").help(help));
+            return None;
+        }
+        let text = want_text(value, "a status in quotes", out)?;
+        let status = text.parse().ok().filter(|_| text.len() == 3);
+        let status = status.filter(|status| (400..=599).contains(status));
+        if status.is_none() {
+            let message = format!(
+                "\"{}\" is not a status that can be replaced",
+                text.escape_debug()
+            );
+            let mistake = Mistake::new(
+                Code::OutOfRange,
+                value.span(),
+                message,
+                "outside the limits",
+            );
+            out.push(mistake.help("a status from 400 to 599, for example \"503\""));
+        }
+        status
+    }
+}

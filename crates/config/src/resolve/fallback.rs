@@ -1,0 +1,103 @@
+//! Fallbacks: the service that answers instead, or the answer.
+
+use evenkeel_request::{Fallback, FallbackResponse, FallbackTo};
+
+use super::listen::find_service;
+use super::{pick_whole, section};
+use crate::defaults;
+use crate::file::{At, File, fallback};
+use crate::mistake::{Code, Mistake, Mistakes, Span};
+
+/// The longest body.
+const BODY: usize = 64 * 1024;
+
+/// What `typed` asks for.
+pub(super) fn resolve_fallback(
+    file: &File,
+    typed: Option<&At<fallback::Fallback>>,
+    out: &mut Mistakes,
+) -> Option<Fallback> {
+    let place = typed?;
+    let typed = section(Some(place));
+    let on = typed.on.iter().flat_map(|list| &list.value);
+    let mut on: Vec<u16> = on.map(|status| status.value).collect();
+    on.sort_unstable();
+    on.dedup();
+    let to = if let Some(service) = &typed.service {
+        refuse_response(&typed, out);
+        FallbackTo::Service(find_service(file, service, out)?)
+    } else {
+        if typed.body.is_none() {
+            let message = "neither `service` nor `body` is given";
+            let mistake =
+                Mistake::new(Code::Missing, place.span.clone(), message, "one of the two");
+            out.push(mistake.help("body = \"We are repairing this. Try again in a minute.\""));
+        }
+        FallbackTo::Response(response(&typed, out))
+    };
+    Some(Fallback { on, to })
+}
+
+fn response(typed: &fallback::Fallback, out: &mut Mistakes) -> FallbackResponse {
+    let content_type = typed.content_type.as_ref();
+    if let Some(given) = content_type {
+        check_content_type(given, out);
+    }
+    let body = typed.body.as_ref();
+    if let Some(long) = body.filter(|body| body.value.len() > BODY) {
+        let message = format!("this body has {} bytes", long.value.len());
+        let mistake = Mistake::new(Code::OutOfRange, long.span.clone(), message, "too long");
+        out.push(mistake.help("at most 65536 bytes; a service can answer with more"));
+    }
+    let status = pick_whole(typed.status.as_ref(), defaults::FALLBACK_STATUS);
+    FallbackResponse {
+        status: u16::try_from(status).unwrap_or(503),
+        content_type: content_type.map_or_else(
+            || defaults::FALLBACK_CONTENT_TYPE.value.to_owned(),
+            |given| given.value.clone(),
+        ),
+        body: body.map(|body| body.value.clone()).unwrap_or_default(),
+        retry_after: typed.retry_after.as_ref().map(|after| after.value),
+    }
+}
+
+fn check_content_type(given: &At<String>, out: &mut Mistakes) {
+    let is_field = |byte: u8| (0x20..0x7f).contains(&byte);
+    let text = given.value.trim();
+    if text.len() != given.value.len() || !text.contains('/') || !text.bytes().all(is_field) {
+        let message = format!("`{}` is not a media type", given.value.escape_debug());
+        let mistake = Mistake::new(
+            Code::BadRule,
+            given.span.clone(),
+            message,
+            "not fitting here",
+        );
+        out.push(mistake.help("for example \"text/html; charset=utf-8\""));
+    }
+}
+
+/// Another service's answer is as it is.
+fn refuse_response(typed: &fallback::Fallback, out: &mut Mistakes) {
+    let keys: [(&str, Option<&Span>); 4] = [
+        ("status", typed.status.as_ref().map(|at| &at.key)),
+        ("body", typed.body.as_ref().map(|at| &at.key)),
+        (
+            "content_type",
+            typed.content_type.as_ref().map(|at| &at.key),
+        ),
+        ("retry_after", typed.retry_after.as_ref().map(|at| &at.key)),
+    ];
+    for (name, span) in keys {
+        let Some(span) = span else { continue };
+        let message = format!("`{name}` and `service` cannot both hold");
+        let mistake = Mistake::new(
+            Code::Contradiction,
+            span.clone(),
+            message,
+            "not with a service",
+        );
+        out.push(
+            mistake.help("leave one of the two out: the service's answer is passed on as it is"),
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! What the client gets when its service has no answer: evenkeel's own, one from the file, or another service's.
+//!
+//! Another service is asked once, with retries of its own, and only if the request can be sent again as a whole: by its
+//! method, or since no server can have seen it. It is counted there as a request of its own.
+
+use evenkeel_core::metric::{Counter, Sink};
+use evenkeel_core::{Instant, ServiceId};
+use evenkeel_http1::Framing;
+use evenkeel_request::exchange::REMEMBERED;
+use evenkeel_request::{Cause, Exchange, FallbackTo};
+
+use crate::body::RequestBody;
+use crate::client::{Client, Persist};
+use crate::destination::{hash_key, stick};
+use crate::drive::Journey;
+use crate::finish::Finish;
+use crate::own;
+use crate::state::{ProxyState, ServiceEntry};
+use crate::worker::{Worker, Workspace};
+
+/// What took the place of missing answers; the place is what is counted with.
+const RESULTS: [&str; 3] = ["response", "service", "left-out"];
+const RESPONSE: usize = 0;
+const SERVICE: usize = 1;
+/// Another service was to answer and could not be asked.
+const LEFT_OUT: usize = 2;
+
+/// One worker's numbers of one service's fallback.
+pub(crate) type FallbackCounters = [Counter; RESULTS.len()];
+
+/// Why there is no answer to pass on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Lack {
+    Cause(Cause),
+    /// There is one, and its status counts as none.
+    Status(u16),
+}
+
+/// The service that answers instead, and what must be read off the request for it while its head is there.
+#[derive(Debug)]
+pub(crate) struct Spare<'a> {
+    id: ServiceId,
+    service: &'a ServiceEntry,
+    key: Option<u64>,
+    stick: Option<u32>,
+    may_repeat: bool,
+}
+
+/// What took the place of a missing answer.
+#[derive(Debug, Default)]
+pub(crate) struct Fallen {
+    /// The service that the request came for, and when, if the journey goes on with another one.
+    pub(crate) from: Option<(ServiceId, Instant)>,
+    /// Whether it was answered from the file.
+    response: bool,
+}
+
+impl<'a> Spare<'a> {
+    pub(crate) const fn may_repeat(&self) -> bool {
+        self.may_repeat
+    }
+
+    /// For a request of `service` whose head is in `work`.
+    pub(crate) fn of(
+        worker: &'a Worker,
+        service: &ServiceEntry,
+        client: &Client,
+        work: &Workspace,
+    ) -> Option<Self> {
+        let FallbackTo::Service(id) = service.fallback.as_ref()?.to else {
+            return None;
+        };
+        let service = &worker.state.services()[id.0 as usize];
+        let method = work.request.method_text.of(client.buffer.unread());
+        Some(Self {
+            id,
+            service,
+            key: hash_key(service, client, work),
+            stick: stick(&worker.roster(id), client, work),
+            may_repeat: service.may_repeat(method),
+        })
+    }
+}
+
+impl<'a> Journey<'a> {
+    /// Whether a server's answer with this status counts as none.
+    pub(crate) fn is_lack(&self, status: u16) -> bool {
+        let fallback = self.service.fallback.as_ref();
+        fallback.is_some_and(|fallback| fallback.takes(status))
+    }
+
+    /// Answers in the service's place, or turns to another one, from which the journey goes on.
+    pub(crate) async fn fall_back(
+        &mut self,
+        client: &mut Client,
+        work: &mut Workspace,
+        body: &RequestBody,
+        lack: Lack,
+    ) -> Option<Finish> {
+        let keep_alive = self.may_keep(work, body);
+        match self.service.fallback.as_ref().map(|fallback| &fallback.to) {
+            Some(FallbackTo::Response(response)) => {
+                self.count_fallback(RESPONSE);
+                self.fallen.response = true;
+                let (id, method) = (self.id, self.method);
+                own::compose_response(&mut work.to_client, response, lack, id, method, keep_alive);
+                let sent = own::send(self.worker, client, work).await;
+                let cause = match lack {
+                    Lack::Cause(cause) => Some(cause),
+                    Lack::Status(_) => None,
+                };
+                Some(Finish {
+                    cause,
+                    ..Finish::answered(Persist::after(sent, keep_alive), response.status)
+                })
+            }
+            Some(FallbackTo::Service(_)) if self.turn(body) => None,
+            _ => {
+                let cause = match lack {
+                    Lack::Cause(cause) => cause,
+                    Lack::Status(_) => Cause::NoServer,
+                };
+                Some(self.answer(client, work, cause, keep_alive).await)
+            }
+        }
+    }
+
+    /// Makes it a request of the spare service, if it can be sent there.
+    fn turn(&mut self, body: &RequestBody) -> bool {
+        let Some(spare) = self.spare.take() else {
+            return false;
+        };
+        if !self.may_turn(&spare, body) {
+            self.count_fallback(LEFT_OUT);
+            return false;
+        }
+        self.count_fallback(SERVICE);
+        self.count_denied();
+        self.count_left_out();
+        let now = self.worker.clock.now();
+        self.fallen.from = Some((self.service_id, self.started));
+        (self.service_id, self.service) = (spare.id, spare.service);
+        (self.key, self.stick) = (spare.key, spare.stick);
+        self.may_repeat = spare.may_repeat;
+        self.mirror = None;
+        self.roster = self.worker.roster(spare.id);
+        (self.started, self.latest) = (now, now);
+        self.exchange = Exchange::begin(now, &spare.service.timeout);
+        true
+    }
+
+    fn may_turn(&self, spare: &Spare<'_>, body: &RequestBody) -> bool {
+        let unsent = self.exchange.attempts() as usize <= REMEMBERED
+            && (self.exchange.records()).all(|record| record.outcome.is_unsent());
+        body.is_replayable() && (spare.may_repeat || unsent)
+    }
+
+    /// Whether the client's connection can stay: a body that is still to come would be read as the next request.
+    pub(crate) fn may_keep(&self, work: &Workspace, body: &RequestBody) -> bool {
+        let body_has_come = work.request.framing == Framing::None || body.is_through();
+        self.keep_alive && body_has_come && !self.worker.draining.get()
+    }
+
+    /// The service that the request came for.
+    pub(crate) fn home_name(&self) -> &str {
+        let id = self
+            .fallen
+            .from
+            .map_or(self.service_id, |(service, _)| service);
+        self.worker.state.services()[id.0 as usize].name()
+    }
+
+    /// What took the place of a missing answer, for the access log.
+    pub(crate) fn fallback_name(&self) -> &str {
+        match (self.fallen.response, self.fallen.from) {
+            (true, _) => "response",
+            (false, Some(_)) => self.service.name(),
+            (false, None) => "",
+        }
+    }
+
+    fn count_fallback(&self, result: usize) {
+        let counters = self.worker.service_counters(self.service_id.0 as usize);
+        counters.fallbacks[result].add_from_owner(1);
+    }
+}
+
+impl ProxyState {
+    pub(crate) fn collect_fallbacks(&self, sink: &mut dyn Sink) {
+        for (place, service) in self.services().iter().enumerate() {
+            if service.fallback.is_none() {
+                continue;
+            }
+            for (index, result) in RESULTS.iter().enumerate() {
+                let workers = self.workers().iter();
+                let counters = workers.map(|worker| &worker.services[place].fallbacks[index]);
+                let value = counters.map(Counter::value).sum();
+                let labels = [("service", service.name()), ("result", *result)];
+                let about = "Requests that no server of the service answered, by what their clients got instead.";
+                sink.counter("evenkeel_fallbacks_total", about, &labels, value);
+            }
+        }
+    }
+}
