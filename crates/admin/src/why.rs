@@ -42,6 +42,10 @@ pub struct ServerWhy {
     pub latency_ms: Option<f64>,
     /// Attempts under way.
     pub in_flight: u64,
+    /// Requests in flight by the server's own word, if it is asked and has answered in the last second.
+    pub said_in_flight: Option<f64>,
+    /// What it then expects one more request to take, if it said that as well.
+    pub said_latency_ms: Option<f64>,
     /// How the policy sees it, if it is one that compares.
     pub score: Option<f64>,
     /// The share of the service's attempts that it is meant to get.

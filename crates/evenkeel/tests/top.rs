@@ -233,6 +233,42 @@ fn what_it_measures() {
 }
 
 #[test]
+fn servers_say_how_busy_they_are() {
+    let program = Program::with_children(
+        "[service.shop.balance]\npolicy = \"prequal\"\nprequal = { probe = \"/load\", timeout = \"5s\" }\n",
+    );
+    let why = program.api("/api/services/shop/why");
+    let score = why["score"].as_str().unwrap();
+    assert!(
+        score.contains("as evenkeel sees them, since 0 of 2 answered at /load"),
+        "{why}"
+    );
+    assert_eq!(why["options"]["prequal"], "GET /load within 5.0 s", "{why}");
+
+    let busy = std::thread::spawn({
+        let address = program.servers()[0].address;
+        move || common::get(address, "/delay/3000")
+    });
+    let why = wait_for("both to have said it", || {
+        common::get(program.address(), "/").unwrap();
+        let why = program.api("/api/services/shop/why");
+        let said = |place: usize| why["servers"][place]["said_in_flight"].as_f64();
+        (said(0)? > 0.5 && said(1)? < 0.5).then_some(why)
+    });
+    let score = why["score"].as_str().unwrap();
+    assert!(
+        score.contains("as servers say: 2 of 2 answered at /load"),
+        "{why}"
+    );
+    let sentence = why["servers"][0]["sentence"].as_str().unwrap();
+    assert!(sentence.contains("By its own word: "), "{why}");
+    let metrics = common::get(program.admin, "/metrics").unwrap().body;
+    let line = "evenkeel_prequal_probes_total{service=\"shop\",result=\"answered\"} ";
+    assert!(metrics.contains(line), "{metrics}");
+    assert_eq!(busy.join().unwrap().unwrap().status, 200);
+}
+
+#[test]
 fn why_a_server_gets_nothing() {
     let program = Program::with_children("[service.shop.balance]\npolicy = \"round-robin\"");
     let admin = admin(&program);

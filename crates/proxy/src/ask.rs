@@ -207,10 +207,12 @@ impl End {
 /// one of these is not taken at all.
 fn understood(body: &[u8]) -> Option<Answer> {
     // A list would be read in the order of the fields.
-    if body.len() > MOST_BYTES || !body.trim_ascii_start().starts_with(b"{") {
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    let text = std::str::from_utf8(body).ok()?;
+    if body.len() > MOST_BYTES || !is_object {
         return None;
     }
-    let said: Said = serde_json::from_slice(body).ok()?;
+    let said: Said = serde_json::from_str(text).ok()?;
     let latency = match said.latency_ms {
         Some(millis) if (0.0..=MOST_MILLIS).contains(&millis) => Some(millis),
         Some(_) => return None,
@@ -296,8 +298,12 @@ mod tests {
         ] {
             assert_eq!(of(body), None, "{body}");
         }
-        let deep = format!("{{\"a\": {}{}}}", "[".repeat(1_000), "]".repeat(1_000));
-        assert_eq!(of(&deep), None);
+        let deep = |open: &str, close: &str| {
+            let (open, close) = (open.repeat(1_000), close.repeat(1_000));
+            of(&format!("{{\"in_flight\": 1, \"a\": {open}{close}}}"))
+        };
+        assert_eq!(deep("[", "]"), Some((1.0, None)), "it is passed over");
+        assert_eq!(deep("[", "}"), None);
         let long = format!("{{\"in_flight\": 1{}}}", " ".repeat(MOST_BYTES));
         assert_eq!(of(&long), None);
         assert_eq!(understood(b"{\"in_flight\": 1, \"a\": \"\xff\"}"), None);

@@ -1,11 +1,17 @@
 //! Why each server of a service gets its share: gathered from the balancer and the counters, put into words by `why`.
 
-use evenkeel_admin::{ServerWhy, ServiceWhy};
+use std::time::Duration;
+
+use evenkeel_admin::{ServerView, ServerWhy, ServiceWhy};
 use evenkeel_balance::Member;
+use evenkeel_core::Instant;
 use evenkeel_proxy::ServiceEntry;
 
 use super::live::Now;
-use super::why::{self, Case};
+use super::why::{self, Asked, Case, Said};
+
+/// Answers are used for so long.
+const LATELY: Duration = Duration::from_secs(1);
 
 impl Now {
     pub(super) fn service_why(&self, id: u32, entry: &ServiceEntry) -> ServiceWhy {
@@ -13,7 +19,8 @@ impl Now {
         let view = self.service(id, entry, now);
         let roster = entry.roster();
         let options = roster.pool().options();
-        let scores = scores(entry);
+        let said = entry.ask().map(|_| said(entry, now));
+        let scores = scores(entry, said.as_deref());
         let best = scores
             .iter()
             .zip(roster.pool().intended(now))
@@ -50,35 +57,51 @@ impl Now {
                     intended: server.share_intended,
                     got: server.share_got,
                     incident: incident.map(|incident| incident.id.as_str()),
+                    said: said.as_ref().map(|said| said[place]),
                 };
-                ServerWhy {
-                    sentence: case.sentence(),
-                    part: case.part,
-                    score: case.score,
-                    changes_in_ms: changes_in.map(|time| time.as_secs_f64() * 1e3),
-                    incident: case.incident.map(str::to_owned),
-                    weight: server.weight,
-                    tier: server.tier,
-                    standing: server.standing,
-                    latency_ms: server.latency_ms,
-                    in_flight: server.in_flight,
-                    share_intended: server.share_intended,
-                    share_got: server.share_got,
-                    picks: server.picks,
-                    name: server.name,
-                }
+                shown(&case, &server)
             })
             .collect();
         let is_panic =
             |server: &ServerWhy| server.standing == "ejected" && server.share_intended > 0.0;
+        let answered = servers.iter().filter(|one| one.said_in_flight.is_some());
+        let asked = entry.ask().map(|plan| Asked {
+            path: &plan.path,
+            answered: answered.count(),
+            servers: servers.len(),
+        });
         ServiceWhy {
             panic: servers.iter().any(is_panic),
             policy: view.policy,
-            options: why::options(options),
-            score: why::score_in_words(options.policy).to_owned(),
+            options: why::options(options, entry.ask()),
+            score: why::score_in_words(options.policy, asked),
             name: view.name,
             servers,
         }
+    }
+}
+
+/// What is shown of a server.
+fn shown(case: &Case<'_>, server: &ServerView) -> ServerWhy {
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    let own = case.said.flatten();
+    ServerWhy {
+        sentence: case.sentence(),
+        part: case.part,
+        said_in_flight: own.map(|answer| answer.in_flight),
+        said_latency_ms: own.and_then(|answer| answer.latency).map(millis),
+        score: case.score,
+        changes_in_ms: case.changes_in.map(millis),
+        incident: case.incident.map(str::to_owned),
+        name: server.name.clone(),
+        weight: server.weight,
+        tier: server.tier,
+        standing: server.standing.clone(),
+        latency_ms: server.latency_ms,
+        in_flight: server.in_flight,
+        share_intended: server.share_intended,
+        share_got: server.share_got,
+        picks: server.picks.clone(),
     }
 }
 
@@ -88,8 +111,18 @@ pub(super) fn latency_ms(member: &Member) -> Option<f64> {
     Some(latency.as_secs_f64() * 1e3)
 }
 
-/// How the policy of a service sees each of its servers.
-fn scores(entry: &ServiceEntry) -> Vec<Option<f64>> {
+/// What each server said lately when it was asked how busy it is.
+fn said(entry: &ServiceEntry, now: Instant) -> Vec<Said> {
+    let lately = |member: &Member| {
+        let (answer, at) = member.state.answered()?;
+        (now.since(at) < LATELY).then_some(answer)
+    };
+    let roster = entry.roster();
+    roster.pool().members().iter().map(lately).collect()
+}
+
+/// How the policy of a service sees each of its servers, who said this of themselves.
+fn scores(entry: &ServiceEntry, said: Option<&[Said]>) -> Vec<Option<f64>> {
     let roster = entry.roster();
     let members = roster.pool().members();
     let mut known: Vec<f64> = members.iter().filter_map(latency_ms).collect();
@@ -98,15 +131,14 @@ fn scores(entry: &ServiceEntry) -> Vec<Option<f64>> {
     let middle = known.len().saturating_sub(1) / 2;
     let typical = known.get(middle).copied().unwrap_or(1.0);
     let policy = roster.pool().options().policy;
-    let score = |member: &Member| {
+    let score = |(place, member): (usize, &Member)| {
         let in_flight = member.state.in_flight();
-        why::score(
-            policy,
-            member.weight,
-            in_flight,
-            latency_ms(member),
-            typical,
-        )
+        let own = said
+            .and_then(|said| said[place])
+            .and_then(|answer| answer.latency);
+        let own = own.map(|latency| latency.as_secs_f64() * 1e3);
+        let latency = own.or_else(|| latency_ms(member));
+        why::score(policy, member.weight, in_flight, latency, typical)
     };
-    members.iter().map(score).collect()
+    members.iter().enumerate().map(score).collect()
 }

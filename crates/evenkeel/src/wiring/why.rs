@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use evenkeel_admin::text;
-use evenkeel_balance::{BalanceOptions, Policy, Standing};
+use evenkeel_balance::{Answer, BalanceOptions, Policy, Standing};
+use evenkeel_config::plan::AskPlan;
 use evenkeel_core::Verdict;
 
 /// Shares that differ by less than this, and by less than a fifth of the intended one, are as intended.
@@ -32,10 +33,42 @@ pub(super) struct Case<'a> {
     pub(super) intended: f64,
     pub(super) got: Option<f64>,
     pub(super) incident: Option<&'a str>,
+    /// What it said itself, if servers are asked.
+    pub(super) said: Option<Said>,
+}
+
+/// What a server said when it was asked how busy it is; nothing if it has not, or too long ago to be used.
+pub(super) type Said = Option<Answer>;
+
+/// Of servers that are asked how busy they are, how many have said it lately.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) path: &'a str,
+    pub(super) answered: usize,
+    pub(super) servers: usize,
 }
 
 /// What a policy compares, in words.
-pub(super) const fn score_in_words(policy: Policy) -> &'static str {
+pub(super) fn score_in_words(policy: Policy, asked: Option<Asked<'_>>) -> String {
+    let words = of_policy(policy).to_owned();
+    let Some(asked) = asked else {
+        return words;
+    };
+    let Asked {
+        path,
+        answered,
+        servers,
+    } = asked;
+    let whose = match answered {
+        // The balancer does not choose among fewer.
+        0 | 1 => "both as evenkeel sees them, since",
+        _ if answered == servers => "both as servers say:",
+        _ => "both as servers say, for the others as evenkeel sees them:",
+    };
+    format!("{words}; {whose} {answered} of {servers} answered at {path} in the last second")
+}
+
+const fn of_policy(policy: Policy) -> &'static str {
     match policy {
         Policy::LeastResponseTime => {
             "latency estimate in ms × (in flight + 1) / weight; the better of two random servers, lower is better"
@@ -72,7 +105,10 @@ pub(super) fn score(
 }
 
 /// The options that the policy follows, by their names in the configuration.
-pub(super) fn options(options: &BalanceOptions) -> BTreeMap<String, String> {
+pub(super) fn options(
+    options: &BalanceOptions,
+    asked: Option<&AskPlan>,
+) -> BTreeMap<String, String> {
     let mut shown = BTreeMap::from([
         (
             "panic_below".to_owned(),
@@ -80,6 +116,10 @@ pub(super) fn options(options: &BalanceOptions) -> BTreeMap<String, String> {
         ),
         ("slow_start".to_owned(), time(options.slow_start)),
     ]);
+    if let Some(asked) = asked {
+        let question = format!("GET {} within {}", asked.path, time(asked.timeout));
+        shown.insert("prequal".to_owned(), question);
+    }
     let factor = options.overprovisioning;
     shown.insert("overprovisioning".to_owned(), factor.to_string());
     if let Some(subset) = options.subset {
@@ -138,7 +178,20 @@ impl Case<'_> {
                 "waits: it is of tier {}, and the servers of the tiers before it are enough.",
                 self.tier
             ),
-            Standing::InService => self.in_service(),
+            Standing::InService => self.in_service() + &self.in_its_own_words(),
+        }
+    }
+
+    /// What it said itself, as a sentence after the others.
+    fn in_its_own_words(&self) -> String {
+        match self.said {
+            None => String::new(),
+            Some(None) => " It has not said how busy it is in the last second.".to_owned(),
+            Some(Some(Answer { in_flight, latency })) => {
+                let latency = latency.map(|latency| format!(", {} for one more", time(latency)));
+                let latency = latency.unwrap_or_default();
+                format!(" By its own word: {in_flight} in flight{latency}.")
+            }
         }
     }
 
@@ -221,6 +274,7 @@ mod tests {
         intended: 0.5,
         got: Some(0.5),
         incident: None,
+        said: None,
     };
 
     #[test]
@@ -314,6 +368,40 @@ mod tests {
             let sentence = case.sentence();
             assert!(sentence.contains(words), "{policy:?}: {sentence}");
         }
+    }
+
+    #[test]
+    fn whose_numbers_they_are() {
+        let words = |answered, servers| {
+            let path = "/load";
+            let asked = Asked {
+                path,
+                answered,
+                servers,
+            };
+            score_in_words(Policy::Prequal, Some(asked))
+        };
+        for (words, whose) in [
+            (words(2, 2), "as servers say: 2 of 2 answered at /load"),
+            (words(2, 3), "for the others as evenkeel sees them: 2 of 3"),
+            (words(1, 2), "as evenkeel sees them, since 1 of 2 answered"),
+        ] {
+            assert!(words.contains(whose), "{words}");
+        }
+        assert!(!score_in_words(Policy::Prequal, None).contains("answered"));
+        let answer = Some(Answer {
+            in_flight: 12.0,
+            latency: Some(Duration::from_micros(8_500)),
+        });
+        let sentence = |said| Case { said, ..CASE }.sentence();
+        assert_eq!(sentence(None), CASE.sentence());
+        let own = "it got that. By its own word: 12 in flight, 8.5 ms for one more.";
+        assert!(
+            sentence(Some(answer)).ends_with(own),
+            "{}",
+            sentence(Some(answer))
+        );
+        assert!(sentence(Some(None)).ends_with("has not said how busy it is in the last second."));
     }
 
     #[test]

@@ -46,6 +46,22 @@ enum Answer {
     Tunnel,
 }
 
+/// Counts a request in flight for as long as it lives.
+struct Busy(Rc<Shared>);
+
+impl Busy {
+    fn new(shared: &Rc<Shared>) -> Self {
+        shared.in_flight.set(shared.in_flight.get() + 1);
+        Self(Rc::clone(shared))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+    }
+}
+
 /// Reads the rest of the request and answers it.
 pub(super) async fn answer(
     shared: &Rc<Shared>,
@@ -56,9 +72,11 @@ pub(super) async fn answer(
     let mut parts = path.trim_start_matches('/').split('/');
     let (first, second) = (parts.next().unwrap_or(""), parts.next());
     let control = matches!(first, "mode" | "count" | "seen");
-    if !control && first != "health" {
+    let counts = !control && !matches!(first, "health" | "load");
+    if counts {
         shared.seen.borrow_mut().add(head);
     }
+    let _busy = counts.then(|| Busy::new(shared));
     let mode = *shared.mode.borrow();
     match mode {
         Mode::Hang if !control => return std::future::pending().await,
@@ -72,6 +90,12 @@ pub(super) async fn answer(
             status: 200,
             kind: "application/json",
             body: shared.seen.borrow().counts_json(),
+        },
+        // No wait: what it says is of this moment.
+        ("load", _) => Answer::Text {
+            status: 200,
+            kind: "application/json",
+            body: format!("{{\"in_flight\":{}}}\n", shared.in_flight.get()),
         },
         ("seen", method) => plain(200, shared.seen.borrow().lines(method)),
         ("health", _) if matches!(mode, Mode::Sick | Mode::Unhealthy) => {

@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     seen: RefCell<Seen>,
     /// Collects the share of `status CODE SHARE`; a request fails when it reaches 1.
     share: Cell<f64>,
+    /// Requests that are being answered, those about the server itself not counted.
+    in_flight: Cell<u32>,
 }
 
 /// Runs the server in the calling thread until SIGTERM (or forever). Mode `exit` ends the whole process.
@@ -123,6 +125,7 @@ async fn serve(
         stopping: watch::Sender::new(false),
         connections: watch::Sender::new(0),
         seen: RefCell::default(),
+        in_flight: Cell::new(0),
         share: Cell::new(0.0),
     });
     let mut modes = shared.mode.subscribe();
