@@ -151,6 +151,25 @@ fn near_servers_take_everything_while_they_can() {
     }
 }
 
+/// The far ones look better, and that is no reason to leave the near ones: what a policy remembers of one group is not for
+/// the picks of another.
+#[test]
+fn who_is_idle_far_away_draws_no_more_than_is_left_over() {
+    for policy in ALL {
+        let pool = zoned(
+            policy,
+            &[true, true, true, true, false, false, false, false],
+        );
+        eject(&pool, 0, Verdict::Known, 1_000);
+        eject(&pool, 1, Verdict::Known, 1_000);
+        for member in &pool.members()[..4] {
+            (0..5).for_each(|_| member.state.begin());
+        }
+        let near = parts(&pool, 4).0;
+        assert!((near - 0.7).abs() < 0.012, "{policy:?}: {near}");
+    }
+}
+
 #[test]
 fn where_nobody_is_near_all_are_alike() {
     let pool = zoned(Policy::Random, &[false, false]);

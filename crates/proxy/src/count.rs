@@ -10,7 +10,6 @@ use crate::fallback::FallbackCounters;
 use crate::hedge::HedgeCounters;
 use crate::load;
 use crate::mirror::{self, MirrorCounters};
-use crate::queue::Queue;
 use crate::state::ProxyState;
 
 /// Why a wanted retry was denied; the place is what `drive` counts with.
@@ -401,7 +400,7 @@ impl Source for ProxyState {
                     f64::from(member.weight),
                 );
             }
-            collect_queue(sink, service.name(), &service.queue);
+            service.queue.collect(sink, service.name());
             let budget = "Retries that the service's budget would pay for now.";
             sink.gauge(
                 "evenkeel_retry_budget",
@@ -410,34 +409,6 @@ impl Source for ProxyState {
                 service.budget().balance(now),
             );
         }
-    }
-}
-
-fn collect_queue(sink: &mut dyn Sink, service: &str, queue: &Queue) {
-    let labels = [("service", service)];
-    let waiting = "Requests that wait because all servers have as many as they may.";
-    sink.gauge(
-        "evenkeel_queue_waiting",
-        waiting,
-        &labels,
-        f64::from(queue.waiting()),
-    );
-    let entered = "Requests that had to wait.";
-    sink.counter(
-        "evenkeel_queue_entered_total",
-        entered,
-        &labels,
-        queue.entered.value(),
-    );
-    let denied = "Requests that were refused because the queue was full, or because they had waited too long.";
-    for (reason, counter) in [("full", &queue.refused), ("timeout", &queue.expired)] {
-        let labels = [("service", service), ("reason", reason)];
-        sink.counter(
-            "evenkeel_queue_denied_total",
-            denied,
-            &labels,
-            counter.value(),
-        );
     }
 }
 

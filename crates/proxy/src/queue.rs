@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use evenkeel_config::plan::QueuePlan;
-use evenkeel_core::metric::Counter;
+use evenkeel_core::metric::{Counter, Sink};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -72,6 +72,35 @@ impl Queue {
     /// Waits until an attempt has ended, in the order in which they began to wait.
     pub(crate) fn freed(&self) -> Notified<'_> {
         self.freed.notified()
+    }
+
+    /// Its numbers.
+    pub(crate) fn collect(&self, sink: &mut dyn Sink, service: &str) {
+        let labels = [("service", service)];
+        let waiting = "Requests that wait because all servers have as many as they may.";
+        sink.gauge(
+            "evenkeel_queue_waiting",
+            waiting,
+            &labels,
+            f64::from(self.waiting()),
+        );
+        let entered = "Requests that had to wait.";
+        sink.counter(
+            "evenkeel_queue_entered_total",
+            entered,
+            &labels,
+            self.entered.value(),
+        );
+        let denied = "Requests that were refused because the queue was full, or because they had waited too long.";
+        for (reason, counter) in [("full", &self.refused), ("timeout", &self.expired)] {
+            let labels = [("service", service), ("reason", reason)];
+            sink.counter(
+                "evenkeel_queue_denied_total",
+                denied,
+                &labels,
+                counter.value(),
+            );
+        }
     }
 }
 

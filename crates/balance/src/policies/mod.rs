@@ -21,7 +21,7 @@ use evenkeel_core::Random;
 
 use crate::turn::Turn;
 use crate::{Policy, Pool};
-use prequal::{Heard, Probes};
+use prequal::{Heard, Probes, of_group};
 use strides::Strides;
 
 /// Where a worker is in its rounds.
@@ -35,8 +35,8 @@ pub(crate) struct Places {
     current: Vec<i64>,
     /// Weighted round robin of a group without a schedule: whose turn it is.
     strides: Vec<Strides>,
-    /// Prequal: what is remembered of servers.
-    probes: Probes,
+    /// Prequal: what is remembered of the servers of each group.
+    probes: Vec<Probes>,
     /// Prequal: what servers answered.
     pub(crate) heard: Heard,
 }
@@ -63,7 +63,11 @@ impl Places {
                 Vec::new()
             },
             strides: pool.groups().iter().map(|_| Strides::default()).collect(),
-            probes: Probes::default(),
+            probes: if pool.options().policy == Policy::Prequal {
+                pool.groups().iter().map(|_| Probes::default()).collect()
+            } else {
+                Vec::new()
+            },
             heard: Heard::default(),
         }
     }
@@ -97,7 +101,7 @@ pub(crate) fn pick(turn: &Turn<'_>, places: &mut Places, typical: f64, rng: &mut
         Policy::LeastResponseTime => least_response_time::pick(turn, typical, rng),
         Policy::Prequal => match places.heard.pick(turn, rng) {
             Some(index) => index,
-            None => places.probes.pick(turn, typical, rng),
+            None => of_group(&mut places.probes, turn).pick(turn, typical, rng),
         },
         Policy::RingHash | Policy::Maglev => hashed::pick(turn),
     }

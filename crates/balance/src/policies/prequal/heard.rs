@@ -1,21 +1,18 @@
 //! Prequal by what servers answer: the paper's own way, with a pool of answers for each group of servers.
 //!
-//! Three things are not in the paper, which has hundreds of servers that all answer. With few servers none would ever be above
-//! the 0.84 quantile, and latency alone would decide, so the quantile is lower there: the busiest one is hot. A server that
-//! says good things of itself and fails is not believed. And if some servers do not answer, as many picks as questions went
-//! unanswered go by what this side sees: those would otherwise get nothing, and the others everything.
+//! Two things are not in the paper, which has hundreds of servers that all answer. A server that says good things of itself
+//! and fails is not believed. And if some servers do not answer, as many picks as questions went unanswered go by what this
+//! side sees: those would otherwise get nothing, and the others everything.
 
 use evenkeel_core::Random;
 
-use super::{HOT_QUANTILE, POOL, Probes, SEEN};
+use super::{POOL, Probes, SEEN, of_group};
 use crate::Answer;
 use crate::policies::least_response_time::expected;
 use crate::turn::Turn;
 
 /// With fewer answers there is no choice (section 4.3 of the paper).
 const LEAST: usize = 2;
-/// Of n servers the busiest is hot: the quantile lies in the middle between it and the next.
-const BUSIEST: f64 = 1.5;
 /// A server's word about itself is not enough if what is seen of it is above this many times what is typical. A failure
 /// counts as ten times.
 const DOUBTFUL: f64 = 3.0;
@@ -50,10 +47,7 @@ impl Heard {
         typical: f64,
         rng: &mut Random,
     ) {
-        if self.groups.len() <= turn.place {
-            self.groups.resize_with(turn.place + 1, Probes::default);
-        }
-        let probes = &mut self.groups[turn.place];
+        let probes = of_group(&mut self.groups, turn);
         probes.forget(turn);
         probes.remember(turn, said, typical, rng);
     }
@@ -69,10 +63,8 @@ impl Heard {
 impl Probes {
     fn pick_heard(&mut self, turn: &Turn<'_>, rng: &mut Random) -> Option<u32> {
         self.forget(turn);
-        let servers = turn.list.len().max(2) as f64;
-        let quantile = (1.0 - BUSIEST / servers).min(HOT_QUANTILE);
         while self.len >= LEAST {
-            let best = self.best(turn, quantile)?;
+            let best = self.best(turn)?;
             // Asked were all with equal chances: who takes only a part of its share is passed over here.
             if !turn.uneven || turn.takes_part(self.index[best], rng) {
                 return Some(self.take(best));

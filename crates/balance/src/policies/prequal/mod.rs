@@ -29,6 +29,9 @@ const REMOVALS: f64 = 0.25;
 const DRIFT: f64 = 1.0;
 /// A server is hot above this quantile of attempts in flight: 2^-0.25.
 const HOT_QUANTILE: f64 = 0.84;
+/// Of few servers none would ever be above that quantile, and latency alone would decide: of n the busiest is hot, and the
+/// quantile lies in the middle between it and the next.
+const BUSIEST: f64 = 1.5;
 /// Latest counts of attempts in flight, whose distribution says what is hot.
 const SEEN: usize = 32;
 /// For how many picks that is used.
@@ -91,12 +94,20 @@ impl Default for Probes {
     }
 }
 
+/// What is remembered of the servers of the group that a pick is from.
+pub(crate) fn of_group<'a>(groups: &'a mut Vec<Probes>, turn: &Turn<'_>) -> &'a mut Probes {
+    if groups.len() <= turn.place {
+        groups.resize_with(turn.place + 1, Probes::default);
+    }
+    &mut groups[turn.place]
+}
+
 impl Probes {
     /// The best one of those that are remembered and of the one that is looked at now.
     pub(crate) fn pick(&mut self, turn: &Turn<'_>, typical: f64, rng: &mut Random) -> u32 {
         self.forget(turn);
         self.look(turn, typical, rng);
-        let Some(best) = self.best(turn, HOT_QUANTILE) else {
+        let Some(best) = self.best(turn) else {
             return turn.by_share(rng);
         };
         self.take(best)
@@ -183,9 +194,9 @@ impl Probes {
         self.rank[place] = self.rank_of(place);
     }
 
-    /// The place of the best look: the quickest cold one, else the least loaded. Hot is what is above this quantile.
-    fn best(&mut self, turn: &Turn<'_>, quantile: f64) -> Option<usize> {
-        self.renew_limit(quantile);
+    /// The place of the best look: the quickest cold one, else the least loaded.
+    fn best(&mut self, turn: &Turn<'_>) -> Option<usize> {
+        self.renew_limit(turn.list.len());
         self.picks = self.picks.wrapping_add(1);
         let best = |may: &dyn Fn(usize) -> bool| {
             let places = (0..self.len).filter(|&place| may(place));
@@ -214,7 +225,7 @@ impl Probes {
     }
 
     /// The quantile of the latest loads, computed again now and then.
-    fn renew_limit(&mut self, quantile: f64) {
+    fn renew_limit(&mut self, servers: usize) {
         if self.limit_for > 0 {
             self.limit_for -= 1;
             return;
@@ -224,6 +235,7 @@ impl Probes {
         if seen.is_empty() {
             return;
         }
+        let quantile = (1.0 - BUSIEST / servers.max(2) as f64).min(HOT_QUANTILE);
         let place = ((seen.len() - 1) as f64 * quantile).round() as usize;
         self.limit = *seen.select_nth_unstable_by(place, f32::total_cmp).1;
         self.limit_for = LIMIT_FOR - 1;
