@@ -290,6 +290,11 @@ impl Children {
         self.table().children.contains_key(&server)
     }
 
+    /// Those that are children.
+    pub(crate) fn servers(&self) -> Vec<ServerId> {
+        self.table().children.keys().copied().collect()
+    }
+
     /// Watches where the process stands.
     pub(crate) fn phase(&self, server: ServerId) -> Option<watch::Receiver<Phase>> {
         self.table()

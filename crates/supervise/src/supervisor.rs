@@ -1,23 +1,22 @@
 //! The supervisor: one handle on every server of the plan.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_config::Plan;
-use evenkeel_config::plan::ManagedPlan;
+use evenkeel_config::plan::{ManagedPlan, ServerPlan, ServicePlan};
 use evenkeel_core::metric::{Sink, Source};
 use evenkeel_core::{Observation, Random, ServerId, Signal};
 use evenkeel_fault::contract::{Examination, Pace};
 use evenkeel_fault::policy::ProbeOptions;
 use evenkeel_runtime::Clock;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::children::{ChildSpec, Children};
-use crate::count::{ProbeCounters, WORDS};
-use crate::probe::Prober;
+use crate::count::WORDS;
+use crate::probe::Rounds;
 use crate::{command, examine};
 
 /// Looks after every server of a plan. Clones are the same supervisor.
@@ -29,20 +28,23 @@ struct Inner {
     clock: Clock,
     signals: mpsc::Sender<Signal>,
     children: Arc<Children>,
-    servers: BTreeMap<ServerId, Server>,
+    /// By service and server.
+    services: Vec<Vec<Server>>,
+    rounds: Arc<Rounds>,
 }
 
 #[derive(Debug)]
 struct Server {
     service_name: Arc<str>,
-    name: String,
-    /// Where it is now; one from DNS may move.
-    address: watch::Sender<Option<SocketAddr>>,
+    name: Box<str>,
     probe: Arc<ProbeOptions>,
-    managed: ManagedPlan,
-    pace: watch::Sender<Pace>,
-    counters: Arc<ProbeCounters>,
+    managed: Managed,
+    /// Its place among those that are probed.
+    place: u32,
 }
+
+/// How restart and stop reach a server. Most of very many servers are reached by nothing.
+type Managed = Option<Box<ManagedPlan>>;
 
 impl Supervisor {
     /// Starts the guardian, if some server is a child; starts no child and no probe yet. `guardian` is the command that
@@ -56,24 +58,35 @@ impl Supervisor {
         guardian: Vec<String>,
         signals: mpsc::Sender<Signal>,
     ) -> io::Result<Self> {
-        let servers: BTreeMap<ServerId, Server> = servers(plan).collect();
-        let children = servers
-            .iter()
-            .filter_map(|(&server, entry)| match &entry.managed {
-                ManagedPlan::Child(plan) => Some(ChildSpec {
-                    server,
-                    service_name: entry.service_name.to_string(),
-                    server_name: entry.name.clone(),
-                    plan: plan.clone(),
-                }),
-                ManagedPlan::Commands { .. } | ManagedPlan::Nothing => None,
-            });
+        let services = servers(plan);
+        let all = || {
+            services.iter().zip(0..).flat_map(|(servers, service)| {
+                let ids = (0..).map(move |index| ServerId::new(service, index));
+                ids.zip(servers)
+            })
+        };
+        let children = all().filter_map(|(server, entry)| match entry.managed.as_deref() {
+            Some(ManagedPlan::Child(plan)) => Some(ChildSpec {
+                server,
+                service_name: entry.service_name.to_string(),
+                server_name: entry.name.to_string(),
+                plan: plan.clone(),
+            }),
+            Some(ManagedPlan::Commands { .. } | ManagedPlan::Nothing) | None => None,
+        });
         let children = Children::start(children.collect(), guardian, clock, signals.clone())?;
+        let addresses = plan.services.iter().flat_map(|service| &service.servers);
+        let probed = all().zip(addresses).map(|((server, entry), planned)| {
+            let is_child = children.is_child(server);
+            (server, planned.address, Arc::clone(&entry.probe), is_child)
+        });
+        let rounds = Rounds::new(clock, signals.clone(), probed);
         Ok(Self(Arc::new(Inner {
             clock,
             signals,
             children,
-            servers,
+            rounds: Arc::new(rounds),
+            services,
         })))
     }
 
@@ -84,42 +97,32 @@ impl Supervisor {
 
     /// Begins to probe every server, spread over the first interval. Chances are drawn from `seed`.
     pub fn begin_probes(&self, seed: u64) {
-        let mut random = Random::seeded(seed);
-        for (&server, entry) in &self.0.servers {
-            let prober = Prober {
-                server,
-                address: entry.address.subscribe(),
-                options: Arc::clone(&entry.probe),
-                clock: self.0.clock,
-                signals: self.0.signals.clone(),
-                pace: entry.pace.subscribe(),
-                phase: self.0.children.phase(server),
-                counters: Arc::clone(&entry.counters),
-                random: Random::seeded(random.bits()),
-            };
-            tokio::spawn(prober.run());
+        let rounds = &self.0.rounds;
+        for (server, place) in self.0.children.servers().into_iter().filter_map(|server| {
+            let entry = self.entry(server).ok()?;
+            Some((server, entry.place))
+        }) {
+            if let Some(phase) = self.0.children.phase(server) {
+                tokio::spawn(Arc::clone(rounds).follow(place, phase));
+            }
         }
+        tokio::spawn(Arc::clone(rounds).run(Random::seeded(seed)));
     }
 
     /// Changes how often a server is probed.
     pub fn set_pace(&self, server: ServerId, pace: Pace) {
-        if let Some(entry) = self.0.servers.get(&server) {
-            entry.pace.send_if_modified(|current| {
-                let changed = *current != pace;
-                *current = pace;
-                changed
-            });
+        if let Ok(entry) = self.entry(server) {
+            self.0.rounds.set_pace(entry.place, pace);
         }
     }
 
     /// Another server is at this place now, or nobody: probes go to it from now on, and a signal says so. Signals of
     /// probes that come after that one are about the new one.
     pub async fn set_address(&self, server: ServerId, address: Option<SocketAddr>) {
-        let Some(entry) = self.0.servers.get(&server) else {
+        let Ok(entry) = self.entry(server) else {
             return;
         };
-        // A probe that is under way is about the old one, and is dropped when it ends.
-        entry.address.send_replace(address);
+        self.0.rounds.set_address(entry.place, address);
         let signal = Signal {
             at: self.0.clock.now(),
             server,
@@ -140,7 +143,7 @@ impl Supervisor {
         at_once: bool,
         limit: Duration,
     ) -> Result<String, String> {
-        match &self.entry(server)?.managed {
+        match self.entry(server)?.managed() {
             ManagedPlan::Child(_) => self.0.children.restart(server, at_once).await,
             ManagedPlan::Commands {
                 restart: Some(command),
@@ -162,7 +165,7 @@ impl Supervisor {
         at_once: bool,
         limit: Duration,
     ) -> Result<String, String> {
-        match &self.entry(server)?.managed {
+        match self.entry(server)?.managed() {
             ManagedPlan::Child(_) => self.0.children.stop(server, at_once).await,
             ManagedPlan::Commands {
                 stop: Some(command),
@@ -187,11 +190,12 @@ impl Supervisor {
         limit: Duration,
     ) -> Result<String, String> {
         let entry = self.entry(server)?;
-        let address = entry.address.borrow().map(|address| address.to_string());
+        let address = self.0.rounds.address(entry.place);
+        let address = address.map(|address| address.to_string());
         let address = address.ok_or_else(|| "nobody is there".to_owned())?;
         let mut replace = vec![
             ("service", &*entry.service_name),
-            ("server", entry.name.as_str()),
+            ("server", &*entry.name),
             ("address", &address),
         ];
         replace.extend_from_slice(more);
@@ -203,7 +207,7 @@ impl Supervisor {
         let Ok(entry) = self.entry(server) else {
             return Examination::default();
         };
-        let Some(address) = *entry.address.borrow() else {
+        let Some(address) = self.0.rounds.address(entry.place) else {
             return Examination::default();
         };
         let children = &self.0.children;
@@ -231,41 +235,46 @@ impl Supervisor {
     }
 
     fn entry(&self, server: ServerId) -> Result<&Server, String> {
-        self.0
-            .servers
-            .get(&server)
+        let service = self.0.services.get(server.service.0 as usize);
+        service
+            .and_then(|servers| servers.get(server.index as usize))
             .ok_or_else(|| "there is no such server".to_owned())
     }
 }
 
-fn servers(plan: &Plan) -> impl Iterator<Item = (ServerId, Server)> {
-    plan.services
-        .iter()
-        .zip(0..)
-        .flat_map(|(service, service_index)| {
-            let service_name: Arc<str> = service.name.as_str().into();
-            let probe = Arc::new(service.fault.detect.probe.clone());
-            service.servers.iter().zip(0..).map(move |(server, index)| {
-                let entry = Server {
-                    service_name: Arc::clone(&service_name),
-                    name: server.name.clone(),
-                    address: watch::channel(server.address).0,
-                    probe: Arc::clone(&probe),
-                    managed: server.managed.clone(),
-                    pace: watch::channel(Pace::Normal).0,
-                    counters: Arc::default(),
-                };
-                (ServerId::new(service_index, index), entry)
-            })
-        })
+impl Server {
+    fn managed(&self) -> &ManagedPlan {
+        self.managed.as_deref().unwrap_or(&ManagedPlan::Nothing)
+    }
+}
+
+fn servers(plan: &Plan) -> Vec<Vec<Server>> {
+    let mut places = 0..;
+    let of_service = |service: &ServicePlan| {
+        let service_name: Arc<str> = service.name.as_str().into();
+        let probe = Arc::new(service.fault.detect.probe.clone());
+        let entry = |(server, place): (&ServerPlan, u32)| Server {
+            service_name: Arc::clone(&service_name),
+            name: server.name.as_str().into(),
+            probe: Arc::clone(&probe),
+            managed: (server.managed != ManagedPlan::Nothing)
+                .then(|| Box::new(server.managed.clone())),
+            place,
+        };
+        service.servers.iter().zip(&mut places).map(entry).collect()
+    };
+    plan.services.iter().map(of_service).collect()
 }
 
 impl Source for Supervisor {
     fn collect(&self, sink: &mut dyn Sink) {
-        for server in self.0.servers.values() {
+        for server in self.0.services.iter().flatten() {
+            let Some(counters) = self.0.rounds.counters(server.place) else {
+                continue;
+            };
+            let is_there = self.0.rounds.address(server.place).is_some();
             for (place, outcome) in WORDS.iter().enumerate() {
-                let value = server.counters.0[place].value();
-                let is_there = server.address.borrow().is_some();
+                let value = counters.0[place].value();
                 if value > 0 || (place == 0 && is_there) {
                     let labels = [
                         ("service", &*server.service_name),

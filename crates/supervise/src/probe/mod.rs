@@ -1,159 +1,153 @@
-//! Probes: one task per server, which never sends a probe before the last one has ended.
+//! Probes of all servers: one task that sends what is due, by the [`agenda`].
 //!
 //! A supervised server is probed only while its process runs, and at once when it has started.
 
+mod agenda;
 mod send;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use evenkeel_core::{Instant, Observation, Random, ServerId, Signal};
+use evenkeel_core::{Observation, Random, ServerId, Signal};
 use evenkeel_fault::contract::Pace;
 use evenkeel_fault::policy::ProbeOptions;
 use evenkeel_runtime::Clock;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::children::Phase;
 use crate::count::ProbeCounters;
+use agenda::{Agenda, Due};
 
 pub(crate) use send::send;
 
-/// Part of the interval by which a probe may come earlier or later, so that probes of many servers spread.
-const JITTER: f64 = 0.1;
-
-/// One server's probes.
+/// The probes of all servers. Each has a place here, in the order in which they were added.
 #[derive(Debug)]
-pub(crate) struct Prober {
-    pub(crate) server: ServerId,
-    /// Where it is; it is not probed while that is nowhere.
-    pub(crate) address: watch::Receiver<Option<SocketAddr>>,
-    pub(crate) options: Arc<ProbeOptions>,
-    pub(crate) clock: Clock,
-    pub(crate) signals: mpsc::Sender<Signal>,
-    pub(crate) pace: watch::Receiver<Pace>,
-    /// Where the supervised process stands; `None` if there is none.
-    pub(crate) phase: Option<watch::Receiver<Phase>>,
-    pub(crate) counters: Arc<ProbeCounters>,
-    pub(crate) random: Random,
+pub(crate) struct Rounds {
+    clock: Clock,
+    signals: mpsc::Sender<Signal>,
+    servers: Vec<(ServerId, ProbeCounters)>,
+    agenda: Mutex<Agenda>,
+    /// Something may be due earlier than it was.
+    changed: Notify,
 }
 
-impl Prober {
-    /// Probes for ever.
-    pub(crate) async fn run(mut self) {
-        let mut due = self.clock.now() + self.random.duration_up_to(self.options.every);
+impl Rounds {
+    /// Of these servers: where each is, how it is probed, and whether it is a process of evenkeel's own. Nothing is sent yet.
+    pub(crate) fn new(
+        clock: Clock,
+        signals: mpsc::Sender<Signal>,
+        servers: impl Iterator<Item = (ServerId, Option<SocketAddr>, Arc<ProbeOptions>, bool)>,
+    ) -> Self {
+        let mut agenda = Agenda::new();
+        let servers = servers.map(|(server, address, options, is_child)| {
+            agenda.add(options, address, !is_child);
+            (server, ProbeCounters::default())
+        });
+        Self {
+            clock,
+            signals,
+            servers: servers.collect(),
+            agenda: Mutex::new(agenda),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Sends probes for ever, the first ones spread over the first interval. Chances are drawn from `random`.
+    pub(crate) async fn run(self: Arc<Self>, random: Random) {
+        self.agenda().begin(self.clock.now(), random);
+        loop {
+            let changed = self.changed.notified();
+            let next = {
+                let mut agenda = self.agenda();
+                while let Some(due) = agenda.take(self.clock.now()) {
+                    tokio::spawn(Arc::clone(&self).send(due));
+                }
+                agenda.next()
+            };
+            match next {
+                Some(next) => {
+                    tokio::select! {
+                        () = self.clock.sleep_until(next) => {}
+                        () = changed => {}
+                    }
+                }
+                None => changed.await,
+            }
+        }
+    }
+
+    /// Follows a process of evenkeel's own.
+    pub(crate) async fn follow(self: Arc<Self>, place: u32, mut phase: watch::Receiver<Phase>) {
         let mut pid = None;
         loop {
-            // Boxed, like the probe itself: a task that sleeps, of which there may be thousands, holds no room for it.
-            if self.phase.is_some() && Box::pin(self.await_process(&mut pid)).await {
-                due = self.clock.now();
-            }
-            let Some(address) = *self.address.borrow_and_update() else {
-                if self.address.changed().await.is_err() {
-                    return;
-                }
-                due = self.clock.now();
-                continue;
+            let now = match *phase.borrow_and_update() {
+                Phase::Running(now) => Some(now),
+                Phase::Idle | Phase::Starting => None,
             };
-            let pace = *self.pace.borrow_and_update();
-            if pace == Pace::Paused {
-                if self.pace.changed().await.is_err() {
-                    return;
-                }
-                due = self.clock.now();
-                continue;
+            if now != pid {
+                pid = now;
+                self.agenda()
+                    .set_running(place, now.is_some(), self.clock.now());
+                self.changed.notify_one();
             }
-            tokio::select! {
-                () = self.clock.sleep_until(due) => {}
-                changed = self.pace.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    due = self.due_after_change(due);
-                    continue;
-                }
-                () = process_changed(&mut self.phase) => continue,
-                changed = self.address.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    due = self.clock.now();
-                    continue;
-                }
+            // The supervisor is gone, and this task with it in a moment.
+            if phase.changed().await.is_err() {
+                return;
             }
-            let begun = self.clock.now();
-            let sent = send(
-                address,
-                &self.options.kind,
-                self.options.timeout,
-                self.clock,
-            );
-            let (outcome, latency) = Box::pin(sent).await;
-            if self.address.has_changed().unwrap_or(true) {
-                // It says nothing about who is there now.
-                continue;
-            }
-            self.counters.add_one(outcome);
+        }
+    }
+
+    /// Changes how often a server is probed.
+    pub(crate) fn set_pace(&self, place: u32, pace: Pace) {
+        self.agenda().set_pace(place, pace, self.clock.now());
+        self.changed.notify_one();
+    }
+
+    /// Another server is at this place, or nobody. A probe that is under way is about the old one, and says nothing.
+    pub(crate) fn set_address(&self, place: u32, address: Option<SocketAddr>) {
+        self.agenda().set_address(place, address, self.clock.now());
+        self.changed.notify_one();
+    }
+
+    /// Where the server at this place is.
+    pub(crate) fn address(&self, place: u32) -> Option<SocketAddr> {
+        self.agenda().address(place)
+    }
+
+    /// What was counted of the server at this place.
+    pub(crate) fn counters(&self, place: u32) -> Option<&ProbeCounters> {
+        self.servers
+            .get(place as usize)
+            .map(|(_, counters)| counters)
+    }
+
+    async fn send(self: Arc<Self>, due: Due) {
+        let begun = self.clock.now();
+        let options = &due.options;
+        let sent = send(due.address, &options.kind, options.timeout, self.clock);
+        let (outcome, latency) = sent.await;
+        let at = self.clock.now();
+        let (server, counters) = &self.servers[due.place as usize];
+        // Told before the next one can be due, so that what is told stays in order.
+        let same = self.agenda().is_same(&due);
+        if same {
+            counters.add_one(outcome);
             let observation = Observation::Probe { outcome, latency };
             let signal = Signal {
-                at: self.clock.now(),
-                server: self.server,
+                at,
+                server: *server,
                 observation,
             };
             if self.signals.send(signal).await.is_err() {
                 return;
             }
-            due = begun + self.interval();
+        }
+        if self.agenda().ended(&due, begun, self.clock.now()) {
+            self.changed.notify_one();
         }
     }
 
-    /// Waits until the process runs; says whether it is another one than before.
-    async fn await_process(&mut self, pid: &mut Option<u32>) -> bool {
-        let Some(phase) = &mut self.phase else {
-            return false;
-        };
-        let running = phase
-            .wait_for(|phase| matches!(phase, Phase::Running(_)))
-            .await
-            .map(|phase| *phase);
-        match running {
-            Ok(Phase::Running(now)) if *pid != Some(now) => {
-                *pid = Some(now);
-                true
-            }
-            Ok(_) => false,
-            // The supervisor is gone, and this task with it in a moment.
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    /// A new pace takes effect at once; under verification the first probe comes at once.
-    fn due_after_change(&mut self, due: Instant) -> Instant {
-        let now = self.clock.now();
-        match *self.pace.borrow_and_update() {
-            Pace::Every(_) => now,
-            Pace::Fast => due.min(now + self.options.fast),
-            Pace::Normal | Pace::Paused => due.max(now),
-        }
-    }
-
-    fn interval(&mut self) -> Duration {
-        let base = match *self.pace.borrow() {
-            Pace::Normal | Pace::Paused => self.options.every,
-            Pace::Fast => self.options.fast,
-            Pace::Every(every) => return every,
-        };
-        base.mul_f64(1.0 - JITTER + 2.0 * JITTER * self.random.unit())
-    }
-}
-
-async fn process_changed(phase: &mut Option<watch::Receiver<Phase>>) {
-    match phase {
-        Some(phase) => {
-            if phase.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-        None => std::future::pending().await,
+    fn agenda(&self) -> MutexGuard<'_, Agenda> {
+        self.agenda.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
