@@ -75,7 +75,7 @@ impl Picker {
 
 impl ServerState {
     fn answer(&self, now: Instant, answer: Answer) {
-        let last = &self.reported.answer;
+        let last = &self.load.reported.answer;
         let bits = answer.in_flight.to_bits();
         let latency = answer.latency.map_or(0, |latency| {
             u64::try_from(latency.as_nanos()).map_or(u64::MAX, |nanos| nanos.saturating_add(1))
@@ -88,7 +88,7 @@ impl ServerState {
     /// What it answered last when it was asked how busy it is, and when; nothing if it never did.
     #[must_use]
     pub fn answered(&self) -> Option<(Answer, Instant)> {
-        let last = &self.reported.answer;
+        let last = &self.load.reported.answer;
         let at = last.at.load(Ordering::Acquire);
         let latency = last.latency.load(Ordering::Relaxed);
         let answer = Answer {

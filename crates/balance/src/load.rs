@@ -10,9 +10,8 @@ use evenkeel_core::Instant;
 use crate::answer::Answered;
 use crate::{Pool, ServerState};
 
-/// What a server said last. Written with each answer that says something, so it has a cache line of its own.
+/// What a server said last. It lies beside what is written with each attempt anyway.
 #[derive(Debug, Default)]
-#[repr(align(128))]
 pub(crate) struct Reported {
     /// The bits of an `f64`.
     utilization: AtomicU64,
@@ -28,7 +27,7 @@ impl ServerState {
         if !utilization.is_finite() || utilization < 0.0 {
             return;
         }
-        let reported = &self.reported;
+        let reported = &self.load.reported;
         reported
             .utilization
             .store(utilization.to_bits(), Ordering::Relaxed);
@@ -38,8 +37,8 @@ impl ServerState {
     /// What it said last, and when; nothing if it never did.
     #[must_use]
     pub fn reported_load(&self) -> Option<(f64, Instant)> {
-        let at = self.reported.at.load(Ordering::Acquire);
-        let utilization = f64::from_bits(self.reported.utilization.load(Ordering::Relaxed));
+        let at = self.load.reported.at.load(Ordering::Acquire);
+        let utilization = f64::from_bits(self.load.reported.utilization.load(Ordering::Relaxed));
         (at > 0).then(|| (utilization, Instant::from_nanos(at)))
     }
 }

@@ -91,21 +91,22 @@ impl Standing {
 /// The shared state of one server. It outlives the pools that it is a member of.
 #[derive(Debug, Default)]
 pub struct ServerState {
-    load: Load,
+    pub(crate) load: Load,
     orders: Orders,
-    pub(crate) reported: Reported,
 }
 
 /// Written with every attempt.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Load {
+pub(crate) struct Load {
     /// Signed, so that an `end` too many cannot make it look busy for ever.
     in_flight: AtomicI32,
     /// Seconds as the bits of an `f64`; zero: no sample yet.
     latency: AtomicU64,
     /// When the estimate last took a sample in, in nanoseconds.
     sampled: AtomicU64,
+    /// Written with each answer, as the others are.
+    pub(crate) reported: Reported,
 }
 
 /// Written by directives. A moment of zero stands for none.

@@ -313,7 +313,7 @@ pub enum Family {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ManagedPlan {
     /// evenkeel runs it.
-    Child(ChildPlan),
+    Child(Box<ChildPlan>),
     /// Commands of the user's.
     Commands {
         /// Restarts it.

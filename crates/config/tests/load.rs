@@ -124,18 +124,6 @@ fn every_key_of_a_listener_arrives_in_the_plan() {
     assert_eq!((mirror.to, mirror.in_flight), (ServiceId(2), 64));
     assert_eq!(mirror.methods, ["GET", "HEAD", "OPTIONS"]);
     let shop = &plan.services[0];
-    let hedge = shop.hedge.as_ref().unwrap();
-    assert_eq!((hedge.limit, hedge.minimum_attempts), (2, 50));
-    assert_eq!(hedge.floor, Duration::from_millis(5));
-    assert!(matches!(hedge.after, HedgeAfter::Quantile(q) if (q - 0.999).abs() < 1e-9));
-    let fallback = shop.fallback.as_ref().unwrap();
-    assert_eq!(fallback.on, [502, 503]);
-    let FallbackTo::Response(response) = &fallback.to else {
-        panic!("{fallback:?}");
-    };
-    assert_eq!((response.status, response.body.as_str()), (200, "[]"));
-    assert_eq!(response.content_type, "application/json");
-    assert_eq!(response.retry_after, Some(Duration::from_secs(30)));
     let mirror = shop.mirror.as_ref().unwrap();
     assert_eq!((mirror.to, mirror.in_flight), (ServiceId(2), 8));
     assert!(mirror.methods == ["GET"] && (mirror.share - 0.25).abs() < 1e-9);
@@ -619,6 +607,25 @@ fn each_lint_speaks_when_it_should() {
     {
         assert!(seen.contains(&code.text()), "{} has no test", code.text());
     }
+}
+
+#[test]
+fn hedges_and_fallbacks_arrive_in_the_plan() {
+    let plan = read(EVERY_KEY).unwrap().plan;
+    let mut services = plan.services.iter();
+    let shop = services.find(|service| service.name == "shop").unwrap();
+    let hedge = shop.hedge.as_ref().unwrap();
+    assert_eq!((hedge.limit, hedge.minimum_attempts), (2, 50));
+    assert_eq!(hedge.floor, Duration::from_millis(5));
+    assert!(matches!(hedge.after, HedgeAfter::Quantile(q) if (q - 0.999).abs() < 1e-9));
+    let fallback = shop.fallback.as_ref().unwrap();
+    assert_eq!(fallback.on, [502, 503]);
+    let FallbackTo::Response(response) = &fallback.to else {
+        panic!("{fallback:?}");
+    };
+    assert_eq!((response.status, response.body.as_str()), (200, "[]"));
+    assert_eq!(response.content_type, "application/json");
+    assert_eq!(response.retry_after, Some(Duration::from_secs(30)));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_config::Plan;
-use evenkeel_config::plan::{ManagedPlan, ServerPlan, ServicePlan};
+use evenkeel_config::plan::{ChildPlan, ManagedPlan, ServerPlan, ServicePlan};
 use evenkeel_core::metric::{Sink, Source};
 use evenkeel_core::{Observation, Random, ServerId, Signal};
 use evenkeel_fault::contract::{Examination, Pace};
@@ -70,7 +70,7 @@ impl Supervisor {
                 server,
                 service_name: entry.service_name.to_string(),
                 server_name: entry.name.to_string(),
-                plan: plan.clone(),
+                plan: ChildPlan::clone(plan),
             }),
             Some(ManagedPlan::Commands { .. } | ManagedPlan::Nothing) | None => None,
         });

@@ -171,7 +171,7 @@ fn resolve_run(
                 tier: 0,
                 near,
                 max_requests: bound,
-                managed: ManagedPlan::Child(child),
+                managed: ManagedPlan::Child(Box::new(child)),
             };
             Some((server, port.span.clone()))
         })

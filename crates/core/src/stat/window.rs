@@ -18,7 +18,8 @@ pub struct Tally {
 /// Counts events, and hits among them, over a sliding window of ten slices.
 #[derive(Debug, Clone)]
 pub struct Window {
-    slices: [Tally; SLICES],
+    /// All, and those that count.
+    slices: [(u32, u32); SLICES],
     slice_nanos: u64,
     newest: u64,
 }
@@ -29,7 +30,7 @@ impl Window {
     pub fn new(length: Duration) -> Self {
         let nanos = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
         Self {
-            slices: [Tally::default(); SLICES],
+            slices: [(0, 0); SLICES],
             slice_nanos: (nanos / SLICES as u64).max(1),
             newest: 0,
         }
@@ -38,8 +39,9 @@ impl Window {
     /// Counts one event.
     pub fn add(&mut self, at: Instant, hit: bool) {
         let slice = self.advance(at);
-        self.slices[slice].total += 1;
-        self.slices[slice].hits += u64::from(hit);
+        let (total, hits) = &mut self.slices[slice];
+        *total = total.saturating_add(1);
+        *hits = hits.saturating_add(u32::from(hit));
     }
 
     /// What the window holds at `now`.
@@ -47,15 +49,15 @@ impl Window {
         self.advance(now);
         self.slices
             .iter()
-            .fold(Tally::default(), |sum, slice| Tally {
-                total: sum.total + slice.total,
-                hits: sum.hits + slice.hits,
+            .fold(Tally::default(), |sum, &(total, hits)| Tally {
+                total: sum.total + u64::from(total),
+                hits: sum.hits + u64::from(hits),
             })
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
-        self.slices = [Tally::default(); SLICES];
+        self.slices = [(0, 0); SLICES];
     }
 
     fn advance(&mut self, now: Instant) -> usize {
@@ -63,7 +65,7 @@ impl Window {
         if current > self.newest {
             let stale = (current - self.newest).min(SLICES as u64);
             for step in 0..stale {
-                self.slices[((current - step) % SLICES as u64) as usize] = Tally::default();
+                self.slices[((current - step) % SLICES as u64) as usize] = (0, 0);
             }
             self.newest = current;
         }

@@ -25,9 +25,7 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn carry_out(self) -> Result {
-        run::serve(
-            &configuration::parse(&self.text(), "the command line", &state_directory())?.plan,
-        )
+        run::serve(configuration::parse(&self.text(), "the command line", &state_directory())?.plan)
     }
 
     /// The call as a configuration. Addresses are quoted as JSON strings, which TOML reads too.

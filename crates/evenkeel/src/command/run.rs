@@ -28,12 +28,12 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn carry_out(self) -> Result {
-        serve(&configuration::read(&self.config)?.plan)
+        serve(configuration::read(&self.config)?.plan)
     }
 }
 
 /// Serves until a signal ends it.
-pub(super) fn serve(plan: &Plan) -> Result {
+pub(super) fn serve(plan: Plan) -> Result {
     logging::start(&plan.log);
     let runtime = evenkeel_runtime::spawn::runtime()
         .map_err(|error| Failure::world("cannot start", error))?;

@@ -61,7 +61,7 @@ pub(crate) fn run(options: Options) -> Result {
             .join("\n"),
     )?;
     let loaded = crate::configuration::parse(&text, "the demo's configuration", folder.path())?;
-    let running = wiring::start(&loaded.plan)?;
+    let running = wiring::start(loaded.plan.clone())?;
     announce(&running)?;
     let runtime = evenkeel_runtime::spawn::runtime()
         .map_err(|error| Failure::world("cannot start", error))?;

@@ -1,22 +1,24 @@
 //! What services and servers did in the last seconds: two looks at the counters, and what lies between them.
 //!
 //! Looks are taken every few seconds by a task and never on a request's way. One that is asked for compares the counters
-//! now with the oldest look that is kept, so a rate is of the last 8 to 12 s and never older than the question.
+//! now with the oldest look that is kept, so a rate is of the last 5 to 10 s and never older than the question.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use evenkeel_admin::Recent;
-use evenkeel_core::metric::DurationSnapshot;
+use evenkeel_core::metric::{DURATION_BOUNDS_SECONDS, DurationSnapshot};
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_proxy::ProxyState;
 use evenkeel_runtime::Clock;
 
 /// Between two looks.
-const EVERY: Duration = Duration::from_secs(4);
-/// So many looks are kept: three are 8 s, and the memory of 200 bytes a server each.
-const LOOKS: usize = 3;
+const EVERY: Duration = Duration::from_secs(5);
+/// So many looks are kept, of 120 bytes a server each.
+const LOOKS: usize = 2;
+/// Buckets of a histogram of durations.
+const DURATIONS: usize = DURATION_BOUNDS_SECONDS.len() + 1;
 /// Over less time a rate says nothing.
 const LEAST: Duration = Duration::from_millis(200);
 
@@ -43,7 +45,26 @@ pub(super) struct ServiceNumbers {
 #[derive(Debug)]
 pub(super) struct Look {
     at: Instant,
-    services: Vec<ServiceNumbers>,
+    services: Vec<Kept>,
+}
+
+/// What is kept of a service's counters and of those of its servers.
+#[derive(Debug, Default)]
+struct Kept {
+    whole: Low,
+    servers: Box<[Low]>,
+}
+
+/// The low halves of counters: enough to say by how much they grew in a few seconds, for ten thousand servers.
+#[derive(Debug, Clone, Copy, Default)]
+struct Low {
+    ended: u32,
+    failed: u32,
+    picks: u32,
+    counts: [u32; DURATIONS],
+    sent: u64,
+    received: u64,
+    sum_nanos: u64,
 }
 
 /// The latest looks. Copies show the same.
@@ -51,20 +72,32 @@ pub(super) struct Look {
 pub(super) struct Looks(Arc<Mutex<VecDeque<Arc<Look>>>>);
 
 impl Numbers {
-    /// What a look further on has more.
-    fn since(&self, then: &Self) -> Self {
+    /// What they have grown by since then.
+    fn since(&self, then: &Low) -> Self {
         let mut durations = self.durations;
-        for (count, before) in durations.counts.iter_mut().zip(then.durations.counts) {
-            *count = count.saturating_sub(before);
+        for (count, before) in durations.counts.iter_mut().zip(then.counts) {
+            *count = more(*count, before);
         }
-        durations.sum_nanos = durations.sum_nanos.saturating_sub(then.durations.sum_nanos);
+        durations.sum_nanos = durations.sum_nanos.saturating_sub(then.sum_nanos);
         Self {
-            ended: self.ended.saturating_sub(then.ended),
-            failed: self.failed.saturating_sub(then.failed),
-            picks: self.picks.saturating_sub(then.picks),
+            ended: more(self.ended, then.ended),
+            failed: more(self.failed, then.failed),
+            picks: more(self.picks, then.picks),
             sent: self.sent.saturating_sub(then.sent),
             received: self.received.saturating_sub(then.received),
             durations,
+        }
+    }
+
+    fn low(&self) -> Low {
+        Low {
+            ended: low(self.ended),
+            failed: low(self.failed),
+            picks: low(self.picks),
+            counts: self.durations.counts.map(low),
+            sent: self.sent,
+            received: self.received,
+            sum_nanos: self.durations.sum_nanos,
         }
     }
 
@@ -123,9 +156,16 @@ impl ServiceNumbers {
         Self { whole, servers }
     }
 
-    /// What a look further on has more.
-    fn since(&self, then: &Self) -> Self {
-        let nothing = Numbers::default();
+    fn kept(&self) -> Kept {
+        Kept {
+            whole: self.whole.low(),
+            servers: self.servers.iter().map(Numbers::low).collect(),
+        }
+    }
+
+    /// What they have grown by since then.
+    fn since(&self, then: &Kept) -> Self {
+        let nothing = Low::default();
         let then_of = |place: usize| then.servers.get(place).unwrap_or(&nothing);
         let servers = self.servers.iter().enumerate();
         Self {
@@ -149,9 +189,10 @@ impl Looks {
         let mut ticks = tokio::time::interval(EVERY);
         loop {
             ticks.tick().await;
+            self.make_room();
             let services = (0_u32..)
                 .take(state.services().len())
-                .map(|id| ServiceNumbers::of(&state, ServiceId(id)))
+                .map(|id| ServiceNumbers::of(&state, ServiceId(id)).kept())
                 .collect();
             self.note(Look {
                 at: clock.now(),
@@ -160,11 +201,17 @@ impl Looks {
         }
     }
 
-    fn note(&self, look: Look) {
+    /// The oldest one goes before the next is taken, so that there are never more in memory. The one that is left is old
+    /// enough by then.
+    fn make_room(&self) {
         let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if looks.len() >= LOOKS {
             looks.pop_front();
         }
+    }
+
+    fn note(&self, look: Look) {
+        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         looks.push_back(Arc::new(look));
     }
 
@@ -191,6 +238,15 @@ impl Looks {
     }
 }
 
+const fn low(number: u64) -> u32 {
+    number as u32
+}
+
+/// By how much a counter has grown, if that is less than 2³².
+const fn more(now: u64, before: u32) -> u64 {
+    low(now).wrapping_sub(before) as u64
+}
+
 /// A quantile in milliseconds.
 pub(super) fn millis(durations: &DurationSnapshot, quantile: f64) -> Option<f64> {
     durations.quantile(quantile).map(|seconds| seconds * 1e3)
@@ -200,45 +256,56 @@ pub(super) fn millis(durations: &DurationSnapshot, quantile: f64) -> Option<f64>
 mod tests {
     use super::*;
 
-    fn look(seconds: u64, picks: [u64; 2]) -> Look {
+    fn numbers(picks: [u64; 2]) -> ServiceNumbers {
         let server = |picks| Numbers {
             picks,
             ended: picks,
             sent: picks * 100,
             ..Numbers::default()
         };
+        ServiceNumbers {
+            whole: server(picks[0] + picks[1]),
+            servers: picks.map(server).to_vec(),
+        }
+    }
+
+    fn look(seconds: u64, picks: [u64; 2]) -> Look {
         Look {
             at: Instant::from_millis(seconds * 1000),
-            services: vec![ServiceNumbers {
-                whole: server(picks[0] + picks[1]),
-                servers: picks.map(server).to_vec(),
-            }],
+            services: vec![numbers(picks).kept()],
         }
+    }
+
+    #[test]
+    fn a_counter_that_passes_its_low_half_has_grown() {
+        assert_eq!(more((1 << 32) + 5, low((1 << 32) - 7)), 12);
+        assert_eq!(more(7, 7), 0);
     }
 
     #[test]
     fn rates_are_of_the_last_seconds_and_not_since_the_start() {
         let looks = Looks::default();
         let ask = |at: u64, picks| {
-            let now = look(at, picks);
-            looks.since(ServiceId(0), &now.services[0], now.at)
+            let now = Instant::from_millis(at * 1000);
+            looks.since(ServiceId(0), &numbers(picks), now)
         };
         assert_eq!(ask(0, [1, 1]).1, Duration::ZERO, "nothing to compare with");
-        for (seconds, picks) in [(0, [1000, 0]), (4, [1000, 10]), (8, [1000, 20])] {
+        for (seconds, picks) in [(0, [1000, 0]), (5, [1000, 10])] {
             looks.note(look(seconds, picks));
         }
-        let (numbers, time) = ask(10, [1010, 30]);
+        let (numbers, time) = ask(8, [1010, 30]);
         let recent = numbers.whole.recent(time);
         assert!(
-            (recent.requests_per_second - 4.0).abs() < 1e-9,
+            (recent.requests_per_second - 5.0).abs() < 1e-9,
             "{recent:?}"
         );
-        assert!((recent.sent_bytes_per_second - 400.0).abs() < 1e-9);
+        assert!((recent.sent_bytes_per_second - 500.0).abs() < 1e-9);
         assert_eq!(numbers.share_got(0), Some(0.25));
         assert_eq!(numbers.share_got(7), None);
-        looks.note(look(12, [1010, 40]));
+        looks.make_room();
+        looks.note(look(10, [1010, 40]));
         let (numbers, time) = ask(14, [1010, 40]);
-        assert_eq!(time, Duration::from_secs(10), "the oldest look is gone");
+        assert_eq!(time, Duration::from_secs(9), "the oldest look is gone");
         assert_eq!(numbers.whole.ended, 40);
     }
 

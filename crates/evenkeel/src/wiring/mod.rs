@@ -59,8 +59,8 @@ pub(crate) struct Running {
 }
 
 /// Starts everything; ready when it returns. The servers that evenkeel runs may still be starting.
-pub(crate) fn start(plan: &Plan) -> Result<Running> {
-    let plan = Arc::new(with_keys(plan.clone())?);
+pub(crate) fn start(plan: Plan) -> Result<Running> {
+    let plan = Arc::new(with_keys(plan)?);
     let clock = Clock::start();
     let seed = clock.epoch().0.0 ^ (u64::from(std::process::id()) << 40);
     let admin_listener = listen_admin(plan.admin.address)?;

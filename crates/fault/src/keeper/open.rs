@@ -166,9 +166,9 @@ impl Work<'_> {
             options: &self.spec.options.detect,
             managed: self.server.managed,
             examination,
-            slow: self.server.slow.as_ref(),
+            slow: self.server.slow.as_deref(),
         });
-        let slow_limit = self.server.slow.map(|slow| slow.limit);
+        let slow_limit = self.server.slow.as_ref().map(|slow| slow.limit);
         let probes_pass = self.server.facts.probes.failed_in_row == 0;
         let probes_connect_only = self.spec.options.detect.probe.kind == ProbeKind::Tcp;
         let Some(case) = self.server.case.as_deref_mut() else {
@@ -204,7 +204,7 @@ impl Work<'_> {
         if self.server.case.is_some() {
             return;
         }
-        self.server.slow = comparison;
+        self.server.slow = comparison.map(Box::new);
         let mut since = None;
         if let Some(latencies) = &mut self.server.facts.latencies {
             let limit = |limits: Option<(Duration, Duration)>| {

@@ -155,10 +155,10 @@ impl Work<'_> {
         self.server.eject(now, Verdict::Known, self.out);
         self.server.set_pace(Pace::Paused, self.out);
         let verification = Verification::new(self.rules(true));
-        self.server.routine = Some(Routine {
+        self.server.routine = Some(Box::new(Routine {
             order: Some(order),
             verification,
-        });
+        }));
         self.out.push(Output::Act(Box::new(ActionOrder {
             id: order,
             server,

@@ -58,7 +58,7 @@ pub(super) struct Server {
     pub(super) facts: Facts,
     pub(super) repairs: Repairs,
     pub(super) case: Option<Box<Case>>,
-    pub(super) routine: Option<Routine>,
+    pub(super) routine: Option<Box<Routine>>,
     /// Its first start: no probe needs to pass before this moment.
     pub(super) starting: Option<Instant>,
     pub(super) held: Option<Held>,
@@ -66,7 +66,7 @@ pub(super) struct Server {
     pub(super) renew_at: Instant,
     pub(super) pace: Pace,
     pub(super) doubt_until: Option<Instant>,
-    pub(super) slow: Option<Comparison>,
+    pub(super) slow: Option<Box<Comparison>>,
     /// Nobody is here, or nobody yet.
     pub(super) vacant: Option<ServerState>,
     rise: u32,
@@ -254,7 +254,7 @@ impl Server {
                 Phase::Verifying { .. } | Phase::Examining { .. } => out_of_service(),
             };
         }
-        match &self.routine {
+        match self.routine.as_deref() {
             Some(Routine { order: Some(_), .. }) => return ServerState::Recovering,
             Some(Routine { order: None, .. }) => return ServerState::Verifying,
             None => {}

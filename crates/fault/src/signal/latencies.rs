@@ -17,6 +17,31 @@ pub struct Typical {
     pub count: u64,
 }
 
+impl Typical {
+    const NONE: Self = Self {
+        median: Duration::ZERO,
+        count: 0,
+    };
+
+    fn of(histogram: &CoarseHistogram) -> Self {
+        Self {
+            median: histogram.median(),
+            count: histogram.count(),
+        }
+    }
+
+    /// Of both: the medians, each for as many as it was taken from.
+    fn with(self, other: Self) -> Self {
+        let count = self.count + other.count;
+        let sum = |typical: Self| typical.median.as_secs_f64() * typical.count as f64;
+        let mean = (sum(self) + sum(other)) / count.max(1) as f64;
+        Self {
+            median: Duration::from_secs_f64(mean),
+            count,
+        }
+    }
+}
+
 /// What is slow for a server, as its peers are now, and since when all its answers have been so.
 #[derive(Debug, Clone, Copy)]
 pub struct SlowRow {
@@ -30,7 +55,8 @@ pub struct SlowRow {
 
 /// Latencies of one server over a window.
 ///
-/// Attempts are counted in two histograms of half a window each. Counting allocates the first time only.
+/// Attempts are counted in a histogram of half a window; of the half before only what was typical is kept. Counting allocates
+/// the first time only.
 #[derive(Debug, Clone)]
 pub struct Latencies {
     /// Something came since the flag was last taken down.
@@ -41,9 +67,36 @@ pub struct Latencies {
     pub slow_probes: SlowRow,
     window: Duration,
     now: CoarseHistogram,
-    before: CoarseHistogram,
+    before: Typical,
     half: u64,
-    probes: Recent<(Instant, Duration)>,
+    probes: Recent<Passed>,
+}
+
+/// A probe that passed, in 8 bytes, since there may be ten thousand servers.
+#[derive(Debug, Clone, Copy)]
+struct Passed {
+    /// When, in milliseconds since the clock started: enough for 49 days, after which it begins anew.
+    millis: u32,
+    seconds: f32,
+}
+
+impl Passed {
+    fn new(at: Instant, latency: Duration) -> Self {
+        Self {
+            millis: millis(at),
+            seconds: latency.as_secs_f32(),
+        }
+    }
+
+    /// Whether it is longer ago than `window`.
+    fn is_older(&self, now: Instant, window: Duration) -> bool {
+        let age = millis(now).wrapping_sub(self.millis).cast_signed();
+        i128::from(age) > window.as_millis().cast_signed()
+    }
+}
+
+const fn millis(at: Instant) -> u32 {
+    (at.as_nanos() / 1_000_000) as u32
 }
 
 impl SlowRow {
@@ -74,7 +127,7 @@ impl Latencies {
             slow_probes: SlowRow::EMPTY,
             window,
             now: CoarseHistogram::default(),
-            before: CoarseHistogram::default(),
+            before: Typical::NONE,
             half: 0,
             probes: Recent::new(PROBES),
         }
@@ -100,9 +153,9 @@ impl Latencies {
     pub fn probe(&mut self, at: Instant, latency: Duration) {
         self.fresh = true;
         self.slow_probes.take(at, latency);
-        let from = at.before(self.window);
-        self.probes.forget_while(|(at, _)| *at < from);
-        self.probes.push((at, latency));
+        let window = self.window;
+        self.probes.forget_while(|probe| probe.is_older(at, window));
+        self.probes.push(Passed::new(at, latency));
     }
 
     /// What is typical of attempts. The half window that is being filled is enough if it is a fifth of a window old and
@@ -111,23 +164,19 @@ impl Latencies {
         self.turn(now);
         let age = Duration::from_nanos(now.as_nanos() % self.half_nanos());
         if age * 5 >= self.window && self.now.count() >= minimum {
-            return Typical {
-                median: self.now.median(),
-                count: self.now.count(),
-            };
+            return Typical::of(&self.now);
         }
-        Typical {
-            median: self.now.median_with(&self.before),
-            count: self.now.count() + self.before.count(),
-        }
+        self.before.with(Typical::of(&self.now))
     }
 
     /// What is typical of probes.
     #[must_use]
     pub fn probes(&self, now: Instant) -> Typical {
-        let from = now.before(self.window);
-        let recent = self.probes.iter().filter(|(at, _)| *at >= from);
-        let seconds: Vec<f64> = recent.map(|(_, latency)| latency.as_secs_f64()).collect();
+        let recent = self
+            .probes
+            .iter()
+            .filter(|probe| !probe.is_older(now, self.window));
+        let seconds: Vec<f64> = recent.map(|probe| f64::from(probe.seconds)).collect();
         let median = Duration::from_secs_f64(median(&seconds).unwrap_or(0.0));
         Typical {
             median,
@@ -138,7 +187,7 @@ impl Latencies {
     /// Forgets all.
     pub fn forget(&mut self) {
         self.now.clear();
-        self.before.clear();
+        self.before = Typical::NONE;
         self.probes.clear();
         self.slow_attempts = SlowRow::EMPTY;
         self.slow_probes = SlowRow::EMPTY;
@@ -155,11 +204,12 @@ impl Latencies {
         if half <= self.half {
             return;
         }
-        std::mem::swap(&mut self.now, &mut self.before);
+        self.before = if half == self.half + 1 {
+            Typical::of(&self.now)
+        } else {
+            Typical::NONE
+        };
         self.now.clear();
-        if half > self.half + 1 {
-            self.before.clear();
-        }
         self.half = half;
     }
 }

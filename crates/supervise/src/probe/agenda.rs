@@ -85,6 +85,11 @@ impl Agenda {
         });
     }
 
+    /// Nobody more will come.
+    pub(crate) fn shrink(&mut self) {
+        self.entries.shrink_to_fit();
+    }
+
     /// From now on, spread over the first interval. Chances are drawn from `random`.
     ///
     /// The first times are drawn as if probes had been sent for ever: a part of an interval that is drawn with a chance in

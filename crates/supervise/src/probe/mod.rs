@@ -25,7 +25,7 @@ pub(crate) use send::send;
 pub(crate) struct Rounds {
     clock: Clock,
     signals: mpsc::Sender<Signal>,
-    servers: Vec<(ServerId, ProbeCounters)>,
+    servers: Box<[(ServerId, ProbeCounters)]>,
     agenda: Mutex<Agenda>,
     /// Something may be due earlier than it was.
     changed: Notify,
@@ -43,10 +43,12 @@ impl Rounds {
             agenda.add(options, address, !is_child);
             (server, ProbeCounters::default())
         });
+        let servers: Box<[_]> = servers.collect();
+        agenda.shrink();
         Self {
             clock,
             signals,
-            servers: servers.collect(),
+            servers,
             agenda: Mutex::new(agenda),
             changed: Notify::new(),
         }
