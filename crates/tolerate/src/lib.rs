@@ -9,6 +9,12 @@ pub mod retry;
 
 // "Not now" and "not you": limits, rates, queues, shedding.
 pub mod limit;
+pub mod rate;
+pub mod adaptive_rate;
+pub mod codel;
+pub mod queue;
+pub mod shed;
+pub mod throttle;
 // End of limits.
 
 pub use backoff::Backoff;
@@ -19,5 +25,11 @@ pub use policy::{BackoffOptions, BudgetOptions, Jitter, RetryOn, RetryOptions, T
 pub use retry::{AttemptFacts, Decision, StopReason, decide};
 
 // Limits.
+pub use adaptive_rate::{AdaptiveRate, AdaptiveRateOptions};
+pub use codel::{Codel, CodelOptions, MinimumDelay};
 pub use limit::{Adaptive, Finish, Limit, LimitOptions, LimitSnapshot, Permit};
+pub use queue::{Left, Queue, QueueOptions, Reason};
+pub use rate::{KeyedRate, KeyedRateOptions, Rate, RateOptions};
+pub use shed::{Class, ShedOptions};
+pub use throttle::{Throttle, ThrottleOptions};
 // End of limits.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use evenkeel_core::Instant;
 
 use super::{Adaptive, LimitOptions, LimitSnapshot, WindowOptions};
+use crate::{Class, ShedOptions};
 
 /// How a request ended, as far as a limit is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,6 +77,28 @@ impl Limit {
     /// The same for a permit that outlives the borrow, as futures need it.
     pub fn try_acquire_owned(self: &Arc<Self>, now: Instant) -> Option<Permit<Arc<Self>>> {
         let in_flight = self.enter(self.adaptive.limit())?;
+        Some(Permit::new(Arc::clone(self), now, in_flight))
+    }
+
+    /// The same for a request of `class`, which may fill the limit up to its share only.
+    pub fn try_acquire_as(
+        &self,
+        shares: &ShedOptions,
+        class: Class,
+        now: Instant,
+    ) -> Option<Permit<&Self>> {
+        let in_flight = self.enter(shares.places(class, self.adaptive.limit()))?;
+        Some(Permit::new(self, now, in_flight))
+    }
+
+    /// The same for a permit that outlives the borrow.
+    pub fn try_acquire_owned_as(
+        self: &Arc<Self>,
+        shares: &ShedOptions,
+        class: Class,
+        now: Instant,
+    ) -> Option<Permit<Arc<Self>>> {
+        let in_flight = self.enter(shares.places(class, self.adaptive.limit()))?;
         Some(Permit::new(Arc::clone(self), now, in_flight))
     }
 
@@ -204,6 +227,19 @@ mod tests {
             (0, 3, 1)
         );
         assert!(fixed(0).try_acquire(Instant::ZERO).is_none());
+    }
+
+    #[test]
+    fn a_lesser_class_gets_less_of_it() {
+        let limit = Arc::new(fixed(4));
+        let shares = ShedOptions::default();
+        let mut held = Vec::new();
+        while let Some(permit) = limit.try_acquire_as(&shares, Class::Sheddable, Instant::ZERO) {
+            held.push(permit);
+        }
+        assert_eq!(held.len(), 3);
+        let last = limit.try_acquire_owned_as(&shares, Class::Critical, Instant::ZERO);
+        assert!(last.is_some_and(|permit| permit.in_flight == 4));
     }
 
     #[test]
