@@ -355,6 +355,8 @@ mod tests {
         for n in 1..=100 {
             bucket.note(Instant::from_millis(n * 100), false);
         }
+        let before = bucket.snapshot().expect("free");
+        assert!(close(before.measured, 10.0) && close(before.per_second, 20.0));
         bucket.note(at(10.0), true);
         let mut now = at(10.0);
         let mut taken = 0_u32;

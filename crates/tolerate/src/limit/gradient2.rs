@@ -59,14 +59,15 @@ impl Default for Gradient2Options {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RemeasureOptions {
-    /// At the latest so long after the last time; each time half to all of it (Envoy measures every 60 s). Default 60 s.
+    /// At the latest so long after the last time, or 400 round trips if that is longer; each time half to all of it (Envoy
+    /// measures every 60 s). Default 60 s.
     pub every: Duration,
     /// The share of the limit that is left meanwhile, above 0 to 1. A queue that makes requests up to `1/share` times as slow
     /// is gone at that. Default 0.25.
     pub share: f64,
     /// But never fewer requests at once than this (Envoy measures at 3). Default 3.
     pub floor: u32,
-    /// It is given up after this time, or 12 round trips if that is longer, but at most 10 s. Default 1 s.
+    /// It is given up after this time, or 12 round trips if that is longer. Default 1 s.
     pub within: Duration,
 }
 
@@ -89,7 +90,10 @@ const WARM_UP: u32 = 10;
 const FAR_BELOW: f64 = 2.0;
 /// …by this factor a sample (Netflix).
 const HELP_DOWN: f64 = 0.95;
-const LONGEST_MEASUREMENT: Duration = Duration::from_secs(10);
+/// A measurement takes so many round trips at most…
+const ROUND_TRIPS: f64 = 12.0;
+/// …of so many, so that slow requests are not measured all of the time.
+const ROUND_TRIPS_BETWEEN: f64 = 400.0;
 
 /// The machine. One owner; see [`Adaptive`](super::Adaptive) for many.
 #[derive(Debug, Clone)]
@@ -128,7 +132,7 @@ impl Gradient2 {
             why: Why::Initial,
             rng: Random::seeded(seed),
         };
-        new.plan_measuring(now);
+        new.plan_measuring(now, 0.0);
         new
     }
 
@@ -215,13 +219,12 @@ impl Gradient2 {
         let low = (share as u32).max(options.floor).max(1);
         if in_flight <= low {
             self.long.restart(short);
-            self.plan_measuring(now);
+            self.plan_measuring(now, short);
             return false;
         }
         let patience = options
             .within
-            .max(Duration::from_secs_f64(short * 12.0))
-            .min(LONGEST_MEASUREMENT);
+            .max(Duration::from_secs_f64(short * ROUND_TRIPS));
         self.why = Why::Probing;
         self.measuring = Some(Measuring {
             limit: low,
@@ -245,19 +248,18 @@ impl Gradient2 {
         }
         if done || now >= measuring.until {
             self.measuring = None;
-            self.plan_measuring(now);
+            self.plan_measuring(now, short);
         } else {
             self.measuring = Some(measuring);
         }
     }
 
-    fn plan_measuring(&mut self, now: Instant) {
-        self.due = self
-            .options
-            .remeasure
-            .map_or(Instant::NEVER, |RemeasureOptions { every, .. }| {
-                now + every / 2 + self.rng.duration_up_to(every / 2)
-            });
+    fn plan_measuring(&mut self, now: Instant, short: f64) {
+        let Some(RemeasureOptions { every, .. }) = self.options.remeasure else {
+            return;
+        };
+        let half = every.max(Duration::from_secs_f64(short * ROUND_TRIPS_BETWEEN)) / 2;
+        self.due = now + half + self.rng.duration_up_to(half);
     }
 }
 
@@ -464,6 +466,26 @@ mod tests {
         assert_eq!(machine.sample(at(130), SECOND / 100, 100, false), 25);
         assert_eq!(machine.sample(at(130), SECOND / 100, 100, false), 25);
         assert_eq!(machine.sample(at(131), SECOND / 100, 100, false), 100);
+    }
+
+    #[test]
+    fn slow_requests_are_not_measured_all_of_the_time() {
+        let mut machine = Gradient2::new(Gradient2Options::default(), Instant::ZERO, 3);
+        let (mut now, mut lowered, rtt) = (Instant::ZERO, Duration::ZERO, SECOND * 30);
+        while now < at(7 * 86_400) {
+            let in_flight = machine.limit();
+            // Until ten samples are there.
+            let window = rtt * 10 / in_flight;
+            lowered += if machine.is_measuring() {
+                window
+            } else {
+                Duration::ZERO
+            };
+            now += window;
+            machine.sample(now, rtt, in_flight, false);
+        }
+        let part = lowered.as_secs_f64() / now.as_nanos() as f64 * 1e9;
+        assert!(part > 0.0 && part < 0.06, "{part}");
     }
 
     #[test]
