@@ -33,3 +33,18 @@ pub use rate::{KeyedRate, KeyedRateOptions, Rate, RateOptions};
 pub use shed::{Class, ShedOptions};
 pub use throttle::{Throttle, ThrottleOptions};
 // End of limits.
+
+// Their pages' examples are tests.
+#[cfg(doctest)]
+mod limit_pages {
+    #[doc = include_str!("../../../docs/tolerate/limit.md")]
+    mod limit {}
+    #[doc = include_str!("../../../docs/tolerate/rate.md")]
+    mod rate {}
+    #[doc = include_str!("../../../docs/tolerate/queue.md")]
+    mod queue {}
+    #[doc = include_str!("../../../docs/tolerate/shed.md")]
+    mod shed {}
+    #[doc = include_str!("../../../docs/tolerate/throttle.md")]
+    mod throttle {}
+}
