@@ -28,7 +28,7 @@ pub use retry::{AttemptFacts, Decision, StopReason, decide};
 pub use adaptive_rate::{AdaptiveRate, AdaptiveRateOptions};
 pub use codel::{Codel, CodelOptions, MinimumDelay};
 pub use limit::{Adaptive, Finish, Limit, LimitOptions, LimitSnapshot, Permit};
-pub use queue::{Left, Queue, QueueOptions, Reason};
+pub use queue::{Queue, QueueOptions};
 pub use rate::{KeyedRate, KeyedRateOptions, Rate, RateOptions};
 pub use shed::{Class, ShedOptions};
 pub use throttle::{Throttle, ThrottleOptions};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
 use evenkeel_tolerate::{
-    Class, CodelOptions, Queue, QueueOptions, Reason, queue::CodelRule, queue::Pushed,
+    Class, CodelOptions, Queue, QueueOptions, queue::CodelRule, queue::Pushed, queue::Reason,
 };
 
 /// Requests a second: offered, and what the server can do.
