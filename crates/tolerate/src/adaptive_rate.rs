@@ -247,8 +247,8 @@ impl State {
         self.count = self.count.saturating_add(answers);
         let stretch = stretch(&self.options, now);
         if stretch > self.stretch {
-            let seconds =
-                (stretch - self.stretch) as f64 * self.options.measure_every.as_secs_f64();
+            let seconds = (stretch - self.stretch) as f64
+                * self.options.measure_every.as_secs_f64().max(1e-9);
             let rate = f64::from(self.count) / seconds;
             let smoothing = self.options.smoothing;
             self.measured = rate * smoothing + self.measured * (1.0 - smoothing);

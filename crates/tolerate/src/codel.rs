@@ -106,7 +106,7 @@ impl Codel {
     fn begin_dropping(&mut self, now: Instant) {
         self.dropping = true;
         let more = self.count.saturating_sub(self.last_count);
-        let recent = now.since(self.drop_next) < self.options.interval * 16;
+        let recent = now.since(self.drop_next) < self.options.interval.saturating_mul(16);
         self.count = if more > 1 && recent { more } else { 1 };
         self.drop_next = self.after(now);
         self.last_count = self.count;
@@ -144,8 +144,8 @@ impl MinimumDelay {
         }
     }
 
-    /// Whether to refuse what is taken from the queue now and has `waited`. The first of an interval is never refused, so
-    /// that a queue which was idle for long is not judged by what happened before.
+    /// Whether to refuse what is taken from the queue now and has `waited`. The first of an interval is never refused:
+    /// more than one must come before anything is.
     pub fn should_drop(&mut self, now: Instant, waited: Duration) -> bool {
         if now > self.end
             && let Some(least) = self.least.take()
@@ -158,7 +158,7 @@ impl MinimumDelay {
             return false;
         };
         *least = waited.min(*least);
-        self.overloaded && waited > self.options.target * 2
+        self.overloaded && waited > self.options.target.saturating_mul(2)
     }
 
     /// Whether even the luckiest of the last interval waited longer than the target.

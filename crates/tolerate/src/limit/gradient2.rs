@@ -181,7 +181,7 @@ impl Gradient2 {
     /// What requests usually take, if anything was measured.
     #[must_use]
     pub fn baseline(&self) -> Option<Duration> {
-        (self.long.count > 0).then(|| Duration::from_secs_f64(self.long.value))
+        (self.long.count > 0).then(|| seconds(self.long.value))
     }
 
     /// The last gradient, 0.5 to 1: below 1 the server is slower than usual.
@@ -204,6 +204,9 @@ impl Gradient2 {
             self.options.smoothing,
             self.options.queue,
         );
+        if next.is_nan() {
+            return self.limit;
+        }
         next.clamp(
             f64::from(bounded(min, min, max)),
             f64::from(bounded(max, min, max)),
@@ -222,9 +225,7 @@ impl Gradient2 {
             self.plan_measuring(now, short);
             return false;
         }
-        let patience = options
-            .within
-            .max(Duration::from_secs_f64(short * ROUND_TRIPS));
+        let patience = options.within.max(seconds(short * ROUND_TRIPS));
         self.why = Why::Probing;
         self.measuring = Some(Measuring {
             limit: low,
@@ -258,7 +259,7 @@ impl Gradient2 {
         let Some(RemeasureOptions { every, .. }) = self.options.remeasure else {
             return;
         };
-        let half = every.max(Duration::from_secs_f64(short * ROUND_TRIPS_BETWEEN)) / 2;
+        let half = every.max(seconds(short * ROUND_TRIPS_BETWEEN)) / 2;
         self.due = now + half + self.rng.duration_up_to(half);
     }
 }
@@ -275,6 +276,10 @@ fn next_limit(limit: f64, gradient: f64, smoothing: f64, queue: u32) -> f64 {
     limit.mul_add(1.0 - smoothing, wanted * smoothing)
 }
 
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
 /// A moving average by samples, `2/(n+1)` of each, after a plain one of the first ten.
 #[derive(Debug, Clone, Copy)]
 struct LongAverage {
@@ -288,7 +293,7 @@ impl LongAverage {
         Self {
             value: 0.0,
             count: 0,
-            part: 2.0 / (f64::from(samples) + 1.0),
+            part: 2.0 / (f64::from(samples.max(1)) + 1.0),
         }
     }
 
@@ -499,6 +504,21 @@ mod tests {
         assert!(due.iter().all(|second| (30..=60).contains(second)));
         assert!(due.iter().any(|second| *second < 37));
         assert!(due.iter().any(|second| *second > 53));
+    }
+
+    #[test]
+    fn nonsense_is_survived() {
+        let options = Gradient2Options {
+            tolerance: f64::NAN,
+            smoothing: f64::NAN,
+            long_window: 0,
+            ..Gradient2Options::default()
+        };
+        let mut machine = Gradient2::new(options, Instant::ZERO, 1);
+        for second in 0..100 {
+            machine.sample(at(second), Duration::MAX, 200, false);
+            assert!(machine.baseline().is_some() && machine.limit() >= 3);
+        }
     }
 
     proptest! {

@@ -13,6 +13,7 @@
 
 mod aimd;
 mod gradient2;
+mod median;
 mod permit;
 mod vegas;
 mod window;
@@ -28,7 +29,7 @@ pub use aimd::{Aimd, AimdOptions};
 pub use gradient2::{Gradient2, Gradient2Options, RemeasureOptions};
 pub use permit::{Finish, Limit, Permit};
 pub use vegas::{Vegas, VegasOptions};
-pub use window::WindowOptions;
+pub use window::{Typical, WindowOptions};
 
 use window::{Gathered, Window};
 

@@ -158,6 +158,9 @@ impl Vegas {
         );
         let smoothing = self.options.smoothing.clamp(0.0, 1.0);
         let next = self.limit.mul_add(1.0 - smoothing, wanted * smoothing);
+        if next.is_nan() {
+            return;
+        }
         let why = Why::of_change(self.limit, next).unwrap_or(self.why);
         self.why = if dropped { Why::Dropped } else { why };
         self.limit = next;
