@@ -8,6 +8,16 @@ pub mod ledger;
 pub mod retry;
 pub mod hedge;
 
+// "Not now" and "not you": limits, rates, queues, shedding.
+pub mod limit;
+pub mod rate;
+pub mod adaptive_rate;
+pub mod codel;
+pub mod queue;
+pub mod shed;
+pub mod throttle;
+// End of limits.
+
 pub use backoff::Backoff;
 pub use budget::Budget;
 pub use deadline::Deadline;
@@ -15,3 +25,28 @@ pub use hedge::{HedgeAfter, HedgeDelay, HedgeOptions};
 pub use ledger::RetryLedger;
 pub use policy::{BackoffOptions, BudgetOptions, Jitter, RetryOn, RetryOptions, TimeoutOptions};
 pub use retry::{AttemptFacts, Decision, StopReason, decide};
+
+// Limits.
+pub use adaptive_rate::{AdaptiveRate, AdaptiveRateOptions};
+pub use codel::{Codel, CodelOptions, MinimumDelay};
+pub use limit::{Adaptive, Finish, Limit, LimitOptions, LimitSnapshot, Permit};
+pub use queue::{Queue, QueueOptions};
+pub use rate::{KeyedRate, KeyedRateOptions, Rate, RateOptions};
+pub use shed::{Class, ShedOptions};
+pub use throttle::{Throttle, ThrottleOptions};
+// End of limits.
+
+// Their pages' examples are tests.
+#[cfg(doctest)]
+mod limit_pages {
+    #[doc = include_str!("../../../docs/tolerate/limit.md")]
+    mod limit {}
+    #[doc = include_str!("../../../docs/tolerate/rate.md")]
+    mod rate {}
+    #[doc = include_str!("../../../docs/tolerate/queue.md")]
+    mod queue {}
+    #[doc = include_str!("../../../docs/tolerate/shed.md")]
+    mod shed {}
+    #[doc = include_str!("../../../docs/tolerate/throttle.md")]
+    mod throttle {}
+}

@@ -1,0 +1,136 @@
+//! AIMD: one more for each good window, a tenth less for each that lost a request.
+//!
+//! Intuition: the only signal that never lies is a request that was refused or took too long. Growing by one and shrinking by
+//! a share makes many clients of one server end with equal parts (Chiu and Jain, 1989), which nothing that looks at
+//! round trips does. Its price: it finds the limit by going beyond it. Choose it where the server itself refuses what is
+//! too much. Rule and defaults are those of Netflix's concurrency-limits.
+
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+use serde::{Deserialize, Serialize};
+
+use super::{Why, bounded};
+
+/// What can be chosen about [`Aimd`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AimdOptions {
+    /// Requests at once before anything was seen. Default 20 (Netflix).
+    pub initial: u32,
+    /// The limit is never less (at least 1). Default 20 (Netflix).
+    pub min: u32,
+    /// The limit is never more. Default 200 (Netflix).
+    pub max: u32,
+    /// What is left of the limit after a drop, 0.5 to below 1. Default 0.9 (Netflix).
+    pub backoff: f64,
+    /// A round trip longer than this is a drop. Default 5 s (Netflix).
+    pub timeout: Duration,
+}
+
+impl Default for AimdOptions {
+    fn default() -> Self {
+        Self {
+            initial: 20,
+            min: 20,
+            max: 200,
+            backoff: 0.9,
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The machine. One owner; see [`Adaptive`](super::Adaptive) for many.
+#[derive(Debug, Clone)]
+pub struct Aimd {
+    options: AimdOptions,
+    limit: u32,
+    why: Why,
+}
+
+impl Aimd {
+    /// Before the first sample.
+    #[must_use]
+    pub fn new(options: AimdOptions) -> Self {
+        Self {
+            limit: bounded(options.initial, options.min, options.max),
+            options,
+            why: Why::Initial,
+        }
+    }
+
+    /// Takes in the round trip `rtt` of a window, how many were in flight at most when its requests began, and whether any
+    /// was dropped. Returns the limit from now on.
+    pub fn sample(&mut self, _now: Instant, rtt: Duration, in_flight: u32, dropped: bool) -> u32 {
+        let AimdOptions { min, max, .. } = self.options;
+        if dropped || rtt > self.options.timeout {
+            let less = f64::from(self.limit) * self.options.backoff.clamp(0.0, 1.0);
+            self.limit = bounded(less as u32, min, max);
+            self.why = Why::Dropped;
+        } else if u64::from(in_flight) * 2 < u64::from(self.limit) {
+            self.why = Why::AppLimited;
+        } else {
+            let more = bounded(self.limit.saturating_add(1), min, max);
+            if more > self.limit {
+                self.why = Why::Grew;
+            }
+            self.limit = more;
+        }
+        self.limit
+    }
+
+    /// Requests that may be in flight now.
+    #[must_use]
+    pub const fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Why the limit is what it is.
+    #[must_use]
+    pub const fn why(&self) -> Why {
+        self.why
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn machine(initial: u32) -> Aimd {
+        Aimd::new(AimdOptions {
+            initial,
+            min: 5,
+            ..AimdOptions::default()
+        })
+    }
+
+    #[test]
+    fn one_more_or_a_tenth_less() {
+        let mut machine = machine(10);
+        assert_eq!(machine.sample(Instant::ZERO, MS, 5, false), 11);
+        assert_eq!(machine.why(), Why::Grew);
+        assert_eq!(machine.sample(Instant::ZERO, MS, 5, false), 11);
+        assert_eq!(machine.why(), Why::AppLimited, "5 · 2 < 11");
+        assert_eq!(machine.sample(Instant::ZERO, MS, 0, true), 9, "9.9");
+        assert_eq!(machine.why(), Why::Dropped);
+        let slow = Duration::from_millis(5_001);
+        assert_eq!(machine.sample(Instant::ZERO, slow, 9, false), 8);
+        assert_eq!(machine.sample(Instant::ZERO, slow - MS, 9, false), 9);
+    }
+
+    #[test]
+    fn stays_within_its_bounds() {
+        let mut machine = machine(10);
+        for _ in 0..100 {
+            machine.sample(Instant::ZERO, MS, 1_000, true);
+        }
+        assert_eq!(machine.limit(), 5);
+        for _ in 0..1_000 {
+            machine.sample(Instant::ZERO, MS, 1_000, false);
+        }
+        assert_eq!((machine.limit(), machine.why()), (200, Why::Grew));
+        assert_eq!(Aimd::new(AimdOptions::default()).limit(), 20);
+    }
+}

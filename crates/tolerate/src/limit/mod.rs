@@ -1,0 +1,478 @@
+//! How many requests may be in flight at once.
+//!
+//! Intuition: a server that is given more than it can do does not do more, it does all of it later. By Little's law the right
+//! number is throughput × time of a request, and nobody knows either in advance, so three algorithms look for it while it runs:
+//! [Gradient2] by how much slower requests are than usual, [Vegas] by how many wait, [Aimd] by what is dropped. A fixed
+//! number is a bulkhead: one slow server cannot hold all of a program's requests.
+//!
+//! [`Adaptive`] gathers round trips from all workers and runs the algorithm; [`Limit`] counts in flight as well and
+//! hands out [`Permit`]s. Apart, because a proxy already counts in flight where it picks a server.
+//!
+//! Nothing waits: counting is atomic, gathering is atomic, and whoever finds a window over and the algorithm's lock taken
+//! leaves the window to the one who holds it.
+
+mod aimd;
+mod gradient2;
+mod median;
+mod permit;
+mod vegas;
+mod window;
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, TryLockError};
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+use serde::{Deserialize, Serialize};
+
+pub use aimd::{Aimd, AimdOptions};
+pub use gradient2::{Gradient2, Gradient2Options, RemeasureOptions};
+pub use permit::{Finish, Limit, Permit};
+pub use vegas::{Vegas, VegasOptions};
+pub use window::{Typical, WindowOptions};
+
+use window::{Gathered, Window};
+
+/// How the limit is found.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitOptions {
+    /// This many, always (a bulkhead).
+    Fixed(u32),
+    /// By how much slower requests are than usual. The default.
+    Gradient2(Gradient2Options),
+    /// By how many wait at the server.
+    Vegas(VegasOptions),
+    /// By what is dropped.
+    Aimd(AimdOptions),
+}
+
+impl Default for LimitOptions {
+    fn default() -> Self {
+        Self::Gradient2(Gradient2Options::default())
+    }
+}
+
+/// Why a limit is what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Why {
+    /// Nothing was measured yet.
+    Initial,
+    /// It is fixed.
+    Fixed,
+    /// Requests were as fast as usual at this limit, so it grew.
+    Grew,
+    /// Requests were slower than usual, so it shrank.
+    Shrank,
+    /// A request was refused or took too long, so it shrank.
+    Dropped,
+    /// Less than half of it was used: that says nothing about more, so it stayed.
+    AppLimited,
+    /// It is lowered for a moment to measure what requests take without a queue, or what they take was measured anew.
+    Probing,
+}
+
+impl Why {
+    const ALL: [Self; 7] = [
+        Self::Initial,
+        Self::Fixed,
+        Self::Grew,
+        Self::Shrank,
+        Self::Dropped,
+        Self::AppLimited,
+        Self::Probing,
+    ];
+
+    /// The word for metrics and status.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Initial => "initial",
+            Self::Fixed => "fixed",
+            Self::Grew => "grew",
+            Self::Shrank => "shrank",
+            Self::Dropped => "dropped",
+            Self::AppLimited => "app-limited",
+            Self::Probing => "probing",
+        }
+    }
+
+    /// `None` if nothing changed.
+    fn of_change(from: f64, to: f64) -> Option<Self> {
+        match to.total_cmp(&from) {
+            std::cmp::Ordering::Less => Some(Self::Shrank),
+            std::cmp::Ordering::Equal => None,
+            std::cmp::Ordering::Greater => Some(Self::Grew),
+        }
+    }
+
+    fn from_index(index: u8) -> Self {
+        let why = Self::ALL.get(usize::from(index));
+        why.copied().unwrap_or(Self::Initial)
+    }
+}
+
+/// What a limit knows, for metrics and status.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LimitSnapshot {
+    /// Requests that may be in flight now.
+    pub limit: u32,
+    /// Requests that are.
+    pub in_flight: u32,
+    /// What a request usually takes, or takes at best; as the algorithm sees it.
+    pub baseline: Option<Duration>,
+    /// What one took in the last window.
+    pub latest: Option<Duration>,
+    /// Below 1 the server is slower than usual (Gradient2 only).
+    pub gradient: Option<f64>,
+    /// Why the limit is what it is.
+    pub why: Why,
+}
+
+/// A limit that learns from the round trips of all workers. It does not count what is in flight.
+#[derive(Debug)]
+pub struct Adaptive {
+    window: Window,
+    algorithm: Mutex<Algorithm>,
+    /// Nothing is to be learnt.
+    is_fixed: AtomicBool,
+    shown: Shown,
+}
+
+/// What the algorithm said last, readable without its lock.
+#[derive(Debug)]
+struct Shown {
+    limit: AtomicU32,
+    why: AtomicU8,
+    /// Nanoseconds, 0 for none.
+    baseline: AtomicU64,
+    latest: AtomicU64,
+    /// The bits of it, 0 for none.
+    gradient: AtomicU64,
+}
+
+impl Adaptive {
+    /// Before the first sample; windows of a second. `seed` is for the jitter of measuring alone.
+    #[must_use]
+    pub fn new(options: &LimitOptions, now: Instant, seed: u64) -> Self {
+        Self::with_window(options, WindowOptions::default(), now, seed)
+    }
+
+    /// The same with windows of another size.
+    #[must_use]
+    pub fn with_window(
+        options: &LimitOptions,
+        window: WindowOptions,
+        now: Instant,
+        seed: u64,
+    ) -> Self {
+        let algorithm = Algorithm::new(options, now, seed);
+        let shown = Shown {
+            limit: AtomicU32::new(0),
+            why: AtomicU8::new(0),
+            baseline: AtomicU64::new(0),
+            latest: AtomicU64::new(0),
+            gradient: AtomicU64::new(0),
+        };
+        shown.show(&algorithm);
+        Self {
+            window: Window::new(window, now),
+            is_fixed: AtomicBool::new(matches!(algorithm, Algorithm::Fixed(_))),
+            algorithm: Mutex::new(algorithm),
+            shown,
+        }
+    }
+
+    /// A request ended: how long it took, how many were in flight when it began (with itself), and whether it was dropped,
+    /// which is to say that it was refused for overload or took too long. Requests that failed for another reason, or were
+    /// cancelled, say nothing: leave them out.
+    ///
+    /// Returns the limit when that ended a window. Takes no lock that another holds.
+    pub fn sample(
+        &self,
+        now: Instant,
+        rtt: Duration,
+        in_flight: u32,
+        dropped: bool,
+    ) -> Option<u32> {
+        if self.is_fixed.load(Ordering::Relaxed) {
+            return None;
+        }
+        // A fast refusal is not a fast server: it counts as no faster than the last window.
+        let latest = Duration::from_nanos(self.shown.latest.load(Ordering::Relaxed));
+        let rtt = if dropped { rtt.max(latest) } else { rtt };
+        if !self.window.add(now, rtt, in_flight, dropped) {
+            return None;
+        }
+        let mut algorithm = match self.algorithm.try_lock() {
+            Ok(algorithm) => algorithm,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let gathered = self.window.take(now)?;
+        let limit = algorithm.sample(now, gathered);
+        self.window
+            .set_length(gathered.rtt, algorithm.is_measuring());
+        self.shown
+            .latest
+            .store(nanos(gathered.rtt), Ordering::Relaxed);
+        self.shown.show(&algorithm);
+        Some(limit)
+    }
+
+    /// Requests that may be in flight now.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.shown.limit.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the algorithm; it begins with the limit of now, within its bounds. For a new configuration: this may wait for
+    /// a worker that runs the algorithm.
+    pub fn reconfigure(&self, options: &LimitOptions, now: Instant, seed: u64) {
+        let mut algorithm = self
+            .algorithm
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let options = options.beginning_with(algorithm.limit());
+        *algorithm = Algorithm::new(&options, now, seed);
+        self.window.set_length(Duration::ZERO, false);
+        let is_fixed = matches!(*algorithm, Algorithm::Fixed(_));
+        self.is_fixed.store(is_fixed, Ordering::Relaxed);
+        self.shown.show(&algorithm);
+    }
+
+    /// What it knows. `in_flight` is what the caller counts.
+    #[must_use]
+    pub fn snapshot(&self, in_flight: u32) -> LimitSnapshot {
+        let shown = &self.shown;
+        let duration = |nanos: &AtomicU64| match nanos.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(Duration::from_nanos(nanos)),
+        };
+        LimitSnapshot {
+            limit: self.limit(),
+            in_flight,
+            baseline: duration(&shown.baseline),
+            latest: duration(&shown.latest),
+            gradient: match shown.gradient.load(Ordering::Relaxed) {
+                0 => None,
+                bits => Some(f64::from_bits(bits)),
+            },
+            why: Why::from_index(shown.why.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+impl Shown {
+    fn show(&self, algorithm: &Algorithm) {
+        let baseline = algorithm.baseline().map_or(0, nanos);
+        let gradient = algorithm.gradient().map_or(0, f64::to_bits);
+        self.limit.store(algorithm.limit(), Ordering::Relaxed);
+        self.why.store(algorithm.why() as u8, Ordering::Relaxed);
+        self.baseline.store(baseline, Ordering::Relaxed);
+        self.gradient.store(gradient, Ordering::Relaxed);
+    }
+}
+
+impl LimitOptions {
+    /// The same, but with `limit` to begin with.
+    const fn beginning_with(mut self, limit: u32) -> Self {
+        match &mut self {
+            Self::Fixed(_) => {}
+            Self::Gradient2(options) => options.initial = limit,
+            Self::Vegas(options) => options.initial = limit,
+            Self::Aimd(options) => options.initial = limit,
+        }
+        self
+    }
+}
+
+/// The one that runs.
+#[derive(Debug)]
+enum Algorithm {
+    Fixed(u32),
+    Gradient2(Gradient2),
+    Vegas(Vegas),
+    Aimd(Aimd),
+}
+
+impl Algorithm {
+    fn new(options: &LimitOptions, now: Instant, seed: u64) -> Self {
+        match options {
+            LimitOptions::Fixed(limit) => Self::Fixed(*limit),
+            LimitOptions::Gradient2(options) => {
+                Self::Gradient2(Gradient2::new(*options, now, seed))
+            }
+            LimitOptions::Vegas(options) => Self::Vegas(Vegas::new(*options, seed)),
+            LimitOptions::Aimd(options) => Self::Aimd(Aimd::new(*options)),
+        }
+    }
+
+    fn sample(&mut self, now: Instant, gathered: Gathered) -> u32 {
+        let Gathered {
+            rtt,
+            in_flight,
+            dropped,
+        } = gathered;
+        match self {
+            Self::Fixed(limit) => *limit,
+            Self::Gradient2(machine) => machine.sample(now, rtt, in_flight, dropped),
+            Self::Vegas(machine) => machine.sample(now, rtt, in_flight, dropped),
+            Self::Aimd(machine) => machine.sample(now, rtt, in_flight, dropped),
+        }
+    }
+
+    fn limit(&self) -> u32 {
+        match self {
+            Self::Fixed(limit) => *limit,
+            Self::Gradient2(machine) => machine.limit(),
+            Self::Vegas(machine) => machine.limit(),
+            Self::Aimd(machine) => machine.limit(),
+        }
+    }
+
+    const fn why(&self) -> Why {
+        match self {
+            Self::Fixed(_) => Why::Fixed,
+            Self::Gradient2(machine) => machine.why(),
+            Self::Vegas(machine) => machine.why(),
+            Self::Aimd(machine) => machine.why(),
+        }
+    }
+
+    fn baseline(&self) -> Option<Duration> {
+        match self {
+            Self::Gradient2(machine) => machine.baseline(),
+            Self::Vegas(machine) => machine.baseline(),
+            Self::Fixed(_) | Self::Aimd(_) => None,
+        }
+    }
+
+    const fn gradient(&self) -> Option<f64> {
+        match self {
+            Self::Gradient2(machine) => machine.gradient(),
+            Self::Fixed(_) | Self::Vegas(_) | Self::Aimd(_) => None,
+        }
+    }
+
+    const fn is_measuring(&self) -> bool {
+        match self {
+            Self::Gradient2(machine) => machine.is_measuring(),
+            Self::Fixed(_) | Self::Vegas(_) | Self::Aimd(_) => false,
+        }
+    }
+}
+
+/// `limit`, not below `min` (at least 1), not above `max`; if these contradict each other, `max` holds.
+const fn bounded(limit: u32, min: u32, max: u32) -> u32 {
+    let limit = if limit > min { limit } else { min };
+    let limit = if limit < max { limit } else { max };
+    if limit > 1 { limit } else { 1 }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    fn aimd() -> LimitOptions {
+        LimitOptions::Aimd(AimdOptions::default())
+    }
+
+    #[test]
+    fn a_window_is_one_sample_for_the_algorithm() {
+        let adaptive = Adaptive::new(&aimd(), Instant::ZERO, 1);
+        for n in 0..99 {
+            assert_eq!(adaptive.sample(at(n * 10), MS, 12, false), None);
+        }
+        assert_eq!(adaptive.sample(at(1_000), MS, 3, false), Some(21));
+        let snapshot = adaptive.snapshot(5);
+        assert_eq!(
+            (snapshot.limit, snapshot.in_flight, snapshot.why.word()),
+            (21, 5, "grew")
+        );
+        assert_eq!(snapshot.latest.map(|took| took.as_micros()), Some(999));
+        for n in 0..9 {
+            adaptive.sample(at(1_100 + n), MS, 12, false);
+        }
+        assert_eq!(adaptive.sample(at(2_000), MS, 12, true), Some(20), "18.9");
+        assert_eq!(adaptive.snapshot(0).why, Why::Dropped);
+    }
+
+    #[test]
+    fn a_fast_refusal_does_not_look_like_a_fast_server() {
+        let options = LimitOptions::Gradient2(Gradient2Options::default());
+        let adaptive = Adaptive::new(&options, Instant::ZERO, 1);
+        for n in 1..=10 {
+            adaptive.sample(at(n * 100), MS * 50, 20, false);
+        }
+        for n in 1..=10 {
+            adaptive.sample(at(1_000 + n * 100), MS / 10, 20, true);
+        }
+        let latest = adaptive.snapshot(0).latest.expect("measured");
+        assert!(latest >= MS * 49, "{latest:?}");
+    }
+
+    #[test]
+    fn a_fixed_limit_learns_nothing() {
+        let adaptive = Adaptive::new(&LimitOptions::Fixed(7), Instant::ZERO, 1);
+        for n in 0..1_000 {
+            assert_eq!(adaptive.sample(at(n * 100), MS, 7, true), None);
+        }
+        let snapshot = adaptive.snapshot(0);
+        assert_eq!((snapshot.limit, snapshot.why), (7, Why::Fixed));
+        assert_eq!((snapshot.baseline, snapshot.latest), (None, None));
+    }
+
+    #[test]
+    fn another_algorithm_begins_where_the_last_one_was() {
+        let adaptive = Adaptive::new(&LimitOptions::Fixed(64), Instant::ZERO, 1);
+        adaptive.reconfigure(&aimd(), at(0), 1);
+        assert_eq!(
+            (adaptive.limit(), adaptive.snapshot(0).why),
+            (64, Why::Initial)
+        );
+        for n in 1..=10 {
+            adaptive.sample(at(n * 100), MS, 64, false);
+        }
+        assert_eq!(adaptive.limit(), 65);
+        let small = AimdOptions {
+            max: 30,
+            ..AimdOptions::default()
+        };
+        adaptive.reconfigure(&LimitOptions::Aimd(small), at(1_000), 1);
+        assert_eq!(adaptive.limit(), 30);
+        adaptive.reconfigure(&LimitOptions::Fixed(9), at(1_000), 1);
+        assert_eq!(adaptive.limit(), 9);
+    }
+
+    #[test]
+    fn words_are_those_of_their_places() {
+        for (index, why) in (0..).zip(Why::ALL) {
+            assert_eq!((Why::from_index(index), why as u8), (why, index));
+        }
+    }
+
+    #[test]
+    fn options_are_plain_data() {
+        let text = r#"{ "vegas": { "max": 50 } }"#;
+        let options: LimitOptions = serde_json::from_str(text).expect("valid");
+        let LimitOptions::Vegas(vegas) = options else {
+            panic!("{options:?}");
+        };
+        assert_eq!((vegas.max, vegas.initial), (50, 20));
+        assert!(serde_json::from_str::<LimitOptions>(r#"{ "vegas": { "mx": 50 } }"#).is_err());
+        let fixed: LimitOptions = serde_json::from_str(r#"{ "fixed": 8 }"#).expect("valid");
+        assert_eq!(fixed, LimitOptions::Fixed(8));
+    }
+}

@@ -1,0 +1,282 @@
+//! Gathers the round trips of many workers into one sample for a limit's algorithm.
+//!
+//! A single round trip is noise; an algorithm that believes each one jumps with the slowest request of the minute. So samples
+//! are gathered for a second, as in Netflix's WindowedLimit: their mean, the most that were in flight, whether any was
+//! dropped. Unlike there, a window with too few samples is not thrown away but goes on until it has enough, so that a limit
+//! with little traffic or slow requests learns as well.
+//!
+//! Count and sum share one atomic word, so a window that is taken away while others add to it is never torn.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+use serde::{Deserialize, Serialize};
+
+use super::median::MedianOf;
+
+/// How round trips are gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WindowOptions {
+    /// A window lasts two mean round trips, but at least this. Default 1 s (Netflix).
+    pub min: Duration,
+    /// …and at most this, if it has enough samples. Default 1 s (Netflix).
+    pub max: Duration,
+    /// So many samples are enough. Default 10 (Netflix).
+    pub samples: u32,
+    /// Which round trip stands for the window. Default the mean (Netflix).
+    pub typical: Typical,
+}
+
+/// Which round trip stands for a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Typical {
+    /// The mean: one hung request in a hundred moves it, which is right where that is how overload begins.
+    #[default]
+    Mean,
+    /// The median, as in Envoy: what most requests take. For requests of very different sizes. 1.6 KiB more.
+    Median,
+}
+
+impl Default for WindowOptions {
+    fn default() -> Self {
+        Self {
+            min: Duration::from_secs(1),
+            max: Duration::from_secs(1),
+            samples: 10,
+            typical: Typical::Mean,
+        }
+    }
+}
+
+/// The nanoseconds of a unit, so that 2¹⁸ samples of 68 s fit beside their count.
+const UNIT: u64 = 256;
+const LONGEST: u64 = (1 << 28) - 1;
+const COUNT_BITS: u32 = 18;
+const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
+/// Further samples of a window are passed over. Below the count's bits by more than workers can add at once.
+const MOST: u64 = 200_000;
+
+/// What a window gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gathered {
+    pub(super) rtt: Duration,
+    pub(super) in_flight: u32,
+    pub(super) dropped: bool,
+}
+
+/// The samples since the last time that it was taken.
+#[derive(Debug)]
+pub(super) struct Window {
+    /// Sum in units above, count below.
+    sum_and_count: AtomicU64,
+    in_flight: AtomicU32,
+    dropped: AtomicBool,
+    opened: AtomicU64,
+    /// Nanoseconds that it lasts.
+    length: AtomicU64,
+    options: WindowOptions,
+    /// If that is what stands for the window.
+    median: Option<MedianOf>,
+}
+
+impl Window {
+    pub(super) fn new(options: WindowOptions, now: Instant) -> Self {
+        Self {
+            sum_and_count: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
+            dropped: AtomicBool::new(false),
+            opened: AtomicU64::new(now.as_nanos()),
+            length: AtomicU64::new(nanos(options.min)),
+            median: (options.typical == Typical::Median).then(MedianOf::new),
+            options,
+        }
+    }
+
+    /// Adds a sample; true if the window should be taken now.
+    pub(super) fn add(&self, now: Instant, rtt: Duration, in_flight: u32, dropped: bool) -> bool {
+        if self.sum_and_count.load(Ordering::Relaxed) & COUNT_MASK < MOST {
+            let units = (nanos(rtt).saturating_add(UNIT / 2) / UNIT).clamp(1, LONGEST);
+            self.sum_and_count
+                .fetch_add((units << COUNT_BITS) + 1, Ordering::Relaxed);
+        }
+        if let Some(median) = &self.median {
+            median.add(nanos(rtt));
+        }
+        // Reads are cheaper than writes where most change nothing.
+        if self.in_flight.load(Ordering::Relaxed) < in_flight {
+            self.in_flight.fetch_max(in_flight, Ordering::Relaxed);
+        }
+        if dropped && !self.dropped.load(Ordering::Relaxed) {
+            self.dropped.store(true, Ordering::Relaxed);
+        }
+        self.is_over(now)
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        let age = now
+            .as_nanos()
+            .saturating_sub(self.opened.load(Ordering::Relaxed));
+        let length = self.length.load(Ordering::Relaxed);
+        let count = self.sum_and_count.load(Ordering::Relaxed) & COUNT_MASK;
+        age >= length && count >= u64::from(self.options.samples.max(1))
+    }
+
+    /// Takes what was gathered and begins anew. Of callers at the same time only one may call it: whoever holds the
+    /// algorithm's lock. `None` if another was first.
+    pub(super) fn take(&self, now: Instant) -> Option<Gathered> {
+        if !self.is_over(now) {
+            return None;
+        }
+        self.opened.store(now.as_nanos(), Ordering::Relaxed);
+        let both = self.sum_and_count.swap(0, Ordering::Relaxed);
+        let in_flight = self.in_flight.swap(0, Ordering::Relaxed);
+        let dropped = self.dropped.swap(false, Ordering::Relaxed);
+        let (sum, count) = (both >> COUNT_BITS, both & COUNT_MASK);
+        let mean = Duration::from_nanos(sum * UNIT / count);
+        Some(Gathered {
+            rtt: self.median.as_ref().map_or(mean, MedianOf::take),
+            in_flight,
+            dropped,
+        })
+    }
+
+    /// How long the next windows last: two round trips, or no time if the algorithm is in a hurry.
+    pub(super) fn set_length(&self, rtt: Duration, in_a_hurry: bool) {
+        let max = self.options.max.max(self.options.min);
+        let length = if in_a_hurry {
+            Duration::ZERO
+        } else {
+            rtt.saturating_mul(2).clamp(self.options.min, max)
+        };
+        self.length.store(nanos(length), Ordering::Relaxed);
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn window() -> Window {
+        Window::new(WindowOptions::default(), Instant::ZERO)
+    }
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    #[test]
+    fn a_second_and_ten_samples() {
+        let window = window();
+        for n in 0..9 {
+            assert!(!window.add(at(n), MS * 10, 3, false));
+        }
+        assert!(!window.add(at(999), MS * 30, 7, false), "ten, too early");
+        assert_eq!(window.take(at(999)), None);
+        assert!(window.add(at(1_000), MS * 10, 5, true));
+        let gathered = window.take(at(1_000)).expect("over");
+        assert_eq!((gathered.in_flight, gathered.dropped), (7, true));
+        let micros = gathered.rtt.as_micros();
+        assert!((11_817..=11_819).contains(&micros), "130 / 11: {micros}");
+        assert_eq!(window.take(at(1_000)), None, "another was first");
+        assert!(!window.add(at(1_001), MS, 1, false));
+    }
+
+    #[test]
+    fn little_traffic_makes_a_longer_window() {
+        let window = window();
+        for n in 0..9 {
+            assert!(!window.add(at(n * 900), MS, 1, false));
+        }
+        assert!(window.add(at(9_000), MS, 1, false));
+        assert!(window.take(at(9_000)).is_some());
+    }
+
+    #[test]
+    fn the_median_if_that_is_wanted() {
+        let options = WindowOptions {
+            typical: Typical::Median,
+            ..WindowOptions::default()
+        };
+        let window = Window::new(options, Instant::ZERO);
+        for n in 0..20 {
+            window.add(at(n), if n < 5 { MS * 5_000 } else { MS * 10 }, 1, false);
+        }
+        let rtt = window.take(at(1_000)).expect("over").rtt;
+        assert!(rtt > MS * 9 && rtt < MS * 11, "{rtt:?}");
+    }
+
+    #[test]
+    fn lengths() {
+        let options = WindowOptions {
+            min: MS * 100,
+            max: MS * 1_000,
+            samples: 2,
+            ..WindowOptions::default()
+        };
+        let window = Window::new(options, Instant::ZERO);
+        let length = |rtt, hurry| {
+            window.set_length(rtt, hurry);
+            window.length.load(Ordering::Relaxed) / 1_000_000
+        };
+        assert_eq!(length(MS, false), 100);
+        assert_eq!(length(MS * 80, false), 160);
+        assert_eq!(length(MS * 800, false), 1_000);
+        assert_eq!(length(Duration::MAX, true), 0);
+        window.add(at(1), MS, 1, false);
+        assert!(window.add(at(1), MS, 1, false));
+    }
+
+    #[test]
+    fn nothing_overflows() {
+        let window = window();
+        for _ in 0..250_000 {
+            window.add(at(1), Duration::MAX, u32::MAX, false);
+        }
+        let gathered = window.take(at(1_000)).expect("over");
+        assert_eq!(gathered.rtt.as_secs(), 68);
+        for _ in 0..10 {
+            window.add(at(1_001), Duration::ZERO, 0, false);
+        }
+        let gathered = window.take(at(3_000)).expect("over");
+        assert_eq!(gathered.rtt, Duration::from_nanos(UNIT));
+    }
+
+    #[test]
+    fn what_is_taken_is_whole() {
+        let window = Arc::new(window());
+        let adders: Vec<_> = (0..3)
+            .map(|_| {
+                let window = Arc::clone(&window);
+                thread::spawn(move || {
+                    for n in 0..40_000_u64 {
+                        window.add(Instant::from_nanos(n), MS * 5, 4, false);
+                    }
+                })
+            })
+            .collect();
+        let mut now = at(1_000);
+        while adders.iter().any(|adder| !adder.is_finished()) {
+            if let Some(gathered) = window.take(now) {
+                let micros = gathered.rtt.as_micros();
+                assert!((4_999..=5_001).contains(&micros), "{micros}");
+            }
+            now += Duration::from_secs(1);
+            thread::yield_now();
+        }
+        for adder in adders {
+            adder.join().expect("no panic");
+        }
+    }
+}

@@ -1,0 +1,686 @@
+//! Where requests wait for a place, and which of them are still worth serving.
+//!
+//! Intuition: a queue is for bursts. It has to be short enough that what comes out of it is still wanted, so nothing leaves it
+//! unexamined: what is past its deadline when it is taken is not served (its client has gone; serving it is the work that turns a
+//! short stall into an outage without end), and what waited too long while nothing waits less is refused, by
+//! [CoDel](crate::codel). Classes go before each other; when the queue is full, the newest of the least class makes room for what matters more,
+//! because it has waited least in vain.
+//!
+//! While a queue stands, in order of arrival everyone waits just about too long. Taking the newest first serves some in time and lets the
+//! oldest expire (Maurer, "Fail at scale"). That is not fair, so it is an option, and only while the queue has not been empty for an
+//! interval.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+use serde::{Deserialize, Serialize};
+
+use crate::{Class, Codel, CodelOptions, MinimumDelay};
+
+/// What can be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueOptions {
+    /// Entries at most, of all classes together. Default 128.
+    pub length: u32,
+    /// How long an entry waits at most, if its own deadline is not earlier. Default 1 s.
+    pub wait: Duration,
+    /// What waited too long. Default [`CodelRule::MinimumDelay`] with a target of 200 ms and an interval of 1 s, a fifth of
+    /// `wait` and all of it: measured, the 5 ms and 100 ms of network queues refuse a tenth of what a server with requests of
+    /// 30 ms could do. The target has to be several times what a request takes.
+    pub codel: CodelRule,
+    /// Take the newest first while the queue has not been empty for so long; `None` for never. Default none; 100 ms is Maurer's.
+    pub newest_first_after: Option<Duration>,
+}
+
+impl Default for QueueOptions {
+    fn default() -> Self {
+        Self {
+            length: 128,
+            wait: Duration::from_secs(1),
+            codel: CodelRule::MinimumDelay(CodelOptions {
+                target: Duration::from_millis(200),
+                interval: Duration::from_secs(1),
+            }),
+            newest_first_after: None,
+        }
+    }
+}
+
+/// Which rule says that something waited too long, for each class by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CodelRule {
+    /// None: only deadlines count.
+    Off,
+    /// Refuse at once what waited more than twice the target while all do: for requests, whose senders do not slow down.
+    MinimumDelay(CodelOptions),
+    /// Drop one, then more often, until it is better: for senders that slow down.
+    Rfc8289(CodelOptions),
+}
+
+/// How an entry left the queue. Each leaves once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Its turn came in time: serve it.
+    Served,
+    /// Its deadline has passed.
+    Expired,
+    /// It waited too long while nothing waited less.
+    ShedLate,
+    /// The queue was full and something that mattered more came.
+    ShedFull,
+    /// Its owner took it back.
+    Cancelled,
+}
+
+impl Reason {
+    /// All, in the order of their counts.
+    pub const ALL: [Self; 5] = [
+        Self::Served,
+        Self::Expired,
+        Self::ShedLate,
+        Self::ShedFull,
+        Self::Cancelled,
+    ];
+
+    /// The word for metrics and status.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Expired => "expired",
+            Self::ShedLate => "shed-codel",
+            Self::ShedFull => "shed-full",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// An entry that left, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "somebody waits for it"]
+pub struct Left<T> {
+    /// What was put in.
+    pub item: T,
+    /// Why it is out.
+    pub reason: Reason,
+    /// Its class.
+    pub class: Class,
+    /// How long it was in.
+    pub waited: Duration,
+}
+
+/// Names an entry, to take it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket {
+    class: Class,
+    number: u64,
+}
+
+/// What became of an entry that was to be put in.
+#[derive(Debug)]
+#[must_use = "what was refused, or made room, has to be told"]
+pub enum Pushed<T> {
+    /// It waits.
+    Waits(Ticket),
+    /// It waits, and this one had to go for it.
+    Instead(Ticket, Left<T>),
+    /// There is no room, and nothing in the queue matters less. Here it is back.
+    Refused(T),
+}
+
+/// What a queue did and holds, for metrics and status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueSnapshot {
+    /// Entries now, by [`Class::index`].
+    pub waiting: [usize; 4],
+    /// How entries left, ever, in the order of [`Reason::ALL`].
+    pub left: [u64; 5],
+    /// What was not even put in, ever.
+    pub refused: u64,
+}
+
+/// The queue of one service. One owner at a time.
+#[derive(Debug)]
+pub struct Queue<T> {
+    options: QueueOptions,
+    /// By class, the oldest in front.
+    lines: [Line<T>; 4],
+    length: usize,
+    next_number: u64,
+    /// Since when it has not been empty.
+    stands_since: Option<Instant>,
+    left: [u64; 5],
+    refused: u64,
+}
+
+#[derive(Debug)]
+struct Line<T> {
+    entries: VecDeque<Entry<T>>,
+    rule: Rule,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    number: u64,
+    came: Instant,
+    deadline: Instant,
+    item: T,
+}
+
+#[derive(Debug)]
+enum Rule {
+    Off,
+    MinimumDelay(MinimumDelay),
+    Rfc8289(Codel),
+}
+
+impl<T> Queue<T> {
+    /// Empty.
+    #[must_use]
+    pub fn new(options: QueueOptions) -> Self {
+        let line = || Line {
+            entries: VecDeque::new(),
+            rule: match options.codel {
+                CodelRule::Off => Rule::Off,
+                CodelRule::MinimumDelay(codel) => Rule::MinimumDelay(MinimumDelay::new(codel)),
+                CodelRule::Rfc8289(codel) => Rule::Rfc8289(Codel::new(codel)),
+            },
+        };
+        Self {
+            options,
+            lines: [line(), line(), line(), line()],
+            length: 0,
+            next_number: 0,
+            stands_since: None,
+            left: [0; 5],
+            refused: 0,
+        }
+    }
+
+    /// Puts something in. It waits until `deadline`, or for the queue's own `wait` if that is less.
+    pub fn push(&mut self, now: Instant, class: Class, deadline: Instant, item: T) -> Pushed<T> {
+        let instead = if self.length >= self.options.length as usize {
+            match self.make_room(now, class) {
+                Some(left) => Some(left),
+                None => {
+                    self.refused += 1;
+                    return Pushed::Refused(item);
+                }
+            }
+        } else {
+            None
+        };
+        let number = self.next_number;
+        self.next_number += 1;
+        self.lines[class.index()].entries.push_back(Entry {
+            number,
+            came: now,
+            deadline: deadline.min(now + self.options.wait),
+            item,
+        });
+        self.length += 1;
+        self.stands_since.get_or_insert(now);
+        let ticket = Ticket { class, number };
+        match instead {
+            None => Pushed::Waits(ticket),
+            Some(left) => Pushed::Instead(ticket, left),
+        }
+    }
+
+    /// Takes one out because there is a place for one. If its reason is not [`Reason::Served`] the place is still free: tell
+    /// whoever waited for it, and ask again. `None` if nothing waits.
+    pub fn pop(&mut self, now: Instant) -> Option<Left<T>> {
+        if let Some(expired) = self.take_expired_front(now) {
+            return Some(expired);
+        }
+        let newest_first = self.takes_newest_first(now);
+        let class = *Class::ALL
+            .iter()
+            .rev()
+            .find(|class| !self.lines[class.index()].entries.is_empty())?;
+        let line = &mut self.lines[class.index()];
+        let entry = if newest_first {
+            line.entries.pop_back()
+        } else {
+            line.entries.pop_front()
+        }?;
+        let waited = now.since(entry.came);
+        let late = now < entry.deadline && line.rule.is_late(now, waited, line.entries.len());
+        let reason = if late {
+            Reason::ShedLate
+        } else {
+            Reason::Served
+        };
+        Some(self.leaves(now, class, entry, reason))
+    }
+
+    /// Takes out until there is one to serve; `gone` is told of the others.
+    pub fn serve(&mut self, now: Instant, mut gone: impl FnMut(Left<T>)) -> Option<Left<T>> {
+        loop {
+            let left = self.pop(now)?;
+            if left.reason == Reason::Served {
+                return Some(left);
+            }
+            gone(left);
+        }
+    }
+
+    /// Takes an entry back. `None` if it has left already.
+    pub fn cancel(&mut self, now: Instant, ticket: Ticket) -> Option<Left<T>> {
+        let entries = &mut self.lines[ticket.class.index()].entries;
+        let at = entries
+            .binary_search_by_key(&ticket.number, |entry| entry.number)
+            .ok()?;
+        let entry = entries.remove(at)?;
+        Some(self.leaves(now, ticket.class, entry, Reason::Cancelled))
+    }
+
+    /// Takes out one whose deadline has passed, wherever it stands, though there is no place: for a timer. Looks at all entries.
+    pub fn expire(&mut self, now: Instant) -> Option<Left<T>> {
+        let (class, at) = Class::ALL.iter().find_map(|class| {
+            let mut entries = self.lines[class.index()].entries.iter();
+            let at = entries.position(|entry| now >= entry.deadline)?;
+            Some((*class, at))
+        })?;
+        let entry = self.lines[class.index()].entries.remove(at)?;
+        Some(self.leaves(now, class, entry, Reason::Expired))
+    }
+
+    /// When [`Queue::expire`] will find the next one. Looks at all entries.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let entries = self.lines.iter().flat_map(|line| &line.entries);
+        entries.map(|entry| entry.deadline).min()
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Whether the newest is taken first now.
+    #[must_use]
+    pub fn takes_newest_first(&self, now: Instant) -> bool {
+        let stands = self.stands_since.map(|since| now.since(since));
+        self.options
+            .newest_first_after
+            .zip(stands)
+            .is_some_and(|(after, stands)| stands > after)
+    }
+
+    /// What it did and holds.
+    #[must_use]
+    pub fn snapshot(&self) -> QueueSnapshot {
+        QueueSnapshot {
+            waiting: Class::ALL.map(|class| self.lines[class.index()].entries.len()),
+            left: self.left,
+            refused: self.refused,
+        }
+    }
+
+    /// For something of `class`: what is expired goes, else the newest of the least class below.
+    fn make_room(&mut self, now: Instant, class: Class) -> Option<Left<T>> {
+        if let Some(expired) = self.take_expired_front(now) {
+            return Some(expired);
+        }
+        let least = *Class::ALL
+            .iter()
+            .find(|class| !self.lines[class.index()].entries.is_empty())?;
+        if least >= class {
+            return None;
+        }
+        let entry = self.lines[least.index()].entries.pop_back()?;
+        Some(self.leaves(now, least, entry, Reason::ShedFull))
+    }
+
+    /// The oldest of each class expire first, unless deadlines of their own differ.
+    fn take_expired_front(&mut self, now: Instant) -> Option<Left<T>> {
+        for class in Class::ALL {
+            let entries = &mut self.lines[class.index()].entries;
+            if entries.front().is_some_and(|entry| now >= entry.deadline)
+                && let Some(entry) = entries.pop_front()
+            {
+                return Some(self.leaves(now, class, entry, Reason::Expired));
+            }
+        }
+        None
+    }
+
+    /// Whatever the reason, past its deadline it is that.
+    fn leaves(&mut self, now: Instant, class: Class, entry: Entry<T>, reason: Reason) -> Left<T> {
+        self.length -= 1;
+        if self.length == 0 {
+            self.stands_since = None;
+        }
+        let reason = if now >= entry.deadline {
+            Reason::Expired
+        } else {
+            reason
+        };
+        self.left[reason as usize] += 1;
+        Left {
+            waited: now.since(entry.came),
+            item: entry.item,
+            reason,
+            class,
+        }
+    }
+}
+
+impl Rule {
+    fn is_late(&mut self, now: Instant, waited: Duration, behind: usize) -> bool {
+        match self {
+            Self::Off => false,
+            Self::MinimumDelay(rule) => rule.should_drop(now, waited),
+            Self::Rfc8289(rule) => rule.should_drop(now, waited, behind),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    fn plain(length: u32) -> QueueOptions {
+        QueueOptions {
+            length,
+            codel: CodelRule::Off,
+            ..QueueOptions::default()
+        }
+    }
+
+    fn push(queue: &mut Queue<u32>, millis: u64, class: Class, item: u32) {
+        let pushed = queue.push(at(millis), class, Instant::NEVER, item);
+        assert!(matches!(pushed, Pushed::Waits(_)), "{pushed:?}");
+    }
+
+    fn popped(queue: &mut Queue<u32>, millis: u64) -> Option<(u32, Reason)> {
+        queue.pop(at(millis)).map(|left| (left.item, left.reason))
+    }
+
+    #[test]
+    fn classes_before_each_other_and_each_in_order() {
+        let mut queue = Queue::new(plain(10));
+        for (item, class) in [
+            (1, Class::Sheddable),
+            (2, Class::Critical),
+            (3, Class::CriticalPlus),
+            (4, Class::Critical),
+            (5, Class::SheddablePlus),
+        ] {
+            push(&mut queue, 0, class, item);
+        }
+        assert_eq!(queue.snapshot().waiting, [1, 1, 2, 1]);
+        let order: Vec<u32> = std::iter::from_fn(|| queue.pop(at(1)))
+            .map(|left| left.item)
+            .collect();
+        assert_eq!(order, [3, 2, 4, 5, 1]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn what_is_past_its_deadline_is_not_served() {
+        let mut queue = Queue::new(plain(10));
+        assert!(matches!(
+            queue.push(at(0), Class::Critical, at(50), 1),
+            Pushed::Waits(_)
+        ));
+        push(&mut queue, 0, Class::Critical, 2);
+        push(&mut queue, 0, Class::Sheddable, 3);
+        push(&mut queue, 100, Class::Critical, 4);
+        assert_eq!(
+            popped(&mut queue, 50),
+            Some((1, Reason::Expired)),
+            "at the moment itself"
+        );
+        assert_eq!(popped(&mut queue, 999), Some((2, Reason::Served)));
+        assert_eq!(
+            popped(&mut queue, 1_000),
+            Some((3, Reason::Expired)),
+            "the queue's own second"
+        );
+        assert_eq!(popped(&mut queue, 1_000), Some((4, Reason::Served)));
+        assert_eq!(popped(&mut queue, 1_000), None);
+        assert_eq!(queue.snapshot().left, [2, 2, 0, 0, 0]);
+    }
+
+    #[test]
+    fn one_behind_with_an_earlier_deadline_is_found_out_when_its_turn_comes() {
+        let mut queue = Queue::new(plain(10));
+        push(&mut queue, 0, Class::Critical, 1);
+        assert!(matches!(
+            queue.push(at(0), Class::Critical, at(5), 2),
+            Pushed::Waits(_)
+        ));
+        assert_eq!(queue.next_deadline(), Some(at(5)));
+        assert_eq!(popped(&mut queue, 10), Some((1, Reason::Served)));
+        assert_eq!(popped(&mut queue, 10), Some((2, Reason::Expired)));
+        push(&mut queue, 10, Class::Critical, 3);
+        assert!(matches!(
+            queue.push(at(10), Class::Critical, at(15), 4),
+            Pushed::Waits(_)
+        ));
+        assert_eq!(queue.expire(at(14)), None);
+        assert_eq!(queue.expire(at(15)).map(|left| left.item), Some(4));
+    }
+
+    #[test]
+    fn a_full_queue_sheds_the_newest_of_the_least_class() {
+        let mut queue = Queue::new(plain(3));
+        push(&mut queue, 0, Class::Sheddable, 1);
+        push(&mut queue, 0, Class::Sheddable, 2);
+        push(&mut queue, 0, Class::SheddablePlus, 3);
+        let Pushed::Refused(4) = queue.push(at(1), Class::Sheddable, Instant::NEVER, 4) else {
+            panic!("nothing matters less");
+        };
+        let Pushed::Instead(_, left) = queue.push(at(1), Class::Critical, Instant::NEVER, 5) else {
+            panic!("there are lesser ones");
+        };
+        assert_eq!((left.item, left.reason), (2, Reason::ShedFull));
+        // Past a deadline goes before all of that.
+        let Pushed::Instead(_, left) = queue.push(at(1_000), Class::Sheddable, Instant::NEVER, 6)
+        else {
+            panic!("1 has expired");
+        };
+        assert_eq!((left.item, left.reason), (1, Reason::Expired));
+        let snapshot = queue.snapshot();
+        assert_eq!((snapshot.refused, snapshot.left), (1, [0, 1, 0, 1, 0]));
+    }
+
+    #[test]
+    fn a_ticket_takes_back_once() {
+        let mut queue = Queue::new(plain(3));
+        let Pushed::Waits(ticket) = queue.push(at(0), Class::Critical, Instant::NEVER, 1) else {
+            panic!("there is room");
+        };
+        push(&mut queue, 0, Class::Critical, 2);
+        let left = queue.cancel(at(7), ticket).expect("it waits");
+        assert_eq!(
+            (left.reason, left.waited),
+            (Reason::Cancelled, Duration::from_millis(7))
+        );
+        assert_eq!(queue.cancel(at(7), ticket), None);
+        assert_eq!(popped(&mut queue, 8), Some((2, Reason::Served)));
+    }
+
+    #[test]
+    fn the_newest_first_only_while_the_queue_stands() {
+        let mut queue = Queue::new(QueueOptions {
+            newest_first_after: Some(Duration::from_millis(100)),
+            ..plain(10)
+        });
+        for item in 0..4 {
+            push(&mut queue, u64::from(item), Class::Critical, item);
+        }
+        assert_eq!(popped(&mut queue, 100), Some((0, Reason::Served)));
+        assert_eq!(popped(&mut queue, 101), Some((3, Reason::Served)));
+        assert_eq!(
+            popped(&mut queue, 1_001),
+            Some((1, Reason::Expired)),
+            "the old ones first"
+        );
+        assert_eq!(popped(&mut queue, 1_001), Some((2, Reason::Served)));
+        push(&mut queue, 1_002, Class::Critical, 7);
+        push(&mut queue, 1_003, Class::Critical, 8);
+        assert_eq!(
+            popped(&mut queue, 1_004),
+            Some((7, Reason::Served)),
+            "it was empty"
+        );
+    }
+
+    /// Two come for each that can be served, with 100 ms to wait.
+    fn overloaded(options: QueueOptions) -> QueueSnapshot {
+        let mut queue = Queue::new(options);
+        for millis in 0..5_000 {
+            for item in 0..2 {
+                let _: Pushed<u32> =
+                    queue.push(at(millis), Class::Critical, at(millis + 100), item);
+            }
+            queue.serve(at(millis), |_| {});
+        }
+        queue.snapshot()
+    }
+
+    #[test]
+    fn codel_refuses_early_what_would_only_expire() {
+        let without = overloaded(plain(1_000));
+        let with = overloaded(QueueOptions {
+            codel: CodelRule::MinimumDelay(CodelOptions::default()),
+            ..plain(1_000)
+        });
+        // Each served one is served either way; but with CoDel they have waited less, so fewer wait.
+        assert_eq!((without.left[0], without.left[2]), (5_000, 0));
+        assert!(without.waiting[2] >= 90, "{without:?}");
+        assert!(with.left[0] >= 4_900 && with.left[2] > 4_000, "{with:?}");
+        assert!(with.waiting[2] <= 40, "{with:?}");
+    }
+
+    #[test]
+    fn words() {
+        let words = Reason::ALL.map(Reason::word);
+        assert_eq!(
+            words,
+            ["served", "expired", "shed-codel", "shed-full", "cancelled"]
+        );
+        assert!(
+            Reason::ALL
+                .iter()
+                .enumerate()
+                .all(|(index, reason)| *reason as usize == index)
+        );
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push { class: usize, deadline: u64 },
+        Pop,
+        Cancel(usize),
+        Expire,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<(u64, Step)>> {
+        let step = prop_oneof![
+            4 => (0_usize..4, 0_u64..400).prop_map(|(class, deadline)| Step::Push { class, deadline }),
+            3 => Just(Step::Pop),
+            1 => any::<usize>().prop_map(Step::Cancel),
+            1 => Just(Step::Expire),
+        ];
+        proptest::collection::vec((0_u64..30, step), 0..400)
+    }
+
+    fn rules() -> impl Strategy<Value = CodelRule> {
+        let codel = CodelOptions::default();
+        prop_oneof![
+            Just(CodelRule::Off),
+            Just(CodelRule::MinimumDelay(codel)),
+            Just(CodelRule::Rfc8289(codel))
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_entry_leaves_once_and_with_the_right_reason(
+            steps in steps(), length in 0_u32..12, codel in rules(), newest_first in any::<bool>(),
+        ) {
+            let newest_first_after = newest_first.then_some(Duration::from_millis(100));
+            let options = QueueOptions { length, codel, newest_first_after, wait: Duration::from_millis(200) };
+            let mut queue = Queue::new(options);
+            let mut waiting: BTreeMap<u32, (Class, Instant, Ticket)> = BTreeMap::new();
+            let (mut now, mut next, mut left_count, mut refused) = (Instant::ZERO, 0_u32, 0_u64, 0_u64);
+            for (wait, step) in steps {
+                now += Duration::from_millis(wait);
+                let mut left = None;
+                match step {
+                    Step::Push { class, deadline } => {
+                        let class = Class::ALL[class];
+                        let deadline = now + Duration::from_millis(deadline);
+                        let ticket = match queue.push(now, class, deadline, next) {
+                            Pushed::Waits(ticket) => Some(ticket),
+                            Pushed::Instead(ticket, instead) => {
+                                let late = instead.reason == Reason::Expired;
+                                prop_assert!(late || instead.reason == Reason::ShedFull && instead.class < class);
+                                left = Some(instead);
+                                Some(ticket)
+                            }
+                            Pushed::Refused(item) => {
+                                prop_assert_eq!(item, next);
+                                prop_assert!(waiting.values().all(|(other, ..)| *other >= class));
+                                refused += 1;
+                                None
+                            }
+                        };
+                        let deadline = deadline.min(now + Duration::from_millis(200));
+                        if let Some(ticket) = ticket { waiting.insert(next, (class, deadline, ticket)); }
+                        next += 1;
+                    }
+                    Step::Pop => {
+                        left = queue.pop(now);
+                        prop_assert_eq!(left.is_none(), waiting.is_empty());
+                        if let Some(left) = &left && left.reason == Reason::Served {
+                            prop_assert!(waiting.values().all(|(class, ..)| *class <= left.class));
+                            let older = |(item, (class, ..)): (&u32, &(Class, Instant, Ticket))| *class == left.class && *item < left.item;
+                            prop_assert!(newest_first || !waiting.iter().any(older), "out of order");
+                        }
+                    }
+                    Step::Cancel(which) => if !waiting.is_empty() {
+                        let ticket = waiting.values().nth(which % waiting.len()).expect("not empty").2;
+                        left = queue.cancel(now, ticket);
+                        prop_assert!(left.is_some());
+                    }
+                    Step::Expire => left = queue.expire(now),
+                }
+                if let Some(left) = left {
+                    let (class, deadline, ticket) = waiting.remove(&left.item).expect("it was in");
+                    prop_assert_eq!(class, left.class);
+                    prop_assert_eq!(left.reason == Reason::Expired, now >= deadline);
+                    prop_assert!(queue.cancel(now, ticket).is_none(), "left twice");
+                    left_count += 1;
+                }
+                prop_assert_eq!(queue.len(), waiting.len());
+                prop_assert!(queue.len() <= length as usize);
+            }
+            let snapshot = queue.snapshot();
+            prop_assert_eq!(snapshot.left.iter().sum::<u64>(), left_count);
+            prop_assert_eq!(left_count + refused + waiting.len() as u64, u64::from(next));
+        }
+    }
+}

@@ -1,0 +1,517 @@
+//! How many requests a second: a token bucket, and one per key in bounded memory.
+//!
+//! Intuition: a bucket holds `burst` tokens and gets `per_second` new ones; each request takes one. Kept as a number that only
+//! grows, how many tokens were *spent* (or lost because the bucket was full), and compared with how many were *earned*
+//! since the clock began, which follows from the time alone. So nothing accumulates: asked a million times or once,
+//! the n-th token is there at the same nanosecond, and taking one is a single compare-and-swap on one word.
+//!
+//! [`KeyedRate`] keeps such a word for each of a fixed number of keys, in sets of sixteen. A new key whose set is full takes the place of
+//! the one that has **spent least**, *and its debt with it*. Mostly that one's bucket is full again, so nothing is lost.
+//! In a flood of keys it means: the least debt in a set never goes down, so a key that was pushed out and comes back finds at
+//! least the debt that it left. No flood buys a heavy key a fresh bucket, at any price. (Evicting the oldest would sell it for
+//! sixteen requests.) What is paid for that: while more keys are in debt at once than there are entries, a new key may begin
+//! with less than a full bucket. Give it more entries then; one costs 16 bytes.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+use serde::{Deserialize, Serialize};
+
+/// A token bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateOptions {
+    /// Tokens a second, up to 10⁹; 0.1 is one in ten seconds. Kept exactly if it has no more than nine digits. Default 100.
+    pub per_second: f64,
+    /// Tokens that can be saved up, 1 to 10⁹. Default 100: what a second gives, so that who was quiet for a second may send
+    /// all of it at once, as a browser does.
+    pub burst: u32,
+}
+
+impl Default for RateOptions {
+    fn default() -> Self {
+        Self {
+            per_second: 100.0,
+            burst: 100,
+        }
+    }
+}
+
+/// A token bucket for each key.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeyedRateOptions {
+    /// What each key gets.
+    pub rate: RateOptions,
+    /// Keys that are told apart at a time, rounded up to sixteens; 16 bytes each. Default 65,536, one MiB. A key needs one only
+    /// while its bucket is not full.
+    pub entries: u32,
+}
+
+impl Default for KeyedRateOptions {
+    fn default() -> Self {
+        Self {
+            rate: RateOptions::default(),
+            entries: 65_536,
+        }
+    }
+}
+
+const NANOS: u64 = 1_000_000_000;
+/// Units a second at most, so that a hundred years fit.
+const MOST_PER_SECOND: f64 = 2.9e9;
+const MOST_BURST: f64 = 4e18;
+
+/// A bucket's arithmetic: everything in units, of which a token has a power of ten.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    token: u64,
+    per_second: u64,
+    burst: u64,
+}
+
+impl Scale {
+    /// The finest units in which a hundred years can be counted.
+    fn new(options: RateOptions) -> Self {
+        // What is not a number stays so, fits nothing, and is nothing as an integer.
+        let per_second = options.per_second.clamp(0.0, 1e9);
+        let burst = f64::from(options.burst.clamp(1, 1_000_000_000));
+        let fits = |token: &u64| {
+            let token = *token as f64;
+            per_second * token <= MOST_PER_SECOND && burst * token <= MOST_BURST
+        };
+        let token = (0..=15).rev().map(|power| 10_u64.pow(power)).find(fits);
+        let token = token.unwrap_or(1);
+        Self {
+            token,
+            per_second: (per_second * token as f64).round() as u64,
+            burst: burst as u64 * token,
+        }
+    }
+
+    /// What was earned until `now`, the burst at the beginning included.
+    const fn earned(self, now: Instant) -> u64 {
+        let (seconds, nanos) = (now.as_nanos() / NANOS, now.as_nanos() % NANOS);
+        self.burst
+            .saturating_add(seconds.saturating_mul(self.per_second))
+            .saturating_add(nanos * self.per_second / NANOS)
+    }
+
+    /// What is spent after taking a token, if there is one; what over the burst was not taken is lost.
+    fn spend(self, spent: u64, now: Instant) -> Option<u64> {
+        let earned = self.earned(now);
+        let spent = spent.max(earned.saturating_sub(self.burst));
+        let after = spent.saturating_add(self.token);
+        (after <= earned).then_some(after)
+    }
+
+    /// How long after `now` the next token is there.
+    fn wait(self, spent: u64, now: Instant) -> Duration {
+        let needed = spent.saturating_add(self.token).saturating_sub(self.burst);
+        if self.per_second == 0 {
+            return Duration::MAX;
+        }
+        let nanos = (u128::from(needed) * u128::from(NANOS)).div_ceil(u128::from(self.per_second));
+        let at = Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        at.since(now)
+    }
+
+    /// Takes a token from the bucket whose spending is `spent`.
+    fn take(self, spent: &AtomicU64, now: Instant) -> Result<(), Duration> {
+        spent
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |spent| {
+                self.spend(spent, now)
+            })
+            .map(|_| ())
+            .map_err(|spent| self.wait(spent, now))
+    }
+}
+
+/// A token bucket, shared by all workers.
+#[derive(Debug)]
+pub struct Rate {
+    scale: Scale,
+    spent: AtomicU64,
+    taken: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Rate {
+    /// A full bucket.
+    #[must_use]
+    pub fn new(options: RateOptions) -> Self {
+        Self {
+            scale: Scale::new(options),
+            spent: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes a token.
+    ///
+    /// # Errors
+    /// How long it takes until there is one; another may take it first. [`Duration::MAX`] if never.
+    pub fn take(&self, now: Instant) -> Result<(), Duration> {
+        let taken = self.scale.take(&self.spent, now);
+        let count = if taken.is_ok() {
+            &self.taken
+        } else {
+            &self.refused
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        taken
+    }
+
+    /// Tokens that are there.
+    #[must_use]
+    pub fn balance(&self, now: Instant) -> f64 {
+        let spent = self.spent.load(Ordering::Relaxed);
+        let there = self.scale.earned(now).saturating_sub(spent);
+        there.min(self.scale.burst) as f64 / self.scale.token as f64
+    }
+
+    /// How many were taken, and how often there was none.
+    #[must_use]
+    pub fn counts(&self) -> RateCounts {
+        RateCounts {
+            taken: self.taken.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            displaced: 0,
+        }
+    }
+}
+
+/// What a rate limit did, ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RateCounts {
+    /// Tokens that were taken.
+    pub taken: u64,
+    /// Requests for which there was none.
+    pub refused: u64,
+    /// New keys that took over another's debt. If this grows, there are too few entries, or somebody floods.
+    pub displaced: u64,
+}
+
+/// Entries in a set.
+const WAYS: usize = 16;
+/// More entries than this (256 MiB) are not made.
+const MOST_ENTRIES: u32 = 1 << 24;
+
+/// A token bucket for each key, in bounded memory, shared by all workers. Keys themselves are not kept, only 64 bits of a hash.
+pub struct KeyedRate<K: ?Sized> {
+    scale: Scale,
+    sets: Box<[[Entry; WAYS]]>,
+    /// Its own for each, so that nobody can choose keys that share a set.
+    seed: u64,
+    taken: AtomicU64,
+    refused: AtomicU64,
+    displaced: AtomicU64,
+    keys: PhantomData<fn(&K)>,
+}
+
+/// A key's bucket. Empty is a full bucket of the key 0, which no key is.
+#[derive(Debug, Default)]
+struct Entry {
+    key: AtomicU64,
+    spent: AtomicU64,
+}
+
+impl<K: ?Sized> fmt::Debug for KeyedRate<K> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("KeyedRate")
+            .field("entries", &(self.sets.len() * WAYS))
+            .field("counts", &self.counts())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: ?Sized> KeyedRate<K> {
+    /// All buckets full. `seed` should be random, and is best kept to oneself.
+    #[must_use]
+    pub fn new(options: KeyedRateOptions, seed: u64) -> Self {
+        let entries = options.entries.clamp(1, MOST_ENTRIES) as usize;
+        let sets = (0..entries.div_ceil(WAYS)).map(|_| <[Entry; WAYS]>::default());
+        Self {
+            scale: Scale::new(options.rate),
+            sets: sets.collect(),
+            seed,
+            taken: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            displaced: AtomicU64::new(0),
+            keys: PhantomData,
+        }
+    }
+
+    /// What was taken, refused and displaced.
+    #[must_use]
+    pub fn counts(&self) -> RateCounts {
+        RateCounts {
+            taken: self.taken.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            displaced: self.displaced.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Keys whose buckets are not full. Looks at all entries: for status, not for each request.
+    #[must_use]
+    pub fn in_debt(&self, now: Instant) -> usize {
+        let full = self.full(now);
+        let in_debt = |entry: &&Entry| entry.spent.load(Ordering::Relaxed) > full;
+        self.sets.iter().flatten().filter(in_debt).count()
+    }
+
+    /// Who has spent no more than this has a full bucket.
+    const fn full(&self, now: Instant) -> u64 {
+        self.scale.earned(now).saturating_sub(self.scale.burst)
+    }
+
+    fn take_hashed(&self, key: u64, now: Instant) -> Result<(), Duration> {
+        // By the upper bits; the entry knows all of them.
+        let index = (u128::from(key) * self.sets.len() as u128) >> 64;
+        let set = &self.sets[index as usize];
+        let key = key.max(1);
+        let own = |entry: &&Entry| entry.key.load(Ordering::Relaxed) == key;
+        if let Some(entry) = set.iter().find(own) {
+            return self.scale.take(&entry.spent, now);
+        }
+        let spent = |entry: &&Entry| entry.spent.load(Ordering::Relaxed);
+        let Some(entry) = set.iter().min_by_key(spent) else {
+            return Ok(());
+        };
+        // Who would get nothing from it takes nobody's place. Its debt stays with the place. If two workers do this at
+        // once, the latter's key has it, and both have paid.
+        let before = entry.spent.load(Ordering::Relaxed);
+        self.scale.take(&entry.spent, now)?;
+        entry.key.store(key, Ordering::Relaxed);
+        if before > self.full(now) {
+            self.displaced.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl<K: Hash + ?Sized> KeyedRate<K> {
+    /// Takes a token of `key`.
+    ///
+    /// # Errors
+    /// How long it takes until there is one. [`Duration::MAX`] if never.
+    pub fn take(&self, key: &K, now: Instant) -> Result<(), Duration> {
+        let mut hasher = DefaultHasher::new();
+        self.seed.hash(&mut hasher);
+        key.hash(&mut hasher);
+        let taken = self.take_hashed(hasher.finish(), now);
+        let count = if taken.is_ok() {
+            &self.taken
+        } else {
+            &self.refused
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+    use std::thread;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rate(per_second: f64, burst: u32) -> Rate {
+        Rate::new(RateOptions { per_second, burst })
+    }
+
+    fn keyed(per_second: f64, burst: u32, entries: u32) -> KeyedRate<u32> {
+        let rate = RateOptions { per_second, burst };
+        KeyedRate::new(KeyedRateOptions { rate, entries }, 7)
+    }
+
+    fn take_all(rate: &Rate, now: Instant) -> u64 {
+        (0..).take_while(|_| rate.take(now).is_ok()).count() as u64
+    }
+
+    #[test]
+    fn a_burst_and_then_the_rate() {
+        let rate = rate(10.0, 5);
+        let now = Instant::from_millis(12_345);
+        assert_eq!(take_all(&rate, now), 5, "full at first, at whatever time");
+        assert_eq!(rate.take(now), Err(Duration::from_millis(100)));
+        assert_eq!(take_all(&rate, Instant::from_millis(12_444)), 0);
+        assert_eq!(take_all(&rate, Instant::from_millis(12_445)), 1);
+        assert_eq!(
+            take_all(&rate, Instant::from_millis(60_000)),
+            5,
+            "no more than the burst"
+        );
+        assert!(rate.balance(Instant::from_millis(60_150)) <= 1.6);
+        let RateCounts { taken, refused, .. } = rate.counts();
+        assert_eq!((taken, refused), (11, 5));
+    }
+
+    #[test]
+    fn nothing_drifts_however_often_it_is_asked() {
+        for (per_second, nanos, tokens) in [
+            (3.0, 10_000_003, 3_000),
+            (7.0, 3_333_333, 7_000),
+            (0.1, 7_000_001, 100),
+            (1.7, 9_999_999, 1_700),
+            (7_000.3, 9_999_999, 7_000_300),
+        ] {
+            let rate = rate(per_second, 1_000);
+            let mut taken = take_all(&rate, Instant::ZERO);
+            assert_eq!(taken, 1_000);
+            // A thousand seconds.
+            let mut now = 0;
+            let end = 1_000 * NANOS;
+            while now < end {
+                now = (now + nanos).min(end);
+                taken += take_all(&rate, Instant::from_nanos(now));
+            }
+            assert_eq!(taken, 1_000 + tokens, "{per_second}");
+        }
+    }
+
+    #[test]
+    fn odd_options() {
+        let never = rate(0.0, 2);
+        assert_eq!(take_all(&never, Instant::ZERO), 2);
+        assert_eq!(never.take(Instant::NEVER), Err(Duration::MAX));
+        assert_eq!(take_all(&rate(f64::NAN, 0), Instant::ZERO), 1);
+        let much = rate(f64::INFINITY, u32::MAX);
+        assert!((0..1_000).all(|n| much.take(Instant::from_nanos(n)).is_ok()));
+        let slow = rate(1e-6, 1);
+        assert_eq!(slow.take(Instant::ZERO), Ok(()));
+        assert_eq!(
+            slow.take(Instant::ZERO),
+            Err(Duration::from_secs(1_000_000))
+        );
+        // A century is not the end.
+        let century = Instant::from_millis(100 * 365 * 86_400 * 1_000);
+        let fast = rate(1e9, 1_000_000_000);
+        assert!(fast.take(century).is_ok() && fast.take(Instant::NEVER).is_ok());
+    }
+
+    #[test]
+    fn workers_together_take_no_more_than_one_alone_could() {
+        let rate = Arc::new(rate(1_000.0, 500));
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                let rate = Arc::clone(&rate);
+                thread::spawn(move || {
+                    (0..2_000_u64)
+                        .filter(|n| rate.take(Instant::from_nanos(n * 50_000)).is_ok())
+                        .count()
+                })
+            })
+            .collect();
+        let taken: usize = workers
+            .into_iter()
+            .map(|worker| worker.join().expect("no panic"))
+            .sum();
+        assert!(
+            (590..=599).contains(&taken),
+            "500 and 99.95 in 99.95 ms: {taken}"
+        );
+    }
+
+    #[test]
+    fn keys_do_not_disturb_each_other() {
+        let rate = keyed(1.0, 3, 65_536);
+        for key in 0..10_000 {
+            for _ in 0..3 {
+                assert_eq!(rate.take(&key, Instant::ZERO), Ok(()));
+            }
+            assert_eq!(rate.take(&key, Instant::ZERO), Err(Duration::from_secs(1)));
+        }
+        assert_eq!(rate.in_debt(Instant::ZERO), 10_000);
+        assert_eq!(rate.counts().displaced, 0);
+        assert_eq!(rate.in_debt(Instant::from_millis(3_000)), 0);
+    }
+
+    #[test]
+    fn a_flood_of_keys_gives_a_heavy_one_nothing() {
+        let rate = keyed(10.0, 20, 64);
+        let (heavy, mut taken) = (1_000_000_u32, 0);
+        let seconds = 20;
+        for millis in 0..seconds * 1_000 {
+            let now = Instant::from_millis(millis);
+            for n in 0..20 {
+                // Ever new keys, each asks once.
+                let _: Result<(), Duration> = rate.take(&(millis as u32 * 20 + n), now);
+            }
+            taken += u64::from(rate.take(&heavy, now).is_ok());
+        }
+        assert!(taken <= 20 + 10 * seconds, "{taken}");
+        assert!(rate.counts().displaced > 0);
+        // All of them together got no more than that many buckets give.
+        assert!(rate.counts().taken <= 64 * (20 + 10 * seconds));
+    }
+
+    #[test]
+    fn with_room_for_all_that_are_in_debt_newcomers_have_full_buckets() {
+        // 2,000 new keys a second with a debt of 0.5 s each: 1,000 at a time, of 4,096. A set is full of them once in 200,000 keys.
+        let rate = keyed(10.0, 5, 4_096);
+        for n in 0..20_000_u32 {
+            let now = Instant::from_nanos(u64::from(n) * 500_000);
+            assert!((0..5).all(|_| rate.take(&n, now).is_ok()), "{n}");
+        }
+    }
+
+    #[test]
+    fn texts_can_be_keys() {
+        let rate: KeyedRate<str> = KeyedRate::new(KeyedRateOptions::default(), 1);
+        assert_eq!(rate.take("192.0.2.1", Instant::ZERO), Ok(()));
+        assert!(format!("{rate:?}").contains("entries: 65536"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_is_true_to_the_nanosecond(
+            per_second in prop_oneof![0.01..10.0_f64, 1.0..1e7_f64], burst in 1_u32..50,
+            waits in proptest::collection::vec(0_u64..3_000_000_000, 1..100),
+        ) {
+            let rate = rate(per_second, burst);
+            let (mut now, mut taken) = (Instant::ZERO, 0_u64);
+            for wait in waits {
+                now += Duration::from_nanos(wait);
+                match rate.take(now) {
+                    Ok(()) => taken += 1,
+                    Err(wait) => {
+                        prop_assert!(wait > Duration::ZERO);
+                        let there = now + wait;
+                        prop_assert!(rate.take(there.before(Duration::from_nanos(1))).is_err());
+                        prop_assert!(rate.take(there).is_ok());
+                        (now, taken) = (there, taken + 1);
+                    }
+                }
+                let most = f64::from(burst) + per_second * now.as_nanos() as f64 / 1e9;
+                prop_assert!(taken as f64 <= most * (1.0 + 1e-9) + 1e-6);
+            }
+        }
+
+        /// Whatever keys come in whatever order to a single set: what it lets through, a bucket of the key's own would have, too.
+        #[test]
+        fn no_key_ever_gets_more_than_its_own_bucket_would_give(
+            steps in proptest::collection::vec((0_u32..40, 0_u64..40), 0..900),
+        ) {
+            let keyed = keyed(2.0, 4, 16);
+            let mut own: HashMap<u32, Rate> = HashMap::new();
+            let mut now = Instant::ZERO;
+            for (key, wait) in steps {
+                now += Duration::from_millis(wait);
+                if keyed.take(&key, now).is_ok() {
+                    let bucket = own.entry(key).or_insert_with(|| rate(2.0, 4));
+                    prop_assert!(bucket.take(now).is_ok(), "key {} at {:?}", key, now);
+                }
+            }
+        }
+    }
+}

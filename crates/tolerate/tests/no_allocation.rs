@@ -1,0 +1,90 @@
+//! No decision allocates: not to admit, not to refuse, not to learn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use allocation_counter::measure;
+use evenkeel_core::{Instant, Random};
+use evenkeel_tolerate::{
+    AdaptiveRate, AdaptiveRateOptions, Class, Finish, KeyedRate, KeyedRateOptions, Limit,
+    LimitOptions, Queue, QueueOptions, Rate, RateOptions, ShedOptions, Throttle, ThrottleOptions,
+    limit,
+};
+
+/// 5,000 times, two milliseconds apart.
+fn allocations(mut decide: impl FnMut(u64, Instant)) -> u64 {
+    let run = || (0..5_000).for_each(|n| decide(n, Instant::from_millis(n * 2)));
+    measure(run).count_total
+}
+
+#[test]
+fn this_test_would_see_an_allocation() {
+    let boxed = |_, _| drop(std::hint::black_box(Box::new(7)));
+    assert_eq!(allocations(boxed), 5_000);
+}
+
+#[test]
+fn limits() {
+    for options in [
+        LimitOptions::Fixed(3),
+        LimitOptions::default(),
+        LimitOptions::Vegas(limit::VegasOptions::default()),
+        LimitOptions::Aimd(limit::AimdOptions::default()),
+    ] {
+        let limit = Arc::new(Limit::new(&options, Instant::ZERO, 1));
+        let shares = ShedOptions::default();
+        let mut held: [Option<_>; 25] = [const { None }; 25];
+        let count = allocations(|n, now| {
+            let took = Duration::from_millis(n % 9);
+            if let Some(permit) = limit.try_acquire_as(&shares, Class::Sheddable, now) {
+                permit.finish(now + took, Finish::Good);
+            }
+            held[(n % 25) as usize] = limit.try_acquire_owned(now);
+        });
+        assert_eq!(count, 0, "{options:?}");
+        assert!(limit.granted() > 0);
+    }
+}
+
+#[test]
+fn rates() {
+    let rate = Rate::new(RateOptions::default());
+    let keyed: KeyedRate<u64> = KeyedRate::new(KeyedRateOptions::default(), 1);
+    let adaptive = AdaptiveRate::new(AdaptiveRateOptions::default(), Instant::ZERO);
+    let count = allocations(|n, now| {
+        let one = rate.take(now).is_ok();
+        let other = keyed.take(&(n % 70), now).is_ok();
+        let third = adaptive.take(now).is_ok();
+        adaptive.note(now, n % 50 == 49);
+        std::hint::black_box((one, other, third));
+    });
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn throttles() {
+    let throttle = Throttle::new(ThrottleOptions::default());
+    let mut rng = Random::seeded(1);
+    let count = allocations(|n, now| {
+        if throttle.allow(now, &mut rng) {
+            throttle.note(now, n % 3 == 0);
+        }
+    });
+    assert_eq!(count, 0);
+}
+
+/// A queue has room for all that may wait as soon as that many have waited.
+#[test]
+fn queues() {
+    let mut queue = Queue::new(QueueOptions::default());
+    let mut step = |n: u64, now: Instant| {
+        for class in Class::ALL {
+            let until = now + Duration::from_millis(n % 300);
+            std::hint::black_box(&queue.push(now, class, until, n));
+        }
+        std::hint::black_box(&queue.serve(now, |_| {}));
+    };
+    (0..2_000).for_each(|n| step(n, Instant::from_millis(n * 2)));
+    let count = allocations(|n, now| step(n, now + Duration::from_secs(4)));
+    assert_eq!(count, 0);
+}
