@@ -18,6 +18,10 @@ pub mod shed;
 pub mod throttle;
 // End of limits.
 
+// "Not there": breakers, pauses that servers ask for, quotas, faults on purpose, answers that were kept.
+pub mod breaker;
+// End of breakers.
+
 pub use backoff::Backoff;
 pub use budget::Budget;
 pub use deadline::Deadline;
@@ -35,6 +39,10 @@ pub use rate::{KeyedRate, KeyedRateOptions, Rate, RateOptions};
 pub use shed::{Class, ShedOptions};
 pub use throttle::{Throttle, ThrottleOptions};
 // End of limits.
+
+// Breakers.
+pub use breaker::{Breaker, BreakerOptions, BreakerSnapshot, Pass};
+// End of breakers.
 
 // Their pages' examples are tests.
 #[cfg(doctest)]
