@@ -20,9 +20,12 @@ pub mod throttle;
 
 // "Not there": breakers, pauses that servers ask for, quotas, faults on purpose, answers that were kept.
 pub mod breaker;
+pub mod pushback;
+pub mod quota;
+pub mod propagate;
 // End of breakers.
 
-pub use backoff::Backoff;
+pub use backoff::{Backoff, Capped, Growth, Spread, Wait, WaitOptions};
 pub use budget::Budget;
 pub use deadline::Deadline;
 pub use hedge::{HedgeAfter, HedgeDelay, HedgeOptions};
@@ -42,6 +45,9 @@ pub use throttle::{Throttle, ThrottleOptions};
 
 // Breakers.
 pub use breaker::{Breaker, BreakerOptions, BreakerSnapshot, Pass};
+pub use propagate::Propagated;
+pub use pushback::{Pushback, PushbackOptions};
+pub use quota::{Quota, QuotaOptions, Throttling, ThrottlingOptions};
 // End of breakers.
 
 // Their pages' examples are tests.
