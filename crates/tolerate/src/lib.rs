@@ -23,6 +23,8 @@ pub mod breaker;
 pub mod pushback;
 pub mod quota;
 pub mod propagate;
+pub mod inject;
+pub mod stale;
 // End of breakers.
 
 pub use backoff::{Backoff, Capped, Growth, Spread, Wait, WaitOptions};
@@ -45,9 +47,11 @@ pub use throttle::{Throttle, ThrottleOptions};
 
 // Breakers.
 pub use breaker::{Breaker, BreakerOptions, BreakerSnapshot, Pass};
+pub use inject::{Inject, InjectOptions};
 pub use propagate::Propagated;
 pub use pushback::{Pushback, PushbackOptions};
 pub use quota::{Quota, QuotaOptions, Throttling, ThrottlingOptions};
+pub use stale::{Lookup, StaleOptions, Store};
 // End of breakers.
 
 // Their pages' examples are tests.

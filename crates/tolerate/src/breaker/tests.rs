@@ -382,7 +382,7 @@ fn threads_never_have_more_on_trial_than_allowed() {
                         on_trial.fetch_sub(1, Ordering::SeqCst);
                         drop(pass);
                     } else {
-                        let mark = if (n + worker) % 7 == 0 {
+                        let mark = if (n + worker).is_multiple_of(7) {
                             Mark::Good
                         } else {
                             Mark::Bad
