@@ -68,3 +68,19 @@ mod limit_pages {
     #[doc = include_str!("../../../docs/tolerate/throttle.md")]
     mod throttle {}
 }
+
+#[cfg(doctest)]
+mod breaker_pages {
+    #[doc = include_str!("../../../docs/tolerate/breaker.md")]
+    mod breaker {}
+    #[doc = include_str!("../../../docs/tolerate/backoff.md")]
+    mod backoff {}
+    #[doc = include_str!("../../../docs/tolerate/budget.md")]
+    mod budget {}
+    #[doc = include_str!("../../../docs/tolerate/deadline.md")]
+    mod deadline {}
+    #[doc = include_str!("../../../docs/tolerate/inject.md")]
+    mod inject {}
+    #[doc = include_str!("../../../docs/tolerate/stale.md")]
+    mod stale {}
+}

@@ -6,9 +6,9 @@ use std::time::Duration;
 use allocation_counter::measure;
 use evenkeel_core::{Instant, Random};
 use evenkeel_tolerate::{
-    AdaptiveRate, AdaptiveRateOptions, Class, Finish, KeyedRate, KeyedRateOptions, Limit,
-    LimitOptions, Queue, QueueOptions, Rate, RateOptions, ShedOptions, Throttle, ThrottleOptions,
-    limit,
+    AdaptiveRate, AdaptiveRateOptions, Breaker, BreakerOptions, Class, Finish, KeyedRate,
+    KeyedRateOptions, Limit, LimitOptions, Queue, QueueOptions, Rate, RateOptions, ShedOptions,
+    Throttle, ThrottleOptions, breaker, limit,
 };
 
 /// 5,000 times, two milliseconds apart.
@@ -43,6 +43,33 @@ fn limits() {
         });
         assert_eq!(count, 0, "{options:?}");
         assert!(limit.granted() > 0);
+    }
+}
+
+#[test]
+fn breakers() {
+    for window in [
+        breaker::WindowOptions::default(),
+        breaker::WindowOptions::Attempts(100),
+    ] {
+        let options = BreakerOptions {
+            window,
+            ..BreakerOptions::default()
+        };
+        let breaker = Breaker::new(options, Instant::ZERO, 1);
+        let count = allocations(|n, now| {
+            if let Ok(pass) = breaker.try_pass(now) {
+                let mark = if n % 50 < 20 {
+                    breaker::Mark::Bad
+                } else {
+                    breaker::Mark::Good
+                };
+                pass.finish(now, mark, Duration::from_millis(n % 9));
+            }
+        });
+        let snapshot = breaker.snapshot(Instant::ZERO);
+        assert_eq!(count, 0, "{snapshot:?}");
+        assert!(snapshot.opened > 0 && snapshot.closed > 0 && snapshot.refused > 0);
     }
 }
 
