@@ -56,7 +56,11 @@ fn breakers() {
             window,
             ..BreakerOptions::default()
         };
-        let breaker = Breaker::new(options, Instant::ZERO, 1);
+        let open = breaker::OpenOptions {
+            first: Duration::from_millis(50),
+            ..options.open
+        };
+        let breaker = Breaker::new(BreakerOptions { open, ..options }, Instant::ZERO, 1);
         let count = allocations(|n, now| {
             if let Ok(pass) = breaker.try_pass(now) {
                 let mark = if n % 50 < 20 {
