@@ -1,3 +1,5 @@
+//! Published figures of other libraries, and what holds for any options; apart for their length.
+
 use proptest::prelude::*;
 
 use super::*;

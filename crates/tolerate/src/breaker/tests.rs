@@ -1,3 +1,5 @@
+//! A breaker in virtual time, and under threads; apart for their length.
+
 use std::sync::Arc;
 use std::thread;
 

@@ -29,8 +29,8 @@ pub struct Store<K, T> {
 
 #[derive(Debug)]
 struct Slot<K, T> {
-    key: K,
-    item: Option<Arc<T>>,
+    /// Nothing once it is free: a key may be as large as an item.
+    entry: Option<(K, Arc<T>)>,
     size: usize,
     lifetimes: Lifetimes,
     /// Nobody else is sent to ask anew before this.
@@ -75,7 +75,7 @@ impl<K: Hash + Eq + Clone, T> Store<K, T> {
         }
     }
 
-    /// Keeps `item` of `size` bytes, key included, in place of what was there. False if it is too large, and then nothing is there.
+    /// Keeps `item` of `size` bytes, with twice its key (it is kept twice), in place of what was there. False if it is too large, and then nothing is there.
     pub fn put(&mut self, key: K, item: Arc<T>, size: usize, lifetimes: Lifetimes) -> bool {
         self.remove(&key);
         let size = size.saturating_add(OVERHEAD);
@@ -88,8 +88,7 @@ impl<K: Hash + Eq + Clone, T> Store<K, T> {
             self.snapshot.evicted += 1;
         }
         let slot = Slot {
-            key: key.clone(),
-            item: Some(item),
+            entry: Some((key.clone(), item)),
             size,
             lifetimes,
             refreshed_until: Instant::ZERO,
@@ -134,9 +133,10 @@ impl<K: Hash + Eq + Clone, T> Store<K, T> {
         self.unlink(at);
         self.link(at);
         let slot = &mut self.slots[at];
-        let Some(item) = slot.item.clone() else {
+        let Some((_, item)) = &slot.entry else {
             return Lookup::Miss;
         };
+        let item = Arc::clone(item);
         if now < times.fresh_until {
             Lookup::Fresh(item)
         } else if now < times.revalidate_until {
@@ -168,10 +168,11 @@ impl<K: Hash + Eq + Clone, T> Store<K, T> {
     fn take_out(&mut self, at: usize) {
         self.unlink(at);
         let slot = &mut self.slots[at];
-        slot.item = None;
         self.snapshot.bytes -= slot.size;
         self.snapshot.entries -= 1;
-        self.places.remove(&slot.key);
+        if let Some((key, _)) = slot.entry.take() {
+            self.places.remove(&key);
+        }
         self.free.push(at);
     }
 

@@ -1,3 +1,5 @@
+//! What is kept, for how long, and what is not; apart for their length.
+
 use super::*;
 
 fn fields(text: &str) -> impl Iterator<Item = (&[u8], &[u8])> {
