@@ -1,5 +1,7 @@
 //! What is counted. Each worker writes numbers of its own, without locked instructions; readers add them up.
 
+use std::sync::OnceLock;
+
 use evenkeel_balance::PickReason;
 use evenkeel_config::Plan;
 use evenkeel_core::metric::{Counter, DurationHistogram, DurationSnapshot, Sink, Source};
@@ -51,8 +53,12 @@ pub(crate) struct ServiceCounters {
     pub(crate) asked: AskCounters,
     pub(crate) fallbacks: FallbackCounters,
     pub(crate) hedges: HedgeCounters,
-    pub(crate) servers: Vec<ServerCounters>,
+    servers: Vec<FirstUsed>,
 }
+
+/// One worker's numbers of one server: nothing until the worker's first attempt on it, since a worker that has very many servers
+/// sends most of them little.
+type FirstUsed = OnceLock<Box<ServerCounters>>;
 
 /// One worker's numbers of one server.
 #[derive(Debug, Default)]
@@ -95,6 +101,18 @@ impl Statuses {
     }
 }
 
+impl ServiceCounters {
+    /// The worker's numbers of this server. For the worker: readers take [`Self::server_if_used`].
+    pub(crate) fn server(&self, index: u32) -> &ServerCounters {
+        self.servers[index as usize].get_or_init(Box::default)
+    }
+
+    /// The worker's numbers of this server, if it was ever used.
+    pub(crate) fn server_if_used(&self, index: usize) -> Option<&ServerCounters> {
+        self.servers.get(index)?.get().map(AsRef::as_ref)
+    }
+}
+
 impl WorkerCounters {
     pub(crate) fn new(plan: &Plan) -> Self {
         let services = plan.services.iter().map(|service| ServiceCounters {
@@ -108,11 +126,7 @@ impl WorkerCounters {
             asked: AskCounters::default(),
             fallbacks: Default::default(),
             hedges: Default::default(),
-            servers: service
-                .servers
-                .iter()
-                .map(|_| ServerCounters::default())
-                .collect(),
+            servers: service.servers.iter().map(|_| FirstUsed::new()).collect(),
         });
         Self {
             services: services.collect(),
@@ -174,7 +188,7 @@ impl ProxyState {
         let mut sum = ServerTotals::default();
         for counters in self
             .counters(server.service)
-            .filter_map(|service| service.servers.get(server.index as usize))
+            .filter_map(|service| service.server_if_used(server.index as usize))
         {
             for (place, attempts) in counters.attempts.iter().enumerate() {
                 sum.attempts += attempts.value();
@@ -275,7 +289,11 @@ impl ProxyState {
 
     fn collect_server(&self, sink: &mut dyn Sink, service: (usize, &str), server: (usize, &str)) {
         let of = |number: &dyn Fn(&ServerCounters) -> u64| {
-            self.sum(|worker| number(&worker.services[service.0].servers[server.0]))
+            self.sum(|worker| {
+                worker.services[service.0]
+                    .server_if_used(server.0)
+                    .map_or(0, number)
+            })
         };
         let labels = [("service", service.1), ("server", server.1)];
         for (place, outcome) in Outcome::WORDS.iter().enumerate() {

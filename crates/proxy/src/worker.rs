@@ -267,7 +267,7 @@ impl Worker {
     }
 
     pub(crate) fn server_counters(&self, server: ServerId) -> &ServerCounters {
-        &self.counters.services[server.service.0 as usize].servers[server.index as usize]
+        self.counters.services[server.service.0 as usize].server(server.index)
     }
 
     /// An attempt has shown how the server is.
