@@ -209,6 +209,17 @@ impl ProxyState {
             .filter_map(move |worker| worker.services.get(service.0 as usize))
     }
 
+    fn sum_of_server(
+        &self,
+        (service, server): (usize, usize),
+        number: &dyn Fn(&ServerCounters) -> u64,
+    ) -> u64 {
+        self.sum(|worker| {
+            let used = worker.services[service].server_if_used(server);
+            used.map_or(0, number)
+        })
+    }
+
     fn sum(&self, number: impl Fn(&WorkerCounters) -> u64) -> u64 {
         self.workers().iter().map(|worker| number(worker)).sum()
     }
@@ -289,11 +300,7 @@ impl ProxyState {
 
     fn collect_server(&self, sink: &mut dyn Sink, service: (usize, &str), server: (usize, &str)) {
         let of = |number: &dyn Fn(&ServerCounters) -> u64| {
-            self.sum(|worker| {
-                worker.services[service.0]
-                    .server_if_used(server.0)
-                    .map_or(0, number)
-            })
+            self.sum_of_server((service.0, server.0), number)
         };
         let labels = [("service", service.1), ("server", server.1)];
         for (place, outcome) in Outcome::WORDS.iter().enumerate() {
@@ -334,6 +341,14 @@ impl ProxyState {
             &labels,
             &self.server_totals(id).durations,
         );
+        self.collect_flow(sink, service, server);
+    }
+
+    fn collect_flow(&self, sink: &mut dyn Sink, service: (usize, &str), server: (usize, &str)) {
+        let of = |number: &dyn Fn(&ServerCounters) -> u64| {
+            self.sum_of_server((service.0, server.0), number)
+        };
+        let labels = [("service", service.1), ("server", server.1)];
         let connections = "Connections that were opened to a server.";
         sink.counter(
             "evenkeel_server_connections_total",
