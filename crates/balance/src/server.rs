@@ -8,7 +8,7 @@
 //! failure counts as ten times what the pool takes. A fast error would otherwise make a server look good and draw more
 //! requests to it; a fixed penalty of seconds would instead keep a server of a fast pool away for minutes because of one error.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use evenkeel_core::{Directive, Instant, Outcome, Verdict};
@@ -105,6 +105,8 @@ pub(crate) struct Load {
     latency: AtomicU64,
     /// When the estimate last took a sample in, in nanoseconds.
     sampled: AtomicU64,
+    /// The most attempts in flight, as found while it runs; 0: not found.
+    bound: AtomicU32,
     /// Written with each answer, as the others are.
     pub(crate) reported: Reported,
 }
@@ -182,6 +184,20 @@ impl ServerState {
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         u32::try_from(self.load.in_flight.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// The most attempts that it may have in flight at present, found by who looks at how it does; nothing if nobody does.
+    #[must_use]
+    pub fn bound(&self) -> Option<u32> {
+        Some(self.load.bound.load(Ordering::Relaxed)).filter(|bound| *bound > 0)
+    }
+
+    /// Says how many attempts it may have in flight from now on. Only heeded for members with [`Member::max_requests`], which stays
+    /// the most that there can be.
+    ///
+    /// [`Member::max_requests`]: crate::Member::max_requests
+    pub fn set_bound(&self, most: u32) {
+        self.load.bound.store(most, Ordering::Relaxed);
     }
 
     /// The latency estimate, once there is one.

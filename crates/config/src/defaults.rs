@@ -8,12 +8,12 @@ use std::time::Duration;
 use evenkeel_balance::Policy;
 use evenkeel_fault::policy::Mode;
 use evenkeel_request::HashOn;
-use evenkeel_tolerate::{HedgeAfter, Jitter};
+use evenkeel_tolerate::{Class, HedgeAfter, Jitter};
 
 use crate::file::Given;
 use crate::file::choice::{Protocol, SameSite, StopSignal, Tier};
 use crate::file::quantity::Bytes;
-use crate::plan::{Family, LogFormat, LogLevel};
+use crate::plan::{Algorithm, Family, LogFormat, LogLevel};
 
 macro_rules! defaults {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $value:expr, $why:literal;)+) => {
@@ -110,6 +110,28 @@ defaults! {
     QUEUE_LENGTH: u32 = 128, "Takes up a burst; what waits longer than `wait` is refused in any case.";
     /// `service.NAME.limit.queue.wait`
     QUEUE_WAIT: Duration = seconds(1), "People leave after a few seconds, and the attempt itself takes time too.";
+    /// `service.NAME.limit.adaptive.algorithm`
+    ADAPTIVE_ALGORITHM: Algorithm = Algorithm::Gradient2, "Finds the bound before anything fails, and follows when the usual changes.";
+    /// `service.NAME.limit.adaptive.initial`
+    ADAPTIVE_INITIAL: u32 = 20, "Where Netflix begins; it is corrected within seconds.";
+    /// `service.NAME.limit.adaptive.min`
+    ADAPTIVE_MIN: u32 = 4, "With fewer, chance decides; a server that cannot do four at once is rare.";
+    /// `service.NAME.limit.adaptive.max`
+    ADAPTIVE_MAX: u32 = 1_000, "More at once on one server is possible and should be said.";
+    /// `service.NAME.limit.class.default`
+    CLASS: Class = Class::Critical, "What says nothing is what a person waits for.";
+    /// `service.NAME.limit.shares.critical_plus`
+    SHARE_CRITICAL_PLUS: f64 = 1.0, "All of it.";
+    /// `service.NAME.limit.shares.critical`
+    SHARE_CRITICAL: f64 = 1.0, "All of it; in the queue it stands behind `critical-plus`.";
+    /// `service.NAME.limit.shares.sheddable_plus`
+    SHARE_SHEDDABLE_PLUS: f64 = 0.9, "Leaves a tenth to what matters more.";
+    /// `service.NAME.limit.shares.sheddable`
+    SHARE_SHEDDABLE: f64 = 0.75, "Leaves a quarter to what matters more.";
+    /// `service.NAME.limit.throttle.k`
+    THROTTLE_K: f64 = 2.0, "The SRE book's: half of what is sent may be refused before anything is held back, so that recovery is seen soon.";
+    /// `service.NAME.limit.throttle.window`
+    THROTTLE_WINDOW: Duration = seconds(120), "The SRE book's.";
 
     /// `service.NAME.timeout.connect`
     TIMEOUT_CONNECT: Duration = seconds(1), "Servers nearby accept within milliseconds; a lost packet is sent again after 1 s, and another server is faster.";

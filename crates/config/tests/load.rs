@@ -584,6 +584,11 @@ const LINTS: &[(&str, &str, &str)] = &[
         "servers = [\"one.internal:80\", \"nowhere.internal:80\"]",
         "",
     ),
+    (
+        "EK-126 EK-126",
+        "",
+        "[service.shop.limit]\nadaptive = { max = 50 }\nshares = { sheddable = 0.5 }",
+    ),
 ];
 
 #[test]
@@ -659,7 +664,6 @@ fn what_is_reserved_is_refused_by_name() {
         "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\ntls = { certificate = \"c\", key = \"k\" }",
         "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\nprotocol = \"tcp\"",
         "[service.shop.breaker]",
-        "[service.shop.limit]\nrate = { per_second = 1 }",
         "[service.shop.fallback]\nstale = true\nbody = \"x\"",
         "[service.shop.detect]\nheartbeat_phi = 8.0",
         "[service.shop.detect]\nprobe = { grpc = \"name\" }",

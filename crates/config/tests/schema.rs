@@ -214,6 +214,7 @@ fn defaults_can_be_typed() {
             ".hedge.",
             ".sticky.",
             ".prequal.",
+            ".throttle.",
             ".discover.",
             "listen.s.rate",
             "listen.s.names.",

@@ -7,6 +7,7 @@ use evenkeel_config::Plan;
 use evenkeel_core::metric::{Counter, DurationHistogram, DurationSnapshot, Sink, Source};
 use evenkeel_core::{Outcome, ServerId, ServiceId};
 
+use crate::admit;
 use crate::ask::AskCounters;
 use crate::fallback::FallbackCounters;
 use crate::hedge::HedgeCounters;
@@ -404,6 +405,7 @@ impl Source for ProxyState {
         self.collect_asked(sink);
         self.collect_fallbacks(sink);
         self.collect_hedges(sink);
+        self.collect_admission(sink);
         self.collect_requests(sink, "", &|worker| Some(&worker.homeless));
         let now = self.now();
         for (index, service) in self.services().iter().enumerate() {
@@ -424,6 +426,7 @@ impl Source for ProxyState {
                     &labels,
                     f64::from(member.state.in_flight()),
                 );
+                admit::collect_bound(sink, &labels, member);
                 load::collect(sink, &labels, &member.state);
                 let weight = "A server's weight.";
                 sink.gauge(

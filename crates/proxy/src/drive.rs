@@ -7,7 +7,7 @@ use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
 use evenkeel_http1::{Body, Framing, Method, Version};
 use evenkeel_request::route::Route;
 use evenkeel_request::{After, Cause, Exchange, Rules};
-use evenkeel_tolerate::AttemptFacts;
+use evenkeel_tolerate::{AttemptFacts, Class};
 
 use crate::access::AccessLine;
 use crate::attempt::Made;
@@ -49,6 +49,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) mirror: Option<Drawn<'a>>,
     /// What the request is hashed on, if the service's policy hashes.
     pub(crate) key: Option<u64>,
+    /// How much it matters when there is not enough for all.
+    pub(crate) class: Class,
     /// The server that the client belongs to, if it says so.
     pub(crate) stick: Option<u32>,
     /// The service that answers instead if this one does not.
@@ -97,6 +99,7 @@ pub(crate) async fn handle(
         route,
         mirror: None,
         key: hash_key(service, client, work),
+        class: service.admission.class(route, client, work),
         spare: Spare::of(worker, service, client, work),
         fallen: Fallen::default(),
         may_repeat: service.may_repeat(method_text),
@@ -106,8 +109,13 @@ pub(crate) async fn handle(
         .state
         .access_log
         .then(|| AccessLine::new(&journey, client, work));
+    let refused = service.admission.one_too_many(started, client, work);
     let mut body = journey.prepare(client, work);
     let finish = loop {
+        if let Some(cause) = refused {
+            let keep = journey.may_keep(work, &body);
+            break journey.answer(client, work, cause, keep).await;
+        }
         let lack = match journey.travel(client, work, &mut body).await {
             Ok(finish) => break finish,
             Err(lack) => lack,

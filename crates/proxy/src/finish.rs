@@ -53,6 +53,7 @@ impl Journey<'_> {
         counters.attempts[outcome.place()].add_from_owner(1);
         counters.durations.add_from_owner(latency);
         self.note_for_hedging(at, outcome, latency);
+        self.service.admission.ended(at, outcome);
         if let Some(talk) = talk {
             counters.bytes_received.add_from_owner(talk.bytes_received);
         }

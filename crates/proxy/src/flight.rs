@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use evenkeel_balance::{Member, ServerState};
 use evenkeel_core::{Instant, Outcome};
+use evenkeel_tolerate::limit::Adaptive;
 
 use crate::queue::Queue;
 
@@ -12,6 +13,9 @@ use crate::queue::Queue;
 pub(crate) struct Flight<'a> {
     state: &'a ServerState,
     queue: &'a Queue,
+    /// What finds the server's bound, if it is to be found, and how many were in flight when this one began.
+    learns: Option<&'a Adaptive>,
+    in_flight: u32,
     /// What an attempt takes at present in the whole service.
     typical: Duration,
     at: Instant,
@@ -21,10 +25,17 @@ pub(crate) struct Flight<'a> {
 
 impl<'a> Flight<'a> {
     /// Nothing if the server has as many requests as it may.
-    pub(crate) fn begin(member: &'a Member, queue: &'a Queue, typical: Duration) -> Option<Self> {
+    pub(crate) fn begin(
+        member: &'a Member,
+        learns: Option<&'a Adaptive>,
+        queue: &'a Queue,
+        typical: Duration,
+    ) -> Option<Self> {
         member.begin().then(|| Self {
             state: &member.state,
             queue,
+            learns,
+            in_flight: learns.map_or(0, |_| member.state.in_flight()),
             typical,
             at: Instant::ZERO,
             outcome: Outcome::Cancelled,
@@ -44,6 +55,23 @@ impl Drop for Flight<'_> {
     fn drop(&mut self) {
         self.state
             .end(self.at, self.outcome, self.latency, self.typical);
+        if let Some((adaptive, dropped)) = self.learns.zip(is_dropped(self.outcome))
+            && let Some(bound) = adaptive.sample(self.at, self.latency, self.in_flight, dropped)
+        {
+            self.state.set_bound(bound);
+        }
         self.queue.free_one();
+    }
+}
+
+/// Whether the server had more than it could do; nothing if the attempt says nothing about that.
+const fn is_dropped(outcome: Outcome) -> Option<bool> {
+    match outcome {
+        Outcome::Answered(429 | 503) | Outcome::AttemptTimeout | Outcome::ConnectTimeout => {
+            Some(true)
+        }
+        Outcome::Answered(200..=499) => Some(false),
+        // A fast error of the application's says nothing about how busy it is, and neither does what never reached it.
+        _ => None,
     }
 }

@@ -228,7 +228,8 @@ impl<'a> Journey<'a> {
         };
         let member = &pool.members()[pick.index as usize];
         let typical = picker.typical_latency();
-        let Some(flight) = Flight::begin(member, &self.service.queue, typical) else {
+        let learns = ground.roster.adaptive(pick.index);
+        let Some(flight) = Flight::begin(member, learns, &self.service.queue, typical) else {
             self.count_hedge(NO_SERVER);
             return None;
         };

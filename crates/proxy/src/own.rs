@@ -98,6 +98,11 @@ pub(crate) fn compose(
     out.extend_from_slice(b"\"\r\nx-request-id: ");
     id.write(out);
     out.extend_from_slice(b"\r\n");
+    if let Cause::RateLimited { seconds } = cause {
+        out.extend_from_slice(b"retry-after: ");
+        write::decimal(out, u64::from(seconds));
+        out.extend_from_slice(b"\r\n");
+    }
     if cause == Cause::MethodNotAllowed {
         out.extend_from_slice(b"allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH\r\n");
     }
@@ -202,6 +207,7 @@ mod tests {
             Cause::Reset,
             Cause::TotalTimeout,
             Cause::MethodNotAllowed,
+            Cause::RateLimited { seconds: 7 },
         ] {
             let mut out = Vec::new();
             compose(&mut out, cause, RequestId::for_tests(), Method::Get, true);

@@ -7,12 +7,19 @@
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use evenkeel_balance::{BalanceOptions, Member, Pool, ServerState};
 use evenkeel_config::plan::{ServicePlan, StickyPlan};
 use evenkeel_core::Instant;
+use evenkeel_tolerate::LimitOptions;
+use evenkeel_tolerate::limit::{Adaptive, LimitSnapshot, WindowOptions};
 
 use crate::sticky::Sticky;
+
+/// A bound is looked at again when so much time and ten answers have passed: a tenth of Netflix's second, since the stall that it is to
+/// notice is over after seconds.
+const WINDOW: Duration = Duration::from_millis(100);
 
 /// The servers of a service at one moment. Immutable.
 #[derive(Debug)]
@@ -24,6 +31,7 @@ pub struct Roster {
     /// Which values clients have that belong to a server, if the service is sticky.
     pub(crate) sticky: Option<Sticky>,
     making: Option<Arc<Making>>,
+    bounds: Option<LimitOptions>,
 }
 
 /// What the values of servers are made of.
@@ -34,12 +42,14 @@ struct Making {
 }
 
 /// Where a member is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Place {
     /// Nowhere, if it is a place that is vacant.
     address: Option<SocketAddr>,
     /// The version with which this server came: tells its connections from those of the one before.
     generation: u64,
+    /// What finds its bound, if that is to be found.
+    adaptive: Option<Arc<Adaptive>>,
 }
 
 /// A server as DNS has it.
@@ -65,7 +75,7 @@ impl Deref for Seen {
 }
 
 impl Roster {
-    pub(crate) fn new(plan: &ServicePlan) -> Self {
+    pub(crate) fn new(plan: &ServicePlan, now: Instant) -> Self {
         let members = plan.servers.iter().map(|server| Member {
             identity: identity(server.address),
             state: Arc::new(ServerState::new()),
@@ -77,6 +87,7 @@ impl Roster {
         let places = plan.servers.iter().map(|server| Place {
             address: server.address,
             generation: 0,
+            adaptive: adaptive(plan.limit.adaptive.as_ref(), now, server.address),
         });
         let making = plan.sticky.as_ref().map(|sticky| Making {
             service: plan.name.clone(),
@@ -88,7 +99,7 @@ impl Roster {
             plan.balance.clone(),
             members,
             places,
-            making.map(Arc::new),
+            (making.map(Arc::new), plan.limit.adaptive),
         )
     }
 
@@ -119,11 +130,18 @@ impl Roster {
                 *place = Place {
                     address,
                     generation: version,
+                    adaptive: adaptive(self.bounds.as_ref(), now, address),
                 };
             }
         }
         let options = self.pool.options().clone();
-        Self::build(version, options, members, places, self.making.clone())
+        Self::build(
+            version,
+            options,
+            members,
+            places,
+            (self.making.clone(), self.bounds),
+        )
     }
 
     fn build(
@@ -131,8 +149,13 @@ impl Roster {
         options: BalanceOptions,
         members: Vec<Member>,
         places: Vec<Place>,
-        making: Option<Arc<Making>>,
+        (making, bounds): (Option<Arc<Making>>, Option<LimitOptions>),
     ) -> Self {
+        for (member, place) in members.iter().zip(&places) {
+            if let Some(adaptive) = &place.adaptive {
+                member.state.set_bound(adaptive.limit());
+            }
+        }
         let vacant: Vec<u32> = (0_u32..)
             .zip(&places)
             .filter(|(_, place)| place.address.is_none())
@@ -148,6 +171,7 @@ impl Roster {
             places,
             sticky,
             making,
+            bounds,
         }
     }
 
@@ -168,12 +192,38 @@ impl Roster {
         self.places.iter().find_map(|place| place.address)
     }
 
+    /// What finds a server's bound, if that is to be found.
+    pub(crate) fn adaptive(&self, index: u32) -> Option<&Adaptive> {
+        self.places.get(index as usize)?.adaptive.as_deref()
+    }
+
+    /// A server's bound as it was found, and why it is what it is; nothing if it is not to be found.
+    #[must_use]
+    pub fn limit(&self, index: u32) -> Option<LimitSnapshot> {
+        let in_flight = self.pool.members().get(index as usize)?.state.in_flight();
+        Some(self.adaptive(index)?.snapshot(in_flight))
+    }
+
     /// Tells the server that is at this place from those that were before.
     pub(crate) fn generation(&self, index: u32) -> u64 {
         self.places
             .get(index as usize)
             .map_or(0, |place| place.generation)
     }
+}
+
+/// What finds the bound of the server at this address. The jitter of its measurements differs from server to server.
+fn adaptive(
+    options: Option<&LimitOptions>,
+    now: Instant,
+    address: Option<SocketAddr>,
+) -> Option<Arc<Adaptive>> {
+    let seed = evenkeel_balance::key(identity(address).as_bytes());
+    let window = WindowOptions {
+        min: WINDOW,
+        ..WindowOptions::default()
+    };
+    Some(Arc::new(Adaptive::with_window(options?, window, now, seed)))
 }
 
 fn identity(address: Option<SocketAddr>) -> Arc<str> {
@@ -184,8 +234,6 @@ fn identity(address: Option<SocketAddr>) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use evenkeel_balance::{Policy, Standing};
 
     use super::*;
@@ -203,6 +251,7 @@ mod tests {
         let place = |address: &Option<SocketAddr>| Place {
             address: *address,
             generation: 0,
+            adaptive: None,
         };
         let options = BalanceOptions {
             policy: Policy::RoundRobin,
@@ -218,7 +267,7 @@ mod tests {
             options,
             addresses.iter().map(member).collect(),
             addresses.iter().map(place).collect(),
-            None,
+            (None, None),
         )
     }
 

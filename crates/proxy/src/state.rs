@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::{AskPlan, ListenerPlan, ServicePlan};
-use evenkeel_core::{Directive, Instant, ServiceId};
+use evenkeel_core::{Directive, Instant, Random, ServiceId};
 use evenkeel_request::{Fallback, HashOn, HeaderChanges, Mirror};
 use evenkeel_runtime::Clock;
 use evenkeel_tolerate::{Budget, HedgeOptions, RetryOptions, TimeoutOptions};
 
+use crate::admit::Admission;
 use crate::count::WorkerCounters;
 use crate::mirror;
 use crate::queue::Queue;
@@ -40,6 +41,7 @@ pub struct ServiceEntry {
     /// What requests are hashed on, if the policy hashes.
     pub(crate) hash_on: Option<HashOn>,
     pub(crate) queue: Queue,
+    pub(crate) admission: Admission,
     pub(crate) timeout: TimeoutOptions,
     pub(crate) retry: RetryOptions,
     pub(crate) request_headers: HeaderChanges,
@@ -61,14 +63,15 @@ pub struct ServerEntry {
 }
 
 impl ProxyState {
-    pub(crate) fn new(plan: &Plan, clock: Clock) -> Self {
+    pub(crate) fn new(plan: &Plan, clock: Clock, seed: u64) -> Self {
+        let mut random = Random::seeded(seed);
         Self {
             clock,
             listeners: plan.listeners.clone(),
             services: plan
                 .services
                 .iter()
-                .map(|service| ServiceEntry::new(service, clock.now()))
+                .map(|service| ServiceEntry::new(service, clock, &mut random))
                 .collect(),
             workers: (0..plan.workers.max(1))
                 .map(|_| Arc::new(WorkerCounters::new(plan)))
@@ -138,17 +141,19 @@ impl ProxyState {
 }
 
 impl ServiceEntry {
-    fn new(plan: &ServicePlan, now: Instant) -> Self {
+    fn new(plan: &ServicePlan, clock: Clock, random: &mut Random) -> Self {
+        let now = clock.now();
         let servers = plan.servers.iter().map(|server| ServerEntry {
             name: server.name.clone(),
         });
         Self {
             name: plan.name.clone(),
             servers: servers.collect(),
-            roster: ArcSwap::from_pointee(Roster::new(plan)),
+            roster: ArcSwap::from_pointee(Roster::new(plan, now)),
             version: AtomicU64::new(0),
             changing: Mutex::new(()),
-            queue: Queue::new(plan.queue),
+            queue: Queue::new(plan.limit.queue, clock),
+            admission: Admission::new(&plan.limit, random),
             hash_on: plan.balance.policy.hashes().then(|| plan.hash_on.clone()),
             timeout: plan.timeout,
             retry: plan.retry.clone(),
@@ -204,6 +209,12 @@ impl ServiceEntry {
     #[must_use]
     pub const fn ask(&self) -> Option<&AskPlan> {
         self.ask.as_ref()
+    }
+
+    /// Requests that wait because all servers have as many as they may.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.queue.waiting()
     }
 
     /// What pays for its retries.

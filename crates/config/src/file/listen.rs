@@ -1,7 +1,7 @@
 //! Listeners and their routes, as typed.
 
 use super::address::ListenAddress;
-use super::choice::ProtocolWord;
+use super::choice::{ClassWord, ProtocolWord};
 use super::dns::DnsName;
 use super::headers::Headers;
 use super::mirror::Mirror;
@@ -53,6 +53,8 @@ table! {
         split: Map<Whole<0, 1_000_000>>;
         /// Where the client is sent instead.
         redirect: Redirect;
+        /// How much these requests matter when there is not enough for all. It goes before what the service says about that.
+        class: ClassWord;
         /// The path, and query, that the server gets: a text with `{path}`, `{rest}` (what is below the `/*` of `path`),
         /// `{query}` (with its question mark) and `{host}`. `"/{rest}{query}"` takes a prefix off.
         rewrite: Text;

@@ -22,6 +22,7 @@ pub mod headers;
 pub mod dns;
 pub mod listen;
 pub mod spread;
+pub mod limit;
 pub mod ask;
 pub mod mirror;
 pub mod fallback;

@@ -51,6 +51,7 @@ const SERVICE_LINTS: &[Lint] = &[
     layout::weight_ignored,
     layout::other_policy,
     spread::queue_without_bound,
+    spread::limit_without_effect,
 ];
 
 /// Puts the warnings about a plan that is free of errors into `out`.

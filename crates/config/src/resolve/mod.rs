@@ -8,6 +8,7 @@ pub mod listen;
 mod target;
 mod dns;
 mod spread;
+mod limit;
 mod ask;
 mod headers;
 mod mirror;

@@ -11,9 +11,10 @@ use super::ask::resolve_ask;
 use super::fallback::resolve_fallback;
 use super::fault::resolve_fault;
 use super::headers::resolve_headers;
+use super::limit::resolve_limit;
 use super::mirror::resolve_mirror;
 use super::server::resolve_servers;
-use super::spread::{resolve_queue, resolve_sticky, resolve_subset};
+use super::spread::{resolve_sticky, resolve_subset};
 use super::{Surroundings, pick, pick_whole, section};
 use crate::defaults;
 use crate::file::File;
@@ -43,7 +44,11 @@ pub(crate) fn resolve_services(
             balance: resolve_balance(&section(typed.balance.as_ref()), out),
             hash_on: resolve_hash_on(&section(typed.balance.as_ref())),
             sticky: resolve_sticky(section(typed.balance.as_ref()).sticky.as_ref(), around, out),
-            queue: resolve_queue(&section(typed.limit.as_ref())),
+            limit: resolve_limit(
+                &section(typed.limit.as_ref()),
+                resolve_timeout(&section(typed.timeout.as_ref())).attempt,
+                out,
+            ),
             load_header: resolve_load_header(&section(typed.balance.as_ref()), out),
             ask: resolve_ask(&section(typed.balance.as_ref()), out),
             timeout: resolve_timeout(&section(typed.timeout.as_ref())),

@@ -65,6 +65,10 @@ fn only_redirects(typed: &listen::Route, out: &mut Mistakes) {
             key(typed.mirror.as_ref().map(|at| &at.key)),
             "a redirect reaches no server, so there is nothing to copy",
         ),
+        (
+            key(typed.class.as_ref().map(|at| &at.key)),
+            "a redirect waits for no server",
+        ),
     ];
     for (key, message) in keys {
         if let Some(key) = key {

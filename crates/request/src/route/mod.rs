@@ -5,6 +5,7 @@ mod template;
 pub use template::Template;
 
 use evenkeel_core::{Random, ServiceId};
+use evenkeel_tolerate::Class;
 use regex::bytes::Regex;
 
 use crate::head::{any_cookie, any_parameter};
@@ -35,6 +36,8 @@ pub struct Route {
     pub response_headers: HeaderChanges,
     /// Which requests are copied to another service, instead of what the service says about that.
     pub mirror: Option<Mirror>,
+    /// How much these requests matter, instead of what the service says about that.
+    pub class: Option<Class>,
 }
 
 /// What becomes of a request.
@@ -272,6 +275,7 @@ mod tests {
             request_headers: HeaderChanges::default(),
             response_headers: HeaderChanges::default(),
             mirror: None,
+            class: None,
         }
     }
 
