@@ -1,5 +1,10 @@
 //! How much a service takes: rates, classes, throttling and bounds that are found, with real sockets.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "servers of tests take their time"
+)]
+
 mod common;
 
 use std::io::Write as _;
