@@ -8,6 +8,10 @@ pub mod ledger;
 pub mod retry;
 pub mod hedge;
 
+// Whether to ask at all.
+pub mod breaker;
+// End of breakers.
+
 // "Not now" and "not you": limits, rates, queues, shedding.
 pub mod limit;
 pub mod rate;
@@ -25,6 +29,10 @@ pub use hedge::{HedgeAfter, HedgeDelay, HedgeOptions};
 pub use ledger::RetryLedger;
 pub use policy::{BackoffOptions, BudgetOptions, Jitter, RetryOn, RetryOptions, TimeoutOptions};
 pub use retry::{AttemptFacts, Decision, StopReason, decide};
+
+// Breakers.
+pub use breaker::{Breaker, BreakerOptions, BreakerSnapshot, BreakerState, Pass, Refused};
+// End of breakers.
 
 // Limits.
 pub use adaptive_rate::{AdaptiveRate, AdaptiveRateOptions};
