@@ -60,6 +60,8 @@ pub enum Standing {
         /// Why.
         verdict: Verdict,
     },
+    /// Takes nothing until its breaker lets something through.
+    Broken,
     /// Takes nothing until it is restored.
     Draining,
 }
@@ -83,6 +85,7 @@ impl Standing {
             Self::Relieved => "relieved",
             Self::Warming => "warming",
             Self::Ejected { .. } => "ejected",
+            Self::Broken => "broken",
             Self::Draining => "draining",
         }
     }
@@ -107,6 +110,8 @@ pub(crate) struct Load {
     sampled: AtomicU64,
     /// The most attempts in flight, as found while it runs; 0: not found.
     bound: AtomicU32,
+    /// The most attempts in flight until it has shown that it is well; 0: it has.
+    trials: AtomicU32,
     /// Written with each answer, as the others are.
     pub(crate) reported: Reported,
 }
@@ -118,6 +123,7 @@ struct Orders {
     drained: AtomicBool,
     known_until: AtomicU64,
     suspected_until: AtomicU64,
+    broken_until: AtomicU64,
     trial_until: AtomicU64,
     /// The bits of an `f64`.
     trial_share: AtomicU64,
@@ -189,7 +195,12 @@ impl ServerState {
     /// The most attempts that it may have in flight at present, found by who looks at how it does; nothing if nobody does.
     #[must_use]
     pub fn bound(&self) -> Option<u32> {
-        Some(self.load.bound.load(Ordering::Relaxed)).filter(|bound| *bound > 0)
+        let bound = |bound: &AtomicU32| match bound.load(Ordering::Relaxed) {
+            0 => u32::MAX,
+            bound => bound,
+        };
+        let bound = bound(&self.load.bound).min(bound(&self.load.trials));
+        (bound < u32::MAX).then_some(bound)
     }
 
     /// Says how many attempts it may have in flight from now on. Only heeded for members with [`Member::max_requests`], which stays
@@ -198,6 +209,23 @@ impl ServerState {
     /// [`Member::max_requests`]: crate::Member::max_requests
     pub fn set_bound(&self, most: u32) {
         self.load.bound.store(most, Ordering::Relaxed);
+    }
+
+    /// Its breaker has opened: it takes nothing until then, and afterwards at most so many attempts at once, until [`ServerState::mend`].
+    /// Directives do not change that.
+    pub fn break_until(&self, until: Instant, trials: u32) {
+        self.load.trials.store(trials.max(1), Ordering::Relaxed);
+        self.orders
+            .broken_until
+            .store(until.as_nanos(), Ordering::Release);
+        note_change();
+    }
+
+    /// Its breaker has closed.
+    pub fn mend(&self) {
+        self.orders.broken_until.store(0, Ordering::Release);
+        self.load.trials.store(0, Ordering::Relaxed);
+        note_change();
     }
 
     /// The latency estimate, once there is one.
@@ -337,6 +365,8 @@ impl ServerState {
             Standing::Ejected {
                 verdict: Verdict::Known,
             }
+        } else if now < orders.broken_until.load(Ordering::Acquire) {
+            Standing::Broken
         } else if now < orders.suspected_until.load(Ordering::Acquire) {
             Standing::Ejected {
                 verdict: Verdict::Suspected,
@@ -365,7 +395,7 @@ impl ServerState {
                     .as_secs_f64();
                 (now.since(since).as_secs_f64() / whole).clamp(WARM_LEAST, 1.0)
             }
-            Standing::Ejected { .. } | Standing::Draining => 0.0,
+            Standing::Ejected { .. } | Standing::Broken | Standing::Draining => 0.0,
         };
         of_standing * self.load_share()
     }
@@ -398,6 +428,7 @@ impl ServerState {
         [
             orders.known_until.load(Ordering::Acquire),
             orders.suspected_until.load(Ordering::Acquire),
+            orders.broken_until.load(Ordering::Acquire),
             orders.trial_until.load(Ordering::Acquire),
             orders.relieved_until.load(Ordering::Acquire),
             orders.warm_until(),

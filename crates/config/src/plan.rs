@@ -11,8 +11,8 @@ use evenkeel_request::route::Route;
 use evenkeel_request::{Fallback, HashOn, HeaderChanges, Mirror};
 use evenkeel_tolerate::throttle::SreOptions;
 use evenkeel_tolerate::{
-    Class, HedgeOptions, LimitOptions, QueueOptions, RateOptions, RetryOptions, ShedOptions,
-    TimeoutOptions,
+    BreakerOptions, Class, HedgeOptions, LimitOptions, QueueOptions, RateOptions, RetryOptions,
+    ShedOptions, TimeoutOptions,
 };
 
 /// A whole configuration, resolved and validated.
@@ -168,6 +168,8 @@ pub struct ServicePlan {
     pub retry: RetryOptions,
     /// When a second attempt is made while the first one is late, if one is.
     pub hedge: Option<HedgeOptions>,
+    /// When a server is not asked because it has failed lately, if ever.
+    pub breaker: Option<BreakerOptions>,
     /// What is changed in the header of each request.
     pub request_headers: HeaderChanges,
     /// What is changed in the header of each response.

@@ -104,8 +104,8 @@ impl Copy {
         let picker = &mut self.worker.pickers.borrow_mut()[self.to.0 as usize];
         let pick = picker.pick_for(roster.pool(), now, &[], self.key).ok()?;
         let member = &roster.pool().members()[pick.index as usize];
-        let learns = roster.adaptive(pick.index);
-        let flight = Flight::begin(member, learns, &service.queue, picker.typical_latency())?;
+        let at = (member, roster.watch(pick.index));
+        let flight = Flight::begin(at, &service.queue, picker.typical_latency(), now)?;
         self.worker.ask((self.to, service), picker, roster, now);
         let server = ServerId {
             service: self.to,

@@ -7,12 +7,11 @@ use evenkeel_config::Plan;
 use evenkeel_core::metric::{Counter, DurationHistogram, DurationSnapshot, Sink, Source};
 use evenkeel_core::{Outcome, ServerId, ServiceId};
 
-use crate::admit;
 use crate::ask::AskCounters;
 use crate::fallback::FallbackCounters;
 use crate::hedge::HedgeCounters;
-use crate::load;
 use crate::mirror::{self, MirrorCounters};
+use crate::observe;
 use crate::state::ProxyState;
 
 /// Why a wanted retry was denied; the place is what `drive` counts with.
@@ -417,24 +416,8 @@ impl Source for ProxyState {
                     continue;
                 }
                 self.collect_server(sink, (index, service.name()), (place, entry.name()));
-                let member = &roster.pool().members()[place];
                 let labels = [("service", service.name()), ("server", entry.name())];
-                let in_flight = "Attempts that are under way on a server.";
-                sink.gauge(
-                    "evenkeel_server_in_flight",
-                    in_flight,
-                    &labels,
-                    f64::from(member.state.in_flight()),
-                );
-                admit::collect_bound(sink, &labels, member);
-                load::collect(sink, &labels, &member.state);
-                let weight = "A server's weight.";
-                sink.gauge(
-                    "evenkeel_server_weight",
-                    weight,
-                    &labels,
-                    f64::from(member.weight),
-                );
+                observe::collect(sink, &labels, &roster, id.index, now);
             }
             service.queue.collect(sink, service.name());
             let budget = "Retries that the service's budget would pay for now.";

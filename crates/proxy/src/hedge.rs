@@ -228,8 +228,8 @@ impl<'a> Journey<'a> {
         };
         let member = &pool.members()[pick.index as usize];
         let typical = picker.typical_latency();
-        let learns = ground.roster.adaptive(pick.index);
-        let Some(flight) = Flight::begin(member, learns, &self.service.queue, typical) else {
+        let at = (member, ground.roster.watch(pick.index));
+        let Some(flight) = Flight::begin(at, &self.service.queue, typical, now) else {
             self.count_hedge(NO_SERVER);
             return None;
         };

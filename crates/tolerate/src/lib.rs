@@ -47,6 +47,8 @@ pub use throttle::{Throttle, ThrottleOptions};
 // Their pages' examples are tests.
 #[cfg(doctest)]
 mod limit_pages {
+    #[doc = include_str!("../../../docs/tolerate/breaker.md")]
+    mod breaker {}
     #[doc = include_str!("../../../docs/tolerate/limit.md")]
     mod limit {}
     #[doc = include_str!("../../../docs/tolerate/rate.md")]

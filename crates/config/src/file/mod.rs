@@ -23,6 +23,7 @@ pub mod dns;
 pub mod listen;
 pub mod spread;
 pub mod limit;
+pub mod breaker;
 pub mod ask;
 pub mod mirror;
 pub mod fallback;

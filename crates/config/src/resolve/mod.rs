@@ -9,6 +9,7 @@ mod target;
 mod dns;
 mod spread;
 mod limit;
+mod breaker;
 mod ask;
 mod headers;
 mod mirror;

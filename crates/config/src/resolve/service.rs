@@ -8,6 +8,7 @@ use evenkeel_tolerate::{
 };
 
 use super::ask::resolve_ask;
+use super::breaker::resolve_breaker;
 use super::fallback::resolve_fallback;
 use super::fault::resolve_fault;
 use super::headers::resolve_headers;
@@ -57,6 +58,7 @@ pub(crate) fn resolve_services(
                 .hedge
                 .as_ref()
                 .map(|hedge| resolve_hedge(&hedge.value)),
+            breaker: (typed.breaker.as_ref()).map(|breaker| resolve_breaker(&breaker.value)),
             request_headers: resolve_headers(typed.request_headers.as_ref(), Side::Request, out),
             response_headers: resolve_headers(typed.response_headers.as_ref(), Side::Response, out),
             mirror: resolve_mirror(file, typed.mirror.as_ref(), out),

@@ -1,3 +1,5 @@
+//! What opens and closes a breaker, by the vectors of others and by chance.
+
 use proptest::prelude::*;
 
 use super::*;
