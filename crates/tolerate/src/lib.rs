@@ -5,7 +5,9 @@ pub mod deadline;
 pub mod backoff;
 pub mod budget;
 pub mod ledger;
+pub mod verdict;
 pub mod retry;
+pub mod http;
 pub mod hedge;
 
 // "Not now" and "not you": limits, rates, queues, shedding.
@@ -22,9 +24,11 @@ pub use backoff::Backoff;
 pub use budget::Budget;
 pub use deadline::Deadline;
 pub use hedge::{HedgeAfter, HedgeDelay, HedgeOptions};
+pub use http::{AttemptFacts, decide};
 pub use ledger::RetryLedger;
 pub use policy::{BackoffOptions, BudgetOptions, Jitter, RetryOn, RetryOptions, TimeoutOptions};
-pub use retry::{AttemptFacts, Decision, StopReason, decide};
+pub use retry::{Decision, Ended, Rules, StopReason, again};
+pub use verdict::{Call, Idempotency, Verdict};
 
 // Limits.
 pub use adaptive_rate::{AdaptiveRate, AdaptiveRateOptions};
