@@ -9,6 +9,7 @@ pub mod verdict;
 pub mod retry;
 pub mod http;
 pub mod hedge;
+mod wire;
 
 // "Not now" and "not you": limits, rates, queues, shedding.
 pub mod limit;
@@ -29,6 +30,20 @@ pub use ledger::RetryLedger;
 pub use policy::{BackoffOptions, BudgetOptions, Jitter, RetryOn, RetryOptions, TimeoutOptions};
 pub use retry::{Decision, Ended, Rules, StopReason, again};
 pub use verdict::{Call, Idempotency, Verdict};
+
+// The face: policies around calls.
+#[cfg(feature = "recover")]
+pub mod clock;
+#[cfg(feature = "recover")]
+pub mod recover;
+
+#[cfg(feature = "tokio")]
+pub use recover::retry;
+#[cfg(feature = "blocking")]
+pub use recover::retry_blocking;
+#[cfg(feature = "recover")]
+pub use recover::{Attempt, Failed, Lint, Recovered, Recovery, RecoveryOptions, Repaired, Stopped};
+// End of the face.
 
 // Limits.
 pub use adaptive_rate::{AdaptiveRate, AdaptiveRateOptions};
