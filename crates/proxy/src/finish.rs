@@ -113,7 +113,7 @@ impl Journey<'_> {
                 StopReason::NotRetryable => 0,
                 StopReason::Method => 1,
                 StopReason::Body => 2,
-                StopReason::Limit => 3,
+                StopReason::Limit | StopReason::TimeoutLimit => 3,
                 StopReason::Budget => 4,
                 StopReason::Deadline => 5,
             };

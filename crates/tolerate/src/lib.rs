@@ -5,8 +5,11 @@ pub mod deadline;
 pub mod backoff;
 pub mod budget;
 pub mod ledger;
+pub mod verdict;
 pub mod retry;
+pub mod http;
 pub mod hedge;
+mod wire;
 
 // Whether to ask at all.
 pub mod breaker;
@@ -26,9 +29,25 @@ pub use backoff::Backoff;
 pub use budget::Budget;
 pub use deadline::Deadline;
 pub use hedge::{HedgeAfter, HedgeDelay, HedgeOptions};
+pub use http::{AttemptFacts, decide};
 pub use ledger::RetryLedger;
 pub use policy::{BackoffOptions, BudgetOptions, Jitter, RetryOn, RetryOptions, TimeoutOptions};
-pub use retry::{AttemptFacts, Decision, StopReason, decide};
+pub use retry::{Decision, Ended, Rules, StopReason, again};
+pub use verdict::{Call, Idempotency, Verdict};
+
+// The face: policies around calls.
+#[cfg(feature = "recover")]
+pub mod clock;
+#[cfg(feature = "recover")]
+pub mod recover;
+
+#[cfg(feature = "tokio")]
+pub use recover::retry;
+#[cfg(feature = "blocking")]
+pub use recover::retry_blocking;
+#[cfg(feature = "recover")]
+pub use recover::{Attempt, Failed, Lint, Recovered, Recovery, RecoveryOptions, Repaired, Stopped};
+// End of the face.
 
 // Breakers.
 pub use breaker::{Breaker, BreakerOptions, BreakerSnapshot, BreakerState, Pass, Refused};
