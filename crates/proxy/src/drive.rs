@@ -270,10 +270,11 @@ impl Journey<'_> {
         now: Instant,
         at: Instant,
     ) {
-        self.worker
-            .service_counters(self.service_id.0 as usize)
-            .retries[outcome.place()]
-        .add_from_owner(1);
+        let counters = self.worker.service_counters(self.service_id.0 as usize);
+        counters.retries[outcome.place()].add_from_owner(1);
+        if at > now {
+            counters.effort.waits(at - now);
+        }
         if let Some(talk) = talk {
             self.put_aside(desk, server, talk, now);
         }

@@ -136,6 +136,7 @@ impl<'a> Journey<'a> {
         }
         self.count_fallback(SERVICE);
         self.count_denied();
+        self.count_effort();
         self.count_left_out();
         let now = self.worker.clock.now();
         self.fallen.from = Some((self.service_id, self.started));

@@ -14,6 +14,7 @@ mod upstream;
 mod worker;
 mod client;
 mod destination;
+mod effort;
 mod observe;
 mod admit;
 mod queue;

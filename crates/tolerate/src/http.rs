@@ -22,7 +22,7 @@ pub struct AttemptFacts {
 }
 
 /// Decides about the attempt that just ended, and notes in `ledger` what the retry used: [`again`] with HTTP's meaning of an
-/// outcome. Timeouts have no limit of their own.
+/// outcome.
 #[must_use]
 pub fn decide(
     options: &RetryOptions,
@@ -33,7 +33,10 @@ pub fn decide(
     now: Instant,
     rng: &mut Random,
 ) -> Decision {
-    let rules = Rules::of_backoff(options.limit, &options.backoff);
+    let rules = Rules {
+        timeout_limit: options.timeout_limit,
+        ..Rules::of_backoff(options.limit, &options.backoff)
+    };
     let ended = Ended {
         verdict: meaning(&options.on, attempt.outcome),
         idempotency: if attempt.method_may_repeat {

@@ -22,6 +22,8 @@ pub struct TimeoutOptions {
 pub struct RetryOptions {
     /// Retries, not attempts, at most.
     pub limit: u32,
+    /// Of these, how many may follow a timeout.
+    pub timeout_limit: u32,
     /// What is retried.
     pub on: RetryOn,
     /// Methods that may be sent twice, upper case.
