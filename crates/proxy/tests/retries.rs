@@ -150,13 +150,15 @@ fn retries_after_timeouts_have_a_limit_of_their_own() {
     assert_eq!(rig.client().get("/").status, 504);
     let asked = [first, second, third].map(|seen| seen.lock().expect("no panic").len());
     assert_eq!(asked.iter().sum::<usize>(), 2, "{asked:?}");
-    rig.wait_for(|rig| counter(rig, "evenkeel_retries_denied_total", &["timeout-limit"]) == 1);
+    rig.wait_for(|rig| {
+        common::counter(rig, "evenkeel_retries_denied_total", &["timeout-limit"]) == 1
+    });
     assert_eq!(
-        counter(&rig, "evenkeel_requests_by_attempts_total", &["shop", "2"]),
+        common::counter(&rig, "evenkeel_requests_by_attempts_total", &["shop", "2"]),
         1
     );
     assert_eq!(
-        counter(&rig, "evenkeel_retries_total", &["shop", "timeout"]),
+        common::counter(&rig, "evenkeel_retries_total", &["shop", "timeout"]),
         1
     );
 }
