@@ -128,7 +128,7 @@ impl Copy {
             return (Outcome::Unreachable, None);
         };
         let at = (address, roster.generation(server.index));
-        let opened = Line::open(&self.worker, server, at, service.timeout.connect).await;
+        let opened = Line::open(&self.worker, server, at, service.policies.timeout.connect).await;
         let mut line = match opened {
             Ok(line) => line,
             Err(outcome) => return (outcome, None),
@@ -137,8 +137,8 @@ impl Copy {
         if line.is_reused() {
             counters.reused.add_from_owner(1);
         }
-        let end = begun + service.timeout.connect + service.timeout.attempt;
-        line.until(end.min(begun + service.timeout.total));
+        let end = begun + service.policies.timeout.connect + service.policies.timeout.attempt;
+        line.until(end.min(begun + service.policies.timeout.total));
         line.write(bytes).await;
         let result = line.read_head(self.method).await;
         counters.bytes_sent.add_from_owner(line.sent as u64);

@@ -7,7 +7,7 @@ use evenkeel_core::metric::{Counter, Sink};
 use evenkeel_core::{Instant, ServiceId};
 use evenkeel_http1::Framing;
 use evenkeel_request::exchange::REMEMBERED;
-use evenkeel_request::{Cause, Exchange, FallbackTo};
+use evenkeel_request::{Cause, Exchange, FallbackTo, Policies};
 
 use crate::body::RequestBody;
 use crate::client::{Client, Persist};
@@ -60,14 +60,14 @@ impl<'a> Spare<'a> {
         self.may_repeat
     }
 
-    /// For a request of `service` whose head is in `work`.
+    /// For a request that goes by `policies`, whose head is in `work`.
     pub(crate) fn of(
         worker: &'a Worker,
-        service: &ServiceEntry,
+        policies: &Policies,
         client: &Client,
         work: &Workspace,
     ) -> Option<Self> {
-        let FallbackTo::Service(id) = service.fallback.as_ref()?.to else {
+        let FallbackTo::Service(id) = policies.fallback.as_ref()?.to else {
             return None;
         };
         let service = &worker.state.services()[id.0 as usize];
@@ -77,7 +77,7 @@ impl<'a> Spare<'a> {
             service,
             key: hash_key(service, client, work),
             stick: stick(&worker.roster(id), client, work),
-            may_repeat: service.may_repeat(method),
+            may_repeat: service.policies.may_repeat(method),
         })
     }
 }
@@ -85,7 +85,7 @@ impl<'a> Spare<'a> {
 impl<'a> Journey<'a> {
     /// Whether a server's answer with this status counts as none.
     pub(crate) fn is_lack(&self, status: u16) -> bool {
-        let fallback = self.service.fallback.as_ref();
+        let fallback = self.policies.fallback.as_ref();
         fallback.is_some_and(|fallback| fallback.takes(status))
     }
 
@@ -98,7 +98,7 @@ impl<'a> Journey<'a> {
         lack: Lack,
     ) -> Option<Finish> {
         let keep_alive = self.may_keep(work, body);
-        match self.service.fallback.as_ref().map(|fallback| &fallback.to) {
+        match self.policies.fallback.as_ref().map(|fallback| &fallback.to) {
             Some(FallbackTo::Response(response)) => {
                 self.count_fallback(RESPONSE);
                 self.fallen.response = true;
@@ -141,12 +141,13 @@ impl<'a> Journey<'a> {
         let now = self.worker.clock.now();
         self.fallen.from = Some((self.service_id, self.started));
         (self.service_id, self.service) = (spare.id, spare.service);
+        self.policies = &spare.service.policies;
         (self.key, self.stick) = (spare.key, spare.stick);
         self.may_repeat = spare.may_repeat;
         self.mirror = None;
         self.roster = self.worker.roster(spare.id);
         (self.started, self.latest) = (now, now);
-        self.exchange = Exchange::begin(now, &spare.service.timeout);
+        self.exchange = Exchange::begin(now, &self.policies.timeout);
         true
     }
 
@@ -189,7 +190,7 @@ impl<'a> Journey<'a> {
 impl ProxyState {
     pub(crate) fn collect_fallbacks(&self, sink: &mut dyn Sink) {
         for (place, service) in self.services().iter().enumerate() {
-            if service.fallback.is_none() {
+            if !self.any_policies(place, |policies| policies.fallback.is_some()) {
                 continue;
             }
             for (index, result) in RESULTS.iter().enumerate() {

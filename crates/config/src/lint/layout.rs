@@ -186,7 +186,11 @@ pub(super) fn unused_service(file: &File, draft: &Draft, out: &mut Mistakes) {
         let answered = names.into_iter().any(|name| Some(name.service) == id);
         let mut plans = draft.plan.services.iter();
         let falls_back = plans.any(|service| {
-            let to = service.fallback.as_ref().map(|fallback| &fallback.to);
+            let to = service
+                .policies
+                .fallback
+                .as_ref()
+                .map(|fallback| &fallback.to);
             id.is_some_and(|id| to == Some(&FallbackTo::Service(id)))
         });
         if !used && !mirrored && !answered && !falls_back {

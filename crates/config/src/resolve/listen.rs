@@ -125,6 +125,7 @@ fn resolve_route(file: &File, typed: &At<listen::Route>, out: &mut Mistakes) -> 
         response_headers: resolve_headers(typed.response_headers.as_ref(), Side::Response, out),
         mirror: resolve_mirror(file, typed.mirror.as_ref(), out),
         class: typed.class.as_ref().map(|class| class.value),
+        policies: Vec::new(),
     })
 }
 

@@ -14,6 +14,7 @@ mod ask;
 mod headers;
 mod mirror;
 mod fallback;
+mod policies;
 pub mod service;
 pub mod fault;
 
