@@ -13,6 +13,7 @@ mod wire;
 
 // Whether to ask at all.
 pub mod breaker;
+pub mod stale;
 // End of breakers.
 
 // "Not now" and "not you": limits, rates, queues, shedding.
