@@ -388,6 +388,7 @@ impl Source for ProxyState {
         self.collect_fallbacks(sink);
         self.collect_hedges(sink);
         self.collect_efforts(sink);
+        self.collect_stale(sink);
         self.collect_admission(sink);
         self.collect_requests(sink, "", &|worker| Some(&worker.homeless));
         let now = self.now();

@@ -52,6 +52,7 @@ pub use recover::{Attempt, Failed, Lint, Recovered, Recovery, RecoveryOptions, R
 
 // Breakers.
 pub use breaker::{Breaker, BreakerOptions, BreakerSnapshot, BreakerState, Pass, Refused};
+pub use stale::StaleOptions;
 // End of breakers.
 
 // Limits.
@@ -69,6 +70,8 @@ pub use throttle::{Throttle, ThrottleOptions};
 mod limit_pages {
     #[doc = include_str!("../../../docs/tolerate/breaker.md")]
     mod breaker {}
+    #[doc = include_str!("../../../docs/tolerate/stale.md")]
+    mod stale {}
     #[doc = include_str!("../../../docs/tolerate/limit.md")]
     mod limit {}
     #[doc = include_str!("../../../docs/tolerate/rate.md")]
