@@ -31,6 +31,7 @@ pub mod hedge;
 pub mod service;
 pub mod discover;
 pub mod retry;
+pub mod own;
 pub mod detect;
 pub mod recover;
 

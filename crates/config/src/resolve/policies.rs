@@ -1,6 +1,8 @@
 //! What requests go by: what was typed of a service, and for a route what was typed of it before what its service says.
 
+use evenkeel_core::ServiceId;
 use evenkeel_request::Policies;
+use evenkeel_request::route::Target;
 use evenkeel_tolerate::{
     BackoffOptions, BudgetOptions, HedgeOptions, RetryOn, RetryOptions, TimeoutOptions,
 };
@@ -10,9 +12,11 @@ use super::{pick, pick_whole, section};
 use crate::defaults;
 use crate::file::File;
 use crate::file::hedge::Hedge;
+use crate::file::listen::Route;
 use crate::file::retry::{Retry, RetryCondition};
 use crate::file::service::{Service, Timeout};
 use crate::mistake::{Code, Mistake, Mistakes};
+use crate::plan::ListenerPlan;
 
 /// What the requests of a service go by.
 pub(super) fn service_policies(
@@ -30,6 +34,37 @@ pub(super) fn service_policies(
             .as_ref()
             .map(|hedge| resolve_hedge(&hedge.value)),
         fallback: resolve_fallback(file, typed.fallback.as_ref(), out),
+    }
+}
+
+/// What the requests of a route go by if it says something about that, for each service that it leads to. They get their places
+/// from [`number`].
+pub(super) fn route_policies(
+    file: &File,
+    typed: &Route,
+    target: &Target,
+    out: &mut Mistakes,
+) -> Vec<(ServiceId, Policies)> {
+    if !typed.has_own() {
+        return Vec::new();
+    }
+    let services: Vec<&Service> = (file.service.iter().flat_map(|map| &map.value))
+        .map(|(_, service)| &service.value)
+        .collect();
+    let with = |id: ServiceId| Some((id, services.get(id.0 as usize)?));
+    let all = target.services().filter_map(with);
+    all.map(|(id, service)| (id, service_policies(file, 0, &typed.own(service), out)))
+        .collect()
+}
+
+/// Gives the policies of routes their places, after those of `services` services.
+pub(super) fn number(services: usize, listeners: &mut [ListenerPlan]) {
+    let routes = listeners
+        .iter_mut()
+        .flat_map(|listener| &mut listener.routes);
+    let policies = routes.flat_map(|route| &mut route.policies);
+    for (place, (_, policies)) in (services..).zip(policies) {
+        policies.place = u32::try_from(place).unwrap_or(u32::MAX);
     }
 }
 

@@ -70,6 +70,19 @@ pub struct Redirect {
     pub location: Template,
 }
 
+impl Target {
+    /// The services that requests may go to.
+    pub fn services(&self) -> impl Iterator<Item = ServiceId> + '_ {
+        let (one, parts) = match self {
+            Self::Service(service) => (Some(*service), &[][..]),
+            Self::Split(split) => (None, split.parts()),
+            Self::Redirect(_) => (None, &[][..]),
+        };
+        one.into_iter()
+            .chain(parts.iter().map(|(service, _)| *service))
+    }
+}
+
 impl Split {
     /// A split, unless no part is above zero or they add up to more than a `u32` holds.
     #[must_use]
@@ -177,13 +190,7 @@ impl Route {
 impl Route {
     /// The services that this route leads to.
     pub fn services(&self) -> impl Iterator<Item = ServiceId> + '_ {
-        let (one, parts) = match &self.target {
-            Target::Service(service) => (Some(*service), &[][..]),
-            Target::Split(split) => (None, split.parts()),
-            Target::Redirect(_) => (None, &[][..]),
-        };
-        one.into_iter()
-            .chain(parts.iter().map(|(service, _)| *service))
+        self.target.services()
     }
 
     /// What of `path` is below this route's prefix, without a slash before it; all of it if the route has none.
