@@ -14,6 +14,9 @@ mod wire;
 // Whether to ask at all.
 pub mod breaker;
 pub mod stale;
+pub mod pushback;
+pub mod quota;
+pub mod propagate;
 // End of breakers.
 
 // "Not now" and "not you": limits, rates, queues, shedding.
@@ -26,7 +29,7 @@ pub mod shed;
 pub mod throttle;
 // End of limits.
 
-pub use backoff::Backoff;
+pub use backoff::{Backoff, Capped, Growth, Spread, Wait, WaitOptions};
 pub use budget::Budget;
 pub use deadline::Deadline;
 pub use hedge::{HedgeAfter, HedgeDelay, HedgeOptions};
@@ -64,6 +67,12 @@ pub use rate::{KeyedRate, KeyedRateOptions, Rate, RateOptions};
 pub use shed::{Class, ShedOptions};
 pub use throttle::{Throttle, ThrottleOptions};
 // End of limits.
+
+// Wire and quotas.
+pub use propagate::Propagated;
+pub use pushback::{Pushback, PushbackOptions};
+pub use quota::{Quota, QuotaOptions, Throttling, ThrottlingOptions};
+// End of breakers.
 
 // Their pages' examples are tests.
 #[cfg(doctest)]
