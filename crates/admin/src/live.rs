@@ -166,6 +166,8 @@ pub struct ServiceView {
     pub p99_ms: Option<f64>,
     /// Attempts under way.
     pub in_flight: u64,
+    /// Requests that wait because all servers have as many as they may.
+    pub waiting: u32,
     /// Servers by state, each a word of [`evenkeel_fault::contract::ServerState`]; none where there is none.
     pub servers_by_state: BTreeMap<String, u64>,
     /// The last ten seconds.
@@ -196,6 +198,12 @@ pub struct ServerView {
     pub pid: Option<u32>,
     /// Attempts under way.
     pub in_flight: u64,
+    /// The most attempts that may be under way, if there is a bound.
+    pub limit: Option<u32>,
+    /// Why an adaptive bound is what it is: a word.
+    pub limit_why: Option<String>,
+    /// What its breaker does, if it has one: a word.
+    pub breaker: Option<String>,
     /// Attempts that ended.
     pub attempts: u64,
     /// Of these, those that count against the server.

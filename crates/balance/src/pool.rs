@@ -21,7 +21,8 @@ pub struct Member {
     pub tier: u8,
     /// Whether it is used before others of its tier: in the same zone, commonly. Where all are alike it says nothing.
     pub near: bool,
-    /// The most attempts that it may have in flight; 0: no bound.
+    /// The most attempts that it may ever have in flight; 0: no bound. [`ServerState::set_bound`] and [`ServerState::break_until`] lower
+    /// it; `u32::MAX` is no bound but what these say.
     pub max_requests: u32,
 }
 
@@ -30,19 +31,33 @@ impl Member {
         self.weight.max(1)
     }
 
+    /// The most attempts that it may have in flight now, if there is a bound.
+    #[must_use]
+    pub fn bound(&self) -> Option<u32> {
+        if self.max_requests == 0 {
+            return None;
+        }
+        let found = self.state.bound().unwrap_or(u32::MAX);
+        Some(self.max_requests.min(found)).filter(|bound| *bound < u32::MAX)
+    }
+
     /// Whether it has as many attempts in flight as it may have.
-    pub(crate) fn is_full(&self) -> bool {
-        self.max_requests > 0 && self.state.in_flight() >= self.max_requests
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.bound()
+            .is_some_and(|bound| self.state.in_flight() >= bound)
     }
 
     /// Counts an attempt in that begins, unless the server has as many in flight as it may have.
     #[must_use]
     pub fn begin(&self) -> bool {
-        if self.max_requests == 0 {
-            self.state.begin();
-            return true;
+        match self.bound() {
+            None => {
+                self.state.begin();
+                true
+            }
+            Some(bound) => self.state.begin_below(bound),
         }
-        self.state.begin_below(self.max_requests)
     }
 }
 
@@ -99,6 +114,44 @@ impl Pool {
             .flat_map(|group| &group.members)
             .filter(|index| self.member(**index).state.standing(now).is_usable())
             .count()
+    }
+
+    /// Whether a member that takes new attempts, or any if none does, has fewer in flight than it may have.
+    #[must_use]
+    pub fn has_room(&self, now: Instant) -> bool {
+        let mut usable = 0;
+        let mut others = false;
+        for index in self.groups.iter().flat_map(|group| &group.members) {
+            let member = self.member(*index);
+            if member.state.standing(now).is_usable() {
+                if !member.is_full() {
+                    return true;
+                }
+                usable += 1;
+            } else {
+                others |= !member.is_full();
+            }
+        }
+        usable == 0 && others
+    }
+
+    /// How many attempts are in flight on the members that take new ones, and how many may be; nothing for the latter if one of
+    /// them has no bound. Looks at all of them.
+    #[must_use]
+    pub fn used(&self, now: Instant) -> (u32, Option<u32>) {
+        let members = self.groups.iter().flat_map(|group| &group.members);
+        let members = members.map(|index| self.member(*index));
+        let usable = members.filter(|member| member.state.standing(now).is_usable());
+        usable.fold(
+            (0, Some(0)),
+            |(used, bounds): (u32, Option<u32>), member| {
+                let sum = bounds.zip(member.bound());
+                (
+                    used.saturating_add(member.state.in_flight()),
+                    sum.map(|(bounds, bound)| bounds.saturating_add(bound)),
+                )
+            },
+        )
     }
 
     /// Tells this snapshot from every other.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use evenkeel_balance::Policy;
 use evenkeel_fault::policy::Mode;
 use evenkeel_request::HashOn;
-use evenkeel_tolerate::{HedgeAfter, Jitter};
+use evenkeel_tolerate::{Class, HedgeAfter, Jitter};
 
 use crate::file::Given;
 use crate::file::choice::{Protocol, SameSite, StopSignal, Tier};
 use crate::file::quantity::Bytes;
-use crate::plan::{Family, LogFormat, LogLevel};
+use crate::plan::{Algorithm, Family, LogFormat, LogLevel};
 
 macro_rules! defaults {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $value:expr, $why:literal;)+) => {
@@ -110,6 +110,28 @@ defaults! {
     QUEUE_LENGTH: u32 = 128, "Takes up a burst; what waits longer than `wait` is refused in any case.";
     /// `service.NAME.limit.queue.wait`
     QUEUE_WAIT: Duration = seconds(1), "People leave after a few seconds, and the attempt itself takes time too.";
+    /// `service.NAME.limit.adaptive.algorithm`
+    ADAPTIVE_ALGORITHM: Algorithm = Algorithm::Gradient2, "Finds the bound before anything fails, and follows when the usual changes.";
+    /// `service.NAME.limit.adaptive.initial`
+    ADAPTIVE_INITIAL: u32 = 20, "Where Netflix begins; it is corrected within seconds.";
+    /// `service.NAME.limit.adaptive.min`
+    ADAPTIVE_MIN: u32 = 4, "With fewer, chance decides; a server that cannot do four at once is rare.";
+    /// `service.NAME.limit.adaptive.max`
+    ADAPTIVE_MAX: u32 = 1_000, "More at once on one server is possible and should be said.";
+    /// `service.NAME.limit.class.default`
+    CLASS: Class = Class::Critical, "What says nothing is what a person waits for.";
+    /// `service.NAME.limit.shares.critical_plus`
+    SHARE_CRITICAL_PLUS: f64 = 1.0, "All of it.";
+    /// `service.NAME.limit.shares.critical`
+    SHARE_CRITICAL: f64 = 1.0, "All of it; in the queue it stands behind `critical-plus`.";
+    /// `service.NAME.limit.shares.sheddable_plus`
+    SHARE_SHEDDABLE_PLUS: f64 = 0.9, "Leaves a tenth to what matters more.";
+    /// `service.NAME.limit.shares.sheddable`
+    SHARE_SHEDDABLE: f64 = 0.75, "Leaves a quarter to what matters more.";
+    /// `service.NAME.limit.throttle.k`
+    THROTTLE_K: f64 = 2.0, "The SRE book's: half of what is sent may be refused before anything is held back, so that recovery is seen soon.";
+    /// `service.NAME.limit.throttle.window`
+    THROTTLE_WINDOW: Duration = seconds(120), "The SRE book's.";
 
     /// `service.NAME.timeout.connect`
     TIMEOUT_CONNECT: Duration = seconds(1), "Servers nearby accept within milliseconds; a lost packet is sent again after 1 s, and another server is faster.";
@@ -152,6 +174,30 @@ defaults! {
     HEDGE_FLOOR: Duration = millis(1), "What takes less is not worth a second attempt.";
     /// `service.NAME.hedge.minimum_attempts`
     HEDGE_MINIMUM: u32 = 100, "The 0.95 quantile then stands on five response times.";
+    /// `service.NAME.breaker.consecutive_failures`
+    BREAKER_CONSECUTIVE: u32 = 5, "Envoy's and Finagle's; a dead server is noticed within a few requests.";
+    /// `service.NAME.breaker.failure_ratio`
+    BREAKER_RATIO: f64 = 0.5, "Half is what resilience4j and Hystrix take: with 20 attempts it opens by chance at one in 400 windows if one in five fails.";
+    /// `service.NAME.breaker.window`
+    BREAKER_WINDOW: Duration = seconds(10), "Hystrix's.";
+    /// `service.NAME.breaker.minimum_attempts`
+    BREAKER_MINIMUM: u32 = 20, "Hystrix's; fewer say too little.";
+    /// `service.NAME.breaker.slow.ratio`
+    BREAKER_SLOW_RATIO: f64 = 0.5, "As for failures.";
+    /// `service.NAME.breaker.open_for`
+    BREAKER_OPEN_FOR: Duration = seconds(5), "Hystrix's and Polly's.";
+    /// `service.NAME.breaker.open_most`
+    BREAKER_OPEN_MOST: Duration = seconds(300), "Envoy's and Finagle's.";
+    /// `service.NAME.breaker.trials`
+    BREAKER_TRIALS: u32 = 1, "One client at a time pays for knowing.";
+    /// `service.NAME.breaker.good_trials`
+    BREAKER_GOOD_TRIALS: u32 = 1, "The first good answer says most.";
+    /// `service.NAME.fallback.stale.size`
+    STALE_SIZE: Bytes = Bytes(16 << 20), "Some hundred pages and answers of an API; what is wanted most stays.";
+    /// `service.NAME.fallback.stale.object`
+    STALE_OBJECT: Bytes = Bytes(64 * 1024), "As much is read at once, so holding it back costs hardly any time.";
+    /// `service.NAME.fallback.stale.if_error`
+    STALE_IF_ERROR: Duration = seconds(3_600), "An outage that is repaired by a person takes less.";
     /// `service.NAME.mirror.methods`
     MIRROR_METHODS: &[&str] = &["GET", "HEAD", "OPTIONS"], "What changes nothing: a copy of anything else does its work twice.";
     /// `service.NAME.mirror.in_flight`

@@ -131,6 +131,8 @@ codes! {
     QueueWithoutBound = "EK-124" Warning,
     /// A host name that does not resolve now.
     Unresolved = "EK-125" Warning,
+    /// Something about bounds where there is none.
+    LimitWithoutEffect = "EK-126" Warning,
 }
 
 /// One mistake in a file.

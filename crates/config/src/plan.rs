@@ -8,8 +8,11 @@ use evenkeel_balance::BalanceOptions;
 use evenkeel_core::ServiceId;
 use evenkeel_fault::policy::FaultOptions;
 use evenkeel_request::route::Route;
-use evenkeel_request::{Fallback, HashOn, HeaderChanges, Mirror};
-use evenkeel_tolerate::{HedgeOptions, RetryOptions, TimeoutOptions};
+use evenkeel_request::{HashOn, HeaderChanges, Mirror, Policies};
+use evenkeel_tolerate::throttle::SreOptions;
+use evenkeel_tolerate::{
+    BreakerOptions, Class, LimitOptions, QueueOptions, RateOptions, ShedOptions,
+};
 
 /// A whole configuration, resolved and validated.
 #[derive(Debug, Clone)]
@@ -152,26 +155,22 @@ pub struct ServicePlan {
     pub hash_on: HashOn,
     /// How clients stay with their servers, if they do.
     pub sticky: Option<StickyPlan>,
-    /// Who waits when all servers have as many requests as they may.
-    pub queue: QueuePlan,
+    /// How much it takes.
+    pub limit: LimitPlan,
     /// The field of responses in which servers say how busy they are, in lower case.
     pub load_header: Option<String>,
     /// How servers are asked how busy they are, if they are.
     pub ask: Option<AskPlan>,
-    /// How long each step may take.
-    pub timeout: TimeoutOptions,
-    /// When an attempt is tried again.
-    pub retry: RetryOptions,
-    /// When a second attempt is made while the first one is late, if one is.
-    pub hedge: Option<HedgeOptions>,
+    /// What its requests go by, unless a route has something of its own.
+    pub policies: Policies,
+    /// When a server is not asked because it has failed lately, if ever.
+    pub breaker: Option<BreakerOptions>,
     /// What is changed in the header of each request.
     pub request_headers: HeaderChanges,
     /// What is changed in the header of each response.
     pub response_headers: HeaderChanges,
     /// Which requests are sent to another service as well.
     pub mirror: Option<Mirror>,
-    /// What clients get when no server answers.
-    pub fallback: Option<Fallback>,
     /// Detection, diagnosis, recovery, objective.
     pub fault: FaultOptions,
 }
@@ -242,13 +241,43 @@ impl std::fmt::Debug for StickyKey {
     }
 }
 
-/// Who waits when all servers have as many requests as they may.
+/// How much a service takes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LimitPlan {
+    /// How each server's bound is found while it runs, if it is.
+    pub adaptive: Option<LimitOptions>,
+    /// Who waits when all servers have as many requests as they may.
+    pub queue: QueueOptions,
+    /// The field of requests that says how much they matter, in lower case.
+    pub class_header: Option<String>,
+    /// How much requests matter that do not say it.
+    pub class: Class,
+    /// How much of the servers' bounds each class may use.
+    pub shares: ShedOptions,
+    /// How many requests a second may come.
+    pub rate: Option<RatePlan>,
+    /// When a part of the requests is refused because the servers refuse most.
+    pub throttle: Option<SreOptions>,
+}
+
+/// How many requests a second may come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RatePlan {
+    /// So many.
+    pub rate: RateOptions,
+    /// What those have in common that share them; nothing: all together.
+    pub by: Option<HashOn>,
+}
+
+/// How an adaptive bound is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueuePlan {
-    /// How many requests may wait.
-    pub length: u32,
-    /// How long each may wait.
-    pub wait: Duration,
+pub enum Algorithm {
+    /// By how long answers take, compared with the long run.
+    Gradient2,
+    /// By how long answers take, compared with the fastest.
+    Vegas,
+    /// By failures and timeouts.
+    Aimd,
 }
 
 /// A group of servers that come from DNS: slots in the list of a service's servers.

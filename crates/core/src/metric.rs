@@ -73,6 +73,13 @@ impl DurationHistogram {
         self.sum_nanos.add_from_owner(nanos);
     }
 
+    /// Counts one duration, from any thread.
+    pub fn add(&self, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.buckets[BOUNDS_NANOS.partition_point(|&bound| bound < nanos)].add(1);
+        self.sum_nanos.add(nanos);
+    }
+
     /// What it holds now.
     #[must_use]
     pub fn snapshot(&self) -> DurationSnapshot {

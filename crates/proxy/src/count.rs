@@ -1,26 +1,19 @@
 //! What is counted. Each worker writes numbers of its own, without locked instructions; readers add them up.
 
+use std::sync::OnceLock;
+
 use evenkeel_balance::PickReason;
 use evenkeel_config::Plan;
 use evenkeel_core::metric::{Counter, DurationHistogram, DurationSnapshot, Sink, Source};
 use evenkeel_core::{Outcome, ServerId, ServiceId};
 
 use crate::ask::AskCounters;
+use crate::effort::Effort;
 use crate::fallback::FallbackCounters;
 use crate::hedge::HedgeCounters;
-use crate::load;
 use crate::mirror::{self, MirrorCounters};
+use crate::observe;
 use crate::state::ProxyState;
-
-/// Why a wanted retry was denied; the place is what `drive` counts with.
-pub(crate) const DENIED: [&str; 6] = [
-    "not-retryable",
-    "method",
-    "body",
-    "limit",
-    "budget",
-    "deadline",
-];
 
 /// One worker's numbers.
 #[derive(Debug, Default)]
@@ -46,13 +39,17 @@ pub(crate) struct ServiceCounters {
     pub(crate) durations: DurationHistogram,
     /// By the outcome of the attempt before.
     pub(crate) retries: [Counter; Outcome::WORDS.len()],
-    pub(crate) retries_denied: [Counter; DENIED.len()],
+    pub(crate) effort: Effort,
     /// Questions how busy servers are.
     pub(crate) asked: AskCounters,
     pub(crate) fallbacks: FallbackCounters,
     pub(crate) hedges: HedgeCounters,
-    pub(crate) servers: Vec<ServerCounters>,
+    servers: Vec<FirstUsed>,
 }
+
+/// One worker's numbers of one server: nothing until the worker's first attempt on it, since a worker that has very many servers
+/// sends most of them little.
+type FirstUsed = OnceLock<Box<ServerCounters>>;
 
 /// One worker's numbers of one server.
 #[derive(Debug, Default)]
@@ -95,6 +92,18 @@ impl Statuses {
     }
 }
 
+impl ServiceCounters {
+    /// The worker's numbers of this server. For the worker: readers take [`Self::server_if_used`].
+    pub(crate) fn server(&self, index: u32) -> &ServerCounters {
+        self.servers[index as usize].get_or_init(Box::default)
+    }
+
+    /// The worker's numbers of this server, if it was ever used.
+    pub(crate) fn server_if_used(&self, index: usize) -> Option<&ServerCounters> {
+        self.servers.get(index)?.get().map(AsRef::as_ref)
+    }
+}
+
 impl WorkerCounters {
     pub(crate) fn new(plan: &Plan) -> Self {
         let services = plan.services.iter().map(|service| ServiceCounters {
@@ -104,15 +113,11 @@ impl WorkerCounters {
             saved_by_retry: Counter::default(),
             durations: DurationHistogram::default(),
             retries: Default::default(),
-            retries_denied: Default::default(),
+            effort: Effort::default(),
             asked: AskCounters::default(),
             fallbacks: Default::default(),
             hedges: Default::default(),
-            servers: service
-                .servers
-                .iter()
-                .map(|_| ServerCounters::default())
-                .collect(),
+            servers: service.servers.iter().map(|_| FirstUsed::new()).collect(),
         });
         Self {
             services: services.collect(),
@@ -174,7 +179,7 @@ impl ProxyState {
         let mut sum = ServerTotals::default();
         for counters in self
             .counters(server.service)
-            .filter_map(|service| service.servers.get(server.index as usize))
+            .filter_map(|service| service.server_if_used(server.index as usize))
         {
             for (place, attempts) in counters.attempts.iter().enumerate() {
                 sum.attempts += attempts.value();
@@ -193,6 +198,17 @@ impl ProxyState {
         self.workers()
             .iter()
             .filter_map(move |worker| worker.services.get(service.0 as usize))
+    }
+
+    fn sum_of_server(
+        &self,
+        (service, server): (usize, usize),
+        number: &dyn Fn(&ServerCounters) -> u64,
+    ) -> u64 {
+        self.sum(|worker| {
+            let used = worker.services[service].server_if_used(server);
+            used.map_or(0, number)
+        })
     }
 
     fn sum(&self, number: impl Fn(&WorkerCounters) -> u64) -> u64 {
@@ -263,19 +279,11 @@ impl ProxyState {
                 );
             }
         }
-        for (place, by) in DENIED.iter().enumerate().skip(1) {
-            sink.counter(
-                "evenkeel_retries_denied_total",
-                "Retries that were wanted and not made, by what forbade them.",
-                &[("service", name), ("by", by)],
-                of(&|counters| counters.retries_denied[place].value()),
-            );
-        }
     }
 
     fn collect_server(&self, sink: &mut dyn Sink, service: (usize, &str), server: (usize, &str)) {
         let of = |number: &dyn Fn(&ServerCounters) -> u64| {
-            self.sum(|worker| number(&worker.services[service.0].servers[server.0]))
+            self.sum_of_server((service.0, server.0), number)
         };
         let labels = [("service", service.1), ("server", server.1)];
         for (place, outcome) in Outcome::WORDS.iter().enumerate() {
@@ -316,6 +324,14 @@ impl ProxyState {
             &labels,
             &self.server_totals(id).durations,
         );
+        self.collect_flow(sink, service, server);
+    }
+
+    fn collect_flow(&self, sink: &mut dyn Sink, service: (usize, &str), server: (usize, &str)) {
+        let of = |number: &dyn Fn(&ServerCounters) -> u64| {
+            self.sum_of_server((service.0, server.0), number)
+        };
+        let labels = [("service", service.1), ("server", server.1)];
         let connections = "Connections that were opened to a server.";
         sink.counter(
             "evenkeel_server_connections_total",
@@ -371,6 +387,9 @@ impl Source for ProxyState {
         self.collect_asked(sink);
         self.collect_fallbacks(sink);
         self.collect_hedges(sink);
+        self.collect_efforts(sink);
+        self.collect_stale(sink);
+        self.collect_admission(sink);
         self.collect_requests(sink, "", &|worker| Some(&worker.homeless));
         let now = self.now();
         for (index, service) in self.services().iter().enumerate() {
@@ -382,23 +401,8 @@ impl Source for ProxyState {
                     continue;
                 }
                 self.collect_server(sink, (index, service.name()), (place, entry.name()));
-                let member = &roster.pool().members()[place];
                 let labels = [("service", service.name()), ("server", entry.name())];
-                let in_flight = "Attempts that are under way on a server.";
-                sink.gauge(
-                    "evenkeel_server_in_flight",
-                    in_flight,
-                    &labels,
-                    f64::from(member.state.in_flight()),
-                );
-                load::collect(sink, &labels, &member.state);
-                let weight = "A server's weight.";
-                sink.gauge(
-                    "evenkeel_server_weight",
-                    weight,
-                    &labels,
-                    f64::from(member.weight),
-                );
+                observe::collect(sink, &labels, &roster, id.index, now);
             }
             service.queue.collect(sink, service.name());
             let budget = "Retries that the service's budget would pay for now.";

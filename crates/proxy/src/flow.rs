@@ -25,7 +25,7 @@ impl ProxyState {
         let mut sum = ServerFlow::default();
         for counters in self
             .counters(server.service)
-            .filter_map(|service| service.servers.get(server.index as usize))
+            .filter_map(|service| service.server_if_used(server.index as usize))
         {
             for (picks, counter) in sum.picks.iter_mut().zip(&counters.picks) {
                 *picks += counter.value();

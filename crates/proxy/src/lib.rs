@@ -14,6 +14,10 @@ mod upstream;
 mod worker;
 mod client;
 mod destination;
+mod effort;
+mod stale;
+mod observe;
+mod admit;
 mod queue;
 mod sticky;
 mod place;
@@ -118,7 +122,7 @@ impl Proxy {
     /// # Errors
     /// If an address is taken or not allowed, or a thread cannot be started; nothing listens then.
     pub fn start(plan: &Plan, clock: Clock, seed: u64) -> Result<Self, StartError> {
-        let state = Arc::new(ProxyState::new(plan, clock));
+        let state = Arc::new(ProxyState::new(plan, clock, seed));
         let count = state.workers().len();
         let mut sockets: Vec<Vec<TcpListener>> = (0..count).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();

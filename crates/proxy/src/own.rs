@@ -98,6 +98,11 @@ pub(crate) fn compose(
     out.extend_from_slice(b"\"\r\nx-request-id: ");
     id.write(out);
     out.extend_from_slice(b"\r\n");
+    if let Cause::RateLimited { seconds } = cause {
+        out.extend_from_slice(b"retry-after: ");
+        write::decimal(out, u64::from(seconds));
+        out.extend_from_slice(b"\r\n");
+    }
     if cause == Cause::MethodNotAllowed {
         out.extend_from_slice(b"allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH\r\n");
     }
@@ -142,19 +147,7 @@ pub(crate) fn compose_response(
     }
     // It stands for a moment's lack, whatever its status says to caches.
     out.extend_from_slice(b"\r\ncache-control: no-store\r\nproxy-status: evenkeel; ");
-    match lack {
-        Lack::Cause(cause) => {
-            out.extend_from_slice(b"error=");
-            out.extend_from_slice(cause.proxy_error().as_bytes());
-            out.extend_from_slice(b"; details=\"");
-            out.extend_from_slice(cause.word().as_bytes());
-            out.push(b'"');
-        }
-        Lack::Status(status) => {
-            out.extend_from_slice(b"received-status=");
-            write::decimal(out, u64::from(status));
-        }
-    }
+    lack.write(out);
     out.extend_from_slice(b"\r\nx-request-id: ");
     id.write(out);
     out.extend_from_slice(b"\r\n");
@@ -202,6 +195,7 @@ mod tests {
             Cause::Reset,
             Cause::TotalTimeout,
             Cause::MethodNotAllowed,
+            Cause::RateLimited { seconds: 7 },
         ] {
             let mut out = Vec::new();
             compose(&mut out, cause, RequestId::for_tests(), Method::Get, true);

@@ -1,16 +1,17 @@
 //! Where the next attempt goes: to the client's own server, to the one that the policy picks, or into the queue until one can
 //! take it.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use evenkeel_balance::Pick;
 use evenkeel_core::{Instant, ServerId};
 use evenkeel_request::Cause;
+use evenkeel_tolerate::queue::Reason;
 
 use crate::client::Client;
 use crate::drive::Journey;
 use crate::flight::Flight;
+use crate::queue::Waiting;
 use crate::roster::Roster;
 
 /// Between two looks of a request that waits: a server that comes back wakes nobody.
@@ -28,6 +29,7 @@ impl<'a> Journey<'a> {
         'a: 'r,
     {
         let queue = &self.service.queue;
+        self.may_attempt(roster, now)?;
         // Who comes later does not go before those who wait.
         if queue.is_empty() {
             match self.try_place(roster, now) {
@@ -35,32 +37,73 @@ impl<'a> Journey<'a> {
                 placed => return placed,
             }
         }
-        let Some(_waiting) = queue.enter() else {
-            queue.refused.add(1);
-            return Err(Cause::QueueFull);
-        };
-        let end = (now + queue.wait).min(self.exchange.deadline().end());
+        let end = self.exchange.deadline().end();
+        let entered = queue.enter(self.worker.clock.now(), self.class, end);
+        let mut waiting = entered.ok_or(Cause::QueueFull)?;
+        let mut looked = false;
         loop {
-            let mut freed = pin!(queue.freed());
-            // From here on nothing is missed.
-            freed.as_mut().enable();
+            let reason = self
+                .wait_for_turn(&mut waiting, roster, client, looked)
+                .await;
+            looked = true;
             let now = self.worker.clock.now();
             self.latest = now;
-            match self.try_place(roster, now) {
-                Err(Cause::QueueFull) if now < end => {}
-                Err(Cause::QueueFull) => {
-                    queue.expired.add(1);
-                    return Err(Cause::QueueTimeout);
+            match reason {
+                Reason::Served => match self.try_place(roster, now) {
+                    Err(Cause::QueueFull) => {
+                        waiting = waiting.again(now).ok_or(Cause::QueueFull)?;
+                    }
+                    placed => {
+                        waiting.placed(now);
+                        return placed;
+                    }
+                },
+                reason => {
+                    waiting.denied(reason);
+                    return Err(match reason {
+                        Reason::ShedLate => Cause::QueueLate,
+                        Reason::ShedFull => Cause::QueueFull,
+                        _ => Cause::QueueTimeout,
+                    });
                 }
-                placed => return placed,
             }
-            client.timer.set((now + LOOK).min(end));
+        }
+    }
+
+    /// Waits until it is this request's turn, or until it is over with waiting.
+    /// Whoever has `looked` just now does not look again at once.
+    async fn wait_for_turn(
+        &self,
+        waiting: &mut Waiting<'_>,
+        roster: &Roster,
+        client: &mut Client,
+        mut looked: bool,
+    ) -> Reason {
+        loop {
+            let now = self.worker.clock.now();
+            if now >= waiting.deadline() {
+                return Reason::Expired;
+            }
+            // An attempt may have ended before it began to wait, or a server may have come back.
+            if !looked && roster.pool().has_room(now) {
+                self.service.queue.free_one();
+            }
+            looked = false;
+            client.timer.set((now + LOOK).min(waiting.deadline()));
             tokio::select! {
                 biased;
-                () = freed => {}
+                reason = waiting.turn() => return reason,
                 () = client.timer.expired() => {}
             }
         }
+    }
+
+    /// Whether an attempt may be made at all now.
+    fn may_attempt(&self, roster: &Roster, now: Instant) -> Result<(), Cause> {
+        let random = &mut self.worker.random.borrow_mut();
+        self.service
+            .admission
+            .attempt(roster.pool(), self.class, now, random)
     }
 
     /// The line that tells the client which server it belongs to from now on, if it does not know.
@@ -84,14 +127,28 @@ impl<'a> Journey<'a> {
         let picker = &mut self.worker.pickers.borrow_mut()[self.service_id.0 as usize];
         let first = self.exchange.attempts() == 0;
         let own = self.stick.filter(|_| first);
-        let pick: Pick = match own.and_then(|index| picker.stick(pool, now, index)) {
+        let mut pick: Pick = match own.and_then(|index| picker.stick(pool, now, index)) {
             Some(pick) => pick,
             None => self.exchange.next_server(picker, pool, now, self.key)?,
         };
-        let member = &pool.members()[pick.index as usize];
-        // Another worker may have been quicker.
-        let flight = Flight::begin(member, &service.queue, picker.typical_latency())
-            .ok_or(Cause::QueueFull)?;
+        let typical = picker.typical_latency();
+        let begin = |pick: Pick| {
+            let member = &pool.members()[pick.index as usize];
+            let at = (member, roster.watch(pick.index));
+            Flight::begin(at, &service.queue, typical, now)
+        };
+        let flight = match begin(pick) {
+            Some(flight) => flight,
+            // Another worker was quicker.
+            None => {
+                let busy = [pick.index];
+                let other = self
+                    .exchange
+                    .other_server(picker, pool, now, self.key, &busy);
+                pick = other.ok_or(Cause::QueueFull)?;
+                begin(pick).ok_or(Cause::QueueFull)?
+            }
+        };
         let asked = (self.service_id, service);
         self.worker.ask(asked, picker, roster, now);
         let server = ServerId {

@@ -1,45 +1,61 @@
 //! Requests that wait because all servers have as many as they may. Shared by all workers: a place that one worker frees
-//! is taken by whoever waits longest, on any worker.
+//! is taken by whoever's turn it is, on any worker.
 //!
-//! Costs one read per attempt while nobody waits.
+//! Whose turn it is, and who has waited too long, is decided by [`evenkeel_tolerate::Queue`]; here it is shared and waited in. Costs one read
+//! per attempt while nobody waits. Only those that wait, and those that end while others do, take its lock, for as long as
+//! it takes to look at the ends of four lists.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evenkeel_config::plan::QueuePlan;
-use evenkeel_core::metric::{Counter, Sink};
-use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
+use evenkeel_core::Instant;
+use evenkeel_core::metric::{Counter, DurationHistogram, Sink};
+use evenkeel_runtime::Clock;
+use evenkeel_tolerate::queue::{Pushed, Reason, Ticket};
+use evenkeel_tolerate::{Class, QueueOptions};
+use tokio::sync::oneshot;
 
 /// The queue of a service.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    length: u32,
-    pub(crate) wait: Duration,
+    clock: Clock,
+    wait: Duration,
+    line: Mutex<evenkeel_tolerate::Queue<oneshot::Sender<Reason>>>,
+    /// Those in the line, and those whose turn it is and who have no place yet.
     waiting: AtomicU32,
-    freed: Notify,
-    /// Requests that waited.
-    pub(crate) entered: Counter,
-    /// Requests that found no place to wait.
-    pub(crate) refused: Counter,
-    /// Requests that waited for nothing.
-    pub(crate) expired: Counter,
+    entered: Counter,
+    waited: DurationHistogram,
+    /// By class and [`DENIED`].
+    denied: [[Counter; DENIED.len()]; Class::ALL.len()],
 }
 
-/// A place in the queue; dropping it gives it back.
+/// Why a request got no place, by the words of metrics.
+const DENIED: [&str; 3] = ["full", "timeout", "late"];
+
+/// A request in the queue; dropping it takes it out.
 #[derive(Debug)]
-pub(crate) struct Waiting<'a>(&'a Queue);
+pub(crate) struct Waiting<'a> {
+    queue: &'a Queue,
+    class: Class,
+    began: Instant,
+    deadline: Instant,
+    ticket: Ticket,
+    turn: oneshot::Receiver<Reason>,
+    /// It was called, and whether it found a place is not known yet.
+    called: bool,
+}
 
 impl Queue {
-    pub(crate) fn new(plan: QueuePlan) -> Self {
+    pub(crate) fn new(options: QueueOptions, clock: Clock) -> Self {
         Self {
-            length: plan.length,
-            wait: plan.wait,
+            clock,
+            wait: options.wait,
+            line: Mutex::new(evenkeel_tolerate::Queue::new(options)),
             waiting: AtomicU32::new(0),
-            freed: Notify::new(),
             entered: Counter::default(),
-            refused: Counter::default(),
-            expired: Counter::default(),
+            waited: DurationHistogram::default(),
+            denied: Default::default(),
         }
     }
 
@@ -52,26 +68,76 @@ impl Queue {
         self.waiting() == 0
     }
 
-    /// A place, if there is one.
-    pub(crate) fn enter(&self) -> Option<Waiting<'_>> {
-        let one_more = |waiting| (waiting < self.length).then_some(waiting + 1);
-        self.waiting
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
-            .ok()?;
-        self.entered.add(1);
-        Some(Waiting(self))
+    /// A place to wait, until `deadline` at the latest; nothing if the queue is full of what matters as much.
+    pub(crate) fn enter(
+        &self,
+        now: Instant,
+        class: Class,
+        deadline: Instant,
+    ) -> Option<Waiting<'_>> {
+        let waiting = self.push(now, class, deadline.min(now + self.wait), now);
+        if waiting.is_some() {
+            self.entered.add(1);
+        } else {
+            self.deny(class, Reason::ShedFull);
+        }
+        waiting
     }
 
-    /// An attempt has ended: whoever waits longest may look again.
+    fn push(
+        &self,
+        now: Instant,
+        class: Class,
+        deadline: Instant,
+        began: Instant,
+    ) -> Option<Waiting<'_>> {
+        let (sender, turn) = oneshot::channel();
+        let ticket = match self.line().push(now, class, deadline, sender) {
+            Pushed::Waits(ticket) => ticket,
+            Pushed::Instead(ticket, left) => {
+                call(left.item, left.reason);
+                ticket
+            }
+            Pushed::Refused(_) => return None,
+        };
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        Some(Waiting {
+            queue: self,
+            class,
+            began,
+            deadline,
+            ticket,
+            turn,
+            called: false,
+        })
+    }
+
+    /// An attempt has ended: the next one may look for a place.
     pub(crate) fn free_one(&self) {
-        if !self.is_empty() {
-            self.freed.notify_one();
+        if self.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        let mut line = self.line();
+        // Who does not listen any more has gone.
+        while let Some(next) = line.serve(now, |gone| _ = call(gone.item, gone.reason)) {
+            if call(next.item, Reason::Served) {
+                break;
+            }
         }
     }
 
-    /// Waits until an attempt has ended, in the order in which they began to wait.
-    pub(crate) fn freed(&self) -> Notified<'_> {
-        self.freed.notified()
+    fn line(&self) -> MutexGuard<'_, evenkeel_tolerate::Queue<oneshot::Sender<Reason>>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deny(&self, class: Class, reason: Reason) {
+        let place = match reason {
+            Reason::ShedFull => 0,
+            Reason::ShedLate => 2,
+            Reason::Expired | Reason::Served | Reason::Cancelled => 1,
+        };
+        self.denied[class.index()][place].add(1);
     }
 
     /// Its numbers.
@@ -91,22 +157,83 @@ impl Queue {
             &labels,
             self.entered.value(),
         );
-        let denied = "Requests that were refused because the queue was full, or because they had waited too long.";
-        for (reason, counter) in [("full", &self.refused), ("timeout", &self.expired)] {
-            let labels = [("service", service), ("reason", reason)];
-            sink.counter(
-                "evenkeel_queue_denied_total",
-                denied,
-                &labels,
-                counter.value(),
-            );
+        let waited = "How long requests waited that found a place.";
+        sink.durations(
+            "evenkeel_queue_wait_seconds",
+            waited,
+            &labels,
+            &self.waited.snapshot(),
+        );
+        let denied = "Requests that found no place: the queue was full, they waited as long as they may, or too long while all did.";
+        for class in Class::ALL {
+            for (reason, counter) in DENIED.iter().zip(&self.denied[class.index()]) {
+                let value = counter.value();
+                if value == 0 && class != Class::Critical {
+                    continue;
+                }
+                let labels = [
+                    ("service", service),
+                    ("class", class.word()),
+                    ("reason", *reason),
+                ];
+                sink.counter("evenkeel_queue_denied_total", denied, &labels, value);
+            }
         }
+    }
+}
+
+/// Tells one that waits; `false` if it does not listen any more.
+fn call(waiting: oneshot::Sender<Reason>, reason: Reason) -> bool {
+    waiting.send(reason).is_ok()
+}
+
+impl Waiting<'_> {
+    /// Waits for its turn: [`Reason::Served`] if it may look for a place now, else why it may not wait any longer.
+    pub(crate) async fn turn(&mut self) -> Reason {
+        // Nobody drops the other end without a word.
+        let reason = (&mut self.turn).await.unwrap_or(Reason::Cancelled);
+        self.called = reason == Reason::Served;
+        reason
+    }
+
+    /// Until when it may wait.
+    pub(crate) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// It was its turn, and somebody else was quicker: it waits again.
+    pub(crate) fn again(mut self, now: Instant) -> Option<Self> {
+        self.called = false;
+        let again = self.queue.push(now, self.class, self.deadline, self.began);
+        if again.is_none() {
+            self.queue.deny(self.class, Reason::ShedFull);
+        }
+        again
+    }
+
+    /// It has a place.
+    pub(crate) fn placed(mut self, now: Instant) {
+        self.called = false;
+        self.queue.waited.add(now.since(self.began));
+    }
+
+    /// It has none, and goes.
+    pub(crate) fn denied(self, reason: Reason) {
+        self.queue.deny(self.class, reason);
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+        let now = self.queue.clock.now();
+        let was_in_line = self.queue.line().cancel(now, self.ticket).is_some();
+        // Its turn may have come without its knowing.
+        let called = self.called || (!was_in_line && self.turn.try_recv() == Ok(Reason::Served));
+        self.queue.waiting.fetch_sub(1, Ordering::SeqCst);
+        if called {
+            // It goes with its turn unused: that is the next one's then.
+            self.queue.free_one();
+        }
     }
 }
 
@@ -114,19 +241,59 @@ impl Drop for Waiting<'_> {
 mod tests {
     use super::*;
 
+    fn queue(length: u32) -> Queue {
+        let options = QueueOptions {
+            length,
+            ..QueueOptions::default()
+        };
+        Queue::new(options, Clock::start())
+    }
+
+    fn enter(queue: &Queue, class: Class) -> Option<Waiting<'_>> {
+        let now = queue.clock.now();
+        queue.enter(now, class, now + Duration::from_secs(60))
+    }
+
     #[test]
     fn it_holds_as_many_as_it_is_long() {
-        let queue = Queue::new(QueuePlan {
-            length: 2,
-            wait: Duration::from_secs(1),
-        });
-        let (first, second) = (queue.enter(), queue.enter());
-        assert!(first.is_some() && second.is_some() && queue.enter().is_none());
+        let queue = queue(2);
+        let first = enter(&queue, Class::Critical);
+        let second = enter(&queue, Class::Critical);
+        assert!(first.is_some() && second.is_some());
+        assert!(enter(&queue, Class::Critical).is_none());
         drop(first);
         assert_eq!(queue.waiting(), 1);
-        assert!(queue.enter().is_some());
+        assert!(enter(&queue, Class::Critical).is_some());
         drop(second);
         assert!(queue.is_empty());
         assert_eq!(queue.entered.value(), 3);
+        assert_eq!(queue.denied[Class::Critical.index()][0].value(), 1);
+    }
+
+    #[test]
+    fn what_matters_more_takes_a_place_and_a_turn_before_others() {
+        let queue = queue(2);
+        let mut least = enter(&queue, Class::Sheddable).expect("room");
+        let mut middle = enter(&queue, Class::Critical).expect("room");
+        let mut most = enter(&queue, Class::CriticalPlus).expect("it matters more");
+        assert_eq!(least.turn.try_recv(), Ok(Reason::ShedFull));
+        queue.free_one();
+        assert_eq!(most.turn.try_recv(), Ok(Reason::Served));
+        assert!(middle.turn.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_turn_that_is_not_used_is_the_next_ones() {
+        let queue = queue(3);
+        let first = enter(&queue, Class::Critical).expect("room");
+        let mut second = enter(&queue, Class::Critical).expect("room");
+        queue.free_one();
+        // Its client has gone before it saw that its turn had come.
+        drop(first);
+        assert_eq!(second.turn.try_recv(), Ok(Reason::Served));
+        let now = queue.clock.now();
+        second.placed(now);
+        assert!(queue.is_empty());
+        assert_eq!(queue.waited.snapshot().count(), 1);
     }
 }

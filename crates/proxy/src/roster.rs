@@ -11,7 +11,10 @@ use std::sync::Arc;
 use evenkeel_balance::{BalanceOptions, Member, Pool, ServerState};
 use evenkeel_config::plan::{ServicePlan, StickyPlan};
 use evenkeel_core::Instant;
+use evenkeel_tolerate::BreakerSnapshot;
+use evenkeel_tolerate::limit::LimitSnapshot;
 
+use crate::observe::{Watch, Watching};
 use crate::sticky::Sticky;
 
 /// The servers of a service at one moment. Immutable.
@@ -24,6 +27,7 @@ pub struct Roster {
     /// Which values clients have that belong to a server, if the service is sticky.
     pub(crate) sticky: Option<Sticky>,
     making: Option<Arc<Making>>,
+    watching: Watching,
 }
 
 /// What the values of servers are made of.
@@ -34,12 +38,14 @@ struct Making {
 }
 
 /// Where a member is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Place {
     /// Nowhere, if it is a place that is vacant.
     address: Option<SocketAddr>,
     /// The version with which this server came: tells its connections from those of the one before.
     generation: u64,
+    /// What watches its attempts, if anything does.
+    watch: Option<Arc<Watch>>,
 }
 
 /// A server as DNS has it.
@@ -65,30 +71,34 @@ impl Deref for Seen {
 }
 
 impl Roster {
-    pub(crate) fn new(plan: &ServicePlan) -> Self {
+    pub(crate) fn new(plan: &ServicePlan, now: Instant) -> Self {
+        let watching = Watching::of(plan);
         let members = plan.servers.iter().map(|server| Member {
             identity: identity(server.address),
             state: Arc::new(ServerState::new()),
             weight: server.weight,
             tier: server.tier,
             near: server.near,
-            max_requests: server.max_requests,
-        });
-        let places = plan.servers.iter().map(|server| Place {
-            address: server.address,
-            generation: 0,
+            max_requests: watching.most(server.max_requests),
         });
         let making = plan.sticky.as_ref().map(|sticky| Making {
             service: plan.name.clone(),
             plan: sticky.clone(),
         });
-        let (members, places) = (members.collect(), places.collect());
+        let members: Vec<Member> = members.collect();
+        let places = plan.servers.iter().zip(&members);
+        let places = places.map(|(server, member)| Place {
+            address: server.address,
+            generation: 0,
+            watch: watching.begin(now, &member.identity, &member.state),
+        });
+        let places = places.collect();
         Self::build(
             0,
             plan.balance.clone(),
             members,
             places,
-            making.map(Arc::new),
+            (making.map(Arc::new), watching),
         )
     }
 
@@ -119,11 +129,19 @@ impl Roster {
                 *place = Place {
                     address,
                     generation: version,
+                    watch: address
+                        .and_then(|_| self.watching.begin(now, &member.identity, &member.state)),
                 };
             }
         }
         let options = self.pool.options().clone();
-        Self::build(version, options, members, places, self.making.clone())
+        Self::build(
+            version,
+            options,
+            members,
+            places,
+            (self.making.clone(), self.watching),
+        )
     }
 
     fn build(
@@ -131,7 +149,7 @@ impl Roster {
         options: BalanceOptions,
         members: Vec<Member>,
         places: Vec<Place>,
-        making: Option<Arc<Making>>,
+        (making, watching): (Option<Arc<Making>>, Watching),
     ) -> Self {
         let vacant: Vec<u32> = (0_u32..)
             .zip(&places)
@@ -148,6 +166,7 @@ impl Roster {
             places,
             sticky,
             making,
+            watching,
         }
     }
 
@@ -166,6 +185,24 @@ impl Roster {
     /// The address of the first server that has one.
     pub(crate) fn first_address(&self) -> Option<SocketAddr> {
         self.places.iter().find_map(|place| place.address)
+    }
+
+    /// What watches a server's attempts, if anything does.
+    pub(crate) fn watch(&self, index: u32) -> Option<&Watch> {
+        self.places.get(index as usize)?.watch.as_deref()
+    }
+
+    /// A server's bound as it was found, and why it is what it is; nothing if it is not to be found.
+    #[must_use]
+    pub fn limit(&self, index: u32) -> Option<LimitSnapshot> {
+        let in_flight = self.pool.members().get(index as usize)?.state.in_flight();
+        Some(self.watch(index)?.adaptive.as_ref()?.snapshot(in_flight))
+    }
+
+    /// What a server's breaker knows, if it has one.
+    #[must_use]
+    pub fn breaker(&self, index: u32, now: Instant) -> Option<BreakerSnapshot> {
+        Some(self.watch(index)?.breaker.as_ref()?.0.snapshot(now))
     }
 
     /// Tells the server that is at this place from those that were before.
@@ -203,6 +240,7 @@ mod tests {
         let place = |address: &Option<SocketAddr>| Place {
             address: *address,
             generation: 0,
+            watch: None,
         };
         let options = BalanceOptions {
             policy: Policy::RoundRobin,
@@ -218,7 +256,7 @@ mod tests {
             options,
             addresses.iter().map(member).collect(),
             addresses.iter().map(place).collect(),
-            None,
+            (None, Watching::default()),
         )
     }
 

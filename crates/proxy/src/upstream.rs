@@ -66,6 +66,10 @@ impl Upstreams {
     pub(crate) fn give(&self, server: ServerId, upstream: Upstream, now: Instant) {
         let mut kept = self.of(server).borrow_mut();
         if kept.len() < KEPT {
+            if kept.capacity() == 0 {
+                // Of very many servers each is kept one connection to, mostly.
+                kept.reserve_exact(1);
+            }
             kept.push(Kept {
                 stream: upstream.stream,
                 since: now,
@@ -77,8 +81,11 @@ impl Upstreams {
     /// Closes what the servers have closed, and what was not used for long.
     pub(crate) fn sweep(&self, now: Instant) {
         for kept in self.services.iter().flatten() {
-            kept.borrow_mut()
-                .retain(|kept| now.since(kept.since) < KEPT_FOR && is_quiet(&kept.stream));
+            let mut kept = kept.borrow_mut();
+            kept.retain(|kept| now.since(kept.since) < KEPT_FOR && is_quiet(&kept.stream));
+            if kept.is_empty() {
+                *kept = Vec::new();
+            }
         }
     }
 

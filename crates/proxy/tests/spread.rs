@@ -214,7 +214,10 @@ fn a_request_waits_for_a_place_and_who_finds_none_is_refused() {
     let metrics = metrics(&rig);
     assert_eq!(metrics["evenkeel_queue_waiting shop"], 0.0);
     assert_eq!(metrics["evenkeel_queue_entered_total shop"], 2.0);
-    assert_eq!(metrics["evenkeel_queue_denied_total shop full"], 1.0);
+    assert_eq!(
+        metrics["evenkeel_queue_denied_total shop critical full"],
+        1.0
+    );
 }
 
 #[test]
@@ -231,7 +234,7 @@ fn who_waits_too_long_is_told_so() {
     slow.go.send(()).unwrap();
     assert_eq!(first.response().status, 200);
     assert_eq!(
-        metrics(&rig)["evenkeel_queue_denied_total shop timeout"],
+        metrics(&rig)["evenkeel_queue_denied_total shop critical timeout"],
         1.0
     );
 }

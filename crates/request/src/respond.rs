@@ -16,6 +16,17 @@ pub enum Cause {
     QueueFull,
     /// It waited as long as it may for a server that can take one more request.
     QueueTimeout,
+    /// It waited too long while nothing waited less, so that it would have been late in any case.
+    QueueLate,
+    /// Its class has used its share of the servers.
+    Shed,
+    /// There were too many requests in a second.
+    RateLimited {
+        /// How long until there may be another one, in seconds.
+        seconds: u32,
+    },
+    /// The servers refuse most of what they get, so a part is not sent to them.
+    Throttled,
     /// The request could not be understood without doubt; the word says why.
     BadRequest {
         /// The status that fits, 4xx or 5xx.
@@ -51,7 +62,13 @@ impl Cause {
     pub const fn status(self) -> u16 {
         match self {
             Self::NoRoute => 404,
-            Self::NoServer | Self::QueueFull | Self::QueueTimeout => 503,
+            Self::NoServer
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::QueueLate
+            | Self::Shed
+            | Self::Throttled => 503,
+            Self::RateLimited { .. } => 429,
             Self::BadRequest { status, .. } => status,
             Self::RequestTimeout => 408,
             Self::MethodNotAllowed => 405,
@@ -72,6 +89,10 @@ impl Cause {
             Self::NoServer => "no-server",
             Self::QueueFull => "queue-full",
             Self::QueueTimeout => "queue-timeout",
+            Self::QueueLate => "queue-late",
+            Self::Shed => "shed",
+            Self::RateLimited { .. } => "rate-limited",
+            Self::Throttled => "throttled",
             Self::BadRequest { word, .. } => word,
             Self::RequestTimeout => "request-timeout",
             Self::MethodNotAllowed => "method-not-allowed",
@@ -91,10 +112,12 @@ impl Cause {
     pub const fn proxy_error(self) -> &'static str {
         match self {
             Self::NoRoute => "destination_not_found",
-            Self::NoServer => "destination_unavailable",
-            Self::QueueFull | Self::QueueTimeout => "connection_limit_reached",
+            Self::NoServer | Self::Throttled => "destination_unavailable",
+            Self::QueueFull | Self::QueueTimeout | Self::QueueLate | Self::Shed => {
+                "connection_limit_reached"
+            }
             Self::BadRequest { .. } | Self::RequestTimeout => "http_request_error",
-            Self::MethodNotAllowed => "http_request_denied",
+            Self::MethodNotAllowed | Self::RateLimited { .. } => "http_request_denied",
             Self::ConnectRefused => "connection_refused",
             Self::ConnectTimeout => "connection_timeout",
             Self::Unreachable => "destination_ip_unroutable",

@@ -5,8 +5,20 @@ pub mod deadline;
 pub mod backoff;
 pub mod budget;
 pub mod ledger;
+pub mod verdict;
 pub mod retry;
+pub mod http;
 pub mod hedge;
+mod wire;
+
+// Whether to ask at all.
+pub mod breaker;
+pub mod stale;
+pub mod pushback;
+pub mod quota;
+pub mod propagate;
+pub mod inject;
+// End of breakers.
 
 // "Not now" and "not you": limits, rates, queues, shedding.
 pub mod limit;
@@ -18,22 +30,34 @@ pub mod shed;
 pub mod throttle;
 // End of limits.
 
-// "Not there": breakers, pauses that servers ask for, quotas, faults on purpose, answers that were kept.
-pub mod breaker;
-pub mod pushback;
-pub mod quota;
-pub mod propagate;
-pub mod inject;
-pub mod stale;
-// End of breakers.
-
 pub use backoff::{Backoff, Capped, Growth, Spread, Wait, WaitOptions};
 pub use budget::Budget;
 pub use deadline::Deadline;
 pub use hedge::{HedgeAfter, HedgeDelay, HedgeOptions};
+pub use http::{AttemptFacts, decide};
 pub use ledger::RetryLedger;
 pub use policy::{BackoffOptions, BudgetOptions, Jitter, RetryOn, RetryOptions, TimeoutOptions};
-pub use retry::{AttemptFacts, Decision, StopReason, decide};
+pub use retry::{Decision, Ended, Rules, StopReason, again};
+pub use verdict::{Call, Idempotency, Verdict};
+
+// The face: policies around calls.
+#[cfg(feature = "recover")]
+pub mod clock;
+#[cfg(feature = "recover")]
+pub mod recover;
+
+#[cfg(feature = "tokio")]
+pub use recover::retry;
+#[cfg(feature = "blocking")]
+pub use recover::retry_blocking;
+#[cfg(feature = "recover")]
+pub use recover::{Attempt, Failed, Lint, Recovered, Recovery, RecoveryOptions, Repaired, Stopped};
+// End of the face.
+
+// Breakers.
+pub use breaker::{Breaker, BreakerOptions, BreakerSnapshot, BreakerState, Pass, Refused};
+pub use stale::StaleOptions;
+// End of breakers.
 
 // Limits.
 pub use adaptive_rate::{AdaptiveRate, AdaptiveRateOptions};
@@ -45,18 +69,28 @@ pub use shed::{Class, ShedOptions};
 pub use throttle::{Throttle, ThrottleOptions};
 // End of limits.
 
-// Breakers.
-pub use breaker::{Breaker, BreakerOptions, BreakerSnapshot, Pass};
+// Wire, quotas, faults on purpose.
 pub use inject::{Inject, InjectOptions};
 pub use propagate::Propagated;
 pub use pushback::{Pushback, PushbackOptions};
 pub use quota::{Quota, QuotaOptions, Throttling, ThrottlingOptions};
-pub use stale::{Lookup, StaleOptions, Store};
-// End of breakers.
+// End of wire.
 
 // Their pages' examples are tests.
 #[cfg(doctest)]
 mod limit_pages {
+    #[doc = include_str!("../../../docs/tolerate/breaker.md")]
+    mod breaker {}
+    #[doc = include_str!("../../../docs/tolerate/stale.md")]
+    mod stale {}
+    #[doc = include_str!("../../../docs/tolerate/backoff.md")]
+    mod backoff {}
+    #[doc = include_str!("../../../docs/tolerate/budget.md")]
+    mod budget {}
+    #[doc = include_str!("../../../docs/tolerate/deadline.md")]
+    mod deadline {}
+    #[doc = include_str!("../../../docs/tolerate/inject.md")]
+    mod inject {}
     #[doc = include_str!("../../../docs/tolerate/limit.md")]
     mod limit {}
     #[doc = include_str!("../../../docs/tolerate/rate.md")]
@@ -67,20 +101,4 @@ mod limit_pages {
     mod shed {}
     #[doc = include_str!("../../../docs/tolerate/throttle.md")]
     mod throttle {}
-}
-
-#[cfg(doctest)]
-mod breaker_pages {
-    #[doc = include_str!("../../../docs/tolerate/breaker.md")]
-    mod breaker {}
-    #[doc = include_str!("../../../docs/tolerate/backoff.md")]
-    mod backoff {}
-    #[doc = include_str!("../../../docs/tolerate/budget.md")]
-    mod budget {}
-    #[doc = include_str!("../../../docs/tolerate/deadline.md")]
-    mod deadline {}
-    #[doc = include_str!("../../../docs/tolerate/inject.md")]
-    mod inject {}
-    #[doc = include_str!("../../../docs/tolerate/stale.md")]
-    mod stale {}
 }

@@ -120,16 +120,22 @@ impl Default for ShedOptions {
 }
 
 impl ShedOptions {
-    /// Requests in flight up to which `class` is admitted under `limit`: its share, rounded up, so that a class with any share
-    /// gets a place of the smallest limit when it is idle.
+    /// The share of the limit that requests of `class` may fill.
     #[must_use]
-    pub fn places(&self, class: Class, limit: u32) -> u32 {
-        let share = match class {
+    pub const fn share(&self, class: Class) -> f64 {
+        match class {
             Class::Sheddable => self.sheddable,
             Class::SheddablePlus => self.sheddable_plus,
             Class::Critical => self.critical,
             Class::CriticalPlus => self.critical_plus,
-        };
+        }
+    }
+
+    /// Requests in flight up to which `class` is admitted under `limit`: its share, rounded up, so that a class with any share
+    /// gets a place of the smallest limit when it is idle.
+    #[must_use]
+    pub fn places(&self, class: Class, limit: u32) -> u32 {
+        let share = self.share(class);
         // What is a little above a whole number is that number: 0.9 has no exact value.
         let places = (share.clamp(0.0, 1.0) * f64::from(limit) - 1e-6).ceil();
         places as u32

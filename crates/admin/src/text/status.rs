@@ -84,6 +84,9 @@ fn recent(view: &ServiceView) -> String {
         ),
         format!("{} in flight", view.in_flight),
     ];
+    if view.waiting > 0 {
+        facts.push(format!("{} waiting", view.waiting));
+    }
     for (name, value) in [
         ("p50", recent.p50_ms),
         ("p90", recent.p90_ms),
@@ -103,7 +106,10 @@ fn cells(server: &ServerView, colour: bool) -> [(String, Option<&'static str>); 
         plain(clean(&server.standing)),
         plain(server.weight.to_string()),
         plain(server.tier.to_string()),
-        plain(server.in_flight.to_string()),
+        plain(match server.limit {
+            Some(limit) => format!("{} of {limit}", server.in_flight),
+            None => server.in_flight.to_string(),
+        }),
         plain(server.attempts.to_string()),
         plain(server.failures.to_string()),
         plain(rate(server.recent.requests_per_second)),

@@ -3,13 +3,13 @@
 use evenkeel_balance::Policy;
 use evenkeel_fault::FaultKind;
 use evenkeel_fault::policy::Mode;
-use evenkeel_tolerate::Jitter;
+use evenkeel_tolerate::{Class, Jitter};
 
 use super::shape::Shape;
 use super::{Kind, Typed, Value, not_yet, want_text};
 use crate::mistake::{Code, Mistake, Mistakes, Span};
 use crate::nearest::nearest;
-use crate::plan::{Family, LogFormat, LogLevel};
+use crate::plan::{Algorithm, Family, LogFormat, LogLevel};
 
 /// The mistake of a word that is not among `known`.
 #[must_use]
@@ -95,6 +95,25 @@ choice! {
         "any" => Family::Any,
         "ipv4" => Family::Ipv4,
         "ipv6" => Family::Ipv6,
+    } later {}
+}
+
+choice! {
+    /// How an adaptive bound is found.
+    AlgorithmWord: Algorithm {
+        "gradient2" => Algorithm::Gradient2,
+        "vegas" => Algorithm::Vegas,
+        "aimd" => Algorithm::Aimd,
+    } later {}
+}
+
+choice! {
+    /// How much a request matters.
+    ClassWord: Class {
+        "critical-plus" => Class::CriticalPlus,
+        "critical" => Class::Critical,
+        "sheddable-plus" => Class::SheddablePlus,
+        "sheddable" => Class::Sheddable,
     } later {}
 }
 

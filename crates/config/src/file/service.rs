@@ -4,6 +4,7 @@ use toml::de::DeValue;
 
 use super::address::{Address, ServerAddress};
 use super::ask::Ask;
+use super::breaker::Breaker;
 use super::choice::{BalancePolicy, StopSignalWord};
 use super::detect::{Detect, Diagnose};
 use super::discover::Discover;
@@ -11,12 +12,13 @@ use super::fallback::Fallback;
 use super::hash::HashOnText;
 use super::headers::Headers;
 use super::hedge::Hedge;
+use super::limit::Limit;
 use super::mirror::Mirror;
 use super::quantity::Time;
 use super::recover::Recover;
 use super::retry::Retry;
 use super::shape::Shape;
-use super::spread::{Limit, Sticky, Subset, TierKind};
+use super::spread::{Sticky, Subset, TierKind};
 use super::value::{Filled, List, Map, Number, Share, Text, Whole};
 use super::{At, Kind, Value, read_at, table, wrong_type};
 use crate::defaults;
@@ -39,6 +41,8 @@ table! {
         retry: Retry;
         /// Whether a second attempt is made while the first one is late. Off without this table.
         hedge: Hedge;
+        /// Whether a server that has failed lately is asked at all. Off without this table.
+        breaker: Breaker;
         /// Changes of the header of every request, as servers get it.
         request_headers: Headers;
         /// Changes of the header of every response, as the client gets it. Answers that evenkeel makes itself stay as they are.
@@ -58,7 +62,7 @@ table! {
         /// What the service promises. Without it nothing is promised, and no error budget is kept.
         objective: Objective;
     }
-    later { "breaker" }
+    later {}
 }
 
 table! {

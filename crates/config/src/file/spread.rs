@@ -1,4 +1,4 @@
-//! How traffic is spread beyond the policy, as typed: stickiness, subsets, bounds and the queue before them.
+//! How traffic is spread beyond the policy, as typed: stickiness, subsets and tiers.
 
 use toml::de::DeValue;
 
@@ -6,7 +6,7 @@ use super::choice::{SameSiteWord, Tier};
 use super::quantity::Time;
 use super::shape::Shape;
 use super::value::{Flag, Text, Whole};
-use super::{Kind, Typed, Value, not_yet, table, wrong_type};
+use super::{Kind, Typed, Value, table, wrong_type};
 use crate::defaults;
 use crate::mistake::{Code, Mistake, Mistakes};
 
@@ -53,49 +53,6 @@ table! {
         key: Text [required];
     }
     later {}
-}
-
-table! {
-    /// How many requests the servers get at once, and who waits when they have as many.
-    pub struct Limit {
-        /// The most requests that each server has at once; `max_requests` of a server goes before it.
-        concurrency: Concurrency;
-        /// Requests that wait while all servers have as many as they may.
-        queue: Queue;
-    }
-    later { "rate" }
-}
-
-table! {
-    /// Requests that wait while all servers have as many as they may. What finds no place, or waits too long, gets 503.
-    pub struct Queue {
-        /// How many may wait. 0: none.
-        length: Whole<0, 1_000_000> = defaults::QUEUE_LENGTH;
-        /// How long each may wait; never longer than `timeout.total`.
-        wait: Time = defaults::QUEUE_WAIT;
-    }
-    later {}
-}
-
-/// The most requests that a server has at once.
-#[derive(Debug, Clone, Copy)]
-pub struct Concurrency;
-
-impl Kind for Concurrency {
-    type Out = u64;
-
-    fn shape() -> Shape {
-        Whole::<1, 1_000_000>::shape()
-    }
-
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<u64> {
-        if value.get_ref().as_str() == Some("adaptive") {
-            let instead = "a number: the most requests that each server has at once";
-            out.push(not_yet("an adaptive bound", value.span(), instead));
-            return None;
-        }
-        Whole::<1, 1_000_000>::read(value, out)
-    }
 }
 
 /// A server's tier: a word, or its number.

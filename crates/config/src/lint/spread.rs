@@ -51,3 +51,28 @@ pub(super) fn queue_without_bound(subject: &Subject<'_>, out: &mut Mistakes) {
     );
     out.push(mistake.help(help));
 }
+
+/// What is said about bounds where there is none, or none that is found.
+pub(super) fn limit_without_effect(subject: &Subject<'_>, out: &mut Mistakes) {
+    let Some(limit) = &subject.typed.limit else {
+        return;
+    };
+    let limit = &limit.value;
+    let is_found = subject.plan.limit.adaptive.is_some();
+    if let Some(adaptive) = limit.adaptive.as_ref().filter(|_| !is_found) {
+        let message = "no bound is found by itself here, so nothing is said by how that is done";
+        let help = "set `concurrency = \"adaptive\"`, or leave `adaptive` out";
+        out.push(without_effect(adaptive.key.clone(), message, help));
+    }
+    let has_bounds = (subject.plan.servers.iter()).any(|server| server.max_requests > 0);
+    if let Some(shares) = limit.shares.as_ref().filter(|_| !has_bounds) {
+        let message =
+            "no server has a bound on its requests, so there is nothing to have a share of";
+        let help = "set `limit.concurrency`, or `max_requests` of servers";
+        out.push(without_effect(shares.key.clone(), message, help));
+    }
+}
+
+fn without_effect(span: std::ops::Range<usize>, message: &str, help: &str) -> Mistake {
+    Mistake::new(Code::LimitWithoutEffect, span, message, "has no effect").help(help)
+}

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::discover::{follow, resolve_address, resolve_discover};
-use super::spread::resolve_bound;
+use super::limit::resolve_bound;
 use super::{Surroundings, pick_whole, section};
 use crate::defaults;
 use crate::file::recover::placeholders;

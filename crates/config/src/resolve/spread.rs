@@ -1,15 +1,14 @@
-//! Stickiness, subsets, bounds and queues: what was typed, checked, and the default for the rest.
+//! Stickiness and subsets: what was typed, checked, and the default for the rest.
 
 use evenkeel_balance::Subset;
 
-use super::{Surroundings, pick, pick_whole, section};
+use super::{Surroundings, pick, section};
 use crate::defaults;
 use crate::file::At;
 use crate::file::choice::SameSite;
-use crate::file::service::Service;
-use crate::file::spread::{Limit, Sticky, check_token};
+use crate::file::spread::{Sticky, check_token};
 use crate::mistake::{Code, Mistake, Mistakes, Span};
-use crate::plan::{QueuePlan, StickyBy, StickyKey, StickyPlan};
+use crate::plan::{StickyBy, StickyKey, StickyPlan};
 
 pub(crate) fn resolve_subset(typed: Option<&At<crate::file::spread::Subset>>) -> Option<Subset> {
     let typed = &typed?.value;
@@ -18,22 +17,6 @@ pub(crate) fn resolve_subset(typed: Option<&At<crate::file::spread::Subset>>) ->
         size: u32::try_from(size).unwrap_or(u32::MAX),
         key: evenkeel_balance::key(typed.key.as_ref()?.value.as_bytes()),
     })
-}
-
-pub(crate) fn resolve_queue(typed: &Limit) -> QueuePlan {
-    let queue = section(typed.queue.as_ref());
-    QueuePlan {
-        length: pick_whole(queue.length.as_ref(), defaults::QUEUE_LENGTH),
-        wait: pick(queue.wait.as_ref(), defaults::QUEUE_WAIT),
-    }
-}
-
-/// The bound on requests that a server has at once; 0 if there is none.
-pub(crate) fn resolve_bound(service: &Service, own: Option<&At<u64>>) -> u32 {
-    let limit = service.limit.as_ref();
-    let common = limit.and_then(|limit| limit.concurrency.as_ref());
-    let bound = own.or(common).map_or(0, |bound| bound.value);
-    u32::try_from(bound).unwrap_or(u32::MAX)
 }
 
 pub(crate) fn resolve_sticky(

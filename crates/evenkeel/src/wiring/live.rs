@@ -154,6 +154,7 @@ impl Now {
             p90_ms: millis(durations, 0.9),
             p99_ms: millis(durations, 0.99),
             in_flight: servers.iter().map(|server| server.in_flight).sum(),
+            waiting: entry.waiting(),
             servers_by_state,
             recent: since.whole.recent(time),
             retry_budget: entry.budget().balance(now),
@@ -186,6 +187,11 @@ impl Now {
             tier: member.tier,
             pid: view.pid(id),
             in_flight: member.state.in_flight().into(),
+            limit: member.bound(),
+            limit_why: (roster.limit(id.index)).map(|limit| limit.why.word().to_owned()),
+            breaker: roster
+                .breaker(id.index, now)
+                .map(|breaker| breaker.state.word().to_owned()),
             attempts: totals.attempts,
             failures: totals.failures,
             latency_ms: latency_ms(member),

@@ -43,6 +43,9 @@ impl Now {
                     incident.service == view.name && incident.servers.contains(&server.name)
                 });
                 let changes_in = roster.pool().next_change(place, now).map(|at| at - now);
+                let found = u32::try_from(place)
+                    .ok()
+                    .and_then(|place| roster.limit(place));
                 let case = Case {
                     name: &server.name,
                     service: &view.name,
@@ -57,6 +60,7 @@ impl Now {
                     intended: server.share_intended,
                     got: server.share_got,
                     incident: incident.map(|incident| incident.id.as_str()),
+                    limit: server.limit.zip(found.map(|limit| limit.why)),
                     said: said.as_ref().map(|said| said[place]),
                 };
                 shown(&case, &server)

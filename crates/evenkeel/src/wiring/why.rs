@@ -9,6 +9,7 @@ use evenkeel_admin::text;
 use evenkeel_balance::{Answer, BalanceOptions, Policy, Standing};
 use evenkeel_config::plan::AskPlan;
 use evenkeel_core::Verdict;
+use evenkeel_tolerate::limit::Why;
 
 /// Shares that differ by less than this, and by less than a fifth of the intended one, are as intended.
 const NEARLY: f64 = 0.05;
@@ -35,6 +36,8 @@ pub(super) struct Case<'a> {
     pub(super) incident: Option<&'a str>,
     /// What it said itself, if servers are asked.
     pub(super) said: Option<Said>,
+    /// The bound on its attempts that was found for it, and why it is that, if one is to be found.
+    pub(super) limit: Option<(u32, Why)>,
 }
 
 /// What a server said when it was asked how busy it is; nothing if it has not, or too long ago to be used.
@@ -155,6 +158,10 @@ impl Case<'_> {
                 };
                 format!("gets nothing: it {why}{incident}, and is ejected until it is well again.")
             }
+            Standing::Broken => format!(
+                "gets nothing{}: its breaker is open, because too much of what it got failed or was slow; then a few attempts show whether it is well.",
+                self.left(" for another ")
+            ),
             Standing::Draining => format!(
                 "gets nothing new: it is draining until `evenkeel restore {}/{}`.",
                 self.service, self.name
@@ -178,8 +185,29 @@ impl Case<'_> {
                 "waits: it is of tier {}, and the servers of the tiers before it are enough.",
                 self.tier
             ),
-            Standing::InService => self.in_service() + &self.in_its_own_words(),
+            Standing::InService => {
+                self.in_service() + &self.in_its_own_words() + &self.with_its_limit()
+            }
         }
+    }
+
+    /// The bound that was found for it, as a sentence after the others.
+    fn with_its_limit(&self) -> String {
+        let Some((limit, why)) = self.limit else {
+            return String::new();
+        };
+        let why = match why {
+            Why::Initial => "nothing has been learnt yet",
+            Why::Fixed => "it is fixed",
+            Why::Grew => "more at once made it no slower",
+            Why::Shrank => "more at once made it slower",
+            Why::Dropped => "it refused some, or answered them too late",
+            Why::AppLimited => {
+                "less than half of that was used lately, which says nothing about more"
+            }
+            Why::Probing => "few at once for a moment, to see how quick it is without a crowd",
+        };
+        format!(" At most {limit} at once: {why}.")
     }
 
     /// What it said itself, as a sentence after the others.
@@ -275,6 +303,7 @@ mod tests {
         got: Some(0.5),
         incident: None,
         said: None,
+        limit: None,
     };
 
     #[test]

@@ -1,4 +1,4 @@
-//! Published figures of other libraries, and what holds for any options; apart for their length.
+//! The delays of others, by their published numbers, and what holds for all of them.
 
 use proptest::prelude::*;
 

@@ -1,404 +1,398 @@
-//! Whether a server is asked at all, after what it did lately.
+//! Whether to ask a server at all that has failed lately.
 //!
-//! Intuition: a server that fails everything is best left alone: its clients fail at once and not after a timeout, and it is not
-//! held under water by those who ask again. So after enough bad attempts the breaker *opens*: nothing passes for a while. Then it is
-//! *half open*: a few attempts on trial pass, and their end decides.
+//! Intuition: a server that fails everything is not helped by more requests, and a client that waits for the next failure has
+//! waited for nothing. So after enough failures the breaker opens and refuses for a while; then it lets a few through, to see, and closes
+//! when they are well.
 //!
-//! Enough is a row, or a share of a window. Both, because each is blind alone: a row of five takes 62 attempts to come by at half of
-//! them bad and 111,110 at a tenth, and a share says nothing before there are attempts enough.
+//! Two rules open it, because each is blind where the other sees: a number of failures *in a row* notices a server that is dead
+//! within a few requests, and never one that fails half of them (5 in a row take 62 requests on average at one in two, and 111,110 at
+//! one in ten); a *share* of the latest attempts notices that, and needs enough of them. A third one counts attempts that were slow
+//! though well. What the half-open state lets through are permits that are given back when they are dropped, so that an attempt which
+//! is cancelled leaks none, and an answer to something that was asked before the breaker opened does not decide what comes after.
 //!
-//! What a trial has out is counted in the same word as the state, so a place that is given back can neither be lost nor given
-//! back twice, and results from before a change are not counted after it. An attempt that never comes back holds its place
-//! for [`TrialOptions::longest`] only. Nothing waits: to pass is a few atomics; results that find the window's lock taken
-//! are counted but left out of the shares.
+//! While it is closed, asking costs one read of an atomic, and an end takes a lock that it does not wait for: one of two ends at the
+//! same nanosecond may go uncounted. What ends in the half-open state is always counted.
 
-mod options;
-mod pass;
-mod state;
+mod machine;
 mod window;
-mod word;
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Random};
+use evenkeel_core::Instant;
+use serde::{Deserialize, Serialize};
 
-pub use options::{BreakerOptions, OpenOptions, SlowOptions, TrialOptions};
-pub use pass::Pass;
-pub use state::{Admitted, BreakerSnapshot, Change, Forced, Mark, Refused, State, Why};
-pub use window::{Tally, Window, WindowOptions};
+use machine::Machine;
+pub use window::{AttemptWindow, Ratios};
 
-use state::Counts;
-use word::Word;
-
-/// A breaker of one server, shared by all workers.
-#[derive(Debug)]
-pub struct Breaker {
-    options: BreakerOptions,
-    /// State, generation, counts of a trial. Changed as to state only with `core` held.
-    word: AtomicU64,
-    /// The end of being open, or of a trial. Written before the word that makes it valid.
-    until: AtomicU64,
-    forced: AtomicU8,
-    /// Bad attempts in a row.
-    row: AtomicU32,
-    counts: Counts,
-    core: Mutex<Core>,
+/// What can be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BreakerOptions {
+    /// It opens after so many failures in a row, from 1; `None` for never because of that. Default 5 (Envoy, Finagle).
+    pub consecutive: Option<u32>,
+    /// It opens when at least this share of the window failed, above 0 to 1; `None` for never. Default 0.5 (resilience4j, Hystrix).
+    pub failure_ratio: Option<f64>,
+    /// It opens when too many attempts of the window were slow. Default none.
+    pub slow: Option<SlowOptions>,
+    /// What the shares are of. Default the last 10 s (Hystrix).
+    pub window: WindowKind,
+    /// With fewer attempts in the window than this, shares say nothing. Default 20 (Hystrix).
+    pub minimum_attempts: u32,
+    /// How long it stays open. Default 5 s (Hystrix, Polly).
+    pub open_for: Duration,
+    /// Each time that it opens anew from half-open it stays open so many times longer, from 1. Default 2 (Finagle's grow from 5 s to 300 s).
+    pub growth: f64,
+    /// …up to this. Default 5 min (Envoy, Finagle).
+    pub open_most: Duration,
+    /// A part of the time, drawn anew each time, is added, 0 to 1: breakers that opened together do not ask together. Default 0.1.
+    pub jitter: f64,
+    /// How many may be asked at once when it is half-open, from 1. Default 1 (Hystrix, Polly).
+    pub trials: u32,
+    /// So many good ones close it, from 1. Default 1.
+    pub good_trials: u32,
 }
 
-/// What only its holder touches.
+impl Default for BreakerOptions {
+    fn default() -> Self {
+        Self {
+            consecutive: Some(5),
+            failure_ratio: Some(0.5),
+            slow: None,
+            window: WindowKind::Time(Duration::from_secs(10)),
+            minimum_attempts: 20,
+            open_for: Duration::from_secs(5),
+            growth: 2.0,
+            open_most: Duration::from_secs(300),
+            jitter: 0.1,
+            trials: 1,
+            good_trials: 1,
+        }
+    }
+}
+
+/// When attempts are too slow.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlowOptions {
+    /// An attempt that takes longer was slow.
+    pub after: Duration,
+    /// It opens when at least this share of the window was slow, above 0 to 1.
+    pub ratio: f64,
+}
+
+/// What the shares are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WindowKind {
+    /// The attempts that ended in the last so much time, to a tenth of it.
+    Time(Duration),
+    /// The last so many attempts, 1 to 65,536.
+    Count(u32),
+}
+
+/// How an attempt ended, as far as a breaker is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum End {
+    /// The server answered as it should.
+    Good,
+    /// It failed.
+    Bad,
+    /// It says nothing: cancelled, or the caller's own mistake.
+    Ignored,
+}
+
+/// What a breaker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum BreakerState {
+    /// Everything passes.
+    Closed,
+    /// Nothing passes until its time is over.
+    Open,
+    /// A few pass, to see.
+    HalfOpen,
+    /// Nothing passes, by order.
+    ForcedOpen,
+    /// Everything passes and is counted, and nothing opens it, by order.
+    ForcedClosed,
+}
+
+impl BreakerState {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 5] = [
+        Self::Closed,
+        Self::Open,
+        Self::HalfOpen,
+        Self::ForcedOpen,
+        Self::ForcedClosed,
+    ];
+
+    /// The word for metrics and status.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+            Self::ForcedOpen => "forced-open",
+            Self::ForcedClosed => "forced-closed",
+        }
+    }
+}
+
+/// Why a breaker opened last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// So many failures in a row.
+    Consecutive,
+    /// The share of failures.
+    Ratio,
+    /// The share of slow ones.
+    Slow,
+    /// A trial failed.
+    Trial,
+}
+
+impl Why {
+    /// The word for metrics and status.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Consecutive => "consecutive-failures",
+            Self::Ratio => "failure-ratio",
+            Self::Slow => "slow",
+            Self::Trial => "trial-failed",
+        }
+    }
+}
+
+/// Do not ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Until then at least; `None` if it depends on trials that are under way, or on an order.
+    pub until: Option<Instant>,
+}
+
+/// A permission to ask, without a guard: for those who keep it as a number and give it back themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admitted {
+    /// The state that it is from: what was asked before a change decides nothing after it.
+    era: u64,
+    is_trial: bool,
+}
+
+/// What changed when an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It opened, until then.
+    Opened(Why, Instant),
+    /// It closed.
+    Closed,
+}
+
+/// What a breaker knows, for metrics and status.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BreakerSnapshot {
+    /// What it does.
+    pub state: BreakerState,
+    /// Until when it is open, if it is.
+    pub until: Option<Instant>,
+    /// Why it opened last, if it ever did.
+    pub why: Option<Why>,
+    /// What the window holds.
+    pub ratios: Ratios,
+    /// Failures in a row.
+    pub consecutive: u32,
+    /// Trials under way.
+    pub trials: u32,
+    /// How often it changed to each state, in the order of [`BreakerState::ALL`].
+    pub changes: [u64; 5],
+    /// How many were refused, ever.
+    pub refused: u64,
+}
+
+/// A breaker, shared by all who ask the same server.
 #[derive(Debug)]
-struct Core {
-    window: Window,
-    rng: Random,
-    /// Trials that failed since it was closed last.
-    failed_trials: u32,
-    why: Why,
-    since: Instant,
+pub struct Breaker {
+    machine: Mutex<Machine>,
+    /// The machine's state, to be read without its lock.
+    state: AtomicU8,
+    era: AtomicU64,
+    open_until: AtomicU64,
+    refused: AtomicU64,
 }
 
 impl Breaker {
-    /// Closed. `seed` is for the jitter of being open.
+    /// Closed. `seed` is for the jitter of its open time alone.
     #[must_use]
-    pub fn new(options: BreakerOptions, now: Instant, seed: u64) -> Self {
+    pub fn new(options: BreakerOptions, seed: u64) -> Self {
         Self {
-            word: AtomicU64::new(Word::new(State::Closed, 0).0),
-            until: AtomicU64::new(0),
-            forced: AtomicU8::new(0),
-            row: AtomicU32::new(0),
-            counts: Counts::default(),
-            core: Mutex::new(Core {
-                window: Window::new(options.window),
-                rng: Random::seeded(seed),
-                failed_trials: 0,
-                why: Why::New,
-                since: now,
-            }),
-            options,
+            machine: Mutex::new(Machine::new(options, seed)),
+            state: AtomicU8::new(BreakerState::Closed as u8),
+            era: AtomicU64::new(0),
+            open_until: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
         }
     }
 
-    /// The options it was made with.
-    #[must_use]
-    pub const fn options(&self) -> &BreakerOptions {
-        &self.options
-    }
-
-    /// Leave for an attempt that begins now.
+    /// Whether to ask now; what it gives is given back when it is dropped.
     ///
     /// # Errors
-    /// If the breaker is open, or a trial has all its attempts out.
+    /// If nothing may pass now.
     pub fn try_pass(&self, now: Instant) -> Result<Pass<&Self>, Refused> {
-        Ok(Pass::new(self, self.admit(now)?))
+        let admitted = self.admit(now)?;
+        Ok(Pass::new(self, admitted, now))
     }
 
     /// The same for a pass that outlives the borrow, as futures need it.
     ///
     /// # Errors
-    /// If the breaker is open, or a trial has all its attempts out.
+    /// If nothing may pass now.
     pub fn try_pass_owned(self: &Arc<Self>, now: Instant) -> Result<Pass<Arc<Self>>, Refused> {
-        Ok(Pass::new(Arc::clone(self), self.admit(now)?))
+        let admitted = self.admit(now)?;
+        Ok(Pass::new(Arc::clone(self), admitted, now))
     }
 
-    /// The same without a guard: whoever calls it owes one [`Breaker::record`] or [`Breaker::release`]. One that is never paid is
-    /// forgiven after [`TrialOptions::longest`].
+    /// Whether to ask now. Who is admitted calls [`Breaker::ended`] or [`Breaker::gave_up`], once.
     ///
     /// # Errors
-    /// If the breaker is open, or a trial has all its attempts out.
+    /// If nothing may pass now.
     pub fn admit(&self, now: Instant) -> Result<Admitted, Refused> {
-        let admitted = self.decide(now);
-        let count = if admitted.is_ok() {
-            &self.counts.passed
-        } else {
-            &self.counts.refused
+        let admitted = match self.state() {
+            BreakerState::Closed | BreakerState::ForcedClosed => Ok(Admitted {
+                era: self.era.load(Ordering::Acquire),
+                is_trial: false,
+            }),
+            BreakerState::Open if now.as_nanos() < self.open_until.load(Ordering::Acquire) => {
+                Err(Refused {
+                    until: Some(Instant::from_nanos(self.open_until.load(Ordering::Acquire))),
+                })
+            }
+            BreakerState::ForcedOpen => Err(Refused { until: None }),
+            BreakerState::Open | BreakerState::HalfOpen => {
+                let mut machine = self.lock();
+                let admitted = machine.admit(now);
+                self.show(&machine);
+                admitted
+            }
         };
-        count.fetch_add(1, Ordering::Relaxed);
+        if admitted.is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
         admitted
     }
 
-    fn decide(&self, now: Instant) -> Result<Admitted, Refused> {
-        let word = self.word();
-        match self.forced() {
-            Some(Forced::Open) => {
-                return Err(Refused {
-                    until: Instant::NEVER,
-                    state: State::Open,
-                });
-            }
-            Some(Forced::Closed | Forced::MetricsOnly) => {
-                return Ok(Admitted::new(word.generation(), false));
-            }
-            None => {}
-        }
-        match word.state() {
-            State::Closed => Ok(Admitted::new(word.generation(), false)),
-            State::Open => self.begin_trial(word, now),
-            State::HalfOpen => self.join_trial(now),
-        }
-    }
-
-    /// An attempt that was admitted ended, after `took`. What changed by it, if anything.
-    pub fn record(
+    /// What was admitted has ended like this, after so long.
+    pub fn ended(
         &self,
         admitted: Admitted,
         now: Instant,
-        mark: Mark,
+        end: End,
         took: Duration,
     ) -> Option<Change> {
-        let slow = mark != Mark::Neutral && self.options.is_slow(took);
-        self.counts.note(mark, slow);
-        if self
-            .forced()
-            .is_some_and(|forced| forced != Forced::MetricsOnly)
-        {
-            return None;
-        }
-        if admitted.is_trial() {
-            // A slow answer is not what the trial is waiting for.
-            let good = match mark {
-                Mark::Good => Some(!slow),
-                Mark::Bad => Some(false),
-                Mark::Neutral => None,
-            };
-            self.come_back(admitted, good);
-            return self.settle(now);
-        }
-        self.note(admitted, now, mark, slow)
+        let mut machine = if admitted.is_trial {
+            self.lock()
+        } else {
+            match self.machine.try_lock() {
+                Ok(machine) => machine,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return None,
+            }
+        };
+        let change = machine.ended(admitted, now, end, took);
+        self.show(&machine);
+        change
     }
 
-    /// An attempt that was admitted was not made, or says nothing.
-    pub fn release(&self, admitted: Admitted) {
-        self.counts.note(Mark::Neutral, false);
-        if admitted.is_trial() {
-            self.come_back(admitted, None);
+    /// What was admitted was given up, and says nothing.
+    pub fn gave_up(&self, admitted: Admitted) {
+        if admitted.is_trial {
+            self.lock().gave_up(admitted);
         }
     }
 
-    /// Takes the decision out of its hands, or gives it back. Either way it begins closed, with nothing measured.
-    pub fn force(&self, forced: Option<Forced>, now: Instant) {
-        let mut core = self.core();
-        self.forced.store(Forced::code(forced), Ordering::Relaxed);
-        core.failed_trials = 0;
-        self.change(&mut core, State::Closed, Why::Forced, now, Instant::NEVER);
-    }
-
-    /// What was forced, if anything is.
+    /// What it does. An open one whose time is over is half-open as soon as it is asked.
     #[must_use]
-    pub fn forced(&self) -> Option<Forced> {
-        Forced::of_code(self.forced.load(Ordering::Relaxed))
+    pub fn state(&self) -> BreakerState {
+        let state = usize::from(self.state.load(Ordering::Acquire));
+        BreakerState::ALL
+            .get(state)
+            .copied()
+            .unwrap_or(BreakerState::Closed)
     }
 
-    /// Its own state, whatever is forced.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.word().state()
+    /// Opens or closes it by order, until another order or [`Breaker::reset`].
+    pub fn force(&self, open: bool) {
+        let mut machine = self.lock();
+        machine.force(open);
+        self.show(&machine);
     }
 
-    /// What it knows. Waits for whoever is counting, so it is not for the way of a request.
+    /// Closes it, and forgets what it has seen and was ordered.
+    pub fn reset(&self) {
+        let mut machine = self.lock();
+        machine.reset();
+        self.show(&machine);
+    }
+
+    /// Other options from now on; what it does and has counted stays, the window begins anew.
+    pub fn reconfigure(&self, options: BreakerOptions) {
+        self.lock().reconfigure(options);
+    }
+
+    /// What it knows.
     #[must_use]
     pub fn snapshot(&self, now: Instant) -> BreakerSnapshot {
-        let mut core = self.core();
-        let state = self.word().state();
-        let until = Instant::from_nanos(self.until.load(Ordering::Relaxed));
-        self.counts.snapshot(BreakerSnapshot {
-            state,
-            forced: self.forced(),
-            why: core.why,
-            since: core.since,
-            until: (state != State::Closed).then_some(until),
-            row: self.row.load(Ordering::Relaxed),
-            window: core.window.tally(now),
-            ..BreakerSnapshot::default()
-        })
+        let refused = self.refused.load(Ordering::Relaxed);
+        self.lock().snapshot(now, refused)
     }
 
-    fn word(&self) -> Word {
-        Word(self.word.load(Ordering::Acquire))
+    fn lock(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn core(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn try_core(&self) -> Option<MutexGuard<'_, Core>> {
-        match self.core.try_lock() {
-            Ok(core) => Some(core),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    fn refused(&self, state: State, now: Instant) -> Refused {
-        let until = Instant::from_nanos(self.until.load(Ordering::Relaxed));
-        Refused {
-            until: until.max(now),
-            state,
-        }
-    }
-
-    /// The first attempt after the time to be open is over begins the trial and is part of it.
-    fn begin_trial(&self, open: Word, now: Instant) -> Result<Admitted, Refused> {
-        let refused = self.refused(State::Open, now);
-        if refused.until > now {
-            return Err(refused);
-        }
-        // Whoever holds the lock begins it.
-        let mut core = self.try_core().ok_or(refused)?;
-        if self.word() != open {
-            drop(core);
-            return self.join_trial(now);
-        }
-        let until = now + self.options.trial.longest;
-        let word = self.change(&mut core, State::HalfOpen, Why::Waited, now, until);
-        // Others may have joined since.
-        drop(core);
-        self.send(word.generation(), now)
-    }
-
-    fn join_trial(&self, now: Instant) -> Result<Admitted, Refused> {
-        // Decided, but whoever brought the last result found the lock taken.
-        let _: Option<Change> = self.settle(now);
-        let word = self.word();
-        match word.state() {
-            State::Closed => return Ok(Admitted::new(word.generation(), false)),
-            State::Open => return Err(self.refused(State::Open, now)),
-            State::HalfOpen => {}
-        }
-        self.send(word.generation(), now).or_else(|refused| {
-            if refused.until > now {
-                return Err(refused);
-            }
-            // Too long without an end: the places of those who never came back are free again.
-            let mut core = self.try_core().ok_or(refused)?;
-            if self.word().generation() != word.generation() {
-                return Err(refused);
-            }
-            let until = now + self.options.trial.longest;
-            let word = self.change(&mut core, State::HalfOpen, Why::TrialLapsed, now, until);
-            drop(core);
-            self.send(word.generation(), now)
-        })
-    }
-
-    /// Takes a place in the trial of `generation`.
-    fn send(&self, generation: u32, now: Instant) -> Result<Admitted, Refused> {
-        let trial = &self.options.trial;
-        let sent = |raw| {
-            let word = Word(raw);
-            let is_room = word.out() < trial.permits()
-                && word.out() + word.good() + word.bad() < trial.attempts();
-            let is_same = word.state() == State::HalfOpen && word.generation() == generation;
-            (is_same && is_room).then(|| word.sent().0)
-        };
-        self.word
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, sent)
-            .map(|_| Admitted::new(generation, true))
-            .map_err(|_| self.refused(State::HalfOpen, now))
-    }
-
-    /// An attempt on trial is over; one of an earlier trial counts no more.
-    fn come_back(&self, admitted: Admitted, good: Option<bool>) {
-        let back = |raw| {
-            let word = Word(raw);
-            let is_same =
-                word.state() == State::HalfOpen && word.generation() == admitted.generation();
-            is_same.then(|| word.back(good).0)
-        };
-        let came = self
-            .word
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, back);
-        if came.is_err() {
-            self.counts.late.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Ends the trial if it is decided. If the lock is taken, the next who asks or comes back does.
-    fn settle(&self, now: Instant) -> Option<Change> {
-        let is_decided = |word: Word| {
-            let decided = self.options.trial.decided(word.good(), word.bad());
-            decided.filter(|_| word.state() == State::HalfOpen)
-        };
-        is_decided(self.word())?;
-        let mut core = self.try_core()?;
-        if is_decided(self.word())? {
-            core.failed_trials = 0;
-            self.change(
-                &mut core,
-                State::Closed,
-                Why::TrialPassed,
-                now,
-                Instant::NEVER,
-            );
-        } else {
-            core.failed_trials = core.failed_trials.saturating_add(1);
-            self.open(&mut core, Why::TrialFailed, now);
-        }
-        Some(core.change(self.word().state()))
-    }
-
-    /// A result while closed.
-    fn note(&self, admitted: Admitted, now: Instant, mark: Mark, slow: bool) -> Option<Change> {
-        let is_late = || self.word().generation() != admitted.generation();
-        if is_late() {
-            self.counts.late.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        let row = match mark {
-            Mark::Neutral => return None,
-            Mark::Bad => self.row.fetch_add(1, Ordering::Relaxed).saturating_add(1),
-            Mark::Good => {
-                if self.row.load(Ordering::Relaxed) != 0 {
-                    self.row.store(0, Ordering::Relaxed);
-                }
-                0
-            }
-        };
-        let Some(mut core) = self.try_core() else {
-            self.counts.skipped.fetch_add(1, Ordering::Relaxed);
-            return None;
-        };
-        if is_late() {
-            self.counts.late.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        core.window.add(now, mark == Mark::Bad, slow);
-        if self.forced().is_some() {
-            return None;
-        }
-        let why = self.options.trips(row, core.window.tally(now))?;
-        self.open(&mut core, why, now);
-        Some(core.change(State::Open))
-    }
-
-    fn open(&self, core: &mut Core, why: Why, now: Instant) {
-        let length = self.options.open.length(core.failed_trials, &mut core.rng);
-        self.change(core, State::Open, why, now, now + length);
-    }
-
-    /// The only way from one state to another: all of it with the lock held, so there is one at a time.
-    fn change(
-        &self,
-        core: &mut Core,
-        state: State,
-        why: Why,
-        now: Instant,
-        until: Instant,
-    ) -> Word {
-        core.window.clear();
-        (core.why, core.since) = (why, now);
-        self.row.store(0, Ordering::Relaxed);
-        self.until.store(until.as_nanos(), Ordering::Relaxed);
-        let word = self.word().next(state);
-        self.word.store(word.0, Ordering::Release);
-        self.counts.entered(state);
-        word
+    fn show(&self, machine: &Machine) {
+        let until = machine.open_until().map_or(0, Instant::as_nanos);
+        self.open_until.store(until, Ordering::Release);
+        self.era.store(machine.era(), Ordering::Release);
+        self.state.store(machine.state() as u8, Ordering::Release);
     }
 }
 
-impl Core {
-    const fn change(&self, to: State) -> Change {
-        Change { to, why: self.why }
+/// A permission to ask, given back when it is dropped.
+#[derive(Debug)]
+#[must_use = "dropped at once it permits nothing"]
+pub struct Pass<B: Deref<Target = Breaker>> {
+    breaker: B,
+    admitted: Option<Admitted>,
+    began: Instant,
+}
+
+impl<B: Deref<Target = Breaker>> Pass<B> {
+    const fn new(breaker: B, admitted: Admitted, began: Instant) -> Self {
+        Self {
+            breaker,
+            admitted: Some(admitted),
+            began,
+        }
+    }
+
+    /// The attempt has ended.
+    pub fn finish(mut self, now: Instant, end: End) -> Option<Change> {
+        let admitted = self.admitted.take()?;
+        self.breaker
+            .ended(admitted, now, end, now.since(self.began))
+    }
+}
+
+impl<B: Deref<Target = Breaker>> Drop for Pass<B> {
+    fn drop(&mut self) {
+        if let Some(admitted) = self.admitted.take() {
+            self.breaker.gave_up(admitted);
+        }
     }
 }
 
