@@ -171,7 +171,6 @@ fn version_2_0() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one published table")]
 fn version_2_1() {
     let dynamodb = Client {
         base: 25,
