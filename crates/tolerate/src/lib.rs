@@ -39,10 +39,17 @@ pub mod recover;
 
 #[cfg(feature = "tokio")]
 pub use recover::retry;
+#[cfg(feature = "tower")]
+pub mod tower;
+
+#[cfg(feature = "macros")]
+pub use evenkeel_tolerate_macros::recover;
 #[cfg(feature = "blocking")]
 pub use recover::retry_blocking;
 #[cfg(feature = "recover")]
-pub use recover::{Attempt, Failed, Lint, Recovered, Recovery, RecoveryOptions, Repaired, Stopped};
+pub use recover::{
+    Attempt, Failed, Incident, Lint, Recovered, Recovery, RecoveryOptions, Repaired, Stopped,
+};
 // End of the face.
 
 // Limits.
