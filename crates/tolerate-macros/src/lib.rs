@@ -8,7 +8,7 @@ use proc_macro::TokenStream;
 
 /// Makes the body of a function one attempt of a call under a policy.
 ///
-/// ```ignore
+/// ```text
 /// #[recover(call = idempotent, policy = PAYMENTS, classify = meaning, repair = reconnect, fallback = cached, analyze = report)]
 /// async fn receipt(attempt: Attempt, client: &Client, id: u64) -> Result<Receipt, PayError> { … }
 ///

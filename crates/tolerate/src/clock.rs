@@ -66,7 +66,6 @@ impl Clock for Standard {
         Instant::ZERO + moment().saturating_duration_since(start)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a report says when")]
     fn epoch(&self) -> Epoch {
         static EPOCH: OnceLock<Epoch> = OnceLock::new();
         *EPOCH.get_or_init(|| {
