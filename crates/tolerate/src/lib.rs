@@ -76,3 +76,17 @@ mod limit_pages {
     #[doc = include_str!("../../../docs/tolerate/throttle.md")]
     mod throttle {}
 }
+
+#[cfg(all(doctest, feature = "tokio", feature = "blocking", feature = "macros"))]
+mod face_pages {
+    #[doc = include_str!("../../../docs/tolerate/library.md")]
+    mod library {}
+    #[doc = include_str!("../../../docs/tolerate/retry.md")]
+    mod retry {}
+    #[doc = include_str!("../../../docs/tolerate/hedge.md")]
+    mod hedge {}
+    #[doc = include_str!("../../../docs/tolerate/fallback.md")]
+    mod fallback {}
+    #[doc = include_str!("../../../docs/tolerate/recover.md")]
+    mod recover {}
+}
