@@ -139,7 +139,7 @@ fn once_is_once_and_errors_have_a_meaning() {
         .build()
         .expect("no errors");
     let layer = RecoverLayer::new(policy, Call::once("charge"));
-    let mut service = layer.clone().layer(Failing::new(1));
+    let mut service = layer.layer(Failing::new(1));
     make_ready(&mut service);
     let failed = clock
         .run(service.call(1))

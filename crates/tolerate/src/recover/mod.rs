@@ -21,7 +21,8 @@ mod run;
 pub use attempt::Attempt;
 pub use events::{ATTEMPTS_COUNTED, Counted, Counters, Event, Events};
 pub use hooks::{
-    AnyError, Classify, Errors, Gate, IoErrors, NoPick, NoRepair, Pick, RepairBlocking, Repaired,
+    AnyError, Classify, Errors, Gate, IoErrors, NoPick, NoRepair, Passed, Pick, RepairBlocking,
+    Repaired,
 };
 #[cfg(feature = "async")]
 pub use hooks::{Repair, Repairing};
