@@ -1,5 +1,6 @@
 //! The published example of a failure that outlives its cause (HotOS 2021): 280 calls a second, a server that can do 300, clients
 //! that give up after 1 s and retry once, and a stall of 10 s. Real policies and a queueing server in virtual time.
+#![cfg(feature = "async")]
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -25,21 +26,27 @@ const SECONDS: u64 = 45;
 
 /// How a request ended at the server: nothing yet, done, or refused; and who waits for that.
 #[derive(Clone, Default)]
-struct Slot(Rc<(Cell<Option<bool>>, Cell<Option<Waker>>)>);
+struct Slot(Rc<Place>);
+
+#[derive(Default)]
+struct Place {
+    end: Cell<Option<bool>>,
+    waker: Cell<Option<Waker>>,
+}
 
 impl Slot {
     fn set(&self, done: bool) {
-        self.0.0.set(Some(done));
-        if let Some(waker) = self.0.1.take() {
+        self.0.end.set(Some(done));
+        if let Some(waker) = self.0.waker.take() {
             waker.wake();
         }
     }
 
     async fn end(self) -> Result<(), ()> {
-        poll_fn(|context| match self.0.0.get() {
+        poll_fn(|context| match self.0.end.get() {
             Some(done) => Poll::Ready(done.then_some(()).ok_or(())),
             None => {
-                self.0.1.set(Some(context.waker().clone()));
+                self.0.waker.set(Some(context.waker().clone()));
                 Poll::Pending
             }
         })

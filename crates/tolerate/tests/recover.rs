@@ -1,4 +1,5 @@
 //! The async and the blocking face, in virtual time.
+#![cfg(all(feature = "async", feature = "blocking"))]
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, ready};
