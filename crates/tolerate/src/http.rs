@@ -1,4 +1,4 @@
-//! What the general rules of [`retry`](crate::retry) mean for an HTTP request: an outcome and what the user wants retried
+//! What the general rules of [`retry`](mod@crate::retry) mean for an HTTP request: an outcome and what the user wants retried
 //! become a verdict, the method's right to be sent twice becomes an idempotency.
 //!
 //! Apart from the rules, so that they know no protocol and are the same for a proxy and for any other program.

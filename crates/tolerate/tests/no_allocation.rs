@@ -123,6 +123,7 @@ fn queues() {
     assert_eq!(count, 0);
 }
 
+#[cfg(all(feature = "async", feature = "blocking"))]
 #[test]
 fn a_call_under_a_policy_that_works_at_once() {
     use evenkeel_tolerate::{Call, Recovery, RecoveryOptions, clock::Virtual};

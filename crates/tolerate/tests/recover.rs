@@ -1,4 +1,5 @@
 //! The async and the blocking face, in virtual time.
+#![cfg(all(feature = "async", feature = "blocking"))]
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, ready};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 use evenkeel_tolerate::clock::{Clock, Sleep, Virtual};
-use evenkeel_tolerate::recover::{Errors, Event, Gate, Lint, lint};
+use evenkeel_tolerate::recover::{Errors, Event, Gate, Lint, Passed, lint};
 use evenkeel_tolerate::{
     BackoffOptions, BudgetOptions, Call, Deadline, HedgeAfter, HedgeOptions, Jitter, LimitOptions,
     Recovery, RecoveryOptions, Repaired, Stopped, Verdict,
@@ -410,20 +411,22 @@ struct Turnstile {
 }
 
 impl Gate for Turnstile {
-    fn try_pass(&self, _: Option<u32>, now: Instant) -> Result<(), Instant> {
+    fn try_pass(&self, _: Option<u32>, now: Instant) -> Result<u64, Instant> {
         if self.shut.load(Ordering::Relaxed) > 0 {
             return Err(now + millis(100));
         }
         self.inside.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(7)
     }
 
-    fn ended(&self, _: Option<u32>, _: Instant, _: Verdict, _: Duration) {
+    fn ended(&self, passed: Passed, _: Instant, _: Verdict, _: Duration) {
+        assert_eq!(passed.ticket, 7);
         self.inside.fetch_sub(1, Ordering::Relaxed);
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn abandoned(&self, _: Option<u32>) {
+    fn abandoned(&self, passed: Passed) {
+        assert_eq!(passed.ticket, 7);
         self.inside.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -15,6 +15,8 @@ pub(crate) enum Answer {
     After(u16, u32),
     /// Closed without a word.
     Close,
+    /// Held open without a word.
+    Hang,
 }
 
 /// A server that answers by the script, and like its last line from then on.
@@ -31,6 +33,7 @@ impl Server {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
         thread::spawn(move || {
+            let mut held = Vec::new();
             for connection in listener.incoming() {
                 let Ok(mut connection) = connection else {
                     return;
@@ -52,6 +55,10 @@ impl Server {
                     Some(Answer::Status(status)) => (*status, String::new()),
                     Some(Answer::After(status, seconds)) => {
                         (*status, format!("retry-after: {seconds}\r\n"))
+                    }
+                    Some(Answer::Hang) => {
+                        held.push(connection);
+                        continue;
                     }
                     Some(Answer::Close) | None => continue,
                 };

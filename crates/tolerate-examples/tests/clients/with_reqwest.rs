@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::server::{Answer, Server, nobody};
-use evenkeel_tolerate::{Call, Failed, Recovery, Stopped, Verdict, recover, retry};
+use evenkeel_tolerate::{
+    Call, Failed, HedgeAfter, HedgeOptions, Recovery, Stopped, Verdict, recover, retry,
+};
 use reqwest::{Client, Response};
 
 /// What a response or an error of reqwest means.
@@ -93,4 +95,44 @@ async fn a_function_with_the_attribute() {
     let server = Server::start(&[Answer::Status(500), Answer::Status(200)]);
     let url = format!("http://{}/", server.address);
     assert_eq!(fetch(&Client::new(), &url).await.expect("the second"), "2");
+}
+
+/// With tokio's timer: no time is measured, the order of events is.
+#[tokio::test]
+async fn what_hangs_is_cut_or_overtaken() {
+    let call = Call::idempotent("get");
+    let server = Server::start(&[Answer::Hang, Answer::Status(200)]);
+    let (client, url) = (Client::new(), format!("http://{}/", server.address));
+    let cut = Recovery::named("cut").attempt_timeout(Duration::from_millis(200));
+    let cut = cut.build().expect("no errors");
+    let recovered = cut
+        .call(call)
+        .classify_by(meaning)
+        .run(|_| client.get(&url).send())
+        .await;
+    assert!(recovered.is_good());
+    let counted = cut.counters();
+    assert_eq!((counted.timeouts, counted.retries_after_timeout), (1, 1));
+
+    let server = Server::start(&[Answer::Hang, Answer::Status(200)]);
+    let url = format!("http://{}/", server.address);
+    let hedge = HedgeOptions {
+        after: HedgeAfter::Delay(Duration::from_millis(50)),
+        ..HedgeOptions::default()
+    };
+    let hedged = Recovery::named("hedged")
+        .hedge(hedge)
+        .build()
+        .expect("no errors");
+    let recovered = hedged
+        .call(call)
+        .classify_by(meaning)
+        .run(|_| client.get(&url).send())
+        .await;
+    assert!(recovered.is_good());
+    let counted = hedged.counters();
+    assert_eq!(
+        (counted.hedges_won, counted.cancelled, counted.timeouts),
+        (1, 1, 0)
+    );
 }

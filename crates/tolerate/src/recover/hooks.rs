@@ -119,25 +119,34 @@ impl Repaired {
 /// It is asked before each attempt, per server where a picker is given, and told how the attempt ended, exactly once for each
 /// pass: [`Gate::ended`] or [`Gate::abandoned`].
 pub trait Gate: Send + Sync + fmt::Debug {
-    /// Lets an attempt pass.
+    /// Lets an attempt pass. The ticket means something to the gate alone and is shown when the attempt ends: which trial it
+    /// belongs to, for example. 0 if there is nothing to remember.
     ///
     /// # Errors
     /// When it is open: until when.
-    fn try_pass(&self, server: Option<u32>, now: Instant) -> Result<(), Instant>;
+    fn try_pass(&self, server: Option<u32>, now: Instant) -> Result<u64, Instant>;
 
     /// An attempt that passed has ended.
-    fn ended(&self, server: Option<u32>, now: Instant, verdict: Verdict, took: Duration);
+    fn ended(&self, passed: Passed, now: Instant, verdict: Verdict, took: Duration);
 
     /// An attempt that passed was dropped before its end, which says nothing.
-    fn abandoned(&self, server: Option<u32>);
+    fn abandoned(&self, passed: Passed);
+}
+
+/// What a gate is shown of an attempt that it has let pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// The server, if one was picked.
+    pub server: Option<u32>,
+    /// What [`Gate::try_pass`] returned.
+    pub ticket: u64,
 }
 
 /// A pass that is given back when it is dropped.
 #[derive(Debug)]
 #[must_use = "dropped at once it is abandoned"]
 pub(crate) struct Pass<'p> {
-    gate: Option<&'p dyn Gate>,
-    server: Option<u32>,
+    open: Option<(&'p dyn Gate, Passed)>,
 }
 
 impl<'p> Pass<'p> {
@@ -146,23 +155,27 @@ impl<'p> Pass<'p> {
         server: Option<u32>,
         now: Instant,
     ) -> Result<Self, Instant> {
-        if let Some(gate) = gate {
-            gate.try_pass(server, now)?;
-        }
-        Ok(Self { gate, server })
+        let open = match gate {
+            None => None,
+            Some(gate) => {
+                let ticket = gate.try_pass(server, now)?;
+                Some((gate, Passed { server, ticket }))
+            }
+        };
+        Ok(Self { open })
     }
 
     pub(crate) fn finish(mut self, now: Instant, verdict: Verdict, took: Duration) {
-        if let Some(gate) = self.gate.take() {
-            gate.ended(self.server, now, verdict, took);
+        if let Some((gate, passed)) = self.open.take() {
+            gate.ended(passed, now, verdict, took);
         }
     }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        if let Some(gate) = self.gate.take() {
-            gate.abandoned(self.server);
+        if let Some((gate, passed)) = self.open.take() {
+            gate.abandoned(passed);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The library's face: a policy object around any fallible call, async or blocking.
 //!
 //! Intuition: the parts of this crate decide one thing each and never wait. Here they are put together in the one order that
-//! works (see [`course`]), and somebody waits. What is decided stays in the parts, which the proxy uses, too.
+//! works (`course.rs` says why), and somebody waits. What is decided stays in the parts, which the proxy uses, too.
 
 mod attempt;
 #[cfg(feature = "blocking")]
@@ -21,7 +21,8 @@ mod run;
 pub use attempt::Attempt;
 pub use events::{ATTEMPTS_COUNTED, Counted, Counters, Event, Events};
 pub use hooks::{
-    AnyError, Classify, Errors, Gate, IoErrors, NoPick, NoRepair, Pick, RepairBlocking, Repaired,
+    AnyError, Classify, Errors, Gate, IoErrors, NoPick, NoRepair, Passed, Pick, RepairBlocking,
+    Repaired,
 };
 #[cfg(feature = "async")]
 pub use hooks::{Repair, Repairing};
@@ -57,7 +58,7 @@ where
     recovered.into_result()
 }
 
-/// [`retry`](crate::retry()) for a thread.
+/// Makes an idempotent call on this thread, and makes it again if it fails: with the same options as `retry`.
 ///
 /// # Errors
 /// The last error, with what was tried and why it stopped.

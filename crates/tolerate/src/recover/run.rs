@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::Recovery;
+use super::{Errors, Recovery};
 use crate::Call;
 
 /// A call that is described. Run it with `run` (async) or `run_blocking`.
@@ -44,6 +44,14 @@ impl<'p, C, K, P, R> Run<'p, C, K, P, R> {
         F: Fn(&Result<T, E>) -> crate::Verdict,
     {
         self.classify(classify)
+    }
+
+    /// What an error means, where every value is good.
+    pub fn classify_errors<E, F>(self, meaning: F) -> Run<'p, C, Errors<F>, P, R>
+    where
+        F: Fn(&E) -> crate::Verdict,
+    {
+        self.classify(Errors(meaning))
     }
 
     /// Which server each attempt goes to: `|avoid, now| …`. The attempt finds it in [`Attempt::server`](super::Attempt::server).
