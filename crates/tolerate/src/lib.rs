@@ -7,6 +7,7 @@ pub mod budget;
 pub mod ledger;
 pub mod retry;
 pub mod hedge;
+pub mod propagate;
 
 // Whether to ask at all.
 pub mod breaker;
@@ -28,6 +29,7 @@ pub use deadline::Deadline;
 pub use hedge::{HedgeAfter, HedgeDelay, HedgeOptions};
 pub use ledger::RetryLedger;
 pub use policy::{BackoffOptions, BudgetOptions, Jitter, RetryOn, RetryOptions, TimeoutOptions};
+pub use propagate::Propagated;
 pub use retry::{AttemptFacts, Decision, StopReason, decide};
 
 // Breakers.
