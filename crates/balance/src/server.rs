@@ -108,6 +108,8 @@ pub(crate) struct Load {
     latency: AtomicU64,
     /// When the estimate last took a sample in, in nanoseconds.
     sampled: AtomicU64,
+    /// Attempts in a row that were given up because they took too long, without an answer in between.
+    given_up: AtomicU32,
     /// The most attempts in flight, as found while it runs; 0: not found.
     bound: AtomicU32,
     /// The most attempts in flight until it has shown that it is well; 0: it has.
@@ -165,14 +167,18 @@ impl ServerState {
         let sample = latency.as_secs_f64();
         match outcome {
             // It says nothing about the server.
-            Outcome::Stale => {}
+            Outcome::Stale => return,
             // It would have taken longer still. That says something if it waited longer than is typical, and not much
             // less than what is expected of this server, which stays expected then.
             Outcome::Cancelled => {
                 let usual = self.estimate().map_or(typical, |(seconds, _)| seconds);
                 if usual > 0.0 && sample > typical && sample > usual / 2.0 {
-                    self.sample(now, sample.max(usual), typical);
+                    // One is chance; more in a row without any answer are not, and nothing says how long it would take.
+                    let before = self.load.given_up.fetch_add(1, Ordering::Relaxed).min(16);
+                    let doubled = sample.max(usual) * f64::from(1_u32 << before);
+                    self.sample(now, doubled.min(PENALTY_MOST.max(sample)), typical);
                 }
+                return;
             }
             outcome if outcome.is_failure() || outcome == Outcome::Answered(429) => {
                 let penalty = if typical > 0.0 {
@@ -184,6 +190,7 @@ impl ServerState {
             }
             _ => self.sample(now, sample, typical),
         }
+        self.load.given_up.store(0, Ordering::Relaxed);
     }
 
     /// Attempts that have begun and not ended.

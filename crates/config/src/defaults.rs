@@ -192,6 +192,12 @@ defaults! {
     BREAKER_TRIALS: u32 = 1, "One client at a time pays for knowing.";
     /// `service.NAME.breaker.good_trials`
     BREAKER_GOOD_TRIALS: u32 = 1, "The first good answer says most.";
+    /// `service.NAME.fallback.stale.size`
+    STALE_SIZE: Bytes = Bytes(16 << 20), "Some hundred pages and answers of an API; what is wanted most stays.";
+    /// `service.NAME.fallback.stale.object`
+    STALE_OBJECT: Bytes = Bytes(64 * 1024), "As much is read at once, so holding it back costs hardly any time.";
+    /// `service.NAME.fallback.stale.if_error`
+    STALE_IF_ERROR: Duration = seconds(3_600), "An outage that is repaired by a person takes less.";
     /// `service.NAME.mirror.methods`
     MIRROR_METHODS: &[&str] = &["GET", "HEAD", "OPTIONS"], "What changes nothing: a copy of anything else does its work twice.";
     /// `service.NAME.mirror.in_flight`

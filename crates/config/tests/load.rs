@@ -666,7 +666,6 @@ fn what_is_reserved_is_refused_by_name() {
     let lines = [
         "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\ntls = { certificate = \"c\", key = \"k\" }",
         "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\nprotocol = \"tcp\"",
-        "[service.shop.fallback]\nstale = true\nbody = \"x\"",
         "[service.shop.detect]\nheartbeat_phi = 8.0",
         "[service.shop.detect]\nprobe = { grpc = \"name\" }",
         "[service.shop.detect]\nprobe = { exec = [\"x\"] }",

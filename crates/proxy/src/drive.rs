@@ -23,6 +23,7 @@ use crate::own;
 use crate::relay::{Relay, RelayEnd};
 use crate::rewrite::{self, Origin};
 use crate::roster::Seen;
+use crate::stale::Wanted;
 use crate::state::ServiceEntry;
 use crate::talk::{Desk, Talk};
 use crate::tunnel;
@@ -53,6 +54,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) key: Option<u64>,
     /// How much it matters when there is not enough for all.
     pub(crate) class: Class,
+    /// What its answer can be kept by for others, or another one's be shown to it, if the service keeps old answers.
+    pub(crate) wanted: Option<Box<Wanted>>,
     /// The server that the client belongs to, if it says so.
     pub(crate) stick: Option<u32>,
     /// The service that answers instead if this one does not.
@@ -105,6 +108,7 @@ pub(crate) async fn handle(
         mirror: None,
         key: hash_key(service, client, work),
         class: service.admission.class(route, client, work),
+        wanted: Wanted::of(service, client, work),
         spare: Spare::of(worker, policies, client, work),
         fallen: Fallen::default(),
         may_repeat: policies.may_repeat(method_text),
@@ -275,10 +279,11 @@ impl Journey<'_> {
         now: Instant,
         at: Instant,
     ) {
-        self.worker
-            .service_counters(self.service_id.0 as usize)
-            .retries[outcome.place()]
-        .add_from_owner(1);
+        let counters = self.worker.service_counters(self.service_id.0 as usize);
+        counters.retries[outcome.place()].add_from_owner(1);
+        if at > now {
+            counters.effort.waits(at - now);
+        }
         if let Some(talk) = talk {
             self.put_aside(desk, server, talk, now);
         }
@@ -314,6 +319,7 @@ impl Journey<'_> {
         upgrade: bool,
     ) -> Finish {
         let status = desk.work.response.status;
+        self.keep(desk, &talk, self.latest);
         let manner = self.commit(desk, &mut talk, server);
         let idle = self.policies.timeout.idle;
         if status == 101 && upgrade {

@@ -5,7 +5,7 @@
 
 use evenkeel_core::metric::{Counter, Sink};
 use evenkeel_core::{Instant, ServiceId};
-use evenkeel_http1::Framing;
+use evenkeel_http1::{Framing, write};
 use evenkeel_request::exchange::REMEMBERED;
 use evenkeel_request::{Cause, Exchange, FallbackTo, Policies};
 
@@ -19,11 +19,13 @@ use crate::state::{ProxyState, ServiceEntry};
 use crate::worker::{Worker, Workspace};
 
 /// What took the place of missing answers; the place is what is counted with.
-const RESULTS: [&str; 3] = ["response", "service", "left-out"];
+const RESULTS: [&str; 4] = ["response", "service", "left-out", "stale"];
 const RESPONSE: usize = 0;
 const SERVICE: usize = 1;
 /// Another service was to answer and could not be asked.
 const LEFT_OUT: usize = 2;
+/// An old answer of the service's own.
+const STALE: usize = 3;
 
 /// One worker's numbers of one service's fallback.
 pub(crate) type FallbackCounters = [Counter; RESULTS.len()];
@@ -53,6 +55,34 @@ pub(crate) struct Fallen {
     pub(crate) from: Option<(ServiceId, Instant)>,
     /// Whether it was answered from the file.
     response: bool,
+    /// Whether it was answered with an old answer.
+    stale: bool,
+}
+
+impl Lack {
+    /// As parameters of `Proxy-Status`.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Cause(cause) => {
+                out.extend_from_slice(b"error=");
+                out.extend_from_slice(cause.proxy_error().as_bytes());
+                out.extend_from_slice(b"; details=\"");
+                out.extend_from_slice(cause.word().as_bytes());
+                out.push(b'"');
+            }
+            Self::Status(status) => {
+                out.extend_from_slice(b"received-status=");
+                write::decimal(out, u64::from(status));
+            }
+        }
+    }
+
+    const fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Cause(cause) => Some(cause),
+            Self::Status(_) => None,
+        }
+    }
 }
 
 impl<'a> Spare<'a> {
@@ -98,6 +128,16 @@ impl<'a> Journey<'a> {
         lack: Lack,
     ) -> Option<Finish> {
         let keep_alive = self.may_keep(work, body);
+        if let Some(kept) = self.old_answer(self.latest) {
+            self.count_fallback(STALE);
+            self.fallen.stale = true;
+            let status = self.compose_old(&mut work.to_client, &kept, lack, keep_alive);
+            let sent = own::send(self.worker, client, work).await;
+            return Some(Finish {
+                cause: lack.cause(),
+                ..Finish::answered(Persist::after(sent, keep_alive), status)
+            });
+        }
         match self.policies.fallback.as_ref().map(|fallback| &fallback.to) {
             Some(FallbackTo::Response(response)) => {
                 self.count_fallback(RESPONSE);
@@ -105,21 +145,14 @@ impl<'a> Journey<'a> {
                 let (id, method) = (self.id, self.method);
                 own::compose_response(&mut work.to_client, response, lack, id, method, keep_alive);
                 let sent = own::send(self.worker, client, work).await;
-                let cause = match lack {
-                    Lack::Cause(cause) => Some(cause),
-                    Lack::Status(_) => None,
-                };
                 Some(Finish {
-                    cause,
+                    cause: lack.cause(),
                     ..Finish::answered(Persist::after(sent, keep_alive), response.status)
                 })
             }
             Some(FallbackTo::Service(_)) if self.turn(body) => None,
             _ => {
-                let cause = match lack {
-                    Lack::Cause(cause) => cause,
-                    Lack::Status(_) => Cause::NoServer,
-                };
+                let cause = lack.cause().unwrap_or(Cause::NoServer);
                 Some(self.answer(client, work, cause, keep_alive).await)
             }
         }
@@ -136,6 +169,7 @@ impl<'a> Journey<'a> {
         }
         self.count_fallback(SERVICE);
         self.count_denied();
+        self.count_effort();
         self.count_left_out();
         let now = self.worker.clock.now();
         self.fallen.from = Some((self.service_id, self.started));
@@ -173,6 +207,9 @@ impl<'a> Journey<'a> {
 
     /// What took the place of a missing answer, for the access log.
     pub(crate) fn fallback_name(&self) -> &str {
+        if self.fallen.stale {
+            return "stale";
+        }
         match (self.fallen.response, self.fallen.from) {
             (true, _) => "response",
             (false, Some(_)) => self.service.name(),

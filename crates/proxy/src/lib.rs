@@ -14,6 +14,8 @@ mod upstream;
 mod worker;
 mod client;
 mod destination;
+mod effort;
+mod stale;
 mod observe;
 mod admit;
 mod queue;

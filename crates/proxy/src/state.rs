@@ -16,6 +16,7 @@ use crate::count::WorkerCounters;
 use crate::mirror;
 use crate::queue::Queue;
 use crate::roster::{Joined, Roster};
+use crate::stale::Stale;
 
 /// The shared state of the data plane. Workers write atomics in it; nothing that they read is ever locked.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct ServiceEntry {
     pub(crate) hash_on: Option<HashOn>,
     pub(crate) queue: Queue,
     pub(crate) admission: Admission,
+    /// Old answers, if any are kept.
+    pub(crate) stale: Option<Stale>,
     /// What its requests go by, unless their route has something of its own.
     pub(crate) policies: Policies,
     pub(crate) request_headers: HeaderChanges,
@@ -171,6 +174,9 @@ impl ServiceEntry {
             changing: Mutex::new(()),
             queue: Queue::new(plan.limit.queue, clock),
             admission: Admission::new(&plan.limit, random),
+            stale: (plan.policies.fallback.as_ref())
+                .and_then(|fallback| fallback.stale)
+                .map(Stale::new),
             hash_on: plan.balance.policy.hashes().then(|| plan.hash_on.clone()),
             policies: plan.policies.clone(),
             request_headers: plan.request_headers.clone(),

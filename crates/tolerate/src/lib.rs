@@ -5,12 +5,16 @@ pub mod deadline;
 pub mod backoff;
 pub mod budget;
 pub mod ledger;
+pub mod verdict;
 pub mod retry;
+pub mod http;
 pub mod hedge;
 pub mod propagate;
+mod wire;
 
 // Whether to ask at all.
 pub mod breaker;
+pub mod stale;
 // End of breakers.
 
 // "Not now" and "not you": limits, rates, queues, shedding.
@@ -27,13 +31,30 @@ pub use backoff::Backoff;
 pub use budget::Budget;
 pub use deadline::Deadline;
 pub use hedge::{HedgeAfter, HedgeDelay, HedgeOptions};
+pub use http::{AttemptFacts, decide};
 pub use ledger::RetryLedger;
 pub use policy::{BackoffOptions, BudgetOptions, Jitter, RetryOn, RetryOptions, TimeoutOptions};
 pub use propagate::Propagated;
-pub use retry::{AttemptFacts, Decision, StopReason, decide};
+pub use retry::{Decision, Ended, Rules, StopReason, again};
+pub use verdict::{Call, Idempotency, Verdict};
+
+// The face: policies around calls.
+#[cfg(feature = "recover")]
+pub mod clock;
+#[cfg(feature = "recover")]
+pub mod recover;
+
+#[cfg(feature = "tokio")]
+pub use recover::retry;
+#[cfg(feature = "blocking")]
+pub use recover::retry_blocking;
+#[cfg(feature = "recover")]
+pub use recover::{Attempt, Failed, Lint, Recovered, Recovery, RecoveryOptions, Repaired, Stopped};
+// End of the face.
 
 // Breakers.
 pub use breaker::{Breaker, BreakerOptions, BreakerSnapshot, BreakerState, Pass, Refused};
+pub use stale::StaleOptions;
 // End of breakers.
 
 // Limits.
@@ -51,6 +72,8 @@ pub use throttle::{Throttle, ThrottleOptions};
 mod limit_pages {
     #[doc = include_str!("../../../docs/tolerate/breaker.md")]
     mod breaker {}
+    #[doc = include_str!("../../../docs/tolerate/stale.md")]
+    mod stale {}
     #[doc = include_str!("../../../docs/tolerate/limit.md")]
     mod limit {}
     #[doc = include_str!("../../../docs/tolerate/rate.md")]

@@ -88,3 +88,22 @@ fn queues() {
     let count = allocations(|n, now| step(n, now + Duration::from_secs(4)));
     assert_eq!(count, 0);
 }
+
+#[test]
+fn a_call_under_a_policy_that_works_at_once() {
+    use evenkeel_tolerate::{Call, Recovery, RecoveryOptions, clock::Virtual};
+    let policy = Recovery::named("ready").limit(LimitOptions::Fixed(3));
+    let policy = policy.clock(Virtual::new()).build().expect("no errors");
+    let _: RecoveryOptions = policy.options(); // the first look of a thread makes its slot for snapshots
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let count = allocations(|n, _| {
+        let call = Call::idempotent("get");
+        let run = policy
+            .call(call)
+            .run(|_| std::future::ready(Ok::<_, ()>(n)));
+        let polled = Future::poll(std::pin::pin!(run), &mut context);
+        assert!(matches!(polled, std::task::Poll::Ready(it) if it.is_good()));
+        assert!(policy.call(call).run_blocking(|_| Ok::<_, ()>(n)).is_good());
+    });
+    assert_eq!(count, 0);
+}

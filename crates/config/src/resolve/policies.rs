@@ -111,8 +111,13 @@ fn resolve_retry(typed: &Retry, out: &mut Mistakes) -> RetryOptions {
                 .collect()
         },
     );
+    let limit = pick_whole(typed.limit.as_ref(), defaults::RETRY_LIMIT);
+    let timeout_limit = typed.timeout_limit.as_ref();
     RetryOptions {
-        limit: pick_whole(typed.limit.as_ref(), defaults::RETRY_LIMIT),
+        limit,
+        timeout_limit: timeout_limit.map_or(limit, |limit| {
+            u32::try_from(limit.value).unwrap_or(u32::MAX)
+        }),
         on: typed.on.as_ref().map_or_else(default_on, |on| {
             retry_on(on.value.iter().map(|at| at.value))
         }),
