@@ -6,13 +6,14 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
 use evenkeel_http1::{Body, Framing, Method, Version};
 use evenkeel_request::route::Route;
-use evenkeel_request::{After, Cause, Exchange, Policies, Rules};
+use evenkeel_request::{After, Cause, DeadlineHeader, Exchange, Policies, Rules};
 use evenkeel_tolerate::{AttemptFacts, Class};
 
 use crate::access::AccessLine;
 use crate::attempt::Made;
 use crate::body::RequestBody;
 use crate::client::{Client, Persist};
+use crate::deadline::Room;
 use crate::destination::{Destination, destination, hash_key, stick};
 use crate::edit::Edits;
 use crate::fallback::{Fallen, Lack, Spare};
@@ -61,6 +62,8 @@ pub(crate) struct Journey<'a> {
     /// The service that answers instead if this one does not.
     pub(crate) spare: Option<Spare<'a>>,
     pub(crate) fallen: Fallen,
+    /// Where the time that is left stands in the head for servers, if it does.
+    pub(crate) room: Option<Room<'a>>,
     /// Whether the method is one that may be sent twice.
     pub(crate) may_repeat: bool,
     /// Whether the client's side would let the connection stay open.
@@ -111,6 +114,7 @@ pub(crate) async fn handle(
         wanted: Wanted::of(service, client, work),
         spare: Spare::of(worker, policies, client, work),
         fallen: Fallen::default(),
+        room: None,
         may_repeat: policies.may_repeat(method_text),
         keep_alive: work.request.keep_alive,
     };
@@ -118,7 +122,8 @@ pub(crate) async fn handle(
         .state
         .access_log
         .then(|| AccessLine::new(&journey, client, work));
-    let refused = service.admission.one_too_many(started, client, work);
+    let refused = (journey.heed_deadline(client, work))
+        .or_else(|| service.admission.one_too_many(started, client, work));
     let mut body = journey.prepare(client, work);
     let finish = loop {
         if let Some(cause) = refused {
@@ -184,13 +189,14 @@ impl Journey<'_> {
             let written = talk.as_ref().and_then(|talk| talk.written);
             let head_at = talk.as_ref().and_then(|talk| talk.head_at);
             let latency = head_at.unwrap_or(ended).since(written.unwrap_or(begun));
-            flight.came_to(ended, outcome, latency);
+            let fair = self.fair(ended, outcome);
+            flight.came_to(ended, fair, latency);
             if let Some(talk) = &talk {
                 let head = (&desk.work.response, talk.incoming.unread());
                 let member = &roster.pool().members()[server.index as usize];
                 self.service.hear(&member.state, ended, head);
             }
-            self.note_attempt(ended, server, outcome, latency, talk.as_ref());
+            self.note_attempt(ended, server, fair, latency, talk.as_ref());
             if self.mirror.is_some() {
                 self.send_copy(&desk);
             }
@@ -221,16 +227,20 @@ impl Journey<'_> {
         } else {
             0
         };
+        let header = self.policies.deadline.as_ref();
+        let told = header.map(DeadlineHeader::name);
         let origin = Origin {
             peer: client.peer,
             id: self.id,
             server: self.roster.first_address(),
             service: self.service.name(),
             route: self.route,
-            edits: Edits::of_request(self.service, self.route),
+            edits: Edits::of_request(self.service, self.route, told),
+            deadline: told,
         };
         let bytes = client.buffer.unread();
-        rewrite::request(&mut work.to_server, &work.request, bytes, origin);
+        let at = rewrite::request(&mut work.to_server, &work.request, bytes, origin);
+        self.room = header.zip(at).map(|(header, at)| Room { header, at });
         work.replay.clear();
         client.buffer.consume(work.request.length);
         client.give_back_empty_buffer(self.worker);

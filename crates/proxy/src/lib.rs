@@ -15,6 +15,7 @@ mod worker;
 mod client;
 mod destination;
 mod effort;
+mod deadline;
 mod stale;
 mod observe;
 mod admit;

@@ -6,7 +6,7 @@
 
 use evenkeel_tolerate::{HedgeOptions, RetryOptions, TimeoutOptions};
 
-use crate::Fallback;
+use crate::{DeadlineHeader, Fallback};
 
 /// What a request goes by.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub struct Policies {
     pub place: u32,
     /// How long each step may take.
     pub timeout: TimeoutOptions,
+    /// Where clients say how long they wait, and servers are told what is left of it, if they are.
+    pub deadline: Option<DeadlineHeader>,
     /// When an attempt is tried again. Its budget counts only where these are a service's.
     pub retry: RetryOptions,
     /// When a second attempt is made while the first one is late, if one is.

@@ -50,6 +50,8 @@ pub enum Cause {
     AttemptTimeout,
     /// The request with all its retries took longer than `timeout.total`.
     TotalTimeout,
+    /// The client's own deadline had passed when its request came.
+    Deadline,
     /// The server's answer was not unambiguous HTTP.
     BadResponse,
     /// The server's answer broke off while it was held back.
@@ -77,7 +79,9 @@ impl Cause {
             | Self::Reset
             | Self::BadResponse
             | Self::Truncated => 502,
-            Self::ConnectTimeout | Self::AttemptTimeout | Self::TotalTimeout => 504,
+            Self::ConnectTimeout | Self::AttemptTimeout | Self::TotalTimeout | Self::Deadline => {
+                504
+            }
         }
     }
 
@@ -102,6 +106,7 @@ impl Cause {
             Self::Reset => "reset",
             Self::AttemptTimeout => "timeout",
             Self::TotalTimeout => "total-timeout",
+            Self::Deadline => "deadline",
             Self::BadResponse => "bad-response",
             Self::Truncated => "truncated",
         }
@@ -122,7 +127,7 @@ impl Cause {
             Self::ConnectTimeout => "connection_timeout",
             Self::Unreachable => "destination_ip_unroutable",
             Self::Reset => "connection_terminated",
-            Self::AttemptTimeout | Self::TotalTimeout => "http_response_timeout",
+            Self::AttemptTimeout | Self::TotalTimeout | Self::Deadline => "http_response_timeout",
             Self::BadResponse => "http_protocol_error",
             Self::Truncated => "http_response_incomplete",
         }

@@ -146,7 +146,8 @@ fn timeout(own: &Timeout, base: &Timeout) -> Timeout {
             connect,
             attempt,
             total,
-            idle
+            idle,
+            deadline_header
         },
         own,
         base

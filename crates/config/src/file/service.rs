@@ -180,6 +180,9 @@ table! {
         total: Time = defaults::TIMEOUT_TOTAL;
         /// Without a byte in either direction; bodies and tunnels obey this one only.
         idle: Time = defaults::TIMEOUT_IDLE;
+        /// A field of requests in which clients say how long they wait, and in which servers are told how much of that, or of `total`, is
+        /// left: `grpc-timeout`, or any other with whole milliseconds. It shortens `total`, and never lengthens it.
+        deadline_header: Text;
     }
     later {}
 }

@@ -1,8 +1,9 @@
 //! What requests go by: what was typed of a service, and for a route what was typed of it before what its service says.
 
 use evenkeel_core::ServiceId;
-use evenkeel_request::Policies;
+use evenkeel_request::headers::{Side, check_name};
 use evenkeel_request::route::Target;
+use evenkeel_request::{DeadlineHeader, Policies};
 use evenkeel_tolerate::{
     BackoffOptions, BudgetOptions, HedgeOptions, RetryOn, RetryOptions, TimeoutOptions,
 };
@@ -28,6 +29,7 @@ pub(super) fn service_policies(
     Policies {
         place: u32::try_from(place).unwrap_or(u32::MAX),
         timeout: resolve_timeout(&section(typed.timeout.as_ref())),
+        deadline: resolve_deadline(&section(typed.timeout.as_ref()), out),
         retry: resolve_retry(&section(typed.retry.as_ref()), out),
         hedge: typed
             .hedge
@@ -75,6 +77,22 @@ fn resolve_timeout(typed: &Timeout) -> TimeoutOptions {
         total: pick(typed.total.as_ref(), defaults::TIMEOUT_TOTAL),
         idle: pick(typed.idle.as_ref(), defaults::TIMEOUT_IDLE),
     }
+}
+
+fn resolve_deadline(typed: &Timeout, out: &mut Mistakes) -> Option<DeadlineHeader> {
+    let name = typed.deadline_header.as_ref()?;
+    let taken = ["host", "x-request-id"]
+        .iter()
+        .any(|taken| name.eq_ignore_ascii_case(taken));
+    let why = match check_name(name, Side::Request) {
+        Err(why) => Some(why),
+        Ok(()) => taken.then(|| format!("`{}` says something else", name.escape_debug())),
+    };
+    if let Some(why) = why {
+        let mistake = Mistake::new(Code::BadRule, name.span.clone(), why, "this field");
+        out.push(mistake.help("\"grpc-timeout\", or for example \"x-deadline-ms\""));
+    }
+    Some(DeadlineHeader::new(name))
 }
 
 fn resolve_retry(typed: &Retry, out: &mut Mistakes) -> RetryOptions {
