@@ -57,8 +57,12 @@ fn wrong(route: &str) -> Vec<(Code, String)> {
     let text = mistakes.text();
     let all = mistakes.list().iter();
     all.map(|mistake| {
-        let at = text.get(mistake.span.clone()).unwrap_or_default();
-        (mistake.code, at.to_owned())
+        (
+            mistake.code,
+            text.get(mistake.span.clone())
+                .unwrap_or_default()
+                .to_owned(),
+        )
     })
     .collect()
 }

@@ -9,7 +9,7 @@ use evenkeel_config::plan::{AskPlan, ListenerPlan, ServicePlan};
 use evenkeel_core::{Directive, Instant, Random, ServiceId};
 use evenkeel_request::{HashOn, HeaderChanges, Mirror, Policies};
 use evenkeel_runtime::Clock;
-use evenkeel_tolerate::Budget;
+use evenkeel_tolerate::{Budget, StaleOptions};
 
 use crate::admit::Admission;
 use crate::count::WorkerCounters;
@@ -72,7 +72,11 @@ impl ProxyState {
             services: plan
                 .services
                 .iter()
-                .map(|service| ServiceEntry::new(service, clock, &mut random))
+                .enumerate()
+                .map(|(place, service)| ServiceEntry {
+                    stale: stale_of(plan, place).map(Stale::new),
+                    ..ServiceEntry::new(service, clock, &mut random)
+                })
                 .collect(),
             workers: (0..plan.workers.max(1))
                 .map(|_| Arc::new(WorkerCounters::new(plan)))
@@ -160,6 +164,17 @@ impl ProxyState {
     }
 }
 
+/// How old answers of the service at this place are kept: as it says itself, else as the first route says that leads to it.
+fn stale_of(plan: &Plan, place: usize) -> Option<StaleOptions> {
+    let routes = (plan.listeners.iter()).flat_map(|listener| &listener.routes);
+    let of_routes = routes
+        .flat_map(|route| &route.policies)
+        .filter(|(service, _)| service.0 as usize == place)
+        .map(|(_, policies)| policies);
+    let mut all = std::iter::once(&plan.services[place].policies).chain(of_routes);
+    all.find_map(|policies| policies.fallback.as_ref()?.stale)
+}
+
 impl ServiceEntry {
     fn new(plan: &ServicePlan, clock: Clock, random: &mut Random) -> Self {
         let now = clock.now();
@@ -174,9 +189,7 @@ impl ServiceEntry {
             changing: Mutex::new(()),
             queue: Queue::new(plan.limit.queue, clock),
             admission: Admission::new(&plan.limit, random),
-            stale: (plan.policies.fallback.as_ref())
-                .and_then(|fallback| fallback.stale)
-                .map(Stale::new),
+            stale: None,
             hash_on: plan.balance.policy.hashes().then(|| plan.hash_on.clone()),
             policies: plan.policies.clone(),
             request_headers: plan.request_headers.clone(),

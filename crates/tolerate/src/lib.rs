@@ -9,12 +9,14 @@ pub mod verdict;
 pub mod retry;
 pub mod http;
 pub mod hedge;
-pub mod propagate;
 mod wire;
 
 // Whether to ask at all.
 pub mod breaker;
 pub mod stale;
+pub mod pushback;
+pub mod quota;
+pub mod propagate;
 // End of breakers.
 
 // "Not now" and "not you": limits, rates, queues, shedding.
@@ -27,14 +29,13 @@ pub mod shed;
 pub mod throttle;
 // End of limits.
 
-pub use backoff::Backoff;
+pub use backoff::{Backoff, Capped, Growth, Spread, Wait, WaitOptions};
 pub use budget::Budget;
 pub use deadline::Deadline;
 pub use hedge::{HedgeAfter, HedgeDelay, HedgeOptions};
 pub use http::{AttemptFacts, decide};
 pub use ledger::RetryLedger;
 pub use policy::{BackoffOptions, BudgetOptions, Jitter, RetryOn, RetryOptions, TimeoutOptions};
-pub use propagate::Propagated;
 pub use retry::{Decision, Ended, Rules, StopReason, again};
 pub use verdict::{Call, Idempotency, Verdict};
 
@@ -66,6 +67,12 @@ pub use rate::{KeyedRate, KeyedRateOptions, Rate, RateOptions};
 pub use shed::{Class, ShedOptions};
 pub use throttle::{Throttle, ThrottleOptions};
 // End of limits.
+
+// Wire and quotas.
+pub use propagate::Propagated;
+pub use pushback::{Pushback, PushbackOptions};
+pub use quota::{Quota, QuotaOptions, Throttling, ThrottlingOptions};
+// End of breakers.
 
 // Their pages' examples are tests.
 #[cfg(doctest)]

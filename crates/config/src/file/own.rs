@@ -163,6 +163,7 @@ fn retry(own: &Retry, base: &Retry) -> Retry {
         ..over!(
             Retry {
                 limit,
+                timeout_limit,
                 on,
                 methods,
                 backoff,
@@ -198,6 +199,7 @@ fn fallback(own: &Fallback, base: &Fallback) -> Fallback {
     let base = if own.service.is_some() {
         Fallback {
             on: base.on.clone(),
+            stale: base.stale.clone(),
             ..Fallback::default()
         }
     } else {
@@ -208,6 +210,7 @@ fn fallback(own: &Fallback, base: &Fallback) -> Fallback {
     };
     over!(
         Fallback {
+            stale,
             service,
             status,
             body,
