@@ -140,6 +140,19 @@ fn with_a_split_each_service_fills_in_its_own() {
 }
 
 #[test]
+fn a_deadline_is_told_in_a_field_that_means_nothing_else() {
+    let own = one("timeout = { deadline_header = \"X-Deadline\" }");
+    assert_eq!(own.deadline.unwrap().name(), "x-deadline");
+    assert_eq!(own.timeout.total, Duration::from_secs(8));
+    for taken in ["Host", "x-request-id", "Content-Length", "x y"] {
+        let own = format!(
+            "{{ path = \"/x\", service = \"shop\", timeout = {{ deadline_header = \"{taken}\" }} }}"
+        );
+        assert_eq!(wrong(&own), [(Code::BadRule, format!("\"{taken}\""))]);
+    }
+}
+
+#[test]
 fn what_requests_share_stays_the_services() {
     let own =
         "{ path = \"/x\", service = \"shop\", retry = { limit = 1, budget = { ratio = 1 } } }";
