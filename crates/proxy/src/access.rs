@@ -72,6 +72,7 @@ impl AccessLine {
             service = journey.home_name(),
             cause = finish.cause.map_or("", Cause::word),
             fallback = journey.fallback_name(),
+            injected = journey.injected_name(),
             aborted = finish.aborted,
             milliseconds = journey.worker.clock.now().since(journey.started).as_secs_f64() * 1e3,
             attempts = attempts.join(" "),

@@ -391,6 +391,7 @@ impl Source for ProxyState {
         self.collect_fallbacks(sink);
         self.collect_hedges(sink);
         self.collect_deadlines(sink);
+        self.collect_injects(sink);
         self.collect_efforts(sink);
         self.collect_stale(sink);
         self.collect_admission(sink);

@@ -7,6 +7,7 @@ use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
 use evenkeel_http1::{Body, Framing, Method, Version};
 use evenkeel_request::route::Route;
 use evenkeel_request::{After, Cause, DeadlineHeader, Exchange, Policies, Rules};
+use evenkeel_tolerate::inject::Injected;
 use evenkeel_tolerate::{AttemptFacts, Class};
 
 use crate::access::AccessLine;
@@ -62,6 +63,8 @@ pub(crate) struct Journey<'a> {
     /// The service that answers instead if this one does not.
     pub(crate) spare: Option<Spare<'a>>,
     pub(crate) fallen: Fallen,
+    /// The fault that is done to it on purpose, if one is.
+    pub(crate) injected: Injected,
     /// Where the time that is left stands in the head for servers, if it does.
     pub(crate) room: Option<Room<'a>>,
     /// Whether the method is one that may be sent twice.
@@ -115,6 +118,7 @@ pub(crate) async fn handle(
         spare: Spare::of(worker, policies, client, work),
         fallen: Fallen::default(),
         room: None,
+        injected: Injected::default(),
         may_repeat: policies.may_repeat(method_text),
         keep_alive: work.request.keep_alive,
     };
@@ -125,19 +129,7 @@ pub(crate) async fn handle(
     let refused = (journey.heed_deadline(client, work))
         .or_else(|| service.admission.one_too_many(started, client, work));
     let mut body = journey.prepare(client, work);
-    let finish = loop {
-        if let Some(cause) = refused {
-            let keep = journey.may_keep(work, &body);
-            break journey.answer(client, work, cause, keep).await;
-        }
-        let lack = match journey.travel(client, work, &mut body).await {
-            Ok(finish) => break finish,
-            Err(lack) => lack,
-        };
-        if let Some(finish) = journey.fall_back(client, work, &body, lack).await {
-            break finish;
-        }
-    };
+    let finish = journey.go(client, work, &mut body, refused).await;
     journey.count(&finish);
     journey.count_left_out();
     client.latest = journey.latest;
@@ -148,6 +140,32 @@ pub(crate) async fn handle(
 }
 
 impl Journey<'_> {
+    /// The whole way, unless it is refused before it begins.
+    async fn go(
+        &mut self,
+        client: &mut Client,
+        work: &mut Workspace,
+        body: &mut RequestBody,
+        mut refused: Option<Cause>,
+    ) -> Finish {
+        if refused.is_none() {
+            refused = self.inject(client).await;
+        }
+        if let Some(cause) = refused {
+            let keep = self.may_keep(work, body);
+            return self.answer(client, work, cause, keep).await;
+        }
+        loop {
+            let lack = match self.travel(client, work, body).await {
+                Ok(finish) => return finish,
+                Err(lack) => lack,
+            };
+            if let Some(finish) = self.fall_back(client, work, body, lack).await {
+                return finish;
+            }
+        }
+    }
+
     /// Makes attempts until one is passed on, or until there is nothing to be passed on.
     async fn travel(
         &mut self,
@@ -159,7 +177,7 @@ impl Journey<'_> {
         let roster = Rc::clone(&self.roster);
         loop {
             let now = match self.exchange.attempts() {
-                0 => self.started,
+                0 => self.latest,
                 _ => self.worker.clock.now(),
             };
             let (mut server, mut flight) = match self.place(&roster, client, now).await {

@@ -16,6 +16,7 @@ mod client;
 mod destination;
 mod effort;
 mod deadline;
+mod inject;
 mod stale;
 mod observe;
 mod admit;

@@ -4,7 +4,7 @@
 //! case: what a route leaves out was put in when the file was read, so nothing is looked up twice for a request. What requests
 //! share (the budget, the queue, the servers) is not here: it stays the service's, whatever route they come by.
 
-use evenkeel_tolerate::{HedgeOptions, RetryOptions, TimeoutOptions};
+use evenkeel_tolerate::{HedgeOptions, InjectOptions, RetryOptions, TimeoutOptions};
 
 use crate::{DeadlineHeader, Fallback};
 
@@ -23,6 +23,8 @@ pub struct Policies {
     pub hedge: Option<HedgeOptions>,
     /// What clients get when no server answers.
     pub fallback: Option<Fallback>,
+    /// Which faults are done to them on purpose.
+    pub inject: Option<InjectOptions>,
 }
 
 impl Policies {

@@ -52,6 +52,11 @@ pub enum Cause {
     TotalTimeout,
     /// The client's own deadline had passed when its request came.
     Deadline,
+    /// It was chosen for a fault on purpose.
+    Injected {
+        /// The status that was asked for, 4xx or 5xx.
+        status: u16,
+    },
     /// The server's answer was not unambiguous HTTP.
     BadResponse,
     /// The server's answer broke off while it was held back.
@@ -71,7 +76,7 @@ impl Cause {
             | Self::Shed
             | Self::Throttled => 503,
             Self::RateLimited { .. } => 429,
-            Self::BadRequest { status, .. } => status,
+            Self::BadRequest { status, .. } | Self::Injected { status } => status,
             Self::RequestTimeout => 408,
             Self::MethodNotAllowed => 405,
             Self::ConnectRefused
@@ -107,6 +112,7 @@ impl Cause {
             Self::AttemptTimeout => "timeout",
             Self::TotalTimeout => "total-timeout",
             Self::Deadline => "deadline",
+            Self::Injected { .. } => "injected",
             Self::BadResponse => "bad-response",
             Self::Truncated => "truncated",
         }
@@ -116,6 +122,7 @@ impl Cause {
     #[must_use]
     pub const fn proxy_error(self) -> &'static str {
         match self {
+            Self::Injected { .. } => "proxy_internal_response",
             Self::NoRoute => "destination_not_found",
             Self::NoServer | Self::Throttled => "destination_unavailable",
             Self::QueueFull | Self::QueueTimeout | Self::QueueLate | Self::Shed => {

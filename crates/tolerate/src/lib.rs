@@ -17,6 +17,7 @@ pub mod stale;
 pub mod pushback;
 pub mod quota;
 pub mod propagate;
+pub mod inject;
 // End of breakers.
 
 // "Not now" and "not you": limits, rates, queues, shedding.
@@ -69,6 +70,7 @@ pub use throttle::{Throttle, ThrottleOptions};
 // End of limits.
 
 // Wire and quotas.
+pub use inject::{Inject, InjectOptions};
 pub use propagate::Propagated;
 pub use pushback::{Pushback, PushbackOptions};
 pub use quota::{Quota, QuotaOptions, Throttling, ThrottlingOptions};

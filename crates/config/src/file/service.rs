@@ -12,6 +12,7 @@ use super::fallback::Fallback;
 use super::hash::HashOnText;
 use super::headers::Headers;
 use super::hedge::Hedge;
+use super::inject::Inject;
 use super::limit::Limit;
 use super::mirror::Mirror;
 use super::quantity::Time;
@@ -51,6 +52,8 @@ table! {
         mirror: Mirror;
         /// What clients get when no server answers.
         fallback: Fallback;
+        /// Faults on purpose. Off without this table.
+        inject: Inject;
         /// How faults are noticed.
         detect: Detect;
         /// How long a diagnosis may take.

@@ -9,6 +9,7 @@ use evenkeel_tolerate::{
 };
 
 use super::fallback::resolve_fallback;
+use super::inject::resolve_inject;
 use super::{pick, pick_whole, section};
 use crate::defaults;
 use crate::file::File;
@@ -26,9 +27,10 @@ pub(super) fn service_policies(
     typed: &Service,
     out: &mut Mistakes,
 ) -> Policies {
+    let timeout = resolve_timeout(&section(typed.timeout.as_ref()));
     Policies {
         place: u32::try_from(place).unwrap_or(u32::MAX),
-        timeout: resolve_timeout(&section(typed.timeout.as_ref())),
+        timeout,
         deadline: resolve_deadline(&section(typed.timeout.as_ref()), out),
         retry: resolve_retry(&section(typed.retry.as_ref()), out),
         hedge: typed
@@ -36,6 +38,7 @@ pub(super) fn service_policies(
             .as_ref()
             .map(|hedge| resolve_hedge(&hedge.value)),
         fallback: resolve_fallback(file, typed.fallback.as_ref(), out),
+        inject: resolve_inject(typed.inject.as_ref(), timeout.total, out),
     }
 }
 
