@@ -15,6 +15,7 @@ use crate::state::ProxyState;
 impl Journey<'_> {
     /// Does to the request what is to be done to it; a cause if it is over then.
     pub(crate) async fn inject(&mut self, client: &Client) -> Option<Cause> {
+        self.policies.inject?;
         let inject = self.worker.state.inject(self.policies.place)?;
         self.injected = inject.decide();
         if let Some(delay) = self.injected.delay {
