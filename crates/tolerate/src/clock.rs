@@ -5,14 +5,18 @@
 //! the same each time.
 
 use std::sync::OnceLock;
-use std::time::Duration;
 
-use evenkeel_core::Instant;
+use evenkeel_core::{Epoch, Instant, Wall};
 
 /// Tells the time.
 pub trait Clock: Send + Sync {
     /// Now, on a monotonic clock of this program.
     fn now(&self) -> Instant;
+
+    /// Where its zero lies on the calendar, for reports.
+    fn epoch(&self) -> Epoch {
+        Epoch::default()
+    }
 }
 
 /// A clock that tasks can wait on.
@@ -61,6 +65,18 @@ impl Clock for Standard {
         let start = start();
         Instant::ZERO + moment().saturating_duration_since(start)
     }
+
+    fn epoch(&self) -> Epoch {
+        static EPOCH: OnceLock<Epoch> = OnceLock::new();
+        *EPOCH.get_or_init(|| {
+            let since = std::time::SystemTime::UNIX_EPOCH
+                .elapsed()
+                .unwrap_or_default();
+            let passed = self.now().since(Instant::ZERO);
+            let millis = since.saturating_sub(passed).as_millis();
+            Epoch(Wall(u64::try_from(millis).unwrap_or(u64::MAX)))
+        })
+    }
 }
 
 #[cfg(feature = "tokio")]
@@ -70,7 +86,7 @@ impl Sleep for Standard {
     fn sleep_until(&self, at: Instant) -> tokio::time::Sleep {
         match start().checked_add(at.since(Instant::ZERO)) {
             Some(at) => tokio::time::sleep_until(at),
-            None => tokio::time::sleep(Duration::MAX),
+            None => tokio::time::sleep(std::time::Duration::MAX),
         }
     }
 }
@@ -82,7 +98,7 @@ impl Pause for Standard {
         reason = "a back-off of a thread is to sleep"
     )]
     fn pause_until(&self, at: Instant) {
-        let left: Duration = at.since(self.now());
+        let left = at.since(self.now());
         if !left.is_zero() {
             std::thread::sleep(left);
         }

@@ -48,10 +48,17 @@ pub mod recover;
 
 #[cfg(feature = "tokio")]
 pub use recover::retry;
+#[cfg(feature = "tower")]
+pub mod tower;
+
+#[cfg(feature = "macros")]
+pub use evenkeel_tolerate_macros::recover;
 #[cfg(feature = "blocking")]
 pub use recover::retry_blocking;
 #[cfg(feature = "recover")]
-pub use recover::{Attempt, Failed, Lint, Recovered, Recovery, RecoveryOptions, Repaired, Stopped};
+pub use recover::{
+    Attempt, Failed, Incident, Lint, Recovered, Recovery, RecoveryOptions, Repaired, Stopped,
+};
 // End of the face.
 
 // Breakers.
@@ -93,4 +100,18 @@ mod limit_pages {
     mod shed {}
     #[doc = include_str!("../../../docs/tolerate/throttle.md")]
     mod throttle {}
+}
+
+#[cfg(all(doctest, feature = "tokio", feature = "blocking", feature = "macros"))]
+mod face_pages {
+    #[doc = include_str!("../../../docs/tolerate/library.md")]
+    mod library {}
+    #[doc = include_str!("../../../docs/tolerate/retry.md")]
+    mod retry {}
+    #[doc = include_str!("../../../docs/tolerate/hedge.md")]
+    mod hedge {}
+    #[doc = include_str!("../../../docs/tolerate/fallback.md")]
+    mod fallback {}
+    #[doc = include_str!("../../../docs/tolerate/recover.md")]
+    mod recover {}
 }

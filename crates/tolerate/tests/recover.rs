@@ -464,37 +464,31 @@ fn an_open_breaker_and_a_full_limit_stop_a_call() {
 }
 
 /// A long way with everything on it: a timeout, a hedge beside it, a repair, a back-off, an answer.
-fn long_way<'a>(
-    policy: &'a Recovery<Virtual>,
-    clock: &'a Virtual,
-    alive: &'a Arc<AtomicI64>,
-) -> impl Future<Output = Stopped> + 'a {
-    async move {
-        let recovered = policy
-            .call(CALL)
-            .repair(|_: Option<&()>, _| {
-                let clock = clock.clone();
-                Box::pin(async move {
-                    clock.sleep(millis(15)).await;
-                    Repaired::Nothing
-                })
+async fn long_way(policy: &Recovery<Virtual>, clock: &Virtual, alive: &Arc<AtomicI64>) -> Stopped {
+    let recovered = policy
+        .call(CALL)
+        .repair(|_: Option<&()>, _| {
+            let clock = clock.clone();
+            Box::pin(async move {
+                clock.sleep(millis(15)).await;
+                Repaired::Nothing
             })
-            .run(|attempt| {
-                let (clock, alive) = (clock.clone(), Alive::new(alive));
-                async move {
-                    let _alive = alive;
-                    clock.sleep(millis(3)).await;
-                    if attempt.number() < 3 {
-                        pending().await
-                    } else {
-                        clock.sleep(millis(4)).await;
-                        Ok::<_, ()>(())
-                    }
+        })
+        .run(|attempt| {
+            let (clock, alive) = (clock.clone(), Alive::new(alive));
+            async move {
+                let _alive = alive;
+                clock.sleep(millis(3)).await;
+                if attempt.number() < 3 {
+                    pending().await
+                } else {
+                    clock.sleep(millis(4)).await;
+                    Ok::<_, ()>(())
                 }
-            })
-            .await;
-        recovered.stopped()
-    }
+            }
+        })
+        .await;
+    recovered.stopped()
 }
 
 #[test]
@@ -625,8 +619,8 @@ fn every_decision_is_heard() {
     let listen = move |policy: &str, call: &Call, _: Instant, event: &Event| {
         assert_eq!((policy, call.name()), ("heard", "get"));
         let word = format!("{event:?}");
-        let end = word.find([' ', '(']).unwrap_or(word.len());
-        to.lock().unwrap().push(word[..end].to_owned());
+        let first = word.split([' ', '(']).next().unwrap_or_default();
+        to.lock().unwrap().push(first.to_owned());
     };
     let clock = Virtual::new();
     let policy = Recovery::named("heard")

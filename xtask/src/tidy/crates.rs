@@ -9,7 +9,9 @@ use super::{Violation, line_of_key};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("balance", &["core"]),
-    ("tolerate", &["core"]),
+    ("tolerate-macros", &[]),
+    ("tolerate", &["core", "tolerate-macros"]), // the macro behind a feature, for other programs
+    ("tolerate-examples", &[]), // dev-dependencies only: other people's clients and servers
     ("http1", &[]),
     ("request", &["core", "balance", "tolerate"]),
     ("fault", &["core"]),

@@ -35,6 +35,7 @@ pub(crate) struct Course<'p, C: Clock> {
     started: Instant,
     ledger: RetryLedger,
     tried: Tried,
+    #[cfg(feature = "async")]
     hedges: u32,
     repairs: u32,
     random: Option<Random>,
@@ -53,6 +54,7 @@ impl<'p, C: Clock> Course<'p, C> {
             started: now,
             ledger: RetryLedger::new(),
             tried: Tried::default(),
+            #[cfg(feature = "async")]
             hedges: 0,
             repairs: 0,
             random: None,
@@ -68,6 +70,7 @@ impl<'p, C: Clock> Course<'p, C> {
         self.started
     }
 
+    #[cfg(feature = "async")]
     pub(crate) const fn deadline(&self) -> Deadline {
         self.deadline
     }

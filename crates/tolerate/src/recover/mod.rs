@@ -11,6 +11,7 @@ mod course;
 mod drive;
 mod events;
 mod hooks;
+mod incident;
 mod lint;
 mod options;
 mod outcome;
@@ -24,6 +25,7 @@ pub use hooks::{
 };
 #[cfg(feature = "async")]
 pub use hooks::{Repair, Repairing};
+pub use incident::{Incident, IncidentAttempt};
 pub use lint::{Lint, Lints, Load, lint};
 pub use options::RecoveryOptions;
 pub use outcome::{Failed, Record, Recovered, Report, Stopped};
@@ -64,4 +66,25 @@ pub fn retry_blocking<T, E>(mut attempt: impl FnMut() -> Result<T, E>) -> Result
     let call = crate::Call::idempotent("retry");
     let recovered = default_policy().call(call).run_blocking(|_| attempt());
     recovered.into_result()
+}
+
+/// The two types of a `Result`, whatever it is called. For `#[recover]`.
+#[doc(hidden)]
+pub trait Fallible {
+    /// What it is when it works.
+    type Value;
+    /// What it is when it does not.
+    type Error;
+}
+
+impl<T, E> Fallible for Result<T, E> {
+    type Value = T;
+    type Error = E;
+}
+
+/// Says what an attempt's future gives, where `?` leaves it open. For `#[recover]`.
+#[cfg(feature = "async")]
+#[doc(hidden)]
+pub const fn attempt_of<R, A: Future<Output = R>>(attempt: A) -> A {
+    attempt
 }

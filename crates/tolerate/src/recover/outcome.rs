@@ -257,6 +257,18 @@ pub struct Failed<E> {
     pub report: Box<Report>,
 }
 
+impl<E> Failed<E> {
+    /// An error from before there was an attempt.
+    #[cfg(feature = "tower")]
+    pub(crate) fn before(call: &'static str, error: E) -> Self {
+        Self {
+            error: Some(error),
+            stopped: Stopped::Fatal,
+            report: Box::new(Report::new(call)),
+        }
+    }
+}
+
 impl<E: fmt::Display> fmt::Display for Failed<E> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let report = &self.report;

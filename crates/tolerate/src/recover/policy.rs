@@ -46,6 +46,7 @@ pub(crate) struct Live {
 impl Live {
     /// After how long a second attempt is made. Who finds the estimate in use by another thread makes none: a decision does
     /// not wait.
+    #[cfg(feature = "async")]
     pub(crate) fn hedge_after(&self, now: Instant) -> Option<Duration> {
         self.hedge.as_ref()?.try_lock().ok()?.after(now)
     }
