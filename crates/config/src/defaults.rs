@@ -206,6 +206,8 @@ defaults! {
     FALLBACK_STATUS: u32 = 503, "The truth, which caches and clients understand: there is no answer now, and there may be one later.";
     /// `service.NAME.fallback.content_type`
     FALLBACK_CONTENT_TYPE: &str = "text/plain; charset=utf-8", "A sentence needs no more.";
+    /// `service.NAME.inject.seed`
+    INJECT_SEED: u32 = 0, "The same requests are met after each start; another number meets others.";
     /// `service.NAME.objective.window`
     OBJECTIVE_WINDOW: Duration = seconds(30 * 86_400), "Error budgets are commonly kept by the month.";
 

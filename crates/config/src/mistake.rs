@@ -133,6 +133,8 @@ codes! {
     Unresolved = "EK-125" Warning,
     /// Something about bounds where there is none.
     LimitWithoutEffect = "EK-126" Warning,
+    /// Faults are injected on purpose.
+    FaultsInjected = "EK-127" Warning,
 }
 
 /// One mistake in a file.

@@ -592,6 +592,13 @@ const LINTS: &[(&str, &str, &str)] = &[
         "",
         "[service.shop.limit]\nadaptive = { max = 50 }\nshares = { sheddable = 0.5 }",
     ),
+    (
+        "EK-127 EK-127",
+        "",
+        "[service.shop.inject]\nabort = { share = 0.5, status = 503 }\n\
+         [listen.b]\naddress = \"127.0.0.1:81\"\n\
+         routes = [{ path = \"/a\", service = \"shop\", inject = { seed = 2 } }, { service = \"shop\", inject = \"off\" }]",
+    ),
 ];
 
 #[test]

@@ -140,6 +140,43 @@ fn with_a_split_each_service_fills_in_its_own() {
 }
 
 #[test]
+fn a_deadline_is_told_in_a_field_that_means_nothing_else() {
+    let own = one("timeout = { deadline_header = \"X-Deadline\" }");
+    assert_eq!(own.deadline.unwrap().name(), "x-deadline");
+    assert_eq!(own.timeout.total, Duration::from_secs(8));
+    for taken in ["Host", "x-request-id", "Content-Length", "x y"] {
+        let own = format!(
+            "{{ path = \"/x\", service = \"shop\", timeout = {{ deadline_header = \"{taken}\" }} }}"
+        );
+        assert_eq!(wrong(&own), [(Code::BadRule, format!("\"{taken}\""))]);
+    }
+}
+
+#[test]
+fn faults_are_for_a_route_alone_or_for_all_but_one() {
+    let wanted = |own: &str| {
+        let route = format!("{{ path = \"/x\", service = \"shop\", inject = {own} }}");
+        read(&route).map(|loaded| {
+            let route = &loaded.plan.listeners[0].routes[2];
+            route.policies[0].1.inject
+        })
+    };
+    let some = wanted("{ delay = { share = 0.5, time = \"1s\" } }").unwrap();
+    let some = some.expect("it is asked for");
+    assert_eq!(some.delay.expect("a delay").time, Duration::from_secs(1));
+    assert!(some.abort.is_none() && some.seed == 0);
+    assert!(wanted("\"off\"").unwrap().is_none());
+
+    let code = |own: &str| wanted(own).unwrap_err().list()[0].code;
+    assert_eq!(code("{}"), Code::Missing);
+    assert_eq!(code("{ abort = { share = 0.1 } }"), Code::Missing);
+    let success = "{ abort = { share = 0.1, status = 200 } }";
+    assert_eq!(code(success), Code::OutOfRange);
+    let long = "{ delay = { share = 0.1, time = \"8s\" } }";
+    assert_eq!(code(long), Code::Contradiction);
+}
+
+#[test]
 fn what_requests_share_stays_the_services() {
     let own =
         "{ path = \"/x\", service = \"shop\", retry = { limit = 1, budget = { ratio = 1 } } }";
@@ -148,7 +185,7 @@ fn what_requests_share_stays_the_services() {
 
 #[test]
 fn a_redirect_has_nothing_of_it() {
-    let keys = ["timeout", "retry", "hedge", "fallback"];
+    let keys = ["timeout", "retry", "hedge", "fallback", "inject"];
     for key in keys {
         let own = format!("{{ path = \"/x\", redirect = {{ to = \"/y\" }}, {key} = {{}} }}");
         assert_eq!(wrong(&own), [(Code::Contradiction, key.to_owned())]);

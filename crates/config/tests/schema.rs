@@ -216,6 +216,7 @@ fn defaults_can_be_typed() {
             ".prequal.",
             ".throttle.",
             ".breaker.",
+            ".inject.",
             ".discover.",
             "listen.s.rate",
             "listen.s.names.",

@@ -25,7 +25,7 @@ impl AccessLine {
         let bytes = client.buffer.unread();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         // Where the client's id does not reach servers, evenkeel's is the one to look for.
-        let edits = Edits::of_request(journey.service, journey.route);
+        let edits = Edits::of_request(journey.service, journey.route, None);
         let passes = !edits.is_some_and(|edits| edits.drops(b"x-request-id"));
         let id = work
             .request
@@ -72,6 +72,7 @@ impl AccessLine {
             service = journey.home_name(),
             cause = finish.cause.map_or("", Cause::word),
             fallback = journey.fallback_name(),
+            injected = journey.injected_name(),
             aborted = finish.aborted,
             milliseconds = journey.worker.clock.now().since(journey.started).as_secs_f64() * 1e3,
             attempts = attempts.join(" "),

@@ -46,7 +46,9 @@ impl<'a> Journey<'a> {
             attempt: timeout.attempt,
             idle: timeout.idle,
             total: total.end(),
+            told: self.exchange.told_end(),
         };
+        self.tell_deadline(&mut desk.work.to_server);
         let mut talk = Talk::new(upstream);
         let end = match self.hedge_delay(desk, now) {
             None => talk.run(desk, now, patience, |_| false).await,

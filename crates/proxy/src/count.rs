@@ -8,6 +8,7 @@ use evenkeel_core::metric::{Counter, DurationHistogram, DurationSnapshot, Sink, 
 use evenkeel_core::{Outcome, ServerId, ServiceId};
 
 use crate::ask::AskCounters;
+use crate::deadline::DeadlineCounters;
 use crate::effort::Effort;
 use crate::fallback::FallbackCounters;
 use crate::hedge::HedgeCounters;
@@ -44,6 +45,7 @@ pub(crate) struct ServiceCounters {
     pub(crate) asked: AskCounters,
     pub(crate) fallbacks: FallbackCounters,
     pub(crate) hedges: HedgeCounters,
+    pub(crate) deadlines: DeadlineCounters,
     servers: Vec<FirstUsed>,
 }
 
@@ -117,6 +119,7 @@ impl WorkerCounters {
             asked: AskCounters::default(),
             fallbacks: Default::default(),
             hedges: Default::default(),
+            deadlines: Default::default(),
             servers: service.servers.iter().map(|_| FirstUsed::new()).collect(),
         });
         Self {
@@ -387,6 +390,8 @@ impl Source for ProxyState {
         self.collect_asked(sink);
         self.collect_fallbacks(sink);
         self.collect_hedges(sink);
+        self.collect_deadlines(sink);
+        self.collect_injects(sink);
         self.collect_efforts(sink);
         self.collect_stale(sink);
         self.collect_admission(sink);

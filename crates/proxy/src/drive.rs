@@ -6,13 +6,15 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
 use evenkeel_http1::{Body, Framing, Method, Version};
 use evenkeel_request::route::Route;
-use evenkeel_request::{After, Cause, Exchange, Policies, Rules};
+use evenkeel_request::{After, Cause, DeadlineHeader, Exchange, Policies, Rules};
+use evenkeel_tolerate::inject::Injected;
 use evenkeel_tolerate::{AttemptFacts, Class};
 
 use crate::access::AccessLine;
 use crate::attempt::Made;
 use crate::body::RequestBody;
 use crate::client::{Client, Persist};
+use crate::deadline::Room;
 use crate::destination::{Destination, destination, hash_key, stick};
 use crate::edit::Edits;
 use crate::fallback::{Fallen, Lack, Spare};
@@ -61,6 +63,10 @@ pub(crate) struct Journey<'a> {
     /// The service that answers instead if this one does not.
     pub(crate) spare: Option<Spare<'a>>,
     pub(crate) fallen: Fallen,
+    /// The fault that is done to it on purpose, if one is.
+    pub(crate) injected: Injected,
+    /// Where the time that is left stands in the head for servers, if it does.
+    pub(crate) room: Option<Room<'a>>,
     /// Whether the method is one that may be sent twice.
     pub(crate) may_repeat: bool,
     /// Whether the client's side would let the connection stay open.
@@ -111,6 +117,8 @@ pub(crate) async fn handle(
         wanted: Wanted::of(service, client, work),
         spare: Spare::of(worker, policies, client, work),
         fallen: Fallen::default(),
+        room: None,
+        injected: Injected::default(),
         may_repeat: policies.may_repeat(method_text),
         keep_alive: work.request.keep_alive,
     };
@@ -118,21 +126,10 @@ pub(crate) async fn handle(
         .state
         .access_log
         .then(|| AccessLine::new(&journey, client, work));
-    let refused = service.admission.one_too_many(started, client, work);
+    let refused = (journey.heed_deadline(client, work))
+        .or_else(|| service.admission.one_too_many(started, client, work));
     let mut body = journey.prepare(client, work);
-    let finish = loop {
-        if let Some(cause) = refused {
-            let keep = journey.may_keep(work, &body);
-            break journey.answer(client, work, cause, keep).await;
-        }
-        let lack = match journey.travel(client, work, &mut body).await {
-            Ok(finish) => break finish,
-            Err(lack) => lack,
-        };
-        if let Some(finish) = journey.fall_back(client, work, &body, lack).await {
-            break finish;
-        }
-    };
+    let finish = journey.go(client, work, &mut body, refused).await;
     journey.count(&finish);
     journey.count_left_out();
     client.latest = journey.latest;
@@ -143,6 +140,32 @@ pub(crate) async fn handle(
 }
 
 impl Journey<'_> {
+    /// The whole way, unless it is refused before it begins.
+    async fn go(
+        &mut self,
+        client: &mut Client,
+        work: &mut Workspace,
+        body: &mut RequestBody,
+        mut refused: Option<Cause>,
+    ) -> Finish {
+        if refused.is_none() {
+            refused = self.inject(client).await;
+        }
+        if let Some(cause) = refused {
+            let keep = self.may_keep(work, body);
+            return self.answer(client, work, cause, keep).await;
+        }
+        loop {
+            let lack = match self.travel(client, work, body).await {
+                Ok(finish) => return finish,
+                Err(lack) => lack,
+            };
+            if let Some(finish) = self.fall_back(client, work, body, lack).await {
+                return finish;
+            }
+        }
+    }
+
     /// Makes attempts until one is passed on, or until there is nothing to be passed on.
     async fn travel(
         &mut self,
@@ -154,7 +177,7 @@ impl Journey<'_> {
         let roster = Rc::clone(&self.roster);
         loop {
             let now = match self.exchange.attempts() {
-                0 => self.started,
+                0 => self.latest,
                 _ => self.worker.clock.now(),
             };
             let (mut server, mut flight) = match self.place(&roster, client, now).await {
@@ -184,13 +207,14 @@ impl Journey<'_> {
             let written = talk.as_ref().and_then(|talk| talk.written);
             let head_at = talk.as_ref().and_then(|talk| talk.head_at);
             let latency = head_at.unwrap_or(ended).since(written.unwrap_or(begun));
-            flight.came_to(ended, outcome, latency);
+            let fair = self.fair(ended, outcome);
+            flight.came_to(ended, fair, latency);
             if let Some(talk) = &talk {
                 let head = (&desk.work.response, talk.incoming.unread());
                 let member = &roster.pool().members()[server.index as usize];
                 self.service.hear(&member.state, ended, head);
             }
-            self.note_attempt(ended, server, outcome, latency, talk.as_ref());
+            self.note_attempt(ended, server, fair, latency, talk.as_ref());
             if self.mirror.is_some() {
                 self.send_copy(&desk);
             }
@@ -221,16 +245,20 @@ impl Journey<'_> {
         } else {
             0
         };
+        let header = self.policies.deadline.as_ref();
+        let told = header.map(DeadlineHeader::name);
         let origin = Origin {
             peer: client.peer,
             id: self.id,
             server: self.roster.first_address(),
             service: self.service.name(),
             route: self.route,
-            edits: Edits::of_request(self.service, self.route),
+            edits: Edits::of_request(self.service, self.route, told),
+            deadline: told,
         };
         let bytes = client.buffer.unread();
-        rewrite::request(&mut work.to_server, &work.request, bytes, origin);
+        let at = rewrite::request(&mut work.to_server, &work.request, bytes, origin);
+        self.room = header.zip(at).map(|(header, at)| Room { header, at });
         work.replay.clear();
         client.buffer.consume(work.request.length);
         client.give_back_empty_buffer(self.worker);

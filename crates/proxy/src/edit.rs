@@ -20,6 +20,8 @@ pub(crate) struct Edits<'a> {
     route: Option<&'a HeaderChanges>,
     /// A field that is meant for evenkeel alone.
     own: Option<&'a str>,
+    /// A field that evenkeel writes itself.
+    written: Option<&'a str>,
 }
 
 /// Who answered whom: what may be said in a response.
@@ -33,12 +35,13 @@ pub(crate) struct Answerer<'a> {
 
 impl<'a> Edits<'a> {
     /// Those of a request; nothing if there are none.
-    pub(crate) fn of_request(service: &'a ServiceEntry, route: Option<&'a Route>) -> Option<Self> {
-        Self::new(
-            &service.request_headers,
-            route.map(|route| &route.request_headers),
-            None,
-        )
+    pub(crate) fn of_request(
+        service: &'a ServiceEntry,
+        route: Option<&'a Route>,
+        written: Option<&'a str>,
+    ) -> Option<Self> {
+        let route = route.map(|route| &route.request_headers);
+        Self::new(&service.request_headers, route, None, written)
     }
 
     /// Those of a response; nothing if there are none.
@@ -47,6 +50,7 @@ impl<'a> Edits<'a> {
             &service.response_headers,
             route.map(|route| &route.response_headers),
             service.load_header.as_deref(),
+            None,
         )
     }
 
@@ -54,13 +58,15 @@ impl<'a> Edits<'a> {
         service: &'a HeaderChanges,
         route: Option<&'a HeaderChanges>,
         own: Option<&'a str>,
+        written: Option<&'a str>,
     ) -> Option<Self> {
         let route = route.filter(|changes| !changes.is_empty());
-        let some = route.is_some() || own.is_some() || !service.is_empty();
+        let some = route.is_some() || own.or(written).is_some() || !service.is_empty();
         some.then_some(Self {
             service,
             route,
             own,
+            written,
         })
     }
 
@@ -68,9 +74,10 @@ impl<'a> Edits<'a> {
     pub(crate) fn drops(&self, name: &[u8]) -> bool {
         self.service.drops(name)
             || self.route.is_some_and(|route| route.drops(name))
-            || self
-                .own
-                .is_some_and(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+            || [self.own, self.written]
+                .into_iter()
+                .flatten()
+                .any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
     }
 
     /// Whether a line of this name comes.
@@ -85,7 +92,12 @@ impl<'a> Edits<'a> {
         let stays =
             move |line: &&HeaderLine| route.is_none_or(|route| !route.drops(line.name.as_bytes()));
         let own = route.map_or(&[][..], HeaderChanges::lines);
-        self.service.lines().iter().filter(stays).chain(own)
+        let written = self.written;
+        let comes = move |line: &&HeaderLine| {
+            written.is_none_or(|name| !line.name.eq_ignore_ascii_case(name))
+        };
+        let of_service = self.service.lines().iter().filter(stays);
+        of_service.chain(own).filter(comes)
     }
 
     /// Writes the lines that come into a request.

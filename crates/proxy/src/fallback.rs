@@ -180,14 +180,17 @@ impl<'a> Journey<'a> {
         self.mirror = None;
         self.roster = self.worker.roster(spare.id);
         (self.started, self.latest) = (now, now);
+        let told_end = self.exchange.told_end();
         self.exchange = Exchange::begin(now, &self.policies.timeout);
+        self.exchange.heed(told_end.since(now), now);
         true
     }
 
     fn may_turn(&self, spare: &Spare<'_>, body: &RequestBody) -> bool {
         let unsent = self.exchange.attempts() as usize <= REMEMBERED
             && (self.exchange.records()).all(|record| record.outcome.is_unsent());
-        body.is_replayable() && (spare.may_repeat || unsent)
+        let waits = self.latest < self.exchange.told_end();
+        waits && body.is_replayable() && (spare.may_repeat || unsent)
     }
 
     /// Whether the client's connection can stay: a body that is still to come would be read as the next request.

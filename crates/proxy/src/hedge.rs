@@ -245,6 +245,7 @@ impl<'a> Journey<'a> {
         worker.server_counters(server).picks[pick.reason.place()].add_from_owner(1);
         let mut bytes = Vec::with_capacity(desk.work.to_server.len() + desk.work.replay.len());
         bytes.extend_from_slice(&desk.work.to_server);
+        self.tell_deadline(&mut bytes);
         bytes.extend_from_slice(&desk.work.replay);
         let end = (now + patience.attempt).min(patience.total);
         let run = ground.run((server, self.method), flight, bytes, end);
@@ -298,8 +299,9 @@ impl<'a> Journey<'a> {
         (mut flight, outcome): (Flight<'_>, Outcome),
         took: Duration,
     ) {
-        flight.came_to(at, outcome, took);
-        self.note_attempt(at, server, outcome, took, None);
+        let fair = self.fair(at, outcome);
+        flight.came_to(at, fair, took);
+        self.note_attempt(at, server, fair, took, None);
         self.exchange.beside(server.index, outcome, took);
     }
 

@@ -15,6 +15,8 @@ mod worker;
 mod client;
 mod destination;
 mod effort;
+mod deadline;
+mod inject;
 mod stale;
 mod observe;
 mod admit;

@@ -11,6 +11,7 @@ use evenkeel_http1::{
 };
 
 use evenkeel_request::Head as _;
+use evenkeel_request::deadline::ROOM;
 use evenkeel_request::route::Route;
 
 use crate::edit::{Answerer, Edits};
@@ -29,10 +30,17 @@ pub(crate) struct Origin<'a> {
     pub(crate) route: Option<&'a Route>,
     /// What is changed in the header.
     pub(crate) edits: Option<Edits<'a>>,
+    /// The field in which it is told how much time is left.
+    pub(crate) deadline: Option<&'a str>,
 }
 
-/// Writes the request's head for a server to `out`.
-pub(crate) fn request(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8], origin: Origin<'_>) {
+/// Writes the request's head for a server to `out`. Says where the room for what is left of the deadline is, if it has some.
+pub(crate) fn request(
+    out: &mut Vec<u8>,
+    head: &RequestHead,
+    bytes: &[u8],
+    origin: Origin<'_>,
+) -> Option<usize> {
     out.clear();
     out.extend_from_slice(head.method_text.of(bytes));
     out.push(b' ');
@@ -82,7 +90,19 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8], origi
         out.extend_from_slice(upgrade.of(bytes));
         out.extend_from_slice(b"\r\n");
     }
+    let room = origin.deadline.map(|name| write_room(out, name));
     out.extend_from_slice(b"\r\n");
+    room
+}
+
+/// A line whose value is put in for each attempt; where it begins.
+fn write_room(out: &mut Vec<u8>, name: &str) -> usize {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    let room = out.len();
+    out.extend_from_slice(&[b' '; ROOM]);
+    out.extend_from_slice(b"\r\n");
+    room
 }
 
 /// How a response goes on to its client.
@@ -290,6 +310,7 @@ mod tests {
             service: "shop",
             route: None,
             edits: None,
+            deadline: None,
         }
     }
 

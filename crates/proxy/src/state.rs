@@ -9,7 +9,7 @@ use evenkeel_config::plan::{AskPlan, ListenerPlan, ServicePlan};
 use evenkeel_core::{Directive, Instant, Random, ServiceId};
 use evenkeel_request::{HashOn, HeaderChanges, Mirror, Policies};
 use evenkeel_runtime::Clock;
-use evenkeel_tolerate::{Budget, StaleOptions};
+use evenkeel_tolerate::{Budget, Inject, StaleOptions};
 
 use crate::admit::Admission;
 use crate::count::WorkerCounters;
@@ -26,6 +26,8 @@ pub struct ProxyState {
     services: Vec<ServiceEntry>,
     workers: Vec<Arc<WorkerCounters>>,
     mirrors: Vec<(ServiceId, ServiceId)>,
+    /// Who decides about faults on purpose, by the place of policies.
+    injects: Vec<Option<Inject>>,
     pub(crate) access_log: bool,
 }
 
@@ -66,7 +68,7 @@ pub struct ServerEntry {
 impl ProxyState {
     pub(crate) fn new(plan: &Plan, clock: Clock, seed: u64) -> Self {
         let mut random = Random::seeded(seed);
-        Self {
+        let mut state = Self {
             clock,
             listeners: plan.listeners.clone(),
             services: plan
@@ -82,8 +84,12 @@ impl ProxyState {
                 .map(|_| Arc::new(WorkerCounters::new(plan)))
                 .collect(),
             mirrors: mirror::pairs(plan),
+            injects: Vec::new(),
             access_log: plan.log.access,
-        }
+        };
+        let injects = state.policies().map(|policies| policies.inject);
+        state.injects = injects.map(|inject| inject.map(Inject::new)).collect();
+        state
     }
 
     /// The services, in the order of the plan.
@@ -134,6 +140,10 @@ impl ProxyState {
     /// From where to where requests are copied, each pair once.
     pub(crate) fn mirrors(&self) -> &[(ServiceId, ServiceId)] {
         &self.mirrors
+    }
+
+    pub(crate) fn injects(&self) -> &[Option<Inject>] {
+        &self.injects
     }
 
     pub(crate) fn listeners(&self) -> &[ListenerPlan] {

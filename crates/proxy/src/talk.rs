@@ -35,6 +35,16 @@ pub(crate) struct Patience {
     pub(crate) idle: Duration,
     /// The end of the time for the whole request.
     pub(crate) total: Instant,
+    /// When the client gives up: no slowness of its own moves that.
+    pub(crate) told: Instant,
+}
+
+impl Patience {
+    /// When an attempt is late that was written, or had its head, at `since`.
+    fn end(self, since: Instant, waited_for_body: Duration) -> Instant {
+        let total = (self.total + waited_for_body).min(self.told);
+        (since + self.attempt).min(total)
+    }
 }
 
 /// How an attempt ended.
@@ -192,9 +202,7 @@ impl Talk {
 
     fn head_deadline(&self, now: Instant, patience: Patience) -> Instant {
         match self.written {
-            Some(written) => {
-                (written + patience.attempt).min(patience.total + self.waited_for_body)
-            }
+            Some(written) => patience.end(written, self.waited_for_body),
             None => now + patience.idle,
         }
     }
@@ -375,7 +383,7 @@ impl Talk {
     ) -> bool {
         let now = desk.worker.clock.now();
         self.head_at = Some(now);
-        let end = (now + patience.attempt).min(patience.total + self.waited_for_body);
+        let end = patience.end(now, self.waited_for_body);
         desk.client.timer.set(end);
         poll_fn(|cx| {
             while self.incoming.len() < length {

@@ -13,6 +13,8 @@ use evenkeel_tolerate::{
     TimeoutOptions, decide,
 };
 
+use evenkeel_tolerate::propagate::heed;
+
 use crate::Cause;
 
 /// Attempts that are remembered one by one; more are counted only.
@@ -64,6 +66,8 @@ pub enum After {
 #[derive(Debug, Clone)]
 pub struct Exchange {
     deadline: Deadline,
+    /// When the client gives up, if it has said so.
+    told_end: Instant,
     ledger: RetryLedger,
     records: [Option<AttemptRecord>; REMEMBERED],
     tried: [u32; REMEMBERED],
@@ -78,6 +82,7 @@ impl Exchange {
     pub fn begin(now: Instant, timeout: &TimeoutOptions) -> Self {
         Self {
             deadline: Deadline::new(now, timeout.total),
+            told_end: Instant::NEVER,
             ledger: RetryLedger::new(),
             records: [None; REMEMBERED],
             tried: [0; REMEMBERED],
@@ -138,7 +143,20 @@ impl Exchange {
 
     /// The client took this long to send its body: time that does not count against `timeout.total`.
     pub fn forgive(&mut self, waited: Duration) {
-        self.deadline = Deadline::new(self.deadline.end(), waited);
+        let later = Deadline::new(self.deadline.end(), waited);
+        self.deadline = Deadline::new(later.end().min(self.told_end), Duration::ZERO);
+    }
+
+    /// The client has said at `now` that it waits for so long: that can end the request earlier, not later.
+    pub fn heed(&mut self, left: Duration, now: Instant) {
+        self.told_end = self.told_end.min(now + left);
+        self.deadline = heed(self.deadline, Some(left), now);
+    }
+
+    /// When the client gives up, if it has said so; else never.
+    #[must_use]
+    pub const fn told_end(&self) -> Instant {
+        self.told_end
     }
 
     /// An attempt has ended: what now?

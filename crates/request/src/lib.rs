@@ -11,9 +11,11 @@ pub mod headers;
 pub mod mirror;
 pub mod exchange;
 pub mod fallback;
+pub mod deadline;
 pub mod policies;
 pub mod respond;
 
+pub use deadline::DeadlineHeader;
 pub use exchange::{After, AttemptRecord, Exchange, Rules};
 pub use fallback::{Fallback, FallbackResponse, FallbackTo};
 pub use hash::{HashOn, hash_address};

@@ -4,9 +4,9 @@
 //! case: what a route leaves out was put in when the file was read, so nothing is looked up twice for a request. What requests
 //! share (the budget, the queue, the servers) is not here: it stays the service's, whatever route they come by.
 
-use evenkeel_tolerate::{HedgeOptions, RetryOptions, TimeoutOptions};
+use evenkeel_tolerate::{HedgeOptions, InjectOptions, RetryOptions, TimeoutOptions};
 
-use crate::Fallback;
+use crate::{DeadlineHeader, Fallback};
 
 /// What a request goes by.
 #[derive(Debug, Clone)]
@@ -15,12 +15,16 @@ pub struct Policies {
     pub place: u32,
     /// How long each step may take.
     pub timeout: TimeoutOptions,
+    /// Where clients say how long they wait, and servers are told what is left of it, if they are.
+    pub deadline: Option<DeadlineHeader>,
     /// When an attempt is tried again. Its budget counts only where these are a service's.
     pub retry: RetryOptions,
     /// When a second attempt is made while the first one is late, if one is.
     pub hedge: Option<HedgeOptions>,
     /// What clients get when no server answers.
     pub fallback: Option<Fallback>,
+    /// Which faults are done to them on purpose.
+    pub inject: Option<InjectOptions>,
 }
 
 impl Policies {

@@ -50,6 +50,13 @@ pub enum Cause {
     AttemptTimeout,
     /// The request with all its retries took longer than `timeout.total`.
     TotalTimeout,
+    /// The client's own deadline had passed when its request came.
+    Deadline,
+    /// It was chosen for a fault on purpose.
+    Injected {
+        /// The status that was asked for, 4xx or 5xx.
+        status: u16,
+    },
     /// The server's answer was not unambiguous HTTP.
     BadResponse,
     /// The server's answer broke off while it was held back.
@@ -69,7 +76,7 @@ impl Cause {
             | Self::Shed
             | Self::Throttled => 503,
             Self::RateLimited { .. } => 429,
-            Self::BadRequest { status, .. } => status,
+            Self::BadRequest { status, .. } | Self::Injected { status } => status,
             Self::RequestTimeout => 408,
             Self::MethodNotAllowed => 405,
             Self::ConnectRefused
@@ -77,7 +84,9 @@ impl Cause {
             | Self::Reset
             | Self::BadResponse
             | Self::Truncated => 502,
-            Self::ConnectTimeout | Self::AttemptTimeout | Self::TotalTimeout => 504,
+            Self::ConnectTimeout | Self::AttemptTimeout | Self::TotalTimeout | Self::Deadline => {
+                504
+            }
         }
     }
 
@@ -102,6 +111,8 @@ impl Cause {
             Self::Reset => "reset",
             Self::AttemptTimeout => "timeout",
             Self::TotalTimeout => "total-timeout",
+            Self::Deadline => "deadline",
+            Self::Injected { .. } => "injected",
             Self::BadResponse => "bad-response",
             Self::Truncated => "truncated",
         }
@@ -111,6 +122,7 @@ impl Cause {
     #[must_use]
     pub const fn proxy_error(self) -> &'static str {
         match self {
+            Self::Injected { .. } => "proxy_internal_response",
             Self::NoRoute => "destination_not_found",
             Self::NoServer | Self::Throttled => "destination_unavailable",
             Self::QueueFull | Self::QueueTimeout | Self::QueueLate | Self::Shed => {
@@ -122,7 +134,7 @@ impl Cause {
             Self::ConnectTimeout => "connection_timeout",
             Self::Unreachable => "destination_ip_unroutable",
             Self::Reset => "connection_terminated",
-            Self::AttemptTimeout | Self::TotalTimeout => "http_response_timeout",
+            Self::AttemptTimeout | Self::TotalTimeout | Self::Deadline => "http_response_timeout",
             Self::BadResponse => "http_protocol_error",
             Self::Truncated => "http_response_incomplete",
         }

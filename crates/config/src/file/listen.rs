@@ -6,6 +6,7 @@ use super::dns::DnsName;
 use super::fallback::Fallback;
 use super::headers::Headers;
 use super::hedge::Hedge;
+use super::inject::Inject;
 use super::mirror::Mirror;
 use super::own::{Own, OwnRetry};
 use super::quantity::{Size, Time};
@@ -68,8 +69,8 @@ table! {
         response_headers: Headers;
         /// Which requests are sent to another service as well; instead of what the service says about that.
         mirror: Mirror;
-        /// How long each step may take. A key that is left out is as the service has it, here and in `retry`, `hedge` and
-        /// `fallback`; with `split`, as the service has it that was drawn.
+        /// How long each step may take. A key that is left out is as the service has it, here and in `retry`, `hedge`,
+        /// `fallback` and `inject`; with `split`, as the service has it that was drawn.
         timeout: Own<Timeout>;
         /// When an attempt that ended badly is tried again. The budget is the service's.
         retry: OwnRetry;
@@ -77,6 +78,8 @@ table! {
         hedge: OrOff<Own<Hedge>>;
         /// What clients get when no server answers.
         fallback: OrOff<Own<Fallback>>;
+        /// Faults on purpose.
+        inject: OrOff<Own<Inject>>;
     }
     later {}
 }

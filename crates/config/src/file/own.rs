@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 
 use super::fallback::Fallback;
 use super::hedge::Hedge;
+use super::inject::Inject;
 use super::listen::Route;
 use super::retry::{Retry, RetryBackoff};
 use super::service::{Service, Timeout};
@@ -89,6 +90,7 @@ impl Route {
             || self.retry.is_some()
             || self.hedge.is_some()
             || self.fallback.is_some()
+            || self.inject.is_some()
     }
 
     /// What its requests for `service` go by, as if it had been typed of a service; nothing else is in it.
@@ -99,6 +101,7 @@ impl Route {
             retry: merge(self.retry.as_ref(), service.retry.as_ref(), retry),
             hedge: switch(self.hedge.as_ref(), service.hedge.as_ref(), hedge),
             fallback: switch(self.fallback.as_ref(), service.fallback.as_ref(), fallback),
+            inject: switch(self.inject.as_ref(), service.inject.as_ref(), inject),
             ..Service::default()
         }
     }
@@ -146,7 +149,8 @@ fn timeout(own: &Timeout, base: &Timeout) -> Timeout {
             connect,
             attempt,
             total,
-            idle
+            idle,
+            deadline_header
         },
         own,
         base
@@ -220,4 +224,8 @@ fn fallback(own: &Fallback, base: &Fallback) -> Fallback {
         own,
         base
     )
+}
+
+fn inject(own: &Inject, base: &Inject) -> Inject {
+    over!(Inject { delay, abort, seed }, own, base)
 }

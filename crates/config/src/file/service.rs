@@ -12,6 +12,7 @@ use super::fallback::Fallback;
 use super::hash::HashOnText;
 use super::headers::Headers;
 use super::hedge::Hedge;
+use super::inject::Inject;
 use super::limit::Limit;
 use super::mirror::Mirror;
 use super::quantity::Time;
@@ -51,6 +52,8 @@ table! {
         mirror: Mirror;
         /// What clients get when no server answers.
         fallback: Fallback;
+        /// Faults on purpose. Off without this table.
+        inject: Inject;
         /// How faults are noticed.
         detect: Detect;
         /// How long a diagnosis may take.
@@ -180,6 +183,9 @@ table! {
         total: Time = defaults::TIMEOUT_TOTAL;
         /// Without a byte in either direction; bodies and tunnels obey this one only.
         idle: Time = defaults::TIMEOUT_IDLE;
+        /// A field of requests in which clients say how long they wait, and in which servers are told how much of that, or of `total`, is
+        /// left: `grpc-timeout`, or any other with whole milliseconds. It shortens `total`, and never lengthens it.
+        deadline_header: Text;
     }
     later {}
 }

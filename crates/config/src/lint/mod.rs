@@ -7,6 +7,7 @@ mod recover;
 mod layout;
 mod spread;
 mod mirror;
+mod inject;
 
 use evenkeel_request::Policies;
 
@@ -91,6 +92,7 @@ pub(crate) fn lint(file: &File, draft: &Draft, out: &mut Mistakes) {
     spread::zone_unknown(file, out);
     layout::unreachable_route(file, out);
     mirror::unsafe_method_mirrored(file, out);
+    inject::injects(file, out);
 }
 
 /// What a route changes can be as wrong as what a service says. What the service is told already is not said again.

@@ -15,6 +15,7 @@ mod headers;
 mod mirror;
 mod fallback;
 mod policies;
+mod inject;
 pub mod service;
 pub mod fault;
 

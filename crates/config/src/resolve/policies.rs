@@ -1,13 +1,15 @@
 //! What requests go by: what was typed of a service, and for a route what was typed of it before what its service says.
 
 use evenkeel_core::ServiceId;
-use evenkeel_request::Policies;
+use evenkeel_request::headers::{Side, check_name};
 use evenkeel_request::route::Target;
+use evenkeel_request::{DeadlineHeader, Policies};
 use evenkeel_tolerate::{
     BackoffOptions, BudgetOptions, HedgeOptions, RetryOn, RetryOptions, TimeoutOptions,
 };
 
 use super::fallback::resolve_fallback;
+use super::inject::resolve_inject;
 use super::{pick, pick_whole, section};
 use crate::defaults;
 use crate::file::File;
@@ -25,15 +27,18 @@ pub(super) fn service_policies(
     typed: &Service,
     out: &mut Mistakes,
 ) -> Policies {
+    let timeout = resolve_timeout(&section(typed.timeout.as_ref()));
     Policies {
         place: u32::try_from(place).unwrap_or(u32::MAX),
-        timeout: resolve_timeout(&section(typed.timeout.as_ref())),
+        timeout,
+        deadline: resolve_deadline(&section(typed.timeout.as_ref()), out),
         retry: resolve_retry(&section(typed.retry.as_ref()), out),
         hedge: typed
             .hedge
             .as_ref()
             .map(|hedge| resolve_hedge(&hedge.value)),
         fallback: resolve_fallback(file, typed.fallback.as_ref(), out),
+        inject: resolve_inject(typed.inject.as_ref(), timeout.total, out),
     }
 }
 
@@ -75,6 +80,22 @@ fn resolve_timeout(typed: &Timeout) -> TimeoutOptions {
         total: pick(typed.total.as_ref(), defaults::TIMEOUT_TOTAL),
         idle: pick(typed.idle.as_ref(), defaults::TIMEOUT_IDLE),
     }
+}
+
+fn resolve_deadline(typed: &Timeout, out: &mut Mistakes) -> Option<DeadlineHeader> {
+    let name = typed.deadline_header.as_ref()?;
+    let taken = ["host", "x-request-id"]
+        .iter()
+        .any(|taken| name.eq_ignore_ascii_case(taken));
+    let why = match check_name(name, Side::Request) {
+        Err(why) => Some(why),
+        Ok(()) => taken.then(|| format!("`{}` says something else", name.escape_debug())),
+    };
+    if let Some(why) = why {
+        let mistake = Mistake::new(Code::BadRule, name.span.clone(), why, "this field");
+        out.push(mistake.help("\"grpc-timeout\", or for example \"x-deadline-ms\""));
+    }
+    Some(DeadlineHeader::new(name))
 }
 
 fn resolve_retry(typed: &Retry, out: &mut Mistakes) -> RetryOptions {

@@ -78,6 +78,10 @@ fn only_redirects(typed: &listen::Route, out: &mut Mistakes) {
             "a redirect is always answered",
         ),
         (
+            key(typed.inject.as_ref().map(|at| &at.key)),
+            "a redirect is evenkeel's own answer already",
+        ),
+        (
             key(typed.mirror.as_ref().map(|at| &at.key)),
             "a redirect reaches no server, so there is nothing to copy",
         ),

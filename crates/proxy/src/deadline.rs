@@ -1,0 +1,99 @@
+//! The client's deadline: heeded when a request comes, and what is left of it told to servers with each attempt.
+//!
+//! A client can say any time, also one that no server can keep. So an attempt that a client's deadline has cut off is no
+//! failure of its server: it counts as cancelled, for the balancer and for whoever looks for faults.
+
+use evenkeel_core::metric::{Counter, Sink};
+use evenkeel_core::{Instant, Outcome};
+use evenkeel_request::Cause;
+use evenkeel_request::deadline::{DeadlineHeader, ROOM, Told};
+
+use crate::client::Client;
+use crate::drive::Journey;
+use crate::state::ProxyState;
+use crate::view::View;
+use crate::worker::Workspace;
+
+/// What clients' deadlines were; the place is what is counted with.
+const RESULTS: [&str; 4] = ["shorter", "longer", "passed", "malformed"];
+const SHORTER: usize = 0;
+/// Than the service's own time: it changes nothing.
+const LONGER: usize = 1;
+const PASSED: usize = 2;
+const MALFORMED: usize = 3;
+
+/// One worker's numbers of one service's deadlines.
+pub(crate) type DeadlineCounters = [Counter; RESULTS.len()];
+
+/// Where in a prepared head the time that is left stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room<'a> {
+    pub(crate) header: &'a DeadlineHeader,
+    pub(crate) at: usize,
+}
+
+impl Journey<'_> {
+    /// Takes the deadline of the client whose request's head is in `work`; a cause if it has passed already.
+    pub(crate) fn heed_deadline(&mut self, client: &Client, work: &Workspace) -> Option<Cause> {
+        let header = self.policies.deadline.as_ref()?;
+        let told = header.told(&View {
+            head: &work.request,
+            bytes: client.buffer.unread(),
+        });
+        let place = match told {
+            Told::Nothing => return None,
+            Told::Malformed => MALFORMED,
+            Told::Left(left) if left.is_zero() => PASSED,
+            Told::Left(left) => {
+                let own = self.exchange.deadline();
+                self.exchange.heed(left, self.started);
+                if self.exchange.deadline() == own {
+                    LONGER
+                } else {
+                    SHORTER
+                }
+            }
+        };
+        let counters = self.worker.service_counters(self.service_id.0 as usize);
+        counters.deadlines[place].add_from_owner(1);
+        (place == PASSED).then_some(Cause::Deadline)
+    }
+
+    /// Puts the time that is left now into a head that is about to be sent.
+    pub(crate) fn tell_deadline(&self, head: &mut [u8]) {
+        if let Some(Room { header, at }) = self.room
+            && let Some(room) = head.get_mut(at..at + ROOM)
+        {
+            let now = self.worker.clock.now();
+            header.write(room, self.exchange.deadline(), now);
+        }
+    }
+
+    /// What an attempt that ended at `at` says of its server.
+    pub(crate) fn fair(&self, at: Instant, outcome: Outcome) -> Outcome {
+        let late = matches!(outcome, Outcome::AttemptTimeout | Outcome::ConnectTimeout);
+        if late && at >= self.exchange.told_end() {
+            Outcome::Cancelled
+        } else {
+            outcome
+        }
+    }
+}
+
+impl ProxyState {
+    pub(crate) fn collect_deadlines(&self, sink: &mut dyn Sink) {
+        let about = "Requests whose clients said how long they wait, by what that was.";
+        for (place, service) in self.services().iter().enumerate() {
+            if !self.any_policies(place, |policies| policies.deadline.is_some()) {
+                continue;
+            }
+            for (index, result) in RESULTS.iter().enumerate() {
+                let workers = self.workers().iter();
+                let counters = workers.map(|worker| &worker.services[place].deadlines[index]);
+                let value = counters.map(Counter::value).sum();
+                let labels = [("service", service.name()), ("result", *result)];
+                sink.counter("evenkeel_deadlines_total", about, &labels, value);
+            }
+        }
+    }
+}
