@@ -18,6 +18,10 @@ pub mod shed;
 pub mod throttle;
 // End of limits.
 
+// What the two sides tell each other, and what stands beside a retry.
+pub mod propagate;
+// End of pushback.
+
 pub use backoff::Backoff;
 pub use budget::Budget;
 pub use deadline::Deadline;
@@ -36,6 +40,10 @@ pub use shed::{Class, ShedOptions};
 pub use throttle::{Throttle, ThrottleOptions};
 // End of limits.
 
+// Pushback.
+pub use propagate::{DeadlineFormat, WireTimeout, tighten};
+// End of pushback.
+
 // Their pages' examples are tests.
 #[cfg(doctest)]
 mod limit_pages {
@@ -49,4 +57,10 @@ mod limit_pages {
     mod shed {}
     #[doc = include_str!("../../../docs/tolerate/throttle.md")]
     mod throttle {}
+}
+
+#[cfg(doctest)]
+mod pushback_pages {
+    #[doc = include_str!("../../../docs/tolerate/deadline.md")]
+    mod deadline {}
 }
