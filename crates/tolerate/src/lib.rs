@@ -20,6 +20,7 @@ pub mod throttle;
 
 // What the two sides tell each other, and what stands beside a retry.
 pub mod propagate;
+pub mod inject;
 // End of pushback.
 
 pub use backoff::Backoff;
@@ -41,6 +42,7 @@ pub use throttle::{Throttle, ThrottleOptions};
 // End of limits.
 
 // Pushback.
+pub use inject::{Inject, InjectAbort, InjectCounts, InjectDelay, InjectOptions, Injected};
 pub use propagate::{DeadlineFormat, WireTimeout, tighten};
 // End of pushback.
 
@@ -63,4 +65,6 @@ mod limit_pages {
 mod pushback_pages {
     #[doc = include_str!("../../../docs/tolerate/deadline.md")]
     mod deadline {}
+    #[doc = include_str!("../../../docs/tolerate/inject.md")]
+    mod inject {}
 }
