@@ -7,6 +7,7 @@ use std::time::Duration;
 use evenkeel_balance::ServerState;
 use evenkeel_core::Instant;
 use evenkeel_http1::ResponseHead;
+use evenkeel_tolerate::Pushback;
 
 use crate::load;
 use crate::state::ServiceEntry;
@@ -31,14 +32,10 @@ pub(crate) fn asked(head: &ResponseHead, bytes: &[u8]) -> Option<Duration> {
     if !matches!(head.status, 429 | 503) {
         return None;
     }
-    seconds(head.header(bytes, "retry-after")?).map(Duration::from_secs)
-}
-
-fn seconds(value: &[u8]) -> Option<u64> {
-    if value.len() > 10 || !value.iter().all(u8::is_ascii_digit) {
-        return None;
+    match Pushback::seconds(head.header(bytes, "retry-after")?) {
+        Pushback::After(pause) => Some(pause),
+        Pushback::None | Pushback::DoNotRetry => None,
     }
-    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub mod throttle;
 // What the two sides tell each other, and what stands beside a retry.
 pub mod propagate;
 pub mod inject;
+mod date;
+pub mod pushback;
 // End of pushback.
 
 pub use backoff::Backoff;
@@ -44,6 +46,7 @@ pub use throttle::{Throttle, ThrottleOptions};
 // Pushback.
 pub use inject::{Inject, InjectAbort, InjectCounts, InjectDelay, InjectOptions, Injected};
 pub use propagate::{DeadlineFormat, WireTimeout, tighten};
+pub use pushback::{Over, Pushback, PushbackOptions};
 // End of pushback.
 
 // Their pages' examples are tests.
