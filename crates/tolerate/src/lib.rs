@@ -23,6 +23,7 @@ pub mod propagate;
 pub mod inject;
 mod date;
 pub mod pushback;
+pub mod quota;
 // End of pushback.
 
 pub use backoff::Backoff;
@@ -44,9 +45,13 @@ pub use throttle::{Throttle, ThrottleOptions};
 // End of limits.
 
 // Pushback.
+pub use backoff::{BackoffKind, DelayJitter, DelayOptions, Delays};
 pub use inject::{Inject, InjectAbort, InjectCounts, InjectDelay, InjectOptions, Injected};
 pub use propagate::{DeadlineFormat, WireTimeout, tighten};
 pub use pushback::{Over, Pushback, PushbackOptions};
+pub use quota::{
+    Quota, QuotaOptions, QuotaSnapshot, QuotaTaken, RetryCause, RetryThrottle, RetryThrottleOptions,
+};
 // End of pushback.
 
 // Their pages' examples are tests.
@@ -70,4 +75,8 @@ mod pushback_pages {
     mod deadline {}
     #[doc = include_str!("../../../docs/tolerate/inject.md")]
     mod inject {}
+    #[doc = include_str!("../../../docs/tolerate/backoff.md")]
+    mod backoff {}
+    #[doc = include_str!("../../../docs/tolerate/budget.md")]
+    mod budget {}
 }
