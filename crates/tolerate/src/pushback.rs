@@ -23,7 +23,7 @@ pub struct PushbackOptions {
     pub max: Duration,
     /// What is done when it asks for more. Default [`Over::Clamp`].
     pub over: Over,
-    /// What it asks is made longer by a random part of this share, from 0. Default 0.5 (Envoy).
+    /// What it asks is made longer by a random part of this share, 0 to 10. Default 0.5 (Envoy).
     pub spread: f64,
     /// Whether one's own delay is kept if it is longer. Default yes: `Retry-After: 0` does not mean a storm.
     pub at_least_own: bool,
@@ -95,10 +95,8 @@ impl PushbackOptions {
 
 /// `asked` and a uniform part of `share` of it.
 fn longer(asked: Duration, share: f64, rng: &mut Random) -> Duration {
-    // What is not a number is less than nothing here.
-    if !(share > 0.0) {
-        return asked;
-    }
+    // What is not a number adds nothing.
+    let share = if share > 0.0 { share.min(10.0) } else { 0.0 };
     let more = asked.as_secs_f64() * share * rng.unit();
     asked.saturating_add(Duration::try_from_secs_f64(more).unwrap_or(Duration::MAX))
 }

@@ -132,10 +132,6 @@ impl Quota {
 
     /// A request succeeded. `last` is what its last retry took, if there was one: it comes back. What earlier retries took is
     /// gone. Costs a read while the quota is full.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "what comes back once must not come back twice"
-    )]
     pub fn succeed(&self, last: Option<QuotaTaken>) {
         let more = last.map_or(self.options.success, |taken| taken.0);
         let capacity = self.options.capacity;

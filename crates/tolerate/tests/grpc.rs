@@ -76,10 +76,8 @@ impl Client {
         });
         for attempt in 1.. {
             let end = server();
-            if end.code == Ok {
-                if let Some(throttle) = &self.throttle {
-                    throttle.succeed();
-                }
+            if let (Ok, Some(throttle)) = (end.code, &self.throttle) {
+                throttle.succeed();
             }
             let asked = Pushback::grpc(end.pushback.iter().map(|value| value.as_bytes()));
             let fails = end.code == self.retried || asked == Pushback::DoNotRetry;
