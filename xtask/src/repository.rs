@@ -52,6 +52,8 @@ pub struct Dependency {
     pub ours: bool,
     /// Only for tests, examples and benches.
     pub dev: bool,
+    /// Only with a feature.
+    pub optional: bool,
 }
 
 impl Repository {
@@ -148,6 +150,7 @@ fn package_of(package: &Value, root: &str, above: &str) -> Result<Package, Strin
             name: word(&dependency["rename"]).or_else(|| word(&dependency["name"]))?,
             ours: dependency["path"].is_string(),
             dev: dependency["kind"] == "dev",
+            optional: dependency["optional"] == true,
         })
     });
     Ok(Package {

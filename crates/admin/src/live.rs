@@ -202,6 +202,8 @@ pub struct ServerView {
     pub limit: Option<u32>,
     /// Why an adaptive bound is what it is: a word.
     pub limit_why: Option<String>,
+    /// What its breaker does, if it has one: a word.
+    pub breaker: Option<String>,
     /// Attempts that ended.
     pub attempts: u64,
     /// Of these, those that count against the server.

@@ -21,7 +21,8 @@ pub struct Member {
     pub tier: u8,
     /// Whether it is used before others of its tier: in the same zone, commonly. Where all are alike it says nothing.
     pub near: bool,
-    /// The most attempts that it may ever have in flight; 0: no bound. [`ServerState::set_bound`] lowers it.
+    /// The most attempts that it may ever have in flight; 0: no bound. [`ServerState::set_bound`] and [`ServerState::break_until`] lower
+    /// it; `u32::MAX` is no bound but what these say.
     pub max_requests: u32,
 }
 
@@ -33,8 +34,11 @@ impl Member {
     /// The most attempts that it may have in flight now, if there is a bound.
     #[must_use]
     pub fn bound(&self) -> Option<u32> {
+        if self.max_requests == 0 {
+            return None;
+        }
         let found = self.state.bound().unwrap_or(u32::MAX);
-        (self.max_requests > 0).then(|| self.max_requests.min(found))
+        Some(self.max_requests.min(found)).filter(|bound| *bound < u32::MAX)
     }
 
     /// Whether it has as many attempts in flight as it may have.

@@ -60,6 +60,8 @@ pub enum Standing {
         /// Why.
         verdict: Verdict,
     },
+    /// Takes nothing until its breaker lets something through.
+    Broken,
     /// Takes nothing until it is restored.
     Draining,
 }
@@ -83,6 +85,7 @@ impl Standing {
             Self::Relieved => "relieved",
             Self::Warming => "warming",
             Self::Ejected { .. } => "ejected",
+            Self::Broken => "broken",
             Self::Draining => "draining",
         }
     }
@@ -105,8 +108,12 @@ pub(crate) struct Load {
     latency: AtomicU64,
     /// When the estimate last took a sample in, in nanoseconds.
     sampled: AtomicU64,
+    /// Attempts in a row that were given up because they took too long, without an answer in between.
+    given_up: AtomicU32,
     /// The most attempts in flight, as found while it runs; 0: not found.
     bound: AtomicU32,
+    /// The most attempts in flight until it has shown that it is well; 0: it has.
+    trials: AtomicU32,
     /// Written with each answer, as the others are.
     pub(crate) reported: Reported,
 }
@@ -118,6 +125,7 @@ struct Orders {
     drained: AtomicBool,
     known_until: AtomicU64,
     suspected_until: AtomicU64,
+    broken_until: AtomicU64,
     trial_until: AtomicU64,
     /// The bits of an `f64`.
     trial_share: AtomicU64,
@@ -159,14 +167,18 @@ impl ServerState {
         let sample = latency.as_secs_f64();
         match outcome {
             // It says nothing about the server.
-            Outcome::Stale => {}
+            Outcome::Stale => return,
             // It would have taken longer still. That says something if it waited longer than is typical, and not much
             // less than what is expected of this server, which stays expected then.
             Outcome::Cancelled => {
                 let usual = self.estimate().map_or(typical, |(seconds, _)| seconds);
                 if usual > 0.0 && sample > typical && sample > usual / 2.0 {
-                    self.sample(now, sample.max(usual), typical);
+                    // One is chance; more in a row without any answer are not, and nothing says how long it would take.
+                    let before = self.load.given_up.fetch_add(1, Ordering::Relaxed).min(16);
+                    let doubled = sample.max(usual) * f64::from(1_u32 << before);
+                    self.sample(now, doubled.min(PENALTY_MOST.max(sample)), typical);
                 }
+                return;
             }
             outcome if outcome.is_failure() || outcome == Outcome::Answered(429) => {
                 let penalty = if typical > 0.0 {
@@ -178,6 +190,7 @@ impl ServerState {
             }
             _ => self.sample(now, sample, typical),
         }
+        self.load.given_up.store(0, Ordering::Relaxed);
     }
 
     /// Attempts that have begun and not ended.
@@ -189,7 +202,12 @@ impl ServerState {
     /// The most attempts that it may have in flight at present, found by who looks at how it does; nothing if nobody does.
     #[must_use]
     pub fn bound(&self) -> Option<u32> {
-        Some(self.load.bound.load(Ordering::Relaxed)).filter(|bound| *bound > 0)
+        let bound = |bound: &AtomicU32| match bound.load(Ordering::Relaxed) {
+            0 => u32::MAX,
+            bound => bound,
+        };
+        let bound = bound(&self.load.bound).min(bound(&self.load.trials));
+        (bound < u32::MAX).then_some(bound)
     }
 
     /// Says how many attempts it may have in flight from now on. Only heeded for members with [`Member::max_requests`], which stays
@@ -198,6 +216,23 @@ impl ServerState {
     /// [`Member::max_requests`]: crate::Member::max_requests
     pub fn set_bound(&self, most: u32) {
         self.load.bound.store(most, Ordering::Relaxed);
+    }
+
+    /// Its breaker has opened: it takes nothing until then, and afterwards at most so many attempts at once, until [`ServerState::mend`].
+    /// Directives do not change that.
+    pub fn break_until(&self, until: Instant, trials: u32) {
+        self.load.trials.store(trials.max(1), Ordering::Relaxed);
+        self.orders
+            .broken_until
+            .store(until.as_nanos(), Ordering::Release);
+        note_change();
+    }
+
+    /// Its breaker has closed.
+    pub fn mend(&self) {
+        self.orders.broken_until.store(0, Ordering::Release);
+        self.load.trials.store(0, Ordering::Relaxed);
+        note_change();
     }
 
     /// The latency estimate, once there is one.
@@ -337,6 +372,8 @@ impl ServerState {
             Standing::Ejected {
                 verdict: Verdict::Known,
             }
+        } else if now < orders.broken_until.load(Ordering::Acquire) {
+            Standing::Broken
         } else if now < orders.suspected_until.load(Ordering::Acquire) {
             Standing::Ejected {
                 verdict: Verdict::Suspected,
@@ -365,7 +402,7 @@ impl ServerState {
                     .as_secs_f64();
                 (now.since(since).as_secs_f64() / whole).clamp(WARM_LEAST, 1.0)
             }
-            Standing::Ejected { .. } | Standing::Draining => 0.0,
+            Standing::Ejected { .. } | Standing::Broken | Standing::Draining => 0.0,
         };
         of_standing * self.load_share()
     }
@@ -398,6 +435,7 @@ impl ServerState {
         [
             orders.known_until.load(Ordering::Acquire),
             orders.suspected_until.load(Ordering::Acquire),
+            orders.broken_until.load(Ordering::Acquire),
             orders.trial_until.load(Ordering::Acquire),
             orders.relieved_until.load(Ordering::Acquire),
             orders.warm_until(),

@@ -174,6 +174,30 @@ defaults! {
     HEDGE_FLOOR: Duration = millis(1), "What takes less is not worth a second attempt.";
     /// `service.NAME.hedge.minimum_attempts`
     HEDGE_MINIMUM: u32 = 100, "The 0.95 quantile then stands on five response times.";
+    /// `service.NAME.breaker.consecutive_failures`
+    BREAKER_CONSECUTIVE: u32 = 5, "Envoy's and Finagle's; a dead server is noticed within a few requests.";
+    /// `service.NAME.breaker.failure_ratio`
+    BREAKER_RATIO: f64 = 0.5, "Half is what resilience4j and Hystrix take: with 20 attempts it opens by chance at one in 400 windows if one in five fails.";
+    /// `service.NAME.breaker.window`
+    BREAKER_WINDOW: Duration = seconds(10), "Hystrix's.";
+    /// `service.NAME.breaker.minimum_attempts`
+    BREAKER_MINIMUM: u32 = 20, "Hystrix's; fewer say too little.";
+    /// `service.NAME.breaker.slow.ratio`
+    BREAKER_SLOW_RATIO: f64 = 0.5, "As for failures.";
+    /// `service.NAME.breaker.open_for`
+    BREAKER_OPEN_FOR: Duration = seconds(5), "Hystrix's and Polly's.";
+    /// `service.NAME.breaker.open_most`
+    BREAKER_OPEN_MOST: Duration = seconds(300), "Envoy's and Finagle's.";
+    /// `service.NAME.breaker.trials`
+    BREAKER_TRIALS: u32 = 1, "One client at a time pays for knowing.";
+    /// `service.NAME.breaker.good_trials`
+    BREAKER_GOOD_TRIALS: u32 = 1, "The first good answer says most.";
+    /// `service.NAME.fallback.stale.size`
+    STALE_SIZE: Bytes = Bytes(16 << 20), "Some hundred pages and answers of an API; what is wanted most stays.";
+    /// `service.NAME.fallback.stale.object`
+    STALE_OBJECT: Bytes = Bytes(64 * 1024), "As much is read at once, so holding it back costs hardly any time.";
+    /// `service.NAME.fallback.stale.if_error`
+    STALE_IF_ERROR: Duration = seconds(3_600), "An outage that is repaired by a person takes less.";
     /// `service.NAME.mirror.methods`
     MIRROR_METHODS: &[&str] = &["GET", "HEAD", "OPTIONS"], "What changes nothing: a copy of anything else does its work twice.";
     /// `service.NAME.mirror.in_flight`

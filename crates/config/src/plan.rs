@@ -8,11 +8,10 @@ use evenkeel_balance::BalanceOptions;
 use evenkeel_core::ServiceId;
 use evenkeel_fault::policy::FaultOptions;
 use evenkeel_request::route::Route;
-use evenkeel_request::{Fallback, HashOn, HeaderChanges, Mirror};
+use evenkeel_request::{HashOn, HeaderChanges, Mirror, Policies};
 use evenkeel_tolerate::throttle::SreOptions;
 use evenkeel_tolerate::{
-    Class, HedgeOptions, LimitOptions, QueueOptions, RateOptions, RetryOptions, ShedOptions,
-    TimeoutOptions,
+    BreakerOptions, Class, LimitOptions, QueueOptions, RateOptions, ShedOptions,
 };
 
 /// A whole configuration, resolved and validated.
@@ -162,20 +161,16 @@ pub struct ServicePlan {
     pub load_header: Option<String>,
     /// How servers are asked how busy they are, if they are.
     pub ask: Option<AskPlan>,
-    /// How long each step may take.
-    pub timeout: TimeoutOptions,
-    /// When an attempt is tried again.
-    pub retry: RetryOptions,
-    /// When a second attempt is made while the first one is late, if one is.
-    pub hedge: Option<HedgeOptions>,
+    /// What its requests go by, unless a route has something of its own.
+    pub policies: Policies,
+    /// When a server is not asked because it has failed lately, if ever.
+    pub breaker: Option<BreakerOptions>,
     /// What is changed in the header of each request.
     pub request_headers: HeaderChanges,
     /// What is changed in the header of each response.
     pub response_headers: HeaderChanges,
     /// Which requests are sent to another service as well.
     pub mirror: Option<Mirror>,
-    /// What clients get when no server answers.
-    pub fallback: Option<Fallback>,
     /// Detection, diagnosis, recovery, objective.
     pub fault: FaultOptions,
 }

@@ -62,8 +62,8 @@ fn the_smallest_file_gets_the_defaults() {
     assert_eq!(plan.listeners[0].limits.head_bytes, 32 * 1024);
     let shop = &plan.services[0];
     assert_eq!(shop.servers[2].name, "127-0-0-1-9003");
-    assert_eq!(shop.timeout.total, Duration::from_secs(15));
-    assert_eq!(shop.retry.on.statuses, [502, 503, 504]);
+    assert_eq!(shop.policies.timeout.total, Duration::from_secs(15));
+    assert_eq!(shop.policies.retry.on.statuses, [502, 503, 504]);
     assert_eq!(shop.fault.detect.probe.kind, ProbeKind::Tcp);
     assert_eq!(
         shop.fault.detect.failure_ratio.unwrap().minimum_attempts,
@@ -422,10 +422,13 @@ fn every_key_of_a_service_arrives_in_the_plan() {
     assert!(
         matches!(&shop.servers[2].managed, ManagedPlan::Commands { restart: Some(r), stop: Some(_) } if r.len() == 2)
     );
-    assert_eq!(shop.timeout.idle, Duration::from_secs(90));
-    assert_eq!((shop.retry.limit, shop.retry.body_buffer), (1, 1024));
-    assert!(shop.retry.on.connect && !shop.retry.on.timeout);
-    assert_eq!(shop.retry.on.statuses, [429]);
+    assert_eq!(shop.policies.timeout.idle, Duration::from_secs(90));
+    assert_eq!(
+        (shop.policies.retry.limit, shop.policies.retry.body_buffer),
+        (1, 1024)
+    );
+    assert!(shop.policies.retry.on.connect && !shop.policies.retry.on.timeout);
+    assert_eq!(shop.policies.retry.on.statuses, [429]);
     let expect = (200, 299);
     let probe = ProbeKind::Http {
         path: "/health".to_owned(),
@@ -619,11 +622,11 @@ fn hedges_and_fallbacks_arrive_in_the_plan() {
     let plan = read(EVERY_KEY).unwrap().plan;
     let mut services = plan.services.iter();
     let shop = services.find(|service| service.name == "shop").unwrap();
-    let hedge = shop.hedge.as_ref().unwrap();
+    let hedge = shop.policies.hedge.as_ref().unwrap();
     assert_eq!((hedge.limit, hedge.minimum_attempts), (2, 50));
     assert_eq!(hedge.floor, Duration::from_millis(5));
     assert!(matches!(hedge.after, HedgeAfter::Quantile(q) if (q - 0.999).abs() < 1e-9));
-    let fallback = shop.fallback.as_ref().unwrap();
+    let fallback = shop.policies.fallback.as_ref().unwrap();
     assert_eq!(fallback.on, [502, 503]);
     let FallbackTo::Response(response) = &fallback.to else {
         panic!("{fallback:?}");
@@ -637,10 +640,10 @@ fn hedges_and_fallbacks_arrive_in_the_plan() {
 fn after_what_time_is_hedged() {
     let hedge = |after: &str| {
         let text = format!("{SMALLEST}\n[service.shop.hedge]\nafter = {after}\n");
-        read(&text).map(|loaded| loaded.plan.services[0].hedge.unwrap().after)
+        read(&text).map(|loaded| loaded.plan.services[0].policies.hedge.unwrap().after)
     };
     let usual = read(&format!("{SMALLEST}\n[service.shop.hedge]\n")).unwrap();
-    let usual = usual.plan.services[0].hedge.unwrap().after;
+    let usual = usual.plan.services[0].policies.hedge.unwrap().after;
     assert_eq!(usual, HedgeAfter::Quantile(0.95));
     assert_eq!(hedge("\"p50\"").unwrap(), HedgeAfter::Quantile(0.5));
     let delay = HedgeAfter::Delay(Duration::from_millis(20));
@@ -663,8 +666,6 @@ fn what_is_reserved_is_refused_by_name() {
     let lines = [
         "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\ntls = { certificate = \"c\", key = \"k\" }",
         "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\nprotocol = \"tcp\"",
-        "[service.shop.breaker]",
-        "[service.shop.fallback]\nstale = true\nbody = \"x\"",
         "[service.shop.detect]\nheartbeat_phi = 8.0",
         "[service.shop.detect]\nprobe = { grpc = \"name\" }",
         "[service.shop.detect]\nprobe = { exec = [\"x\"] }",

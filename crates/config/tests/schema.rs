@@ -159,7 +159,7 @@ fn the_schema_refuses_what_the_reader_refuses() {
         "[service.s.detect]\nslow = \"never\"",
         "[service.Up]\nservers = []",
         "[listen.b]\nservice = \"s\"",
-        "[service.s.breaker]",
+        "[service.s.breaker]\nopen_for = 5",
     ] {
         let text = format!("{base}{wrong}\n");
         assert!(
@@ -215,6 +215,7 @@ fn defaults_can_be_typed() {
             ".sticky.",
             ".prequal.",
             ".throttle.",
+            ".breaker.",
             ".discover.",
             "listen.s.rate",
             "listen.s.names.",

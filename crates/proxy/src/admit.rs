@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use evenkeel_balance::{Member, Pool};
+use evenkeel_balance::Pool;
 use evenkeel_config::plan::{LimitPlan, RatePlan};
 use evenkeel_core::metric::{Counter, Sink};
 use evenkeel_core::{Instant, Outcome, Random};
@@ -169,14 +169,6 @@ impl Admission {
                 "The share of requests that is refused now because the servers refuse most.";
             sink.gauge("evenkeel_throttle_refusing", about, &labels, now.refusing);
         }
-    }
-}
-
-/// The bound of a server, if it has one.
-pub(crate) fn collect_bound(sink: &mut dyn Sink, labels: &[(&str, &str)], member: &Member) {
-    if let Some(bound) = member.bound() {
-        let about = "The most attempts that a server may have at once now.";
-        sink.gauge("evenkeel_server_limit", about, labels, f64::from(bound));
     }
 }
 

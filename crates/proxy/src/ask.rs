@@ -118,7 +118,7 @@ impl Question {
         let Some(plan) = &entry.ask else {
             return;
         };
-        let end = self.end(plan, entry.timeout.connect).await;
+        let end = self.end(plan, entry.policies.timeout.connect).await;
         worker.count_asked(service, end.place());
         let roster = worker.roster(service);
         if roster.generation(self.server.index) != self.generation {

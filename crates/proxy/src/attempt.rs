@@ -41,7 +41,7 @@ impl<'a> Journey<'a> {
             Ok(upstream) => upstream,
             Err(outcome) => return Made::Failed(outcome),
         };
-        let timeout = &self.service.timeout;
+        let timeout = &self.policies.timeout;
         let patience = Patience {
             attempt: timeout.attempt,
             idle: timeout.idle,
@@ -103,8 +103,9 @@ impl<'a> Journey<'a> {
             return None;
         };
         let length = usize::try_from(length).ok()?;
-        let most = self.service.retry.response_buffer;
-        let may = length <= most && self.may_repeat && desk.body.is_replayable();
+        let most = self.policies.retry.response_buffer;
+        let again = length <= most && self.may_repeat && desk.body.is_replayable();
+        let may = again || length <= self.most_to_keep(desk, talk);
         let all = head.length + length;
         (may && all > talk.incoming.len() && all <= talk.incoming.size()).then_some(all)
     }
@@ -119,7 +120,7 @@ impl<'a> Journey<'a> {
         }
         let address = self.roster.address(server.index);
         let address = address.ok_or(Outcome::Unreachable)?;
-        let stream = connect(address, self.service.timeout.connect.min(rest)).await?;
+        let stream = connect(address, self.policies.timeout.connect.min(rest)).await?;
         counters.connections.add_from_owner(1);
         Ok(Upstream {
             stream,

@@ -104,8 +104,8 @@ impl Copy {
         let picker = &mut self.worker.pickers.borrow_mut()[self.to.0 as usize];
         let pick = picker.pick_for(roster.pool(), now, &[], self.key).ok()?;
         let member = &roster.pool().members()[pick.index as usize];
-        let learns = roster.adaptive(pick.index);
-        let flight = Flight::begin(member, learns, &service.queue, picker.typical_latency())?;
+        let at = (member, roster.watch(pick.index));
+        let flight = Flight::begin(at, &service.queue, picker.typical_latency(), now)?;
         self.worker.ask((self.to, service), picker, roster, now);
         let server = ServerId {
             service: self.to,
@@ -128,7 +128,7 @@ impl Copy {
             return (Outcome::Unreachable, None);
         };
         let at = (address, roster.generation(server.index));
-        let opened = Line::open(&self.worker, server, at, service.timeout.connect).await;
+        let opened = Line::open(&self.worker, server, at, service.policies.timeout.connect).await;
         let mut line = match opened {
             Ok(line) => line,
             Err(outcome) => return (outcome, None),
@@ -137,8 +137,8 @@ impl Copy {
         if line.is_reused() {
             counters.reused.add_from_owner(1);
         }
-        let end = begun + service.timeout.connect + service.timeout.attempt;
-        line.until(end.min(begun + service.timeout.total));
+        let end = begun + service.policies.timeout.connect + service.policies.timeout.attempt;
+        line.until(end.min(begun + service.policies.timeout.total));
         line.write(bytes).await;
         let result = line.read_head(self.method).await;
         counters.bytes_sent.add_from_owner(line.sent as u64);

@@ -7,23 +7,13 @@ use evenkeel_config::Plan;
 use evenkeel_core::metric::{Counter, DurationHistogram, DurationSnapshot, Sink, Source};
 use evenkeel_core::{Outcome, ServerId, ServiceId};
 
-use crate::admit;
 use crate::ask::AskCounters;
+use crate::effort::Effort;
 use crate::fallback::FallbackCounters;
 use crate::hedge::HedgeCounters;
-use crate::load;
 use crate::mirror::{self, MirrorCounters};
+use crate::observe;
 use crate::state::ProxyState;
-
-/// Why a wanted retry was denied; the place is what `drive` counts with.
-pub(crate) const DENIED: [&str; 6] = [
-    "not-retryable",
-    "method",
-    "body",
-    "limit",
-    "budget",
-    "deadline",
-];
 
 /// One worker's numbers.
 #[derive(Debug, Default)]
@@ -49,7 +39,7 @@ pub(crate) struct ServiceCounters {
     pub(crate) durations: DurationHistogram,
     /// By the outcome of the attempt before.
     pub(crate) retries: [Counter; Outcome::WORDS.len()],
-    pub(crate) retries_denied: [Counter; DENIED.len()],
+    pub(crate) effort: Effort,
     /// Questions how busy servers are.
     pub(crate) asked: AskCounters,
     pub(crate) fallbacks: FallbackCounters,
@@ -123,7 +113,7 @@ impl WorkerCounters {
             saved_by_retry: Counter::default(),
             durations: DurationHistogram::default(),
             retries: Default::default(),
-            retries_denied: Default::default(),
+            effort: Effort::default(),
             asked: AskCounters::default(),
             fallbacks: Default::default(),
             hedges: Default::default(),
@@ -289,14 +279,6 @@ impl ProxyState {
                 );
             }
         }
-        for (place, by) in DENIED.iter().enumerate().skip(1) {
-            sink.counter(
-                "evenkeel_retries_denied_total",
-                "Retries that were wanted and not made, by what forbade them.",
-                &[("service", name), ("by", by)],
-                of(&|counters| counters.retries_denied[place].value()),
-            );
-        }
     }
 
     fn collect_server(&self, sink: &mut dyn Sink, service: (usize, &str), server: (usize, &str)) {
@@ -405,6 +387,8 @@ impl Source for ProxyState {
         self.collect_asked(sink);
         self.collect_fallbacks(sink);
         self.collect_hedges(sink);
+        self.collect_efforts(sink);
+        self.collect_stale(sink);
         self.collect_admission(sink);
         self.collect_requests(sink, "", &|worker| Some(&worker.homeless));
         let now = self.now();
@@ -417,24 +401,8 @@ impl Source for ProxyState {
                     continue;
                 }
                 self.collect_server(sink, (index, service.name()), (place, entry.name()));
-                let member = &roster.pool().members()[place];
                 let labels = [("service", service.name()), ("server", entry.name())];
-                let in_flight = "Attempts that are under way on a server.";
-                sink.gauge(
-                    "evenkeel_server_in_flight",
-                    in_flight,
-                    &labels,
-                    f64::from(member.state.in_flight()),
-                );
-                admit::collect_bound(sink, &labels, member);
-                load::collect(sink, &labels, &member.state);
-                let weight = "A server's weight.";
-                sink.gauge(
-                    "evenkeel_server_weight",
-                    weight,
-                    &labels,
-                    f64::from(member.weight),
-                );
+                observe::collect(sink, &labels, &roster, id.index, now);
             }
             service.queue.collect(sink, service.name());
             let budget = "Retries that the service's budget would pay for now.";

@@ -6,7 +6,7 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
 use evenkeel_http1::{Body, Framing, Method, Version};
 use evenkeel_request::route::Route;
-use evenkeel_request::{After, Cause, Exchange, Rules};
+use evenkeel_request::{After, Cause, Exchange, Policies, Rules};
 use evenkeel_tolerate::{AttemptFacts, Class};
 
 use crate::access::AccessLine;
@@ -23,6 +23,7 @@ use crate::own;
 use crate::relay::{Relay, RelayEnd};
 use crate::rewrite::{self, Origin};
 use crate::roster::Seen;
+use crate::stale::Wanted;
 use crate::state::ServiceEntry;
 use crate::talk::{Desk, Talk};
 use crate::tunnel;
@@ -34,6 +35,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) worker: &'a Rc<Worker>,
     pub(crate) service_id: ServiceId,
     pub(crate) service: &'a ServiceEntry,
+    /// What it goes by: its route's, or the service's.
+    pub(crate) policies: &'a Policies,
     /// The servers as they were when the request came.
     pub(crate) roster: Rc<Seen>,
     pub(crate) exchange: Exchange,
@@ -51,6 +54,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) key: Option<u64>,
     /// How much it matters when there is not enough for all.
     pub(crate) class: Class,
+    /// What its answer can be kept by for others, or another one's be shown to it, if the service keeps old answers.
+    pub(crate) wanted: Option<Box<Wanted>>,
     /// The server that the client belongs to, if it says so.
     pub(crate) stick: Option<u32>,
     /// The service that answers instead if this one does not.
@@ -81,6 +86,8 @@ pub(crate) async fn handle(
         return own::refuse(worker, client, work, Cause::MethodNotAllowed).await;
     }
     let service = &worker.state.services()[service_id.0 as usize];
+    let own = route.and_then(|route| route.policies(service_id));
+    let policies = own.unwrap_or(&service.policies);
     let started = worker.clock.now();
     let roster = worker.roster(service_id);
     let method_text = work.request.method_text.of(client.buffer.unread());
@@ -88,9 +95,10 @@ pub(crate) async fn handle(
         worker,
         service_id,
         service,
+        policies,
         stick: stick(&roster, client, work),
         roster,
-        exchange: Exchange::begin(started, &service.timeout),
+        exchange: Exchange::begin(started, &policies.timeout),
         started,
         latest: started,
         id: worker.request_id(),
@@ -100,9 +108,10 @@ pub(crate) async fn handle(
         mirror: None,
         key: hash_key(service, client, work),
         class: service.admission.class(route, client, work),
-        spare: Spare::of(worker, service, client, work),
+        wanted: Wanted::of(service, client, work),
+        spare: Spare::of(worker, policies, client, work),
         fallen: Fallen::default(),
-        may_repeat: service.may_repeat(method_text),
+        may_repeat: policies.may_repeat(method_text),
         keep_alive: work.request.keep_alive,
     };
     let log = worker
@@ -208,7 +217,7 @@ impl Journey<'_> {
         self.mirror = self.draw_mirror(client, work);
         let again = self.may_repeat || self.spare.as_ref().is_some_and(Spare::may_repeat);
         let keep = if again || self.mirror.is_some() {
-            self.service.retry.body_buffer
+            self.policies.retry.body_buffer
         } else {
             0
         };
@@ -247,8 +256,8 @@ impl Journey<'_> {
             budget.earn();
         }
         let rules = Rules {
-            retry: &self.service.retry,
-            timeout: &self.service.timeout,
+            retry: &self.policies.retry,
+            timeout: &self.policies.timeout,
             budget,
         };
         self.exchange.ended(
@@ -270,10 +279,11 @@ impl Journey<'_> {
         now: Instant,
         at: Instant,
     ) {
-        self.worker
-            .service_counters(self.service_id.0 as usize)
-            .retries[outcome.place()]
-        .add_from_owner(1);
+        let counters = self.worker.service_counters(self.service_id.0 as usize);
+        counters.retries[outcome.place()].add_from_owner(1);
+        if at > now {
+            counters.effort.waits(at - now);
+        }
         if let Some(talk) = talk {
             self.put_aside(desk, server, talk, now);
         }
@@ -309,8 +319,9 @@ impl Journey<'_> {
         upgrade: bool,
     ) -> Finish {
         let status = desk.work.response.status;
+        self.keep(desk, &talk, self.latest);
         let manner = self.commit(desk, &mut talk, server);
-        let idle = self.service.timeout.idle;
+        let idle = self.policies.timeout.idle;
         if status == 101 && upgrade {
             let whole = tunnel::run(desk, &mut talk, idle).await;
             drop(talk.end(self.worker));

@@ -5,9 +5,9 @@
 
 use evenkeel_core::metric::{Counter, Sink};
 use evenkeel_core::{Instant, ServiceId};
-use evenkeel_http1::Framing;
+use evenkeel_http1::{Framing, write};
 use evenkeel_request::exchange::REMEMBERED;
-use evenkeel_request::{Cause, Exchange, FallbackTo};
+use evenkeel_request::{Cause, Exchange, FallbackTo, Policies};
 
 use crate::body::RequestBody;
 use crate::client::{Client, Persist};
@@ -19,11 +19,13 @@ use crate::state::{ProxyState, ServiceEntry};
 use crate::worker::{Worker, Workspace};
 
 /// What took the place of missing answers; the place is what is counted with.
-const RESULTS: [&str; 3] = ["response", "service", "left-out"];
+const RESULTS: [&str; 4] = ["response", "service", "left-out", "stale"];
 const RESPONSE: usize = 0;
 const SERVICE: usize = 1;
 /// Another service was to answer and could not be asked.
 const LEFT_OUT: usize = 2;
+/// An old answer of the service's own.
+const STALE: usize = 3;
 
 /// One worker's numbers of one service's fallback.
 pub(crate) type FallbackCounters = [Counter; RESULTS.len()];
@@ -53,6 +55,34 @@ pub(crate) struct Fallen {
     pub(crate) from: Option<(ServiceId, Instant)>,
     /// Whether it was answered from the file.
     response: bool,
+    /// Whether it was answered with an old answer.
+    stale: bool,
+}
+
+impl Lack {
+    /// As parameters of `Proxy-Status`.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Cause(cause) => {
+                out.extend_from_slice(b"error=");
+                out.extend_from_slice(cause.proxy_error().as_bytes());
+                out.extend_from_slice(b"; details=\"");
+                out.extend_from_slice(cause.word().as_bytes());
+                out.push(b'"');
+            }
+            Self::Status(status) => {
+                out.extend_from_slice(b"received-status=");
+                write::decimal(out, u64::from(status));
+            }
+        }
+    }
+
+    const fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Cause(cause) => Some(cause),
+            Self::Status(_) => None,
+        }
+    }
 }
 
 impl<'a> Spare<'a> {
@@ -60,14 +90,14 @@ impl<'a> Spare<'a> {
         self.may_repeat
     }
 
-    /// For a request of `service` whose head is in `work`.
+    /// For a request that goes by `policies`, whose head is in `work`.
     pub(crate) fn of(
         worker: &'a Worker,
-        service: &ServiceEntry,
+        policies: &Policies,
         client: &Client,
         work: &Workspace,
     ) -> Option<Self> {
-        let FallbackTo::Service(id) = service.fallback.as_ref()?.to else {
+        let FallbackTo::Service(id) = policies.fallback.as_ref()?.to else {
             return None;
         };
         let service = &worker.state.services()[id.0 as usize];
@@ -77,7 +107,7 @@ impl<'a> Spare<'a> {
             service,
             key: hash_key(service, client, work),
             stick: stick(&worker.roster(id), client, work),
-            may_repeat: service.may_repeat(method),
+            may_repeat: service.policies.may_repeat(method),
         })
     }
 }
@@ -85,7 +115,7 @@ impl<'a> Spare<'a> {
 impl<'a> Journey<'a> {
     /// Whether a server's answer with this status counts as none.
     pub(crate) fn is_lack(&self, status: u16) -> bool {
-        let fallback = self.service.fallback.as_ref();
+        let fallback = self.policies.fallback.as_ref();
         fallback.is_some_and(|fallback| fallback.takes(status))
     }
 
@@ -98,28 +128,31 @@ impl<'a> Journey<'a> {
         lack: Lack,
     ) -> Option<Finish> {
         let keep_alive = self.may_keep(work, body);
-        match self.service.fallback.as_ref().map(|fallback| &fallback.to) {
+        if let Some(kept) = self.old_answer(self.latest) {
+            self.count_fallback(STALE);
+            self.fallen.stale = true;
+            let status = self.compose_old(&mut work.to_client, &kept, lack, keep_alive);
+            let sent = own::send(self.worker, client, work).await;
+            return Some(Finish {
+                cause: lack.cause(),
+                ..Finish::answered(Persist::after(sent, keep_alive), status)
+            });
+        }
+        match self.policies.fallback.as_ref().map(|fallback| &fallback.to) {
             Some(FallbackTo::Response(response)) => {
                 self.count_fallback(RESPONSE);
                 self.fallen.response = true;
                 let (id, method) = (self.id, self.method);
                 own::compose_response(&mut work.to_client, response, lack, id, method, keep_alive);
                 let sent = own::send(self.worker, client, work).await;
-                let cause = match lack {
-                    Lack::Cause(cause) => Some(cause),
-                    Lack::Status(_) => None,
-                };
                 Some(Finish {
-                    cause,
+                    cause: lack.cause(),
                     ..Finish::answered(Persist::after(sent, keep_alive), response.status)
                 })
             }
             Some(FallbackTo::Service(_)) if self.turn(body) => None,
             _ => {
-                let cause = match lack {
-                    Lack::Cause(cause) => cause,
-                    Lack::Status(_) => Cause::NoServer,
-                };
+                let cause = lack.cause().unwrap_or(Cause::NoServer);
                 Some(self.answer(client, work, cause, keep_alive).await)
             }
         }
@@ -136,16 +169,18 @@ impl<'a> Journey<'a> {
         }
         self.count_fallback(SERVICE);
         self.count_denied();
+        self.count_effort();
         self.count_left_out();
         let now = self.worker.clock.now();
         self.fallen.from = Some((self.service_id, self.started));
         (self.service_id, self.service) = (spare.id, spare.service);
+        self.policies = &spare.service.policies;
         (self.key, self.stick) = (spare.key, spare.stick);
         self.may_repeat = spare.may_repeat;
         self.mirror = None;
         self.roster = self.worker.roster(spare.id);
         (self.started, self.latest) = (now, now);
-        self.exchange = Exchange::begin(now, &spare.service.timeout);
+        self.exchange = Exchange::begin(now, &self.policies.timeout);
         true
     }
 
@@ -172,6 +207,9 @@ impl<'a> Journey<'a> {
 
     /// What took the place of a missing answer, for the access log.
     pub(crate) fn fallback_name(&self) -> &str {
+        if self.fallen.stale {
+            return "stale";
+        }
         match (self.fallen.response, self.fallen.from) {
             (true, _) => "response",
             (false, Some(_)) => self.service.name(),
@@ -188,7 +226,7 @@ impl<'a> Journey<'a> {
 impl ProxyState {
     pub(crate) fn collect_fallbacks(&self, sink: &mut dyn Sink) {
         for (place, service) in self.services().iter().enumerate() {
-            if service.fallback.is_none() {
+            if !self.any_policies(place, |policies| policies.fallback.is_some()) {
                 continue;
             }
             for (index, result) in RESULTS.iter().enumerate() {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
 use evenkeel_request::Cause;
-use evenkeel_tolerate::StopReason;
 
 use crate::client::{Client, Persist};
 use crate::drive::Journey;
@@ -81,6 +80,7 @@ impl Journey<'_> {
             self.count_in(service, started, finish);
         }
         self.count_in(self.service_id, self.started, finish);
+        self.count_effort();
         if !finish.aborted {
             self.count_denied();
         }
@@ -105,19 +105,17 @@ impl Journey<'_> {
         }
     }
 
+    /// Counts how many attempts it took in the service where it is now.
+    pub(crate) fn count_effort(&self) {
+        let counters = self.worker.service_counters(self.service_id.0 as usize);
+        counters.effort.took(self.exchange.attempts());
+    }
+
     /// Counts why there was no further attempt, if one was wanted.
     pub(crate) fn count_denied(&self) {
         let counters = self.worker.service_counters(self.service_id.0 as usize);
         if let Some(reason) = self.exchange.denied() {
-            let place = match reason {
-                StopReason::NotRetryable => 0,
-                StopReason::Method => 1,
-                StopReason::Body => 2,
-                StopReason::Limit => 3,
-                StopReason::Budget => 4,
-                StopReason::Deadline => 5,
-            };
-            counters.retries_denied[place].add_from_owner(1);
+            counters.effort.denied(reason);
         }
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use evenkeel_balance::{Member, ServerState};
 use evenkeel_core::{Instant, Outcome};
-use evenkeel_tolerate::limit::Adaptive;
 
+use crate::observe::{Watch, Watched};
 use crate::queue::Queue;
 
 /// An attempt under way. Counted in when it is made and out when it is dropped, with what was known of it by then.
@@ -13,9 +13,8 @@ use crate::queue::Queue;
 pub(crate) struct Flight<'a> {
     state: &'a ServerState,
     queue: &'a Queue,
-    /// What finds the server's bound, if it is to be found, and how many were in flight when this one began.
-    learns: Option<&'a Adaptive>,
-    in_flight: u32,
+    /// What it owes to who watches the server, if anybody does.
+    watched: Option<Watched<'a>>,
     /// What an attempt takes at present in the whole service.
     typical: Duration,
     at: Instant,
@@ -24,23 +23,29 @@ pub(crate) struct Flight<'a> {
 }
 
 impl<'a> Flight<'a> {
-    /// Nothing if the server has as many requests as it may.
+    /// Nothing if the server has as many requests as it may, or if its breaker lets nothing through.
     pub(crate) fn begin(
-        member: &'a Member,
-        learns: Option<&'a Adaptive>,
+        (member, watch): (&'a Member, Option<&'a Watch>),
         queue: &'a Queue,
         typical: Duration,
+        now: Instant,
     ) -> Option<Self> {
-        member.begin().then(|| Self {
+        if !member.begin() {
+            return None;
+        }
+        let mut flight = Self {
             state: &member.state,
             queue,
-            learns,
-            in_flight: learns.map_or(0, |_| member.state.in_flight()),
+            watched: None,
             typical,
             at: Instant::ZERO,
             outcome: Outcome::Cancelled,
             latency: Duration::ZERO,
-        })
+        };
+        if let Some(watch) = watch {
+            flight.watched = Some(watch.begin(member, now)?);
+        }
+        Some(flight)
     }
 
     /// How it ended; a later word replaces an earlier one.
@@ -55,23 +60,9 @@ impl Drop for Flight<'_> {
     fn drop(&mut self) {
         self.state
             .end(self.at, self.outcome, self.latency, self.typical);
-        if let Some((adaptive, dropped)) = self.learns.zip(is_dropped(self.outcome))
-            && let Some(bound) = adaptive.sample(self.at, self.latency, self.in_flight, dropped)
-        {
-            self.state.set_bound(bound);
+        if let Some(watched) = self.watched.take() {
+            watched.ended(self.state, self.at, self.outcome, self.latency);
         }
         self.queue.free_one();
-    }
-}
-
-/// Whether the server had more than it could do; nothing if the attempt says nothing about that.
-const fn is_dropped(outcome: Outcome) -> Option<bool> {
-    match outcome {
-        Outcome::Answered(429 | 503) | Outcome::AttemptTimeout | Outcome::ConnectTimeout => {
-            Some(true)
-        }
-        Outcome::Answered(200..=499) => Some(false),
-        // A fast error of the application's says nothing about how busy it is, and neither does what never reached it.
-        _ => None,
     }
 }

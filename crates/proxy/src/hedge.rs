@@ -14,12 +14,13 @@ use std::time::Duration;
 use evenkeel_core::metric::{Counter, Sink};
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::Method;
+use evenkeel_request::Policies;
 
 use crate::drive::Journey;
 use crate::flight::Flight;
 use crate::line::Line;
 use crate::roster::Roster;
-use crate::state::{ProxyState, ServiceEntry};
+use crate::state::ProxyState;
 use crate::talk::{Desk, Patience, Talk, TalkEnd};
 use crate::worker::Worker;
 
@@ -75,23 +76,23 @@ struct Quicker<'r> {
     written: Instant,
 }
 
-/// What a rival needs of its service.
+/// What a rival needs of its journey.
 #[derive(Clone, Copy)]
 struct Ground<'r> {
     worker: &'r Rc<Worker>,
-    service: &'r ServiceEntry,
+    policies: &'r Policies,
     roster: &'r Roster,
 }
 
 impl<'a> Journey<'a> {
     /// After what time a second attempt is made beside the one that begins now, if one is.
     pub(crate) fn hedge_delay(&self, desk: &Desk<'_>, now: Instant) -> Option<(Duration, u32)> {
-        self.service.hedge.as_ref()?;
+        self.policies.hedge.as_ref()?;
         if !self.may_repeat || desk.work.request.upgrade.is_some() {
             return None;
         }
         let mut hedging = self.worker.hedging.borrow_mut();
-        let hedge = hedging.get_mut(self.service_id.0 as usize)?.as_mut()?;
+        let hedge = hedging.get_mut(self.policies.place as usize)?.as_mut()?;
         let left = hedge.options().limit.saturating_sub(self.exchange.hedges());
         let delay = hedge.after(now)?;
         (left > 0).then_some((delay, left))
@@ -99,13 +100,13 @@ impl<'a> Journey<'a> {
 
     /// What an attempt took, for the quantile after which others are made beside it.
     pub(crate) fn note_for_hedging(&self, at: Instant, outcome: Outcome, took: Duration) {
-        if self.service.hedge.is_none()
+        if self.policies.hedge.is_none()
             || !matches!(outcome, Outcome::Answered(..500) | Outcome::Cancelled)
         {
             return;
         }
         let mut hedging = self.worker.hedging.borrow_mut();
-        if let Some(Some(hedge)) = hedging.get_mut(self.service_id.0 as usize) {
+        if let Some(Some(hedge)) = hedging.get_mut(self.policies.place as usize) {
             hedge.note(at, took);
         }
     }
@@ -124,7 +125,7 @@ impl<'a> Journey<'a> {
     {
         let ground = Ground {
             worker: self.worker,
-            service: self.service,
+            policies: self.policies,
             roster,
         };
         let clock = self.worker.clock;
@@ -228,8 +229,8 @@ impl<'a> Journey<'a> {
         };
         let member = &pool.members()[pick.index as usize];
         let typical = picker.typical_latency();
-        let learns = ground.roster.adaptive(pick.index);
-        let Some(flight) = Flight::begin(member, learns, &self.service.queue, typical) else {
+        let at = (member, ground.roster.watch(pick.index));
+        let Some(flight) = Flight::begin(at, &self.service.queue, typical, now) else {
             self.count_hedge(NO_SERVER);
             return None;
         };
@@ -304,7 +305,7 @@ impl<'a> Journey<'a> {
 
     /// Whether an answer with this status is not worth breaking off another attempt for.
     fn is_bad_status(&self, status: u16) -> bool {
-        status >= 500 || self.service.retry.on.statuses.contains(&status)
+        status >= 500 || self.policies.retry.on.statuses.contains(&status)
     }
 
     fn is_good(&self, desk: &Desk<'_>, end: &TalkEnd) -> bool {
@@ -370,7 +371,7 @@ impl<'r> Ground<'r> {
         };
         let at = (address, self.roster.generation(server.index));
         let rest = end.since(self.worker.clock.now());
-        let connect = self.service.timeout.connect.min(rest);
+        let connect = self.policies.timeout.connect.min(rest);
         let mut line = Line::open(self.worker, server, at, connect).await?;
         let counters = self.worker.server_counters(server);
         if line.is_reused() {
@@ -396,7 +397,7 @@ impl ProxyState {
         let about =
             "Attempts that were made beside late ones, or were to be made, by what became of them.";
         for (place, service) in self.services().iter().enumerate() {
-            if service.hedge.is_none() {
+            if !self.any_policies(place, |policies| policies.hedge.is_some()) {
                 continue;
             }
             for (index, result) in RESULTS.iter().enumerate() {

@@ -147,19 +147,7 @@ pub(crate) fn compose_response(
     }
     // It stands for a moment's lack, whatever its status says to caches.
     out.extend_from_slice(b"\r\ncache-control: no-store\r\nproxy-status: evenkeel; ");
-    match lack {
-        Lack::Cause(cause) => {
-            out.extend_from_slice(b"error=");
-            out.extend_from_slice(cause.proxy_error().as_bytes());
-            out.extend_from_slice(b"; details=\"");
-            out.extend_from_slice(cause.word().as_bytes());
-            out.push(b'"');
-        }
-        Lack::Status(status) => {
-            out.extend_from_slice(b"received-status=");
-            write::decimal(out, u64::from(status));
-        }
-    }
+    lack.write(out);
     out.extend_from_slice(b"\r\nx-request-id: ");
     id.write(out);
     out.extend_from_slice(b"\r\n");

@@ -32,10 +32,7 @@ pub(crate) fn asked(head: &ResponseHead, bytes: &[u8]) -> Option<Duration> {
     if !matches!(head.status, 429 | 503) {
         return None;
     }
-    match Pushback::seconds(head.header(bytes, "retry-after")?) {
-        Pushback::After(pause) => Some(pause),
-        Pushback::None | Pushback::DoNotRetry => None,
-    }
+    Pushback::retry_after_seconds(head.header(bytes, "retry-after")?).after()
 }
 
 #[cfg(test)]

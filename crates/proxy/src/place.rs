@@ -127,15 +127,28 @@ impl<'a> Journey<'a> {
         let picker = &mut self.worker.pickers.borrow_mut()[self.service_id.0 as usize];
         let first = self.exchange.attempts() == 0;
         let own = self.stick.filter(|_| first);
-        let pick: Pick = match own.and_then(|index| picker.stick(pool, now, index)) {
+        let mut pick: Pick = match own.and_then(|index| picker.stick(pool, now, index)) {
             Some(pick) => pick,
             None => self.exchange.next_server(picker, pool, now, self.key)?,
         };
-        let member = &pool.members()[pick.index as usize];
-        // Another worker may have been quicker.
-        let learns = roster.adaptive(pick.index);
-        let flight = Flight::begin(member, learns, &service.queue, picker.typical_latency())
-            .ok_or(Cause::QueueFull)?;
+        let typical = picker.typical_latency();
+        let begin = |pick: Pick| {
+            let member = &pool.members()[pick.index as usize];
+            let at = (member, roster.watch(pick.index));
+            Flight::begin(at, &service.queue, typical, now)
+        };
+        let flight = match begin(pick) {
+            Some(flight) => flight,
+            // Another worker was quicker.
+            None => {
+                let busy = [pick.index];
+                let other = self
+                    .exchange
+                    .other_server(picker, pool, now, self.key, &busy);
+                pick = other.ok_or(Cause::QueueFull)?;
+                begin(pick).ok_or(Cause::QueueFull)?
+            }
+        };
         let asked = (self.service_id, service);
         self.worker.ask(asked, picker, roster, now);
         let server = ServerId {

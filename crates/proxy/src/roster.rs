@@ -7,19 +7,15 @@
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use evenkeel_balance::{BalanceOptions, Member, Pool, ServerState};
 use evenkeel_config::plan::{ServicePlan, StickyPlan};
 use evenkeel_core::Instant;
-use evenkeel_tolerate::LimitOptions;
-use evenkeel_tolerate::limit::{Adaptive, LimitSnapshot, WindowOptions};
+use evenkeel_tolerate::BreakerSnapshot;
+use evenkeel_tolerate::limit::LimitSnapshot;
 
+use crate::observe::{Watch, Watching};
 use crate::sticky::Sticky;
-
-/// A bound is looked at again when so much time and ten answers have passed: a tenth of Netflix's second, since the stall that it is to
-/// notice is over after seconds.
-const WINDOW: Duration = Duration::from_millis(100);
 
 /// The servers of a service at one moment. Immutable.
 #[derive(Debug)]
@@ -31,7 +27,7 @@ pub struct Roster {
     /// Which values clients have that belong to a server, if the service is sticky.
     pub(crate) sticky: Option<Sticky>,
     making: Option<Arc<Making>>,
-    bounds: Option<LimitOptions>,
+    watching: Watching,
 }
 
 /// What the values of servers are made of.
@@ -48,8 +44,8 @@ struct Place {
     address: Option<SocketAddr>,
     /// The version with which this server came: tells its connections from those of the one before.
     generation: u64,
-    /// What finds its bound, if that is to be found.
-    adaptive: Option<Arc<Adaptive>>,
+    /// What watches its attempts, if anything does.
+    watch: Option<Arc<Watch>>,
 }
 
 /// A server as DNS has it.
@@ -76,30 +72,33 @@ impl Deref for Seen {
 
 impl Roster {
     pub(crate) fn new(plan: &ServicePlan, now: Instant) -> Self {
+        let watching = Watching::of(plan);
         let members = plan.servers.iter().map(|server| Member {
             identity: identity(server.address),
             state: Arc::new(ServerState::new()),
             weight: server.weight,
             tier: server.tier,
             near: server.near,
-            max_requests: server.max_requests,
-        });
-        let places = plan.servers.iter().map(|server| Place {
-            address: server.address,
-            generation: 0,
-            adaptive: adaptive(plan.limit.adaptive.as_ref(), now, server.address),
+            max_requests: watching.most(server.max_requests),
         });
         let making = plan.sticky.as_ref().map(|sticky| Making {
             service: plan.name.clone(),
             plan: sticky.clone(),
         });
-        let (members, places) = (members.collect(), places.collect());
+        let members: Vec<Member> = members.collect();
+        let places = plan.servers.iter().zip(&members);
+        let places = places.map(|(server, member)| Place {
+            address: server.address,
+            generation: 0,
+            watch: watching.begin(now, &member.identity, &member.state),
+        });
+        let places = places.collect();
         Self::build(
             0,
             plan.balance.clone(),
             members,
             places,
-            (making.map(Arc::new), plan.limit.adaptive),
+            (making.map(Arc::new), watching),
         )
     }
 
@@ -130,7 +129,8 @@ impl Roster {
                 *place = Place {
                     address,
                     generation: version,
-                    adaptive: adaptive(self.bounds.as_ref(), now, address),
+                    watch: address
+                        .and_then(|_| self.watching.begin(now, &member.identity, &member.state)),
                 };
             }
         }
@@ -140,7 +140,7 @@ impl Roster {
             options,
             members,
             places,
-            (self.making.clone(), self.bounds),
+            (self.making.clone(), self.watching),
         )
     }
 
@@ -149,13 +149,8 @@ impl Roster {
         options: BalanceOptions,
         members: Vec<Member>,
         places: Vec<Place>,
-        (making, bounds): (Option<Arc<Making>>, Option<LimitOptions>),
+        (making, watching): (Option<Arc<Making>>, Watching),
     ) -> Self {
-        for (member, place) in members.iter().zip(&places) {
-            if let Some(adaptive) = &place.adaptive {
-                member.state.set_bound(adaptive.limit());
-            }
-        }
         let vacant: Vec<u32> = (0_u32..)
             .zip(&places)
             .filter(|(_, place)| place.address.is_none())
@@ -171,7 +166,7 @@ impl Roster {
             places,
             sticky,
             making,
-            bounds,
+            watching,
         }
     }
 
@@ -192,16 +187,22 @@ impl Roster {
         self.places.iter().find_map(|place| place.address)
     }
 
-    /// What finds a server's bound, if that is to be found.
-    pub(crate) fn adaptive(&self, index: u32) -> Option<&Adaptive> {
-        self.places.get(index as usize)?.adaptive.as_deref()
+    /// What watches a server's attempts, if anything does.
+    pub(crate) fn watch(&self, index: u32) -> Option<&Watch> {
+        self.places.get(index as usize)?.watch.as_deref()
     }
 
     /// A server's bound as it was found, and why it is what it is; nothing if it is not to be found.
     #[must_use]
     pub fn limit(&self, index: u32) -> Option<LimitSnapshot> {
         let in_flight = self.pool.members().get(index as usize)?.state.in_flight();
-        Some(self.adaptive(index)?.snapshot(in_flight))
+        Some(self.watch(index)?.adaptive.as_ref()?.snapshot(in_flight))
+    }
+
+    /// What a server's breaker knows, if it has one.
+    #[must_use]
+    pub fn breaker(&self, index: u32, now: Instant) -> Option<BreakerSnapshot> {
+        Some(self.watch(index)?.breaker.as_ref()?.0.snapshot(now))
     }
 
     /// Tells the server that is at this place from those that were before.
@@ -212,20 +213,6 @@ impl Roster {
     }
 }
 
-/// What finds the bound of the server at this address. The jitter of its measurements differs from server to server.
-fn adaptive(
-    options: Option<&LimitOptions>,
-    now: Instant,
-    address: Option<SocketAddr>,
-) -> Option<Arc<Adaptive>> {
-    let seed = evenkeel_balance::key(identity(address).as_bytes());
-    let window = WindowOptions {
-        min: WINDOW,
-        ..WindowOptions::default()
-    };
-    Some(Arc::new(Adaptive::with_window(options?, window, now, seed)))
-}
-
 fn identity(address: Option<SocketAddr>) -> Arc<str> {
     address
         .map_or_else(String::new, |address| address.to_string())
@@ -234,6 +221,8 @@ fn identity(address: Option<SocketAddr>) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use evenkeel_balance::{Policy, Standing};
 
     use super::*;
@@ -251,7 +240,7 @@ mod tests {
         let place = |address: &Option<SocketAddr>| Place {
             address: *address,
             generation: 0,
-            adaptive: None,
+            watch: None,
         };
         let options = BalanceOptions {
             policy: Policy::RoundRobin,
@@ -267,7 +256,7 @@ mod tests {
             options,
             addresses.iter().map(member).collect(),
             addresses.iter().map(place).collect(),
-            (None, None),
+            (None, Watching::default()),
         )
     }
 

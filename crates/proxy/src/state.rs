@@ -7,15 +7,16 @@ use arc_swap::ArcSwap;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::{AskPlan, ListenerPlan, ServicePlan};
 use evenkeel_core::{Directive, Instant, Random, ServiceId};
-use evenkeel_request::{Fallback, HashOn, HeaderChanges, Mirror};
+use evenkeel_request::{HashOn, HeaderChanges, Mirror, Policies};
 use evenkeel_runtime::Clock;
-use evenkeel_tolerate::{Budget, HedgeOptions, RetryOptions, TimeoutOptions};
+use evenkeel_tolerate::{Budget, StaleOptions};
 
 use crate::admit::Admission;
 use crate::count::WorkerCounters;
 use crate::mirror;
 use crate::queue::Queue;
 use crate::roster::{Joined, Roster};
+use crate::stale::Stale;
 
 /// The shared state of the data plane. Workers write atomics in it; nothing that they read is ever locked.
 #[derive(Debug)]
@@ -42,13 +43,13 @@ pub struct ServiceEntry {
     pub(crate) hash_on: Option<HashOn>,
     pub(crate) queue: Queue,
     pub(crate) admission: Admission,
-    pub(crate) timeout: TimeoutOptions,
-    pub(crate) retry: RetryOptions,
+    /// Old answers, if any are kept.
+    pub(crate) stale: Option<Stale>,
+    /// What its requests go by, unless their route has something of its own.
+    pub(crate) policies: Policies,
     pub(crate) request_headers: HeaderChanges,
     pub(crate) response_headers: HeaderChanges,
     pub(crate) mirror: Option<Mirror>,
-    pub(crate) fallback: Option<Fallback>,
-    pub(crate) hedge: Option<HedgeOptions>,
     /// The field of responses in which servers say how busy they are.
     pub(crate) load_header: Option<String>,
     /// How servers are asked how busy they are, if they are.
@@ -71,7 +72,11 @@ impl ProxyState {
             services: plan
                 .services
                 .iter()
-                .map(|service| ServiceEntry::new(service, clock, &mut random))
+                .enumerate()
+                .map(|(place, service)| ServiceEntry {
+                    stale: stale_of(plan, place).map(Stale::new),
+                    ..ServiceEntry::new(service, clock, &mut random)
+                })
                 .collect(),
             workers: (0..plan.workers.max(1))
                 .map(|_| Arc::new(WorkerCounters::new(plan)))
@@ -135,9 +140,39 @@ impl ProxyState {
         &self.listeners
     }
 
+    /// All policies, by their place: those of services, then those of routes.
+    pub(crate) fn policies(&self) -> impl Iterator<Item = &Policies> {
+        let services = self.services.iter().map(|service| &service.policies);
+        services.chain(self.route_policies().map(|(_, policies)| policies))
+    }
+
+    /// Whether `holds` for the policies of the service at `place`, or for those of a route to it.
+    pub(crate) fn any_policies(&self, place: usize, holds: impl Fn(&Policies) -> bool) -> bool {
+        let of_routes = self.route_policies();
+        let mut of_routes = of_routes.filter(|(service, _)| service.0 as usize == place);
+        holds(&self.services[place].policies) || of_routes.any(|(_, policies)| holds(policies))
+    }
+
+    /// Those that routes have of their own, with the service that each is for.
+    pub(crate) fn route_policies(&self) -> impl Iterator<Item = &(ServiceId, Policies)> {
+        let routes = self.listeners.iter().flat_map(|listener| &listener.routes);
+        routes.flat_map(|route| &route.policies)
+    }
+
     pub(crate) fn now(&self) -> Instant {
         self.clock.now()
     }
+}
+
+/// How old answers of the service at this place are kept: as it says itself, else as the first route says that leads to it.
+fn stale_of(plan: &Plan, place: usize) -> Option<StaleOptions> {
+    let routes = (plan.listeners.iter()).flat_map(|listener| &listener.routes);
+    let of_routes = routes
+        .flat_map(|route| &route.policies)
+        .filter(|(service, _)| service.0 as usize == place)
+        .map(|(_, policies)| policies);
+    let mut all = std::iter::once(&plan.services[place].policies).chain(of_routes);
+    all.find_map(|policies| policies.fallback.as_ref()?.stale)
 }
 
 impl ServiceEntry {
@@ -154,17 +189,15 @@ impl ServiceEntry {
             changing: Mutex::new(()),
             queue: Queue::new(plan.limit.queue, clock),
             admission: Admission::new(&plan.limit, random),
+            stale: None,
             hash_on: plan.balance.policy.hashes().then(|| plan.hash_on.clone()),
-            timeout: plan.timeout,
-            retry: plan.retry.clone(),
+            policies: plan.policies.clone(),
             request_headers: plan.request_headers.clone(),
             response_headers: plan.response_headers.clone(),
             mirror: plan.mirror.clone(),
-            fallback: plan.fallback.clone(),
-            hedge: plan.hedge,
             load_header: plan.load_header.clone(),
             ask: plan.ask.clone(),
-            budget: Budget::new(plan.retry.budget, now),
+            budget: Budget::new(plan.policies.retry.budget, now),
         }
     }
 
@@ -197,12 +230,6 @@ impl ServiceEntry {
         let version = next.version;
         self.roster.store(Arc::new(next));
         self.version.store(version, Ordering::Release);
-    }
-
-    /// Whether requests with this method may be sent twice.
-    pub(crate) fn may_repeat(&self, method: &[u8]) -> bool {
-        let mut methods = self.retry.methods.iter();
-        methods.any(|known| known.as_bytes() == method)
     }
 
     /// How servers are asked how busy they are, if they are.

@@ -43,7 +43,7 @@ pub(crate) struct Worker {
     pub(crate) timers: Rc<Timers>,
     pub(crate) random: RefCell<Random>,
     pub(crate) pickers: RefCell<Vec<Picker>>,
-    /// When second attempts are made beside late ones, by service.
+    /// When second attempts are made beside late ones, by the place of policies.
     pub(crate) hedging: RefCell<Vec<Option<HedgeDelay>>>,
     /// The servers by service, as this worker saw them last.
     rosters: RefCell<Vec<Rc<Seen>>>,
@@ -201,8 +201,8 @@ impl Worker {
             .iter()
             .map(|service| Picker::new(service.roster().pool(), random.bits()))
             .collect();
-        let hedging = state.services().iter();
-        let hedging = hedging.map(|service| service.hedge.map(HedgeDelay::new));
+        let hedging = state.policies();
+        let hedging = hedging.map(|policies| policies.hedge.map(HedgeDelay::new));
         let rosters = state.services().iter();
         let rosters = rosters.map(|service| Rc::new(Seen(service.roster())));
         Self {

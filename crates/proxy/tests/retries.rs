@@ -138,6 +138,32 @@ fn a_body_beyond_the_buffer_is_not_sent_twice() {
 }
 
 #[test]
+fn retries_after_timeouts_have_a_limit_of_their_own() {
+    let hang = || server(|connection| while connection.request().is_some() {});
+    let (one, first) = hang();
+    let (two, second) = hang();
+    let (three, third) = hang();
+    let settings = format!(
+        "{ROUND_ROBIN}[service.shop.timeout]\nattempt = \"50ms\"\n[service.shop.retry]\nlimit = 2\ntimeout_limit = 1\n"
+    );
+    let rig = Rig::new(&[one, two, three], &settings);
+    assert_eq!(rig.client().get("/").status, 504);
+    let asked = [first, second, third].map(|seen| seen.lock().expect("no panic").len());
+    assert_eq!(asked.iter().sum::<usize>(), 2, "{asked:?}");
+    rig.wait_for(|rig| {
+        common::counter(rig, "evenkeel_retries_denied_total", &["timeout-limit"]) == 1
+    });
+    assert_eq!(
+        common::counter(&rig, "evenkeel_requests_by_attempts_total", &["shop", "2"]),
+        1
+    );
+    assert_eq!(
+        common::counter(&rig, "evenkeel_retries_total", &["shop", "timeout"]),
+        1
+    );
+}
+
+#[test]
 fn a_server_that_never_answers_costs_one_attempt_timeout() {
     let (hung, _) = server(|connection| {
         assert!(connection.stream.read_to_end(&mut Vec::new()).is_ok());

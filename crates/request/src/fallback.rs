@@ -5,12 +5,15 @@
 use std::time::Duration;
 
 use evenkeel_core::ServiceId;
+use evenkeel_tolerate::StaleOptions;
 
 /// What takes the place of a missing answer, and of which answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fallback {
     /// Statuses of servers' answers that count as no answer.
     pub on: Vec<u16>,
+    /// How old answers of the service's own are kept, which take its place before anything else, if they are.
+    pub stale: Option<StaleOptions>,
     /// What takes its place.
     pub to: FallbackTo,
 }
@@ -18,6 +21,8 @@ pub struct Fallback {
 /// What takes the place of a missing answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FallbackTo {
+    /// Nothing but evenkeel's own answer, which says why.
+    Own,
     /// This.
     Response(FallbackResponse),
     /// What that service answers.

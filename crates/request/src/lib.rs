@@ -11,6 +11,7 @@ pub mod headers;
 pub mod mirror;
 pub mod exchange;
 pub mod fallback;
+pub mod policies;
 pub mod respond;
 
 pub use exchange::{After, AttemptRecord, Exchange, Rules};
@@ -19,4 +20,5 @@ pub use hash::{HashOn, hash_address};
 pub use head::Head;
 pub use headers::HeaderChanges;
 pub use mirror::Mirror;
+pub use policies::Policies;
 pub use respond::Cause;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 use evenkeel_core::stat::CoarseHistogram;
+use serde::{Deserialize, Serialize};
 
 /// The window of latencies has two halves; after this the older one is forgotten.
 const HALF: Duration = Duration::from_secs(15);
@@ -17,25 +18,41 @@ const HALF: Duration = Duration::from_secs(15);
 const KEPT_FOR: Duration = Duration::from_millis(250);
 
 /// After what time a second attempt is made.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum HedgeAfter {
     /// This.
-    Delay(Duration),
+    Delay(#[serde(with = "crate::wire::duration")] Duration),
     /// This quantile, from 0 to 1, of the latencies of the last 15 to 30 seconds.
     Quantile(f64),
 }
 
 /// When a second attempt is made while the first one is late.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct HedgeOptions {
     /// After what time.
     pub after: HedgeAfter,
     /// How many of them a request may have.
     pub limit: u32,
     /// Never earlier than this, whatever the quantile is.
+    #[serde(with = "crate::wire::duration")]
     pub floor: Duration,
     /// A quantile of fewer latencies than this says nothing, and nothing is hedged.
     pub minimum_attempts: u64,
+}
+
+impl Default for HedgeOptions {
+    /// After the quantile 0.95, once, not before 1 ms, when 100 latencies are known: one call in twenty is hedged, and the
+    /// budget bounds that.
+    fn default() -> Self {
+        Self {
+            after: HedgeAfter::Quantile(0.95),
+            limit: 1,
+            floor: Duration::from_millis(1),
+            minimum_attempts: 100,
+        }
+    }
 }
 
 /// The latencies of a service as one thread sees them, and what follows from them.

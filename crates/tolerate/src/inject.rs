@@ -1,156 +1,167 @@
-//! Faults on purpose: which request is delayed, and which is answered with an error without being sent.
+//! Faults on purpose: a share of requests is delayed, a share is answered with an error.
 //!
-//! Intuition: a timeout, a retry or a fallback that was never needed is not known to work. Injecting a small share of faults
-//! where they can be told from real ones finds out by day. Who is hit is drawn from a numbered stream: the n-th draw of a
-//! seed is a hash of the two, so workers share one counter and nothing else, and a run can be repeated, fault by fault, if its
-//! requests come in the same order.
-//!
-//! Delay and abort are drawn apart: a tenth delayed and a tenth aborted is a hundredth that is both, as with faults that have
-//! nothing to do with each other.
+//! Intuition: what was never broken was never tested. The share has to be what was asked for, or the experiment measures something else; a
+//! draw for each request is off by a hundred in ten thousand at one half. So requests are taken in blocks of 1024, and in each block
+//! the right number of places is chosen by a seeded permutation: exact to one over any number of blocks, without a pattern
+//! to fall in step with, and the same again for the same seed and order of requests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What is injected. Default: nothing.
+/// Which faults.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InjectOptions {
-    /// What is delayed.
-    pub delay: Option<InjectDelay>,
-    /// What is not sent.
-    pub abort: Option<InjectAbort>,
-    /// Chooses who is hit. Default 0: the same each time.
+    /// Delay a share of the requests. Default: none.
+    pub delay: Option<DelayOptions>,
+    /// Answer a share of the requests with an error, without asking a server. Default: none.
+    pub abort: Option<AbortOptions>,
+    /// Which requests of a block it is. Default 0.
     pub seed: u64,
 }
 
-/// A delay before a request is sent.
+/// Which share is delayed, and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct InjectDelay {
-    /// Share of the requests, 0 to 1. What is not a number is 0.
+pub struct DelayOptions {
+    /// 0 to 1.
     pub share: f64,
-    /// How long each of them waits.
+    /// Before anything else is done with the request.
     pub time: Duration,
 }
 
-/// An answer instead of sending a request.
+/// Which share is aborted, and with what.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct InjectAbort {
-    /// Share of the requests, 0 to 1. What is not a number is 0.
+pub struct AbortOptions {
+    /// 0 to 1. Independent of the delay: a request may meet both, and is then answered after the delay.
     pub share: f64,
-    /// Its status, as 503.
+    /// The status of the answer.
     pub status: u16,
 }
 
-/// What happens to a request. The delay comes first if there are both.
+/// What is done to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[must_use]
 pub struct Injected {
-    /// To wait this long.
+    /// Wait this long first.
     pub delay: Option<Duration>,
-    /// To answer with this status and send nothing.
+    /// Then answer with this status instead of asking a server.
     pub abort: Option<u16>,
 }
 
-/// What was injected, ever.
+/// What was done so far, for metrics and status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct InjectCounts {
-    /// Requests for which it was drawn.
-    pub draws: u64,
-    /// Those of them that were delayed.
+pub struct InjectSnapshot {
+    /// Requests that were decided about.
+    pub seen: u64,
+    /// Those that were delayed.
     pub delayed: u64,
-    /// Those of them that were aborted.
+    /// Those that were aborted.
     pub aborted: u64,
 }
 
-/// Draws for each request, shared by all workers.
+/// Decides request by request. Shared by all workers; no locks.
 #[derive(Debug)]
 pub struct Inject {
     options: InjectOptions,
-    base: u64,
-    draws: AtomicU64,
+    seen: AtomicU64,
     delayed: AtomicU64,
     aborted: AtomicU64,
 }
 
+/// Requests are taken in blocks of two to this.
+const BLOCK_BITS: u32 = 10;
+const BLOCK_MASK: u64 = (1 << BLOCK_BITS) - 1;
+
 impl Inject {
-    /// At the first draw of the seed.
+    /// Nothing was decided yet.
     #[must_use]
     pub const fn new(options: InjectOptions) -> Self {
         Self {
             options,
-            base: mixed(options.seed),
-            draws: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
             delayed: AtomicU64::new(0),
             aborted: AtomicU64::new(0),
         }
     }
 
-    /// What happens to the next request.
-    pub fn draw(&self) -> Injected {
-        let injected = self.nth(self.draws.fetch_add(1, Ordering::Relaxed));
-        if injected.delay.is_some() {
-            self.delayed.fetch_add(1, Ordering::Relaxed);
-        }
-        if injected.abort.is_some() {
-            self.aborted.fetch_add(1, Ordering::Relaxed);
-        }
-        injected
-    }
-
-    /// What the draw with this number, from 0, gives; nothing is counted.
-    pub fn nth(&self, number: u64) -> Injected {
-        let hit = |share, which| unit(self.base, number.wrapping_mul(2) + which) < share;
-        let delay = self.options.delay.filter(|delay| hit(delay.share, 0));
-        let abort = self.options.abort.filter(|abort| hit(abort.share, 1));
+    /// What is done to the next request.
+    pub fn decide(&self) -> Injected {
+        let n = self.seen.fetch_add(1, Ordering::Relaxed);
+        let seed = mixed(self.options.seed);
+        let delay = self
+            .options
+            .delay
+            .filter(|delay| is_chosen(n, delay.share, seed));
+        let abort = self
+            .options
+            .abort
+            .filter(|abort| is_chosen(n, abort.share, !seed));
+        self.delayed
+            .fetch_add(u64::from(delay.is_some()), Ordering::Relaxed);
+        self.aborted
+            .fetch_add(u64::from(abort.is_some()), Ordering::Relaxed);
         Injected {
             delay: delay.map(|delay| delay.time),
             abort: abort.map(|abort| abort.status),
         }
     }
 
-    /// What was injected so far.
+    /// What was done so far.
     #[must_use]
-    pub fn counts(&self) -> InjectCounts {
-        InjectCounts {
-            draws: self.draws.load(Ordering::Relaxed),
+    pub fn snapshot(&self) -> InjectSnapshot {
+        InjectSnapshot {
+            seen: self.seen.load(Ordering::Relaxed),
             delayed: self.delayed.load(Ordering::Relaxed),
             aborted: self.aborted.load(Ordering::Relaxed),
         }
     }
 }
 
-/// A uniform number from `[0, 1)`, of as many bits as an `f64` has.
-fn unit(base: u64, index: u64) -> f64 {
-    // The golden ratio in 64 bits, odd: no two indices meet.
-    let spread = base.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    (mixed(spread) >> 11) as f64 / (1_u64 << 53) as f64
+/// Whether request `n` is one of the chosen of its block.
+fn is_chosen(n: u64, share: f64, seed: u64) -> bool {
+    // What is no number is nothing.
+    let share = if share > 0.0 { share.min(1.0) } else { 0.0 };
+    let block = n >> BLOCK_BITS;
+    // How many of all blocks up to this one, less those before: the fractions of single blocks add up.
+    let until = |blocks: u64| (blocks as f64 * share * (BLOCK_MASK + 1) as f64) as u64;
+    let count = until(block + 1) - until(block);
+    place(n & BLOCK_MASK, mixed(seed ^ block)) < count
 }
 
-/// The finalizer of SplitMix64: each bit of its argument moves each bit of its result.
+/// A permutation of a block, by `key`: each step can be undone, so no two requests share a place.
+fn place(mut index: u64, key: u64) -> u64 {
+    for round in 0..4 {
+        let part = key >> (round * 16);
+        index = index.wrapping_mul((part << 1) | 1).wrapping_add(part >> 9) & BLOCK_MASK;
+        index ^= index >> (BLOCK_BITS / 2);
+    }
+    index
+}
+
+/// Every bit of the result depends on every bit of `bits` (SplitMix64).
 const fn mixed(bits: u64) -> u64 {
-    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let bits = bits.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     bits ^ (bits >> 31)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::thread;
+    use proptest::prelude::*;
 
     use super::*;
 
     fn options(delay: f64, abort: f64, seed: u64) -> InjectOptions {
         InjectOptions {
-            delay: Some(InjectDelay {
+            delay: Some(DelayOptions {
                 share: delay,
-                time: Duration::from_millis(30),
+                time: Duration::from_millis(7),
             }),
-            abort: Some(InjectAbort {
+            abort: Some(AbortOptions {
                 share: abort,
                 status: 503,
             }),
@@ -158,101 +169,68 @@ mod tests {
         }
     }
 
-    #[test]
-    fn shares_come_right_and_delay_and_abort_have_nothing_to_do_with_each_other() {
-        for seed in 0..20 {
-            let inject = Inject::new(options(0.1, 0.25, seed));
-            let draws = 100_000;
-            let both = (0..draws).map(|_| inject.draw());
-            let both = both.filter(|one| one.delay.is_some() && one.abort.is_some());
-            let both = both.count() as f64 / f64::from(draws);
-            let counts = inject.counts();
-            let share = |count: u64| count as f64 / f64::from(draws);
-            // Five standard deviations.
-            assert!((share(counts.delayed) - 0.1).abs() < 0.0048, "{counts:?}");
-            assert!((share(counts.aborted) - 0.25).abs() < 0.0069, "{counts:?}");
-            assert!((both - 0.025).abs() < 0.0025, "{both}");
-        }
-    }
-
-    /// No rhythm: one draw says nothing about the next.
-    #[test]
-    fn draws_that_follow_each_other_are_independent() {
-        let inject = Inject::new(options(0.5, 0.0, 9));
-        let hits: Vec<_> = (0..100_000)
-            .map(|_| inject.draw().delay.is_some())
-            .collect();
-        for apart in [1, 2, 3, 8] {
-            let same = hits.iter().zip(&hits[apart..]).filter(|(a, b)| a == b);
-            let same = same.count() as f64 / (hits.len() - apart) as f64;
-            assert!((same - 0.5).abs() < 0.008, "{apart}: {same}");
-        }
+    fn pattern(options: InjectOptions, count: usize) -> Vec<Injected> {
+        let inject = Inject::new(options);
+        (0..count).map(|_| inject.decide()).collect()
     }
 
     #[test]
-    fn a_seed_repeats_and_another_differs() {
-        let stream = |seed| {
-            let inject = Inject::new(options(0.5, 0.5, seed));
-            (0..64).map(|_| inject.draw()).collect::<Vec<_>>()
-        };
-        assert_eq!(stream(1), stream(1));
-        assert_ne!(stream(1), stream(2));
-        // Computed apart from this code: another version and another machine hit the same requests.
-        let first: Vec<_> = stream(1).iter().map(|one| one.delay.is_some()).collect();
-        let expected = [true, true, false, false, true, false, false, true];
-        assert_eq!(first[..8], expected);
+    fn the_same_seed_makes_the_same_faults() {
+        let of = |seed| pattern(options(0.3, 0.1, seed), 3_000);
+        assert_eq!(of(1), of(1));
+        assert_ne!(of(1), of(2));
     }
 
     #[test]
-    fn workers_together_draw_what_one_alone_would() {
-        let inject = Arc::new(Inject::new(options(0.1, 0.2, 5)));
-        let workers: Vec<_> = (0..4)
-            .map(|_| {
-                let inject = Arc::clone(&inject);
-                thread::spawn(move || {
-                    for _ in 0..5_000 {
-                        let _: Injected = inject.draw();
-                    }
-                })
-            })
-            .collect();
-        for worker in workers {
-            worker.join().expect("no panic");
+    fn nothing_and_everything() {
+        assert_eq!(
+            pattern(InjectOptions::default(), 9),
+            [Injected::default(); 9]
+        );
+        for odd in [0.0, -1.0, f64::NAN] {
+            assert!(
+                pattern(options(odd, odd, 3), 2_000)
+                    .iter()
+                    .all(|one| *one == Injected::default())
+            );
         }
-        let alone = Inject::new(options(0.1, 0.2, 5));
-        for _ in 0..20_000 {
-            let _: Injected = alone.draw();
-        }
-        assert_eq!(inject.counts(), alone.counts());
-    }
-
-    #[test]
-    fn all_and_none() {
-        let all = Inject::new(options(1.0, 7.0, 3));
-        let both = Injected {
-            delay: Some(Duration::from_millis(30)),
+        let all = Injected {
+            delay: Some(Duration::from_millis(7)),
             abort: Some(503),
         };
-        assert!((0..10_000).all(|_| all.draw() == both));
-        for none in [
-            InjectOptions::default(),
-            options(0.0, -1.0, 3),
-            options(f64::NAN, f64::NAN, 3),
-        ] {
-            let none = Inject::new(none);
-            assert!((0..10_000).all(|_| none.draw() == Injected::default()));
-            assert_eq!(none.counts().draws, 10_000);
+        for odd in [1.0, 2.0, f64::INFINITY] {
+            assert_eq!(pattern(options(odd, odd, 3), 2_000), vec![all; 2_000]);
         }
     }
 
+    /// Both at 30 %: they meet in 9 % of the requests, and one follows another in 30 % of the cases.
     #[test]
-    fn options_are_plain_data() {
-        let text = r#"{"abort":{"share":0.5,"status":503}}"#;
-        let read: InjectOptions = serde_json::from_str(text).expect("it is one");
-        assert_eq!(read.abort, options(0.0, 0.5, 0).abort);
-        assert_eq!((read.delay, read.seed), (None, 0));
-        for wrong in [r#"{"aborts":{}}"#, r#"{"abort":{"share":0.5}}"#] {
-            assert!(serde_json::from_str::<InjectOptions>(wrong).is_err());
+    fn delays_and_aborts_know_nothing_of_each_other() {
+        let faults = pattern(options(0.3, 0.3, 5), 1 << 17);
+        let part = |count: usize| count as f64 / faults.len() as f64;
+        let both = faults
+            .iter()
+            .filter(|one| one.delay.is_some() && one.abort.is_some())
+            .count();
+        assert!((part(both) - 0.09).abs() < 0.01, "{}", part(both));
+        let pairs = faults
+            .windows(2)
+            .filter(|pair| pair[0].abort.is_some() && pair[1].abort.is_some());
+        let pairs = part(pairs.count());
+        assert!((pairs - 0.09).abs() < 0.015, "{pairs}");
+    }
+
+    proptest! {
+        #[test]
+        fn shares_are_exact(share in 0.0..1.0_f64, seed: u64, blocks in 1_usize..20) {
+            let inject = Inject::new(options(share, 1.0 - share, seed));
+            for _ in 0..blocks * 1_024 {
+                inject.decide();
+            }
+            let snapshot = inject.snapshot();
+            let wanted = snapshot.seen as f64 * share;
+            prop_assert!((snapshot.delayed as f64 - wanted).abs() <= 1.0);
+            prop_assert!((snapshot.aborted as f64 - (snapshot.seen as f64 - wanted)).abs() <= 1.0);
         }
     }
 }

@@ -7,6 +7,7 @@ const MOST_FREE: usize = 8;
 #[derive(Debug, Clone, Default)]
 pub struct RetryLedger {
     counted: u32,
+    after_timeouts: u32,
     free: u8,
     free_on: [u32; MOST_FREE],
     death: bool,
@@ -23,6 +24,12 @@ impl RetryLedger {
     #[must_use]
     pub const fn counted(&self) -> u32 {
         self.counted
+    }
+
+    /// Of the counted ones, those after a timeout.
+    #[must_use]
+    pub const fn after_timeouts(&self) -> u32 {
+        self.after_timeouts
     }
 
     /// Retries that were free.
@@ -54,6 +61,11 @@ impl RetryLedger {
     /// Notes a counted retry.
     pub(crate) fn note_counted(&mut self) {
         self.counted = self.counted.saturating_add(1);
+    }
+
+    /// Notes that it was after a timeout.
+    pub(crate) fn note_timeout(&mut self) {
+        self.after_timeouts = self.after_timeouts.saturating_add(1);
     }
 
     /// Notes that an attempt which may have killed its server is retried.

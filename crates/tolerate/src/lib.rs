@@ -5,8 +5,20 @@ pub mod deadline;
 pub mod backoff;
 pub mod budget;
 pub mod ledger;
+pub mod verdict;
 pub mod retry;
+pub mod http;
 pub mod hedge;
+mod wire;
+
+// Whether to ask at all.
+pub mod breaker;
+pub mod stale;
+pub mod pushback;
+pub mod quota;
+pub mod propagate;
+pub mod inject;
+// End of breakers.
 
 // "Not now" and "not you": limits, rates, queues, shedding.
 pub mod limit;
@@ -18,21 +30,41 @@ pub mod shed;
 pub mod throttle;
 // End of limits.
 
-// What the two sides tell each other, and what stands beside a retry.
-pub mod propagate;
-pub mod inject;
-mod date;
-pub mod pushback;
-pub mod quota;
-// End of pushback.
-
-pub use backoff::Backoff;
+pub use backoff::{Backoff, Capped, Growth, Spread, Wait, WaitOptions};
 pub use budget::Budget;
 pub use deadline::Deadline;
 pub use hedge::{HedgeAfter, HedgeDelay, HedgeOptions};
+pub use http::{AttemptFacts, decide};
 pub use ledger::RetryLedger;
 pub use policy::{BackoffOptions, BudgetOptions, Jitter, RetryOn, RetryOptions, TimeoutOptions};
-pub use retry::{AttemptFacts, Decision, StopReason, decide};
+pub use retry::{Decision, Ended, Rules, StopReason, again};
+pub use verdict::{Call, Idempotency, Verdict};
+
+// The face: policies around calls.
+#[cfg(feature = "recover")]
+pub mod clock;
+#[cfg(feature = "recover")]
+pub mod recover;
+
+#[cfg(feature = "tokio")]
+pub use recover::retry;
+#[cfg(feature = "tower")]
+pub mod tower;
+
+#[cfg(feature = "macros")]
+pub use evenkeel_tolerate_macros::recover;
+#[cfg(feature = "blocking")]
+pub use recover::retry_blocking;
+#[cfg(feature = "recover")]
+pub use recover::{
+    Attempt, Failed, Incident, Lint, Recovered, Recovery, RecoveryOptions, Repaired, Stopped,
+};
+// End of the face.
+
+// Breakers.
+pub use breaker::{Breaker, BreakerOptions, BreakerSnapshot, BreakerState, Pass, Refused};
+pub use stale::StaleOptions;
+// End of breakers.
 
 // Limits.
 pub use adaptive_rate::{AdaptiveRate, AdaptiveRateOptions};
@@ -44,19 +76,28 @@ pub use shed::{Class, ShedOptions};
 pub use throttle::{Throttle, ThrottleOptions};
 // End of limits.
 
-// Pushback.
-pub use backoff::{BackoffKind, DelayJitter, DelayOptions, Delays};
-pub use inject::{Inject, InjectAbort, InjectCounts, InjectDelay, InjectOptions, Injected};
-pub use propagate::{DeadlineFormat, WireTimeout, tighten};
-pub use pushback::{Over, Pushback, PushbackOptions};
-pub use quota::{
-    Quota, QuotaOptions, QuotaSnapshot, QuotaTaken, RetryCause, RetryThrottle, RetryThrottleOptions,
-};
-// End of pushback.
+// Wire, quotas, faults on purpose.
+pub use inject::{Inject, InjectOptions};
+pub use propagate::Propagated;
+pub use pushback::{Pushback, PushbackOptions};
+pub use quota::{Quota, QuotaOptions, Throttling, ThrottlingOptions};
+// End of wire.
 
 // Their pages' examples are tests.
 #[cfg(doctest)]
 mod limit_pages {
+    #[doc = include_str!("../../../docs/tolerate/breaker.md")]
+    mod breaker {}
+    #[doc = include_str!("../../../docs/tolerate/stale.md")]
+    mod stale {}
+    #[doc = include_str!("../../../docs/tolerate/backoff.md")]
+    mod backoff {}
+    #[doc = include_str!("../../../docs/tolerate/budget.md")]
+    mod budget {}
+    #[doc = include_str!("../../../docs/tolerate/deadline.md")]
+    mod deadline {}
+    #[doc = include_str!("../../../docs/tolerate/inject.md")]
+    mod inject {}
     #[doc = include_str!("../../../docs/tolerate/limit.md")]
     mod limit {}
     #[doc = include_str!("../../../docs/tolerate/rate.md")]
@@ -69,14 +110,16 @@ mod limit_pages {
     mod throttle {}
 }
 
-#[cfg(doctest)]
-mod pushback_pages {
-    #[doc = include_str!("../../../docs/tolerate/deadline.md")]
-    mod deadline {}
-    #[doc = include_str!("../../../docs/tolerate/inject.md")]
-    mod inject {}
-    #[doc = include_str!("../../../docs/tolerate/backoff.md")]
-    mod backoff {}
-    #[doc = include_str!("../../../docs/tolerate/budget.md")]
-    mod budget {}
+#[cfg(all(doctest, feature = "tokio", feature = "blocking", feature = "macros"))]
+mod face_pages {
+    #[doc = include_str!("../../../docs/tolerate/library.md")]
+    mod library {}
+    #[doc = include_str!("../../../docs/tolerate/retry.md")]
+    mod retry {}
+    #[doc = include_str!("../../../docs/tolerate/hedge.md")]
+    mod hedge {}
+    #[doc = include_str!("../../../docs/tolerate/fallback.md")]
+    mod fallback {}
+    #[doc = include_str!("../../../docs/tolerate/recover.md")]
+    mod recover {}
 }

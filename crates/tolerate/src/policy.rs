@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How long each step of a request may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeoutOptions {
@@ -20,6 +22,8 @@ pub struct TimeoutOptions {
 pub struct RetryOptions {
     /// Retries, not attempts, at most.
     pub limit: u32,
+    /// Of these, how many may follow a timeout.
+    pub timeout_limit: u32,
     /// What is retried.
     pub on: RetryOn,
     /// Methods that may be sent twice, upper case.
@@ -49,7 +53,8 @@ pub struct RetryOn {
 }
 
 /// How randomness is mixed into a back-off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Jitter {
     /// None: the whole delay, always.
     None,
@@ -60,18 +65,22 @@ pub enum Jitter {
 }
 
 /// Exponential back-off: `min(cap, base × 2^n)` before retry `n` (from 0), with jitter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BackoffOptions {
     /// Before the first retry.
+    #[serde(with = "crate::wire::duration")]
     pub base: Duration,
     /// At most.
+    #[serde(with = "crate::wire::duration")]
     pub cap: Duration,
     /// How randomness is mixed in.
     pub jitter: Jitter,
 }
 
 /// The retry budget: tokens earned by successes, with a small floor, taken before the back-off.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BudgetOptions {
     /// Tokens that each success earns (0.2: one retry for five successes).
     pub ratio: f64,

@@ -1,180 +1,86 @@
-//! What a server asks its client to wait before the next attempt, and how far the client heeds it.
+//! What a server asks a client to wait before it tries again.
 //!
-//! Intuition: the server knows best when it is well again, but it does not know the client's deadline, and it can be wrong by
-//! hours. So what it asks is read strictly, bounded, and spread: it says the same to all its clients, who would otherwise all
-//! come back at once.
+//! Intuition: the server knows how long it will be busy, so its word is worth more than any formula of the client; but it is a
+//! peer's word, so it is bounded. What cannot be read counts as not said, except in gRPC, where it means: do not retry.
 //!
-//! Apart from [`Backoff`](crate::Backoff), which knows only of the client's own delays.
+//! Parsing and using are apart: [`Pushback`] is what was said, [`PushbackOptions`] what is made of it.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use evenkeel_core::Random;
 use serde::{Deserialize, Serialize};
 
-use crate::date;
-use crate::propagate::digits;
-
-/// How far a server is heeded. Default: for 300 s at most, half as long again at random, and never for less than one's own
-/// delay. See also [`PushbackOptions::envoy`] and [`PushbackOptions::grpc`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PushbackOptions {
-    /// The most that is heeded. Default 300 s (Envoy).
-    pub max: Duration,
-    /// What is done when it asks for more. Default [`Over::Clamp`].
-    pub over: Over,
-    /// What it asks is made longer by a random part of this share, 0 to 10. Default 0.5 (Envoy).
-    pub spread: f64,
-    /// Whether one's own delay is kept if it is longer. Default yes: `Retry-After: 0` does not mean a storm.
-    pub at_least_own: bool,
-}
-
-/// What is done when a server asks for more than the most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Over {
-    /// As if it had asked nothing (Envoy).
-    Ignore,
-    /// The most is waited. The default: who asks for an hour does not want a retry at once.
-    #[default]
-    Clamp,
-}
-
-impl Default for PushbackOptions {
-    fn default() -> Self {
-        Self {
-            over: Over::Clamp,
-            at_least_own: true,
-            ..Self::envoy()
-        }
-    }
-}
-
-impl PushbackOptions {
-    /// As Envoy does with headers of rate limits: ignored above 300 s, otherwise `U(h, 1.5 h)` in place of one's own delay.
-    #[must_use]
-    pub const fn envoy() -> Self {
-        Self {
-            max: Duration::from_secs(300),
-            over: Over::Ignore,
-            spread: 0.5,
-            at_least_own: false,
-        }
-    }
-
-    /// As gRPC does (gRFC A6): exactly what the server asks.
-    #[must_use]
-    pub const fn grpc() -> Self {
-        Self {
-            max: Duration::MAX,
-            over: Over::Clamp,
-            spread: 0.0,
-            at_least_own: false,
-        }
-    }
-
-    /// How long to wait, where the client on its `own` would wait so long. `None`: do not retry.
-    pub fn wait(&self, asked: Pushback, own: Duration, rng: &mut Random) -> Option<Duration> {
-        let asked = match asked {
-            Pushback::DoNotRetry => return None,
-            Pushback::None => return Some(own),
-            Pushback::After(asked) if asked <= self.max => asked,
-            Pushback::After(_) => match self.over {
-                Over::Ignore => return Some(own),
-                Over::Clamp => self.max,
-            },
-        };
-        let wait = longer(asked, self.spread, rng);
-        Some(if self.at_least_own {
-            wait.max(own)
-        } else {
-            wait
-        })
-    }
-}
-
-/// `asked` and a uniform part of `share` of it.
-fn longer(asked: Duration, share: f64, rng: &mut Random) -> Duration {
-    // What is not a number adds nothing.
-    let share = if share > 0.0 { share.min(10.0) } else { 0.0 };
-    let more = asked.as_secs_f64() * share * rng.unit();
-    asked.saturating_add(Duration::try_from_secs_f64(more).unwrap_or(Duration::MAX))
-}
-
-/// How much longer than its own delay a client of AWS waits at most.
-const AWS_MORE: Duration = Duration::from_secs(5);
-
-/// What a server asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What a server said about trying again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Pushback {
-    /// Nothing, or nothing that was understood.
+    /// Nothing.
     #[default]
     None,
-    /// To wait so long.
+    /// Not before this has passed.
     After(Duration),
-    /// Not to try again.
+    /// Not at all.
     DoNotRetry,
 }
 
+/// More digits than this are no number of seconds or milliseconds that anyone means.
+const MOST_DIGITS: usize = 10;
+
 impl Pushback {
-    /// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date that is compared with the calendar's `now`. A date that has
-    /// passed is no wait. Dates depend on two clocks; see [`Pushback::seconds`] for the form that does not.
+    /// `Retry-After` (RFC 9110, section 10.2.3): whole seconds, or a date, against `wall`. A date that has passed is zero.
     #[must_use]
-    pub fn retry_after(value: &[u8], now: SystemTime) -> Self {
-        let value = value.trim_ascii();
-        match Self::seconds(value) {
-            Self::None => date::parse(value, now).map_or(Self::None, |date| {
-                Self::After(date.duration_since(now).unwrap_or_default())
-            }),
-            asked => asked,
-        }
+    pub fn retry_after(value: &[u8], wall: SystemTime) -> Self {
+        let since_1970 = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::retry_after_seconds(value).or_else(|| {
+            let until = http_date(value).map(Duration::from_secs);
+            until.map_or(Self::None, |until| {
+                Self::After(until.saturating_sub(since_1970))
+            })
+        })
     }
 
-    /// `Retry-After` as 1 to 10 digits, in seconds; other forms say nothing.
+    /// `Retry-After` in whole seconds only: for who does not trust two clocks to agree.
     #[must_use]
-    pub fn seconds(value: &[u8]) -> Self {
-        digits(value, 10).map_or(Self::None, |seconds| {
+    pub fn retry_after_seconds(value: &[u8]) -> Self {
+        number(value).map_or(Self::None, |seconds| {
             Self::After(Duration::from_secs(seconds))
         })
     }
 
-    /// `grpc-retry-pushback-ms` (gRFC A6), all its values: milliseconds as a signed number of 32 bits. What is negative, not
-    /// such a number, or there more than once means not to retry.
+    /// `x-amz-retry-after`, `retry-after-ms`, and whatever else is whole milliseconds.
     #[must_use]
-    pub fn grpc<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut values = values.into_iter();
-        let Some(value) = values.next() else {
-            return Self::None;
-        };
-        let millis = digits(value, 10).and_then(|millis| i32::try_from(millis).ok());
-        match (millis, values.next()) {
-            (Some(millis), None) => {
-                Self::After(Duration::from_millis(u64::from(millis.unsigned_abs())))
-            }
-            _ => Self::DoNotRetry,
-        }
-    }
-
-    /// `x-amz-retry-after`: milliseconds in 1 to 15 digits. What is negative or something else says nothing.
-    #[must_use]
-    pub fn aws(value: &[u8]) -> Self {
-        digits(value, 15).map_or(Self::None, |millis| {
+    pub fn milliseconds(value: &[u8]) -> Self {
+        number(value).map_or(Self::None, |millis| {
             Self::After(Duration::from_millis(millis))
         })
     }
 
-    /// How long to wait by the retry specification 2.1 of AWS, where the client on its `own` would wait so long: what the
-    /// server asks, but never less than that and never more than 5 s more. `None`: do not retry.
+    /// `grpc-retry-pushback-ms` (gRFC A6), all its values: one that is negative or no number, or more than one, means that there
+    /// is to be no retry.
     #[must_use]
-    pub fn aws_wait(self, own: Duration) -> Option<Duration> {
-        match self {
-            Self::None => Some(own),
-            Self::After(asked) => Some(asked.min(own.saturating_add(AWS_MORE)).max(own)),
-            Self::DoNotRetry => None,
+    pub fn grpc<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> Self {
+        let mut values = values.into_iter();
+        match (values.next(), values.next()) {
+            (None, _) => Self::None,
+            (Some(value), None) => number(value)
+                // The specification's number has 32 bits.
+                .filter(|&millis| i32::try_from(millis).is_ok())
+                .map_or(Self::DoNotRetry, |millis| {
+                    Self::After(Duration::from_millis(millis))
+                }),
+            (Some(_), Some(_)) => Self::DoNotRetry,
         }
     }
 
-    /// A label for metrics.
+    /// How long, if it is a time.
+    #[must_use]
+    pub const fn after(self) -> Option<Duration> {
+        match self {
+            Self::After(after) => Some(after),
+            Self::None | Self::DoNotRetry => None,
+        }
+    }
+
+    /// The word for metrics and logs.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -183,6 +89,169 @@ impl Pushback {
             Self::DoNotRetry => "do-not-retry",
         }
     }
+
+    fn or_else(self, other: impl FnOnce() -> Self) -> Self {
+        if self == Self::None { other() } else { self }
+    }
+}
+
+/// What is made of a server's word.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PushbackOptions {
+    /// The longest time that counts. Default 5 min (Envoy).
+    pub max: Duration,
+    /// What becomes of a longer one. Default: it counts as `max`.
+    pub beyond: Beyond,
+    /// It is kept within the own delay and this much more (AWS 2.1: 5 s). Default: it stands alone.
+    pub within: Option<Duration>,
+    /// Up to this part longer, at random, so that those who were told the same time do not come back at the same time; 0 to 1 (Envoy:
+    /// 0.5). Default 0.1. Not with `within`.
+    pub jitter: f64,
+}
+
+impl Default for PushbackOptions {
+    fn default() -> Self {
+        Self {
+            max: Duration::from_secs(300),
+            beyond: Beyond::Clamp,
+            within: None,
+            jitter: 0.1,
+        }
+    }
+}
+
+/// What becomes of a time that is too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Beyond {
+    /// It counts as the longest that does.
+    Clamp,
+    /// It counts as not said (Envoy).
+    Ignore,
+    /// There is no retry: the server would refuse it.
+    DoNotRetry,
+}
+
+impl PushbackOptions {
+    /// Envoy's: `U(h, 1.5 h)`, ignored above 5 min.
+    #[must_use]
+    pub const fn envoy() -> Self {
+        Self {
+            max: Duration::from_secs(300),
+            beyond: Beyond::Ignore,
+            within: None,
+            jitter: 0.5,
+        }
+    }
+
+    /// The AWS retry specification's, version 2.1: `max(t, min(h, t + 5 s))` with `t` the own delay.
+    #[must_use]
+    pub const fn aws() -> Self {
+        Self {
+            max: Duration::MAX,
+            beyond: Beyond::Clamp,
+            within: Some(Duration::from_secs(5)),
+            jitter: 0.0,
+        }
+    }
+
+    /// How long to wait where the own delay would be `own`; `None` if there is to be no retry.
+    #[must_use]
+    pub fn delay(&self, pushback: Pushback, own: Duration, rng: &mut Random) -> Option<Duration> {
+        let asked = match pushback {
+            Pushback::None => return Some(own),
+            Pushback::DoNotRetry => return None,
+            Pushback::After(asked) => asked,
+        };
+        let asked = match self.beyond {
+            Beyond::Clamp => asked.min(self.max),
+            Beyond::Ignore if asked > self.max => return Some(own),
+            Beyond::DoNotRetry if asked > self.max => return None,
+            Beyond::Ignore | Beyond::DoNotRetry => asked,
+        };
+        if let Some(more) = self.within {
+            return Some(asked.min(own.saturating_add(more)).max(own));
+        }
+        let jitter = if self.jitter > 0.0 {
+            self.jitter.min(1.0)
+        } else {
+            0.0
+        };
+        let factor = 1.0 + jitter * rng.unit();
+        // Of a time that cannot be made longer no more is asked.
+        Some(Duration::try_from_secs_f64(asked.as_secs_f64() * factor).unwrap_or(asked))
+    }
+}
+
+/// Digits alone, and not too many.
+fn number(value: &[u8]) -> Option<u64> {
+    let is_number =
+        (1..=MOST_DIGITS).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    is_number.then(|| digits(value))
+}
+
+fn digits(value: &[u8]) -> u64 {
+    value.iter().fold(0, |sum: u64, digit| {
+        sum.saturating_mul(10) + u64::from(digit.wrapping_sub(b'0'))
+    })
+}
+
+const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+const DAYS: &[u8; 21] = b"MonTueWedThuFriSatSun";
+
+/// Seconds since 1970 of a date as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`. The two obsolete forms, which nobody may
+/// send, are refused; so is a day of the week that is not that day's.
+#[must_use]
+pub fn http_date(value: &[u8]) -> Option<u64> {
+    let value: &[u8; 29] = value.try_into().ok()?;
+    for (at, mark) in [
+        (3, b','),
+        (4, b' '),
+        (7, b' '),
+        (11, b' '),
+        (16, b' '),
+        (19, b':'),
+        (22, b':'),
+        (25, b' '),
+    ] {
+        if value[at] != mark {
+            return None;
+        }
+    }
+    if &value[26..] != b"GMT" {
+        return None;
+    }
+    let weekday = DAYS.chunks(3).position(|day| day == &value[..3])? as u64;
+    let month = MONTHS.chunks(3).position(|month| month == &value[8..11])? as u64 + 1;
+    let (day, year) = (number(&value[5..7])?, number(&value[12..16])?);
+    let (hour, minute, second) = (
+        number(&value[17..19])?,
+        number(&value[20..22])?,
+        number(&value[23..25])?,
+    );
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = match month {
+        2 => 28 + u64::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    // A leap second counts as the first of the next minute.
+    if year < 1970 || !(1..=length).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let days = days_since_1970(year, month, day);
+    // 1970 began on a Thursday.
+    ((days + 3) % 7 == weekday).then_some(((days * 24 + hour) * 60 + minute) * 60 + second)
+}
+
+/// Years are counted from March, so that the leap day is the last of its year.
+const fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let from_march = (month + 9) % 12;
+    let of_year = (153 * from_march + 2) / 5 + day - 1;
+    // 719,468 days lie between the 1st of March of the year 0 and 1970.
+    year * 365 + year / 4 - year / 100 + year / 400 + of_year - 719_468
 }
 
 #[cfg(test)]
@@ -191,135 +260,144 @@ mod tests {
 
     use super::*;
 
-    const fn millis(n: u64) -> Duration {
-        Duration::from_millis(n)
+    const fn after(millis: u64) -> Pushback {
+        Pushback::After(Duration::from_millis(millis))
     }
 
-    fn after(seconds: u64) -> Pushback {
-        Pushback::After(Duration::from_secs(seconds))
+    fn wall(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    /// RFC 9110's own examples, and what lies at the edges of calendars.
+    #[test]
+    fn dates() {
+        for (text, seconds) in [
+            ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777),
+            ("Fri, 31 Dec 1999 23:59:59 GMT", 946_684_799),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+            ("Tue, 29 Feb 2000 12:00:00 GMT", 951_825_600),
+            ("Fri, 01 Mar 2024 00:00:00 GMT", 1_709_251_200),
+            ("Fri, 31 Dec 2027 23:59:59 GMT", 1_830_297_599),
+        ] {
+            assert_eq!(http_date(text.as_bytes()), Some(seconds), "{text}");
+        }
+        for text in [
+            "Mon, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37 UTC",
+            "Sun, 6 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "Wed, 29 Feb 2023 12:00:00 GMT",
+            "Thu, 01 Jan 1970 24:00:00 GMT",
+            "Sun, +6 Nov 1994 08:49:37 GMT",
+            "",
+        ] {
+            assert_eq!(http_date(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        // 30 s before the date of RFC 9110.
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_747);
-        for (text, expected) in [
-            ("120", after(120)),
-            (" 0 ", after(0)),
-            ("9999999999", after(9_999_999_999)),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", after(30)),
-            ("Sunday, 06-Nov-94 08:49:37 GMT", after(30)),
-            ("Sun Nov  6 08:49:37 1994", after(30)),
-            ("Sun, 06 Nov 1994 08:49:06 GMT", after(0)),
-            ("Thu, 01 Jan 1970 00:00:00 GMT", after(0)),
-            ("", Pushback::None),
-            ("-1", Pushback::None),
-            ("1.5", Pushback::None),
-            ("12345678901", Pushback::None),
-            ("soon", Pushback::None),
+    fn retry_after_in_both_forms() {
+        let now = wall(784_111_770);
+        let of = |text: &str| Pushback::retry_after(text.as_bytes(), now);
+        assert_eq!(of("120"), after(120_000));
+        assert_eq!(of("0"), after(0));
+        assert_eq!(of("Sun, 06 Nov 1994 08:49:37 GMT"), after(7_000));
+        assert_eq!(
+            of("Sat, 05 Nov 1994 08:49:37 GMT"),
+            after(0),
+            "it has passed"
+        );
+        for text in [
+            "",
+            "-1",
+            "+1",
+            "1.5",
+            " 1",
+            "1 ",
+            "12345678901",
+            "1s",
+            "soon",
         ] {
-            assert_eq!(
-                Pushback::retry_after(text.as_bytes(), now),
-                expected,
-                "{text}"
-            );
+            assert_eq!(of(text), Pushback::None, "{text}");
         }
         assert_eq!(
-            Pushback::seconds(b"Sun Nov  6 08:49:37 1994"),
+            Pushback::retry_after_seconds(b"Sun, 06 Nov 1994 08:49:37 GMT"),
             Pushback::None
         );
+        assert_eq!(Pushback::milliseconds(b"1500"), after(1_500));
+        assert_eq!(Pushback::milliseconds(b"invalid"), Pushback::None);
     }
 
-    /// The named cases of gRPC's streaming tests.
+    /// gRFC A6, and the cases of grpc-go's TestRetryStreaming: a time, negative, no number, more than one.
     #[test]
-    fn what_grpc_pushes_back() {
+    fn grpc_pushback() {
         let of = |values: &[&str]| Pushback::grpc(values.iter().map(|value| value.as_bytes()));
         assert_eq!(of(&[]), Pushback::None);
-        assert_eq!(of(&["1000"]), after(1));
+        assert_eq!(of(&["1000"]), after(1_000));
         assert_eq!(of(&["0"]), after(0));
-        assert_eq!(of(&["2147483647"]), Pushback::After(millis(2_147_483_647)));
-        for no in ["-1", "", "string", "1s", "2147483648", " 5", "99999999999"] {
-            assert_eq!(of(&[no]), Pushback::DoNotRetry, "{no}");
-        }
-        assert_eq!(of(&["1000", "1000"]), Pushback::DoNotRetry);
-        let mut rng = Random::seeded(1);
-        let mut wait = |asked| PushbackOptions::grpc().wait(asked, millis(70), &mut rng);
-        assert_eq!(wait(after(1)), Some(millis(1_000)));
-        assert_eq!(wait(after(0)), Some(Duration::ZERO));
-        assert_eq!(wait(after(90_000)), Some(Duration::from_secs(90_000)));
-        assert_eq!(wait(Pushback::None), Some(millis(70)));
-        assert_eq!(wait(Pushback::DoNotRetry), None);
-    }
-
-    /// The published cases of the AWS retry specification 2.1: its own delay is 50 ms.
-    #[test]
-    fn what_aws_asks_is_clamped() {
-        for (text, expected) in [
-            ("1500", 1_500),
-            ("0", 50),
-            ("10000", 5_050),
-            ("invalid", 50),
-            ("-1", 50),
-            ("", 50),
+        for values in [
+            &["-1"][..],
+            &["bad"],
+            &[""],
+            &["1.5"],
+            &["2147483648"],
+            &["10", "10"],
         ] {
-            let wait = Pushback::aws(text.as_bytes()).aws_wait(millis(50));
-            assert_eq!(wait, Some(millis(expected)), "{text}");
+            assert_eq!(of(values), Pushback::DoNotRetry, "{values:?}");
         }
-        assert_eq!(after(1).aws_wait(Duration::MAX), Some(Duration::MAX));
     }
 
     #[test]
-    fn envoy_spreads_up_to_half_as_long_again_and_ignores_the_rest() {
-        let mut rng = Random::seeded(7);
-        let options = PushbackOptions::envoy();
-        let waits: Vec<_> = (0..20_000)
-            .filter_map(|_| options.wait(after(100), millis(25), &mut rng))
-            .map(|wait| wait.as_secs_f64())
-            .collect();
-        assert!(waits.iter().all(|wait| (100.0..150.0).contains(wait)));
-        let mean = waits.iter().sum::<f64>() / waits.len() as f64;
-        assert!((mean - 125.0).abs() < 0.6, "{mean}");
-        let most = options.wait(after(300), millis(25), &mut rng);
-        assert!(most.is_some_and(|wait| wait >= Duration::from_secs(300)));
-        let over = options.wait(Pushback::After(millis(300_001)), millis(25), &mut rng);
-        assert_eq!(over, Some(millis(25)));
-    }
-
-    #[test]
-    fn by_default_nobody_is_heeded_for_long_and_nobody_makes_a_storm() {
-        let mut rng = Random::seeded(7);
-        let options = PushbackOptions {
-            spread: 0.0,
+    fn what_is_made_of_it() {
+        let own = Duration::from_millis(50);
+        let mut rng = Random::seeded(1);
+        let mut of = |options: PushbackOptions, pushback| options.delay(pushback, own, &mut rng);
+        let aws = PushbackOptions::aws();
+        for (asked, delay) in [(1_500, 1_500), (0, 50), (10_000, 5_050)] {
+            assert_eq!(of(aws, after(asked)), Some(Duration::from_millis(delay)));
+        }
+        for options in [aws, PushbackOptions::envoy(), PushbackOptions::default()] {
+            assert_eq!(of(options, Pushback::None), Some(own));
+            assert_eq!(of(options, Pushback::DoNotRetry), None);
+        }
+        assert_eq!(of(PushbackOptions::envoy(), after(300_001)), Some(own));
+        for _ in 0..1_000 {
+            let delay = of(PushbackOptions::envoy(), after(10_000)).unwrap();
+            assert!(delay >= Duration::from_secs(10) && delay <= Duration::from_secs(15));
+        }
+        let strict = PushbackOptions {
+            beyond: Beyond::DoNotRetry,
             ..PushbackOptions::default()
         };
-        let mut wait = |asked| options.wait(asked, millis(80), &mut rng);
-        assert_eq!(wait(after(0)), Some(millis(80)));
-        assert_eq!(wait(after(2)), Some(millis(2_000)));
-        assert_eq!(wait(after(9_999_999_999)), Some(Duration::from_secs(300)));
-        assert_eq!(wait(Pushback::None), Some(millis(80)));
-        assert_eq!(wait(Pushback::DoNotRetry), None);
+        assert_eq!(of(strict, after(300_001)), None);
+        let clamped = PushbackOptions {
+            jitter: f64::NAN,
+            ..PushbackOptions::default()
+        };
+        assert_eq!(of(clamped, after(u64::MAX)), Some(Duration::from_secs(300)));
     }
 
     proptest! {
         #[test]
-        fn within_bounds_whatever_is_asked(asked: u64, own in 0_u64..1 << 40, max in 0_u64..1 << 40, spread: f64, ignore: bool, seed: u64) {
-            let (asked, own, max) = (Duration::from_nanos(asked), Duration::from_nanos(own), Duration::from_nanos(max));
-            let over = if ignore { Over::Ignore } else { Over::Clamp };
-            let options = PushbackOptions { max, over, spread, at_least_own: true };
-            let mut rng = Random::seeded(seed);
-            let wait = options.wait(Pushback::After(asked), own, &mut rng).expect("it may retry");
-            prop_assert!(wait >= own);
-            let plain = PushbackOptions { spread: 0.5, ..options };
-            let wait = plain.wait(Pushback::After(asked), own, &mut rng).expect("it may retry");
-            prop_assert!(wait <= own.max(max + max / 2 + Duration::from_nanos(1)));
+        fn dates_follow_the_calendar(days in 0_u64..2_000_000) {
+            // By counting, not by formula.
+            let (mut year, mut rest) = (1970, days);
+            loop {
+                let length = 365 + u64::from(year % 4 == 0 && (year % 100 != 0 || year % 400 == 0));
+                if rest < length {
+                    break;
+                }
+                rest -= length;
+                year += 1;
+            }
+            prop_assert_eq!(days_since_1970(year, 1, 1) + rest, days);
         }
 
         #[test]
-        fn bytes_of_any_kind(value: Vec<u8>) {
-            let now = SystemTime::UNIX_EPOCH;
-            prop_assert_ne!(Pushback::retry_after(&value, now), Pushback::DoNotRetry);
-            prop_assert_ne!(Pushback::aws(&value), Pushback::DoNotRetry);
-            prop_assert_ne!(Pushback::grpc([value.as_slice()]), Pushback::None);
+        fn any_bytes_are_survived(value in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _: Pushback = Pushback::retry_after(&value, wall(0));
+            prop_assert!(Pushback::grpc([&value[..]]) != Pushback::None);
         }
     }
 }

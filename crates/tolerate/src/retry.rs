@@ -1,25 +1,58 @@
 //! Whether an attempt that ended badly is tried again: the one place that decides it.
 //!
-//! Three questions, in this order. Is it of a kind that the user wants retried? May it be repeated: is there proof that
-//! the application saw nothing, or does the method allow a second time, and is the body still at hand? Who pays: nobody if
+//! Three questions, in this order. Is it of a kind that can go better the next time? May it be repeated: is there proof that
+//! the application saw nothing, or does the call allow a second time, and is what was sent still at hand? Who pays: nobody if
 //! the application saw nothing (a retry that adds no load to anyone is free), else the limit, the deadline and the budget.
+//!
+//! It knows no protocol: [`http`](crate::http) maps HTTP's outcomes to it for the proxy, a `Classify` does for anything else.
 
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Outcome, Random};
+use evenkeel_core::{Instant, Random};
 
-use crate::{Backoff, Budget, Deadline, RetryLedger, RetryOn, RetryOptions};
+use crate::{Backoff, BackoffOptions, Budget, Deadline, Idempotency, RetryLedger, Verdict};
+
+/// What limits retries.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// Counted retries of one call, at most.
+    pub limit: u32,
+    /// Of these, how many may follow a timeout. An attempt that timed out may still be running, so each such retry can double what
+    /// the server does; and it has cost the caller a whole attempt's time.
+    pub timeout_limit: u32,
+    /// How long to wait.
+    pub backoff: &'a BackoffOptions,
+    /// A server's wish to wait is honoured from the back-off's delay to so much more. Shorter wishes do not shorten the
+    /// back-off, longer ones are cut: one bad header may not park a client for an hour.
+    pub longest_wish: Duration,
+}
+
+impl<'a> Rules<'a> {
+    /// How much longer than the back-off a server's wish may be by default: that of the AWS specification 2.1.
+    pub const LONGEST_WISH: Duration = Duration::from_secs(5);
+
+    /// A limit and a back-off, and no limit of their own for timeouts.
+    #[must_use]
+    pub const fn of_backoff(limit: u32, backoff: &'a BackoffOptions) -> Self {
+        Self {
+            limit,
+            timeout_limit: u32::MAX,
+            backoff,
+            longest_wish: Self::LONGEST_WISH,
+        }
+    }
+}
 
 /// What is to be known of the attempt that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AttemptFacts {
+pub struct Ended {
     /// How it ended.
-    pub outcome: Outcome,
-    /// Whether the request's method is listed in [`RetryOptions::methods`].
-    pub method_may_repeat: bool,
-    /// Whether the request can be sent again from its first byte: no body, or all of it that was read is kept.
-    pub body_replayable: bool,
-    /// The server it was on, by its place in the service.
+    pub verdict: Verdict,
+    /// Whether the call may be made more than once.
+    pub idempotency: Idempotency,
+    /// Whether it can be made again from its beginning: what it sends is still at hand.
+    pub replayable: bool,
+    /// The server it was on, by any number that tells servers apart.
     pub server: u32,
 }
 
@@ -42,12 +75,14 @@ pub enum Decision {
 pub enum StopReason {
     /// It is no failure, or of no kind that is to be retried.
     NotRetryable,
-    /// The application may have seen the request, and its method is not listed.
+    /// The application may have seen the request, and it may not be made twice.
     Method,
     /// The body is not at hand any more.
     Body,
     /// The limit on retries is reached.
     Limit,
+    /// The limit on retries after timeouts is reached.
+    TimeoutLimit,
     /// The budget is empty.
     Budget,
     /// The deadline leaves no room.
@@ -63,81 +98,82 @@ impl StopReason {
             Self::Method => "method",
             Self::Body => "body",
             Self::Limit => "limit",
+            Self::TimeoutLimit => "timeout-limit",
             Self::Budget => "budget",
             Self::Deadline => "deadline",
         }
     }
 }
 
-/// How an outcome is retried, if its kind is wanted at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// The application saw nothing: any method, free.
-    Unsent,
-    /// The connection died after something was written, perhaps with the server: listed methods, free, once.
-    Death,
-    /// The application may have worked on it: listed methods, counted.
-    Seen,
-}
-
 /// Decides about the attempt that just ended, and notes in `ledger` what the retry used.
 ///
 /// A token of the budget is taken here, before the back-off, and only if everything else allows the retry. A second free
-/// failure on the same server is not free any more; it is counted like a status.
+/// failure on the same server is not free any more; it is counted like any other.
 #[must_use]
-pub fn decide(
-    options: &RetryOptions,
-    attempt: &AttemptFacts,
+pub fn again(
+    rules: &Rules<'_>,
+    ended: Ended,
     ledger: &mut RetryLedger,
     budget: &Budget,
     deadline: Deadline,
     now: Instant,
     rng: &mut Random,
 ) -> Decision {
-    let Some(kind) = wanted(&options.on, attempt.outcome) else {
+    let verdict = ended.verdict;
+    if matches!(verdict, Verdict::Good | Verdict::Fatal) {
         return Decision::Stop(StopReason::NotRetryable);
-    };
-    if kind != Kind::Unsent && !attempt.method_may_repeat {
+    }
+    if verdict != Verdict::Unsent && !ended.idempotency.may_repeat() {
         return Decision::Stop(StopReason::Method);
     }
-    if !attempt.body_replayable {
+    if !ended.replayable {
         return Decision::Stop(StopReason::Body);
     }
-    if kind == Kind::Death && ledger.retried_a_death() {
+    let lost = verdict == Verdict::Lost;
+    if lost && ledger.retried_a_death() {
         return Decision::Stop(StopReason::Limit);
     }
     if deadline.passed(now) {
         return Decision::Stop(StopReason::Deadline);
     }
 
-    let decision = if kind != Kind::Seen && ledger.has_free(attempt.server) {
-        ledger.note_free(attempt.server);
+    let may_be_free = lost || verdict == Verdict::Unsent;
+    let decision = if may_be_free && ledger.has_free(ended.server) {
+        ledger.note_free(ended.server);
         Decision::Retry {
             free: true,
             after: Duration::ZERO,
         }
     } else {
-        pay(options, ledger, budget, deadline, now, rng)
+        pay(rules, verdict, ledger, budget, deadline, now, rng)
     };
-    if kind == Kind::Death && matches!(decision, Decision::Retry { .. }) {
+    if lost && matches!(decision, Decision::Retry { .. }) {
         ledger.note_death();
     }
     decision
 }
 
-/// A retry that counts: limit, then room for the delay, then the budget, so that no token is taken in vain.
+/// A retry that counts: the limits, then room for the delay, then the budget, so that no token is taken in vain.
 fn pay(
-    options: &RetryOptions,
+    rules: &Rules<'_>,
+    verdict: Verdict,
     ledger: &mut RetryLedger,
     budget: &Budget,
     deadline: Deadline,
     now: Instant,
     rng: &mut Random,
 ) -> Decision {
-    if ledger.counted() >= options.limit {
+    if ledger.counted() >= rules.limit {
         return Decision::Stop(StopReason::Limit);
     }
-    let after = Backoff::delay(&options.backoff, ledger.counted(), rng);
+    let timed_out = verdict == Verdict::Timeout;
+    if timed_out && ledger.after_timeouts() >= rules.timeout_limit {
+        return Decision::Stop(StopReason::TimeoutLimit);
+    }
+    let own = Backoff::delay(rules.backoff, ledger.counted(), rng);
+    let after = verdict.wait().map_or(own, |wish| {
+        wish.clamp(own, own.saturating_add(rules.longest_wish))
+    });
     if !deadline.leaves_room_for(now, after) {
         return Decision::Stop(StopReason::Deadline);
     }
@@ -145,25 +181,8 @@ fn pay(
         return Decision::Stop(StopReason::Budget);
     }
     ledger.note_counted();
+    if timed_out {
+        ledger.note_timeout();
+    }
     Decision::Retry { free: false, after }
-}
-
-/// The kind of an outcome, or nothing if the user does not want it retried.
-fn wanted(on: &RetryOn, outcome: Outcome) -> Option<Kind> {
-    let (wanted, kind) = match outcome {
-        Outcome::ConnectRefused | Outcome::ConnectTimeout | Outcome::Unreachable => {
-            (on.connect, Kind::Unsent)
-        }
-        Outcome::Stale | Outcome::Reset { sent: false } => (on.reset, Kind::Unsent),
-        Outcome::Reset { sent: true } => (on.reset, Kind::Death),
-        Outcome::AttemptTimeout => (on.timeout, Kind::Seen),
-        Outcome::Answered(status) => (status >= 400 && on.statuses.contains(&status), Kind::Seen),
-        // What evenkeel would answer for it is 502, so it is retried like one.
-        Outcome::BadResponse => (on.statuses.contains(&502), Kind::Seen),
-        // One that is asked about was held back, so nobody has seen a part of it.
-        Outcome::Truncated => (on.reset, Kind::Death),
-        // Nobody waits for it.
-        Outcome::Cancelled => return None,
-    };
-    wanted.then_some(kind)
 }

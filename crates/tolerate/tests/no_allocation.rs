@@ -6,9 +6,9 @@ use std::time::Duration;
 use allocation_counter::measure;
 use evenkeel_core::{Instant, Random};
 use evenkeel_tolerate::{
-    AdaptiveRate, AdaptiveRateOptions, Class, Finish, KeyedRate, KeyedRateOptions, Limit,
-    LimitOptions, Queue, QueueOptions, Rate, RateOptions, ShedOptions, Throttle, ThrottleOptions,
-    limit,
+    AdaptiveRate, AdaptiveRateOptions, Breaker, BreakerOptions, Class, Finish, KeyedRate,
+    KeyedRateOptions, Limit, LimitOptions, Queue, QueueOptions, Rate, RateOptions, ShedOptions,
+    Throttle, ThrottleOptions, breaker, limit,
 };
 
 /// 5,000 times, two milliseconds apart.
@@ -43,6 +43,40 @@ fn limits() {
         });
         assert_eq!(count, 0, "{options:?}");
         assert!(limit.granted() > 0);
+    }
+}
+
+#[test]
+fn breakers() {
+    for window in [
+        BreakerOptions::default().window,
+        breaker::WindowKind::Count(100),
+    ] {
+        let options = BreakerOptions {
+            window,
+            open_for: Duration::from_millis(50),
+            ..BreakerOptions::default()
+        };
+        let breaker = Breaker::new(options, 1);
+        // A window by count grows until it is full for the first time.
+        for _ in 0..100 {
+            if let Ok(pass) = breaker.try_pass(Instant::ZERO) {
+                pass.finish(Instant::ZERO, breaker::End::Good);
+            }
+        }
+        let count = allocations(|n, now| {
+            if let Ok(pass) = breaker.try_pass(now) {
+                let end = if n % 50 < 20 {
+                    breaker::End::Bad
+                } else {
+                    breaker::End::Good
+                };
+                pass.finish(now, end);
+            }
+        });
+        let snapshot = breaker.snapshot(Instant::ZERO);
+        assert_eq!(count, 0, "{snapshot:?}");
+        assert!(snapshot.refused > 0, "it opened");
     }
 }
 
@@ -86,5 +120,25 @@ fn queues() {
     };
     (0..2_000).for_each(|n| step(n, Instant::from_millis(n * 2)));
     let count = allocations(|n, now| step(n, now + Duration::from_secs(4)));
+    assert_eq!(count, 0);
+}
+
+#[cfg(all(feature = "async", feature = "blocking"))]
+#[test]
+fn a_call_under_a_policy_that_works_at_once() {
+    use evenkeel_tolerate::{Call, Recovery, RecoveryOptions, clock::Virtual};
+    let policy = Recovery::named("ready").limit(LimitOptions::Fixed(3));
+    let policy = policy.clock(Virtual::new()).build().expect("no errors");
+    let _: RecoveryOptions = policy.options(); // the first look of a thread makes its slot for snapshots
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let count = allocations(|n, _| {
+        let call = Call::idempotent("get");
+        let run = policy
+            .call(call)
+            .run(|_| std::future::ready(Ok::<_, ()>(n)));
+        let polled = Future::poll(std::pin::pin!(run), &mut context);
+        assert!(matches!(polled, std::task::Poll::Ready(it) if it.is_good()));
+        assert!(policy.call(call).run_blocking(|_| Ok::<_, ()>(n)).is_good());
+    });
     assert_eq!(count, 0);
 }

@@ -35,6 +35,7 @@ const fn counted(after: u64) -> Decision {
 
 fn options() -> RetryOptions {
     RetryOptions {
+        timeout_limit: u32::MAX,
         limit: 2,
         on: RetryOn {
             connect: true,

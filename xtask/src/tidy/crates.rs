@@ -9,7 +9,9 @@ use super::{Violation, line_of_key};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("balance", &["core"]),
-    ("tolerate", &["core"]),
+    ("tolerate-macros", &[]),
+    ("tolerate", &["core", "tolerate-macros"]), // the macro behind a feature, for other programs
+    ("tolerate-examples", &[]), // dev-dependencies only: other people's clients and servers
     ("http1", &[]),
     ("request", &["core", "balance", "tolerate"]),
     ("fault", &["core"]),
@@ -53,6 +55,9 @@ const PURE: &[&str] = &[
     "core", "balance", "tolerate", "http1", "request", "fault", "config",
 ];
 
+/// Pure crates with a face for other programs: behind a feature, which no crate of the house turns on, they may wait.
+const FOR_OTHERS: &[&str] = &["tolerate"];
+
 /// What brings sockets, files and a clock.
 const IMPURE: &[&str] = &["tokio", "mio", "rustix", "socket2"];
 
@@ -91,7 +96,8 @@ pub fn check_package(package: &Package, manifest: &str) -> Vec<Violation> {
         if dependency.ours && !dependency.dev && !may_use.contains(&other) {
             add(line, "crate-edge", format!("{name} may not use {other}"));
         }
-        if PURE.contains(&name) && IMPURE.contains(&other) {
+        let for_others = dependency.optional && FOR_OTHERS.contains(&name);
+        if PURE.contains(&name) && IMPURE.contains(&other) && !for_others {
             add(
                 line,
                 "pure-crate",
@@ -116,6 +122,7 @@ mod tests {
             name: (*name).to_owned(),
             ours: name.starts_with("evenkeel"),
             dev: *dev,
+            optional: false,
         };
         Package {
             name: name.to_owned(),
@@ -154,6 +161,17 @@ mod tests {
         let balance = package("evenkeel-balance", &[("evenkeel-proxy", true)]);
         assert_eq!(check_package(&balance, ""), []);
         let balance = package("evenkeel-balance", &[("tokio", true)]);
+        assert_eq!(check_package(&balance, "")[0].rule, "pure-crate");
+    }
+
+    #[test]
+    fn a_face_for_other_programs_may_wait_behind_a_feature_only() {
+        let mut tolerate = package("evenkeel-tolerate", &[("tokio", false)]);
+        assert_eq!(check_package(&tolerate, "")[0].rule, "pure-crate");
+        tolerate.dependencies[0].optional = true;
+        assert_eq!(check_package(&tolerate, ""), []);
+        let mut balance = package("evenkeel-balance", &[("tokio", false)]);
+        balance.dependencies[0].optional = true;
         assert_eq!(check_package(&balance, "")[0].rule, "pure-crate");
     }
 

@@ -120,6 +120,7 @@ mod tests {
             name: name.to_owned(),
             ours,
             dev: false,
+            optional: false,
         };
         let package = Package {
             name: "x".to_owned(),

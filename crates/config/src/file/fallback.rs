@@ -2,7 +2,7 @@
 
 use toml::de::DeValue;
 
-use super::quantity::Time;
+use super::quantity::{Size, Time};
 use super::service::AnyText;
 use super::shape::Shape;
 use super::value::{List, Text, Whole};
@@ -14,6 +14,8 @@ table! {
     /// What clients get when no server answers, after all retries: another service's answer, or one that stands here. Without
     /// it they get evenkeel's own, which says why.
     pub struct Fallback {
+        /// Keeps old answers and shows them first.
+        stale: Stale;
         /// The service that answers instead. It may have a fallback of its own, but not another service.
         service: Text;
         /// The status of the answer that stands here.
@@ -28,7 +30,21 @@ table! {
         /// them.
         on: List<FallbackStatus>;
     }
-    later { "stale" }
+    later {}
+}
+
+table! {
+    /// Old answers of the service's own to GET, for when it has no new one. Servers are asked first, always.
+    pub struct Stale {
+        /// How much room there is for all of them.
+        size: Size<65_536, 1_073_741_824> = defaults::STALE_SIZE;
+        /// Larger answers are not kept. Only such of a known length are; they are held back until they are whole.
+        object: Size<1, 262_144> = defaults::STALE_OBJECT;
+        /// For how long after it has become stale (`max-age` of `Cache-Control`) an answer is shown that does not say it itself by
+        /// `stale-if-error`.
+        if_error: Time<1_000> = defaults::STALE_IF_ERROR;
+    }
+    later {}
 }
 
 /// A status of `fallback.on`.

@@ -3,11 +3,15 @@
 use super::address::ListenAddress;
 use super::choice::{ClassWord, ProtocolWord};
 use super::dns::DnsName;
+use super::fallback::Fallback;
 use super::headers::Headers;
+use super::hedge::Hedge;
 use super::mirror::Mirror;
+use super::own::{Own, OwnRetry};
 use super::quantity::{Size, Time};
+use super::service::Timeout;
 use super::table;
-use super::value::{Filled, List, Map, Text, Whole};
+use super::value::{Filled, List, Map, OrOff, Text, Whole};
 use crate::defaults;
 
 table! {
@@ -64,6 +68,15 @@ table! {
         response_headers: Headers;
         /// Which requests are sent to another service as well; instead of what the service says about that.
         mirror: Mirror;
+        /// How long each step may take. A key that is left out is as the service has it, here and in `retry`, `hedge` and
+        /// `fallback`; with `split`, as the service has it that was drawn.
+        timeout: Own<Timeout>;
+        /// When an attempt that ended badly is tried again. The budget is the service's.
+        retry: OwnRetry;
+        /// Whether a second attempt is made while the first one is late.
+        hedge: OrOff<Own<Hedge>>;
+        /// What clients get when no server answers.
+        fallback: OrOff<Own<Fallback>>;
     }
     later {}
 }

@@ -23,6 +23,7 @@ pub mod dns;
 pub mod listen;
 pub mod spread;
 pub mod limit;
+pub mod breaker;
 pub mod ask;
 pub mod mirror;
 pub mod fallback;
@@ -30,6 +31,7 @@ pub mod hedge;
 pub mod service;
 pub mod discover;
 pub mod retry;
+pub mod own;
 pub mod detect;
 pub mod recover;
 

@@ -16,6 +16,9 @@ table! {
     pub struct Retry {
         /// Retries, not attempts. 0 turns counted retries off.
         limit: Whole<0, 10> = defaults::RETRY_LIMIT;
+        /// Of these, how many may follow an attempt that timed out: it may still be worked on, so each one can double what servers do.
+        /// Default: as `limit`.
+        timeout_limit: Whole<0, 10>;
         /// What is retried: `connect`, `reset`, `timeout`, and statuses from 400 to 599 in quotes.
         on: List<RetryWord> = defaults::RETRY_ON;
         /// The methods that may be sent twice.

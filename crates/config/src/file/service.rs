@@ -4,6 +4,7 @@ use toml::de::DeValue;
 
 use super::address::{Address, ServerAddress};
 use super::ask::Ask;
+use super::breaker::Breaker;
 use super::choice::{BalancePolicy, StopSignalWord};
 use super::detect::{Detect, Diagnose};
 use super::discover::Discover;
@@ -40,6 +41,8 @@ table! {
         retry: Retry;
         /// Whether a second attempt is made while the first one is late. Off without this table.
         hedge: Hedge;
+        /// Whether a server that has failed lately is asked at all. Off without this table.
+        breaker: Breaker;
         /// Changes of the header of every request, as servers get it.
         request_headers: Headers;
         /// Changes of the header of every response, as the client gets it. Answers that evenkeel makes itself stay as they are.
@@ -59,7 +62,7 @@ table! {
         /// What the service promises. Without it nothing is promised, and no error budget is kept.
         objective: Objective;
     }
-    later { "breaker" }
+    later {}
 }
 
 table! {

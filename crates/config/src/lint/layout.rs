@@ -184,9 +184,11 @@ pub(super) fn unused_service(file: &File, draft: &Draft, out: &mut Mistakes) {
             .any(|mirror| Some(mirror.to) == id);
         let names = draft.plan.dns.iter().flat_map(|listener| &listener.names);
         let answered = names.into_iter().any(|name| Some(name.service) == id);
-        let mut plans = draft.plan.services.iter();
-        let falls_back = plans.any(|service| {
-            let to = service.fallback.as_ref().map(|fallback| &fallback.to);
+        let routes = draft.plan.listeners.iter().flat_map(|all| &all.routes);
+        let of_routes = routes.flat_map(|route| route.policies.iter().map(|(_, own)| own));
+        let of_services = draft.plan.services.iter().map(|service| &service.policies);
+        let falls_back = of_services.chain(of_routes).any(|policies| {
+            let to = policies.fallback.as_ref().map(|fallback| &fallback.to);
             id.is_some_and(|id| to == Some(&FallbackTo::Service(id)))
         });
         if !used && !mirrored && !answered && !falls_back {

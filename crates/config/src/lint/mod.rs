@@ -8,17 +8,22 @@ mod layout;
 mod spread;
 mod mirror;
 
+use evenkeel_request::Policies;
+
+use crate::file::listen::Route;
 use crate::file::service::Service;
 use crate::file::{At, File};
-use crate::mistake::{Mistakes, Span};
+use crate::mistake::{Mistake, Mistakes, Span};
 use crate::plan::ServicePlan;
-use crate::resolve::Draft;
+use crate::resolve::{Draft, is_dns};
 
 /// A service as typed and as planned.
 struct Subject<'a> {
     name: &'a At<String>,
     typed: &'a Service,
     plan: &'a ServicePlan,
+    /// The service's, or those of a route to it.
+    policies: &'a Policies,
     servers: &'a [Span],
 }
 
@@ -54,6 +59,16 @@ const SERVICE_LINTS: &[Lint] = &[
     spread::limit_without_effect,
 ];
 
+/// What is looked at in what a route says of its own.
+const ROUTE_LINTS: &[Lint] = &[
+    time::total_shorter_than_attempt,
+    time::no_time_for_retry,
+    time::connect_longer_than_total,
+    retry::retry_of_500,
+    retry::unsafe_method,
+    retry::body_buffer_huge,
+];
+
 /// Puts the warnings about a plan that is free of errors into `out`.
 pub(crate) fn lint(file: &File, draft: &Draft, out: &mut Mistakes) {
     let typed = file.service.iter().flat_map(|map| &map.value);
@@ -63,15 +78,73 @@ pub(crate) fn lint(file: &File, draft: &Draft, out: &mut Mistakes) {
             name,
             typed: &typed.value,
             plan,
+            policies: &plan.policies,
             servers,
         };
         for lint in SERVICE_LINTS {
             lint(&subject, out);
         }
     }
+    routes(file, draft, out);
     layout::admin_reachable(file, draft, out);
     layout::unused_service(file, draft, out);
     spread::zone_unknown(file, out);
     layout::unreachable_route(file, out);
     mirror::unsafe_method_mirrored(file, out);
+}
+
+/// What a route changes can be as wrong as what a service says. What the service is told already is not said again.
+fn routes(file: &File, draft: &Draft, out: &mut Mistakes) {
+    let listeners = file.listen.iter().flat_map(|map| &map.value);
+    let listeners = listeners.filter(|(_, listener)| !is_dns(listener));
+    for ((_, typed), plan) in listeners.zip(&draft.plan.listeners) {
+        let typed = typed.routes.iter().flat_map(|list| &list.value);
+        for (typed, plan) in typed.zip(&plan.routes) {
+            for (id, policies) in &plan.policies {
+                let service = file.service.iter().flat_map(|map| &map.value);
+                let service = service.zip(&draft.plan.services).nth(id.0 as usize);
+                let Some(((_, service), plan)) = service else {
+                    continue;
+                };
+                for mistake in of_route(typed, service, (plan, policies), out) {
+                    out.push(mistake);
+                }
+            }
+        }
+    }
+}
+
+fn of_route(
+    route: &At<Route>,
+    service: &Service,
+    (plan, policies): (&ServicePlan, &Policies),
+    out: &Mistakes,
+) -> Vec<Mistake> {
+    let name = At {
+        value: plan.name.clone(),
+        span: route.span.clone(),
+        key: route.span.clone(),
+    };
+    let told = |typed: &Service, policies: &Policies| {
+        let mut told = Mistakes::new(out.name(), out.text());
+        let subject = Subject {
+            name: &name,
+            typed,
+            plan,
+            policies,
+            servers: &[],
+        };
+        for lint in ROUTE_LINTS {
+            lint(&subject, &mut told);
+        }
+        told
+    };
+    let of_service = told(service, &plan.policies);
+    let is_new = |mistake: &&Mistake| {
+        let inside = (route.span.start..route.span.end).contains(&mistake.span.start);
+        let same = |told: &Mistake| told.code == mistake.code && told.message == mistake.message;
+        inside || !of_service.list().iter().any(same)
+    };
+    let of_route = told(&route.own(service), policies);
+    of_route.list().iter().filter(is_new).cloned().collect()
 }

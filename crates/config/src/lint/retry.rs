@@ -22,7 +22,7 @@ fn is_unsafe(method: &str) -> bool {
 
 /// "500" with methods that may change something twice.
 pub(super) fn retry_of_500(subject: &Subject<'_>, out: &mut Mistakes) {
-    let retry = &subject.plan.retry;
+    let retry = &subject.policies.retry;
     let Some(method) = retry.methods.iter().find(|method| is_unsafe(method)) else {
         return;
     };
@@ -50,7 +50,7 @@ pub(super) fn retry_of_500(subject: &Subject<'_>, out: &mut Mistakes) {
 
 /// A method that changes something may be sent twice.
 pub(super) fn unsafe_method(subject: &Subject<'_>, out: &mut Mistakes) {
-    if subject.plan.retry.limit == 0 {
+    if subject.policies.retry.limit == 0 {
         return;
     }
     let methods = typed(subject).and_then(|retry| retry.methods.as_ref());
@@ -75,7 +75,7 @@ pub(super) fn unsafe_method(subject: &Subject<'_>, out: &mut Mistakes) {
 
 /// A budget without income.
 pub(super) fn budget_earns_nothing(subject: &Subject<'_>, out: &mut Mistakes) {
-    let retry = &subject.plan.retry;
+    let retry = &subject.policies.retry;
     if retry.limit == 0 || retry.budget.ratio > 0.0 {
         return;
     }
@@ -91,7 +91,7 @@ pub(super) fn budget_earns_nothing(subject: &Subject<'_>, out: &mut Mistakes) {
 
 /// Much memory for bodies.
 pub(super) fn body_buffer_huge(subject: &Subject<'_>, out: &mut Mistakes) {
-    let size = subject.plan.retry.body_buffer;
+    let size = subject.policies.retry.body_buffer;
     if size <= HUGE {
         return;
     }

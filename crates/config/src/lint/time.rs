@@ -6,7 +6,7 @@ use crate::mistake::{Code, Mistake, Mistakes};
 
 /// A request that ends before its first attempt may.
 pub(super) fn total_shorter_than_attempt(subject: &Subject<'_>, out: &mut Mistakes) {
-    let timeout = subject.plan.timeout;
+    let timeout = subject.policies.timeout;
     if timeout.total >= timeout.attempt {
         return;
     }
@@ -32,7 +32,7 @@ pub(super) fn total_shorter_than_attempt(subject: &Subject<'_>, out: &mut Mistak
 
 /// A request that times out together with its first attempt.
 pub(super) fn no_time_for_retry(subject: &Subject<'_>, out: &mut Mistakes) {
-    let (timeout, retry) = (subject.plan.timeout, &subject.plan.retry);
+    let (timeout, retry) = (subject.policies.timeout, &subject.policies.retry);
     let room = timeout.total.saturating_sub(timeout.attempt);
     if retry.limit == 0
         || !retry.on.timeout
@@ -68,7 +68,7 @@ pub(super) fn no_time_for_retry(subject: &Subject<'_>, out: &mut Mistakes) {
 
 /// Connecting may take longer than everything.
 pub(super) fn connect_longer_than_total(subject: &Subject<'_>, out: &mut Mistakes) {
-    let timeout = subject.plan.timeout;
+    let timeout = subject.policies.timeout;
     if timeout.connect < timeout.total {
         return;
     }
@@ -97,7 +97,10 @@ pub(super) fn connect_longer_than_total(subject: &Subject<'_>, out: &mut Mistake
 
 /// Probes notice a fault later than retries can hide it.
 pub(super) fn probe_slower_than_retries(subject: &Subject<'_>, out: &mut Mistakes) {
-    let (probe, total) = (&subject.plan.fault.detect.probe, subject.plan.timeout.total);
+    let (probe, total) = (
+        &subject.plan.fault.detect.probe,
+        subject.policies.timeout.total,
+    );
     let notices = probe.every.saturating_mul(probe.fall);
     if notices <= total {
         return;

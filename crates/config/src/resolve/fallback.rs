@@ -1,9 +1,10 @@
 //! Fallbacks: the service that answers instead, or the answer.
 
 use evenkeel_request::{Fallback, FallbackResponse, FallbackTo};
+use evenkeel_tolerate::StaleOptions;
 
 use super::listen::find_service;
-use super::{pick_whole, section};
+use super::{pick, pick_whole, section};
 use crate::defaults;
 use crate::file::{At, File, fallback};
 use crate::mistake::{Code, Mistake, Mistakes, Span};
@@ -27,15 +28,33 @@ pub(super) fn resolve_fallback(
         refuse_response(&typed, out);
         FallbackTo::Service(find_service(file, service, out)?)
     } else {
-        if typed.body.is_none() {
-            let message = "neither `service` nor `body` is given";
-            let mistake =
-                Mistake::new(Code::Missing, place.span.clone(), message, "one of the two");
+        if typed.body.is_none() && typed.stale.is_none() {
+            let message = "none of `service`, `body` and `stale` is given";
+            let mistake = Mistake::new(
+                Code::Missing,
+                place.span.clone(),
+                message,
+                "one of the three",
+            );
             out.push(mistake.help("body = \"We are repairing this. Try again in a minute.\""));
         }
-        FallbackTo::Response(response(&typed, out))
+        let response = response(&typed, out);
+        match typed.body {
+            None => FallbackTo::Own,
+            Some(_) => FallbackTo::Response(response),
+        }
     };
-    Some(Fallback { on, to })
+    let stale = (typed.stale.as_ref()).map(|stale| resolve_stale(&stale.value));
+    Some(Fallback { on, stale, to })
+}
+
+fn resolve_stale(typed: &fallback::Stale) -> StaleOptions {
+    let size = |at: Option<&At<usize>>, given: usize| at.map_or(given, |at| at.value);
+    StaleOptions {
+        bytes: size(typed.size.as_ref(), defaults::STALE_SIZE.value.0),
+        object: size(typed.object.as_ref(), defaults::STALE_OBJECT.value.0),
+        if_error: pick(typed.if_error.as_ref(), defaults::STALE_IF_ERROR),
+    }
 }
 
 fn response(typed: &fallback::Fallback, out: &mut Mistakes) -> FallbackResponse {

@@ -8,6 +8,7 @@ use regex::bytes::Regex;
 use super::dns::is_dns;
 use super::headers::resolve_headers;
 use super::mirror::resolve_mirror;
+use super::policies::route_policies;
 use super::target::{resolve_target, template};
 use super::{pick, pick_whole, section};
 use crate::defaults;
@@ -112,6 +113,7 @@ fn resolve_route(file: &File, typed: &At<listen::Route>, out: &mut Mistakes) -> 
     let cookies = value_rules(typed.cookie.as_ref(), "cookie", out);
     let methods = methods(typed.method.as_ref(), out);
     let rewrite = typed.rewrite.as_ref().and_then(|text| template(text, out));
+    let target = resolve_target(file, typed, out)?;
     Some(Route {
         host,
         path,
@@ -119,12 +121,13 @@ fn resolve_route(file: &File, typed: &At<listen::Route>, out: &mut Mistakes) -> 
         headers,
         query,
         cookies,
-        target: resolve_target(file, typed, out)?,
         rewrite,
         request_headers: resolve_headers(typed.request_headers.as_ref(), Side::Request, out),
         response_headers: resolve_headers(typed.response_headers.as_ref(), Side::Response, out),
         mirror: resolve_mirror(file, typed.mirror.as_ref(), out),
         class: typed.class.as_ref().map(|class| class.value),
+        policies: route_policies(file, typed, &target, out),
+        target,
     })
 }
 

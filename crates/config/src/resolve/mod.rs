@@ -9,10 +9,12 @@ mod target;
 mod dns;
 mod spread;
 mod limit;
+mod breaker;
 mod ask;
 mod headers;
 mod mirror;
 mod fallback;
+mod policies;
 pub mod service;
 pub mod fault;
 
@@ -67,7 +69,8 @@ pub(crate) struct Draft {
 /// The plan of `file`.
 pub(crate) fn resolve(file: &File, around: &Surroundings<'_>, out: &mut Mistakes) -> Draft {
     let (services, server_spans) = service::resolve_services(file, around, out);
-    let listeners = listen::resolve_listeners(file, out);
+    let mut listeners = listen::resolve_listeners(file, out);
+    policies::number(services.len(), &mut listeners);
     let dns = dns::resolve_dns(file, out);
     let admin = section(file.admin.as_ref());
     let token = section(admin.token.as_ref());

@@ -3,24 +3,20 @@
 use evenkeel_balance::BalanceOptions;
 use evenkeel_request::HashOn;
 use evenkeel_request::headers::{Side, check_name};
-use evenkeel_tolerate::{
-    BackoffOptions, BudgetOptions, HedgeOptions, RetryOn, RetryOptions, TimeoutOptions,
-};
 
 use super::ask::resolve_ask;
-use super::fallback::resolve_fallback;
+use super::breaker::resolve_breaker;
 use super::fault::resolve_fault;
 use super::headers::resolve_headers;
 use super::limit::resolve_limit;
 use super::mirror::resolve_mirror;
+use super::policies::service_policies;
 use super::server::resolve_servers;
 use super::spread::{resolve_sticky, resolve_subset};
 use super::{Surroundings, pick, pick_whole, section};
 use crate::defaults;
 use crate::file::File;
-use crate::file::hedge::Hedge;
-use crate::file::retry::{Retry, RetryCondition};
-use crate::file::service::{Balance, Timeout};
+use crate::file::service::Balance;
 use crate::mistake::{Code, Mistake, Mistakes, Span};
 use crate::plan::ServicePlan;
 
@@ -37,6 +33,7 @@ pub(crate) fn resolve_services(
         let (servers, discover) = resolve_servers(name, typed, zone, around, out);
         let (servers, server_spans) = servers.into_iter().unzip();
         spans.push(server_spans);
+        let policies = service_policies(file, services.len(), typed, out);
         services.push(ServicePlan {
             name: name.value.clone(),
             servers,
@@ -46,21 +43,16 @@ pub(crate) fn resolve_services(
             sticky: resolve_sticky(section(typed.balance.as_ref()).sticky.as_ref(), around, out),
             limit: resolve_limit(
                 &section(typed.limit.as_ref()),
-                resolve_timeout(&section(typed.timeout.as_ref())).attempt,
+                policies.timeout.attempt,
                 out,
             ),
             load_header: resolve_load_header(&section(typed.balance.as_ref()), out),
             ask: resolve_ask(&section(typed.balance.as_ref()), out),
-            timeout: resolve_timeout(&section(typed.timeout.as_ref())),
-            retry: resolve_retry(&section(typed.retry.as_ref()), out),
-            hedge: typed
-                .hedge
-                .as_ref()
-                .map(|hedge| resolve_hedge(&hedge.value)),
+            policies,
+            breaker: (typed.breaker.as_ref()).map(|breaker| resolve_breaker(&breaker.value)),
             request_headers: resolve_headers(typed.request_headers.as_ref(), Side::Request, out),
             response_headers: resolve_headers(typed.response_headers.as_ref(), Side::Response, out),
             mirror: resolve_mirror(file, typed.mirror.as_ref(), out),
-            fallback: resolve_fallback(file, typed.fallback.as_ref(), out),
             fault: resolve_fault(typed, out),
         });
     }
@@ -121,110 +113,4 @@ fn resolve_load_header(typed: &Balance, out: &mut Mistakes) -> Option<String> {
         out.push(mistake.help("for example \"endpoint-load-metrics\""));
     }
     Some(name.to_lowercase())
-}
-
-fn resolve_timeout(typed: &Timeout) -> TimeoutOptions {
-    TimeoutOptions {
-        connect: pick(typed.connect.as_ref(), defaults::TIMEOUT_CONNECT),
-        attempt: pick(typed.attempt.as_ref(), defaults::TIMEOUT_ATTEMPT),
-        total: pick(typed.total.as_ref(), defaults::TIMEOUT_TOTAL),
-        idle: pick(typed.idle.as_ref(), defaults::TIMEOUT_IDLE),
-    }
-}
-
-fn resolve_retry(typed: &Retry, out: &mut Mistakes) -> RetryOptions {
-    let backoff = section(typed.backoff.as_ref());
-    let budget = section(typed.budget.as_ref());
-    let options = BackoffOptions {
-        base: pick(backoff.base.as_ref(), defaults::RETRY_BACKOFF_BASE),
-        cap: pick(backoff.cap.as_ref(), defaults::RETRY_BACKOFF_CAP),
-        jitter: pick(backoff.jitter.as_ref(), defaults::RETRY_JITTER),
-    };
-    if options.base > options.cap {
-        let span = backoff.base.or(backoff.cap).map_or(0..0, |at| at.span);
-        let mistake = Mistake::new(
-            Code::Contradiction,
-            span,
-            "`base` is longer than `cap`",
-            "the first wait is the longest",
-        );
-        out.push(mistake.help("`base` grows up to `cap`"));
-    }
-    let methods = typed.methods.as_ref().map_or_else(
-        || {
-            defaults::RETRY_METHODS
-                .value
-                .iter()
-                .map(|&method| method.to_owned())
-                .collect()
-        },
-        |methods| {
-            methods
-                .value
-                .iter()
-                .map(|method| method.value.clone())
-                .collect()
-        },
-    );
-    RetryOptions {
-        limit: pick_whole(typed.limit.as_ref(), defaults::RETRY_LIMIT),
-        on: typed.on.as_ref().map_or_else(default_on, |on| {
-            retry_on(on.value.iter().map(|at| at.value))
-        }),
-        methods,
-        backoff: options,
-        budget: BudgetOptions {
-            ratio: pick(budget.ratio.as_ref(), defaults::BUDGET_RATIO),
-            floor_per_second: pick(budget.floor_per_second.as_ref(), defaults::BUDGET_FLOOR),
-            burst: pick(budget.burst.as_ref(), defaults::BUDGET_BURST),
-        },
-        body_buffer: typed
-            .body_buffer
-            .as_ref()
-            .map_or(defaults::BODY_BUFFER.value.0, |size| size.value),
-        response_buffer: typed
-            .response_buffer
-            .as_ref()
-            .map_or(defaults::RESPONSE_BUFFER.value.0, |size| size.value),
-    }
-}
-
-fn resolve_hedge(typed: &Hedge) -> HedgeOptions {
-    HedgeOptions {
-        after: pick(typed.after.as_ref(), defaults::HEDGE_AFTER),
-        limit: pick_whole(typed.limit.as_ref(), defaults::HEDGE_LIMIT),
-        floor: pick(typed.floor.as_ref(), defaults::HEDGE_FLOOR),
-        minimum_attempts: u64::from(pick_whole(
-            typed.minimum_attempts.as_ref(),
-            defaults::HEDGE_MINIMUM,
-        )),
-    }
-}
-
-fn default_on() -> RetryOn {
-    retry_on(
-        defaults::RETRY_ON
-            .value
-            .iter()
-            .filter_map(|&word| match word {
-                "connect" => Some(RetryCondition::Connect),
-                "reset" => Some(RetryCondition::Reset),
-                "timeout" => Some(RetryCondition::Timeout),
-                status => status.parse().ok().map(RetryCondition::Status),
-            }),
-    )
-}
-
-fn retry_on(conditions: impl Iterator<Item = RetryCondition>) -> RetryOn {
-    let mut on = RetryOn::default();
-    for condition in conditions {
-        match condition {
-            RetryCondition::Connect => on.connect = true,
-            RetryCondition::Reset => on.reset = true,
-            RetryCondition::Timeout => on.timeout = true,
-            RetryCondition::Status(status) if on.statuses.contains(&status) => {}
-            RetryCondition::Status(status) => on.statuses.push(status),
-        }
-    }
-    on
 }

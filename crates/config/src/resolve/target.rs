@@ -62,6 +62,22 @@ fn only_redirects(typed: &listen::Route, out: &mut Mistakes) {
             "a redirect has no server's response",
         ),
         (
+            key(typed.timeout.as_ref().map(|at| &at.key)),
+            "a redirect reaches no server that could be late",
+        ),
+        (
+            key(typed.retry.as_ref().map(|at| &at.key)),
+            "a redirect reaches no server, so there is nothing to try again",
+        ),
+        (
+            key(typed.hedge.as_ref().map(|at| &at.key)),
+            "a redirect reaches no server that could be late",
+        ),
+        (
+            key(typed.fallback.as_ref().map(|at| &at.key)),
+            "a redirect is always answered",
+        ),
+        (
             key(typed.mirror.as_ref().map(|at| &at.key)),
             "a redirect reaches no server, so there is nothing to copy",
         ),

@@ -1,26 +1,59 @@
 //! Fallbacks that lead on.
 
-use crate::file::File;
+use crate::file::listen::Route;
+use crate::file::value::Switch;
+use crate::file::{At, File};
 use crate::mistake::{Code, Mistake, Mistakes};
 
 /// A service that answers for another one has no third one behind it: a request has two services at most.
 pub(super) fn fallbacks_end(file: &File, out: &mut Mistakes) {
-    let services = || file.service.iter().flat_map(|map| &map.value);
-    let target = |name: &str| {
-        let (_, service) = services().find(|(other, _)| other.value == name)?;
-        service.value.fallback.as_ref()?.value.service.as_ref()
-    };
-    for (name, _) in services() {
-        let Some(to) = target(name) else { continue };
-        let Some(third) = target(to) else { continue };
-        let message = if to.value == name.value {
-            format!("`{}` would be its own fallback", name.value)
-        } else {
-            format!("`{}` falls back to `{}` in turn", to.value, third.value)
+    of_services(file, out);
+    of_routes(file, out);
+}
+
+fn of_services(file: &File, out: &mut Mistakes) {
+    for (name, _) in file.service.iter().flat_map(|map| &map.value) {
+        let Some(to) = target(file, name) else {
+            continue;
         };
-        let mistake = Mistake::new(Code::Contradiction, to.span.clone(), message, "leads on");
-        out.push(
-            mistake.help("a fallback ends at one other service, or at an answer in this file"),
-        );
+        leads_on(file, to, to.value == name.value, out);
     }
+}
+
+fn of_routes(file: &File, out: &mut Mistakes) {
+    let listeners = file.listen.iter().flat_map(|map| &map.value);
+    for route in listeners
+        .flat_map(|(_, listener)| &listener.routes)
+        .flat_map(|routes| &routes.value)
+    {
+        let own = route.fallback.as_ref().map(|fallback| &fallback.value);
+        let Some(Switch::On(own)) = own else { continue };
+        let Some(to) = &own.service else { continue };
+        leads_on(file, to, leads_to(route, to), out);
+    }
+}
+
+fn leads_to(route: &Route, name: &str) -> bool {
+    let mut parts = route.split.iter().flat_map(|split| &split.value);
+    (route.service.as_ref()).is_some_and(|service| service.value == name)
+        || parts.any(|(part, _)| part.value == name)
+}
+
+/// The service that answers instead of the one with this name.
+fn target<'a>(file: &'a File, name: &str) -> Option<&'a At<String>> {
+    let mut services = file.service.iter().flat_map(|map| &map.value);
+    let (_, service) = services.find(|(other, _)| other.value == name)?;
+    service.value.fallback.as_ref()?.value.service.as_ref()
+}
+
+fn leads_on(file: &File, to: &At<String>, itself: bool, out: &mut Mistakes) {
+    let message = if itself {
+        format!("`{}` would be its own fallback", to.value)
+    } else if let Some(third) = target(file, to) {
+        format!("`{}` falls back to `{}` in turn", to.value, third.value)
+    } else {
+        return;
+    };
+    let mistake = Mistake::new(Code::Contradiction, to.span.clone(), message, "leads on");
+    out.push(mistake.help("a fallback ends at one other service, or at an answer in this file"));
 }

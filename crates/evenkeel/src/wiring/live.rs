@@ -189,6 +189,9 @@ impl Now {
             in_flight: member.state.in_flight().into(),
             limit: member.bound(),
             limit_why: (roster.limit(id.index)).map(|limit| limit.why.word().to_owned()),
+            breaker: roster
+                .breaker(id.index, now)
+                .map(|breaker| breaker.state.word().to_owned()),
             attempts: totals.attempts,
             failures: totals.failures,
             latency_ms: latency_ms(member),

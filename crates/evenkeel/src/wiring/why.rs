@@ -158,6 +158,10 @@ impl Case<'_> {
                 };
                 format!("gets nothing: it {why}{incident}, and is ejected until it is well again.")
             }
+            Standing::Broken => format!(
+                "gets nothing{}: its breaker is open, because too much of what it got failed or was slow; then a few attempts show whether it is well.",
+                self.left(" for another ")
+            ),
             Standing::Draining => format!(
                 "gets nothing new: it is draining until `evenkeel restore {}/{}`.",
                 self.service, self.name

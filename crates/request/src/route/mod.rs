@@ -9,7 +9,7 @@ use evenkeel_tolerate::Class;
 use regex::bytes::Regex;
 
 use crate::head::{any_cookie, any_parameter};
-use crate::{Head, HeaderChanges, Mirror};
+use crate::{Head, HeaderChanges, Mirror, Policies};
 
 /// One rule of a listener. Every condition that is present must hold.
 #[derive(Debug, Clone)]
@@ -38,6 +38,9 @@ pub struct Route {
     pub mirror: Option<Mirror>,
     /// How much these requests matter, instead of what the service says about that.
     pub class: Option<Class>,
+    /// What its requests go by instead of what their service says, for each service that it leads to; none if it says nothing
+    /// about that.
+    pub policies: Vec<(ServiceId, Policies)>,
 }
 
 /// What becomes of a request.
@@ -65,6 +68,19 @@ pub struct Redirect {
     pub status: u16,
     /// The `Location`.
     pub location: Template,
+}
+
+impl Target {
+    /// The services that requests may go to.
+    pub fn services(&self) -> impl Iterator<Item = ServiceId> + '_ {
+        let (one, parts) = match self {
+            Self::Service(service) => (Some(*service), &[][..]),
+            Self::Split(split) => (None, split.parts()),
+            Self::Redirect(_) => (None, &[][..]),
+        };
+        one.into_iter()
+            .chain(parts.iter().map(|(service, _)| *service))
+    }
 }
 
 impl Split {
@@ -132,6 +148,14 @@ pub enum ValueRule {
 }
 
 impl Route {
+    /// What requests for `service` go by, if the route says something about that.
+    #[must_use]
+    pub fn policies(&self, service: ServiceId) -> Option<&Policies> {
+        let mut all = self.policies.iter();
+        all.find(|(of, _)| *of == service)
+            .map(|(_, policies)| policies)
+    }
+
     /// Whether every condition of this route holds for `head`.
     #[must_use]
     pub fn matches(&self, head: &impl Head) -> bool {
@@ -166,13 +190,7 @@ impl Route {
 impl Route {
     /// The services that this route leads to.
     pub fn services(&self) -> impl Iterator<Item = ServiceId> + '_ {
-        let (one, parts) = match &self.target {
-            Target::Service(service) => (Some(*service), &[][..]),
-            Target::Split(split) => (None, split.parts()),
-            Target::Redirect(_) => (None, &[][..]),
-        };
-        one.into_iter()
-            .chain(parts.iter().map(|(service, _)| *service))
+        self.target.services()
     }
 
     /// What of `path` is below this route's prefix, without a slash before it; all of it if the route has none.
@@ -276,6 +294,7 @@ mod tests {
             response_headers: HeaderChanges::default(),
             mirror: None,
             class: None,
+            policies: Vec::new(),
         }
     }
 

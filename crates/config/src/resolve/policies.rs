@@ -1,0 +1,180 @@
+//! What requests go by: what was typed of a service, and for a route what was typed of it before what its service says.
+
+use evenkeel_core::ServiceId;
+use evenkeel_request::Policies;
+use evenkeel_request::route::Target;
+use evenkeel_tolerate::{
+    BackoffOptions, BudgetOptions, HedgeOptions, RetryOn, RetryOptions, TimeoutOptions,
+};
+
+use super::fallback::resolve_fallback;
+use super::{pick, pick_whole, section};
+use crate::defaults;
+use crate::file::File;
+use crate::file::hedge::Hedge;
+use crate::file::listen::Route;
+use crate::file::retry::{Retry, RetryCondition};
+use crate::file::service::{Service, Timeout};
+use crate::mistake::{Code, Mistake, Mistakes};
+use crate::plan::ListenerPlan;
+
+/// What the requests of a service go by.
+pub(super) fn service_policies(
+    file: &File,
+    place: usize,
+    typed: &Service,
+    out: &mut Mistakes,
+) -> Policies {
+    Policies {
+        place: u32::try_from(place).unwrap_or(u32::MAX),
+        timeout: resolve_timeout(&section(typed.timeout.as_ref())),
+        retry: resolve_retry(&section(typed.retry.as_ref()), out),
+        hedge: typed
+            .hedge
+            .as_ref()
+            .map(|hedge| resolve_hedge(&hedge.value)),
+        fallback: resolve_fallback(file, typed.fallback.as_ref(), out),
+    }
+}
+
+/// What the requests of a route go by if it says something about that, for each service that it leads to. They get their places
+/// from [`number`].
+pub(super) fn route_policies(
+    file: &File,
+    typed: &Route,
+    target: &Target,
+    out: &mut Mistakes,
+) -> Vec<(ServiceId, Policies)> {
+    if !typed.has_own() {
+        return Vec::new();
+    }
+    let services: Vec<&Service> = (file.service.iter().flat_map(|map| &map.value))
+        .map(|(_, service)| &service.value)
+        .collect();
+    let with = |id: ServiceId| Some((id, services.get(id.0 as usize)?));
+    let all = target.services().filter_map(with);
+    all.map(|(id, service)| (id, service_policies(file, 0, &typed.own(service), out)))
+        .collect()
+}
+
+/// Gives the policies of routes their places, after those of `services` services.
+pub(super) fn number(services: usize, listeners: &mut [ListenerPlan]) {
+    let routes = listeners
+        .iter_mut()
+        .flat_map(|listener| &mut listener.routes);
+    let policies = routes.flat_map(|route| &mut route.policies);
+    for (place, (_, policies)) in (services..).zip(policies) {
+        policies.place = u32::try_from(place).unwrap_or(u32::MAX);
+    }
+}
+
+fn resolve_timeout(typed: &Timeout) -> TimeoutOptions {
+    TimeoutOptions {
+        connect: pick(typed.connect.as_ref(), defaults::TIMEOUT_CONNECT),
+        attempt: pick(typed.attempt.as_ref(), defaults::TIMEOUT_ATTEMPT),
+        total: pick(typed.total.as_ref(), defaults::TIMEOUT_TOTAL),
+        idle: pick(typed.idle.as_ref(), defaults::TIMEOUT_IDLE),
+    }
+}
+
+fn resolve_retry(typed: &Retry, out: &mut Mistakes) -> RetryOptions {
+    let backoff = section(typed.backoff.as_ref());
+    let budget = section(typed.budget.as_ref());
+    let options = BackoffOptions {
+        base: pick(backoff.base.as_ref(), defaults::RETRY_BACKOFF_BASE),
+        cap: pick(backoff.cap.as_ref(), defaults::RETRY_BACKOFF_CAP),
+        jitter: pick(backoff.jitter.as_ref(), defaults::RETRY_JITTER),
+    };
+    if options.base > options.cap {
+        let span = backoff.base.or(backoff.cap).map_or(0..0, |at| at.span);
+        let mistake = Mistake::new(
+            Code::Contradiction,
+            span,
+            "`base` is longer than `cap`",
+            "the first wait is the longest",
+        );
+        out.push(mistake.help("`base` grows up to `cap`"));
+    }
+    let methods = typed.methods.as_ref().map_or_else(
+        || {
+            defaults::RETRY_METHODS
+                .value
+                .iter()
+                .map(|&method| method.to_owned())
+                .collect()
+        },
+        |methods| {
+            methods
+                .value
+                .iter()
+                .map(|method| method.value.clone())
+                .collect()
+        },
+    );
+    let limit = pick_whole(typed.limit.as_ref(), defaults::RETRY_LIMIT);
+    let timeout_limit = typed.timeout_limit.as_ref();
+    RetryOptions {
+        limit,
+        timeout_limit: timeout_limit.map_or(limit, |limit| {
+            u32::try_from(limit.value).unwrap_or(u32::MAX)
+        }),
+        on: typed.on.as_ref().map_or_else(default_on, |on| {
+            retry_on(on.value.iter().map(|at| at.value))
+        }),
+        methods,
+        backoff: options,
+        budget: BudgetOptions {
+            ratio: pick(budget.ratio.as_ref(), defaults::BUDGET_RATIO),
+            floor_per_second: pick(budget.floor_per_second.as_ref(), defaults::BUDGET_FLOOR),
+            burst: pick(budget.burst.as_ref(), defaults::BUDGET_BURST),
+        },
+        body_buffer: typed
+            .body_buffer
+            .as_ref()
+            .map_or(defaults::BODY_BUFFER.value.0, |size| size.value),
+        response_buffer: typed
+            .response_buffer
+            .as_ref()
+            .map_or(defaults::RESPONSE_BUFFER.value.0, |size| size.value),
+    }
+}
+
+fn resolve_hedge(typed: &Hedge) -> HedgeOptions {
+    HedgeOptions {
+        after: pick(typed.after.as_ref(), defaults::HEDGE_AFTER),
+        limit: pick_whole(typed.limit.as_ref(), defaults::HEDGE_LIMIT),
+        floor: pick(typed.floor.as_ref(), defaults::HEDGE_FLOOR),
+        minimum_attempts: u64::from(pick_whole(
+            typed.minimum_attempts.as_ref(),
+            defaults::HEDGE_MINIMUM,
+        )),
+    }
+}
+
+fn default_on() -> RetryOn {
+    retry_on(
+        defaults::RETRY_ON
+            .value
+            .iter()
+            .filter_map(|&word| match word {
+                "connect" => Some(RetryCondition::Connect),
+                "reset" => Some(RetryCondition::Reset),
+                "timeout" => Some(RetryCondition::Timeout),
+                status => status.parse().ok().map(RetryCondition::Status),
+            }),
+    )
+}
+
+fn retry_on(conditions: impl Iterator<Item = RetryCondition>) -> RetryOn {
+    let mut on = RetryOn::default();
+    for condition in conditions {
+        match condition {
+            RetryCondition::Connect => on.connect = true,
+            RetryCondition::Reset => on.reset = true,
+            RetryCondition::Timeout => on.timeout = true,
+            RetryCondition::Status(status) if on.statuses.contains(&status) => {}
+            RetryCondition::Status(status) => on.statuses.push(status),
+        }
+    }
+    on
+}

@@ -1,0 +1,216 @@
+//! What routes say of their own about timeouts, retries, hedges and fallbacks.
+
+use std::path::Path;
+use std::time::Duration;
+
+use evenkeel_config::{Code, Loaded, Mistakes, Surroundings, load};
+use evenkeel_request::{FallbackTo, Policies};
+use evenkeel_tolerate::{HedgeAfter, Jitter};
+
+const SERVICES: &str = r#"
+[service.shop]
+servers = ["127.0.0.1:9001", "127.0.0.1:9002"]
+timeout = { attempt = "2s", total = "8s" }
+retry = { limit = 1, methods = ["GET"], backoff = { base = "10ms", jitter = "none" }, budget = { ratio = 0.1 } }
+hedge = { after = "p90", limit = 2 }
+fallback = { body = "later", retry_after = "30s", on = ["503"] }
+
+[service.api]
+servers = ["127.0.0.1:9101", "127.0.0.1:9102"]
+
+[service.spare]
+servers = ["127.0.0.1:9201", "127.0.0.1:9202"]
+"#;
+
+fn read(routes: &str) -> Result<Loaded, Mistakes> {
+    let around = Surroundings {
+        base_dir: Path::new("/b"),
+        state_dir: Path::new("/s"),
+        cores: 2,
+        resolver: &|_| Err("no such host".to_owned()),
+    };
+    let all = "{ path = \"/a\", service = \"api\" }, { path = \"/b\", service = \"spare\" }";
+    let listen = "[listen.web]\naddress = \"127.0.0.1:8080\"\nservice = \"shop\"\n";
+    let text = format!("{listen}routes = [{all}, {routes}]\n{SERVICES}");
+    load(&text, "x.toml", &around)
+}
+
+/// What the third route says for each service.
+fn policies(route: &str) -> Vec<Policies> {
+    let loaded = read(route).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    let route = &loaded.plan.listeners[0].routes[2];
+    let all = route.policies.iter();
+    all.map(|(_, policies)| policies.clone()).collect()
+}
+
+fn one(own: &str) -> Policies {
+    policies(&format!("{{ path = \"/x\", service = \"shop\", {own} }}")).remove(0)
+}
+
+/// Code, and the text at the place of each mistake.
+fn wrong(route: &str) -> Vec<(Code, String)> {
+    let mistakes = match read(route) {
+        Ok(loaded) => loaded.warnings,
+        Err(mistakes) => mistakes,
+    };
+    let text = mistakes.text();
+    let all = mistakes.list().iter();
+    all.map(|mistake| {
+        (
+            mistake.code,
+            text.get(mistake.span.clone())
+                .unwrap_or_default()
+                .to_owned(),
+        )
+    })
+    .collect()
+}
+
+#[test]
+fn a_route_without_any_has_none() {
+    assert!(policies("{ path = \"/x\", service = \"shop\" }").is_empty());
+}
+
+#[test]
+fn what_a_route_leaves_out_is_the_services_key_by_key() {
+    let own = one("timeout = { total = \"4s\" }, retry = { backoff = { cap = \"50ms\" } }");
+    assert_eq!(own.timeout.total, Duration::from_secs(4));
+    assert_eq!(own.timeout.attempt, Duration::from_secs(2));
+    assert_eq!(own.timeout.idle, Duration::from_secs(60));
+    assert_eq!((own.retry.limit, own.retry.methods.len()), (1, 1));
+    assert_eq!(own.retry.backoff.base, Duration::from_millis(10));
+    assert_eq!(own.retry.backoff.cap, Duration::from_millis(50));
+    assert_eq!(own.retry.backoff.jitter, Jitter::None);
+    assert_eq!(own.hedge.unwrap().limit, 2);
+    assert!(own.fallback.is_some());
+
+    let own = one("hedge = { after = \"20ms\" }");
+    let hedge = own.hedge.unwrap();
+    assert_eq!(hedge.after, HedgeAfter::Delay(Duration::from_millis(20)));
+    assert_eq!(hedge.limit, 2);
+}
+
+#[test]
+fn what_a_service_has_can_be_off_for_a_route() {
+    let own = one("hedge = \"off\", fallback = \"off\"");
+    assert!(own.hedge.is_none() && own.fallback.is_none());
+    assert_eq!(
+        wrong("{ path = \"/x\", service = \"shop\", hedge = false }"),
+        [(Code::WrongType, "false".to_owned())]
+    );
+}
+
+#[test]
+fn a_route_has_what_its_service_does_not_have() {
+    let own =
+        policies("{ path = \"/x\", service = \"api\", hedge = {}, fallback = { body = \"\" } }");
+    assert_eq!(own[0].hedge.unwrap().after, HedgeAfter::Quantile(0.95));
+    assert!(own[0].fallback.is_some());
+}
+
+#[test]
+fn one_kind_of_fallback_leaves_the_other_one_behind() {
+    let own = one("fallback = { service = \"spare\" }").fallback.unwrap();
+    assert!(matches!(own.to, FallbackTo::Service(service) if service.0 == 2));
+    assert_eq!(own.on, [503]);
+    let own = one("fallback = { status = 200, on = [] }")
+        .fallback
+        .unwrap();
+    let FallbackTo::Response(response) = &own.to else {
+        panic!("{own:?}")
+    };
+    assert_eq!((response.status, response.body.as_str()), (200, "later"));
+    assert_eq!(response.retry_after, Some(Duration::from_secs(30)));
+    assert!(own.on.is_empty());
+}
+
+#[test]
+fn with_a_split_each_service_fills_in_its_own() {
+    let own = policies(
+        "{ path = \"/x\", split = { shop = 1, api = 1 }, retry = { limit = 0 } }, \
+         { path = \"/y\", service = \"api\", hedge = {} }",
+    );
+    let attempts: Vec<_> = own.iter().map(|own| own.timeout.attempt).collect();
+    assert_eq!(attempts, [Duration::from_secs(2), Duration::from_secs(5)]);
+    assert!(own.iter().all(|own| own.retry.limit == 0));
+    // After those of three services.
+    let places: Vec<_> = own.iter().map(|own| own.place).collect();
+    assert_eq!(places, [3, 4]);
+}
+
+#[test]
+fn what_requests_share_stays_the_services() {
+    let own =
+        "{ path = \"/x\", service = \"shop\", retry = { limit = 1, budget = { ratio = 1 } } }";
+    assert_eq!(wrong(own), [(Code::Contradiction, "budget".to_owned())]);
+}
+
+#[test]
+fn a_redirect_has_nothing_of_it() {
+    let keys = ["timeout", "retry", "hedge", "fallback"];
+    for key in keys {
+        let own = format!("{{ path = \"/x\", redirect = {{ to = \"/y\" }}, {key} = {{}} }}");
+        assert_eq!(wrong(&own), [(Code::Contradiction, key.to_owned())]);
+    }
+}
+
+#[test]
+fn a_fallback_of_a_route_ends() {
+    let itself = "{ path = \"/x\", service = \"shop\", fallback = { service = \"shop\" } }";
+    let drawn =
+        "{ path = \"/x\", split = { shop = 1, api = 1 }, fallback = { service = \"api\" } }";
+    for (own, at) in [(itself, "\"shop\""), (drawn, "\"api\"")] {
+        assert_eq!(wrong(own), [(Code::Contradiction, at.to_owned())]);
+    }
+    let unknown = "{ path = \"/x\", service = \"shop\", fallback = { service = \"sparee\" } }";
+    assert_eq!(wrong(unknown)[0].0, Code::UnknownService);
+}
+
+#[test]
+fn what_makes_no_sense_is_said_of_routes_too() {
+    let at = |key: &str| wrong(&format!("{{ path = \"/x\", service = \"shop\", {key} }}"));
+    assert_eq!(
+        at("timeout = { total = \"1s\" }"),
+        [
+            (Code::TotalShorterThanAttempt, "\"1s\"".to_owned()),
+            (Code::ConnectLongerThanTotal, "\"1s\"".to_owned())
+        ]
+    );
+    assert_eq!(
+        at("timeout = { attempt = \"7s\" }"),
+        [(Code::NoTimeForRetry, "\"8s\"".to_owned())]
+    );
+    assert_eq!(
+        at("retry = { methods = [\"POST\"] }"),
+        [(Code::UnsafeMethodRetried, "\"POST\"".to_owned())]
+    );
+    assert_eq!(
+        at("retry = { backoff = { base = \"9s\" } }"),
+        [(Code::Contradiction, "\"9s\"".to_owned())]
+    );
+}
+
+/// What a service is told already is not said of its routes again.
+#[test]
+fn nothing_is_said_twice() {
+    let text = SERVICES.replace("methods = [\"GET\"]", "methods = [\"POST\"]");
+    let around = Surroundings {
+        base_dir: Path::new("/b"),
+        state_dir: Path::new("/s"),
+        cores: 2,
+        resolver: &|_| Err("no such host".to_owned()),
+    };
+    let listen = "[listen.web]\naddress = \"127.0.0.1:8080\"\nservice = \"shop\"\n";
+    let routes = "{ path = \"/a\", service = \"api\" }, { path = \"/b\", service = \"spare\" }, { path = \"/x\", service = \"shop\", hedge = \"off\" }";
+    let loaded = load(
+        &format!("{listen}routes = [{routes}]\n{text}"),
+        "x.toml",
+        &around,
+    )
+    .unwrap();
+    let codes: Vec<_> = (loaded.warnings.list().iter())
+        .map(|mistake| mistake.code)
+        .collect();
+    assert_eq!(codes, [Code::UnsafeMethodRetried]);
+}

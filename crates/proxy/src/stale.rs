@@ -1,0 +1,249 @@
+//! Old answers of a service, kept for when it has no new one. Servers are asked first, always: this spares them nothing.
+//!
+//! Only what has come as a whole is kept, so answers that may be are held until they have, as far as they fit. Which may be is decided by
+//! [`evenkeel_tolerate::stale`]. Shared by all workers, under a lock that is taken when an answer is put in (one of the same key at most
+//! once a second) and when one is missing.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+use evenkeel_core::metric::Sink;
+use evenkeel_http1::{Field, FieldKind, Framing, Method, ResponseHead, write};
+use evenkeel_tolerate::StaleOptions;
+use evenkeel_tolerate::stale::{CacheControl, Exchanged, Kept, StaleCache};
+
+use crate::client::Client;
+use crate::drive::Journey;
+use crate::fallback::Lack;
+use crate::state::{ProxyState, ServiceEntry};
+use crate::talk::{Desk, Talk};
+use crate::worker::Workspace;
+
+/// An answer is not put in again so soon after the last one.
+const RECENTLY: Duration = Duration::from_secs(1);
+/// Longer keys are not kept.
+const LONGEST_KEY: usize = 4_096;
+
+/// A service's old answers.
+#[derive(Debug)]
+pub(crate) struct Stale {
+    options: StaleOptions,
+    cache: Mutex<StaleCache<Answer>>,
+}
+
+/// An answer as it is kept.
+pub(crate) struct Answer {
+    status: u16,
+    /// The lines of its header that can be passed on.
+    lines: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What clients read is nobody else's business.
+        write!(to, "Answer({}, {} bytes)", self.status, self.body.len())
+    }
+}
+
+/// What must be read off a request while its head is there.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    key: Vec<u8>,
+    knows_client: bool,
+    is_special: bool,
+}
+
+impl Stale {
+    pub(crate) fn new(options: StaleOptions) -> Self {
+        Self {
+            cache: Mutex::new(StaleCache::new(options)),
+            options,
+        }
+    }
+
+    fn cache(&self) -> MutexGuard<'_, StaleCache<Answer>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wanted {
+    /// For the request whose head is in `work`, if its answer might be kept.
+    pub(crate) fn of(
+        service: &ServiceEntry,
+        client: &Client,
+        work: &Workspace,
+    ) -> Option<Box<Self>> {
+        service.stale.as_ref()?;
+        let (head, bytes) = (&work.request, client.buffer.unread());
+        if head.method != Method::Get || head.framing != Framing::None || head.upgrade.is_some() {
+            return None;
+        }
+        let host = head.host.map_or(&b""[..], |host| host.of(bytes));
+        let encoding = head.header(bytes, "accept-encoding").unwrap_or_default();
+        let target = head.target.of(bytes);
+        if host.len() + target.len() + encoding.len() > LONGEST_KEY {
+            return None;
+        }
+        let control = control(&head.fields, bytes);
+        let has = |name: &str| head.header(bytes, name).is_some();
+        Some(Box::new(Self {
+            // None of them can have a zero in it.
+            key: [host, target, encoding].join(&0),
+            knows_client: has("authorization") || has("cookie"),
+            is_special: has("range") || control.forbids,
+        }))
+    }
+}
+
+fn control(fields: &[Field], bytes: &[u8]) -> CacheControl {
+    let mut control = CacheControl::default();
+    for field in fields {
+        if field.name.of(bytes).eq_ignore_ascii_case(b"cache-control") {
+            control.read(field.value.of(bytes));
+        }
+    }
+    control
+}
+
+impl Journey<'_> {
+    /// For how long the answer whose head has come may be kept; nothing if it may not.
+    fn keep_for(&self, head: &ResponseHead, bytes: &[u8]) -> Option<Duration> {
+        let (stale, wanted) = self.service.stale.as_ref().zip(self.wanted.as_ref())?;
+        // `Accept-Encoding` is part of the key.
+        let varies = |field: &Field| {
+            field.name.of(bytes).eq_ignore_ascii_case(b"vary")
+                && !field
+                    .value
+                    .of(bytes)
+                    .eq_ignore_ascii_case(b"accept-encoding")
+        };
+        let exchanged = Exchanged {
+            status: head.status,
+            knows_client: wanted.knows_client,
+            is_special: wanted.is_special,
+            sets_cookie: head.header(bytes, "set-cookie").is_some(),
+            varies: head.fields.iter().any(varies),
+            control: control(&head.fields, bytes),
+        };
+        exchanged.keep_for(&stale.options)
+    }
+
+    /// The most bytes of body up to which the answer whose head has come is to be held until it is whole, so that it can be kept.
+    pub(crate) fn most_to_keep(&self, desk: &Desk<'_>, talk: &Talk) -> usize {
+        let Some((stale, wanted)) = self.service.stale.as_ref().zip(self.wanted.as_ref()) else {
+            return 0;
+        };
+        let (head, bytes) = (&desk.work.response, talk.incoming.unread());
+        let is_recent = || {
+            let now = self.worker.clock.now();
+            stale.cache().is_recent(&wanted.key, now, RECENTLY)
+        };
+        if self.keep_for(head, bytes).is_none() || is_recent() {
+            return 0;
+        }
+        stale.options.object
+    }
+
+    /// Keeps the answer that is to be passed on, if it may be and has come as a whole; what is there of before goes if it may not.
+    pub(crate) fn keep(&self, desk: &Desk<'_>, talk: &Talk, now: Instant) {
+        let Some((stale, wanted)) = self.service.stale.as_ref().zip(self.wanted.as_ref()) else {
+            return;
+        };
+        let (head, bytes) = (&desk.work.response, talk.incoming.unread());
+        let Some(keep_for) = self.keep_for(head, bytes) else {
+            if head.status < 400 {
+                stale.cache().remove(&wanted.key);
+            }
+            return;
+        };
+        let body = &bytes[head.length..];
+        let is_whole = head.framing == Framing::Length(body.len() as u64);
+        if !is_whole || body.len() > stale.options.object {
+            return;
+        }
+        let mut cache = stale.cache();
+        if cache.is_recent(&wanted.key, now, RECENTLY) {
+            return;
+        }
+        let mut lines = Vec::new();
+        let passes = |field: &&Field| {
+            matches!(
+                field.kind,
+                FieldKind::Other | FieldKind::Date | FieldKind::Server
+            ) && !field.name.of(bytes).eq_ignore_ascii_case(b"age")
+        };
+        for field in head.fields.iter().filter(passes) {
+            lines.extend_from_slice(field.line.of(bytes));
+        }
+        let size = lines.len() + body.len();
+        let answer = Answer {
+            status: head.status,
+            lines,
+            body: body.to_vec(),
+        };
+        cache.put(&wanted.key, answer, size, now, keep_for);
+    }
+
+    /// The old answer for this request, if there is one that may be shown.
+    pub(crate) fn old_answer(&self, now: Instant) -> Option<Kept<Answer>> {
+        let fallback = self.policies.fallback.as_ref()?;
+        fallback.stale.as_ref()?;
+        let (stale, wanted) = self.service.stale.as_ref().zip(self.wanted.as_ref())?;
+        if wanted.is_special {
+            return None;
+        }
+        stale.cache().get(&wanted.key, now)
+    }
+
+    /// Writes an old answer to `out`, and its status.
+    pub(crate) fn compose_old(
+        &self,
+        out: &mut Vec<u8>,
+        kept: &Kept<Answer>,
+        lack: Lack,
+        keep_alive: bool,
+    ) -> u16 {
+        let answer = &kept.value;
+        out.clear();
+        out.extend_from_slice(b"HTTP/1.1 ");
+        write::decimal(out, u64::from(answer.status));
+        out.push(b' ');
+        out.extend_from_slice(write::reason(answer.status).as_bytes());
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&answer.lines);
+        out.extend_from_slice(b"content-length: ");
+        write::decimal(out, answer.body.len() as u64);
+        out.extend_from_slice(b"\r\nage: ");
+        write::decimal(out, kept.age.as_secs());
+        out.extend_from_slice(b"\r\nproxy-status: evenkeel; ");
+        lack.write(out);
+        out.extend_from_slice(b"\r\nx-request-id: ");
+        self.id.write(out);
+        out.extend_from_slice(b"\r\n");
+        if !keep_alive {
+            out.extend_from_slice(b"connection: close\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&answer.body);
+        answer.status
+    }
+}
+
+impl ProxyState {
+    pub(crate) fn collect_stale(&self, sink: &mut dyn Sink) {
+        for service in self.services() {
+            let Some(stale) = &service.stale else {
+                continue;
+            };
+            let (answers, bytes) = stale.cache().size();
+            let labels = [("service", service.name())];
+            let about = "Old answers that are kept for when there is no new one.";
+            sink.gauge("evenkeel_stale_answers", about, &labels, answers as f64);
+            let about = "Bytes of old answers that are kept.";
+            sink.gauge("evenkeel_stale_bytes", about, &labels, bytes as f64);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What a request goes by: how long it may take, when it is tried again, and what its client gets if nothing helps.
+//!
+//! A service has one of these, and a route may have one of its own for each service that it leads to. It is complete in either
+//! case: what a route leaves out was put in when the file was read, so nothing is looked up twice for a request. What requests
+//! share (the budget, the queue, the servers) is not here: it stays the service's, whatever route they come by.
+
+use evenkeel_tolerate::{HedgeOptions, RetryOptions, TimeoutOptions};
+
+use crate::Fallback;
+
+/// What a request goes by.
+#[derive(Debug, Clone)]
+pub struct Policies {
+    /// Its place among all of a plan: first those of the services, in their order, then those of routes.
+    pub place: u32,
+    /// How long each step may take.
+    pub timeout: TimeoutOptions,
+    /// When an attempt is tried again. Its budget counts only where these are a service's.
+    pub retry: RetryOptions,
+    /// When a second attempt is made while the first one is late, if one is.
+    pub hedge: Option<HedgeOptions>,
+    /// What clients get when no server answers.
+    pub fallback: Option<Fallback>,
+}
+
+impl Policies {
+    /// Whether requests with this method may be sent twice.
+    #[must_use]
+    pub fn may_repeat(&self, method: &[u8]) -> bool {
+        let mut methods = self.retry.methods.iter();
+        methods.any(|known| known.as_bytes() == method)
+    }
+}

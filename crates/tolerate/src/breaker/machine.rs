@@ -1,0 +1,210 @@
+//! The states of a breaker and what leads from one to another. One owner at a time.
+
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Random};
+
+use super::{
+    Admitted, AttemptWindow, BreakerOptions, BreakerSnapshot, BreakerState, Change, End, Refused,
+    Why,
+};
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    options: BreakerOptions,
+    state: BreakerState,
+    /// Grows with each change of state.
+    era: u64,
+    window: AttemptWindow,
+    consecutive: u32,
+    open_until: Instant,
+    /// How often it opened without having been closed in between.
+    openings: u32,
+    why: Option<Why>,
+    /// Trials under way, and good ones so far.
+    trials: u32,
+    good: u32,
+    /// When the last trial was let through.
+    trial_at: Instant,
+    changes: [u64; 5],
+    random: Random,
+}
+
+impl Machine {
+    pub(super) fn new(options: BreakerOptions, seed: u64) -> Self {
+        Self {
+            window: AttemptWindow::new(options.window),
+            options,
+            state: BreakerState::Closed,
+            era: 0,
+            consecutive: 0,
+            open_until: Instant::ZERO,
+            openings: 0,
+            why: None,
+            trials: 0,
+            good: 0,
+            trial_at: Instant::ZERO,
+            changes: [0; 5],
+            random: Random::seeded(seed),
+        }
+    }
+
+    pub(super) fn admit(&mut self, now: Instant) -> Result<Admitted, Refused> {
+        if self.state == BreakerState::Open && now >= self.open_until {
+            self.turn(BreakerState::HalfOpen);
+        }
+        let refused = match self.state {
+            BreakerState::Closed | BreakerState::ForcedClosed => {
+                return Ok(self.admitted(false));
+            }
+            BreakerState::Open => Some(self.open_until),
+            BreakerState::ForcedOpen => None,
+            BreakerState::HalfOpen => {
+                // Trials that nobody ever ends must not keep it half-open for ever.
+                let are_lost = now.since(self.trial_at) > self.options.open_most;
+                if self.trials < self.options.trials.max(1) || are_lost {
+                    self.trials = self.trials.saturating_add(1);
+                    self.trial_at = now;
+                    return Ok(self.admitted(true));
+                }
+                None
+            }
+        };
+        Err(Refused { until: refused })
+    }
+
+    const fn admitted(&self, is_trial: bool) -> Admitted {
+        Admitted {
+            era: self.era,
+            is_trial,
+        }
+    }
+
+    pub(super) fn ended(
+        &mut self,
+        admitted: Admitted,
+        now: Instant,
+        end: End,
+        took: Duration,
+    ) -> Option<Change> {
+        self.give_back(admitted);
+        if admitted.era != self.era || end == End::Ignored {
+            return None;
+        }
+        let is_slow = self.options.slow.is_some_and(|slow| took > slow.after);
+        let is_bad = end == End::Bad;
+        match self.state {
+            BreakerState::Closed | BreakerState::ForcedClosed => {
+                self.window.add(now, is_bad, is_slow);
+                self.consecutive = if is_bad {
+                    self.consecutive.saturating_add(1)
+                } else {
+                    0
+                };
+                let why = self.reason(now)?;
+                (self.state == BreakerState::Closed).then(|| self.open(now, why))
+            }
+            BreakerState::HalfOpen if is_bad || is_slow => Some(self.open(now, Why::Trial)),
+            BreakerState::HalfOpen => {
+                self.good += 1;
+                (self.good >= self.options.good_trials).then(|| {
+                    self.turn(BreakerState::Closed);
+                    self.openings = 0;
+                    Change::Closed
+                })
+            }
+            BreakerState::Open | BreakerState::ForcedOpen => None,
+        }
+    }
+
+    pub(super) const fn gave_up(&mut self, admitted: Admitted) {
+        self.give_back(admitted);
+    }
+
+    const fn give_back(&mut self, admitted: Admitted) {
+        if admitted.is_trial && admitted.era == self.era {
+            self.trials = self.trials.saturating_sub(1);
+        }
+    }
+
+    /// Why it has to open, if it has.
+    fn reason(&mut self, now: Instant) -> Option<Why> {
+        let options = &self.options;
+        if (options.consecutive).is_some_and(|most| self.consecutive >= most.max(1)) {
+            return Some(Why::Consecutive);
+        }
+        let ratios = self.window.ratios(now);
+        if ratios.total < u64::from(options.minimum_attempts.max(1)) {
+            return None;
+        }
+        if (options.failure_ratio).is_some_and(|ratio| ratios.bad > 0 && ratios.failed() >= ratio) {
+            return Some(Why::Ratio);
+        }
+        let is_slow = |rule: super::SlowOptions| ratios.slow > 0 && ratios.slow() >= rule.ratio;
+        options.slow.is_some_and(is_slow).then_some(Why::Slow)
+    }
+
+    fn open(&mut self, now: Instant, why: Why) -> Change {
+        self.turn(BreakerState::Open);
+        let options = &self.options;
+        let growth = options.growth.max(1.0).powi(self.openings.min(64) as i32);
+        let most = options.open_most.max(options.open_for).as_secs_f64();
+        let plain = (options.open_for.as_secs_f64() * growth).min(most);
+        let more = plain * options.jitter.clamp(0.0, 1.0) * self.random.unit();
+        self.openings = self.openings.saturating_add(1);
+        self.open_until = now + Duration::from_secs_f64(plain + more);
+        self.why = Some(why);
+        Change::Opened(why, self.open_until)
+    }
+
+    fn turn(&mut self, state: BreakerState) {
+        self.state = state;
+        self.era += 1;
+        self.changes[state as usize] += 1;
+        self.window.clear();
+        (self.consecutive, self.trials, self.good) = (0, 0, 0);
+    }
+
+    pub(super) fn force(&mut self, open: bool) {
+        self.turn(if open {
+            BreakerState::ForcedOpen
+        } else {
+            BreakerState::ForcedClosed
+        });
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.turn(BreakerState::Closed);
+        self.openings = 0;
+    }
+
+    pub(super) fn reconfigure(&mut self, options: BreakerOptions) {
+        self.window = AttemptWindow::new(options.window);
+        self.options = options;
+    }
+
+    pub(super) const fn state(&self) -> BreakerState {
+        self.state
+    }
+
+    pub(super) const fn era(&self) -> u64 {
+        self.era
+    }
+
+    pub(super) fn open_until(&self) -> Option<Instant> {
+        (self.state == BreakerState::Open).then_some(self.open_until)
+    }
+
+    pub(super) fn snapshot(&mut self, now: Instant, refused: u64) -> BreakerSnapshot {
+        BreakerSnapshot {
+            state: self.state,
+            until: self.open_until(),
+            why: self.why,
+            ratios: self.window.ratios(now),
+            consecutive: self.consecutive,
+            trials: self.trials,
+            changes: self.changes,
+            refused,
+        }
+    }
+}

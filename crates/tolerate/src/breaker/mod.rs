@@ -1,0 +1,400 @@
+//! Whether to ask a server at all that has failed lately.
+//!
+//! Intuition: a server that fails everything is not helped by more requests, and a client that waits for the next failure has
+//! waited for nothing. So after enough failures the breaker opens and refuses for a while; then it lets a few through, to see, and closes
+//! when they are well.
+//!
+//! Two rules open it, because each is blind where the other sees: a number of failures *in a row* notices a server that is dead
+//! within a few requests, and never one that fails half of them (5 in a row take 62 requests on average at one in two, and 111,110 at
+//! one in ten); a *share* of the latest attempts notices that, and needs enough of them. A third one counts attempts that were slow
+//! though well. What the half-open state lets through are permits that are given back when they are dropped, so that an attempt which
+//! is cancelled leaks none, and an answer to something that was asked before the breaker opened does not decide what comes after.
+//!
+//! While it is closed, asking costs one read of an atomic, and an end takes a lock that it does not wait for: one of two ends at the
+//! same nanosecond may go uncounted. What ends in the half-open state is always counted.
+
+mod machine;
+mod window;
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+use serde::{Deserialize, Serialize};
+
+use machine::Machine;
+pub use window::{AttemptWindow, Ratios};
+
+/// What can be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BreakerOptions {
+    /// It opens after so many failures in a row, from 1; `None` for never because of that. Default 5 (Envoy, Finagle).
+    pub consecutive: Option<u32>,
+    /// It opens when at least this share of the window failed, above 0 to 1; `None` for never. Default 0.5 (resilience4j, Hystrix).
+    pub failure_ratio: Option<f64>,
+    /// It opens when too many attempts of the window were slow. Default none.
+    pub slow: Option<SlowOptions>,
+    /// What the shares are of. Default the last 10 s (Hystrix).
+    pub window: WindowKind,
+    /// With fewer attempts in the window than this, shares say nothing. Default 20 (Hystrix).
+    pub minimum_attempts: u32,
+    /// How long it stays open. Default 5 s (Hystrix, Polly).
+    pub open_for: Duration,
+    /// Each time that it opens anew from half-open it stays open so many times longer, from 1. Default 2 (Finagle's grow from 5 s to 300 s).
+    pub growth: f64,
+    /// …up to this. Default 5 min (Envoy, Finagle).
+    pub open_most: Duration,
+    /// A part of the time, drawn anew each time, is added, 0 to 1: breakers that opened together do not ask together. Default 0.1.
+    pub jitter: f64,
+    /// How many may be asked at once when it is half-open, from 1. Default 1 (Hystrix, Polly).
+    pub trials: u32,
+    /// So many good ones close it, from 1. Default 1.
+    pub good_trials: u32,
+}
+
+impl Default for BreakerOptions {
+    fn default() -> Self {
+        Self {
+            consecutive: Some(5),
+            failure_ratio: Some(0.5),
+            slow: None,
+            window: WindowKind::Time(Duration::from_secs(10)),
+            minimum_attempts: 20,
+            open_for: Duration::from_secs(5),
+            growth: 2.0,
+            open_most: Duration::from_secs(300),
+            jitter: 0.1,
+            trials: 1,
+            good_trials: 1,
+        }
+    }
+}
+
+/// When attempts are too slow.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlowOptions {
+    /// An attempt that takes longer was slow.
+    pub after: Duration,
+    /// It opens when at least this share of the window was slow, above 0 to 1.
+    pub ratio: f64,
+}
+
+/// What the shares are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WindowKind {
+    /// The attempts that ended in the last so much time, to a tenth of it.
+    Time(Duration),
+    /// The last so many attempts, 1 to 65,536.
+    Count(u32),
+}
+
+/// How an attempt ended, as far as a breaker is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum End {
+    /// The server answered as it should.
+    Good,
+    /// It failed.
+    Bad,
+    /// It says nothing: cancelled, or the caller's own mistake.
+    Ignored,
+}
+
+/// What a breaker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum BreakerState {
+    /// Everything passes.
+    Closed,
+    /// Nothing passes until its time is over.
+    Open,
+    /// A few pass, to see.
+    HalfOpen,
+    /// Nothing passes, by order.
+    ForcedOpen,
+    /// Everything passes and is counted, and nothing opens it, by order.
+    ForcedClosed,
+}
+
+impl BreakerState {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 5] = [
+        Self::Closed,
+        Self::Open,
+        Self::HalfOpen,
+        Self::ForcedOpen,
+        Self::ForcedClosed,
+    ];
+
+    /// The word for metrics and status.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+            Self::ForcedOpen => "forced-open",
+            Self::ForcedClosed => "forced-closed",
+        }
+    }
+}
+
+/// Why a breaker opened last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// So many failures in a row.
+    Consecutive,
+    /// The share of failures.
+    Ratio,
+    /// The share of slow ones.
+    Slow,
+    /// A trial failed.
+    Trial,
+}
+
+impl Why {
+    /// The word for metrics and status.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Consecutive => "consecutive-failures",
+            Self::Ratio => "failure-ratio",
+            Self::Slow => "slow",
+            Self::Trial => "trial-failed",
+        }
+    }
+}
+
+/// Do not ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Until then at least; `None` if it depends on trials that are under way, or on an order.
+    pub until: Option<Instant>,
+}
+
+/// A permission to ask, without a guard: for those who keep it as a number and give it back themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admitted {
+    /// The state that it is from: what was asked before a change decides nothing after it.
+    era: u64,
+    is_trial: bool,
+}
+
+/// What changed when an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It opened, until then.
+    Opened(Why, Instant),
+    /// It closed.
+    Closed,
+}
+
+/// What a breaker knows, for metrics and status.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BreakerSnapshot {
+    /// What it does.
+    pub state: BreakerState,
+    /// Until when it is open, if it is.
+    pub until: Option<Instant>,
+    /// Why it opened last, if it ever did.
+    pub why: Option<Why>,
+    /// What the window holds.
+    pub ratios: Ratios,
+    /// Failures in a row.
+    pub consecutive: u32,
+    /// Trials under way.
+    pub trials: u32,
+    /// How often it changed to each state, in the order of [`BreakerState::ALL`].
+    pub changes: [u64; 5],
+    /// How many were refused, ever.
+    pub refused: u64,
+}
+
+/// A breaker, shared by all who ask the same server.
+#[derive(Debug)]
+pub struct Breaker {
+    machine: Mutex<Machine>,
+    /// The machine's state, to be read without its lock.
+    state: AtomicU8,
+    era: AtomicU64,
+    open_until: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Breaker {
+    /// Closed. `seed` is for the jitter of its open time alone.
+    #[must_use]
+    pub fn new(options: BreakerOptions, seed: u64) -> Self {
+        Self {
+            machine: Mutex::new(Machine::new(options, seed)),
+            state: AtomicU8::new(BreakerState::Closed as u8),
+            era: AtomicU64::new(0),
+            open_until: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether to ask now; what it gives is given back when it is dropped.
+    ///
+    /// # Errors
+    /// If nothing may pass now.
+    pub fn try_pass(&self, now: Instant) -> Result<Pass<&Self>, Refused> {
+        let admitted = self.admit(now)?;
+        Ok(Pass::new(self, admitted, now))
+    }
+
+    /// The same for a pass that outlives the borrow, as futures need it.
+    ///
+    /// # Errors
+    /// If nothing may pass now.
+    pub fn try_pass_owned(self: &Arc<Self>, now: Instant) -> Result<Pass<Arc<Self>>, Refused> {
+        let admitted = self.admit(now)?;
+        Ok(Pass::new(Arc::clone(self), admitted, now))
+    }
+
+    /// Whether to ask now. Who is admitted calls [`Breaker::ended`] or [`Breaker::gave_up`], once.
+    ///
+    /// # Errors
+    /// If nothing may pass now.
+    pub fn admit(&self, now: Instant) -> Result<Admitted, Refused> {
+        let admitted = match self.state() {
+            BreakerState::Closed | BreakerState::ForcedClosed => Ok(Admitted {
+                era: self.era.load(Ordering::Acquire),
+                is_trial: false,
+            }),
+            BreakerState::Open if now.as_nanos() < self.open_until.load(Ordering::Acquire) => {
+                Err(Refused {
+                    until: Some(Instant::from_nanos(self.open_until.load(Ordering::Acquire))),
+                })
+            }
+            BreakerState::ForcedOpen => Err(Refused { until: None }),
+            BreakerState::Open | BreakerState::HalfOpen => {
+                let mut machine = self.lock();
+                let admitted = machine.admit(now);
+                self.show(&machine);
+                admitted
+            }
+        };
+        if admitted.is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        admitted
+    }
+
+    /// What was admitted has ended like this, after so long.
+    pub fn ended(
+        &self,
+        admitted: Admitted,
+        now: Instant,
+        end: End,
+        took: Duration,
+    ) -> Option<Change> {
+        let mut machine = if admitted.is_trial {
+            self.lock()
+        } else {
+            match self.machine.try_lock() {
+                Ok(machine) => machine,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return None,
+            }
+        };
+        let change = machine.ended(admitted, now, end, took);
+        self.show(&machine);
+        change
+    }
+
+    /// What was admitted was given up, and says nothing.
+    pub fn gave_up(&self, admitted: Admitted) {
+        if admitted.is_trial {
+            self.lock().gave_up(admitted);
+        }
+    }
+
+    /// What it does. An open one whose time is over is half-open as soon as it is asked.
+    #[must_use]
+    pub fn state(&self) -> BreakerState {
+        let state = usize::from(self.state.load(Ordering::Acquire));
+        BreakerState::ALL
+            .get(state)
+            .copied()
+            .unwrap_or(BreakerState::Closed)
+    }
+
+    /// Opens or closes it by order, until another order or [`Breaker::reset`].
+    pub fn force(&self, open: bool) {
+        let mut machine = self.lock();
+        machine.force(open);
+        self.show(&machine);
+    }
+
+    /// Closes it, and forgets what it has seen and was ordered.
+    pub fn reset(&self) {
+        let mut machine = self.lock();
+        machine.reset();
+        self.show(&machine);
+    }
+
+    /// Other options from now on; what it does and has counted stays, the window begins anew.
+    pub fn reconfigure(&self, options: BreakerOptions) {
+        self.lock().reconfigure(options);
+    }
+
+    /// What it knows.
+    #[must_use]
+    pub fn snapshot(&self, now: Instant) -> BreakerSnapshot {
+        let refused = self.refused.load(Ordering::Relaxed);
+        self.lock().snapshot(now, refused)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show(&self, machine: &Machine) {
+        let until = machine.open_until().map_or(0, Instant::as_nanos);
+        self.open_until.store(until, Ordering::Release);
+        self.era.store(machine.era(), Ordering::Release);
+        self.state.store(machine.state() as u8, Ordering::Release);
+    }
+}
+
+/// A permission to ask, given back when it is dropped.
+#[derive(Debug)]
+#[must_use = "dropped at once it permits nothing"]
+pub struct Pass<B: Deref<Target = Breaker>> {
+    breaker: B,
+    admitted: Option<Admitted>,
+    began: Instant,
+}
+
+impl<B: Deref<Target = Breaker>> Pass<B> {
+    const fn new(breaker: B, admitted: Admitted, began: Instant) -> Self {
+        Self {
+            breaker,
+            admitted: Some(admitted),
+            began,
+        }
+    }
+
+    /// The attempt has ended.
+    pub fn finish(mut self, now: Instant, end: End) -> Option<Change> {
+        let admitted = self.admitted.take()?;
+        self.breaker
+            .ended(admitted, now, end, now.since(self.began))
+    }
+}
+
+impl<B: Deref<Target = Breaker>> Drop for Pass<B> {
+    fn drop(&mut self) {
+        if let Some(admitted) = self.admitted.take() {
+            self.breaker.gave_up(admitted);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! What opens and closes a breaker, by the vectors of others and by chance.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const STEP: Duration = Duration::from_millis(10);
+
+fn second(second: u64) -> Instant {
+    Instant::from_millis(second * 1_000)
+}
+
+fn options() -> BreakerOptions {
+    BreakerOptions {
+        consecutive: None,
+        failure_ratio: None,
+        jitter: 0.0,
+        ..BreakerOptions::default()
+    }
+}
+
+fn pass(breaker: &Breaker, now: Instant, end: End) -> Option<Change> {
+    breaker
+        .try_pass(now)
+        .expect("it lets through")
+        .finish(now, end)
+}
+
+/// resilience4j's vectors for a window of four: E, S, S, S, and another S.
+#[test]
+fn the_shares_of_a_window_by_count() {
+    let mut window = AttemptWindow::new(WindowKind::Count(4));
+    let mut shares = Vec::new();
+    for is_bad in [true, false, false, false, false] {
+        window.add(second(1), is_bad, false);
+        shares.push(window.ratios(second(1)).failed());
+    }
+    let expected = [1.0, 0.5, 1.0 / 3.0, 0.25, 0.0];
+    for (share, expected) in shares.iter().zip(expected) {
+        assert!((share - expected).abs() < 1e-12, "{shares:?}");
+    }
+    assert_eq!(window.ratios(second(99)).total, 4, "time does not matter");
+}
+
+#[test]
+fn a_window_by_time_forgets() {
+    let mut window = AttemptWindow::new(WindowKind::Time(Duration::from_secs(10)));
+    window.add(second(1), true, true);
+    window.add(second(8), false, true);
+    let at = |window: &mut AttemptWindow, time| {
+        let ratios = window.ratios(second(time));
+        (ratios.total, ratios.bad, ratios.slow)
+    };
+    assert_eq!(at(&mut window, 9), (2, 1, 2));
+    assert_eq!(at(&mut window, 12), (1, 0, 1));
+    assert_eq!(at(&mut window, 30), (0, 0, 0));
+}
+
+#[test]
+fn failures_in_a_row_open_it_and_a_good_trial_closes_it() {
+    let breaker = Breaker::new(
+        BreakerOptions {
+            consecutive: Some(3),
+            ..options()
+        },
+        1,
+    );
+    let now = second(1);
+    for end in [
+        End::Bad,
+        End::Bad,
+        End::Good,
+        End::Bad,
+        End::Bad,
+        End::Ignored,
+    ] {
+        assert_eq!(pass(&breaker, now, end), None);
+    }
+    let until = now + Duration::from_secs(5);
+    let opened = Change::Opened(Why::Consecutive, until);
+    assert_eq!(pass(&breaker, now, End::Bad), Some(opened));
+    let refused = Refused { until: Some(until) };
+    assert_eq!(
+        breaker.admit(now + Duration::from_millis(4_999)),
+        Err(refused)
+    );
+
+    let trial = breaker.try_pass(until).expect("its time is over");
+    assert_eq!(breaker.state(), BreakerState::HalfOpen);
+    assert_eq!(breaker.admit(until), Err(Refused { until: None }));
+    assert_eq!(trial.finish(until + STEP, End::Good), Some(Change::Closed));
+    assert_eq!(pass(&breaker, until + STEP, End::Good), None);
+    let snapshot = breaker.snapshot(until + STEP);
+    assert_eq!(snapshot.changes, [1, 1, 1, 0, 0]);
+    assert_eq!((snapshot.refused, snapshot.ratios.total), (2, 1));
+}
+
+#[test]
+fn it_stays_open_longer_each_time_until_it_was_closed() {
+    let breaker = Breaker::new(
+        BreakerOptions {
+            consecutive: Some(1),
+            open_most: Duration::from_secs(12),
+            ..options()
+        },
+        1,
+    );
+    let mut now = second(1);
+    let mut times = Vec::new();
+    for _ in 0..4 {
+        let Some(Change::Opened(_, until)) = pass(&breaker, now, End::Bad) else {
+            panic!("it opens")
+        };
+        times.push((until - now).as_secs());
+        now = until;
+    }
+    assert_eq!(times, [5, 10, 12, 12]);
+    assert_eq!(pass(&breaker, now, End::Good), Some(Change::Closed));
+    let Some(Change::Opened(_, until)) = pass(&breaker, now, End::Bad) else {
+        panic!("it opens")
+    };
+    assert_eq!((until - now).as_secs(), 5);
+}
+
+#[test]
+fn shares_need_enough_attempts() {
+    let breaker = Breaker::new(
+        BreakerOptions {
+            failure_ratio: Some(0.5),
+            minimum_attempts: 10,
+            ..options()
+        },
+        1,
+    );
+    let now = second(1);
+    for _ in 0..4 {
+        assert_eq!(pass(&breaker, now, End::Bad), None);
+        assert_eq!(pass(&breaker, now, End::Good), None);
+    }
+    assert_eq!(pass(&breaker, now, End::Good), None);
+    assert!(matches!(
+        pass(&breaker, now, End::Bad),
+        Some(Change::Opened(Why::Ratio, _))
+    ));
+}
+
+#[test]
+fn slow_ones_open_it_though_they_are_well() {
+    let breaker = Breaker::new(
+        BreakerOptions {
+            slow: Some(SlowOptions {
+                after: Duration::from_millis(100),
+                ratio: 0.6,
+            }),
+            minimum_attempts: 5,
+            ..options()
+        },
+        1,
+    );
+    let took = |millis| {
+        let admitted = breaker.admit(second(1)).expect("it lets through");
+        breaker.ended(
+            admitted,
+            second(1),
+            End::Good,
+            Duration::from_millis(millis),
+        )
+    };
+    for millis in [50, 100, 200, 300] {
+        assert_eq!(took(millis), None);
+    }
+    assert!(matches!(took(101), Some(Change::Opened(Why::Slow, _))));
+}
+
+#[test]
+fn what_was_asked_before_does_not_decide_what_comes_after() {
+    let breaker = Breaker::new(
+        BreakerOptions {
+            consecutive: Some(1),
+            ..options()
+        },
+        1,
+    );
+    let early = breaker.try_pass(second(1)).expect("closed");
+    let late = breaker.try_pass(second(1)).expect("closed");
+    assert!(pass(&breaker, second(1), End::Bad).is_some());
+    let trial = breaker.try_pass(second(6)).expect("half-open");
+    assert_eq!(early.finish(second(6), End::Good), None);
+    assert_eq!(late.finish(second(6), End::Bad), None);
+    assert_eq!(breaker.state(), BreakerState::HalfOpen);
+    assert_eq!(trial.finish(second(6), End::Good), Some(Change::Closed));
+}
+
+#[test]
+fn a_trial_that_is_dropped_gives_its_permit_back() {
+    let breaker = Arc::new(Breaker::new(
+        BreakerOptions {
+            consecutive: Some(1),
+            ..options()
+        },
+        1,
+    ));
+    assert!(pass(&breaker, second(1), End::Bad).is_some());
+    for _ in 0..3 {
+        drop(breaker.try_pass_owned(second(6)).expect("half-open"));
+    }
+    let ignored = breaker.try_pass(second(6)).expect("half-open");
+    assert_eq!(ignored.finish(second(6), End::Ignored), None);
+    assert_eq!(breaker.snapshot(second(6)).trials, 0);
+    // One that is forgotten altogether blocks the others, but not for ever.
+    let lost = breaker.admit(second(6)).expect("half-open");
+    assert!(breaker.admit(second(300)).is_err());
+    assert!(breaker.admit(second(307)).is_ok());
+    breaker.gave_up(lost);
+}
+
+#[test]
+fn orders_hold_until_they_are_taken_back() {
+    let breaker = Breaker::new(BreakerOptions::default(), 1);
+    breaker.force(true);
+    assert_eq!(breaker.admit(second(9_999)), Err(Refused { until: None }));
+    breaker.force(false);
+    for _ in 0..100 {
+        assert_eq!(pass(&breaker, second(1), End::Bad), None);
+    }
+    assert_eq!(breaker.snapshot(second(1)).ratios.bad, 100);
+    breaker.reset();
+    assert_eq!(breaker.state(), BreakerState::Closed);
+    assert_eq!(pass(&breaker, second(1), End::Bad), None);
+}
+
+#[test]
+fn jitter_adds_a_part() {
+    let mut seen = Vec::new();
+    for seed in 0..200 {
+        let options = BreakerOptions {
+            consecutive: Some(1),
+            jitter: 0.2,
+            ..options()
+        };
+        let breaker = Breaker::new(options, seed);
+        let Some(Change::Opened(_, until)) = pass(&breaker, second(0), End::Bad) else {
+            panic!("it opens")
+        };
+        seen.push(until.as_nanos() as f64 / 1e9);
+    }
+    seen.sort_by(f64::total_cmp);
+    assert!(
+        seen[0] >= 5.0 && seen[0] < 5.05 && seen[199] <= 6.0 && seen[199] > 5.95,
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn options_are_plain_data() {
+    let options = BreakerOptions::default();
+    let text = serde_json::to_string(&options).expect("data");
+    assert_eq!(
+        serde_json::from_str::<BreakerOptions>(&text).expect("the same"),
+        options
+    );
+    assert!(serde_json::from_str::<BreakerOptions>("{\"consequtive\": 3}").is_err());
+}
+
+proptest! {
+    /// Whatever happens in whatever order: never more trials at once than allowed, and it does not stay shut.
+    #[test]
+    fn trials_never_exceed_their_number(
+        trials in 1_u32..4,
+        steps in proptest::collection::vec((0_u8..5, 0_usize..8, 0_u64..3_000), 1..200),
+    ) {
+        let breaker = Breaker::new(
+            BreakerOptions { consecutive: Some(2), trials, good_trials: 2, ..options() },
+            7,
+        );
+        let mut now = second(1);
+        let mut passes: Vec<Pass<&Breaker>> = Vec::new();
+        for (what, which, wait) in steps {
+            now += Duration::from_millis(wait);
+            if what == 0 || passes.is_empty() {
+                passes.extend(breaker.try_pass(now));
+            } else {
+                let pass = passes.swap_remove(which % passes.len());
+                match what {
+                    1 => drop(pass),
+                    2 => _ = pass.finish(now, End::Good),
+                    3 => _ = pass.finish(now, End::Bad),
+                    _ => _ = pass.finish(now, End::Ignored),
+                }
+            }
+            let snapshot = breaker.snapshot(now);
+            prop_assert!(snapshot.trials <= trials);
+            prop_assert!(snapshot.state != BreakerState::HalfOpen || passes.len() >= snapshot.trials as usize);
+        }
+        passes.clear();
+        prop_assert_eq!(breaker.snapshot(now).trials, 0);
+        let later = now + Duration::from_secs(400);
+        prop_assert!(breaker.try_pass(later).is_ok());
+    }
+}

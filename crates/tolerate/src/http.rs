@@ -1,0 +1,74 @@
+//! What the general rules of [`retry`](mod@crate::retry) mean for an HTTP request: an outcome and what the user wants retried
+//! become a verdict, the method's right to be sent twice becomes an idempotency.
+//!
+//! Apart from the rules, so that they know no protocol and are the same for a proxy and for any other program.
+
+use evenkeel_core::{Instant, Outcome, Random};
+
+use crate::retry::{Ended, Rules, again};
+use crate::{Budget, Deadline, Decision, Idempotency, RetryLedger, RetryOn, RetryOptions, Verdict};
+
+/// What is to be known of the attempt that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttemptFacts {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether the request's method is listed in [`RetryOptions::methods`].
+    pub method_may_repeat: bool,
+    /// Whether the request can be sent again from its first byte: no body, or all of it that was read is kept.
+    pub body_replayable: bool,
+    /// The server it was on, by its place in the service.
+    pub server: u32,
+}
+
+/// Decides about the attempt that just ended, and notes in `ledger` what the retry used: [`again`] with HTTP's meaning of an
+/// outcome.
+#[must_use]
+pub fn decide(
+    options: &RetryOptions,
+    attempt: &AttemptFacts,
+    ledger: &mut RetryLedger,
+    budget: &Budget,
+    deadline: Deadline,
+    now: Instant,
+    rng: &mut Random,
+) -> Decision {
+    let rules = Rules {
+        timeout_limit: options.timeout_limit,
+        ..Rules::of_backoff(options.limit, &options.backoff)
+    };
+    let ended = Ended {
+        verdict: meaning(&options.on, attempt.outcome),
+        idempotency: if attempt.method_may_repeat {
+            Idempotency::Idempotent
+        } else {
+            Idempotency::Once
+        },
+        replayable: attempt.body_replayable,
+        server: attempt.server,
+    };
+    again(&rules, ended, ledger, budget, deadline, now, rng)
+}
+
+/// What an outcome means if its kind is wanted; what is not wanted is final.
+fn meaning(on: &RetryOn, outcome: Outcome) -> Verdict {
+    let (wanted, verdict) = match outcome {
+        Outcome::ConnectRefused | Outcome::ConnectTimeout | Outcome::Unreachable => {
+            (on.connect, Verdict::Unsent)
+        }
+        Outcome::Stale | Outcome::Reset { sent: false } => (on.reset, Verdict::Unsent),
+        Outcome::Reset { sent: true } => (on.reset, Verdict::Lost),
+        Outcome::AttemptTimeout => (on.timeout, Verdict::Timeout),
+        Outcome::Answered(status) => (
+            status >= 400 && on.statuses.contains(&status),
+            Verdict::TRANSIENT,
+        ),
+        // What evenkeel would answer for it is 502, so it is retried like one.
+        Outcome::BadResponse => (on.statuses.contains(&502), Verdict::TRANSIENT),
+        // One that is asked about was held back, so nobody has seen a part of it.
+        Outcome::Truncated => (on.reset, Verdict::Lost),
+        // Nobody waits for it.
+        Outcome::Cancelled => (false, Verdict::Fatal),
+    };
+    if wanted { verdict } else { Verdict::Fatal }
+}

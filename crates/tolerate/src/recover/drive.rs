@@ -1,0 +1,349 @@
+//! Runs a call on an async runtime: polls its attempts beside one timer, and asks the [`Course`] at every turn.
+//!
+//! The first attempt's future lives in this one, so a call that works at once allocates nothing. A timer is made only when an
+//! attempt is not ready at its first poll. Only second attempts (hedges) are boxed. Everything is dropped with the future:
+//! attempts, places, passes; whoever loses a race is dropped, which is what cancelling is in Rust.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use evenkeel_core::Instant;
+
+use super::course::{Begun, Course};
+use super::{Attempt, Classify, Event, Pick, Recovered, Repair, Run, Stopped};
+use crate::clock::Sleep;
+use crate::{Decision, Verdict};
+
+impl<C: Sleep, K, P: Pick, R> Run<'_, C, K, P, R> {
+    /// Makes the call: `attempt` is asked for a future for each attempt.
+    pub async fn run<T, E, F, A>(mut self, mut attempt: F) -> Recovered<T, E>
+    where
+        F: FnMut(Attempt) -> A,
+        A: Future<Output = Result<T, E>>,
+        K: Classify<T, E>,
+        R: Repair<E>,
+    {
+        let mut course = Course::begin(&self.recovery.shared, self.call);
+        let mut last = None;
+        let mut now = course.started();
+        let why = loop {
+            let begun = match course.start(&mut self.pick, false, now) {
+                Ok(begun) => begun,
+                Err(why) => break why,
+            };
+            let first = attempt(begun.attempt);
+            let ended = Round::new(&mut course, begun)
+                .race(
+                    pin!(Some(first)),
+                    &mut attempt,
+                    &self.classify,
+                    &mut self.pick,
+                )
+                .await;
+            if ended.result.is_some() {
+                last = ended.result;
+            }
+            if ended.verdict.is_good() {
+                now = ended.at;
+                break Stopped::Good;
+            }
+            match course.decide(&ended.attempt, ended.verdict, ended.at) {
+                Decision::Stop(why) => {
+                    now = ended.at;
+                    break why.into();
+                }
+                Decision::Retry { after, .. } => {
+                    let until = ended.at + after;
+                    let error = last.as_ref().and_then(|last| last.as_ref().err());
+                    mend(&mut course, &mut self.repair, error, ended.attempt).await;
+                    wait_until(&course, until).await;
+                    now = course.clock().now();
+                    course.waited(now.since(ended.at));
+                }
+            }
+        };
+        course.finish(why, last, now)
+    }
+
+    /// The same with something to fall back to, if the call did not work: the answer of another service, a cached one, a
+    /// constant. It may fail, too; then the call's own error is returned, and never hidden behind the fallback's.
+    pub async fn run_or_else<T, E, F, A, G, B>(self, attempt: F, fallback: G) -> Recovered<T, E>
+    where
+        F: FnMut(Attempt) -> A,
+        A: Future<Output = Result<T, E>>,
+        K: Classify<T, E>,
+        R: Repair<E>,
+        G: FnOnce(Stopped) -> B,
+        B: Future<Output = Result<T, E>>,
+    {
+        let (recovery, call) = (self.recovery, self.call);
+        let mut recovered = self.run(attempt).await;
+        if !recovered.is_good() {
+            let other = fallback(recovered.stopped).await;
+            let now = recovery.shared.clock.now();
+            let good = other.is_ok();
+            recovery.shared.tell(&call, now, &Event::Fallback { good });
+            if good {
+                recovered.report.fell_back = true;
+                recovered.result = Some(other);
+            }
+        }
+        recovered
+    }
+}
+
+/// Runs the repair function, until the deadline at most.
+async fn mend<C: Sleep, E>(
+    course: &mut Course<'_, C>,
+    repair: &mut impl Repair<E>,
+    error: Option<&E>,
+    attempt: Attempt,
+) {
+    if !course.may_repair() {
+        return;
+    }
+    let Some(mut repairing) = repair.repair(error, attempt) else {
+        return;
+    };
+    let clock = course.clock();
+    let began = clock.now();
+    let end = course.deadline().end();
+    let mut timer = pin!(None);
+    let outcome = poll_fn(|context| {
+        if let Poll::Ready(outcome) = repairing.as_mut().poll(context) {
+            return Poll::Ready(Some(outcome));
+        }
+        poll_timer(clock, timer.as_mut(), end, context).map(|()| None)
+    })
+    .await;
+    course.repaired(began, outcome, clock.now());
+}
+
+async fn wait_until<C: Sleep>(course: &Course<'_, C>, until: Instant) {
+    let clock = course.clock();
+    if until > clock.now() {
+        clock.sleep_until(until).await;
+    }
+}
+
+/// Polls a timer that is made when it is first needed; one for never is not made at all.
+fn poll_timer<C: Sleep>(
+    clock: &C,
+    mut timer: Pin<&mut Option<C::Sleeping>>,
+    at: Instant,
+    context: &mut Context<'_>,
+) -> Poll<()> {
+    if at == Instant::NEVER {
+        return Poll::Pending;
+    }
+    if timer.is_none() {
+        timer.set(Some(clock.sleep_until(at)));
+    }
+    match timer.as_mut().as_pin_mut() {
+        Some(timer) => timer.poll(context),
+        None => Poll::Pending,
+    }
+}
+
+/// How a round ended.
+struct RoundEnd<T, E> {
+    /// Of the attempt that decides.
+    attempt: Attempt,
+    /// None for one that took too long.
+    result: Option<Result<T, E>>,
+    verdict: Verdict,
+    at: Instant,
+}
+
+/// A second attempt.
+struct Beside<'p, A> {
+    begun: Begun<'p>,
+    future: Pin<Box<A>>,
+}
+
+/// One attempt and those beside it, until one of them decides.
+struct Round<'c, 'p, C: Sleep, A> {
+    course: &'c mut Course<'p, C>,
+    first: Option<Begun<'p>>,
+    beside: Vec<Beside<'p, A>>,
+    hedge_at: Option<Instant>,
+}
+
+/// What happened first.
+enum Woke<T, E> {
+    First(Result<T, E>),
+    Beside(usize, Result<T, E>),
+    Time,
+}
+
+impl<'c, 'p, C: Sleep, A> Round<'c, 'p, C, A> {
+    fn new(course: &'c mut Course<'p, C>, first: Begun<'p>) -> Self {
+        let hedge_at = course.hedge_due(first.attempt.began);
+        Self {
+            course,
+            first: Some(first),
+            beside: Vec::new(),
+            hedge_at,
+        }
+    }
+
+    async fn race<T, E, F>(
+        mut self,
+        mut first: Pin<&mut Option<A>>,
+        make: &mut F,
+        classify: &impl Classify<T, E>,
+        pick: &mut impl Pick,
+    ) -> RoundEnd<T, E>
+    where
+        F: FnMut(Attempt) -> A,
+        A: Future<Output = Result<T, E>>,
+    {
+        let mut failed = None;
+        loop {
+            let woke = self.next(first.as_mut()).await;
+            let now = self.course.clock().now();
+            let ended = match woke {
+                Woke::First(result) => {
+                    first.set(None);
+                    let begun = self.first.take().expect("it was polled");
+                    Some(self.ended(begun, result, classify, now))
+                }
+                Woke::Beside(place, result) => {
+                    let beside = self.beside.swap_remove(place);
+                    drop(beside.future);
+                    let ended = self.ended(beside.begun, result, classify, now);
+                    if ended.verdict.is_good() {
+                        self.course.hedge_won(now);
+                    }
+                    Some(ended)
+                }
+                Woke::Time => {
+                    let late = self.expire(first.as_mut(), now);
+                    if self.hedge_at.is_some_and(|at| at <= now) && self.any() {
+                        self.hedge(make, pick, now);
+                    }
+                    late
+                }
+            };
+            let Some(mut ended) = ended.or_else(|| failed.take()) else {
+                continue;
+            };
+            let decides = matches!(ended.verdict, Verdict::Good | Verdict::Fatal);
+            if decides || !self.any() {
+                // An error that is at hand tells more than that the last one was late.
+                if ended.result.is_none()
+                    && let Some(RoundEnd { result, .. }) = failed
+                {
+                    ended.result = result;
+                }
+                first.set(None);
+                self.cancel(now);
+                return ended;
+            }
+            // Another one is under way that may still be good.
+            self.hedge_at = None;
+            failed = Some(ended);
+        }
+    }
+
+    /// Waits until an attempt is ready, or one is late, or a hedge is due.
+    async fn next<T, E>(&mut self, mut first: Pin<&mut Option<A>>) -> Woke<T, E>
+    where
+        A: Future<Output = Result<T, E>>,
+    {
+        let ends = self.beside.iter().map(|beside| &beside.begun);
+        let ends = ends.chain(&self.first).map(|begun| begun.attempt.ends);
+        let at = ends.chain(self.hedge_at).min().unwrap_or(Instant::NEVER);
+        let clock = self.course.clock();
+        let beside = &mut self.beside;
+        let mut timer = pin!(None);
+        poll_fn(|context| {
+            if let Some(first) = first.as_mut().as_pin_mut()
+                && let Poll::Ready(result) = first.poll(context)
+            {
+                return Poll::Ready(Woke::First(result));
+            }
+            for (place, beside) in beside.iter_mut().enumerate() {
+                if let Poll::Ready(result) = beside.future.as_mut().poll(context) {
+                    return Poll::Ready(Woke::Beside(place, result));
+                }
+            }
+            poll_timer(clock, timer.as_mut(), at, context).map(|()| Woke::Time)
+        })
+        .await
+    }
+
+    fn ended<T, E>(
+        &mut self,
+        begun: Begun<'p>,
+        result: Result<T, E>,
+        classify: &impl Classify<T, E>,
+        at: Instant,
+    ) -> RoundEnd<T, E> {
+        let attempt = begun.attempt;
+        let verdict = classify.verdict(&result);
+        self.course.ended(begun, verdict, at);
+        RoundEnd {
+            attempt,
+            result: Some(result),
+            verdict,
+            at,
+        }
+    }
+
+    /// Drops the attempts that are late; the last of them, if there was one.
+    fn expire<T, E>(
+        &mut self,
+        mut first: Pin<&mut Option<A>>,
+        now: Instant,
+    ) -> Option<RoundEnd<T, E>> {
+        let mut late = None;
+        if let Some(begun) = self.first.take_if(|begun| begun.attempt.ends <= now) {
+            first.set(None);
+            late = Some(begun.attempt);
+            self.course.ended(begun, Verdict::Timeout, now);
+        }
+        while let Some(place) = self
+            .beside
+            .iter()
+            .position(|beside| beside.begun.attempt.ends <= now)
+        {
+            let Beside { begun, future } = self.beside.swap_remove(place);
+            drop(future);
+            late = Some(begun.attempt);
+            self.course.ended(begun, Verdict::Timeout, now);
+        }
+        late.map(|attempt| RoundEnd {
+            attempt,
+            result: None,
+            verdict: Verdict::Timeout,
+            at: now,
+        })
+    }
+
+    fn hedge<F: FnMut(Attempt) -> A>(&mut self, make: &mut F, pick: &mut impl Pick, now: Instant) {
+        self.hedge_at = None;
+        if let Some(begun) = self.course.start_hedge(pick, now) {
+            let future = Box::pin(make(begun.attempt));
+            self.hedge_at = self.course.hedge_due(now);
+            self.beside.push(Beside { begun, future });
+        }
+    }
+
+    fn any(&self) -> bool {
+        self.first.is_some() || !self.beside.is_empty()
+    }
+
+    /// Drops what is still under way.
+    fn cancel(&mut self, now: Instant) {
+        let first = self.first.take();
+        for Beside { begun, future } in self.beside.drain(..) {
+            drop(future);
+            self.course.cancelled(begun, now);
+        }
+        if let Some(begun) = first {
+            self.course.cancelled(begun, now);
+        }
+    }
+}

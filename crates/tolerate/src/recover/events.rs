@@ -1,0 +1,293 @@
+//! Every decision of a policy, as an event for whoever listens, and counted.
+//!
+//! The counters hear the same events as everybody else, so what they say and what was decided cannot differ. A call that works
+//! at once costs two additions.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+
+use super::{Attempt, Repaired, Stopped};
+use crate::{Call, StopReason, Verdict};
+
+/// One decision, or what led to it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Event {
+    /// An attempt begins.
+    Began(Attempt),
+    /// An attempt has ended.
+    Ended {
+        /// It.
+        attempt: Attempt,
+        /// How.
+        verdict: Verdict,
+        /// How long it took.
+        took: Duration,
+    },
+    /// An attempt was cancelled because another one beside it answered first.
+    Cancelled {
+        /// It.
+        attempt: Attempt,
+        /// How long it had taken.
+        took: Duration,
+    },
+    /// A second attempt answered before the first.
+    HedgeWon,
+    /// A second attempt was due and not made.
+    HedgeDenied(Stopped),
+    /// There will be a retry.
+    Retry {
+        /// Of what.
+        verdict: Verdict,
+        /// How long is waited first.
+        after: Duration,
+        /// Whether it was paid by nobody.
+        free: bool,
+    },
+    /// There will be none.
+    Denied(StopReason),
+    /// A repair has ended.
+    Repair {
+        /// How; nothing if the deadline ended it.
+        outcome: Option<Repaired>,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A fallback was asked.
+    Fallback {
+        /// Whether it had a value.
+        good: bool,
+    },
+    /// The call is over.
+    Stopped {
+        /// Why.
+        why: Stopped,
+        /// Attempts that were made.
+        attempts: u32,
+        /// How long was waited between them.
+        waited: Duration,
+    },
+    /// Whoever waited for the call dropped it.
+    Abandoned,
+}
+
+/// Hears of every decision. Called on the path of the call, so it may not wait.
+pub trait Events: Send + Sync {
+    /// Something happened in `call` under the policy of this name.
+    fn hear(&self, policy: &str, call: &Call, now: Instant, event: &Event);
+}
+
+impl<F: Fn(&str, &Call, Instant, &Event) + Send + Sync> Events for F {
+    fn hear(&self, policy: &str, call: &Call, now: Instant, event: &Event) {
+        self(policy, call, now, event);
+    }
+}
+
+/// Attempts per call are counted singly up to here; the last place is for this many and more.
+pub const ATTEMPTS_COUNTED: usize = 8;
+/// One for each reason to stop.
+const STOPS: usize = Stopped::ALL.len();
+
+/// What a policy has done, ever.
+#[derive(Debug, Default)]
+pub struct Counters {
+    stopped: [AtomicU64; STOPS],
+    attempts_per_call: [AtomicU64; ATTEMPTS_COUNTED + 1],
+    retries: AtomicU64,
+    free_retries: AtomicU64,
+    timeouts: AtomicU64,
+    retries_after_timeout: AtomicU64,
+    denied: [AtomicU64; STOPS],
+    hedges: AtomicU64,
+    hedges_won: AtomicU64,
+    hedges_denied: AtomicU64,
+    cancelled: AtomicU64,
+    repairs: AtomicU64,
+    repairs_failed: AtomicU64,
+    fallbacks: AtomicU64,
+    fallbacks_failed: AtomicU64,
+    abandoned: AtomicU64,
+    waited_nanos: AtomicU64,
+}
+
+/// [`Counters`] at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Counted {
+    /// Calls that ended.
+    pub calls: u64,
+    /// By why they stopped, in the order of [`Stopped::ALL`].
+    pub stopped: [u64; STOPS],
+    /// Calls by how many attempts they made: none, 1, 2, …; the last place is for [`ATTEMPTS_COUNTED`] and more.
+    pub attempts_per_call: [u64; ATTEMPTS_COUNTED + 1],
+    /// Retries, with those that cost nothing.
+    pub retries: u64,
+    /// Retries that cost nothing.
+    pub free_retries: u64,
+    /// Attempts that took too long.
+    pub timeouts: u64,
+    /// Retries after such attempts.
+    pub retries_after_timeout: u64,
+    /// Calls that wanted a retry and had none, by why, in the order of [`Stopped::ALL`].
+    pub denied: [u64; STOPS],
+    /// Second attempts.
+    pub hedges: u64,
+    /// Of these, those that answered first.
+    pub hedges_won: u64,
+    /// Second attempts that were due and not made.
+    pub hedges_denied: u64,
+    /// Attempts that were cancelled for a quicker one.
+    pub cancelled: u64,
+    /// Repairs.
+    pub repairs: u64,
+    /// Of these, those that failed or ran into the deadline.
+    pub repairs_failed: u64,
+    /// Fallbacks that were asked.
+    pub fallbacks: u64,
+    /// Of these, those that had no value.
+    pub fallbacks_failed: u64,
+    /// Calls that were dropped before their end.
+    pub abandoned: u64,
+    /// Time spent waiting between attempts.
+    pub waited: Duration,
+}
+
+fn one(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+impl Counters {
+    /// Counts one event.
+    pub fn count(&self, event: &Event) {
+        match *event {
+            Event::Began(attempt) => {
+                if attempt.hedge {
+                    one(&self.hedges);
+                }
+            }
+            Event::Ended { verdict, .. } => {
+                if verdict == Verdict::Timeout {
+                    one(&self.timeouts);
+                }
+            }
+            Event::Cancelled { .. } => one(&self.cancelled),
+            Event::HedgeWon => one(&self.hedges_won),
+            Event::HedgeDenied(_) => one(&self.hedges_denied),
+            Event::Retry { verdict, free, .. } => {
+                one(&self.retries);
+                if free {
+                    one(&self.free_retries);
+                }
+                if verdict == Verdict::Timeout {
+                    one(&self.retries_after_timeout);
+                }
+            }
+            Event::Denied(why) => one(&self.denied[Stopped::from(why).place()]),
+            Event::Repair { outcome, .. } => {
+                one(&self.repairs);
+                if matches!(outcome, None | Some(Repaired::Failed)) {
+                    one(&self.repairs_failed);
+                }
+            }
+            Event::Fallback { good } => {
+                one(&self.fallbacks);
+                if !good {
+                    one(&self.fallbacks_failed);
+                }
+            }
+            Event::Stopped {
+                why,
+                attempts,
+                waited,
+            } => {
+                one(&self.stopped[why.place()]);
+                one(&self.attempts_per_call[(attempts as usize).min(ATTEMPTS_COUNTED)]);
+                if !waited.is_zero() {
+                    let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+                    self.waited_nanos.fetch_add(nanos, Ordering::Relaxed);
+                }
+            }
+            Event::Abandoned => one(&self.abandoned),
+        }
+    }
+
+    /// What was counted up to now.
+    #[must_use]
+    pub fn snapshot(&self) -> Counted {
+        let stopped = self.stopped.each_ref().map(read);
+        Counted {
+            calls: stopped.iter().sum(),
+            stopped,
+            attempts_per_call: self.attempts_per_call.each_ref().map(read),
+            retries: read(&self.retries),
+            free_retries: read(&self.free_retries),
+            timeouts: read(&self.timeouts),
+            retries_after_timeout: read(&self.retries_after_timeout),
+            denied: self.denied.each_ref().map(read),
+            hedges: read(&self.hedges),
+            hedges_won: read(&self.hedges_won),
+            hedges_denied: read(&self.hedges_denied),
+            cancelled: read(&self.cancelled),
+            repairs: read(&self.repairs),
+            repairs_failed: read(&self.repairs_failed),
+            fallbacks: read(&self.fallbacks),
+            fallbacks_failed: read(&self.fallbacks_failed),
+            abandoned: read(&self.abandoned),
+            waited: Duration::from_nanos(read(&self.waited_nanos)),
+        }
+    }
+}
+
+impl Counted {
+    /// Adds it to `text` in the Prometheus format, under the policy's name.
+    pub fn prometheus(&self, policy: &str, text: &mut String) {
+        let policy: String = policy.chars().flat_map(char::escape_default).collect();
+        let mut add = |name: &str, label: &str, value: String| {
+            let comma = if label.is_empty() { "" } else { "," };
+            // Writing into a string cannot fail.
+            let _: std::fmt::Result = writeln!(
+                text,
+                "evenkeel_recovery_{name}{{policy=\"{policy}\"{comma}{label}}} {value}"
+            );
+        };
+        for why in Stopped::ALL {
+            let label = format!("stopped=\"{}\"", why.word());
+            add("calls_total", &label, self.stopped[why.place()].to_string());
+        }
+        for (attempts, calls) in self.attempts_per_call.iter().enumerate() {
+            let label = format!("attempts=\"{attempts}\"");
+            add("calls_by_attempts_total", &label, calls.to_string());
+        }
+        for why in Stopped::ALL {
+            let denied = self.denied[why.place()];
+            if denied > 0 {
+                let label = format!("by=\"{}\"", why.word());
+                add("retries_denied_total", &label, denied.to_string());
+            }
+        }
+        for (name, value) in [
+            ("retries_total", self.retries),
+            ("retries_free_total", self.free_retries),
+            ("timeouts_total", self.timeouts),
+            ("retries_after_timeout_total", self.retries_after_timeout),
+            ("hedges_total", self.hedges),
+            ("hedges_won_total", self.hedges_won),
+            ("hedges_denied_total", self.hedges_denied),
+            ("attempts_cancelled_total", self.cancelled),
+            ("repairs_total", self.repairs),
+            ("repairs_failed_total", self.repairs_failed),
+            ("fallbacks_total", self.fallbacks),
+            ("fallbacks_failed_total", self.fallbacks_failed),
+            ("calls_abandoned_total", self.abandoned),
+        ] {
+            add(name, "", value.to_string());
+        }
+        let waited = format!("{:.6}", self.waited.as_secs_f64());
+        add("waited_seconds_total", "", waited);
+    }
+}

@@ -1,0 +1,235 @@
+//! What is wrong with a policy before it runs: found by arithmetic, not by an outage.
+//!
+//! A [`Lint`] that can only be a mistake fails the build; the rest are warnings that [`Recovery::lints`](super::Recovery::lints)
+//! keeps. Stability needs to know the load, so it is looked at only where a [`Load`] is given.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::RecoveryOptions;
+use crate::{Backoff, HedgeAfter, LimitOptions};
+
+/// What a service has to do and what it can do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Load {
+    /// Calls a second.
+    pub per_second: f64,
+    /// Attempts a second that it can answer.
+    pub capacity: f64,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Lint {
+    /// λ(1+b)+m ≥ C: after a stall the retries alone keep the service busy, and it does not come back.
+    Unstable {
+        /// λ(1+b)+m, in attempts a second.
+        sustained: f64,
+        /// C.
+        capacity: f64,
+        /// The greatest ratio that is stable; negative if none is.
+        most_ratio: f64,
+    },
+    /// A limit of zero lets nothing through.
+    LimitZero,
+    /// A deadline or an attempt timeout of zero: nothing is ever in time.
+    NoTime,
+    /// A number that is none, or is below zero, or a quantile that is not between 0 and 1.
+    NotANumber(&'static str),
+    /// A budget that never holds a whole token pays for no retry.
+    BudgetBelowOne,
+    /// All attempts with their timeouts and back-offs take longer than the deadline: the last ones are cut or not made.
+    BeyondDeadline {
+        /// What they take at most.
+        worst: Duration,
+        /// What there is.
+        deadline: Duration,
+    },
+    /// An attempt may take as long as the whole call, so an attempt that hangs leaves nothing for a retry.
+    AttemptFillsDeadline,
+    /// A hedge after the attempt's own timeout is never made.
+    HedgeAfterTimeout,
+    /// A limit of zero hedges, or a limit on attempts of one: hedging is configured and never happens.
+    HedgeNever,
+    /// More retries after timeouts than retries.
+    TimeoutsBeyondRetries,
+    /// Neither a deadline nor an attempt timeout: a call that hangs does so for ever.
+    Endless,
+}
+
+impl Lint {
+    /// Whether it can only be a mistake.
+    #[must_use]
+    pub const fn is_error(&self) -> bool {
+        matches!(
+            self,
+            Self::Unstable { .. } | Self::LimitZero | Self::NoTime | Self::NotANumber(_)
+        )
+    }
+}
+
+impl fmt::Display for Lint {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unstable {
+                sustained,
+                capacity,
+                most_ratio,
+            } => {
+                write!(
+                    to,
+                    "unstable: {sustained:.0} attempts a second for a capacity of {capacity:.0}; "
+                )?;
+                if *most_ratio > 0.0 {
+                    write!(to, "stable with a budget ratio below {most_ratio:.3}")
+                } else {
+                    to.write_str("no budget ratio is stable at this load")
+                }
+            }
+            Self::LimitZero => to.write_str("a limit of 0 lets nothing through"),
+            Self::NoTime => to.write_str("a timeout of 0 is never met"),
+            Self::NotANumber(key) => write!(to, "{key} is not a number that makes sense"),
+            Self::BudgetBelowOne => to.write_str("a budget with a burst below 1 pays for no retry"),
+            Self::BeyondDeadline { worst, deadline } => write!(
+                to,
+                "all attempts take up to {worst:?}, the deadline is {deadline:?}: the last ones are cut short"
+            ),
+            Self::AttemptFillsDeadline => to
+                .write_str("an attempt that hangs uses the whole deadline, so it is never retried"),
+            Self::HedgeAfterTimeout => {
+                to.write_str("a hedge would come after the attempt's timeout")
+            }
+            Self::HedgeNever => to.write_str("hedging is configured and can never happen"),
+            Self::TimeoutsBeyondRetries => to.write_str("more retries after timeouts than retries"),
+            Self::Endless => {
+                to.write_str("no deadline and no attempt timeout: what hangs does so for ever")
+            }
+        }
+    }
+}
+
+/// Why a policy was not built: at least one of these is an error.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lints(pub Vec<Lint>);
+
+impl fmt::Display for Lints {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, lint) in self.0.iter().enumerate() {
+            let between = if place == 0 { "" } else { "; " };
+            write!(to, "{between}{lint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Lints {}
+
+/// Everything that is wrong with `options`, at `load` if it is known.
+#[must_use]
+pub fn lint(options: &RecoveryOptions, load: Option<Load>) -> Vec<Lint> {
+    let mut found = Vec::new();
+    numbers(options, load, &mut found);
+    if found.is_empty() {
+        found.extend(load.and_then(|load| stability(options, load)));
+        times(options, &mut found);
+        counts(options, &mut found);
+    }
+    found
+}
+
+fn numbers(options: &RecoveryOptions, load: Option<Load>, found: &mut Vec<Lint>) {
+    let mut check = |key, value: f64| {
+        if !value.is_finite() || value < 0.0 {
+            found.push(Lint::NotANumber(key));
+        }
+    };
+    check("budget.ratio", options.budget.ratio);
+    check("budget.floor", options.budget.floor_per_second);
+    check("budget.burst", options.budget.burst);
+    if let Some(load) = load {
+        check("load.per-second", load.per_second);
+        check("load.capacity", load.capacity);
+    }
+    if let Some(HedgeAfter::Quantile(quantile)) = options.hedge.map(|hedge| hedge.after) {
+        check("hedge.after", quantile);
+        check("hedge.after", 1.0 - quantile);
+    }
+}
+
+/// λ(1+b)+m < C, for retries and hedges together, since both are paid from one budget.
+fn stability(options: &RecoveryOptions, load: Load) -> Option<Lint> {
+    let retries = options.retries > 0 || options.hedge.is_some();
+    let (ratio, floor) = if retries {
+        (options.budget.ratio, options.budget.floor_per_second)
+    } else {
+        (0.0, 0.0)
+    };
+    let sustained = load.per_second * (1.0 + ratio) + floor;
+    (sustained >= load.capacity).then(|| Lint::Unstable {
+        sustained,
+        capacity: load.capacity,
+        most_ratio: (load.capacity - floor) / load.per_second - 1.0,
+    })
+}
+
+fn times(options: &RecoveryOptions, found: &mut Vec<Lint>) {
+    let zero = Some(Duration::ZERO);
+    if options.deadline == zero || options.attempt_timeout == zero {
+        found.push(Lint::NoTime);
+        return;
+    }
+    match (options.deadline, options.attempt_timeout) {
+        (None, None) => found.push(Lint::Endless),
+        (Some(deadline), Some(attempt)) if options.retries > 0 => {
+            let worst = worst_case(options, attempt);
+            if attempt >= deadline {
+                found.push(Lint::AttemptFillsDeadline);
+            } else if worst > deadline {
+                found.push(Lint::BeyondDeadline { worst, deadline });
+            }
+        }
+        _ => {}
+    }
+    if let Some(HedgeAfter::Delay(after)) = options.hedge.map(|hedge| hedge.after)
+        && options
+            .attempt_timeout
+            .or(options.deadline)
+            .is_some_and(|end| after >= end)
+    {
+        found.push(Lint::HedgeAfterTimeout);
+    }
+}
+
+/// Attempts that all take as long as they may, with the longest back-offs between them.
+fn worst_case(options: &RecoveryOptions, attempt: Duration) -> Duration {
+    // Nobody retries more often; and nothing here may take long.
+    let retries = options.retries.min(1_000);
+    let waits = (0..retries).map(|n| Backoff::longest(&options.backoff, n));
+    waits.fold(
+        attempt.saturating_mul(retries + 1),
+        Duration::saturating_add,
+    )
+}
+
+fn counts(options: &RecoveryOptions, found: &mut Vec<Lint>) {
+    let most = match options.limit {
+        Some(LimitOptions::Fixed(most)) => Some(most),
+        _ => None,
+    };
+    if most == Some(0) {
+        found.push(Lint::LimitZero);
+    }
+    let pays = options.retries > 0 || options.hedge.is_some();
+    if pays && options.budget.burst < 1.0 {
+        found.push(Lint::BudgetBelowOne);
+    }
+    if options
+        .hedge
+        .is_some_and(|hedge| hedge.limit == 0 || most.is_some_and(|most| most < 2))
+    {
+        found.push(Lint::HedgeNever);
+    }
+    if options.retries_after_timeout > options.retries && options.retries > 0 {
+        found.push(Lint::TimeoutsBeyondRetries);
+    }
+}

@@ -1,0 +1,400 @@
+//! Old answers for when there is no new one: which may be kept, for how long, and which have to go when there are too many.
+//!
+//! Intuition: for much of what is read, what was true a minute ago is better than nothing. That is not a cache that spares
+//! servers work (they are asked first, always), but it is bound by the same rules, since it shows one client what another one got: what
+//! is private, what depends on who asks, and what may not be shown old is not kept (RFC 9111, sections 3 and 4.2.4; `stale-if-error` is
+//! RFC 5861, section 4).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+use serde::{Deserialize, Serialize};
+
+/// What can be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StaleOptions {
+    /// Bytes of all answers together, at most. Default 16 MiB.
+    pub bytes: usize,
+    /// Bytes of one answer, at most. Default 64 KiB.
+    pub object: usize,
+    /// How long after it has become stale an answer may be shown that does not say it itself (`stale-if-error`). Default 1 h.
+    pub if_error: Duration,
+}
+
+impl Default for StaleOptions {
+    fn default() -> Self {
+        Self {
+            bytes: 16 << 20,
+            object: 64 << 10,
+            if_error: Duration::from_secs(3_600),
+        }
+    }
+}
+
+/// What `Cache-Control` fields say, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheControl {
+    /// Not to be kept, not to be shown to others, not to be shown without asking, or not to be shown old: `no-store`, `private`,
+    /// `no-cache`, `must-revalidate`, `proxy-revalidate`, `s-maxage` (which means the latter, RFC 9111 section 5.2.2.10).
+    pub forbids: bool,
+    /// May be shown to others although who asked is known.
+    pub is_public: bool,
+    /// Seconds for which it is fresh.
+    pub max_age: Option<u64>,
+    /// Seconds after that for which it may be shown if there is nothing else.
+    pub stale_if_error: Option<u64>,
+}
+
+impl CacheControl {
+    /// Takes in the value of one field. What is not understood is passed over; a number that is none forbids.
+    pub fn read(&mut self, value: &[u8]) {
+        for part in value.split(|byte| *byte == b',') {
+            let part = part.trim_ascii();
+            let (name, value) = match part.iter().position(|byte| *byte == b'=') {
+                None => (part, None),
+                Some(at) => (&part[..at], Some(part[at + 1..].trim_ascii())),
+            };
+            let is = |word: &str| name.trim_ascii().eq_ignore_ascii_case(word.as_bytes());
+            if [
+                "no-store",
+                "private",
+                "no-cache",
+                "must-revalidate",
+                "proxy-revalidate",
+                "s-maxage",
+            ]
+            .into_iter()
+            .any(is)
+            {
+                self.forbids = true;
+            } else if is("public") {
+                self.is_public = true;
+            } else if is("max-age") {
+                self.max_age = self.seconds(value);
+            } else if is("stale-if-error") {
+                self.stale_if_error = self.seconds(value);
+            }
+        }
+    }
+
+    /// A number of seconds, also in quotes; more than a year is a year.
+    fn seconds(&mut self, value: Option<&[u8]>) -> Option<u64> {
+        const YEAR: u64 = 365 * 86_400;
+        let value = value.unwrap_or_default();
+        let value = value.strip_prefix(b"\"").unwrap_or(value);
+        let digits = value.strip_suffix(b"\"").unwrap_or(value);
+        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+            self.forbids = true;
+            return None;
+        }
+        let number = digits.iter().fold(0_u64, |number, digit| {
+            number
+                .saturating_mul(10)
+                .saturating_add(u64::from(digit - b'0'))
+        });
+        Some(number.min(YEAR))
+    }
+}
+
+/// What is to be known of a request and its answer, besides its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Exchanged {
+    /// The answer's status.
+    pub status: u16,
+    /// The request says who asks: `Authorization` or `Cookie`.
+    pub knows_client: bool,
+    /// The request wants nothing kept, or only a part: `Cache-Control: no-store`, `Range`.
+    pub is_special: bool,
+    /// The answer sets a cookie.
+    pub sets_cookie: bool,
+    /// The answer depends on parts of the request that its key does not have (`Vary`).
+    pub varies: bool,
+    /// What the answer's `Cache-Control` says.
+    pub control: CacheControl,
+}
+
+impl Exchanged {
+    /// For how long the answer to a GET may be shown from when it came; nothing if it may not be kept.
+    #[must_use]
+    pub fn keep_for(&self, options: &StaleOptions) -> Option<Duration> {
+        let control = &self.control;
+        let may = matches!(self.status, 200 | 203 | 301 | 308)
+            && !control.forbids
+            && !self.is_special
+            && !self.sets_cookie
+            && !self.varies
+            && (control.is_public || !self.knows_client);
+        let window = control
+            .stale_if_error
+            .map_or(options.if_error, Duration::from_secs);
+        let fresh = Duration::from_secs(control.max_age.unwrap_or(0));
+        let all = fresh.saturating_add(window);
+        (may && !all.is_zero()).then_some(all)
+    }
+}
+
+/// Answers by key, the latest ones, in bounded memory.
+#[derive(Debug)]
+pub struct StaleCache<T> {
+    options: StaleOptions,
+    entries: HashMap<Arc<[u8]>, Entry<T>>,
+    /// Keys by when they were put in or shown last, oldest first.
+    order: BTreeMap<u64, Arc<[u8]>>,
+    bytes: usize,
+    ticks: u64,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    value: Arc<T>,
+    came: Instant,
+    until: Instant,
+    bytes: usize,
+    tick: u64,
+}
+
+/// An answer that was kept.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kept<T> {
+    /// The answer.
+    pub value: Arc<T>,
+    /// How old it is.
+    pub age: Duration,
+}
+
+/// What an entry costs besides its key and its value: two trees' shares, counted generously.
+const OVERHEAD: usize = 256;
+
+impl<T> StaleCache<T> {
+    /// Empty.
+    #[must_use]
+    pub fn new(options: StaleOptions) -> Self {
+        Self {
+            options,
+            entries: HashMap::new(),
+            order: BTreeMap::new(),
+            bytes: 0,
+            ticks: 0,
+        }
+    }
+
+    /// Whether what is there for this key came less than `recently` ago: not worth putting in again.
+    #[must_use]
+    pub fn is_recent(&self, key: &[u8], now: Instant, recently: Duration) -> bool {
+        let entry = self.entries.get(key);
+        entry.is_some_and(|entry| now.since(entry.came) < recently)
+    }
+
+    /// Keeps an answer of `bytes` that may be shown for so long. Others go if there are too many; one that is too large is not kept.
+    pub fn put(&mut self, key: &[u8], value: T, bytes: usize, now: Instant, keep_for: Duration) {
+        self.remove(key);
+        let bytes = bytes.saturating_add(key.len()).saturating_add(OVERHEAD);
+        if bytes > self.options.bytes {
+            return;
+        }
+        while self.bytes + bytes > self.options.bytes {
+            let Some((_, oldest)) = self.order.pop_first() else {
+                break;
+            };
+            if let Some(entry) = self.entries.remove(&oldest) {
+                self.bytes -= entry.bytes;
+            }
+        }
+        let key: Arc<[u8]> = key.into();
+        self.ticks += 1;
+        self.order.insert(self.ticks, Arc::clone(&key));
+        self.bytes += bytes;
+        let entry = Entry {
+            value: Arc::new(value),
+            came: now,
+            until: now + keep_for,
+            bytes,
+            tick: self.ticks,
+        };
+        self.entries.insert(key, entry);
+    }
+
+    /// What may still be shown for this key.
+    pub fn get(&mut self, key: &[u8], now: Instant) -> Option<Kept<T>> {
+        if self.entries.get(key)?.until <= now {
+            self.remove(key);
+            return None;
+        }
+        self.ticks += 1;
+        let ticks = self.ticks;
+        let entry = self.entries.get_mut(key)?;
+        if let Some(name) = self.order.remove(&entry.tick) {
+            self.order.insert(ticks, name);
+        }
+        entry.tick = ticks;
+        Some(Kept {
+            value: Arc::clone(&entry.value),
+            age: now.since(entry.came),
+        })
+    }
+
+    /// Forgets what is there for this key: a newer answer may not be kept.
+    pub fn remove(&mut self, key: &[u8]) {
+        if let Some(entry) = self.entries.remove(key) {
+            self.order.remove(&entry.tick);
+            self.bytes -= entry.bytes;
+        }
+    }
+
+    /// How many answers there are, and their bytes with what they cost to keep.
+    #[must_use]
+    pub fn size(&self) -> (usize, usize) {
+        (self.entries.len(), self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn second(second: u64) -> Instant {
+        Instant::from_millis(second * 1_000)
+    }
+
+    fn control(value: &str) -> CacheControl {
+        let mut control = CacheControl::default();
+        control.read(value.as_bytes());
+        control
+    }
+
+    fn keep(value: &str) -> Option<u64> {
+        let exchanged = Exchanged {
+            status: 200,
+            control: control(value),
+            ..Exchanged::default()
+        };
+        let kept = exchanged.keep_for(&StaleOptions::default());
+        kept.map(|time| time.as_secs())
+    }
+
+    #[test]
+    fn what_answers_say_of_themselves() {
+        assert_eq!(keep(""), Some(3_600));
+        assert_eq!(keep("max-age=60"), Some(3_660));
+        assert_eq!(keep("Max-Age = \"60\" , stale-if-error=10"), Some(70));
+        assert_eq!(keep("max-age=0, stale-if-error=0"), None);
+        assert_eq!(
+            keep("max-age=99999999999999999999"),
+            Some(365 * 86_400 + 3_600)
+        );
+        for forbidden in [
+            "no-store",
+            "public, private",
+            "private=\"x-field\"",
+            "NO-CACHE",
+            "max-age=60, must-revalidate",
+            "proxy-revalidate",
+            "s-maxage=60",
+            "max-age=-1",
+            "max-age",
+            "stale-if-error=soon",
+        ] {
+            assert_eq!(keep(forbidden), None, "{forbidden}");
+        }
+    }
+
+    #[test]
+    fn what_is_of_one_client_only_is_not_kept() {
+        let plain = Exchanged {
+            status: 200,
+            ..Exchanged::default()
+        };
+        let options = StaleOptions::default();
+        assert!(plain.keep_for(&options).is_some());
+        let known = Exchanged {
+            knows_client: true,
+            ..plain
+        };
+        assert_eq!(known.keep_for(&options), None);
+        let public = Exchanged {
+            control: control("public"),
+            ..known
+        };
+        assert!(public.keep_for(&options).is_some());
+        for refused in [
+            Exchanged {
+                status: 404,
+                ..plain
+            },
+            Exchanged {
+                status: 206,
+                ..plain
+            },
+            Exchanged {
+                is_special: true,
+                ..public
+            },
+            Exchanged {
+                sets_cookie: true,
+                ..public
+            },
+            Exchanged {
+                varies: true,
+                ..public
+            },
+        ] {
+            assert_eq!(refused.keep_for(&options), None, "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn the_least_wanted_goes_first() {
+        let options = StaleOptions {
+            bytes: 3 * (OVERHEAD + 101),
+            ..StaleOptions::default()
+        };
+        let mut cache = StaleCache::new(options);
+        let hour = Duration::from_secs(3_600);
+        for key in [b"a", b"b", b"c"] {
+            cache.put(key, key[0], 100, second(1), hour);
+        }
+        assert_eq!(
+            cache
+                .get(b"a", second(2))
+                .map(|kept| (*kept.value, kept.age.as_secs())),
+            Some((b'a', 1))
+        );
+        cache.put(b"d", b'd', 100, second(3), hour);
+        assert!(cache.get(b"b", second(4)).is_none(), "it was not wanted");
+        assert!(cache.get(b"a", second(4)).is_some());
+        cache.put(b"e", b'e', 10_000, second(5), hour);
+        assert_eq!(cache.size().0, 3, "one that is too large drives nobody out");
+        assert!(cache.get(b"a", second(3_600)).is_some());
+        assert!(cache.get(b"a", second(3_601)).is_none(), "its time is over");
+        assert!(cache.is_recent(b"d", second(3), Duration::from_secs(1)));
+        assert!(!cache.is_recent(b"d", second(4), Duration::from_secs(1)));
+        cache.remove(b"d");
+        cache.remove(b"c");
+        assert_eq!(cache.size(), (0, 0));
+    }
+
+    proptest! {
+        /// Whatever is put in and asked for: the bytes are those of what is there, and never too many.
+        #[test]
+        fn bytes_are_bounded(steps in proptest::collection::vec((0_u8..3, 0_u8..12, 0_usize..900), 1..200)) {
+            let options = StaleOptions { bytes: 4_000, ..StaleOptions::default() };
+            let mut cache = StaleCache::new(options);
+            for (time, (what, key, bytes)) in (1..).zip(steps) {
+                match what {
+                    0 => drop(cache.get(&[key], second(time))),
+                    1 => cache.remove(&[key]),
+                    _ => cache.put(&[key], (), bytes, second(time), Duration::from_secs(50)),
+                }
+                let sum: usize = cache.entries.values().map(|entry| entry.bytes).sum();
+                prop_assert_eq!(sum, cache.bytes);
+                prop_assert!(cache.bytes <= 4_000);
+                prop_assert_eq!(cache.order.len(), cache.entries.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The service around a service: one call of it is one call under the policy.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use crate::clock::{Sleep, Standard};
+use crate::recover::{AnyError, Classify, Failed, Recovery};
+use crate::{Call, Verdict};
+
+/// The response under way. Dropped, everything that is under way for it is cancelled.
+pub type Responding<T, E> = Pin<Box<dyn Future<Output = Result<T, Failed<E>>> + Send>>;
+
+/// Makes each call of the inner service under a policy.
+#[derive(Clone)]
+pub struct RecoverService<S, K = AnyError, C = Standard> {
+    inner: S,
+    recovery: Recovery<C>,
+    call: Call,
+    classify: K,
+}
+
+impl<S: fmt::Debug, K, C> fmt::Debug for RecoverService<S, K, C> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("RecoverService")
+            .field("inner", &self.inner)
+            .field("policy", &self.recovery)
+            .field("call", &self.call)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, K, C> RecoverService<S, K, C> {
+    pub(super) const fn new(inner: S, recovery: Recovery<C>, call: Call, classify: K) -> Self {
+        Self {
+            inner,
+            recovery,
+            call,
+            classify,
+        }
+    }
+
+    /// The service inside.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+/// Judges by reference, so that each call can borrow the layer's own.
+struct Borrowed<'k, K>(&'k K);
+
+impl<T, E, K: Classify<T, E>> Classify<T, E> for Borrowed<'_, K> {
+    fn verdict(&self, result: &Result<T, E>) -> Verdict {
+        self.0.verdict(result)
+    }
+}
+
+impl<S, Q, K, C> Service<Q> for RecoverService<S, K, C>
+where
+    S: Service<Q> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Response: Send,
+    S::Error: Send + Sync,
+    Q: Clone + Send + 'static,
+    K: Classify<S::Response, S::Error> + Clone + Send + Sync + 'static,
+    C: Sleep + 'static,
+{
+    type Response = S::Response;
+    type Error = Failed<S::Error>;
+    type Future = Responding<S::Response, S::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        let ready = self.inner.poll_ready(context);
+        ready.map_err(|error| Failed::before(self.call.name(), error))
+    }
+
+    fn call(&mut self, request: Q) -> Self::Future {
+        // The clone is not ready and stays; the one that is ready goes.
+        let clone = self.inner.clone();
+        let mut ready = Some(std::mem::replace(&mut self.inner, clone));
+        let spare = self.inner.clone();
+        let (recovery, call) = (self.recovery.clone(), self.call);
+        let classify = self.classify.clone();
+        Box::pin(async move {
+            let run = recovery.call(call).classify(Borrowed(&classify));
+            let recovered = run.run(move |_| {
+                let first = ready.take();
+                let request = request.clone();
+                let mut service = match &first {
+                    None => Some(spare.clone()),
+                    Some(_) => None,
+                };
+                async move {
+                    if let Some(mut ready) = first {
+                        return ready.call(request).await;
+                    }
+                    let service = service.as_mut().expect("one of the two is there");
+                    poll_fn(|context| service.poll_ready(context)).await?;
+                    service.call(request).await
+                }
+            });
+            recovered.await.into_result()
+        })
+    }
+}

@@ -1,0 +1,884 @@
+//! The async and the blocking face, in virtual time.
+#![cfg(all(feature = "async", feature = "blocking"))]
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, pending, ready};
+use std::pin::pin;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+use evenkeel_tolerate::clock::{Clock, Sleep, Virtual};
+use evenkeel_tolerate::recover::{Errors, Event, Gate, Lint, Passed, lint};
+use evenkeel_tolerate::{
+    BackoffOptions, BudgetOptions, Call, Deadline, HedgeAfter, HedgeOptions, Jitter, LimitOptions,
+    Recovery, RecoveryOptions, Repaired, Stopped, Verdict,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn options() -> RecoveryOptions {
+    RecoveryOptions {
+        deadline: Some(millis(1_000)),
+        attempt_timeout: Some(millis(300)),
+        backoff: BackoffOptions {
+            base: millis(10),
+            cap: millis(40),
+            jitter: Jitter::None,
+        },
+        budget: BudgetOptions {
+            ratio: 0.2,
+            floor_per_second: 0.0,
+            burst: 10.0,
+        },
+        ..RecoveryOptions::default()
+    }
+}
+
+fn hedged(after: u64) -> RecoveryOptions {
+    RecoveryOptions {
+        hedge: Some(HedgeOptions {
+            after: HedgeAfter::Delay(millis(after)),
+            ..HedgeOptions::default()
+        }),
+        ..options()
+    }
+}
+
+fn policy(options: RecoveryOptions) -> (Virtual, Recovery<Virtual>) {
+    let clock = Virtual::new();
+    let builder = Recovery::named("test").options(options).seed(1);
+    let policy = builder.clock(clock.clone()).build().expect("no errors");
+    (clock, policy)
+}
+
+const CALL: Call = Call::idempotent("get");
+
+fn near(found: f64, wanted: f64) {
+    assert!((found - wanted).abs() < 1e-6, "{found}, not {wanted}");
+}
+
+#[test]
+fn it_tries_again_until_it_works_and_says_what_it_did() {
+    let (clock, policy) = policy(options());
+    let run = policy.call(CALL).run(|attempt| {
+        let clock = clock.clone();
+        async move {
+            clock.sleep(millis(5)).await;
+            assert_eq!(attempt.began() + millis(5), clock.now());
+            if attempt.number() < 3 {
+                Err(attempt.number())
+            } else {
+                Ok("value")
+            }
+        }
+    });
+    let recovered = clock.run(run);
+    assert!(recovered.is_good());
+    let report = recovered.report();
+    assert_eq!((report.call(), report.attempts()), ("get", 3));
+    assert_eq!((report.took(), report.waited()), (millis(45), millis(30)));
+    let log: Vec<_> = report
+        .log()
+        .map(|it| {
+            (
+                it.number,
+                it.began.as_nanos() / 1_000_000,
+                it.took,
+                it.verdict,
+            )
+        })
+        .collect();
+    let transient = Some(Verdict::TRANSIENT);
+    assert_eq!(
+        log,
+        [
+            (1, 0, millis(5), transient),
+            (2, 15, millis(5), transient),
+            (3, 40, millis(5), Some(Verdict::Good)),
+        ]
+    );
+    assert_eq!(recovered.into_result().expect("good"), "value");
+    near(policy.balance(), 8.2);
+    let counted = policy.counters();
+    assert_eq!(
+        (counted.calls, counted.retries, counted.attempts_per_call[3]),
+        (1, 2, 1)
+    );
+    assert_eq!(counted.waited, millis(30));
+}
+
+#[test]
+fn what_is_left_is_told_to_each_attempt() {
+    let (clock, policy) = policy(options());
+    let seen = RefCell::new(Vec::new());
+    let callers = Deadline::new(Instant::ZERO, millis(700));
+    let run = policy.call(CALL.until(callers)).run(|attempt| {
+        seen.borrow_mut()
+            .push((attempt.remaining(), attempt.timeout()));
+        let clock = clock.clone();
+        async move {
+            clock.sleep(millis(250)).await;
+            Err::<(), _>("down")
+        }
+    });
+    let recovered = clock.run(run);
+    // Attempts of 250 ms, and 10 and 20 ms between them; the caller's deadline is earlier than the policy's.
+    assert_eq!(
+        *seen.borrow(),
+        [
+            (millis(700), millis(300)),
+            (millis(440), millis(300)),
+            (millis(170), millis(170)),
+        ]
+    );
+    assert_eq!(recovered.stopped(), Stopped::Deadline);
+    assert_eq!(recovered.report().took(), millis(700));
+    let failed = recovered.into_result().expect_err("down");
+    assert_eq!(failed.error, Some("down"), "not the timeout after it");
+    assert_eq!(
+        failed.to_string(),
+        "get failed after 3 attempts in 700ms (stopped: deadline): down"
+    );
+}
+
+#[test]
+fn what_hangs_is_cut_and_retried_as_often_as_timeouts_may_be() {
+    let (clock, policy) = policy(options());
+    let run = policy
+        .call(CALL)
+        .run(|_| async { pending::<Result<(), &str>>().await });
+    let recovered = clock.run(run);
+    assert_eq!(recovered.stopped(), Stopped::Timeouts);
+    assert_eq!(recovered.report().took(), millis(610));
+    assert!(recovered.into_result().expect_err("hangs").error.is_none());
+    let counted = policy.counters();
+    assert_eq!((counted.timeouts, counted.retries_after_timeout), (2, 1));
+    assert_eq!(counted.denied[Stopped::Timeouts.place()], 1);
+    assert_eq!(clock.waiting(), 0, "no timer is left");
+}
+
+#[test]
+fn a_call_that_may_be_made_once_is_repeated_only_if_nothing_was_sent() {
+    let verdict = |wanted| {
+        let (clock, policy) = policy(options());
+        let run = policy
+            .call(Call::once("charge"))
+            .classify(Errors(move |_: &&str| wanted))
+            .run(|_| async { Err::<(), _>("no") });
+        let recovered = clock.run(run);
+        (recovered.stopped(), recovered.report().attempts())
+    };
+    assert_eq!(verdict(Verdict::TRANSIENT), (Stopped::Once, 1));
+    assert_eq!(verdict(Verdict::Fatal), (Stopped::Fatal, 1));
+    assert_eq!(verdict(Verdict::Lost), (Stopped::Once, 1));
+    // One free, two counted.
+    assert_eq!(verdict(Verdict::Unsent), (Stopped::Attempts, 4));
+}
+
+/// Counts how many of it are alive.
+struct Alive(Arc<AtomicI64>);
+
+impl Alive {
+    fn new(count: &Arc<AtomicI64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_second_attempt_wins_and_the_first_is_cancelled() {
+    let (clock, policy) = policy(hedged(50));
+    let alive = Arc::new(AtomicI64::new(0));
+    let run = policy.call(CALL).run(|attempt| {
+        let (clock, alive) = (clock.clone(), Alive::new(&alive));
+        async move {
+            let _alive = alive;
+            clock
+                .sleep(millis(if attempt.is_hedge() { 20 } else { 200 }))
+                .await;
+            Ok::<_, ()>(attempt.number())
+        }
+    });
+    let recovered = clock.run(run);
+    assert_eq!(recovered.report().took(), millis(70));
+    assert_eq!(alive.load(Ordering::Relaxed), 0, "the loser is dropped");
+    assert_eq!(clock.waiting(), 0);
+    let log: Vec<_> = recovered
+        .report()
+        .log()
+        .map(|it| (it.number, it.verdict))
+        .collect();
+    assert_eq!(log, [(2, Some(Verdict::Good)), (1, None)]);
+    assert!(matches!(recovered.into_result(), Ok(2)));
+    let counted = policy.counters();
+    assert_eq!(
+        (
+            counted.hedges,
+            counted.hedges_won,
+            counted.cancelled,
+            counted.retries
+        ),
+        (1, 1, 1, 0)
+    );
+    near(policy.balance(), 9.2);
+}
+
+#[test]
+fn a_hedge_that_fails_leaves_the_first_to_answer() {
+    let (clock, policy) = policy(hedged(50));
+    let run = policy.call(CALL).run(|attempt| {
+        let clock = clock.clone();
+        async move {
+            if attempt.is_hedge() {
+                return Err("hedge");
+            }
+            clock.sleep(millis(120)).await;
+            Ok(attempt.number())
+        }
+    });
+    let recovered = clock.run(run);
+    assert_eq!(recovered.report().took(), millis(120));
+    assert!(matches!(recovered.into_result(), Ok(1)));
+    let counted = policy.counters();
+    assert_eq!((counted.hedges, counted.hedges_won), (1, 0));
+}
+
+#[test]
+fn nothing_is_hedged_that_may_not_overlap_or_that_nobody_pays() {
+    for (call, burst) in [
+        (Call::once("a"), 10.0),
+        (Call::keyed("b"), 10.0),
+        (CALL, 0.5),
+    ] {
+        let mut options = hedged(50);
+        options.budget.burst = burst;
+        let (clock, policy) = policy(options);
+        let run = policy.call(call).run(|_| {
+            let clock = clock.clone();
+            async move {
+                clock.sleep(millis(100)).await;
+                Ok::<_, ()>(())
+            }
+        });
+        assert!(clock.run(run).is_good());
+        let counted = policy.counters();
+        let denied = u64::from(burst < 1.0);
+        assert_eq!(
+            (counted.hedges, counted.hedges_denied),
+            (0, denied),
+            "{call:?}"
+        );
+    }
+}
+
+#[test]
+fn servers_that_were_tried_are_avoided() {
+    let (clock, policy) = policy(options());
+    let run = policy
+        .call(CALL)
+        .pick(|avoid, _| (0..3).find(|server| !avoid.contains(server)))
+        .run(|attempt| ready(Err::<(), _>(attempt.server())));
+    let recovered = clock.run(run);
+    let servers: Vec<_> = recovered.report().log().map(|it| it.server).collect();
+    assert_eq!(servers, [Some(0), Some(1), Some(2)]);
+    let run = policy
+        .call(CALL)
+        .pick(|_, _| None)
+        .run(|_| ready(Ok::<_, ()>(())));
+    let recovered = clock.run(run);
+    assert_eq!(
+        (recovered.stopped(), recovered.report().attempts()),
+        (Stopped::NoServer, 0)
+    );
+}
+
+#[test]
+fn a_repair_runs_between_attempts_and_an_error_is_never_lost() {
+    let (clock, policy) = policy(options());
+    let broken = Arc::new(AtomicU32::new(1));
+    let run = policy
+        .call(CALL)
+        .repair(|error: Option<&String>, attempt| {
+            let (broken, clock) = (Arc::clone(&broken), clock.clone());
+            Box::pin(async move {
+                assert_eq!(error.map(String::as_str), Some("broken"));
+                assert_eq!(attempt.number(), 1);
+                clock.sleep(millis(100)).await;
+                broken.store(0, Ordering::Relaxed);
+                Repaired::Done
+            })
+        })
+        .run(|_| {
+            let is_broken = broken.load(Ordering::Relaxed) > 0;
+            ready(if is_broken {
+                Err("broken".to_owned())
+            } else {
+                Ok(7)
+            })
+        });
+    let recovered = clock.run(run);
+    assert_eq!(recovered.report().repaired(), Some(Repaired::Done));
+    assert_eq!(
+        recovered.report().waited(),
+        millis(100),
+        "the back-off is over by then"
+    );
+    assert_eq!(recovered.into_result().expect("repaired"), 7);
+
+    // One that never ends is ended by the deadline.
+    let run = policy
+        .call(CALL)
+        .repair(|_: Option<&String>, _| Box::pin(pending()))
+        .run(|_| ready(Err::<(), _>("broken".to_owned())));
+    let recovered = clock.run(run);
+    assert_eq!(recovered.stopped(), Stopped::Deadline);
+    assert_eq!(recovered.report().repaired(), Some(Repaired::Failed));
+    assert_eq!(
+        recovered
+            .into_result()
+            .expect_err("broken")
+            .error
+            .as_deref(),
+        Some("broken")
+    );
+    let counted = policy.counters();
+    assert_eq!((counted.repairs, counted.repairs_failed), (2, 1));
+}
+
+#[test]
+fn a_fallback_gives_its_value_or_the_calls_own_error() {
+    let (clock, policy) = policy(options());
+    let down = |_| ready(Err::<u32, _>("down"));
+    let recovered = clock.run(policy.call(CALL).run_or_else(down, |why| {
+        assert_eq!(why, Stopped::Attempts);
+        ready(Ok(1))
+    }));
+    assert!(!recovered.is_good() && recovered.report().fell_back());
+    assert_eq!(recovered.into_result().expect("a value"), 1);
+    let recovered = clock.run(
+        policy
+            .call(CALL)
+            .run_or_else(down, |_| ready(Err("fallback is down"))),
+    );
+    assert_eq!(
+        recovered.into_result().expect_err("both").error,
+        Some("down")
+    );
+    let recovered = clock.run(policy.call(CALL).run(down)).or_value(3);
+    assert!(matches!(recovered.into_result(), Ok(3)));
+    let counted = policy.counters();
+    assert_eq!((counted.fallbacks, counted.fallbacks_failed), (2, 1));
+}
+
+#[test]
+fn a_value_that_is_not_good_is_retried_and_kept() {
+    let (clock, policy) = policy(options());
+    let run = policy
+        .call(CALL)
+        .classify_by(|result: &Result<u16, ()>| {
+            result.map_or(Verdict::TRANSIENT, |status| {
+                Verdict::of_status(status, None)
+            })
+        })
+        .run(|_| ready(Ok(503)));
+    let recovered = clock.run(run);
+    assert_eq!(
+        (recovered.stopped(), recovered.report().attempts()),
+        (Stopped::Attempts, 3)
+    );
+    assert_eq!(recovered.into_result().ok(), Some(503));
+}
+
+/// Counts passes, and refuses while it is shut.
+#[derive(Debug, Default)]
+struct Turnstile {
+    inside: AtomicI64,
+    ended: AtomicI64,
+    shut: AtomicI64,
+}
+
+impl Gate for Turnstile {
+    fn try_pass(&self, _: Option<u32>, now: Instant) -> Result<u64, Instant> {
+        if self.shut.load(Ordering::Relaxed) > 0 {
+            return Err(now + millis(100));
+        }
+        self.inside.fetch_add(1, Ordering::Relaxed);
+        Ok(7)
+    }
+
+    fn ended(&self, passed: Passed, _: Instant, _: Verdict, _: Duration) {
+        assert_eq!(passed.ticket, 7);
+        self.inside.fetch_sub(1, Ordering::Relaxed);
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn abandoned(&self, passed: Passed) {
+        assert_eq!(passed.ticket, 7);
+        self.inside.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn an_open_breaker_and_a_full_limit_stop_a_call() {
+    let gate = Arc::new(Turnstile::default());
+    let clock = Virtual::new();
+    let policy = Recovery::named("gated")
+        .options(options())
+        .limit(LimitOptions::Fixed(1))
+        .gate(Arc::clone(&gate) as Arc<dyn Gate>)
+        .clock(clock.clone())
+        .build()
+        .expect("no errors");
+    let mut context = Context::from_waker(Waker::noop());
+    {
+        let mut holds = pin!(policy.call(CALL).run(|_| pending::<Result<(), ()>>()));
+        assert!(holds.as_mut().poll(&mut context).is_pending());
+        let shed = clock.run(policy.call(CALL).run(|_| ready(Ok::<_, ()>(()))));
+        assert_eq!(shed.stopped(), Stopped::Shed);
+        assert_eq!(
+            gate.inside.load(Ordering::Relaxed),
+            1,
+            "the refused one has left"
+        );
+    }
+    assert_eq!(policy.counters().abandoned, 1);
+    assert_eq!(policy.limit().map(|limit| limit.in_flight), Some(0));
+    gate.shut.store(1, Ordering::Relaxed);
+    let open = clock.run(policy.call(CALL).run(|_| ready(Ok::<_, ()>(()))));
+    assert_eq!(
+        (open.stopped(), open.report().attempts()),
+        (Stopped::Open, 0)
+    );
+    assert_eq!(gate.inside.load(Ordering::Relaxed), 0);
+    assert_eq!(gate.ended.load(Ordering::Relaxed), 0);
+}
+
+/// A long way with everything on it: a timeout, a hedge beside it, a repair, a back-off, an answer.
+async fn long_way(policy: &Recovery<Virtual>, clock: &Virtual, alive: &Arc<AtomicI64>) -> Stopped {
+    let recovered = policy
+        .call(CALL)
+        .repair(|_: Option<&()>, _| {
+            let clock = clock.clone();
+            Box::pin(async move {
+                clock.sleep(millis(15)).await;
+                Repaired::Nothing
+            })
+        })
+        .run(|attempt| {
+            let (clock, alive) = (clock.clone(), Alive::new(alive));
+            async move {
+                let _alive = alive;
+                clock.sleep(millis(3)).await;
+                if attempt.number() < 3 {
+                    pending().await
+                } else {
+                    clock.sleep(millis(4)).await;
+                    Ok::<_, ()>(())
+                }
+            }
+        })
+        .await;
+    recovered.stopped()
+}
+
+#[test]
+fn nothing_leaks_wherever_the_call_is_dropped() {
+    for polls in 0_u64.. {
+        let gate = Arc::new(Turnstile::default());
+        let clock = Virtual::new();
+        let policy = Recovery::named("leaks")
+            .options(hedged(50))
+            .limit(LimitOptions::Fixed(4))
+            .gate(Arc::clone(&gate) as Arc<dyn Gate>)
+            .clock(clock.clone())
+            .build()
+            .expect("no errors");
+        let alive = Arc::new(AtomicI64::new(0));
+        let mut done = None;
+        {
+            let mut way = pin!(long_way(&policy, &clock, &alive));
+            let mut context = Context::from_waker(Waker::noop());
+            for _ in 0..polls {
+                if let Poll::Ready(stopped) = way.as_mut().poll(&mut context) {
+                    done = Some(stopped);
+                    break;
+                }
+                clock.pass(millis(1));
+            }
+        }
+        assert_eq!(
+            alive.load(Ordering::Relaxed),
+            0,
+            "futures after {polls} polls"
+        );
+        assert_eq!(
+            gate.inside.load(Ordering::Relaxed),
+            0,
+            "passes after {polls} polls"
+        );
+        assert_eq!(
+            policy.limit().map(|it| it.in_flight),
+            Some(0),
+            "{polls} polls"
+        );
+        assert_eq!(clock.waiting(), 0, "timers after {polls} polls");
+        let counted = policy.counters();
+        assert_eq!(counted.calls + counted.abandoned, u64::from(polls > 0));
+        if let Some(stopped) = done {
+            assert_eq!(stopped, Stopped::Good);
+            assert!(polls > 300, "it went all the way: {polls} polls");
+            break;
+        }
+    }
+}
+
+#[test]
+fn options_are_replaced_while_calls_run() {
+    let (clock, policy) = policy(options());
+    let swap = policy.clone();
+    let made = Cell::new(0);
+    let run = policy.call(CALL).run(|_| {
+        made.set(made.get() + 1);
+        let none = RecoveryOptions {
+            retries: 0,
+            retries_after_timeout: 0,
+            ..options()
+        };
+        swap.replace(none).expect("no errors");
+        ready(Err::<(), _>("down"))
+    });
+    assert_eq!(clock.run(run).stopped(), Stopped::Attempts);
+    assert_eq!(made.get(), 3, "a call keeps what it began with");
+    let run = policy.call(CALL).run(|_| ready(Err::<(), _>("down")));
+    assert_eq!(clock.run(run).report().attempts(), 1);
+    near(policy.balance(), 8.0); // kept
+    let mut other = options();
+    other.budget.burst = 5.0;
+    policy.replace(other).expect("no errors");
+    near(policy.balance(), 5.0);
+    let wrong = RecoveryOptions {
+        limit: Some(LimitOptions::Fixed(0)),
+        ..options()
+    };
+    assert_eq!(
+        policy.replace(wrong).expect_err("nothing gets through").0,
+        [Lint::LimitZero]
+    );
+    near(policy.options().budget.burst, 5.0);
+}
+
+#[test]
+fn two_policies_may_share_a_budget() {
+    let (clock, reads) = policy(options());
+    let writes = Recovery::named("writes")
+        .options(options())
+        .budget_of(&reads)
+        .clock(clock.clone())
+        .build()
+        .expect("no errors");
+    let down = || ready(Err::<(), _>(()));
+    assert!(!clock.run(writes.call(CALL).run(|_| down())).is_good());
+    near(reads.balance(), 8.0);
+}
+
+#[test]
+fn the_same_seed_takes_the_same_way() {
+    let way = |seed| {
+        let clock = Virtual::new();
+        let mut options = options();
+        options.backoff.jitter = Jitter::Full;
+        let policy = Recovery::named("seeded").options(options).seed(seed);
+        let policy = policy.clock(clock.clone()).build().expect("no errors");
+        for _ in 0..3 {
+            assert!(
+                !clock
+                    .run(policy.call(CALL).run(|_| ready(Err::<(), _>(()))))
+                    .is_good()
+            );
+        }
+        clock.now()
+    };
+    assert_eq!(way(5), way(5));
+    assert_ne!(way(5), way(6));
+}
+
+#[test]
+fn every_decision_is_heard() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let to = Arc::clone(&heard);
+    let listen = move |policy: &str, call: &Call, _: Instant, event: &Event| {
+        assert_eq!((policy, call.name()), ("heard", "get"));
+        let word = format!("{event:?}");
+        let first = word.split([' ', '(']).next().unwrap_or_default();
+        to.lock().unwrap().push(first.to_owned());
+    };
+    let clock = Virtual::new();
+    let policy = Recovery::named("heard")
+        .options(options())
+        .events(Arc::new(listen));
+    let policy = policy.clock(clock.clone()).build().expect("no errors");
+    let run = policy.call(CALL).run(|attempt| {
+        ready(if attempt.number() == 1 {
+            Err(())
+        } else {
+            Ok(())
+        })
+    });
+    assert!(clock.run(run).is_good());
+    assert_eq!(
+        *heard.lock().unwrap(),
+        ["Began", "Ended", "Retry", "Began", "Ended", "Stopped"]
+    );
+    let text = policy.prometheus();
+    assert!(
+        text.contains("evenkeel_recovery_retries_total{policy=\"heard\"} 1\n"),
+        "{text}"
+    );
+    assert!(text.contains("evenkeel_recovery_calls_total{policy=\"heard\",stopped=\"good\"} 1\n"));
+    assert!(text.contains("calls_by_attempts_total{policy=\"heard\",attempts=\"2\"} 1\n"));
+}
+
+#[test]
+fn a_thread_takes_the_same_way() {
+    let (clock, policy) = policy(options());
+    let recovered = policy
+        .call(CALL)
+        .repair_blocking(|error: Option<&&str>, _| {
+            assert_eq!(error, Some(&"down"));
+            Repaired::Nothing
+        })
+        .run_blocking(|attempt| {
+            clock.pass(millis(5));
+            if attempt.number() < 3 {
+                Err("down")
+            } else {
+                Ok(attempt.number())
+            }
+        });
+    assert_eq!(
+        (recovered.report().took(), recovered.report().waited()),
+        (millis(45), millis(30))
+    );
+    assert_eq!(policy.counters().repairs, 1);
+    assert_eq!(recovered.into_result().expect("good"), 3);
+
+    // What fails later than its timeout has timed out.
+    let late = policy.call(CALL).run_blocking(|_| {
+        clock.pass(millis(300));
+        Err::<(), _>("late")
+    });
+    assert_eq!(late.stopped(), Stopped::Timeouts);
+    let cached = policy
+        .call(CALL)
+        .run_blocking_or_else(|_| Err("down"), |_| Ok(1));
+    assert!(cached.report().fell_back());
+}
+
+#[test]
+fn options_are_data() {
+    let text = serde_json::to_string(&hedged(50)).expect("plain data");
+    assert!(text.contains("\"attempt-timeout\":\"300ms\""), "{text}");
+    assert!(text.contains("\"after\":{\"delay\":\"50ms\"}"), "{text}");
+    assert_eq!(
+        serde_json::from_str::<RecoveryOptions>(&text).expect("its own"),
+        hedged(50)
+    );
+    let few = serde_json::from_str::<RecoveryOptions>(r#"{"retries": 5, "deadline": null}"#);
+    let few = few.expect("the rest are defaults");
+    assert_eq!((few.retries, few.deadline), (5, None));
+    for wrong in [
+        r#"{"retry": 5}"#,
+        r#"{"deadline": 5}"#,
+        r#"{"deadline": "5"}"#,
+    ] {
+        assert!(
+            serde_json::from_str::<RecoveryOptions>(wrong).is_err(),
+            "{wrong}"
+        );
+    }
+}
+
+/// The published example of metastable failures (280 calls a second, capacity 300): a ratio must stay below 7.14 %.
+#[test]
+fn what_cannot_be_stable_is_not_built() {
+    let at = |ratio: f64| {
+        let mut options = options();
+        options.budget.ratio = ratio;
+        Recovery::named("hotos")
+            .options(options)
+            .load(280.0, 300.0)
+            .build()
+    };
+    assert!(at(0.071).is_ok());
+    let lints = at(0.072).expect_err("unstable");
+    assert_eq!(
+        lints.to_string(),
+        "unstable: 300 attempts a second for a capacity of 300; stable with a budget ratio below 0.071"
+    );
+    let mut none = options();
+    (none.retries, none.retries_after_timeout, none.budget.ratio) = (0, 0, 0.2);
+    let load = evenkeel_tolerate::recover::Load {
+        per_second: 280.0,
+        capacity: 300.0,
+    };
+    assert_eq!(
+        lint(&none, Some(load)),
+        [],
+        "who does not retry cannot be too many"
+    );
+}
+
+#[test]
+fn each_lint_is_found() {
+    let with = |change: fn(&mut RecoveryOptions)| {
+        let mut options = options();
+        change(&mut options);
+        lint(&options, None)
+    };
+    assert_eq!(lint(&RecoveryOptions::default(), None), []);
+    assert_eq!(
+        with(|it| it.limit = Some(LimitOptions::Fixed(0))),
+        [Lint::LimitZero]
+    );
+    assert_eq!(
+        with(|it| it.deadline = Some(Duration::ZERO)),
+        [Lint::NoTime]
+    );
+    assert_eq!(
+        with(|it| it.budget.burst = f64::NAN),
+        [Lint::NotANumber("budget.burst")]
+    );
+    assert_eq!(with(|it| it.budget.burst = 0.9), [Lint::BudgetBelowOne]);
+    assert_eq!(
+        with(|it| it.retries = 4),
+        [Lint::BeyondDeadline {
+            worst: millis(1_610),
+            deadline: millis(1_000)
+        }]
+    );
+    assert_eq!(
+        with(|it| it.attempt_timeout = it.deadline),
+        [Lint::AttemptFillsDeadline]
+    );
+    assert_eq!(
+        with(|it| it.hedge = hedged(300).hedge),
+        [Lint::HedgeAfterTimeout]
+    );
+    assert_eq!(
+        with(|it| (it.hedge, it.limit) = (hedged(9).hedge, Some(LimitOptions::Fixed(1)))),
+        [Lint::HedgeNever]
+    );
+    assert_eq!(
+        with(|it| it.retries_after_timeout = 3),
+        [Lint::TimeoutsBeyondRetries]
+    );
+    assert_eq!(
+        with(|it| (it.deadline, it.attempt_timeout) = (None, None)),
+        [Lint::Endless]
+    );
+}
+
+#[test]
+fn its_futures_go_to_other_threads() {
+    fn goes<T: Send>(_: &T) {}
+    let (_, policy) = policy(options());
+    goes(&policy);
+    let run = policy
+        .call(CALL)
+        .pick(|_, _| Some(1))
+        .repair(|_: Option<&String>, _| Box::pin(ready(Repaired::Nothing)))
+        .run_or_else(|_| ready(Err::<(), _>(String::new())), |_| ready(Ok(())));
+    goes(&run);
+}
+
+proptest! {
+    /// Whatever the attempts do: no more of them than the limits and the budget allow, none begins at or after the
+    /// deadline, the call is over by then, and nothing is left behind.
+    #[test]
+    fn never_more_than_is_allowed(
+        script in vec((0_u64..500, 0_u8..6), 0..12),
+        (retries, timeouts, tokens, repeats) in (0_u32..4, 0_u32..3, 0_u32..4, 0_u8..3),
+        hedge in proptest::option::of((1_u64..300, 0_u32..3)),
+    ) {
+        let mut options = options();
+        (options.retries, options.retries_after_timeout) = (retries, timeouts);
+        options.budget.burst = f64::from(tokens);
+        options.budget.ratio = 0.0;
+        options.limit = Some(LimitOptions::Fixed(3));
+        options.hedge = hedge.map(|(after, limit)| HedgeOptions {
+            after: HedgeAfter::Delay(millis(after)), limit, ..HedgeOptions::default()
+        });
+        let (clock, policy) = policy(options);
+        let call = [Call::idempotent("p"), Call::keyed("p"), Call::once("p")][usize::from(repeats)];
+        let sent = Cell::new(false);
+        let overlapped = Cell::new(0);
+        let running = Cell::new(0_u32);
+        let run = policy.call(call)
+            .classify_by(|result: &Result<(), Verdict>| result.err().unwrap_or(Verdict::Good))
+            .run(|attempt| {
+                assert!(clock.now() < Instant::from_millis(1_000), "an attempt after the deadline");
+                assert!(!(call.idempotency() == evenkeel_tolerate::Idempotency::Once && sent.get()), "made twice");
+                let (took, kind) = script.get(attempt.number() as usize - 1).copied().unwrap_or((700, 0));
+                let (clock, sent, running, overlapped) = (clock.clone(), &sent, &running, &overlapped);
+                async move {
+                    sent.set(true);
+                    running.set(running.get() + 1);
+                    overlapped.set(overlapped.get().max(running.get()));
+                    let leave = Leave(running);
+                    clock.sleep_until(clock.now() + millis(took)).await;
+                    drop(leave);
+                    let verdict = match kind {
+                        0 => return Ok(()),
+                        1 => Verdict::TRANSIENT,
+                        2 => Verdict::Throttled { wait: Some(millis(took)) },
+                        3 => Verdict::Fatal,
+                        4 => Verdict::Lost,
+                        _ => { sent.set(false); Verdict::Unsent }
+                    };
+                    Err(verdict)
+                }
+            });
+        let recovered = clock.run(run);
+        let counted = policy.counters();
+        let paid = counted.retries - counted.free_retries + counted.hedges;
+        prop_assert!(paid <= u64::from(tokens));
+        prop_assert!(counted.retries - counted.free_retries <= u64::from(retries));
+        prop_assert!(counted.retries_after_timeout <= u64::from(timeouts));
+        prop_assert!(counted.hedges <= u64::from(hedge.map_or(0, |(_, limit)| limit)));
+        prop_assert_eq!(u64::from(recovered.report().attempts()), 1 + counted.retries + counted.hedges
+            - u64::from(recovered.stopped() == Stopped::Deadline && late(&recovered, &counted)));
+        prop_assert!(repeats == 0 || overlapped.get() <= 1, "overlapping attempts");
+        prop_assert!(clock.now() <= Instant::from_millis(1_000));
+        prop_assert_eq!(policy.limit().map(|limit| limit.in_flight), Some(0));
+        prop_assert_eq!(clock.waiting(), 0);
+    }
+}
+
+/// Whether a retry was decided on and its time was over before it began.
+fn late<T, E>(
+    recovered: &evenkeel_tolerate::Recovered<T, E>,
+    counted: &evenkeel_tolerate::recover::Counted,
+) -> bool {
+    u64::from(recovered.report().attempts()) < 1 + counted.retries + counted.hedges
+}
+
+struct Leave<'a>(&'a Cell<u32>);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
