@@ -218,7 +218,7 @@ impl Throttling {
         is_allowed
     }
 
-    /// An attempt succeeded, or failed in a way that is not retried.
+    /// An attempt succeeded. One that failed in a way that is not retried, as with a malformed request, counts neither way (gRFC A6).
     pub fn succeeded(&self) {
         add(&self.tokens, self.given, self.max);
     }
@@ -241,10 +241,10 @@ impl Throttling {
     }
 }
 
+/// Each success comes by here, so what is full is only read: workers do not pass the word around.
 fn add(tokens: &AtomicU64, given: u64, most: u64) {
-    let more = |tokens: u64| Some((tokens + given).min(most));
-    // The closure never declines, so this cannot fail.
-    let _: Result<u64, u64> = tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    let more = |tokens: u64| (tokens < most).then(|| (tokens + given).min(most));
+    let _full: Result<u64, u64> = tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
 }
 
 #[derive(Debug, Default)]

@@ -254,3 +254,18 @@ fn version_2_1_several_invocations() {
     let (retries, end, quota) = client.call(&[Error, Ok]);
     assert_eq!((retries, end, quota), (vec![(50, 2)], End::Success, 16));
 }
+
+/// Two requests at the same time, one with two retries and one with one: each gives back what its last one took.
+#[test]
+fn version_2_1_several_threads() {
+    let quota = Quota::new(QuotaOptions::default());
+    let request = |retries: u32| {
+        let last = (0..retries).map(|_| quota.try_take(For::Error)).last();
+        quota.succeeded(last.flatten());
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| request(2));
+        scope.spawn(|| request(1));
+    });
+    assert_eq!(quota.tokens(), 486);
+}
