@@ -882,3 +882,47 @@ impl Drop for Leave<'_> {
         self.0.set(self.0.get() - 1);
     }
 }
+
+/// A breaker for each server: who fails is not asked, and the call goes on elsewhere or says that it was refused.
+#[test]
+fn a_breaker_refuses_who_fails() {
+    use evenkeel_tolerate::BreakerOptions;
+    use evenkeel_tolerate::breaker::BreakerState;
+    use evenkeel_tolerate::recover::Breakers;
+
+    let clock = Virtual::new();
+    let breaker = BreakerOptions {
+        consecutive: Some(2),
+        jitter: 0.0,
+        ..BreakerOptions::default()
+    };
+    let gate = Arc::new(Breakers::new(breaker, 1, 1));
+    let policy = Recovery::named("gated")
+        .options(RecoveryOptions {
+            retries: 1,
+            ..options()
+        })
+        .seed(1)
+        .clock(clock.clone())
+        .gate(Arc::clone(&gate) as Arc<dyn Gate>)
+        .build()
+        .expect("no errors");
+    let asked = Cell::new(0);
+    let call = |fails: bool| {
+        let call = policy.call(Call::idempotent("get")).run(|_| {
+            asked.set(asked.get() + 1);
+            ready(if fails { Err("down") } else { Ok(()) })
+        });
+        clock.run(call).stopped()
+    };
+    call(true);
+    assert_eq!(
+        (asked.get(), gate.of(None).state()),
+        (2, BreakerState::Open)
+    );
+    assert_eq!(call(false), Stopped::Open);
+    assert_eq!(asked.get(), 2, "nobody was asked");
+    clock.run(clock.sleep(Duration::from_secs(6)));
+    assert_eq!(call(false), Stopped::Good);
+    assert_eq!(gate.of(Some(0)).state(), BreakerState::Closed);
+}

@@ -184,6 +184,23 @@ pub struct Admitted {
     is_trial: bool,
 }
 
+impl Admitted {
+    /// As one number, for who has room for nothing else.
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        self.era << 1 | self.is_trial as u64
+    }
+
+    /// What [`Admitted::to_bits`] gave.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self {
+            era: bits >> 1,
+            is_trial: bits & 1 == 1,
+        }
+    }
+}
+
 /// What changed when an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {

@@ -10,6 +10,7 @@ mod course;
 #[cfg(feature = "async")]
 mod drive;
 mod events;
+mod gates;
 mod hooks;
 mod incident;
 mod lint;
@@ -20,6 +21,7 @@ mod run;
 
 pub use attempt::Attempt;
 pub use events::{ATTEMPTS_COUNTED, Counted, Counters, Event, Events};
+pub use gates::Breakers;
 pub use hooks::{
     AnyError, Classify, Errors, Gate, IoErrors, NoPick, NoRepair, Passed, Pick, RepairBlocking,
     Repaired,
