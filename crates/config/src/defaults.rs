@@ -198,6 +198,8 @@ defaults! {
     STALE_OBJECT: Bytes = Bytes(64 * 1024), "As much is read at once, so holding it back costs hardly any time.";
     /// `service.NAME.fallback.stale.if_error`
     STALE_IF_ERROR: Duration = seconds(3_600), "An outage that is repaired by a person takes less.";
+    /// `service.NAME.fallback.stale.answer_first`
+    STALE_ANSWER_FIRST: bool = false, "A balancer that answers by itself surprises; it is for those who want a cache.";
     /// `service.NAME.mirror.methods`
     MIRROR_METHODS: &[&str] = &["GET", "HEAD", "OPTIONS"], "What changes nothing: a copy of anything else does its work twice.";
     /// `service.NAME.mirror.in_flight`

@@ -155,6 +155,12 @@ impl Journey<'_> {
             let keep = self.may_keep(work, body);
             return self.answer(client, work, cause, keep).await;
         }
+        if let Some(kept) = self.first_answer(self.latest) {
+            let keep = self.may_keep(work, body);
+            let status = self.compose_old(&mut work.to_client, &kept, None, keep);
+            let sent = own::send(self.worker, client, work).await;
+            return Finish::answered(Persist::after(sent, keep), status);
+        }
         loop {
             let lack = match self.travel(client, work, body).await {
                 Ok(finish) => return finish,

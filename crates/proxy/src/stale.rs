@@ -1,4 +1,4 @@
-//! Old answers of a service, kept for when it has no new one. Servers are asked first, always: this spares them nothing.
+//! Old answers of a service, kept for when it has no new one. Servers are asked first, unless `answer_first` says otherwise.
 //!
 //! Only what has come as a whole is kept, so answers that may be are held until they have, as far as they fit. Which may be is decided by
 //! [`evenkeel_tolerate::stale`]. Shared by all workers, under a lock that is taken when an answer is put in (one of the same key at most
@@ -9,10 +9,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_core::metric::Sink;
+use evenkeel_core::metric::{Counter, Sink};
 use evenkeel_http1::{Field, FieldKind, Framing, Method, ResponseHead, write};
 use evenkeel_tolerate::StaleOptions;
-use evenkeel_tolerate::stale::{CacheControl, Exchanged, Kept, StaleCache};
+use evenkeel_tolerate::stale::{CacheControl, Exchanged, KeepFor, Kept, StaleCache};
 
 use crate::client::Client;
 use crate::drive::Journey;
@@ -31,11 +31,18 @@ const LONGEST_KEY: usize = 4_096;
 pub(crate) struct Stale {
     options: StaleOptions,
     cache: Mutex<StaleCache<Answer>>,
+    /// Answers that were shown without asking, by [`FIRST`].
+    first: [Counter; FIRST.len()],
 }
+
+/// How old answers were that were shown without asking.
+const FIRST: [&str; 2] = ["fresh", "while-revalidating"];
 
 /// An answer as it is kept.
 pub(crate) struct Answer {
     status: u16,
+    /// It may be shown to whoever is known, too.
+    is_public: bool,
     /// The lines of its header that can be passed on.
     lines: Vec<u8>,
     body: Vec<u8>,
@@ -60,6 +67,7 @@ impl Stale {
     pub(crate) fn new(options: StaleOptions) -> Self {
         Self {
             cache: Mutex::new(StaleCache::new(options)),
+            first: Default::default(),
             options,
         }
     }
@@ -110,7 +118,7 @@ fn control(fields: &[Field], bytes: &[u8]) -> CacheControl {
 
 impl Journey<'_> {
     /// For how long the answer whose head has come may be kept; nothing if it may not.
-    fn keep_for(&self, head: &ResponseHead, bytes: &[u8]) -> Option<Duration> {
+    fn keep_for(&self, head: &ResponseHead, bytes: &[u8]) -> Option<KeepFor> {
         let (stale, wanted) = self.service.stale.as_ref().zip(self.wanted.as_ref())?;
         // `Accept-Encoding` is part of the key.
         let varies = |field: &Field| {
@@ -181,6 +189,7 @@ impl Journey<'_> {
         let size = lines.len() + body.len();
         let answer = Answer {
             status: head.status,
+            is_public: control(&head.fields, bytes).is_public,
             lines,
             body: body.to_vec(),
         };
@@ -198,12 +207,29 @@ impl Journey<'_> {
         stale.cache().get(&wanted.key, now)
     }
 
-    /// Writes an old answer to `out`, and its status.
+    /// The answer that may be shown without asking a server, if there is one: a fresh one, or an old one while another request asks.
+    pub(crate) fn first_answer(&self, now: Instant) -> Option<Kept<Answer>> {
+        let (stale, wanted) = self.service.stale.as_ref().zip(self.wanted.as_ref())?;
+        let fallback = self.policies.fallback.as_ref()?;
+        if wanted.is_special || !fallback.stale.is_some_and(|stale| stale.answer_first) {
+            return None;
+        }
+        let patience = self.policies.timeout.attempt;
+        let kept = stale.cache().first(&wanted.key, now, patience)?;
+        let may = kept.value.is_public || !wanted.knows_client;
+        may.then(|| {
+            let result = usize::from(kept.fresh_for.is_zero());
+            stale.first[result].add(1);
+            kept
+        })
+    }
+
+    /// Writes a kept answer to `out`, and its status. Without a lack it is a cache's answer (RFC 9211).
     pub(crate) fn compose_old(
         &self,
         out: &mut Vec<u8>,
         kept: &Kept<Answer>,
-        lack: Lack,
+        lack: Option<Lack>,
         keep_alive: bool,
     ) -> u16 {
         let answer = &kept.value;
@@ -218,8 +244,16 @@ impl Journey<'_> {
         write::decimal(out, answer.body.len() as u64);
         out.extend_from_slice(b"\r\nage: ");
         write::decimal(out, kept.age.as_secs());
-        out.extend_from_slice(b"\r\nproxy-status: evenkeel; ");
-        lack.write(out);
+        match lack {
+            None => {
+                out.extend_from_slice(b"\r\ncache-status: evenkeel; hit; ttl=");
+                write::decimal(out, kept.fresh_for.as_secs());
+            }
+            Some(lack) => {
+                out.extend_from_slice(b"\r\nproxy-status: evenkeel; ");
+                lack.write(out);
+            }
+        }
         out.extend_from_slice(b"\r\nx-request-id: ");
         self.id.write(out);
         out.extend_from_slice(b"\r\n");
@@ -242,6 +276,17 @@ impl ProxyState {
             let labels = [("service", service.name())];
             let about = "Old answers that are kept for when there is no new one.";
             sink.gauge("evenkeel_stale_answers", about, &labels, answers as f64);
+            for (result, counter) in FIRST.iter().zip(&stale.first) {
+                let labels = [("service", service.name()), ("result", *result)];
+                let about =
+                    "Requests that were answered from what is kept, without asking a server.";
+                sink.counter(
+                    "evenkeel_stale_first_total",
+                    about,
+                    &labels,
+                    counter.value(),
+                );
+            }
             let about = "Bytes of old answers that are kept.";
             sink.gauge("evenkeel_stale_bytes", about, &labels, bytes as f64);
         }

@@ -143,3 +143,73 @@ fn what_is_there_otherwise_comes_after_it() {
         (500, &b"repairing"[..])
     );
 }
+
+/// One asks and hangs; the others get what there is.
+#[test]
+fn what_may_be_shown_first_is() {
+    let hangs = Arc::new(AtomicBool::new(false));
+    let does_hang = Arc::clone(&hangs);
+    let (came_in, came) = std::sync::mpsc::channel();
+    let came_in = std::sync::Mutex::new(came_in);
+    let (address, asked) = server(move |connection| {
+        while let Some(request) = connection.request() {
+            if does_hang.load(Ordering::SeqCst) {
+                came_in.lock().expect("no panic").send(()).ok();
+                std::thread::park_timeout(std::time::Duration::from_secs(20));
+            }
+            let control = match request.split(' ').nth(1) {
+                Some("/fresh") => "max-age=60",
+                Some("/soon") => "max-age=0, stale-while-revalidate=60",
+                _ => "no-store",
+            };
+            connection.answer(format!(
+                "HTTP/1.1 200 OK\r\nCache-Control: {control}\r\nContent-Length: 2\r\n\r\nok"
+            ));
+        }
+    });
+    let settings = "[service.shop.retry]\nlimit = 0\n[service.shop.fallback]\nstale = { answer_first = true }\n";
+    let rig = Rig::new(&[address], settings);
+    for path in ["/fresh", "/soon", "/never"] {
+        assert_eq!(ask(&rig, path, "").status, 200);
+    }
+    let fresh = ask(&rig, "/fresh", "");
+    assert_eq!((fresh.status, fresh.body.as_slice()), (200, &b"ok"[..]));
+    let cache = fresh.header("cache-status").expect("it says so").to_owned();
+    assert!(cache.starts_with("evenkeel; hit; ttl="), "{cache}");
+    assert_eq!(fresh.header("proxy-status"), None);
+    assert_eq!(
+        ask(&rig, "/fresh", "Cookie: a=b\r\n").header("cache-status"),
+        None
+    );
+    assert_eq!(ask(&rig, "/never", "").header("cache-status"), None);
+    assert_eq!(asked.lock().expect("no panic").len(), 5);
+
+    hangs.store(true, Ordering::SeqCst);
+    let mut one = rig.client();
+    one.send("GET /soon HTTP/1.1\r\nHost: x\r\n\r\n");
+    came.recv().expect("it asks");
+    for _ in 0..10 {
+        let old = ask(&rig, "/soon", "");
+        assert_eq!(
+            (old.status, old.header("cache-status")),
+            (200, Some("evenkeel; hit; ttl=0"))
+        );
+    }
+    assert_eq!(
+        asked.lock().expect("no panic").len(),
+        6,
+        "nobody else asked"
+    );
+    assert_eq!(
+        counter(
+            &rig,
+            "evenkeel_stale_first_total",
+            &["shop", "while-revalidating"]
+        ),
+        10
+    );
+    assert_eq!(
+        counter(&rig, "evenkeel_stale_first_total", &["shop", "fresh"]),
+        1
+    );
+}

@@ -1,9 +1,12 @@
 //! Old answers for when there is no new one: which may be kept, for how long, and which have to go when there are too many.
 //!
-//! Intuition: for much of what is read, what was true a minute ago is better than nothing. That is not a cache that spares
-//! servers work (they are asked first, always), but it is bound by the same rules, since it shows one client what another one got: what
+//! Intuition: for much of what is read, what was true a minute ago is better than nothing. That need not be a cache that spares
+//! servers work (they are asked first, unless one says otherwise), but it is bound by the same rules, since it shows one client what another one got: what
 //! is private, what depends on who asks, and what may not be shown old is not kept (RFC 9111, sections 3 and 4.2.4; `stale-if-error` is
 //! RFC 5861, section 4).
+//!
+//! Who says so gets the other half as well: what is fresh is answered without asking, and while one request fetches what has become stale
+//! the others get the old answer (`stale-while-revalidate`, RFC 5861, section 3).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,6 +25,8 @@ pub struct StaleOptions {
     pub object: usize,
     /// How long after it has become stale an answer may be shown that does not say it itself (`stale-if-error`). Default 1 h.
     pub if_error: Duration,
+    /// Whether what is fresh, or may be shown while it is fetched anew, is answered without asking. Default no.
+    pub answer_first: bool,
 }
 
 impl Default for StaleOptions {
@@ -30,6 +35,7 @@ impl Default for StaleOptions {
             bytes: 16 << 20,
             object: 64 << 10,
             if_error: Duration::from_secs(3_600),
+            answer_first: false,
         }
     }
 }
@@ -46,6 +52,8 @@ pub struct CacheControl {
     pub max_age: Option<u64>,
     /// Seconds after that for which it may be shown if there is nothing else.
     pub stale_if_error: Option<u64>,
+    /// Seconds after that for which it may be shown to others while one request fetches a new one.
+    pub stale_while_revalidate: Option<u64>,
 }
 
 impl CacheControl {
@@ -76,6 +84,8 @@ impl CacheControl {
                 self.max_age = self.seconds(value);
             } else if is("stale-if-error") {
                 self.stale_if_error = self.seconds(value);
+            } else if is("stale-while-revalidate") {
+                self.stale_while_revalidate = self.seconds(value);
             }
         }
     }
@@ -116,10 +126,21 @@ pub struct Exchanged {
     pub control: CacheControl,
 }
 
+/// For how long an answer may be shown, each from when it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepFor {
+    /// Without asking.
+    pub fresh: Duration,
+    /// While another request asks.
+    pub revalidate: Duration,
+    /// If there is no other.
+    pub all: Duration,
+}
+
 impl Exchanged {
-    /// For how long the answer to a GET may be shown from when it came; nothing if it may not be kept.
+    /// For how long the answer to a GET may be shown; nothing if it may not be kept.
     #[must_use]
-    pub fn keep_for(&self, options: &StaleOptions) -> Option<Duration> {
+    pub fn keep_for(&self, options: &StaleOptions) -> Option<KeepFor> {
         let control = &self.control;
         let may = matches!(self.status, 200 | 203 | 301 | 308)
             && !control.forbids
@@ -131,8 +152,14 @@ impl Exchanged {
             .stale_if_error
             .map_or(options.if_error, Duration::from_secs);
         let fresh = Duration::from_secs(control.max_age.unwrap_or(0));
-        let all = fresh.saturating_add(window);
-        (may && !all.is_zero()).then_some(all)
+        let while_asking = Duration::from_secs(control.stale_while_revalidate.unwrap_or(0));
+        let revalidate = fresh.saturating_add(while_asking);
+        let all = fresh.saturating_add(window).max(revalidate);
+        (may && !all.is_zero()).then_some(KeepFor {
+            fresh,
+            revalidate,
+            all,
+        })
     }
 }
 
@@ -151,7 +178,11 @@ pub struct StaleCache<T> {
 struct Entry<T> {
     value: Arc<T>,
     came: Instant,
+    fresh_until: Instant,
+    revalidate_until: Instant,
     until: Instant,
+    /// Until then another request is expected to bring a new one.
+    asked_until: Instant,
     bytes: usize,
     tick: u64,
 }
@@ -163,6 +194,8 @@ pub struct Kept<T> {
     pub value: Arc<T>,
     /// How old it is.
     pub age: Duration,
+    /// How long it is still fresh.
+    pub fresh_for: Duration,
 }
 
 /// What an entry costs besides its key and its value: two trees' shares, counted generously.
@@ -188,8 +221,8 @@ impl<T> StaleCache<T> {
         entry.is_some_and(|entry| now.since(entry.came) < recently)
     }
 
-    /// Keeps an answer of `bytes` that may be shown for so long. Others go if there are too many; one that is too large is not kept.
-    pub fn put(&mut self, key: &[u8], value: T, bytes: usize, now: Instant, keep_for: Duration) {
+    /// Keeps an answer of `bytes`. Others go if there are too many; one that is too large is not kept.
+    pub fn put(&mut self, key: &[u8], value: T, bytes: usize, now: Instant, keep_for: KeepFor) {
         self.remove(key);
         let bytes = bytes.saturating_add(key.len()).saturating_add(OVERHEAD);
         if bytes > self.options.bytes {
@@ -210,7 +243,10 @@ impl<T> StaleCache<T> {
         let entry = Entry {
             value: Arc::new(value),
             came: now,
-            until: now + keep_for,
+            fresh_until: now + keep_for.fresh,
+            revalidate_until: now + keep_for.revalidate,
+            until: now + keep_for.all,
+            asked_until: now,
             bytes,
             tick: self.ticks,
         };
@@ -233,7 +269,24 @@ impl<T> StaleCache<T> {
         Some(Kept {
             value: Arc::clone(&entry.value),
             age: now.since(entry.came),
+            fresh_for: entry.fresh_until.since(now),
         })
+    }
+
+    /// What may be shown for this key without asking: it is fresh, or another request is asking. Nothing if the caller is to ask, which may
+    /// take it `patience` before another one is to.
+    pub fn first(&mut self, key: &[u8], now: Instant, patience: Duration) -> Option<Kept<T>> {
+        let entry = self.entries.get_mut(key)?;
+        if now >= entry.fresh_until {
+            if now >= entry.revalidate_until {
+                return None;
+            }
+            if now >= entry.asked_until {
+                entry.asked_until = now + patience;
+                return None;
+            }
+        }
+        self.get(key, now)
     }
 
     /// Forgets what is there for this key: a newer answer may not be kept.
@@ -274,7 +327,49 @@ mod tests {
             ..Exchanged::default()
         };
         let kept = exchanged.keep_for(&StaleOptions::default());
-        kept.map(|time| time.as_secs())
+        kept.map(|keep| keep.all.as_secs())
+    }
+
+    fn for_error_only(seconds: u64) -> KeepFor {
+        KeepFor {
+            fresh: Duration::ZERO,
+            revalidate: Duration::ZERO,
+            all: Duration::from_secs(seconds),
+        }
+    }
+
+    /// RFC 5861, section 3.1: fresh for 600 s, then for another 30 s shown while it is fetched anew.
+    #[test]
+    fn one_asks_and_the_others_get_what_there_is() {
+        let exchanged = Exchanged {
+            status: 200,
+            control: control("max-age=600, stale-while-revalidate=30"),
+            ..Exchanged::default()
+        };
+        let options = StaleOptions::default();
+        let mut cache = StaleCache::new(options);
+        let keep_for = exchanged.keep_for(&options).expect("it may be kept");
+        cache.put(b"a", 1, 10, second(0), keep_for);
+        let patience = Duration::from_secs(5);
+        let mut at = |time| {
+            cache
+                .first(b"a", second(time), patience)
+                .map(|kept| kept.fresh_for.as_secs())
+        };
+        assert_eq!(at(0), Some(600));
+        assert_eq!(at(599), Some(1));
+        assert_eq!(at(600), None, "this one asks");
+        assert_eq!(at(604), Some(0));
+        assert_eq!(at(605), None, "who asked did not come back: another one");
+        assert_eq!(at(609), Some(0));
+        assert_eq!(at(630), None);
+        assert_eq!(at(630), None, "too old to be shown while anybody asks");
+        assert!(
+            cache.get(b"a", second(4_199)).is_some(),
+            "but if there is nothing else"
+        );
+        assert!(cache.get(b"a", second(4_200)).is_none());
+        assert!(cache.first(b"b", second(0), patience).is_none());
     }
 
     #[test]
@@ -354,7 +449,7 @@ mod tests {
             ..StaleOptions::default()
         };
         let mut cache = StaleCache::new(options);
-        let hour = Duration::from_secs(3_600);
+        let hour = for_error_only(3_600);
         for key in [b"a", b"b", b"c"] {
             cache.put(key, key[0], 100, second(1), hour);
         }
@@ -388,7 +483,7 @@ mod tests {
                 match what {
                     0 => drop(cache.get(&[key], second(time))),
                     1 => cache.remove(&[key]),
-                    _ => cache.put(&[key], (), bytes, second(time), Duration::from_secs(50)),
+                    _ => cache.put(&[key], (), bytes, second(time), for_error_only(50)),
                 }
                 let sum: usize = cache.entries.values().map(|entry| entry.bytes).sum();
                 prop_assert_eq!(sum, cache.bytes);

@@ -5,7 +5,7 @@ use toml::de::DeValue;
 use super::quantity::{Size, Time};
 use super::service::AnyText;
 use super::shape::Shape;
-use super::value::{List, Text, Whole};
+use super::value::{Flag, List, Text, Whole};
 use super::{Kind, Value, table, want_text, wrong_type};
 use crate::defaults;
 use crate::mistake::{Code, Mistake, Mistakes};
@@ -43,6 +43,9 @@ table! {
         /// For how long after it has become stale (`max-age` of `Cache-Control`) an answer is shown that does not say it itself by
         /// `stale-if-error`.
         if_error: Time<1_000> = defaults::STALE_IF_ERROR;
+        /// Answers what is fresh (`max-age`) without asking a server, and what has become stale but may be shown while it is fetched anew
+        /// (`stale-while-revalidate`) to all but the one request that fetches it.
+        answer_first: Flag = defaults::STALE_ANSWER_FIRST;
     }
     later {}
 }

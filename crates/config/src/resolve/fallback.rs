@@ -54,6 +54,7 @@ fn resolve_stale(typed: &fallback::Stale) -> StaleOptions {
         bytes: size(typed.size.as_ref(), defaults::STALE_SIZE.value.0),
         object: size(typed.object.as_ref(), defaults::STALE_OBJECT.value.0),
         if_error: pick(typed.if_error.as_ref(), defaults::STALE_IF_ERROR),
+        answer_first: pick(typed.answer_first.as_ref(), defaults::STALE_ANSWER_FIRST),
     }
 }
 
