@@ -117,9 +117,8 @@ fn control(fields: &[Field], bytes: &[u8]) -> CacheControl {
 }
 
 impl Journey<'_> {
-    /// For how long the answer whose head has come may be kept; nothing if it may not.
-    fn keep_for(&self, head: &ResponseHead, bytes: &[u8]) -> Option<KeepFor> {
-        let (stale, wanted) = self.service.stale.as_ref().zip(self.wanted.as_ref())?;
+    /// What there is to know of the answer whose head has come.
+    fn exchanged(wanted: &Wanted, head: &ResponseHead, bytes: &[u8]) -> Exchanged {
         // `Accept-Encoding` is part of the key.
         let varies = |field: &Field| {
             field.name.of(bytes).eq_ignore_ascii_case(b"vary")
@@ -128,15 +127,14 @@ impl Journey<'_> {
                     .of(bytes)
                     .eq_ignore_ascii_case(b"accept-encoding")
         };
-        let exchanged = Exchanged {
+        Exchanged {
             status: head.status,
             knows_client: wanted.knows_client,
             is_special: wanted.is_special,
             sets_cookie: head.header(bytes, "set-cookie").is_some(),
             varies: head.fields.iter().any(varies),
             control: control(&head.fields, bytes),
-        };
-        exchanged.keep_for(&stale.options)
+        }
     }
 
     /// The most bytes of body up to which the answer whose head has come is to be held until it is whole, so that it can be kept.
@@ -149,7 +147,8 @@ impl Journey<'_> {
             let now = self.worker.clock.now();
             stale.cache().is_recent(&wanted.key, now, RECENTLY)
         };
-        if self.keep_for(head, bytes).is_none() || is_recent() {
+        let keep_for = Self::exchanged(wanted, head, bytes).keep_for(&stale.options);
+        if keep_for.is_none() || is_recent() {
             return 0;
         }
         stale.options.object
@@ -161,8 +160,9 @@ impl Journey<'_> {
             return;
         };
         let (head, bytes) = (&desk.work.response, talk.incoming.unread());
-        let Some(keep_for) = self.keep_for(head, bytes) else {
-            if head.status < 400 {
+        let exchanged = Self::exchanged(wanted, head, bytes);
+        let Some(keep_for) = exchanged.keep_for(&stale.options) else {
+            if head.status < 400 && exchanged.answer_forbids() {
                 stale.cache().remove(&wanted.key);
             }
             return;
@@ -215,13 +215,14 @@ impl Journey<'_> {
             return None;
         }
         let patience = self.policies.timeout.attempt;
-        let kept = stale.cache().first(&wanted.key, now, patience)?;
-        let may = kept.value.is_public || !wanted.knows_client;
-        may.then(|| {
-            let result = usize::from(kept.fresh_for.is_zero());
-            stale.first[result].add(1);
-            kept
-        })
+        let mut cache = stale.cache();
+        // Whoever may not see it does not take the turn to fetch a new one either: its answer would not be kept.
+        if wanted.knows_client && !cache.peek(&wanted.key)?.is_public {
+            return None;
+        }
+        let kept = cache.first(&wanted.key, now, patience)?;
+        stale.first[usize::from(kept.fresh_for.is_zero())].add(1);
+        Some(kept)
     }
 
     /// Writes a kept answer to `out`, and its status. Without a lack it is a cache's answer (RFC 9211).

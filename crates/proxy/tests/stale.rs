@@ -20,6 +20,7 @@ fn server_with_paths() -> (SocketAddr, Arc<AtomicBool>) {
             let path = request.split(' ').nth(1).unwrap_or_default();
             let more = match path {
                 "/private" => "Cache-Control: private\r\n",
+                "/turns-private" if request.contains("X-Private") => "Cache-Control: private\r\n",
                 "/public" => "Cache-Control: public, max-age=5\r\n",
                 "/cookie" => "Set-Cookie: a=b\r\n",
                 "/varies" => "Vary: Accept-Encoding\r\nVary: X-Kind\r\n",
@@ -124,6 +125,26 @@ fn what_is_of_one_client_is_not_shown_to_another() {
         assert_eq!(ask(&rig, path, "").status, 502, "{path}");
     }
     assert_eq!(ask(&rig, "/public", "").status, 200, "it says that it is");
+}
+
+#[test]
+fn a_request_cannot_have_an_old_answer_forgotten_and_an_answer_can() {
+    let (address, down) = server_with_paths();
+    let rig = Rig::new(&[address], STALE);
+    assert_eq!(ask(&rig, "/a", "").status, 200);
+    for fields in [
+        "Cookie: session=1\r\n",
+        "Authorization: Basic eDp5\r\n",
+        "Range: bytes=0-0\r\n",
+        "Cache-Control: no-store\r\n",
+    ] {
+        assert_eq!(ask(&rig, "/a", fields).status, 200);
+    }
+    assert_eq!(ask(&rig, "/turns-private", "").status, 200);
+    assert_eq!(ask(&rig, "/turns-private", "X-Private: 1\r\n").status, 200);
+    down.store(true, Ordering::SeqCst);
+    assert_eq!(ask(&rig, "/a", "").body, b"/a");
+    assert_eq!(ask(&rig, "/turns-private", "").status, 502);
 }
 
 #[test]

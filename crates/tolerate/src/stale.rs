@@ -138,15 +138,20 @@ pub struct KeepFor {
 }
 
 impl Exchanged {
+    /// Whether the answer itself says that it is not for others, whoever asked: what was kept of before is not either, then. That a
+    /// request was special says nothing about older answers, or any client could have them forgotten.
+    #[must_use]
+    pub const fn answer_forbids(&self) -> bool {
+        self.control.forbids || self.sets_cookie || self.varies
+    }
+
     /// For how long the answer to a GET may be shown; nothing if it may not be kept.
     #[must_use]
     pub fn keep_for(&self, options: &StaleOptions) -> Option<KeepFor> {
         let control = &self.control;
         let may = matches!(self.status, 200 | 203 | 301 | 308)
-            && !control.forbids
+            && !self.answer_forbids()
             && !self.is_special
-            && !self.sets_cookie
-            && !self.varies
             && (control.is_public || !self.knows_client);
         let window = control
             .stale_if_error
@@ -251,6 +256,12 @@ impl<T> StaleCache<T> {
             tick: self.ticks,
         };
         self.entries.insert(key, entry);
+    }
+
+    /// What is there for this key, however old.
+    #[must_use]
+    pub fn peek(&self, key: &[u8]) -> Option<&T> {
+        Some(&*self.entries.get(key)?.value)
     }
 
     /// What may still be shown for this key.
