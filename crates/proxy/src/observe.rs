@@ -30,7 +30,17 @@ pub(crate) struct Watching {
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) adaptive: Option<Adaptive>,
-    pub(crate) breaker: Option<(Breaker, u32)>,
+    pub(crate) breaker: Option<Guard>,
+}
+
+/// A server's breaker.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    pub(crate) breaker: Breaker,
+    /// How many attempts it lets through at once when it is half-open.
+    trials: u32,
+    /// Whose it is, for the log.
+    server: Arc<str>,
 }
 
 /// What an attempt that is under way owes to who watches.
@@ -62,13 +72,13 @@ impl Watching {
     pub(crate) fn begin(
         self,
         now: Instant,
-        identity: &str,
-        state: &ServerState,
+        server: &Arc<str>,
+        member: &Member,
     ) -> Option<Arc<Watch>> {
         if self.bounds.is_none() && self.breaker.is_none() {
             return None;
         }
-        let seed = evenkeel_balance::key(identity.as_bytes());
+        let seed = evenkeel_balance::key(member.identity.as_bytes());
         let window = WindowOptions {
             min: WINDOW,
             ..WindowOptions::default()
@@ -76,13 +86,14 @@ impl Watching {
         let adaptive =
             (self.bounds).map(|bounds| Adaptive::with_window(&bounds, window, now, seed));
         if let Some(adaptive) = &adaptive {
-            state.set_bound(adaptive.limit());
+            member.state.set_bound(adaptive.limit());
         }
-        let breaker = self.breaker;
-        Some(Arc::new(Watch {
-            adaptive,
-            breaker: breaker.map(|options| (Breaker::new(options, seed), options.trials)),
-        }))
+        let breaker = self.breaker.map(|options| Guard {
+            breaker: Breaker::new(options, seed),
+            trials: options.trials,
+            server: Arc::clone(server),
+        });
+        Some(Arc::new(Watch { adaptive, breaker }))
     }
 }
 
@@ -91,7 +102,7 @@ impl Watch {
     pub(crate) fn begin(&self, member: &Member, now: Instant) -> Option<Watched<'_>> {
         let admitted = match &self.breaker {
             None => None,
-            Some((breaker, _)) => Some(breaker.admit(now).ok()?),
+            Some(guard) => Some(guard.breaker.admit(now).ok()?),
         };
         Some(Watched {
             watch: self,
@@ -115,18 +126,19 @@ impl Watched<'_> {
         {
             state.set_bound(bound);
         }
-        let Some(((breaker, trials), admitted)) = self.watch.breaker.as_ref().zip(self.admitted)
-        else {
+        let Some((guard, admitted)) = self.watch.breaker.as_ref().zip(self.admitted) else {
             return;
         };
-        match breaker.ended(admitted, at, end_of(outcome), latency) {
+        let server = &*guard.server;
+        match guard.breaker.ended(admitted, at, end_of(outcome), latency) {
             Some(Change::Opened(why, until)) => {
-                state.break_until(until, *trials);
-                tracing::warn!(reason = why.word(), "a breaker has opened");
+                state.break_until(until, guard.trials);
+                let seconds = until.since(at).as_secs_f64();
+                tracing::warn!(server, reason = why.word(), seconds, "a breaker has opened");
             }
             Some(Change::Closed) => {
                 state.mend();
-                tracing::info!("a breaker has closed");
+                tracing::info!(server, "a breaker has closed");
             }
             None => {}
         }

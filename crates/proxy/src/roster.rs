@@ -40,6 +40,8 @@ struct Making {
 /// Where a member is.
 #[derive(Debug, Clone)]
 struct Place {
+    /// The service and the name of the place in it, for the log.
+    name: Arc<str>,
     /// Nowhere, if it is a place that is vacant.
     address: Option<SocketAddr>,
     /// The version with which this server came: tells its connections from those of the one before.
@@ -87,10 +89,14 @@ impl Roster {
         });
         let members: Vec<Member> = members.collect();
         let places = plan.servers.iter().zip(&members);
-        let places = places.map(|(server, member)| Place {
-            address: server.address,
-            generation: 0,
-            watch: watching.begin(now, &member.identity, &member.state),
+        let places = places.map(|(server, member)| {
+            let name = format!("{}/{}", plan.name, server.name).into();
+            Place {
+                address: server.address,
+                generation: 0,
+                watch: watching.begin(now, &name, member),
+                name,
+            }
         });
         let places = places.collect();
         Self::build(
@@ -126,12 +132,9 @@ impl Roster {
                 }
             }
             if place.address != address {
-                *place = Place {
-                    address,
-                    generation: version,
-                    watch: address
-                        .and_then(|_| self.watching.begin(now, &member.identity, &member.state)),
-                };
+                let watching = self.watching;
+                place.watch = address.and_then(|_| watching.begin(now, &place.name, member));
+                (place.address, place.generation) = (address, version);
             }
         }
         let options = self.pool.options().clone();
@@ -202,7 +205,7 @@ impl Roster {
     /// What a server's breaker knows, if it has one.
     #[must_use]
     pub fn breaker(&self, index: u32, now: Instant) -> Option<BreakerSnapshot> {
-        Some(self.watch(index)?.breaker.as_ref()?.0.snapshot(now))
+        Some(self.watch(index)?.breaker.as_ref()?.breaker.snapshot(now))
     }
 
     /// Tells the server that is at this place from those that were before.
@@ -238,6 +241,7 @@ mod tests {
         };
         let addresses: Vec<_> = addresses.iter().map(|port| port.map(at)).collect();
         let place = |address: &Option<SocketAddr>| Place {
+            name: "shop/a".into(),
             address: *address,
             generation: 0,
             watch: None,

@@ -12,7 +12,7 @@ use evenkeel_core::Instant;
 use evenkeel_core::metric::{Counter, Sink};
 use evenkeel_http1::{Field, FieldKind, Framing, Method, ResponseHead, write};
 use evenkeel_tolerate::StaleOptions;
-use evenkeel_tolerate::stale::{CacheControl, Exchanged, KeepFor, Kept, StaleCache};
+use evenkeel_tolerate::stale::{CacheControl, Exchanged, Kept, StaleCache};
 
 use crate::client::Client;
 use crate::drive::Journey;
