@@ -50,10 +50,10 @@ impl<'a> Journey<'a> {
         };
         self.tell_deadline(&mut desk.work.to_server);
         let mut talk = Talk::new(upstream);
-        let end = match self.hedge_delay(desk, now) {
+        let end = match self.hedges(desk, now, patience.total) {
             None => talk.run(desk, now, patience, |_| false).await,
-            Some(hedge) => {
-                let race = self.race(desk, &mut talk, (server, roster), (now, patience), hedge);
+            Some(race) => {
+                let race = self.race(desk, &mut talk, (server, roster), (now, patience), race);
                 match Box::pin(race).await {
                     Raced::First(end) => end,
                     Raced::Won(won) => {

@@ -15,6 +15,7 @@ use evenkeel_core::metric::{Counter, Sink};
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::Method;
 use evenkeel_request::Policies;
+use evenkeel_tolerate::{Race, Turn};
 
 use crate::drive::Journey;
 use crate::flight::Flight;
@@ -85,8 +86,8 @@ struct Ground<'r> {
 }
 
 impl<'a> Journey<'a> {
-    /// After what time a second attempt is made beside the one that begins now, if one is.
-    pub(crate) fn hedge_delay(&self, desk: &Desk<'_>, now: Instant) -> Option<(Duration, u32)> {
+    /// The race that the attempt which begins now is in, if others may be made beside it before `end`.
+    pub(crate) fn hedges(&self, desk: &Desk<'_>, now: Instant, end: Instant) -> Option<Race> {
         self.policies.hedge.as_ref()?;
         if !self.may_repeat || desk.work.request.upgrade.is_some() {
             return None;
@@ -94,8 +95,8 @@ impl<'a> Journey<'a> {
         let mut hedging = self.worker.hedging.borrow_mut();
         let hedge = hedging.get_mut(self.policies.place as usize)?.as_mut()?;
         let left = hedge.options().limit.saturating_sub(self.exchange.hedges());
-        let delay = hedge.after(now)?;
-        (left > 0).then_some((delay, left))
+        let race = Race::new(now, hedge.after(now)?, left, end);
+        race.due().map(|_| race)
     }
 
     /// What an attempt took, for the quantile after which others are made beside it.
@@ -111,14 +112,14 @@ impl<'a> Journey<'a> {
         }
     }
 
-    /// The first attempt, whose request is being sent, and up to `left` others, each when `delay` has passed again.
+    /// The first attempt, whose request is being sent, and others when they are due.
     pub(crate) async fn race<'r>(
         &mut self,
         desk: &mut Desk<'_>,
         talk: &mut Talk,
         (server, roster): (ServerId, &'r Roster),
         (begun, patience): (Instant, Patience),
-        (delay, mut left): (Duration, u32),
+        mut race: Race,
     ) -> Raced<'r>
     where
         'a: 'r,
@@ -131,21 +132,25 @@ impl<'a> Journey<'a> {
         let clock = self.worker.clock;
         let mut rivals: Vec<Rival<'r>> = Vec::new();
         let mut first: Option<(Instant, TalkEnd)> = None;
-        let mut due = pin!(tokio::time::sleep_until(clock.to_tokio(begun + delay)));
+        let mut due = pin!(tokio::time::sleep_until(clock.to_tokio(begun)));
         loop {
+            let is_due = race.due();
+            if let Some(at) = is_due {
+                due.as_mut().reset(clock.to_tokio(at));
+            }
             let mut something = |cx: &mut Context<'_>| {
-                let is_due = left > 0 && due.as_mut().poll(cx).is_ready();
+                let is_due = is_due.is_some() && due.as_mut().poll(cx).is_ready();
                 rivals.iter_mut().any(|rival| rival.poll(cx)) || is_due
             };
             if first.is_none() {
                 let end = talk.run(desk, begun, patience, something).await;
                 if !matches!(end, TalkEnd::Paused) {
-                    if rivals.is_empty() || self.is_good(desk, &end) || !is_over_for_server(&end) {
+                    let decides = self.is_good(desk, &end) || !is_over_for_server(&end);
+                    if race.ended(decides) == Turn::Over {
                         self.break_off(rivals);
                         return Raced::First(end);
                     }
                     first = Some((clock.now(), end));
-                    left = 0;
                 }
             } else {
                 poll_fn(|cx| {
@@ -157,22 +162,28 @@ impl<'a> Journey<'a> {
                 })
                 .await;
             }
-            if let Some(quicker) = self.judge(&mut rivals) {
+            if let Some(quicker) = self.judge(&mut rivals, &mut race) {
                 self.break_off(rivals);
                 return self.won(desk, quicker, first.as_ref());
             }
             match first.take() {
-                Some((_, end)) if rivals.is_empty() => return Raced::First(end),
+                Some((_, end)) if !race.is_on() => return Raced::First(end),
                 waiting => first = waiting,
             }
-            if left > 0 && due.is_elapsed() {
-                due.as_mut().reset(clock.to_tokio(clock.now() + delay));
-                if !desk.body.is_through() {
-                    continue;
+            let now = clock.now();
+            if !race.is_due(now) {
+                continue;
+            }
+            if !desk.body.is_through() {
+                race.postpone(now);
+                continue;
+            }
+            match self.begin(ground, (server, desk), &rivals, patience) {
+                Some(rival) => {
+                    rivals.push(rival);
+                    race.joined(now);
                 }
-                let rival = self.begin(ground, (server, desk), &rivals, patience);
-                left = if rival.is_some() { left - 1 } else { 0 };
-                rivals.extend(rival);
+                None => race.no_more(),
             }
         }
     }
@@ -258,7 +269,7 @@ impl<'a> Journey<'a> {
     }
 
     /// Takes those that are over out of `rivals`: one that has a good answer is the result, the others are counted.
-    fn judge<'r>(&mut self, rivals: &mut Vec<Rival<'r>>) -> Option<Quicker<'r>> {
+    fn judge<'r>(&mut self, rivals: &mut Vec<Rival<'r>>, race: &mut Race) -> Option<Quicker<'r>> {
         let mut place = 0;
         while place < rivals.len() {
             let Some(ran) = rivals[place].ran.take() else {
@@ -284,6 +295,8 @@ impl<'a> Journey<'a> {
                 }
                 Err(outcome) => outcome,
             };
+            // It decides nothing: the first one is under way, or its end at hand.
+            let _: Turn = race.ended(false);
             let took = now.since(rival.begun);
             self.count_hedge(FAILED);
             self.note_beside(now, rival.server, (ran.flight, outcome), took);

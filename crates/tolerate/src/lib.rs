@@ -9,6 +9,7 @@ pub mod verdict;
 pub mod retry;
 pub mod http;
 pub mod hedge;
+pub mod race;
 mod wire;
 
 // Whether to ask at all.
@@ -37,6 +38,7 @@ pub use hedge::{HedgeAfter, HedgeDelay, HedgeOptions};
 pub use http::{AttemptFacts, decide};
 pub use ledger::RetryLedger;
 pub use policy::{BackoffOptions, BudgetOptions, Jitter, RetryOn, RetryOptions, TimeoutOptions};
+pub use race::{Race, Turn};
 pub use retry::{Decision, Ended, Rules, StopReason, again};
 pub use verdict::{Call, Idempotency, Verdict};
 

@@ -14,6 +14,8 @@ use super::attempt::Tried;
 use super::hooks::Pass;
 use super::policy::{Live, Shared};
 use super::{Attempt, Event, Pick, Record, Recovered, Repaired, Report, Stopped};
+#[cfg(feature = "async")]
+use crate::Race;
 use crate::clock::Clock;
 use crate::retry::{Ended, again};
 use crate::{Call, Deadline, Decision, Finish, Limit, Permit, RetryLedger, StopReason, Verdict};
@@ -184,15 +186,20 @@ impl<'p, C: Clock> Course<'p, C> {
         self.tell(now, &Event::Cancelled { attempt, took });
     }
 
-    /// When the second attempt beside one that begins now is due, if there may be one.
+    /// The race that an attempt which begins now is in: alone, or with others to follow.
     #[cfg(feature = "async")]
-    pub(crate) fn hedge_due(&self, now: Instant) -> Option<Instant> {
-        let limit = self.live.options.hedge?.limit;
-        if self.hedges >= limit || !self.call.idempotency().may_overlap() {
-            return None;
+    pub(crate) fn race(&self, began: Instant) -> Race {
+        let Some(limit) = self.live.options.hedge.map(|hedge| hedge.limit) else {
+            return Race::alone();
+        };
+        let left = limit.saturating_sub(self.hedges);
+        if left == 0 || !self.call.idempotency().may_overlap() {
+            return Race::alone();
         }
-        let at = now + self.live.hedge_after(now)?;
-        (!self.deadline.passed(at)).then_some(at)
+        let delay = self.live.hedge_after(began);
+        delay.map_or_else(Race::alone, |delay| {
+            Race::new(began, delay, left, self.deadline.end())
+        })
     }
 
     /// Begins the attempt beside another one that is due now. Paid by the same budget as retries; the token is taken last, so

@@ -13,7 +13,7 @@ use evenkeel_core::Instant;
 use super::course::{Begun, Course};
 use super::{Attempt, Classify, Event, Pick, Recovered, Repair, Run, Stopped};
 use crate::clock::Sleep;
-use crate::{Decision, Verdict};
+use crate::{Decision, Race, Turn, Verdict};
 
 impl<C: Sleep, K, P: Pick, R> Run<'_, C, K, P, R> {
     /// Makes the call: `attempt` is asked for a future for each attempt.
@@ -167,7 +167,7 @@ struct Round<'c, 'p, C: Sleep, A> {
     course: &'c mut Course<'p, C>,
     first: Option<Begun<'p>>,
     beside: Vec<Beside<'p, A>>,
-    hedge_at: Option<Instant>,
+    race: Race,
 }
 
 /// What happened first.
@@ -179,12 +179,12 @@ enum Woke<T, E> {
 
 impl<'c, 'p, C: Sleep, A> Round<'c, 'p, C, A> {
     fn new(course: &'c mut Course<'p, C>, first: Begun<'p>) -> Self {
-        let hedge_at = course.hedge_due(first.attempt.began);
+        let race = course.race(first.attempt.began);
         Self {
             course,
             first: Some(first),
             beside: Vec::new(),
-            hedge_at,
+            race,
         }
     }
 
@@ -213,37 +213,32 @@ impl<'c, 'p, C: Sleep, A> Round<'c, 'p, C, A> {
                     let beside = self.beside.swap_remove(place);
                     drop(beside.future);
                     let ended = self.ended(beside.begun, result, classify, now);
-                    if ended.verdict.is_good() {
+                    if ended.0.verdict.is_good() {
                         self.course.hedge_won(now);
                     }
                     Some(ended)
                 }
                 Woke::Time => {
                     let late = self.expire(first.as_mut(), now);
-                    if self.hedge_at.is_some_and(|at| at <= now) && self.any() {
+                    if late.is_none() && self.race.is_due(now) {
                         self.hedge(make, pick, now);
                     }
                     late
                 }
             };
-            let Some(mut ended) = ended.or_else(|| failed.take()) else {
+            let Some((mut ended, turn)) = ended else {
                 continue;
             };
-            let decides = matches!(ended.verdict, Verdict::Good | Verdict::Fatal);
-            if decides || !self.any() {
+            if turn == Turn::Over {
                 // An error that is at hand tells more than that the last one was late.
-                if ended.result.is_none()
-                    && let Some(RoundEnd { result, .. }) = failed
-                {
-                    ended.result = result;
+                if ended.result.is_none() {
+                    ended.result = failed;
                 }
                 first.set(None);
                 self.cancel(now);
                 return ended;
             }
-            // Another one is under way that may still be good.
-            self.hedge_at = None;
-            failed = Some(ended);
+            failed = ended.result.or(failed);
         }
     }
 
@@ -254,7 +249,7 @@ impl<'c, 'p, C: Sleep, A> Round<'c, 'p, C, A> {
     {
         let ends = self.beside.iter().map(|beside| &beside.begun);
         let ends = ends.chain(&self.first).map(|begun| begun.attempt.ends);
-        let at = ends.chain(self.hedge_at).min().unwrap_or(Instant::NEVER);
+        let at = ends.chain(self.race.due()).min().unwrap_or(Instant::NEVER);
         let clock = self.course.clock();
         let beside = &mut self.beside;
         let mut timer = pin!(None);
@@ -280,59 +275,62 @@ impl<'c, 'p, C: Sleep, A> Round<'c, 'p, C, A> {
         result: Result<T, E>,
         classify: &impl Classify<T, E>,
         at: Instant,
-    ) -> RoundEnd<T, E> {
+    ) -> (RoundEnd<T, E>, Turn) {
         let attempt = begun.attempt;
         let verdict = classify.verdict(&result);
         self.course.ended(begun, verdict, at);
-        RoundEnd {
+        let end = RoundEnd {
             attempt,
             result: Some(result),
             verdict,
             at,
-        }
+        };
+        let decides = matches!(verdict, Verdict::Good | Verdict::Fatal);
+        (end, self.race.ended(decides))
     }
 
     /// Drops the attempts that are late; the last of them, if there was one.
     fn expire<T, E>(
         &mut self,
         mut first: Pin<&mut Option<A>>,
-        now: Instant,
-    ) -> Option<RoundEnd<T, E>> {
+        at: Instant,
+    ) -> Option<(RoundEnd<T, E>, Turn)> {
         let mut late = None;
-        if let Some(begun) = self.first.take_if(|begun| begun.attempt.ends <= now) {
+        if let Some(begun) = self.first.take_if(|begun| begun.attempt.ends <= at) {
             first.set(None);
-            late = Some(begun.attempt);
-            self.course.ended(begun, Verdict::Timeout, now);
+            late = Some(self.late(begun, at));
         }
-        while let Some(place) = self
-            .beside
-            .iter()
-            .position(|beside| beside.begun.attempt.ends <= now)
-        {
+        let is_late = |beside: &Beside<'p, A>| beside.begun.attempt.ends <= at;
+        while let Some(place) = self.beside.iter().position(is_late) {
             let Beside { begun, future } = self.beside.swap_remove(place);
             drop(future);
-            late = Some(begun.attempt);
-            self.course.ended(begun, Verdict::Timeout, now);
+            late = Some(self.late(begun, at));
         }
-        late.map(|attempt| RoundEnd {
-            attempt,
-            result: None,
-            verdict: Verdict::Timeout,
-            at: now,
+        late.map(|(attempt, turn)| {
+            let verdict = Verdict::Timeout;
+            let end = RoundEnd {
+                attempt,
+                result: None,
+                verdict,
+                at,
+            };
+            (end, turn)
         })
     }
 
-    fn hedge<F: FnMut(Attempt) -> A>(&mut self, make: &mut F, pick: &mut impl Pick, now: Instant) {
-        self.hedge_at = None;
-        if let Some(begun) = self.course.start_hedge(pick, now) {
-            let future = Box::pin(make(begun.attempt));
-            self.hedge_at = self.course.hedge_due(now);
-            self.beside.push(Beside { begun, future });
-        }
+    fn late(&mut self, begun: Begun<'p>, at: Instant) -> (Attempt, Turn) {
+        let attempt = begun.attempt;
+        self.course.ended(begun, Verdict::Timeout, at);
+        (attempt, self.race.ended(false))
     }
 
-    fn any(&self) -> bool {
-        self.first.is_some() || !self.beside.is_empty()
+    fn hedge<F: FnMut(Attempt) -> A>(&mut self, make: &mut F, pick: &mut impl Pick, now: Instant) {
+        let Some(begun) = self.course.start_hedge(pick, now) else {
+            return self.race.no_more();
+        };
+        let future = Box::pin(make(begun.attempt));
+        self.beside.push(Beside { begun, future });
+        self.race.joined(now);
     }
 
     /// Drops what is still under way.
