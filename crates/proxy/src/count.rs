@@ -8,10 +8,10 @@ use evenkeel_core::metric::{Counter, DurationHistogram, DurationSnapshot, Sink, 
 use evenkeel_core::{Outcome, ServerId, ServiceId};
 
 use crate::ask::AskCounters;
-use crate::deadline::DeadlineCounters;
+use crate::deadline::{DEADLINES, DeadlineCounters};
 use crate::effort::Effort;
-use crate::fallback::FallbackCounters;
-use crate::hedge::HedgeCounters;
+use crate::fallback::{FALLBACKS, FallbackCounters};
+use crate::hedge::{HEDGES, HedgeCounters};
 use crate::mirror::{self, MirrorCounters};
 use crate::observe;
 use crate::state::ProxyState;
@@ -388,9 +388,9 @@ impl Source for ProxyState {
         sink.counter("evenkeel_signals_dropped_total", lost, &[], dropped);
         self.collect_mirrors(sink);
         self.collect_asked(sink);
-        self.collect_fallbacks(sink);
-        self.collect_hedges(sink);
-        self.collect_deadlines(sink);
+        for results in [&FALLBACKS, &HEDGES, &DEADLINES] {
+            self.collect_results(sink, results);
+        }
         self.collect_injects(sink);
         self.collect_efforts(sink);
         self.collect_stale(sink);

@@ -3,14 +3,14 @@
 //! A client can say any time, also one that no server can keep. So an attempt that a client's deadline has cut off is no
 //! failure of its server: it counts as cancelled, for the balancer and for whoever looks for faults.
 
-use evenkeel_core::metric::{Counter, Sink};
+use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, Outcome};
 use evenkeel_request::Cause;
 use evenkeel_request::deadline::{DeadlineHeader, ROOM, Told};
 
 use crate::client::Client;
 use crate::drive::Journey;
-use crate::state::ProxyState;
+use crate::results::Results;
 use crate::view::View;
 use crate::worker::Workspace;
 
@@ -80,20 +80,11 @@ impl Journey<'_> {
     }
 }
 
-impl ProxyState {
-    pub(crate) fn collect_deadlines(&self, sink: &mut dyn Sink) {
-        let about = "Requests whose clients said how long they wait, by what that was.";
-        for (place, service) in self.services().iter().enumerate() {
-            if !self.any_policies(place, |policies| policies.deadline.is_some()) {
-                continue;
-            }
-            for (index, result) in RESULTS.iter().enumerate() {
-                let workers = self.workers().iter();
-                let counters = workers.map(|worker| &worker.services[place].deadlines[index]);
-                let value = counters.map(Counter::value).sum();
-                let labels = [("service", service.name()), ("result", *result)];
-                sink.counter("evenkeel_deadlines_total", about, &labels, value);
-            }
-        }
-    }
-}
+/// The metric of them.
+pub(crate) const DEADLINES: Results = Results {
+    name: "evenkeel_deadlines_total",
+    about: "Requests whose clients said how long they wait, by what that was.",
+    words: &RESULTS,
+    counters: |counters| &counters.deadlines,
+    is_there: |policies| policies.deadline.is_some(),
+};

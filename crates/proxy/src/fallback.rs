@@ -3,7 +3,7 @@
 //! Another service is asked once, with retries of its own, and only if the request can be sent again as a whole: by its
 //! method, or since no server can have seen it. It is counted there as a request of its own.
 
-use evenkeel_core::metric::{Counter, Sink};
+use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, ServiceId};
 use evenkeel_http1::{Framing, write};
 use evenkeel_request::exchange::REMEMBERED;
@@ -15,7 +15,8 @@ use crate::destination::{hash_key, stick};
 use crate::drive::Journey;
 use crate::finish::Finish;
 use crate::own;
-use crate::state::{ProxyState, ServiceEntry};
+use crate::results::Results;
+use crate::state::ServiceEntry;
 use crate::worker::{Worker, Workspace};
 
 /// What took the place of missing answers; the place is what is counted with.
@@ -226,20 +227,11 @@ impl<'a> Journey<'a> {
     }
 }
 
-impl ProxyState {
-    pub(crate) fn collect_fallbacks(&self, sink: &mut dyn Sink) {
-        for (place, service) in self.services().iter().enumerate() {
-            if !self.any_policies(place, |policies| policies.fallback.is_some()) {
-                continue;
-            }
-            for (index, result) in RESULTS.iter().enumerate() {
-                let workers = self.workers().iter();
-                let counters = workers.map(|worker| &worker.services[place].fallbacks[index]);
-                let value = counters.map(Counter::value).sum();
-                let labels = [("service", service.name()), ("result", *result)];
-                let about = "Requests that no server of the service answered, by what their clients got instead.";
-                sink.counter("evenkeel_fallbacks_total", about, &labels, value);
-            }
-        }
-    }
-}
+/// The metric of them.
+pub(crate) const FALLBACKS: Results = Results {
+    name: "evenkeel_fallbacks_total",
+    about: "Requests that no server of the service answered, by what their clients got instead.",
+    words: &RESULTS,
+    counters: |counters| &counters.fallbacks,
+    is_there: |policies| policies.fallback.is_some(),
+};

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use evenkeel_core::metric::{Counter, Sink};
+use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::Method;
 use evenkeel_request::Policies;
@@ -20,8 +20,8 @@ use evenkeel_tolerate::{Race, Turn};
 use crate::drive::Journey;
 use crate::flight::Flight;
 use crate::line::Line;
+use crate::results::Results;
 use crate::roster::Roster;
-use crate::state::ProxyState;
 use crate::talk::{Desk, Patience, Talk, TalkEnd};
 use crate::worker::Worker;
 
@@ -407,21 +407,11 @@ impl<'r> Ground<'r> {
     }
 }
 
-impl ProxyState {
-    pub(crate) fn collect_hedges(&self, sink: &mut dyn Sink) {
-        let about =
-            "Attempts that were made beside late ones, or were to be made, by what became of them.";
-        for (place, service) in self.services().iter().enumerate() {
-            if !self.any_policies(place, |policies| policies.hedge.is_some()) {
-                continue;
-            }
-            for (index, result) in RESULTS.iter().enumerate() {
-                let workers = self.workers().iter();
-                let counters = workers.map(|worker| &worker.services[place].hedges[index]);
-                let value = counters.map(Counter::value).sum();
-                let labels = [("service", service.name()), ("result", *result)];
-                sink.counter("evenkeel_hedges_total", about, &labels, value);
-            }
-        }
-    }
-}
+/// The metric of them.
+pub(crate) const HEDGES: Results = Results {
+    name: "evenkeel_hedges_total",
+    about: "Attempts that were made beside late ones, or were to be made, by what became of them.",
+    words: &RESULTS,
+    counters: |counters| &counters.hedges,
+    is_there: |policies| policies.hedge.is_some(),
+};

@@ -15,6 +15,7 @@ mod worker;
 mod client;
 mod destination;
 mod effort;
+mod results;
 mod deadline;
 mod inject;
 mod stale;
