@@ -137,8 +137,8 @@ impl Find {
             (admin.address, admin.token_file, origin)
         } else {
             let address = DEFAULT_ADMIN.parse().expect("the default address is one");
-            let origin =
-                "the default address; name the file with --config or the address with --admin";
+            let origin = "the default address; name the file with --config, or with --admin the \
+                          address that `run`, `proxy` or `demo` has printed";
             (address, default_token(), origin.to_owned())
         };
         Ok(Admin {
