@@ -7,12 +7,10 @@ use std::time::Duration;
 use evenkeel_balance::BalanceOptions;
 use evenkeel_core::ServiceId;
 use evenkeel_fault::policy::FaultOptions;
-use evenkeel_request::route::Route;
+use evenkeel_request::route::{RateRule, Route};
 use evenkeel_request::{HashOn, HeaderChanges, Mirror, Policies};
 use evenkeel_tolerate::throttle::SreOptions;
-use evenkeel_tolerate::{
-    BreakerOptions, Class, LimitOptions, QueueOptions, RateOptions, ShedOptions,
-};
+use evenkeel_tolerate::{BreakerOptions, Class, LimitOptions, QueueOptions, ShedOptions};
 
 /// A whole configuration, resolved and validated.
 #[derive(Debug, Clone)]
@@ -255,18 +253,9 @@ pub struct LimitPlan {
     /// How much of the servers' bounds each class may use.
     pub shares: ShedOptions,
     /// How many requests a second may come.
-    pub rate: Option<RatePlan>,
+    pub rate: Option<RateRule>,
     /// When a part of the requests is refused because the servers refuse most.
     pub throttle: Option<SreOptions>,
-}
-
-/// How many requests a second may come.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RatePlan {
-    /// So many.
-    pub rate: RateOptions,
-    /// What those have in common that share them; nothing: all together.
-    pub by: Option<HashOn>,
 }
 
 /// How an adaptive bound is found.

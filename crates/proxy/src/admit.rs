@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use evenkeel_balance::Pool;
-use evenkeel_config::plan::{LimitPlan, RatePlan};
+use evenkeel_config::plan::LimitPlan;
 use evenkeel_core::metric::{Counter, Sink};
-use evenkeel_core::{Instant, Outcome, Random};
-use evenkeel_request::route::Route;
+use evenkeel_core::{Instant, Outcome, Random, ServiceId};
+use evenkeel_request::route::{RateRule, Route};
 use evenkeel_request::{Cause, HashOn, Head as _};
 use evenkeel_tolerate::{
     Class, KeyedRate, KeyedRateOptions, Rate, ShedOptions, Throttle, ThrottleOptions,
@@ -32,23 +32,40 @@ pub(crate) struct Admission {
     limited: AtomicU64,
 }
 
-/// How many a second.
+/// How many a second, of a service or of a route.
 #[derive(Debug)]
-enum RateGate {
+pub(crate) enum RateGate {
     All(Rate),
     By(HashOn, KeyedRate<u64>),
 }
 
 impl RateGate {
-    fn new(plan: &RatePlan, random: &mut Random) -> Self {
-        match &plan.by {
-            None => Self::All(Rate::new(plan.rate)),
+    pub(crate) fn new(rule: &RateRule, random: &mut Random) -> Self {
+        match &rule.by {
+            None => Self::All(Rate::new(rule.rate)),
             Some(by) => {
                 let options = KeyedRateOptions {
-                    rate: plan.rate,
+                    rate: rule.rate,
                     ..KeyedRateOptions::default()
                 };
                 Self::By(by.clone(), KeyedRate::new(options, random.bits()))
+            }
+        }
+    }
+
+    /// Lets the request whose head is in `work` pass.
+    ///
+    /// # Errors
+    /// How long until one like it could.
+    fn take(&self, now: Instant, client: &Client, work: &Workspace) -> Result<(), Duration> {
+        match self {
+            Self::All(rate) => rate.take(now),
+            Self::By(by, rates) => {
+                let view = View {
+                    head: &work.request,
+                    bytes: client.buffer.unread(),
+                };
+                rates.take(&by.key(&view, client.peer).unwrap_or(0), now)
             }
         }
     }
@@ -89,24 +106,17 @@ impl Admission {
         said.unwrap_or(self.class)
     }
 
-    /// Why the request whose head is in `work` is one too many a second, if it is.
+    /// Why the request whose head is in `work` is one too many a second, if it is: for its route, or for the service.
     pub(crate) fn one_too_many(
         &self,
+        of_route: Option<&RateGate>,
         now: Instant,
         client: &Client,
         work: &Workspace,
     ) -> Option<Cause> {
-        let taken = match self.rate.as_ref()? {
-            RateGate::All(rate) => rate.take(now),
-            RateGate::By(by, rates) => {
-                let view = View {
-                    head: &work.request,
-                    bytes: client.buffer.unread(),
-                };
-                rates.take(&by.key(&view, client.peer).unwrap_or(0), now)
-            }
-        };
-        let wait = taken.err()?;
+        // What its route refuses takes nothing from the service's other requests.
+        let mut gates = of_route.into_iter().chain(&self.rate);
+        let wait = gates.find_map(|gate| gate.take(now, client, work).err())?;
         self.limited.fetch_add(1, Ordering::Relaxed);
         Some(Cause::RateLimited {
             seconds: whole_seconds(wait),
@@ -146,7 +156,7 @@ impl Admission {
         }
     }
 
-    fn collect(&self, sink: &mut dyn Sink, service: &str, now: Instant) {
+    fn collect(&self, sink: &mut dyn Sink, service: &str, now: Instant, has_rate: bool) {
         for class in Class::ALL {
             let value = self.shed[class.index()].value();
             if value > 0 || self.shares.share(class) < 1.0 {
@@ -156,7 +166,7 @@ impl Admission {
             }
         }
         let labels = [("service", service)];
-        if self.rate.is_some() {
+        if has_rate {
             let value = self.limited.load(Ordering::Relaxed);
             let about = "Requests that were refused because there were too many in a second.";
             sink.counter("evenkeel_rate_limited_total", about, &labels, value);
@@ -181,8 +191,12 @@ fn whole_seconds(wait: Duration) -> u32 {
 impl ProxyState {
     pub(crate) fn collect_admission(&self, sink: &mut dyn Sink) {
         let now = self.now();
-        for service in self.services() {
-            service.admission.collect(sink, service.name(), now);
+        for (place, service) in (0..).map(ServiceId).zip(self.services()) {
+            let is_limited =
+                |route: &Route| route.rate.is_some() && route.services().any(|it| it == place);
+            let has_rate = service.admission.rate.is_some() || self.routes().any(is_limited);
+            let name = service.name();
+            service.admission.collect(sink, name, now, has_rate);
         }
     }
 }

@@ -126,8 +126,9 @@ pub(crate) async fn handle(
         .state
         .access_log
         .then(|| AccessLine::new(&journey, client, work));
-    let refused = (journey.heed_deadline(client, work))
-        .or_else(|| service.admission.one_too_many(started, client, work));
+    let of_route = route.and_then(|route| worker.state.rate(route));
+    let one_too_many = || (service.admission).one_too_many(of_route, started, client, work);
+    let refused = (journey.heed_deadline(client, work)).or_else(one_too_many);
     let mut body = journey.prepare(client, work);
     let finish = journey.go(client, work, &mut body, refused).await;
     journey.count(&finish);

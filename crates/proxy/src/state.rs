@@ -7,11 +7,12 @@ use arc_swap::ArcSwap;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::{AskPlan, ListenerPlan, ServicePlan};
 use evenkeel_core::{Directive, Instant, Random, ServiceId};
+use evenkeel_request::route::{RateRule, Route};
 use evenkeel_request::{HashOn, HeaderChanges, Mirror, Policies};
 use evenkeel_runtime::Clock;
 use evenkeel_tolerate::{Budget, Inject, StaleOptions};
 
-use crate::admit::Admission;
+use crate::admit::{Admission, RateGate};
 use crate::count::WorkerCounters;
 use crate::mirror;
 use crate::queue::Queue;
@@ -28,6 +29,8 @@ pub struct ProxyState {
     mirrors: Vec<(ServiceId, ServiceId)>,
     /// Who decides about faults on purpose, by the place of policies.
     injects: Vec<Option<Inject>>,
+    /// How many requests a second may come by routes, by the place of the route.
+    rates: Vec<Option<RateGate>>,
     pub(crate) access_log: bool,
 }
 
@@ -85,10 +88,14 @@ impl ProxyState {
                 .collect(),
             mirrors: mirror::pairs(plan),
             injects: Vec::new(),
+            rates: Vec::new(),
             access_log: plan.log.access,
         };
         let injects = state.policies().map(|policies| policies.inject);
         state.injects = injects.map(|inject| inject.map(Inject::new)).collect();
+        let rates = state.routes().map(|route| route.rate.as_ref());
+        let mut gate = |rule: Option<&RateRule>| rule.map(|rule| RateGate::new(rule, &mut random));
+        state.rates = rates.map(&mut gate).collect();
         state
     }
 
@@ -165,8 +172,17 @@ impl ProxyState {
 
     /// Those that routes have of their own, with the service that each is for.
     pub(crate) fn route_policies(&self) -> impl Iterator<Item = &(ServiceId, Policies)> {
-        let routes = self.listeners.iter().flat_map(|listener| &listener.routes);
-        routes.flat_map(|route| &route.policies)
+        self.routes().flat_map(|route| &route.policies)
+    }
+
+    /// Those of all listeners, by their place.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.listeners.iter().flat_map(|listener| &listener.routes)
+    }
+
+    /// How many requests a second may come by this route, if that is bounded.
+    pub(crate) fn rate(&self, route: &Route) -> Option<&RateGate> {
+        self.rates.get(route.place as usize)?.as_ref()
     }
 
     pub(crate) fn now(&self) -> Instant {

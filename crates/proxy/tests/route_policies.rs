@@ -1,4 +1,4 @@
-//! Timeouts, retries, hedges and fallbacks that a route has of its own.
+//! Timeouts, retries, hedges, fallbacks and rates that a route has of its own.
 
 mod common;
 
@@ -204,4 +204,18 @@ fn with_a_split_the_rest_is_of_the_service_that_was_drawn() {
     assert!(requests(0) > 0 && requests(1) > 0);
     assert_eq!(seen(&shop_seen), 2 * requests(0));
     assert_eq!(seen(&next_seen), requests(1));
+}
+
+#[test]
+fn a_route_has_a_rate_of_its_own_beside_the_services() {
+    let (address, seen) = always(OK);
+    let route = "service = \"shop\", rate = { per_second = 0.01, burst = 1 }";
+    let limit = "[service.shop.limit]\nrate = { per_second = 0.01, burst = 3 }";
+    let rig = rig(&[address], "", route, limit);
+    let status = |path: &str| rig.client().get(path).status;
+    assert_eq!([status("/own/a"), status("/own/b")], [200, 429]);
+    // What the route refused took nothing from the others.
+    assert_eq!([status("/"), status("/"), status("/")], [200, 200, 429]);
+    assert_eq!(seen.lock().expect("no panic").len(), 3);
+    rig.wait_for(|rig| counter(rig, "evenkeel_rate_limited_total", &["shop"]) == 2);
 }

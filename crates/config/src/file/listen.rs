@@ -7,6 +7,7 @@ use super::fallback::Fallback;
 use super::headers::Headers;
 use super::hedge::Hedge;
 use super::inject::Inject;
+use super::limit::Rate;
 use super::mirror::Mirror;
 use super::own::{Own, OwnRetry};
 use super::quantity::{Size, Time};
@@ -60,6 +61,8 @@ table! {
         redirect: Redirect;
         /// How much these requests matter when there is not enough for all. It goes before what the service says about that.
         class: ClassWord;
+        /// How many of these requests a second may come, beside the service's `limit.rate`. What comes beyond is answered 429.
+        rate: Rate;
         /// The path, and query, that the server gets: a text with `{path}`, `{rest}` (what is below the `/*` of `path`),
         /// `{query}` (with its question mark) and `{host}`. `"/{rest}{query}"` takes a prefix off.
         rewrite: Text;

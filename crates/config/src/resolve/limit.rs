@@ -1,6 +1,7 @@
 //! How much a service takes: what was typed, checked, and the default for the rest.
 
 use evenkeel_request::headers::{Side, check_name};
+use evenkeel_request::route::RateRule;
 use evenkeel_tolerate::limit::{AimdOptions, Gradient2Options, VegasOptions};
 use evenkeel_tolerate::queue::CodelRule;
 use evenkeel_tolerate::throttle::SreOptions;
@@ -14,7 +15,7 @@ use crate::file::limit::{
 };
 use crate::file::service::Service;
 use crate::mistake::{Code, Mistake, Mistakes};
-use crate::plan::{Algorithm, LimitPlan, RatePlan};
+use crate::plan::{Algorithm, LimitPlan};
 
 pub(crate) fn resolve_limit(
     typed: &Limit,
@@ -110,7 +111,7 @@ fn resolve_shares(typed: &Shares) -> ShedOptions {
     }
 }
 
-fn resolve_rate(typed: &Rate) -> Option<RatePlan> {
+pub(super) fn resolve_rate(typed: &Rate) -> Option<RateRule> {
     let per_second = typed.per_second.as_ref()?.value;
     #[expect(
         clippy::cast_possible_truncation,
@@ -122,7 +123,7 @@ fn resolve_rate(typed: &Rate) -> Option<RatePlan> {
         .burst
         .as_ref()
         .map(|burst| u32::try_from(burst.value).unwrap_or(u32::MAX));
-    Some(RatePlan {
+    Some(RateRule {
         rate: RateOptions {
             per_second,
             burst: burst.unwrap_or(in_a_second),

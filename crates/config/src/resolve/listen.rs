@@ -7,6 +7,7 @@ use regex::bytes::Regex;
 
 use super::dns::is_dns;
 use super::headers::resolve_headers;
+use super::limit::resolve_rate;
 use super::mirror::resolve_mirror;
 use super::policies::route_policies;
 use super::target::{resolve_target, template};
@@ -126,6 +127,11 @@ fn resolve_route(file: &File, typed: &At<listen::Route>, out: &mut Mistakes) -> 
         response_headers: resolve_headers(typed.response_headers.as_ref(), Side::Response, out),
         mirror: resolve_mirror(file, typed.mirror.as_ref(), out),
         class: typed.class.as_ref().map(|class| class.value),
+        rate: typed
+            .rate
+            .as_ref()
+            .and_then(|rate| resolve_rate(&rate.value)),
+        place: 0,
         policies: route_policies(file, typed, &target, out),
         target,
     })

@@ -62,12 +62,15 @@ pub(super) fn route_policies(
         .collect()
 }
 
-/// Gives the policies of routes their places, after those of `services` services.
+/// Gives routes their places, and the policies of routes theirs, after those of `services` services.
 pub(super) fn number(services: usize, listeners: &mut [ListenerPlan]) {
     let routes = listeners
         .iter_mut()
         .flat_map(|listener| &mut listener.routes);
-    let policies = routes.flat_map(|route| &mut route.policies);
+    let policies = (0..).zip(routes).flat_map(|(place, route)| {
+        route.place = place;
+        &mut route.policies
+    });
     for (place, (_, policies)) in (services..).zip(policies) {
         policies.place = u32::try_from(place).unwrap_or(u32::MAX);
     }

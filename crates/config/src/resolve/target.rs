@@ -89,6 +89,10 @@ fn only_redirects(typed: &listen::Route, out: &mut Mistakes) {
             key(typed.class.as_ref().map(|at| &at.key)),
             "a redirect waits for no server",
         ),
+        (
+            key(typed.rate.as_ref().map(|at| &at.key)),
+            "a redirect costs no server anything",
+        ),
     ];
     for (key, message) in keys {
         if let Some(key) = key {

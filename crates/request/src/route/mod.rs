@@ -5,11 +5,11 @@ mod template;
 pub use template::Template;
 
 use evenkeel_core::{Random, ServiceId};
-use evenkeel_tolerate::Class;
+use evenkeel_tolerate::{Class, RateOptions};
 use regex::bytes::Regex;
 
 use crate::head::{any_cookie, any_parameter};
-use crate::{Head, HeaderChanges, Mirror, Policies};
+use crate::{HashOn, Head, HeaderChanges, Mirror, Policies};
 
 /// One rule of a listener. Every condition that is present must hold.
 #[derive(Debug, Clone)]
@@ -38,9 +38,22 @@ pub struct Route {
     pub mirror: Option<Mirror>,
     /// How much these requests matter, instead of what the service says about that.
     pub class: Option<Class>,
+    /// How many of them may come in a second, beside what the service says about all of its own.
+    pub rate: Option<RateRule>,
+    /// Its place among all routes.
+    pub place: u32,
     /// What its requests go by instead of what their service says, for each service that it leads to; none if it says nothing
     /// about that.
     pub policies: Vec<(ServiceId, Policies)>,
+}
+
+/// How many requests a second may come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RateRule {
+    /// So many.
+    pub rate: RateOptions,
+    /// What those have in common that share them; nothing: all together.
+    pub by: Option<HashOn>,
 }
 
 /// What becomes of a request.
@@ -294,6 +307,8 @@ mod tests {
             response_headers: HeaderChanges::default(),
             mirror: None,
             class: None,
+            rate: None,
+            place: 0,
             policies: Vec::new(),
         }
     }
