@@ -1,6 +1,8 @@
 //! The access log: one event for each request, with its attempts. Off unless the configuration turns it on.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use evenkeel_http1::FieldKind;
 use evenkeel_request::Cause;
@@ -47,22 +49,8 @@ impl AccessLine {
             .client_id
             .clone()
             .unwrap_or_else(|| String::from_utf8_lossy(&id).into_owned());
-        let attempts: Vec<String> = journey
-            .exchange
-            .records()
-            .map(|record| {
-                let server = journey
-                    .service
-                    .servers()
-                    .get(record.server as usize)
-                    .map_or("", |server| server.name());
-                format!(
-                    "{server}:{}:{:.1}ms",
-                    record.outcome.word(),
-                    record.took.as_secs_f64() * 1e3
-                )
-            })
-            .collect();
+        let mut attempts = journey.fallen.attempts.clone();
+        journey.tell_attempts(&mut attempts);
         tracing::info!(
             target: "access",
             peer = %self.peer,
@@ -74,10 +62,31 @@ impl AccessLine {
             fallback = journey.fallback_name(),
             injected = journey.injected_name(),
             aborted = finish.aborted,
-            milliseconds = journey.worker.clock.now().since(journey.started).as_secs_f64() * 1e3,
-            attempts = attempts.join(" "),
+            milliseconds = journey.took().as_secs_f64() * 1e3,
+            attempts,
             request_id = id,
             "request"
         );
+    }
+}
+
+impl Journey<'_> {
+    /// Appends the attempts on the service that is asked now.
+    pub(crate) fn tell_attempts(&self, out: &mut String) {
+        for record in self.exchange.records() {
+            let server = self.service.servers().get(record.server as usize);
+            let server = server.map_or("", |server| server.name());
+            let (word, took) = (record.outcome.word(), record.took.as_secs_f64() * 1e3);
+            if !out.is_empty() {
+                out.push(' ');
+            }
+            write!(out, "{server}:{word}:{took:.1}ms").expect("a text takes all");
+        }
+    }
+
+    /// The time since the request's head, also if another service answers it in the end.
+    fn took(&self) -> Duration {
+        let came = (self.fallen.from).map_or(self.started, |(_, started)| started);
+        self.worker.clock.now().since(came)
     }
 }

@@ -54,6 +54,8 @@ pub(crate) struct Spare<'a> {
 pub(crate) struct Fallen {
     /// The service that the request came for, and when, if the journey goes on with another one.
     pub(crate) from: Option<(ServiceId, Instant)>,
+    /// The attempts on that service, if there is an access log to say them in.
+    pub(crate) attempts: String,
     /// Whether it was answered from the file.
     response: bool,
     /// Whether it was answered with an old answer.
@@ -173,6 +175,11 @@ impl<'a> Journey<'a> {
         self.count_effort();
         self.count_left_out();
         let now = self.worker.clock.now();
+        if self.worker.state.access_log {
+            let mut attempts = String::new();
+            self.tell_attempts(&mut attempts);
+            self.fallen.attempts = attempts;
+        }
         self.fallen.from = Some((self.service_id, self.started));
         (self.service_id, self.service) = (spare.id, spare.service);
         self.policies = &spare.service.policies;
