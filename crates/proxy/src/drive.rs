@@ -156,7 +156,10 @@ impl Journey<'_> {
             let keep = self.may_keep(work, body);
             return self.answer(client, work, cause, keep).await;
         }
-        if let Some(kept) = self.first_answer(self.latest) {
+        if let Some((kept, is_turn)) = self.first_answer(self.latest) {
+            if is_turn {
+                self.renew(&work.to_server);
+            }
             let keep = self.may_keep(work, body);
             let status = self.compose_old(&mut work.to_client, &kept, None, keep);
             let sent = own::send(self.worker, client, work).await;

@@ -5,6 +5,7 @@
 //! once a second) and when one is missing.
 
 use std::fmt;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use evenkeel_core::Instant;
 use evenkeel_core::metric::{Counter, Sink};
 use evenkeel_http1::{Field, FieldKind, Framing, Method, ResponseHead, write};
 use evenkeel_tolerate::StaleOptions;
-use evenkeel_tolerate::stale::{CacheControl, Exchanged, Kept, StaleCache};
+use evenkeel_tolerate::stale::{CacheControl, Exchanged, KeepFor, Kept, StaleCache};
 
 use crate::client::Client;
 use crate::drive::Journey;
 use crate::fallback::Lack;
+use crate::renew::RENEWALS;
 use crate::state::{ProxyState, ServiceEntry};
 use crate::talk::{Desk, Talk};
 use crate::worker::Workspace;
@@ -33,6 +35,10 @@ pub(crate) struct Stale {
     cache: Mutex<StaleCache<Answer>>,
     /// Answers that were shown without asking, by [`FIRST`].
     first: [Counter; FIRST.len()],
+    /// Fetches under way.
+    pub(crate) renewing: AtomicU32,
+    /// Fetches, by [`RENEWALS`].
+    pub(crate) renewals: [Counter; RENEWALS.len()],
 }
 
 /// How old answers were that were shown without asking.
@@ -45,7 +51,29 @@ pub(crate) struct Answer {
     is_public: bool,
     /// The lines of its header that can be passed on.
     lines: Vec<u8>,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// One with this head, whose body is still to come.
+    pub(crate) fn of(head: &ResponseHead, bytes: &[u8]) -> Self {
+        let mut lines = Vec::new();
+        let passes = |field: &&Field| {
+            matches!(
+                field.kind,
+                FieldKind::Other | FieldKind::Date | FieldKind::Server
+            ) && !field.name.of(bytes).eq_ignore_ascii_case(b"age")
+        };
+        for field in head.fields.iter().filter(passes) {
+            lines.extend_from_slice(field.line.of(bytes));
+        }
+        Self {
+            status: head.status,
+            is_public: control(&head.fields, bytes).is_public,
+            lines,
+            body: Vec::new(),
+        }
+    }
 }
 
 impl fmt::Debug for Answer {
@@ -68,8 +96,29 @@ impl Stale {
         Self {
             cache: Mutex::new(StaleCache::new(options)),
             first: Default::default(),
+            renewing: AtomicU32::new(0),
+            renewals: Default::default(),
             options,
         }
+    }
+
+    /// The most bytes of body of an answer.
+    pub(crate) const fn most(&self) -> usize {
+        self.options.object
+    }
+
+    /// For how long this answer may be kept, if it may. What there is of before goes if the answer says that it may not.
+    pub(crate) fn keep_for(&self, key: &[u8], exchanged: &Exchanged) -> Option<KeepFor> {
+        let keep_for = exchanged.keep_for(&self.options);
+        if keep_for.is_none() && exchanged.status < 400 && exchanged.answer_forbids() {
+            self.cache().remove(key);
+        }
+        keep_for
+    }
+
+    pub(crate) fn put(&self, key: &[u8], answer: Answer, now: Instant, keep_for: KeepFor) {
+        let size = answer.lines.len() + answer.body.len();
+        self.cache().put(key, answer, size, now, keep_for);
     }
 
     fn cache(&self) -> MutexGuard<'_, StaleCache<Answer>> {
@@ -104,6 +153,11 @@ impl Wanted {
             is_special: has("range") || control.forbids,
         }))
     }
+
+    /// What its answer is kept by.
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
+    }
 }
 
 fn control(fields: &[Field], bytes: &[u8]) -> CacheControl {
@@ -116,27 +170,31 @@ fn control(fields: &[Field], bytes: &[u8]) -> CacheControl {
     control
 }
 
-impl Journey<'_> {
-    /// What there is to know of the answer whose head has come.
-    fn exchanged(wanted: &Wanted, head: &ResponseHead, bytes: &[u8]) -> Exchanged {
-        // `Accept-Encoding` is part of the key.
-        let varies = |field: &Field| {
-            field.name.of(bytes).eq_ignore_ascii_case(b"vary")
-                && !field
-                    .value
-                    .of(bytes)
-                    .eq_ignore_ascii_case(b"accept-encoding")
-        };
-        Exchanged {
-            status: head.status,
-            knows_client: wanted.knows_client,
-            is_special: wanted.is_special,
-            sets_cookie: head.header(bytes, "set-cookie").is_some(),
-            varies: head.fields.iter().any(varies),
-            control: control(&head.fields, bytes),
-        }
+/// What there is to know of the answer whose head has come, to a request that says who asks, or that is special.
+pub(crate) fn exchanged(
+    (knows_client, is_special): (bool, bool),
+    head: &ResponseHead,
+    bytes: &[u8],
+) -> Exchanged {
+    // `Accept-Encoding` is part of the key.
+    let varies = |field: &Field| {
+        field.name.of(bytes).eq_ignore_ascii_case(b"vary")
+            && !field
+                .value
+                .of(bytes)
+                .eq_ignore_ascii_case(b"accept-encoding")
+    };
+    Exchanged {
+        status: head.status,
+        knows_client,
+        is_special,
+        sets_cookie: head.header(bytes, "set-cookie").is_some(),
+        varies: head.fields.iter().any(varies),
+        control: control(&head.fields, bytes),
     }
+}
 
+impl Journey<'_> {
     /// The most bytes of body up to which the answer whose head has come is to be held until it is whole, so that it can be kept.
     pub(crate) fn most_to_keep(&self, desk: &Desk<'_>, talk: &Talk) -> usize {
         let Some((stale, wanted)) = self.service.stale.as_ref().zip(self.wanted.as_ref()) else {
@@ -147,8 +205,8 @@ impl Journey<'_> {
             let now = self.worker.clock.now();
             stale.cache().is_recent(&wanted.key, now, RECENTLY)
         };
-        let keep_for = Self::exchanged(wanted, head, bytes).keep_for(&stale.options);
-        if keep_for.is_none() || is_recent() {
+        let exchanged = exchanged((wanted.knows_client, wanted.is_special), head, bytes);
+        if exchanged.keep_for(&stale.options).is_none() || is_recent() {
             return 0;
         }
         stale.options.object
@@ -160,40 +218,21 @@ impl Journey<'_> {
             return;
         };
         let (head, bytes) = (&desk.work.response, talk.incoming.unread());
-        let exchanged = Self::exchanged(wanted, head, bytes);
-        let Some(keep_for) = exchanged.keep_for(&stale.options) else {
-            if head.status < 400 && exchanged.answer_forbids() {
-                stale.cache().remove(&wanted.key);
-            }
+        let exchanged = exchanged((wanted.knows_client, wanted.is_special), head, bytes);
+        let Some(keep_for) = stale.keep_for(&wanted.key, &exchanged) else {
             return;
         };
         let body = &bytes[head.length..];
         let is_whole = head.framing == Framing::Length(body.len() as u64);
-        if !is_whole || body.len() > stale.options.object {
+        if !is_whole
+            || body.len() > stale.options.object
+            || stale.cache().is_recent(&wanted.key, now, RECENTLY)
+        {
             return;
         }
-        let mut cache = stale.cache();
-        if cache.is_recent(&wanted.key, now, RECENTLY) {
-            return;
-        }
-        let mut lines = Vec::new();
-        let passes = |field: &&Field| {
-            matches!(
-                field.kind,
-                FieldKind::Other | FieldKind::Date | FieldKind::Server
-            ) && !field.name.of(bytes).eq_ignore_ascii_case(b"age")
-        };
-        for field in head.fields.iter().filter(passes) {
-            lines.extend_from_slice(field.line.of(bytes));
-        }
-        let size = lines.len() + body.len();
-        let answer = Answer {
-            status: head.status,
-            is_public: control(&head.fields, bytes).is_public,
-            lines,
-            body: body.to_vec(),
-        };
-        cache.put(&wanted.key, answer, size, now, keep_for);
+        let mut answer = Answer::of(head, bytes);
+        answer.body.extend_from_slice(body);
+        stale.put(&wanted.key, answer, now, keep_for);
     }
 
     /// The old answer for this request, if there is one that may be shown.
@@ -207,22 +246,22 @@ impl Journey<'_> {
         stale.cache().get(&wanted.key, now)
     }
 
-    /// The answer that may be shown without asking a server, if there is one: a fresh one, or an old one while another request asks.
-    pub(crate) fn first_answer(&self, now: Instant) -> Option<Kept<Answer>> {
+    /// The answer that may be shown without asking a server, if there is one: a fresh one, or an old one while a new one is fetched; and
+    /// whether this request is the one that has it fetched.
+    pub(crate) fn first_answer(&self, now: Instant) -> Option<(Kept<Answer>, bool)> {
         let (stale, wanted) = self.service.stale.as_ref().zip(self.wanted.as_ref())?;
         let fallback = self.policies.fallback.as_ref()?;
         if wanted.is_special || !fallback.stale.is_some_and(|stale| stale.answer_first) {
             return None;
         }
-        let patience = self.policies.timeout.attempt;
         let mut cache = stale.cache();
-        // Whoever may not see it does not take the turn to fetch a new one either: its answer would not be kept.
         if wanted.knows_client && !cache.peek(&wanted.key)?.is_public {
             return None;
         }
-        let kept = cache.first(&wanted.key, now, patience)?;
+        let patience = self.policies.timeout.attempt;
+        let (kept, is_turn) = cache.first_or_turn(&wanted.key, now, patience)?;
         stale.first[usize::from(kept.fresh_for.is_zero())].add(1);
-        Some(kept)
+        Some((kept, is_turn))
     }
 
     /// Writes a kept answer to `out`, and its status. Without a lack it is a cache's answer (RFC 9211).
@@ -283,6 +322,16 @@ impl ProxyState {
                     "Requests that were answered from what is kept, without asking a server.";
                 sink.counter(
                     "evenkeel_stale_first_total",
+                    about,
+                    &labels,
+                    counter.value(),
+                );
+            }
+            for (result, counter) in RENEWALS.iter().zip(&stale.renewals) {
+                let labels = [("service", service.name()), ("result", *result)];
+                let about = "Answers that were to be fetched anew while the old ones were shown, by what became of it.";
+                sink.counter(
+                    "evenkeel_stale_renewals_total",
                     about,
                     &labels,
                     counter.value(),

@@ -3,8 +3,9 @@
 mod common;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 
 use common::*;
 
@@ -165,72 +166,139 @@ fn what_is_there_otherwise_comes_after_it() {
     );
 }
 
-/// One asks and hangs; the others get what there is.
-#[test]
-fn what_may_be_shown_first_is() {
-    let hangs = Arc::new(AtomicBool::new(false));
-    let does_hang = Arc::clone(&hangs);
-    let (came_in, came) = std::sync::mpsc::channel();
-    let came_in = std::sync::Mutex::new(came_in);
-    let (address, asked) = server(move |connection| {
-        while let Some(request) = connection.request() {
-            if does_hang.load(Ordering::SeqCst) {
-                came_in.lock().expect("no panic").send(()).ok();
-                std::thread::park_timeout(std::time::Duration::from_secs(20));
+/// A server that answers `/soon` with how often it was asked for it, when it may; and a way to let it.
+struct Gated {
+    address: SocketAddr,
+    asked: Seen,
+    /// Says that a request for `/soon` came.
+    came: Receiver<()>,
+    /// What is sent lets one go on: well, or by hanging up.
+    go: Sender<bool>,
+}
+
+impl Gated {
+    fn new() -> Self {
+        let (came_in, came) = channel();
+        let (go, may_go) = channel::<bool>();
+        let (came_in, may_go) = (Mutex::new(came_in), Mutex::new(may_go));
+        let turns = AtomicU32::new(0);
+        let (address, asked) = server(move |connection| {
+            while let Some(request) = connection.request() {
+                let (control, body) = match request.split(' ').nth(1) {
+                    Some("/fresh") => ("max-age=60", 0),
+                    Some("/soon") => {
+                        came_in.lock().expect("no panic").send(()).ok();
+                        if may_go.lock().expect("no panic").recv() != Ok(true) {
+                            return;
+                        }
+                        let turn = 1 + turns.fetch_add(1, Ordering::SeqCst);
+                        ("max-age=0, stale-while-revalidate=60", turn)
+                    }
+                    _ => ("no-store", 0),
+                };
+                connection.answer(format!(
+                    "HTTP/1.1 200 OK\r\nCache-Control: {control}\r\nContent-Length: 1\r\n\r\n{body}"
+                ));
             }
-            let control = match request.split(' ').nth(1) {
-                Some("/fresh") => "max-age=60",
-                Some("/soon") => "max-age=0, stale-while-revalidate=60",
-                _ => "no-store",
-            };
-            connection.answer(format!(
-                "HTTP/1.1 200 OK\r\nCache-Control: {control}\r\nContent-Length: 2\r\n\r\nok"
-            ));
+        });
+        Self {
+            address,
+            asked,
+            came,
+            go,
         }
-    });
-    let settings = "[service.shop.retry]\nlimit = 0\n[service.shop.fallback]\nstale = { answer_first = true }\n";
-    let rig = Rig::new(&[address], settings);
-    for path in ["/fresh", "/soon", "/never"] {
+    }
+
+    /// Lets the next request for `/soon` end so.
+    fn let_go(&self, well: bool) {
+        self.came.recv().expect("it came");
+        self.go.send(well).expect("it waits");
+    }
+}
+
+const FIRST: &str =
+    "[service.shop.retry]\nlimit = 0\n[service.shop.fallback]\nstale = { answer_first = true }\n";
+
+fn renewals(rig: &Rig, result: &str) -> u64 {
+    counter(rig, "evenkeel_stale_renewals_total", &["shop", result])
+}
+
+#[test]
+fn what_is_fresh_is_shown_without_asking() {
+    let gated = Gated::new();
+    let rig = Rig::new(&[gated.address], FIRST);
+    for path in ["/fresh", "/never"] {
         assert_eq!(ask(&rig, path, "").status, 200);
     }
     let fresh = ask(&rig, "/fresh", "");
-    assert_eq!((fresh.status, fresh.body.as_slice()), (200, &b"ok"[..]));
+    assert_eq!((fresh.status, fresh.body.as_slice()), (200, &b"0"[..]));
     let cache = fresh.header("cache-status").expect("it says so").to_owned();
     assert!(cache.starts_with("evenkeel; hit; ttl="), "{cache}");
     assert_eq!(fresh.header("proxy-status"), None);
-    assert_eq!(
-        ask(&rig, "/fresh", "Cookie: a=b\r\n").header("cache-status"),
-        None
-    );
+    let known = ask(&rig, "/fresh", "Cookie: a=b\r\n");
+    assert_eq!(known.header("cache-status"), None);
     assert_eq!(ask(&rig, "/never", "").header("cache-status"), None);
-    assert_eq!(asked.lock().expect("no panic").len(), 5);
+    assert_eq!(gated.asked.lock().expect("no panic").len(), 4);
+    let labels = ["shop", "fresh"];
+    assert_eq!(counter(&rig, "evenkeel_stale_first_total", &labels), 1);
+}
 
-    hangs.store(true, Ordering::SeqCst);
-    let mut one = rig.client();
-    one.send("GET /soon HTTP/1.1\r\nHost: x\r\n\r\n");
-    came.recv().expect("it asks");
+/// All get what there is, also the one who comes first; one fetch goes on beside them, and then all get what it brought.
+#[test]
+fn what_is_stale_is_shown_while_a_new_one_is_fetched() {
+    let gated = Gated::new();
+    let rig = Rig::new(&[gated.address], FIRST);
+    let hit = |fields: &str| {
+        let answer = ask(&rig, "/soon", fields);
+        assert_eq!(answer.header("cache-status"), Some("evenkeel; hit; ttl=0"));
+        answer.body
+    };
+    let mut first = rig.client();
+    first.send("GET /soon HTTP/1.1\r\nHost: x\r\n\r\n");
+    gated.let_go(true);
+    assert_eq!(first.response().body, b"1");
+
     for _ in 0..10 {
-        let old = ask(&rig, "/soon", "");
-        assert_eq!(
-            (old.status, old.header("cache-status")),
-            (200, Some("evenkeel; hit; ttl=0"))
-        );
+        assert_eq!(hit("If-None-Match: \"1\"\r\n"), b"1");
     }
-    assert_eq!(
-        asked.lock().expect("no panic").len(),
-        6,
-        "nobody else asked"
-    );
-    assert_eq!(
-        counter(
+    gated.let_go(true);
+    rig.wait_for(|rig| renewals(rig, "kept") == 1);
+    let requests = gated.asked.lock().expect("no panic").clone();
+    assert_eq!(requests.len(), 2, "ten asked, one fetched: {requests:?}");
+    assert!(!requests[1].contains("If-None-Match"), "{requests:?}");
+
+    // The next fetch fails, and what there is stays.
+    assert_eq!(hit(""), b"2");
+    gated.let_go(false);
+    rig.wait_for(|rig| renewals(rig, "failed") == 1);
+    assert_eq!(hit(""), b"2");
+    let labels = ["shop", "while-revalidating"];
+    assert_eq!(counter(&rig, "evenkeel_stale_first_total", &labels), 12);
+    assert_eq!(rig.totals().failed, 0);
+}
+
+/// Who fetches for all asks for nobody, so a public answer is fetched as somebody unknown gets it.
+#[test]
+fn a_fetch_for_all_says_nothing_of_who_asked() {
+    let (address, asked) = server(|connection| {
+        while connection.request().is_some() {
+            connection.answer("HTTP/1.1 200 OK\r\nCache-Control: public, max-age=0, stale-while-revalidate=60\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let rig = Rig::new(&[address], FIRST);
+    for _ in 0..2 {
+        let answer = ask(
             &rig,
-            "evenkeel_stale_first_total",
-            &["shop", "while-revalidating"]
-        ),
-        10
-    );
-    assert_eq!(
-        counter(&rig, "evenkeel_stale_first_total", &["shop", "fresh"]),
-        1
-    );
+            "/",
+            "Cookie: session=1\r\nAuthorization: Basic eDp5\r\n",
+        );
+        assert_eq!(answer.status, 200);
+    }
+    rig.wait_for(|rig| renewals(rig, "kept") == 1);
+    let requests = asked.lock().expect("no panic").clone();
+    assert_eq!(requests.len(), 2);
+    assert!(requests[0].contains("session=1"), "{requests:?}");
+    for secret in ["session=1", "eDp5"] {
+        assert!(!requests[1].contains(secret), "{requests:?}");
+    }
 }

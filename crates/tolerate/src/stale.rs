@@ -287,17 +287,27 @@ impl<T> StaleCache<T> {
     /// What may be shown for this key without asking: it is fresh, or another request is asking. Nothing if the caller is to ask, which may
     /// take it `patience` before another one is to.
     pub fn first(&mut self, key: &[u8], now: Instant, patience: Duration) -> Option<Kept<T>> {
+        let (kept, is_turn) = self.first_or_turn(key, now, patience)?;
+        (!is_turn).then_some(kept)
+    }
+
+    /// What may be shown for this key without asking: it is fresh, or a new one is fetched meanwhile; and whether the caller is the one
+    /// that has it fetched, which may take `patience` before another one is to.
+    pub fn first_or_turn(
+        &mut self,
+        key: &[u8],
+        now: Instant,
+        patience: Duration,
+    ) -> Option<(Kept<T>, bool)> {
         let entry = self.entries.get_mut(key)?;
-        if now >= entry.fresh_until {
-            if now >= entry.revalidate_until {
-                return None;
-            }
-            if now >= entry.asked_until {
-                entry.asked_until = now + patience;
-                return None;
-            }
+        if now >= entry.fresh_until && now >= entry.revalidate_until {
+            return None;
         }
-        self.get(key, now)
+        let is_turn = now >= entry.fresh_until && now >= entry.asked_until;
+        if is_turn {
+            entry.asked_until = now + patience;
+        }
+        Some((self.get(key, now)?, is_turn))
     }
 
     /// Forgets what is there for this key: a newer answer may not be kept.

@@ -1,0 +1,168 @@
+//! An attempt that evenkeel makes for no client: a copy of a request for another service, or one that fetches an answer anew.
+//!
+//! It is an ordinary attempt to its service: it counts as load of its server, in the server's metrics, and as a signal. It
+//! waits for no place, is never tried again, and no retry budget knows of it. Connecting and the answer's head end by the service's
+//! timeouts; whoever reads the body sees to its end.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
+use evenkeel_http1::Method;
+use evenkeel_request::Cause;
+
+use crate::flight::Flight;
+use crate::line::{BodyEnd, Line};
+use crate::roster::Roster;
+use crate::state::ServiceEntry;
+use crate::worker::Worker;
+
+/// What is asked, of which service.
+#[derive(Debug)]
+pub(crate) struct Errand {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) to: ServiceId,
+    pub(crate) method: Method,
+    /// What it is hashed on, if the service's policy hashes.
+    pub(crate) key: Option<u64>,
+}
+
+/// An answer whose head has come.
+#[derive(Debug)]
+pub(crate) struct Answered<'s> {
+    pub(crate) line: Line,
+    /// When its head had come.
+    pub(crate) at: Instant,
+    server: ServerId,
+    flight: Flight<'s>,
+}
+
+impl Errand {
+    pub(crate) fn service(&self) -> &ServiceEntry {
+        &self.worker.state.services()[self.to.0 as usize]
+    }
+
+    /// Makes the attempt, and counts it.
+    ///
+    /// # Errors
+    /// There was no answer. The status that stands for it.
+    pub(crate) async fn ask<'s>(
+        &'s self,
+        roster: &'s Roster,
+        bytes: Vec<u8>,
+    ) -> Result<Answered<'s>, u16> {
+        let worker = &*self.worker;
+        let started = worker.clock.now();
+        let Some((server, mut flight)) = self.place(roster, started) else {
+            return Err(Cause::NoServer.status());
+        };
+        let (outcome, line) = self.attempt(roster, server, started, &bytes).await;
+        drop(bytes);
+        let at = worker.clock.now();
+        let latency = at.since(started);
+        flight.came_to(at, outcome, latency);
+        self.note(at, server, outcome, latency);
+        let Some(line) = line else {
+            return Err(Cause::of_outcome(outcome).map_or(502, Cause::status));
+        };
+        let state = &roster.pool().members()[server.index as usize].state;
+        let head = (&line.head, line.incoming.unread());
+        // It is not tried again, so nobody waits because of it.
+        let _: Option<Duration> = self.service().hear(state, at, head);
+        Ok(Answered {
+            line,
+            at,
+            server,
+            flight,
+        })
+    }
+
+    /// Its body has ended so. Whether it broke off.
+    pub(crate) fn over(&self, answered: Answered<'_>, end: BodyEnd) -> bool {
+        let Answered {
+            line,
+            server,
+            mut flight,
+            ..
+        } = answered;
+        let broken = matches!(end, BodyEnd::Truncated);
+        if broken {
+            let now = self.worker.clock.now();
+            flight.came_to(now, Outcome::Truncated, Duration::ZERO);
+            let counters = self.worker.server_counters(server);
+            counters.attempts[Outcome::Truncated.place()].add_from_owner(1);
+            let worker = &self.worker;
+            worker.signal(now, server, Outcome::Truncated, Duration::ZERO);
+        }
+        let reusable = matches!(end, BodyEnd::Whole { reusable: true });
+        self.end(line, server, reusable);
+        broken
+    }
+
+    /// A server that takes it now.
+    fn place<'s>(&'s self, roster: &'s Roster, now: Instant) -> Option<(ServerId, Flight<'s>)> {
+        let service = self.service();
+        let picker = &mut self.worker.pickers.borrow_mut()[self.to.0 as usize];
+        let pick = picker.pick_for(roster.pool(), now, &[], self.key).ok()?;
+        let member = &roster.pool().members()[pick.index as usize];
+        let at = (member, roster.watch(pick.index));
+        let flight = Flight::begin(at, &service.queue, picker.typical_latency(), now)?;
+        self.worker.ask((self.to, service), picker, roster, now);
+        let server = ServerId {
+            service: self.to,
+            index: pick.index,
+        };
+        let picks = &self.worker.server_counters(server).picks;
+        picks[pick.reason.place()].add_from_owner(1);
+        Some((server, flight))
+    }
+
+    /// A connection, the request, the answer's head; the line is there if the head is.
+    async fn attempt(
+        &self,
+        roster: &Roster,
+        server: ServerId,
+        begun: Instant,
+        bytes: &[u8],
+    ) -> (Outcome, Option<Line>) {
+        let Some(address) = roster.address(server.index) else {
+            return (Outcome::Unreachable, None);
+        };
+        let at = (address, roster.generation(server.index));
+        let timeout = &self.service().policies.timeout;
+        let opened = Line::open(&self.worker, server, at, timeout.connect).await;
+        let mut line = match opened {
+            Ok(line) => line,
+            Err(outcome) => return (outcome, None),
+        };
+        let counters = self.worker.server_counters(server);
+        if line.is_reused() {
+            counters.reused.add_from_owner(1);
+        }
+        let end = begun + timeout.connect + timeout.attempt;
+        line.until(end.min(begun + timeout.total));
+        line.write(bytes).await;
+        let result = line.read_head(self.method).await;
+        counters.bytes_sent.add_from_owner(line.sent as u64);
+        match result {
+            Ok(status) => (Outcome::Answered(status), Some(line)),
+            Err(outcome) => {
+                self.end(line, server, false);
+                (outcome, None)
+            }
+        }
+    }
+
+    fn end(&self, line: Line, server: ServerId, reusable: bool) {
+        let received = &self.worker.server_counters(server).bytes_received;
+        received.add_from_owner(line.received);
+        line.end(&self.worker, server, reusable);
+    }
+
+    fn note(&self, at: Instant, server: ServerId, outcome: Outcome, latency: Duration) {
+        let counters = self.worker.server_counters(server);
+        counters.attempts[outcome.place()].add_from_owner(1);
+        counters.durations.add_from_owner(latency);
+        self.worker.signal(at, server, outcome, latency);
+    }
+}

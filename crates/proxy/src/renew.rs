@@ -1,0 +1,149 @@
+//! Fetching an answer anew while all who ask are shown the old one (`stale-while-revalidate`, RFC 5861, section 3).
+//!
+//! The request that has the turn is answered like the others, and the fetch goes its own way on the same worker ([`Errand`]).
+//! It asks for nobody in particular, without the client's credentials and conditions: what comes is shown to all.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use evenkeel_http1::{Framing, Method};
+
+use crate::drive::Journey;
+use crate::errand::{Answered, Errand};
+use crate::line::BodyEnd;
+use crate::stale::{Answer, Stale, exchanged};
+
+/// At most so many of a service's at once: what becomes stale together is not fetched together.
+const MOST: u32 = 32;
+/// How long an answer's body is read.
+const BODY_TIME: Duration = Duration::from_secs(10);
+/// Fields of a client's request that are about that client, or about what it has already.
+const LEFT_OUT: [&[u8]; 7] = [
+    b"authorization",
+    b"cookie",
+    b"if-match",
+    b"if-none-match",
+    b"if-modified-since",
+    b"if-unmodified-since",
+    b"if-range",
+];
+
+/// What became of fetches; the place is what is counted with.
+pub(crate) const RENEWALS: [&str; 4] = ["kept", "not-kept", "failed", "left-out-busy"];
+const KEPT: usize = 0;
+const NOT_KEPT: usize = 1;
+const FAILED: usize = 2;
+const LEFT_OUT_BUSY: usize = 3;
+
+/// One under way. Counted in when it is made and out when it is dropped.
+#[derive(Debug)]
+struct Renewal {
+    errand: Errand,
+    key: Vec<u8>,
+}
+
+impl Journey<'_> {
+    /// Has the answer to the request whose prepared head is `to_server` fetched anew.
+    pub(crate) fn renew(&self, to_server: &[u8]) {
+        let Some((stale, wanted)) = self.service.stale.as_ref().zip(self.wanted.as_ref()) else {
+            return;
+        };
+        if stale.renewing.fetch_add(1, Ordering::Relaxed) >= MOST {
+            stale.renewing.fetch_sub(1, Ordering::Relaxed);
+            stale.renewals[LEFT_OUT_BUSY].add(1);
+            return;
+        }
+        let errand = Errand {
+            worker: Rc::clone(self.worker),
+            to: self.service_id,
+            method: Method::Get,
+            key: self.key,
+        };
+        let renewal = Renewal {
+            errand,
+            key: wanted.key().to_vec(),
+        };
+        let deadline = self.policies.deadline.as_ref();
+        let deadline = deadline.map(|header| header.name().as_bytes());
+        let bytes = anonymous(to_server, deadline);
+        tokio::task::spawn_local(renewal.travel(bytes));
+    }
+}
+
+/// A head without the lines of [`LEFT_OUT`], and without the client's deadline.
+fn anonymous(head: &[u8], deadline: Option<&[u8]>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(head.len());
+    for line in head.split_inclusive(|byte| *byte == b'\n') {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        let mut left_out = LEFT_OUT.into_iter().chain(deadline);
+        if !left_out.any(|other| other.eq_ignore_ascii_case(name)) {
+            out.extend_from_slice(line);
+        }
+    }
+    out
+}
+
+impl Renewal {
+    async fn travel(self, bytes: Vec<u8>) {
+        let errand = &self.errand;
+        let Some(stale) = errand.service().stale.as_ref() else {
+            return;
+        };
+        let roster = errand.worker.roster(errand.to);
+        let result = match errand.ask(&roster, bytes).await {
+            Err(_) => FAILED,
+            Ok(answered) => self.take(stale, answered).await,
+        };
+        stale.renewals[result].add(1);
+    }
+
+    /// Keeps what has come, if it may be.
+    async fn take(&self, stale: &Stale, mut answered: Answered<'_>) -> usize {
+        let (head, bytes) = (&answered.line.head, answered.line.incoming.unread());
+        let framing = head.framing;
+        let Some(keep_for) = stale.keep_for(&self.key, &exchanged((false, false), head, bytes))
+        else {
+            let result = if head.status < 500 { NOT_KEPT } else { FAILED };
+            self.errand.over(answered, BodyEnd::Enough);
+            return result;
+        };
+        let mut answer = Answer::of(head, bytes);
+        answered.line.until(answered.at + BODY_TIME);
+        let most = stale.most();
+        let end = answered.line.read_body(most, Some(&mut answer.body)).await;
+        let broken = self.errand.over(answered, end);
+        // What ends with its connection may have been cut off.
+        let is_whole = matches!(end, BodyEnd::Whole { .. }) && framing != Framing::UntilClose;
+        if !is_whole || answer.body.len() > most {
+            return if broken { FAILED } else { NOT_KEPT };
+        }
+        let now = self.errand.worker.clock.now();
+        stale.put(&self.key, answer, now, keep_for);
+        KEPT
+    }
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        if let Some(stale) = &self.errand.service().stale {
+            stale.renewing.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_about_the_client_is_left_out() {
+        let head = b"GET /a HTTP/1.1\r\nHost: x\r\ncookie: a=b\r\nAuthorization: Basic eDp5\r\nIf-None-Match: \"1\"\r\n\
+            Accept: text/html\r\nX-Cookie: 1\r\ngrpc-timeout: 00000100m\r\n\r\n";
+        let left = anonymous(head, Some(b"grpc-timeout"));
+        let expected = "GET /a HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nX-Cookie: 1\r\n\r\n";
+        assert_eq!(String::from_utf8_lossy(&left), expected);
+        let left = anonymous(b"GET /if-match: HTTP/1.1\r\nHost: x\r\n\r\n", None);
+        assert!(left.starts_with(b"GET /if-match: HTTP"));
+    }
+}
