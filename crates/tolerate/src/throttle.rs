@@ -32,12 +32,13 @@ impl Default for ThrottleOptions {
 
 /// Refuse with `max(0, (requests − k · accepts) / (requests + 1))`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct SreOptions {
     /// How many requests may be sent for each that was accepted, from 1. Default 2 (SRE book): refusing begins when less than
     /// half is accepted, and a server is asked at most twice what it accepts.
     pub k: f64,
     /// What is counted. Default 2 min (SRE book).
+    #[serde(with = "crate::wire::duration")]
     pub window: Duration,
 }
 
@@ -52,7 +53,7 @@ impl Default for SreOptions {
 
 /// Refuse with `min(max, ((requests − accepts / threshold) / (requests + 1))^(1 / aggression))`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct AdmissionOptions {
     /// Refusing begins when a smaller share than this is accepted, above 0 to 1. Default 0.95 (Envoy).
     pub threshold: f64,
@@ -63,6 +64,7 @@ pub struct AdmissionOptions {
     /// With fewer requests a second than this nothing is refused. Default 0 (Envoy).
     pub per_second: f64,
     /// What is counted. Default 30 s (Envoy).
+    #[serde(with = "crate::wire::duration")]
     pub window: Duration,
 }
 
@@ -159,6 +161,13 @@ impl Throttle {
         self.counts.add(now, request, u64::from(accepted));
     }
 
+    /// A request that was allowed at `allowed` was not made after all, or nobody waited for its end: it says nothing.
+    pub fn gave_up(&self, allowed: Instant) {
+        if matches!(self.options, ThrottleOptions::Sre(_)) {
+            self.counts.take_back(allowed);
+        }
+    }
+
     /// The part that is refused now, 0 to 1.
     #[must_use]
     pub fn refusing(&self, now: Instant) -> f64 {
@@ -237,6 +246,21 @@ impl Counts {
         // The closure never declines, so this cannot fail.
         let _: Result<u64, u64> =
             self.slots[index].fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    /// Takes back a request that was counted at `counted`, if its slot is not used for another time by now.
+    fn take_back(&self, counted: Instant) {
+        let time = self.time_of(counted);
+        let index = (time % SLOTS) as usize;
+        let time = time & TIME_MASK;
+        let take = |word: u64| {
+            let requests = (word >> COUNT_BITS) & COUNT_MASK;
+            let has_one = word >> (2 * COUNT_BITS) == time && requests > 0;
+            has_one.then(|| word - (1 << COUNT_BITS))
+        };
+        // If it declines there is nothing to take back.
+        let _: Result<u64, u64> =
+            self.slots[index].fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
     }
 
     fn sum(&self, now: Instant) -> (u64, u64) {
@@ -393,6 +417,20 @@ mod tests {
         assert_eq!(counts.sum(at(1_000_000)), (0, 0));
         counts.add(at(60), 1, 1);
         assert_eq!(counts.sum(at(60)), (1, 1), "its slot was used at 0 s");
+    }
+
+    #[test]
+    fn what_was_given_up_says_nothing() {
+        let throttle = Throttle::new(ThrottleOptions::default());
+        let mut rng = Random::seeded(1);
+        for n in 0..1_000 {
+            let now = Instant::from_millis(n * 100);
+            assert!(throttle.allow(now, &mut rng), "{n}");
+            throttle.gave_up(now);
+        }
+        assert_eq!(throttle.snapshot(at(100)).requests, 0);
+        throttle.gave_up(at(0));
+        assert_eq!(throttle.snapshot(at(100)).requests, 0, "there is none");
     }
 
     #[test]
