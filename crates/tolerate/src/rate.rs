@@ -122,10 +122,15 @@ impl Scale {
 
     /// The same if the token is there before `latest`, and when; what is spent with it.
     fn reserve(self, spent: u64, now: Instant, latest: Instant) -> Option<(u64, Instant)> {
-        let lost = self.earned(now).saturating_sub(self.burst);
-        let spent = spent.max(lost);
-        let at = now + self.wait(spent, now);
-        (at < latest).then(|| (spent.saturating_add(self.token), at))
+        let earned = self.earned(now);
+        let spent = spent.max(earned.saturating_sub(self.burst));
+        let after = spent.saturating_add(self.token);
+        let at = if after <= earned {
+            now
+        } else {
+            now + self.wait(spent, now)
+        };
+        (at < latest).then_some((after, at))
     }
 
     /// Takes a token from the bucket whose spending is `spent`.

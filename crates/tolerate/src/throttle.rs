@@ -7,6 +7,9 @@
 //!
 //! Two rules: [`ThrottleOptions::Sre`] counts its own refusals as requests, so a client learns from what it wanted to send;
 //! [`ThrottleOptions::Admission`] (Envoy's filter) counts only what was sent, and has bounds for who must never be refused too much.
+//!
+//! What is under way is not counted before it has ended: else a program that begins with a hundred requests at once would refuse
+//! most of them, since none of them was accepted yet.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -138,15 +141,16 @@ impl Throttle {
         }
     }
 
-    /// Whether to ask at all. Each request asks this once, before it is sent; a retry is a request.
+    /// Whether to ask at all. Each request asks this once, before it is sent; a retry is a request. What is allowed is counted by
+    /// [`Throttle::note`]; who gives up before does not call it.
     pub fn allow(&self, now: Instant, rng: &mut Random) -> bool {
         let part = self.refusing(now);
-        if matches!(self.options, ThrottleOptions::Sre(_)) {
-            self.counts.add(now, 1, 0);
-        }
         let allow = part <= 0.0 || rng.unit() >= part;
         if !allow {
             self.refused.fetch_add(1, Ordering::Relaxed);
+            if matches!(self.options, ThrottleOptions::Sre(_)) {
+                self.counts.add(now, 1, 0);
+            }
         }
         allow
     }
@@ -154,18 +158,7 @@ impl Throttle {
     /// A request that was allowed ended. Not accepted is what the server refused for overload or did not answer; an answer that says that the
     /// request is wrong was accepted.
     pub fn note(&self, now: Instant, accepted: bool) {
-        let request = match self.options {
-            ThrottleOptions::Sre(_) => 0,
-            ThrottleOptions::Admission(_) => 1,
-        };
-        self.counts.add(now, request, u64::from(accepted));
-    }
-
-    /// A request that was allowed at `allowed` was not made after all, or nobody waited for its end: it says nothing.
-    pub fn gave_up(&self, allowed: Instant) {
-        if matches!(self.options, ThrottleOptions::Sre(_)) {
-            self.counts.take_back(allowed);
-        }
+        self.counts.add(now, 1, u64::from(accepted));
     }
 
     /// The part that is refused now, 0 to 1.
@@ -246,21 +239,6 @@ impl Counts {
         // The closure never declines, so this cannot fail.
         let _: Result<u64, u64> =
             self.slots[index].fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
-    }
-
-    /// Takes back a request that was counted at `counted`, if its slot is not used for another time by now.
-    fn take_back(&self, counted: Instant) {
-        let time = self.time_of(counted);
-        let index = (time % SLOTS) as usize;
-        let time = time & TIME_MASK;
-        let take = |word: u64| {
-            let requests = (word >> COUNT_BITS) & COUNT_MASK;
-            let has_one = word >> (2 * COUNT_BITS) == time && requests > 0;
-            has_one.then(|| word - (1 << COUNT_BITS))
-        };
-        // If it declines there is nothing to take back.
-        let _: Result<u64, u64> =
-            self.slots[index].fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
     }
 
     fn sum(&self, now: Instant) -> (u64, u64) {
@@ -420,17 +398,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_up_says_nothing() {
+    fn what_has_not_ended_says_nothing() {
         let throttle = Throttle::new(ThrottleOptions::default());
         let mut rng = Random::seeded(1);
         for n in 0..1_000 {
-            let now = Instant::from_millis(n * 100);
-            assert!(throttle.allow(now, &mut rng), "{n}");
-            throttle.gave_up(now);
+            assert!(throttle.allow(at(n / 100), &mut rng), "{n}");
         }
-        assert_eq!(throttle.snapshot(at(100)).requests, 0);
-        throttle.gave_up(at(0));
-        assert_eq!(throttle.snapshot(at(100)).requests, 0, "there is none");
+        assert_eq!(throttle.snapshot(at(10)).requests, 0);
     }
 
     #[test]

@@ -197,7 +197,7 @@ fn a_limit_of_ones_own_does_not_look_like_a_service_that_refuses() {
         let refused = clock.run(policy.call(CALL).run(|_| ready(Ok::<_, ()>(()))));
         assert_eq!(refused.stopped(), Stopped::Shed);
     }
-    assert_eq!(policy.throttle().map(|it| it.requests), Some(1));
+    assert_eq!(policy.throttle().map(|it| it.requests), Some(0));
 }
 
 fn injects(delay: Option<(f64, u64)>, abort: Option<f64>) -> Option<InjectOptions> {

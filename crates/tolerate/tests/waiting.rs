@@ -303,7 +303,8 @@ fn options_are_replaced_while_somebody_waits() {
             if n == 2 {
                 policy.replace(queued(5, 5)).expect("no errors");
             }
-            good.set(good.get() + u32::from(takes(policy, clock, CALL, 100).await.is_good()));
+            let recovered = takes(policy, clock, CALL, 100).await;
+            good.set(good.get() + u32::from(recovered.is_good()));
         });
     }
     clock.run(crowd);

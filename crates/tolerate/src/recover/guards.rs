@@ -88,12 +88,9 @@ impl Entry<'_> {
     }
 }
 
-/// A throttle has allowed it.
+/// A throttle has allowed it. Dropped it says nothing: the throttle counts what has ended.
 #[derive(Debug)]
-pub(crate) struct Asked {
-    throttle: Option<Arc<Throttle>>,
-    at: Instant,
-}
+pub(crate) struct Asked(Arc<Throttle>);
 
 impl Asked {
     pub(crate) fn ask(
@@ -104,24 +101,12 @@ impl Asked {
         if !throttle.allow(now, random) {
             return Err(Stopped::Throttled);
         }
-        Ok(Self {
-            throttle: Some(Arc::clone(throttle)),
-            at: now,
-        })
+        Ok(Self(Arc::clone(throttle)))
     }
 
-    fn finish(mut self, now: Instant, verdict: Verdict) {
-        if let Some(throttle) = self.throttle.take() {
-            throttle.note(now, matches!(verdict, Verdict::Good | Verdict::Fatal));
-        }
-    }
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        if let Some(throttle) = self.throttle.take() {
-            throttle.gave_up(self.at);
-        }
+    fn finish(self, now: Instant, verdict: Verdict) {
+        let accepted = matches!(verdict, Verdict::Good | Verdict::Fatal);
+        self.0.note(now, accepted);
     }
 }
 

@@ -12,12 +12,12 @@ use evenkeel_core::Instant;
 use evenkeel_tolerate::clock::{Sleep, Virtual};
 use evenkeel_tolerate::{BackoffOptions, BudgetOptions, Jitter, Recovery, RecoveryOptions};
 
-pub const fn millis(n: u64) -> Duration {
+pub(crate) const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
 /// A call that is not retried, with a second's time.
-pub fn options() -> RecoveryOptions {
+pub(crate) fn options() -> RecoveryOptions {
     RecoveryOptions {
         deadline: Some(millis(1_000)),
         attempt_timeout: None,
@@ -28,7 +28,7 @@ pub fn options() -> RecoveryOptions {
 }
 
 /// Two retries, 10 and 20 ms apart.
-pub fn retrying() -> RecoveryOptions {
+pub(crate) fn retrying() -> RecoveryOptions {
     RecoveryOptions {
         retries: 2,
         backoff: BackoffOptions {
@@ -45,7 +45,7 @@ pub fn retrying() -> RecoveryOptions {
     }
 }
 
-pub fn policy(options: RecoveryOptions) -> (Virtual, Recovery<Virtual>) {
+pub(crate) fn policy(options: RecoveryOptions) -> (Virtual, Recovery<Virtual>) {
     let clock = Virtual::new();
     let builder = Recovery::named("test").options(options).seed(1);
     let policy = builder.clock(clock.clone()).build().expect("no errors");
@@ -72,10 +72,10 @@ type Task<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// Runs futures beside each other.
 #[derive(Default)]
-pub struct Crowd<'a>(Vec<(Arc<Flag>, Option<Task<'a>>)>);
+pub(crate) struct Crowd<'a>(Vec<(Arc<Flag>, Option<Task<'a>>)>);
 
 impl<'a> Crowd<'a> {
-    pub fn add(&mut self, task: impl Future<Output = ()> + 'a) {
+    pub(crate) fn add(&mut self, task: impl Future<Output = ()> + 'a) {
         let flag = Arc::new(Flag::default());
         flag.is_woken.store(true, Ordering::Release);
         self.0.push((flag, Some(Box::pin(task))));
@@ -110,7 +110,7 @@ impl Future for Crowd<'_> {
 }
 
 /// The future's output, or nothing if it is dropped at `at`.
-pub async fn unless_dropped<F: Future>(clock: &Virtual, at: Instant, future: F) -> Option<F::Output> {
+pub(crate) async fn unless_dropped<F: Future>(clock: &Virtual, at: Instant, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut dropped = pin!(clock.sleep_until(at));
     poll_fn(|context| {
