@@ -207,10 +207,7 @@ impl Rate {
 
     /// Takes back a token that was not used, if no other was taken after it. Else it is lost: those who wait behind it have been
     /// told their times, and giving it to somebody new would let two go where one may. Whether it was taken back.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "it can be given back once"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "it can be given back once")]
     pub fn give_back(&self, reserved: Reserved) -> bool {
         let before = reserved.spent - self.scale.token;
         let newest = self.spent.compare_exchange(
@@ -437,7 +434,11 @@ mod tests {
         assert_eq!(reserve(6_000), Ok(now));
         assert_eq!(reserve(6_000), Ok(now));
         assert_eq!(reserve(6_000), Ok(at(5_100)));
-        assert_eq!(reserve(5_200), Err(Duration::from_millis(200)), "not before it");
+        assert_eq!(
+            reserve(5_200),
+            Err(Duration::from_millis(200)),
+            "not before it"
+        );
         let third = rate.reserve(now, at(6_000)).expect("a token");
         assert_eq!(third.at(), at(5_200));
         assert_eq!(rate.take(at(5_250)), Err(Duration::from_millis(50)));
@@ -452,10 +453,7 @@ mod tests {
             burst: 1,
         });
         assert!(never.reserve(now, Instant::NEVER).is_ok());
-        assert_eq!(
-            never.reserve(now, Instant::NEVER),
-            Err(Duration::MAX)
-        );
+        assert_eq!(never.reserve(now, Instant::NEVER), Err(Duration::MAX));
     }
 
     #[test]

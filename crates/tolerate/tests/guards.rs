@@ -49,7 +49,11 @@ fn a_breaker_for_each_server_opens_and_closes_again() {
             .run(|attempt| {
                 let server = attempt.server().expect("picked");
                 asked.borrow_mut().push(server);
-                ready(if is_down.get()[server as usize] { Err("down") } else { Ok(server) })
+                ready(if is_down.get()[server as usize] {
+                    Err("down")
+                } else {
+                    Ok(server)
+                })
             });
         clock.run(run).stopped()
     };
@@ -70,14 +74,23 @@ fn a_breaker_for_each_server_opens_and_closes_again() {
     clock.pass(millis(5_000));
     is_down.set([false, false]);
     assert_eq!(call(), Stopped::Good);
-    assert_eq!(policy.breaker(Some(1)).map(|it| it.state()), Some(BreakerState::Closed));
+    assert_eq!(
+        policy.breaker(Some(1)).map(|it| it.state()),
+        Some(BreakerState::Closed)
+    );
     assert_eq!(zero.state(), BreakerState::Open, "for ten seconds");
     clock.pass(millis(5_000));
-    assert_eq!((call(), zero.state()), (Stopped::Good, BreakerState::Closed));
+    assert_eq!(
+        (call(), zero.state()),
+        (Stopped::Good, BreakerState::Closed)
+    );
     let counted = policy.counters();
     assert_eq!((counted.breakers_opened, counted.breakers_closed), (3, 2));
     let text = policy.prometheus();
-    assert!(text.contains("evenkeel_recovery_breakers{policy=\"test\",state=\"closed\"} 2\n"), "{text}");
+    assert!(
+        text.contains("evenkeel_recovery_breakers{policy=\"test\",state=\"closed\"} 2\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -88,8 +101,14 @@ fn one_breaker_where_no_server_is_picked_and_one_trial_at_a_time() {
     });
     let down = || clock.run(policy.call(CALL).run(|_| ready(Err::<(), _>("down"))));
     let recovered = down();
-    assert_eq!((recovered.stopped(), recovered.report().attempts()), (Stopped::Open, 2));
-    assert_eq!(recovered.into_result().expect_err("down").error, Some("down"));
+    assert_eq!(
+        (recovered.stopped(), recovered.report().attempts()),
+        (Stopped::Open, 2)
+    );
+    assert_eq!(
+        recovered.into_result().expect_err("down").error,
+        Some("down")
+    );
     clock.pass(millis(6_000));
     let mut context = Context::from_waker(Waker::noop());
     {
@@ -100,7 +119,10 @@ fn one_breaker_where_no_server_is_picked_and_one_trial_at_a_time() {
     // The trial was dropped, and another one may be made.
     let good = policy.call(CALL).run_blocking(|_| Ok::<_, ()>(()));
     assert_eq!(good.stopped(), Stopped::Good);
-    assert_eq!(policy.breaker(None).map(|it| it.state()), Some(BreakerState::Closed));
+    assert_eq!(
+        policy.breaker(None).map(|it| it.state()),
+        Some(BreakerState::Closed)
+    );
 }
 
 #[test]
@@ -140,7 +162,12 @@ fn what_finds_no_token_waits_its_turn_or_not_at_all() {
     // A thread waits as well; one that is dropped while it waits gives its token back.
     let mut context = Context::from_waker(Waker::noop());
     clock.pass(millis(100));
-    assert!(policy.call(CALL).run_blocking(|_| Ok::<_, ()>(())).is_good());
+    assert!(
+        policy
+            .call(CALL)
+            .run_blocking(|_| Ok::<_, ()>(()))
+            .is_good()
+    );
     {
         let mut waits = pin!(policy.call(CALL).run(|_| ready(Ok::<_, ()>(()))));
         assert!(waits.as_mut().poll(&mut context).is_pending());
@@ -250,7 +277,11 @@ fn half_of_them_are_half_of_them() {
         inject: injects(None, Some(0.5)),
         ..options()
     });
-    let good = || clock.run(policy.call(CALL).run(|_| ready(Ok::<_, ()>(())))).is_good();
+    let good = || {
+        clock
+            .run(policy.call(CALL).run(|_| ready(Ok::<_, ()>(()))))
+            .is_good()
+    };
     assert_eq!((0..2_048).filter(|_| good()).count(), 1_024);
 }
 
@@ -323,7 +354,7 @@ fn what_was_learnt_stays_if_its_own_options_do() {
     };
     let learnt = (Some(BreakerState::Open), Some(8), Some(2));
     assert_eq!(state(), learnt);
-    let mut other = all.clone();
+    let mut other = all;
     other.retries = 1;
     policy.replace(other.clone()).expect("no errors");
     assert_eq!(state(), learnt);
@@ -364,8 +395,8 @@ fn every_decision_is_heard() {
     assert_eq!(
         *heard.lock().unwrap(),
         [
-            "Began", "Injected", "Ended", "Retry", "Paced", "Began", "Injected", "Ended", "Breaker",
-            "Denied", "Stopped"
+            "Began", "Injected", "Ended", "Retry", "Paced", "Began", "Injected", "Ended",
+            "Breaker", "Denied", "Stopped"
         ]
     );
 }
@@ -382,7 +413,10 @@ fn options_are_data() {
     }"#;
     let options: RecoveryOptions = serde_json::from_str(text).expect("plain data");
     let breaker = options.breaker.expect("given");
-    assert_eq!((breaker.consecutive, breaker.failure_ratio), (None, Some(0.3)));
+    assert_eq!(
+        (breaker.consecutive, breaker.failure_ratio),
+        (None, Some(0.3))
+    );
     assert_eq!(breaker.window, WindowKind::Time(millis(5_000)));
     let queue = options.queue.expect("given");
     assert_eq!(queue.newest_first_after, Some(millis(100)));
@@ -394,99 +428,108 @@ fn options_are_data() {
         r#"{"breaker": {"failure_ratio": 0.5}}"#,
         r#"{"throttle": {"sre": {"kay": 2}}}"#,
     ] {
-        assert!(serde_json::from_str::<RecoveryOptions>(wrong).is_err(), "{wrong}");
+        assert!(
+            serde_json::from_str::<RecoveryOptions>(wrong).is_err(),
+            "{wrong}"
+        );
     }
 }
 
+fn lints_with(change: impl FnOnce(&mut RecoveryOptions)) -> Vec<Lint> {
+    let mut options = retrying();
+    options.attempt_timeout = Some(millis(100));
+    change(&mut options);
+    lint(&options, None)
+}
+
 #[test]
-fn each_lint_is_found() {
-    let with = |change: fn(&mut RecoveryOptions)| {
-        let mut options = retrying();
-        options.attempt_timeout = Some(millis(100));
-        change(&mut options);
-        lint(&options, None)
-    };
-    let breaker = |change: fn(&mut BreakerOptions)| {
-        let mut options = retrying();
-        let mut breaker = BreakerOptions::default();
-        change(&mut breaker);
-        options.breaker = Some(breaker);
-        lint(&options, None)
-    };
+fn each_lint_of_queues_rates_and_shares_is_found() {
     assert_eq!(
-        with(|it| it.queue = Some(QueueOptions::default())),
+        lints_with(|it| it.queue = Some(QueueOptions::default())),
         [Lint::QueueWithoutLimit, Lint::QueueFillsDeadline]
     );
+    let none = QueueOptions {
+        length: 0,
+        wait: Duration::ZERO,
+        ..QueueOptions::default()
+    };
     assert_eq!(
-        with(|it| {
-            it.limit = Some(LimitOptions::Fixed(3));
-            it.queue = Some(QueueOptions {
-                length: 0,
-                wait: Duration::ZERO,
-                ..QueueOptions::default()
-            });
-        }),
+        lints_with(|it| (it.limit, it.queue) = (Some(LimitOptions::Fixed(3)), Some(none))),
         [Lint::Zero("queue.length"), Lint::Zero("queue.wait")]
     );
-    let rate = |per_second, burst| RateOptions { per_second, burst };
-    let of_rate = |rate| {
-        let mut options = options();
-        options.rate = Some(rate);
-        lint(&options, None)
-    };
-    assert_eq!(of_rate(rate(0.0, 1)), [Lint::Zero("rate.per-second")]);
-    assert_eq!(of_rate(rate(f64::NAN, 1)), [Lint::NotANumber("rate.per-second")]);
-    assert_eq!(of_rate(rate(f64::INFINITY, 0)).len(), 2);
-    assert_eq!(breaker(|_| ()), []);
-    assert_eq!(breaker(|it| it.failure_ratio = Some(1.5)), [Lint::NotANumber("breaker.failure-ratio")]);
-    assert_eq!(breaker(|it| it.trials = 0), [Lint::Zero("breaker.trials")]);
-    assert_eq!(breaker(|it| it.growth = 0.5), [Lint::NotANumber("breaker.growth")]);
+    let rate =
+        |per_second, burst| lints_with(|it| it.rate = Some(RateOptions { per_second, burst }));
+    assert_eq!(rate(1.0, 1), []);
+    assert_eq!(rate(0.0, 1), [Lint::Zero("rate.per-second")]);
+    assert_eq!(rate(f64::NAN, 1), [Lint::NotANumber("rate.per-second")]);
+    assert_eq!(rate(f64::INFINITY, 0).len(), 2);
     assert_eq!(
-        breaker(|it| (it.consecutive, it.failure_ratio) = (None, None)),
-        [Lint::BreakerNever]
-    );
-    assert_eq!(
-        breaker(|it| {
-            it.slow = Some(SlowOptions {
-                after: millis(10),
-                ratio: 0.0,
-            });
-        }),
-        [Lint::Zero("breaker.slow.ratio")]
-    );
-    assert_eq!(
-        with(|it| {
-            it.breaker = Some(BreakerOptions::default());
-            it.throttle = Some(ThrottleOptions::default());
-        }),
-        [Lint::BreakerAndThrottle]
-    );
-    assert_eq!(
-        with(|it| {
-            it.throttle = Some(ThrottleOptions::Sre(SreOptions {
-                k: 0.5,
-                ..SreOptions::default()
-            }));
-        }),
-        [Lint::NotANumber("throttle.k")]
-    );
-    assert_eq!(
-        with(|it| it.inject = injects(Some((1.1, 5)), Some(f64::NAN))),
-        [
-            Lint::NotANumber("inject.delay.share"),
-            Lint::NotANumber("inject.abort.share")
-        ]
-    );
-    assert_eq!(
-        with(|it| it.shares.sheddable = -0.1),
+        lints_with(|it| it.shares.sheddable = -0.1),
         [Lint::NotANumber("shares.sheddable")]
     );
     let queue = RecoveryOptions {
         queue: Some(QueueOptions::default()),
         ..RecoveryOptions::default()
     };
-    let errors = Recovery::named("wrong").options(queue).build().expect_err("no limit");
-    assert_eq!(errors.to_string(), "a queue without a limit: nobody waits in it");
+    let built = Recovery::named("wrong").options(queue).build();
+    let errors = built.expect_err("no limit").to_string();
+    assert_eq!(errors, "a queue without a limit: nobody waits in it");
+}
+
+#[test]
+fn each_lint_of_breakers_is_found() {
+    let with = |change: fn(&mut BreakerOptions)| {
+        let mut breaker = BreakerOptions::default();
+        change(&mut breaker);
+        lints_with(|it| it.breaker = Some(breaker))
+    };
+    assert_eq!(with(|_| ()), []);
+    assert_eq!(
+        with(|it| it.failure_ratio = Some(1.5)),
+        [Lint::NotANumber("breaker.failure-ratio")]
+    );
+    assert_eq!(with(|it| it.trials = 0), [Lint::Zero("breaker.trials")]);
+    assert_eq!(
+        with(|it| it.growth = 0.5),
+        [Lint::NotANumber("breaker.growth")]
+    );
+    assert_eq!(
+        with(|it| (it.consecutive, it.failure_ratio) = (None, None)),
+        [Lint::BreakerNever]
+    );
+    let slow = |it: &mut BreakerOptions| {
+        it.slow = Some(SlowOptions {
+            after: millis(10),
+            ratio: 0.0,
+        });
+    };
+    assert_eq!(with(slow), [Lint::Zero("breaker.slow.ratio")]);
+}
+
+#[test]
+fn each_lint_of_throttles_and_faults_is_found() {
+    assert_eq!(
+        lints_with(|it| {
+            it.breaker = Some(BreakerOptions::default());
+            it.throttle = Some(ThrottleOptions::default());
+        }),
+        [Lint::BreakerAndThrottle]
+    );
+    let sre = SreOptions {
+        k: 0.5,
+        ..SreOptions::default()
+    };
+    assert_eq!(
+        lints_with(|it| it.throttle = Some(ThrottleOptions::Sre(sre))),
+        [Lint::NotANumber("throttle.k")]
+    );
+    assert_eq!(
+        lints_with(|it| it.inject = injects(Some((1.1, 5)), Some(f64::NAN))),
+        [
+            Lint::NotANumber("inject.delay.share"),
+            Lint::NotANumber("inject.abort.share")
+        ]
+    );
 }
 
 #[test]
@@ -497,7 +540,11 @@ fn what_worked_is_shown_when_nothing_works() {
         ..StaleOptions::default()
     });
     let call = |key: &[u8], result: Result<u32, &'static str>| {
-        clock.run(policy.call(CALL).run_or_kept(&prices, key, |_| ready(result)))
+        clock.run(
+            policy
+                .call(CALL)
+                .run_or_kept(&prices, key, |_| ready(result)),
+        )
     };
     assert_eq!(call(b"tea", Ok(7)).into_result().ok(), Some(7));
     clock.pass(Duration::from_secs(30));
@@ -506,14 +553,22 @@ fn what_worked_is_shown_when_nothing_works() {
     assert_eq!(old.report().old(), Some(Duration::from_secs(30)));
     assert_eq!(old.into_result().ok(), Some(7));
     let other = call(b"coffee", Err("down"));
-    assert_eq!(other.into_result().expect_err("nothing is kept").error, Some("down"));
+    assert_eq!(
+        other.into_result().expect_err("nothing is kept").error,
+        Some("down")
+    );
     clock.pass(Duration::from_secs(30));
     assert!(call(b"tea", Err("down")).into_result().is_err(), "too old");
     let counted = policy.counters();
     assert_eq!((counted.fallbacks, counted.fallbacks_failed), (3, 2));
-    let blocking = policy.call(CALL).run_blocking_or_kept(&prices, b"tea", |_| Ok::<_, ()>(8));
+    let blocking = policy
+        .call(CALL)
+        .run_blocking_or_kept(&prices, b"tea", |_| Ok::<_, ()>(8));
     assert_eq!(blocking.into_result().ok(), Some(8));
-    assert_eq!(prices.show(b"tea", clock.now()).map(|shown| shown.value), Some(8));
+    assert_eq!(
+        prices.show(b"tea", clock.now()).map(|shown| shown.value),
+        Some(8)
+    );
     prices.remove(b"tea");
     assert!(prices.show(b"tea", clock.now()).is_none());
 }
@@ -549,7 +604,8 @@ fn while_one_asks_the_others_get_what_there_is() {
                 });
                 let recovered = run.await;
                 let took = recovered.report().took().as_millis();
-                ends.borrow_mut().push((recovered.into_result().expect("a value"), took));
+                ends.borrow_mut()
+                    .push((recovered.into_result().expect("a value"), took));
             });
         }
         clock.run(crowd);
@@ -557,11 +613,18 @@ fn while_one_asks_the_others_get_what_there_is() {
     };
     assert_eq!(at_once(1, "7").0, 1);
     clock.pass(seconds(5));
-    assert_eq!(at_once(2, "8"), (0, vec![("7".to_owned(), 0), ("7".to_owned(), 0)]), "fresh");
+    assert_eq!(
+        at_once(2, "8"),
+        (0, vec![("7".to_owned(), 0), ("7".to_owned(), 0)]),
+        "fresh"
+    );
     clock.pass(seconds(20));
     let (asked, ends) = at_once(3, "9");
     let old = || ("7".to_owned(), 0);
-    assert_eq!((asked, ends), (1, vec![old(), old(), ("9".to_owned(), 100)]));
+    assert_eq!(
+        (asked, ends),
+        (1, vec![old(), old(), ("9".to_owned(), 100)])
+    );
     assert_eq!(at_once(1, "10").1, [("9".to_owned(), 0)]);
     // What is too large is not kept.
     clock.pass(seconds(700));

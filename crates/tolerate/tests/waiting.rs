@@ -396,7 +396,10 @@ fn nothing_leaks_wherever_the_call_is_dropped() {
         );
         // Whatever was dropped, the next one comes through.
         clock.pass(millis(1_000));
-        assert!(clock.run(takes(&policy, &clock, CALL, 1)).is_good(), "{polls}");
+        assert!(
+            clock.run(takes(&policy, &clock, CALL, 1)).is_good(),
+            "{polls}"
+        );
         if let Some(recovered) = done {
             assert_eq!(recovered.stopped(), Stopped::Good);
             assert!(polls > 150, "it went all the way: {polls} polls");
@@ -441,6 +444,52 @@ fn threads_wait_for_each_other() {
     assert!(policy.counters().queued > 0, "somebody waited");
     assert_eq!(policy.limit().map(|it| it.in_flight), Some(0));
     assert_eq!(policy.queue().expect("there is one").waiting, [0; 4]);
+}
+
+/// Some are served in the very moment in which they go.
+#[test]
+fn threads_that_give_up_lose_no_place() {
+    let policy = Recovery::named("threads")
+        .options(RecoveryOptions {
+            deadline: Some(millis(60_000)),
+            limit: Some(LimitOptions::Fixed(1)),
+            queue: Some(QueueOptions {
+                wait: millis(60_000),
+                codel: CodelRule::Off,
+                ..QueueOptions::default()
+            }),
+            ..options()
+        })
+        .build()
+        .expect("no errors");
+    let inside = AtomicU32::new(0);
+    thread::scope(|scope| {
+        for thread in 0..8_u64 {
+            let (policy, inside) = (&policy, &inside);
+            scope.spawn(move || {
+                for turn in 0..300_u64 {
+                    let now = policy.clock().now();
+                    let patience = std::time::Duration::from_micros(turn * 7 % 60 + 1);
+                    let call = if thread < 6 {
+                        CALL.until(Deadline::new(now, patience))
+                    } else {
+                        CALL
+                    };
+                    let recovered = policy.call(call).run_blocking(|_| {
+                        assert_eq!(inside.fetch_add(1, Ordering::AcqRel), 0);
+                        thread::yield_now();
+                        inside.fetch_sub(1, Ordering::AcqRel);
+                        Ok::<_, ()>(())
+                    });
+                    assert!(thread < 6 || recovered.is_good(), "{recovered:?}");
+                }
+            });
+        }
+    });
+    assert_eq!(policy.limit().map(|it| it.in_flight), Some(0));
+    assert_eq!(policy.queue().expect("there is one").waiting, [0; 4]);
+    let counted = policy.counters();
+    assert!(counted.stopped[Stopped::Expired.place()] > 0, "{counted:?}");
 }
 
 #[test]

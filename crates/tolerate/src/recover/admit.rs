@@ -24,7 +24,11 @@ const MOST_PICKS: u32 = 8;
 impl<'p, C: Clock> Course<'p, C> {
     /// Begins a second attempt beside one that is late. It waits for nothing: then it would be too late itself.
     #[cfg(feature = "async")]
-    pub(crate) fn start(&mut self, pick: &mut impl Pick, now: Instant) -> Result<Begun<'p>, Stopped> {
+    pub(crate) fn start(
+        &mut self,
+        pick: &mut impl Pick,
+        now: Instant,
+    ) -> Result<Begun<'p>, Stopped> {
         let mut entry = self.choose(pick, true, now)?;
         if self.pace(&mut entry, now)? > now {
             return Err(Stopped::Rate);

@@ -37,11 +37,18 @@ impl<C: Pause, K, P: Pick, R> Run<'_, C, K, P, R> {
                 Err(why) => break why,
             };
             let made = begun.attempt;
-            let meets = begun.hold.and_then(|hold| fault(course.clock(), hold, &made));
-            let result = meets.is_none().then(|| attempt(made));
+            let meets = begun
+                .hold
+                .and_then(|hold| fault(course.clock(), hold, &made));
+            let (result, mut verdict) = match meets {
+                Some(verdict) => (None, verdict),
+                None => {
+                    let result = attempt(made);
+                    let verdict = self.classify.verdict(&result);
+                    (Some(result), verdict)
+                }
+            };
             now = course.clock().now();
-            let judged = result.as_ref().map(|it| self.classify.verdict(it));
-            let mut verdict = meets.or(judged).expect("one of the two is there");
             let late = now >= made.ends;
             if late && matches!(verdict, Verdict::Transient { .. } | Verdict::Lost) {
                 verdict = Verdict::Timeout;

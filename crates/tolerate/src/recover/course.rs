@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
 
+#[cfg(feature = "async")]
+use super::Pick;
 use super::attempt::Tried;
 use super::guards::Entry;
 use super::policy::{Live, Shared};
-#[cfg(feature = "async")]
-use super::Pick;
 use super::{Attempt, Event, Record, Recovered, Repaired, Report, Stopped};
 #[cfg(feature = "async")]
 use crate::Race;
@@ -36,8 +36,15 @@ pub(crate) struct Hold {
 
 impl Begun<'_> {
     /// Whether it is to be made at all, now or later.
+    #[cfg(feature = "async")]
     pub(crate) fn is_real(&self) -> bool {
         !self.hold.is_some_and(|hold| hold.abort)
+    }
+
+    #[cfg(feature = "async")]
+    pub(crate) fn meets_a_fault_at_once(&self) -> bool {
+        self.hold
+            .is_some_and(|hold| hold.until <= self.attempt.began)
     }
 }
 

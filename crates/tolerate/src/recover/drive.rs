@@ -36,12 +36,7 @@ impl<C: Sleep, K, P: Pick, R> Run<'_, C, K, P, R> {
             };
             let first = begun.is_real().then(|| attempt(begun.attempt));
             let ended = Round::new(&mut course, begun)
-                .race(
-                    pin!(first),
-                    &mut attempt,
-                    &self.classify,
-                    &mut self.pick,
-                )
+                .race(pin!(first), &mut attempt, &self.classify, &mut self.pick)
                 .await;
             if ended.result.is_some() {
                 last = ended.result;
@@ -277,6 +272,10 @@ impl<'c, 'p, C: Sleep, A> Round<'c, 'p, C, A> {
     {
         let begun = self.beside.iter().map(|beside| &beside.begun);
         let begun = begun.chain(&self.first);
+        // Needs no timer.
+        if begun.clone().any(Begun::meets_a_fault_at_once) {
+            return Woke::Time;
+        }
         let ends = begun.map(|begun| match begun.hold {
             None => begun.attempt.ends,
             Some(hold) => begun.attempt.ends.min(hold.until),

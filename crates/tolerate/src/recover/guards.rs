@@ -159,7 +159,11 @@ pub(crate) struct Token {
 
 impl Token {
     /// The next one, if it is there before `latest`.
-    pub(crate) fn reserve(rate: &Arc<Rate>, now: Instant, latest: Instant) -> Result<Self, Stopped> {
+    pub(crate) fn reserve(
+        rate: &Arc<Rate>,
+        now: Instant,
+        latest: Instant,
+    ) -> Result<Self, Stopped> {
         let reserved = rate.reserve(now, latest).map_err(|_after| Stopped::Rate)?;
         Ok(Self {
             rate: Arc::clone(rate),

@@ -117,7 +117,11 @@ pub(super) fn without_call<C: Clock, T: Clone, E>(
     key: &[u8],
 ) -> Option<Recovered<T, E>> {
     let now = recovery.shared.clock.now();
-    let deadline = recovery.shared.live().options.deadline_from(now, call.deadline());
+    let deadline = recovery
+        .shared
+        .live()
+        .options
+        .deadline_from(now, call.deadline());
     let Shown { value, age } = kept.first(key, now, deadline)?;
     let mut report = Report::new(call.name());
     report.old = Some(age);

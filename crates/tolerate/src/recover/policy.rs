@@ -13,8 +13,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use evenkeel_core::{Instant, Random};
 
-use super::{AnyError, Counted, Counters, Event, Events, Gate, NoPick, NoRepair, Run};
 use super::guards::Guards;
+use super::{AnyError, Counted, Counters, Event, Events, Gate, NoPick, NoRepair, Run};
 use super::{Lint, Lints, Load, RecoveryOptions, lint};
 use crate::clock::{Clock, Standard};
 use crate::{Budget, Call, HedgeDelay, HedgeOptions, LimitOptions};

@@ -16,7 +16,7 @@ use evenkeel_core::Instant;
 
 use super::{RecoveryOptions, Stopped};
 use crate::clock::Clock;
-use crate::queue::{Left, Pushed, QueueSnapshot, Reason, Ticket};
+use crate::queue::{Pushed, QueueSnapshot, Reason, Ticket};
 use crate::{Call, Finish, Limit, LimitOptions, Permit, Queue, QueueOptions, ShedOptions};
 
 /// A limit with its queue, which nobody enters where the options have none.
@@ -45,6 +45,18 @@ enum State {
     Refused(Stopped),
     /// It has looked.
     Told,
+}
+
+/// Somebody who was told what became of it. Woken without the lock, since a waker may do anything.
+#[must_use = "it sleeps"]
+struct Told(Option<Waker>);
+
+impl Told {
+    fn wake(self) {
+        if let Some(waker) = self.0 {
+            waker.wake();
+        }
+    }
 }
 
 /// A place of the limit. Given back when it is dropped, to whom is next.
@@ -83,7 +95,12 @@ pub(crate) struct Wish<'o> {
 }
 
 impl Room {
-    pub(crate) fn new(limit: &LimitOptions, options: &RecoveryOptions, now: Instant, seed: u64) -> Self {
+    pub(crate) fn new(
+        limit: &LimitOptions,
+        options: &RecoveryOptions,
+        now: Instant,
+        seed: u64,
+    ) -> Self {
         Self {
             limit: Arc::new(Limit::new(limit, now, seed)),
             waiting: AtomicUsize::new(0),
@@ -119,13 +136,13 @@ impl Room {
         let importance = wish.call.importance();
         let acquire = || match importance {
             None => self.limit.try_acquire_owned(now),
-            Some(class) => self.limit.try_acquire_owned_as(&wish.options.shares, class, now),
+            Some(class) => self
+                .limit
+                .try_acquire_owned_as(&wish.options.shares, class, now),
         };
         let somebody_waits =
             wish.options.queue.is_some() && self.waiting.load(Ordering::Relaxed) > 0;
-        if !somebody_waits
-            && let Some(permit) = acquire()
-        {
+        if !somebody_waits && let Some(permit) = acquire() {
             return Entered::Place(self.place(permit, clock));
         }
         let Some(queue) = wish.options.queue.filter(|_| wish.may_wait) else {
@@ -143,15 +160,16 @@ impl Room {
         }
         let pushed = line.queue.push(now, class, until, Arc::clone(&slot));
         self.count(&line);
-        drop(line);
-        let ticket = match pushed {
-            Pushed::Waits(ticket) => ticket,
+        let (ticket, told) = match pushed {
+            Pushed::Waits(ticket) => (ticket, Told(None)),
             Pushed::Instead(ticket, left) => {
-                wake(left.item.tell(State::Refused(why(left.reason))));
-                ticket
+                let told = left.item.tell(State::Refused(why(left.reason)));
+                (ticket, told)
             }
             Pushed::Refused(_) => return Entered::Refused(Stopped::QueueFull),
         };
+        drop(line);
+        told.wake();
         // A place may have become free before anybody could see that somebody waits.
         self.hand_on(|| now);
         Entered::Waits(Waiting {
@@ -179,14 +197,14 @@ impl Room {
             return;
         }
         let now = now();
-        while let Some((left, state)) = self.next(now) {
-            // Without the lock: a waker may do anything.
-            wake(left.item.tell(state));
+        while let Some(told) = self.next(now) {
+            told.wake();
         }
     }
 
-    /// Who leaves the queue next, and with what; nobody if there is no place for whose turn it is.
-    fn next(&self, now: Instant) -> Option<(Left<Arc<Slot>>, State)> {
+    /// Lets the next one leave the queue, and tells it in the same moment: whoever takes itself back finds either its entry or what
+    /// became of it. Nobody if there is no place for whose turn it is.
+    fn next(&self, now: Instant) -> Option<Told> {
         let mut line = self.line();
         let class = line.queue.next_class()?;
         let permit = self.limit.try_acquire_owned_as(&line.shares, class, now)?;
@@ -199,7 +217,7 @@ impl Room {
                 State::Refused(why(reason))
             }
         };
-        Some((left, state))
+        Some(left.item.tell(state))
     }
 
     fn count(&self, line: &Line) {
@@ -212,11 +230,11 @@ impl Room {
 }
 
 impl Slot {
-    /// Lays down what became of it; whom to wake.
-    fn tell(&self, state: State) -> Option<Waker> {
+    /// Lays down what became of it.
+    fn tell(&self, state: State) -> Told {
         match std::mem::replace(&mut *self.state(), state) {
-            State::Waits(waker) => waker,
-            State::Served(_) | State::Refused(_) | State::Told => None,
+            State::Waits(waker) => Told(waker),
+            State::Served(_) | State::Refused(_) | State::Told => Told(None),
         }
     }
 
@@ -305,12 +323,6 @@ impl Drop for Place<'_> {
 impl fmt::Debug for Place<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.debug_tuple("Place").field(&self.permit).finish()
-    }
-}
-
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
     }
 }
 

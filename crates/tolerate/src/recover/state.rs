@@ -32,7 +32,13 @@ impl<C: Clock> Recovery<C> {
     /// of all attempts for which no server is picked, for `None`.
     #[must_use]
     pub fn breaker(&self, server: Option<u32>) -> Option<Arc<Breaker>> {
-        self.shared.live.load().guards.breakers.as_ref()?.find(server)
+        self.shared
+            .live
+            .load()
+            .guards
+            .breakers
+            .as_ref()?
+            .find(server)
     }
 
     /// What the throttle knows and refuses now, if there is one.
@@ -68,7 +74,11 @@ impl<C: Clock> Recovery<C> {
         }
         if let Some(queue) = self.queue() {
             for (class, waiting) in Class::ALL.into_iter().zip(queue.waiting) {
-                add("waiting", &format!("class=\"{class}\""), waiting.to_string());
+                add(
+                    "waiting",
+                    &format!("class=\"{class}\""),
+                    waiting.to_string(),
+                );
             }
         }
         if let Some(breakers) = &self.shared.live.load().guards.breakers {

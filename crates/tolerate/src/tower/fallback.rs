@@ -13,7 +13,11 @@ use tower_service::Service;
 /// What answers when the service does not.
 pub trait Fallback<Q, R, E> {
     /// A response to the request whose error this is; `None` if there is none, and the error stays.
-    fn answer(&self, request: Q, error: &E) -> impl Future<Output = Option<R>> + Send + use<Self, Q, R, E>;
+    fn answer(
+        &self,
+        request: Q,
+        error: &E,
+    ) -> impl Future<Output = Option<R>> + Send + use<Self, Q, R, E>;
 }
 
 impl<Q, R, E, F, A> Fallback<Q, R, E> for F
@@ -21,7 +25,11 @@ where
     F: Fn(Q, &E) -> A,
     A: Future<Output = Option<R>> + Send,
 {
-    fn answer(&self, request: Q, error: &E) -> impl Future<Output = Option<R>> + Send + use<Q, R, E, F, A> {
+    fn answer(
+        &self,
+        request: Q,
+        error: &E,
+    ) -> impl Future<Output = Option<R>> + Send + use<Q, R, E, F, A> {
         self(request, error)
     }
 }
@@ -38,7 +46,11 @@ where
     Q: Send,
     R: Send,
 {
-    fn answer(&self, request: Q, _: &E) -> impl Future<Output = Option<R>> + Send + use<Q, R, E, S> {
+    fn answer(
+        &self,
+        request: Q,
+        _: &E,
+    ) -> impl Future<Output = Option<R>> + Send + use<Q, R, E, S> {
         let mut service = self.0.clone();
         async move {
             poll_fn(|context| service.poll_ready(context)).await.ok()?;

@@ -61,7 +61,7 @@ struct Flag {
 impl Wake for Flag {
     fn wake(self: Arc<Self>) {
         self.is_woken.store(true, Ordering::Release);
-        let all = self.all.lock().unwrap().take();
+        let all = self.all.lock().expect("no panic").take();
         if let Some(all) = all {
             all.wake();
         }
@@ -87,7 +87,7 @@ impl Future for Crowd<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         for (flag, task) in &mut self.0 {
-            *flag.all.lock().unwrap() = Some(context.waker().clone());
+            *flag.all.lock().expect("no panic") = Some(context.waker().clone());
             if task.is_some() && flag.is_woken.swap(false, Ordering::AcqRel) {
                 let waker = Waker::from(Arc::clone(flag));
                 let mut context = Context::from_waker(&waker);
@@ -98,7 +98,11 @@ impl Future for Crowd<'_> {
             }
         }
         // Who was woken by a later one in the same round.
-        if self.0.iter().any(|(flag, task)| task.is_some() && flag.is_woken.load(Ordering::Acquire)) {
+        if self
+            .0
+            .iter()
+            .any(|(flag, task)| task.is_some() && flag.is_woken.load(Ordering::Acquire))
+        {
             context.waker().wake_by_ref();
         }
         if self.0.iter().all(|(_, task)| task.is_none()) {
@@ -110,7 +114,11 @@ impl Future for Crowd<'_> {
 }
 
 /// The future's output, or nothing if it is dropped at `at`.
-pub(crate) async fn unless_dropped<F: Future>(clock: &Virtual, at: Instant, future: F) -> Option<F::Output> {
+pub(crate) async fn unless_dropped<F: Future>(
+    clock: &Virtual,
+    at: Instant,
+    future: F,
+) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut dropped = pin!(clock.sleep_until(at));
     poll_fn(|context| {
