@@ -270,17 +270,9 @@ impl<'c, 'p, C: Sleep, A> Round<'c, 'p, C, A> {
     where
         A: Future<Output = Result<T, E>>,
     {
-        let begun = self.beside.iter().map(|beside| &beside.begun);
-        let begun = begun.chain(&self.first);
-        // Needs no timer.
-        if begun.clone().any(Begun::meets_a_fault_at_once) {
+        let Some(at) = self.next_moment() else {
             return Woke::Time;
-        }
-        let ends = begun.map(|begun| match begun.hold {
-            None => begun.attempt.ends,
-            Some(hold) => begun.attempt.ends.min(hold.until),
-        });
-        let at = ends.chain(self.race.due()).min().unwrap_or(Instant::NEVER);
+        };
         let clock = self.course.clock();
         let is_held = self.first.as_ref().is_some_and(|it| it.hold.is_some());
         let beside = &mut self.beside;
@@ -303,6 +295,21 @@ impl<'c, 'p, C: Sleep, A> Round<'c, 'p, C, A> {
             poll_timer(clock, timer.as_mut(), at, context).map(|()| Woke::Time)
         })
         .await
+    }
+
+    /// When it is time to look, if nothing is ready before; nothing if that is now.
+    fn next_moment(&self) -> Option<Instant> {
+        let begun = self.beside.iter().map(|beside| &beside.begun);
+        let begun = begun.chain(&self.first);
+        if begun.clone().any(Begun::meets_a_fault_at_once) {
+            return None;
+        }
+        let ends = begun.map(|begun| match begun.hold {
+            None => begun.attempt.ends,
+            Some(hold) => begun.attempt.ends.min(hold.until),
+        });
+        let first = ends.chain(self.race.due()).min();
+        Some(first.unwrap_or(Instant::NEVER))
     }
 
     fn ended<T, E>(
