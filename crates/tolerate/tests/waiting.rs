@@ -264,6 +264,41 @@ fn a_second_attempt_does_not_wait_nor_take_a_place_from_who_does() {
     assert_eq!(counted.hedges, 1);
 }
 
+/// Its server died while it waited: the place is not used, and free for others.
+#[test]
+fn who_waited_asks_the_breaker_again() {
+    let mut options = queued(1, 10);
+    options.breaker = Some(BreakerOptions {
+        consecutive: Some(1),
+        ..BreakerOptions::default()
+    });
+    let (clock, policy) = policy(options);
+    let ends = RefCell::new(Vec::new());
+    let mut crowd = Crowd::default();
+    for name in ["fails", "waits"] {
+        let (policy, clock, ends) = (&policy, &clock, &ends);
+        crowd.add(async move {
+            let run = policy.call(CALL).run(|_| async move {
+                clock.sleep(millis(100)).await;
+                Err::<(), _>(())
+            });
+            let recovered = run.await;
+            let report = recovered.report();
+            ends.borrow_mut()
+                .push((name, recovered.stopped(), report.attempts(), report.queued()));
+        });
+    }
+    clock.run(crowd);
+    assert_eq!(
+        *ends.borrow(),
+        [
+            ("fails", Stopped::Attempts, 1, millis(0)),
+            ("waits", Stopped::Open, 0, millis(100)),
+        ]
+    );
+    assert_eq!(policy.limit().map(|it| it.in_flight), Some(0));
+}
+
 #[test]
 fn options_are_replaced_while_somebody_waits() {
     let (clock, policy) = policy(queued(1, 10));
