@@ -284,8 +284,12 @@ fn who_waited_asks_the_breaker_again() {
             });
             let recovered = run.await;
             let report = recovered.report();
-            ends.borrow_mut()
-                .push((name, recovered.stopped(), report.attempts(), report.queued()));
+            ends.borrow_mut().push((
+                name,
+                recovered.stopped(),
+                report.attempts(),
+                report.queued(),
+            ));
         });
     }
     clock.run(crowd);
