@@ -207,6 +207,130 @@ fn who_has_places_left_of_its_class_passes_those_who_have_none() {
 }
 
 #[test]
+fn nobody_is_displaced_for_who_need_not_wait() {
+    let (clock, policy) = policy(queued(4, 1));
+    let mut crowd = Crowd::default();
+    let crawlers = [Class::Sheddable; 4];
+    for class in crawlers.into_iter().chain([Class::Critical]) {
+        let (policy, clock) = (&policy, &clock);
+        crowd.add(async move {
+            let recovered = takes(policy, clock, CALL.class(class), 100).await;
+            assert!(recovered.is_good());
+        });
+    }
+    clock.run(crowd);
+    assert_eq!(policy.counters().queued, 1);
+}
+
+/// Who waits how long if half of two places are for pages and all for crawlers, which is an odd choice.
+fn oddly_shared(calls: &[(&'static str, Call)]) -> Vec<(&'static str, Stopped, u128)> {
+    let mut options = queued(2, 10);
+    (options.shares.critical, options.shares.sheddable) = (0.5, 1.0);
+    let (clock, policy) = policy(options);
+    let ends = RefCell::new(Vec::new());
+    let mut crowd = Crowd::default();
+    for &(name, call) in calls {
+        let (policy, clock, ends) = (&policy, &clock, &ends);
+        crowd.add(async move {
+            let recovered = takes(policy, clock, call, 100).await;
+            let waited = recovered.report().queued().as_millis();
+            ends.borrow_mut().push((name, recovered.stopped(), waited));
+        });
+    }
+    clock.run(crowd);
+    ends.take()
+}
+
+#[test]
+fn when_the_first_goes_the_next_is_looked_at() {
+    let page = CALL.class(Class::Critical);
+    let soon = Deadline::new(Instant::ZERO, millis(50));
+    let crawler = CALL.class(Class::Sheddable);
+    assert_eq!(
+        oddly_shared(&[
+            ("holds", page),
+            ("page", page.until(soon)),
+            ("crawler", crawler)
+        ]),
+        [
+            ("page", Stopped::Expired, 50),
+            ("holds", Stopped::Good, 0),
+            ("crawler", Stopped::Good, 50),
+        ]
+    );
+}
+
+#[test]
+fn nobody_passes_who_is_no_less_important() {
+    let page = CALL.class(Class::Critical);
+    // Without a class, it may fill the limit; it waits like a page all the same.
+    assert_eq!(
+        oddly_shared(&[("holds", page), ("page", page), ("no class", CALL)]),
+        [
+            ("holds", Stopped::Good, 0),
+            ("page", Stopped::Good, 100),
+            ("no class", Stopped::Good, 200),
+        ]
+    );
+}
+
+/// It was served, and dropped before it looked.
+#[test]
+fn a_place_for_who_is_gone_goes_on_to_the_next() {
+    let (clock, policy) = policy(queued(1, 10));
+    let mut context = Context::from_waker(Waker::noop());
+    let call = || Box::pin(takes(&policy, &clock, CALL, 100));
+    let (mut holds, mut gone, mut next) = (call(), call(), call());
+    assert!(holds.as_mut().poll(&mut context).is_pending());
+    assert!(gone.as_mut().poll(&mut context).is_pending());
+    assert!(next.as_mut().poll(&mut context).is_pending());
+    drop(holds);
+    assert_eq!(
+        policy.limit().map(|it| it.in_flight),
+        Some(1),
+        "it is given"
+    );
+    drop(gone);
+    assert!(clock.run(next).is_good());
+    assert_eq!(clock.now(), Instant::from_millis(100));
+}
+
+/// A server's trial that waits for a place does not keep others from trying.
+#[test]
+fn who_waits_holds_no_trial() {
+    let mut options = queued(1, 10);
+    options.breaker = Some(BreakerOptions {
+        consecutive: Some(1),
+        open_for: millis(10),
+        jitter: 0.0,
+        ..BreakerOptions::default()
+    });
+    let (clock, policy) = policy(options);
+    let fails = policy
+        .call(CALL)
+        .pick(|_, _| Some(0))
+        .run(|_| ready(Err::<(), _>(())));
+    assert!(!clock.run(fails).is_good());
+    clock.pass(millis(10));
+    let mut crowd = Crowd::default();
+    for server in [1, 0, 0] {
+        let (policy, clock) = (&policy, &clock);
+        crowd.add(async move {
+            let run = policy
+                .call(CALL)
+                .pick(|_, _| Some(server))
+                .run(|_| async move {
+                    clock.sleep(millis(100)).await;
+                    Ok::<_, ()>(())
+                });
+            assert_eq!(run.await.stopped(), Stopped::Good);
+        });
+    }
+    clock.run(crowd);
+    assert_eq!(policy.counters().breakers_closed, 1);
+}
+
+#[test]
 fn codel_refuses_what_waited_while_all_do() {
     let mut options = queued(1, 1_000);
     options.queue = Some(QueueOptions {
@@ -450,10 +574,17 @@ fn nothing_leaks_wherever_the_call_is_dropped() {
 
 #[test]
 fn threads_wait_for_each_other() {
+    // With two of them, nobody comes later who would notice that one was forgotten.
+    for (threads, places, times) in [(8, 2, 300), (2, 1, 5_000)] {
+        wait_for_each_other(threads, places, times);
+    }
+}
+
+fn wait_for_each_other(threads: u32, places: u32, times: u32) {
     let policy = Recovery::named("threads")
         .options(RecoveryOptions {
             deadline: Some(millis(60_000)),
-            limit: Some(LimitOptions::Fixed(2)),
+            limit: Some(LimitOptions::Fixed(places)),
             queue: Some(QueueOptions {
                 wait: millis(60_000),
                 codel: CodelRule::Off,
@@ -465,11 +596,11 @@ fn threads_wait_for_each_other() {
         .expect("no errors");
     let (inside, served) = (AtomicU32::new(0), AtomicU32::new(0));
     thread::scope(|scope| {
-        for _ in 0..8 {
+        for _ in 0..threads {
             scope.spawn(|| {
-                for _ in 0..300 {
+                for _ in 0..times {
                     let recovered = policy.call(CALL).run_blocking(|_| {
-                        assert!(inside.fetch_add(1, Ordering::AcqRel) < 2);
+                        assert!(inside.fetch_add(1, Ordering::AcqRel) < places);
                         thread::yield_now();
                         inside.fetch_sub(1, Ordering::AcqRel);
                         Ok::<_, ()>(())
@@ -479,7 +610,7 @@ fn threads_wait_for_each_other() {
             });
         }
     });
-    assert_eq!(served.load(Ordering::Relaxed), 8 * 300);
+    assert_eq!(served.load(Ordering::Relaxed), threads * times);
     assert!(policy.counters().queued > 0, "somebody waited");
     assert_eq!(policy.limit().map(|it| it.in_flight), Some(0));
     assert_eq!(policy.queue().expect("there is one").waiting, [0; 4]);
