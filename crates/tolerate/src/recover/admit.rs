@@ -13,7 +13,7 @@ use evenkeel_core::Instant;
 
 use super::attempt::Tried;
 use super::course::{Begun, Course, Hold};
-use super::guards::{Asked, Entry, Passes, Token};
+use super::guards::{Asked, Held, Passes, Token};
 use super::room::{Entered, Waiting, Wish};
 use super::{Attempt, Event, Pick, Stopped};
 use crate::clock::Clock;
@@ -21,7 +21,38 @@ use crate::clock::Clock;
 /// A picker is asked so often for a server whose breaker lets the attempt through.
 const MOST_PICKS: u32 = 8;
 
+/// An attempt on its way in. Dropped, all that it was granted is given back.
+#[must_use = "dropped at once it is given back"]
+pub(crate) struct Entry<'p> {
+    server: Option<u32>,
+    token: Option<Token>,
+    held: Held<'p>,
+}
+
+impl Entry<'_> {
+    /// It is going to wait.
+    pub(crate) fn waits(&mut self) {
+        self.held.passes = Passes::none();
+    }
+}
+
 impl<'p, C: Clock> Course<'p, C> {
+    /// Whether an attempt may have to wait on its way in.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.live.guards.rate.is_some() || self.live.options.queue.is_some()
+    }
+
+    /// Begins an attempt where nothing can make it wait.
+    pub(crate) fn enter_at_once(
+        &mut self,
+        pick: &mut impl Pick,
+        now: Instant,
+    ) -> Result<Begun<'p>, Stopped> {
+        let mut entry = self.choose(pick, false, now)?;
+        self.place_at_once(&mut entry, now)?;
+        self.open(entry, false, now)
+    }
+
     /// Begins a second attempt beside one that is late. It waits for nothing: then it would be too late itself.
     #[cfg(feature = "async")]
     pub(crate) fn start(
@@ -33,8 +64,7 @@ impl<'p, C: Clock> Course<'p, C> {
         if self.pace(&mut entry, now)? > now {
             return Err(Stopped::Rate);
         }
-        let waits = self.find_place(&mut entry, false, now)?;
-        debug_assert!(waits.is_none(), "it may not wait");
+        self.place_at_once(&mut entry, now)?;
         self.open(entry, true, now)
     }
 
@@ -58,10 +88,12 @@ impl<'p, C: Clock> Course<'p, C> {
         let (server, passes) = self.pick_open(pick, hedge, now)?;
         Ok(Entry {
             server,
-            asked,
-            passes,
             token: None,
-            place: None,
+            held: Held {
+                asked,
+                passes,
+                place: None,
+            },
         })
     }
 
@@ -112,29 +144,43 @@ impl<'p, C: Clock> Course<'p, C> {
         Ok(at)
     }
 
-    /// Takes a place of the limit, or one in the queue, if there is neither none.
+    /// Takes a place of the limit, if there is one.
+    fn place_at_once(&self, entry: &mut Entry<'p>, now: Instant) -> Result<(), Stopped> {
+        let Some(room) = &self.live.guards.room else {
+            return Ok(());
+        };
+        let place = room.at_once(&self.wish(), now, &self.shared.clock);
+        entry.held.place = Some(place.ok_or(Stopped::Shed)?);
+        Ok(())
+    }
+
+    /// The same, or one in the queue.
     pub(crate) fn find_place(
         &self,
         entry: &mut Entry<'p>,
-        may_wait: bool,
         now: Instant,
     ) -> Result<Option<Waiting<'p>>, Stopped> {
-        let Some(room) = &self.live.guards.room else {
-            return Ok(None);
+        let refused = self.place_at_once(entry, now);
+        let (Err(_), Some(room), Some(queue)) =
+            (refused, &self.live.guards.room, &self.live.options.queue)
+        else {
+            return refused.map(|()| None);
         };
-        let wish = Wish {
-            call: &self.call,
-            options: &self.live.options,
-            until: self.deadline.end(),
-            may_wait,
-        };
-        match room.enter(wish, now, &self.shared.clock) {
+        match room.enter(&self.wish(), queue, now, &self.shared.clock) {
             Entered::Place(place) => {
-                entry.place = Some(place);
+                entry.held.place = Some(place);
                 Ok(None)
             }
             Entered::Waits(waiting) => Ok(Some(waiting)),
             Entered::Refused(why) => Err(why),
+        }
+    }
+
+    fn wish(&self) -> Wish<'_> {
+        Wish {
+            call: &self.call,
+            options: &self.live.options,
+            until: self.deadline.end(),
         }
     }
 
@@ -146,8 +192,8 @@ impl<'p, C: Clock> Course<'p, C> {
         now: Instant,
     ) -> Result<(), Stopped> {
         let waited = now.since(since);
-        let report = self.report_mut();
-        report.paced = report.paced.saturating_add(waited);
+        let rare = self.report_mut().rare();
+        rare.paced = rare.paced.saturating_add(waited);
         self.tell(now, &Event::Paced { waited });
         self.ask_again(entry, now)
     }
@@ -161,16 +207,16 @@ impl<'p, C: Clock> Course<'p, C> {
         now: Instant,
     ) -> Result<(), Stopped> {
         let waited = now.since(since);
-        let report = self.report_mut();
-        report.queued = report.queued.saturating_add(waited);
+        let rare = self.report_mut().rare();
+        rare.queued = rare.queued.saturating_add(waited);
         let refused = left.as_ref().err().copied();
         self.tell(now, &Event::Queued { waited, refused });
-        entry.place = Some(left?);
+        entry.held.place = Some(left?);
         self.ask_again(entry, now)
     }
 
     fn ask_again(&self, entry: &mut Entry<'p>, now: Instant) -> Result<(), Stopped> {
-        entry.passes = self.passes(entry.server, now)?;
+        entry.held.passes = self.passes(entry.server, now)?;
         Ok(())
     }
 
@@ -207,7 +253,7 @@ impl<'p, C: Clock> Course<'p, C> {
         let hold = self.fault(attempt);
         Ok(Begun {
             attempt,
-            entry,
+            held: entry.held,
             hold,
         })
     }

@@ -13,7 +13,6 @@ use std::thread::{self, Thread};
 use evenkeel_core::Instant;
 
 use super::course::{Begun, Course, Hold};
-use super::guards::Passes;
 use super::kept;
 use super::room::{Place, Waiting};
 use super::{Attempt, Classify, Event, Kept, Pick, Recovered, RepairBlocking, Run, Stopped};
@@ -139,18 +138,21 @@ fn enter<'p, C: Pause>(
     pick: &mut impl Pick,
     now: &mut Instant,
 ) -> Result<Begun<'p>, Stopped> {
+    if !course.may_wait() {
+        return course.enter_at_once(pick, *now);
+    }
     let mut entry = course.choose(pick, false, *now)?;
     let at = course.pace(&mut entry, *now)?;
     if at > *now {
         let since = *now;
-        entry.passes = Passes::none();
+        entry.waits();
         course.clock().pause_until(at);
         *now = course.clock().now();
         course.paced(&mut entry, since, *now)?;
     }
-    if let Some(waiting) = course.find_place(&mut entry, true, *now)? {
+    if let Some(waiting) = course.find_place(&mut entry, *now)? {
         let since = *now;
-        entry.passes = Passes::none();
+        entry.waits();
         let left = leave_queue(course.clock(), waiting);
         *now = course.clock().now();
         course.queued(&mut entry, left, since, *now)?;

@@ -9,7 +9,7 @@ use evenkeel_core::{Instant, Random};
 #[cfg(feature = "async")]
 use super::Pick;
 use super::attempt::Tried;
-use super::guards::Entry;
+use super::guards::Held;
 use super::policy::{Live, Shared};
 use super::{Attempt, Event, Record, Recovered, Repaired, Report, Stopped};
 #[cfg(feature = "async")]
@@ -22,7 +22,7 @@ use crate::{Call, Deadline, Decision, RetryLedger, StopReason, Verdict};
 #[must_use = "dropped at once it is no attempt"]
 pub(crate) struct Begun<'p> {
     pub(crate) attempt: Attempt,
-    pub(crate) entry: Entry<'p>,
+    pub(crate) held: Held<'p>,
     /// A fault on purpose that it has not met yet.
     pub(crate) hold: Option<Hold>,
 }
@@ -99,9 +99,9 @@ impl<'p, C: Clock> Course<'p, C> {
 
     /// An attempt has ended.
     pub(crate) fn ended(&mut self, begun: Begun<'p>, verdict: Verdict, now: Instant) {
-        let Begun { attempt, entry, .. } = begun;
+        let Begun { attempt, held, .. } = begun;
         let took = now.since(attempt.began);
-        let change = entry.finish(now, verdict, took);
+        let change = held.finish(now, verdict, took);
         match verdict {
             Verdict::Good => {
                 self.live.budget.earn();

@@ -30,7 +30,12 @@ impl<C: Sleep, K, P: Pick, R> Run<'_, C, K, P, R> {
         let mut last = None;
         let mut now = course.started();
         let why = loop {
-            let begun = match enter(&mut course, &mut self.pick, &mut now).await {
+            let begun = if course.may_wait() {
+                enter(&mut course, &mut self.pick, &mut now).await
+            } else {
+                course.enter_at_once(&mut self.pick, now)
+            };
+            let begun = match begun {
                 Ok(begun) => begun,
                 Err(why) => break why,
             };

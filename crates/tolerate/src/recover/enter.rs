@@ -6,9 +6,9 @@ use std::task::Poll;
 
 use evenkeel_core::Instant;
 
+use super::admit::Entry;
 use super::course::{Begun, Course};
 use super::drive::{poll_timer, wait_until};
-use super::guards::{Entry, Passes};
 use super::room::{Place, Waiting};
 use super::{Pick, Stopped};
 use crate::clock::Sleep;
@@ -23,12 +23,12 @@ pub(super) async fn enter<'p, C: Sleep>(
     let at = course.pace(&mut entry, *now)?;
     if at > *now {
         let since = *now;
-        entry.passes = Passes::none();
+        entry.waits();
         wait_until(course, at).await;
         *now = course.clock().now();
         course.paced(&mut entry, since, *now)?;
     }
-    if let Some(waiting) = course.find_place(&mut entry, true, *now)? {
+    if let Some(waiting) = course.find_place(&mut entry, *now)? {
         wait_in_queue(course, &mut entry, waiting, now).await?;
     }
     course.open(entry, false, *now)
@@ -41,7 +41,7 @@ async fn wait_in_queue<'p, C: Sleep>(
     now: &mut Instant,
 ) -> Result<(), Stopped> {
     let since = *now;
-    entry.passes = Passes::none();
+    entry.waits();
     let left = leave_queue(course.clock(), waiting).await;
     *now = course.clock().now();
     course.queued(entry, left, since, *now)

@@ -12,7 +12,7 @@ use super::gates::end_of;
 use super::hooks::Pass;
 use super::room::{Place, Room};
 use super::{Gate, RecoveryOptions, Stopped};
-use crate::breaker::{Breaker, Change};
+use crate::breaker::{Admitted, Breaker, Change};
 use crate::rate::Reserved;
 use crate::{Finish, Inject, Rate, Throttle, Verdict};
 
@@ -64,18 +64,16 @@ impl Guards {
     }
 }
 
-/// What an attempt was granted on its way in. Dropped, all of it is given back.
+/// What an attempt holds. Dropped, all of it is given back. It is moved often, so it is small.
 #[derive(Debug)]
 #[must_use = "dropped at once it is given back"]
-pub(crate) struct Entry<'p> {
-    pub(crate) server: Option<u32>,
+pub(crate) struct Held<'p> {
     pub(crate) asked: Option<Asked>,
     pub(crate) passes: Passes<'p>,
-    pub(crate) token: Option<Token>,
     pub(crate) place: Option<Place<'p>>,
 }
 
-impl Entry<'_> {
+impl Held<'_> {
     /// The attempt has ended. What changed with its breaker.
     pub(crate) fn finish(self, now: Instant, verdict: Verdict, took: Duration) -> Option<Change> {
         if let Some(place) = self.place {
@@ -114,7 +112,30 @@ impl Asked {
 #[derive(Debug)]
 pub(crate) struct Passes<'p> {
     gate: Pass<'p>,
-    breaker: Option<crate::Pass<Arc<Breaker>>>,
+    breaker: BreakerPass,
+}
+
+/// A pass of the policy's breaker, if it has one: what [`crate::Pass`] is, without the time.
+#[derive(Debug)]
+struct BreakerPass {
+    open: Option<Arc<Breaker>>,
+    ticket: u64,
+}
+
+impl BreakerPass {
+    fn finish(mut self, now: Instant, verdict: Verdict, took: Duration) -> Option<Change> {
+        let admitted = Admitted::from_bits(self.ticket);
+        let breaker = self.open.take()?;
+        breaker.ended(admitted, now, end_of(verdict), took)
+    }
+}
+
+impl Drop for BreakerPass {
+    fn drop(&mut self) {
+        if let Some(breaker) = self.open.take() {
+            breaker.gave_up(Admitted::from_bits(self.ticket));
+        }
+    }
 }
 
 impl<'p> Passes<'p> {
@@ -125,27 +146,33 @@ impl<'p> Passes<'p> {
         now: Instant,
     ) -> Result<Self, Stopped> {
         let gate = Pass::get(gate, server, now).map_err(|_until| Stopped::Open)?;
-        let breaker = match breakers {
-            None => None,
-            Some(breakers) => {
-                let pass = breakers.of(server, now).try_pass_owned(now);
-                Some(pass.map_err(|_refused| Stopped::Open)?)
-            }
+        let mut passes = Self {
+            gate,
+            ..Self::none()
         };
-        Ok(Self { gate, breaker })
+        if let Some(breakers) = breakers {
+            let breaker = breakers.of(server, now);
+            let admitted = breaker.admit(now).map_err(|_refused| Stopped::Open)?;
+            passes.breaker.ticket = admitted.to_bits();
+            passes.breaker.open = Some(breaker);
+        }
+        Ok(passes)
     }
 
     /// None: whoever waits keeps nobody else from trying.
     pub(crate) const fn none() -> Self {
         Self {
             gate: Pass::none(),
-            breaker: None,
+            breaker: BreakerPass {
+                open: None,
+                ticket: 0,
+            },
         }
     }
 
     fn finish(self, now: Instant, verdict: Verdict, took: Duration) -> Option<Change> {
         self.gate.finish(now, verdict, took);
-        self.breaker?.finish(now, end_of(verdict))
+        self.breaker.finish(now, verdict, took)
     }
 }
 

@@ -124,7 +124,7 @@ pub(super) fn without_call<C: Clock, T: Clone, E>(
         .deadline_from(now, call.deadline());
     let Shown { value, age } = kept.first(key, now, deadline)?;
     let mut report = Report::new(call.name());
-    report.old = Some(age);
+    report.rare().old = Some(age);
     let event = Event::Stopped {
         why: Stopped::Good,
         attempts: 0,
@@ -158,7 +158,7 @@ pub(super) fn after_call<C: Clock, T: Clone, E>(
     recovery.shared.tell(call, now, &Event::Fallback { good });
     if let Some(Shown { value, age }) = old {
         recovered.report.fell_back = true;
-        recovered.report.old = Some(age);
+        recovered.report.rare().old = Some(age);
         recovered.result = Some(Ok(value));
     }
 }

@@ -140,11 +140,18 @@ pub struct Report {
     pub(crate) more: Vec<Record>,
     pub(crate) took: Duration,
     pub(crate) waited: Duration,
+    /// Allocates when there is something to say.
+    pub(crate) rare: Option<Box<Rare>>,
+    pub(crate) repaired: Option<Repaired>,
+    pub(crate) fell_back: bool,
+}
+
+/// What few calls have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Rare {
     pub(crate) queued: Duration,
     pub(crate) paced: Duration,
     pub(crate) old: Option<Duration>,
-    pub(crate) repaired: Option<Repaired>,
-    pub(crate) fell_back: bool,
 }
 
 impl Report {
@@ -156,9 +163,7 @@ impl Report {
             more: Vec::new(),
             took: Duration::ZERO,
             waited: Duration::ZERO,
-            queued: Duration::ZERO,
-            paced: Duration::ZERO,
-            old: None,
+            rare: None,
             repaired: None,
             fell_back: false,
         }
@@ -170,6 +175,10 @@ impl Report {
         } else if self.more.len() + 1 < REMEMBERED {
             self.more.push(record);
         }
+    }
+
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// What the call is named.
@@ -203,20 +212,20 @@ impl Report {
 
     /// How much of it its attempts waited in the queue for a place.
     #[must_use]
-    pub const fn queued(&self) -> Duration {
-        self.queued
+    pub fn queued(&self) -> Duration {
+        self.rare.as_ref().map_or(Duration::ZERO, |it| it.queued)
     }
 
     /// How much of it its attempts waited for a token of the rate.
     #[must_use]
-    pub const fn paced(&self) -> Duration {
-        self.paced
+    pub fn paced(&self) -> Duration {
+        self.rare.as_ref().map_or(Duration::ZERO, |it| it.paced)
     }
 
     /// How old the value is, if it was kept from an earlier call.
     #[must_use]
-    pub const fn old(&self) -> Option<Duration> {
-        self.old
+    pub fn old(&self) -> Option<Duration> {
+        self.rare.as_ref()?.old
     }
 
     /// How the last repair ended, if there was one.

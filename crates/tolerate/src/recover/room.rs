@@ -8,7 +8,7 @@
 //! whoever waits looks for a free place *after* it can be seen waiting. So one of the two sees the other, and nobody is forgotten.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -17,12 +17,12 @@ use evenkeel_core::Instant;
 use super::{RecoveryOptions, Stopped};
 use crate::clock::Clock;
 use crate::queue::{Pushed, QueueSnapshot, Reason, Ticket};
-use crate::{Call, Finish, Limit, LimitOptions, Permit, Queue, QueueOptions, ShedOptions};
+use crate::{Call, Finish, Limit, LimitOptions, Queue, QueueOptions, ShedOptions};
 
 /// A limit with its queue, which nobody enters where the options have none.
 #[derive(Debug)]
 pub(crate) struct Room {
-    limit: Arc<Limit>,
+    limit: Limit,
     /// How many wait. Changed under the lock, read without it.
     waiting: AtomicUsize,
     line: Mutex<Line>,
@@ -41,7 +41,7 @@ struct Slot(Mutex<State>);
 #[derive(Debug)]
 enum State {
     Waits(Option<Waker>),
-    Served(Permit<Arc<Limit>>),
+    Served(Seat),
     Refused(Stopped),
     /// It has looked.
     Told,
@@ -62,8 +62,7 @@ impl Told {
 /// A place of the limit. Given back when it is dropped, to whom is next.
 #[must_use = "dropped at once it limits nothing"]
 pub(crate) struct Place<'p> {
-    permit: Option<Permit<Arc<Limit>>>,
-    room: Arc<Room>,
+    seat: Seat,
     clock: &'p dyn Clock,
 }
 
@@ -84,6 +83,31 @@ pub(crate) enum Entered<'p> {
     Refused(Stopped),
 }
 
+/// A place that is taken. Given back when it is dropped.
+#[derive(Debug)]
+struct Seat {
+    /// None when it was given back.
+    room: Option<Arc<Room>>,
+    began: Instant,
+    /// How many were in flight when it was taken, with itself.
+    in_flight: u32,
+}
+
+impl Seat {
+    /// Gives it back; the room in which there is a place now.
+    fn give_back(&mut self) -> Option<Arc<Room>> {
+        let room = self.room.take()?;
+        room.limit.leave();
+        Some(room)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
 /// Who wants a place.
 #[derive(Clone, Copy)]
 pub(crate) struct Wish<'o> {
@@ -91,7 +115,6 @@ pub(crate) struct Wish<'o> {
     pub(crate) options: &'o RecoveryOptions,
     /// When it is of no use any more.
     pub(crate) until: Instant,
-    pub(crate) may_wait: bool,
 }
 
 impl Room {
@@ -102,7 +125,7 @@ impl Room {
         seed: u64,
     ) -> Self {
         Self {
-            limit: Arc::new(Limit::new(limit, now, seed)),
+            limit: Limit::new(limit, now, seed),
             waiting: AtomicUsize::new(0),
             line: Mutex::new(Line {
                 queue: Queue::new(options.queue.unwrap_or_default()),
@@ -118,7 +141,7 @@ impl Room {
         line.shares = shares;
     }
 
-    pub(crate) fn limit(&self) -> &Limit {
+    pub(crate) const fn limit(&self) -> &Limit {
         &self.limit
     }
 
@@ -126,37 +149,36 @@ impl Room {
         self.line().queue.snapshot()
     }
 
-    /// A place at once, or in the queue if there is one. Whoever is more important than all who wait need not wait behind them.
+    /// A place, if there is one for which nobody waits.
+    pub(crate) fn at_once<'p>(
+        self: &Arc<Self>,
+        wish: &Wish<'_>,
+        now: Instant,
+        clock: &'p dyn Clock,
+    ) -> Option<Place<'p>> {
+        if wish.options.queue.is_some() && self.waiting.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        let seat = self.acquire(self.places(wish), now)?;
+        Some(Place { seat, clock })
+    }
+
+    /// A place in the queue, for who found none at once. Whoever is more important than all who wait need not wait behind them.
     pub(crate) fn enter<'p>(
         self: &Arc<Self>,
-        wish: Wish<'_>,
+        wish: &Wish<'_>,
+        queue: &QueueOptions,
         now: Instant,
         clock: &'p dyn Clock,
     ) -> Entered<'p> {
-        let importance = wish.call.importance();
-        let acquire = || match importance {
-            None => self.limit.try_acquire_owned(now),
-            Some(class) => self
-                .limit
-                .try_acquire_owned_as(&wish.options.shares, class, now),
-        };
-        let somebody_waits =
-            wish.options.queue.is_some() && self.waiting.load(Ordering::Relaxed) > 0;
-        if !somebody_waits && let Some(permit) = acquire() {
-            return Entered::Place(self.place(permit, clock));
-        }
-        let Some(queue) = wish.options.queue.filter(|_| wish.may_wait) else {
-            return Entered::Refused(Stopped::Shed);
-        };
-        let class = importance.unwrap_or_default();
+        let class = wish.call.importance().unwrap_or_default();
         let until = wish.until.min(now + queue.wait);
         let slot = Arc::new(Slot(Mutex::new(State::Waits(None))));
         let mut line = self.line();
-        if somebody_waits
-            && line.queue.next_class().is_none_or(|next| next < class)
-            && let Some(permit) = acquire()
+        if line.queue.next_class().is_none_or(|next| next < class)
+            && let Some(seat) = self.acquire(self.places(wish), now)
         {
-            return Entered::Place(self.place(permit, clock));
+            return Entered::Place(Place { seat, clock });
         }
         let pushed = line.queue.push(now, class, until, Arc::clone(&slot));
         self.count(&line);
@@ -182,18 +204,25 @@ impl Room {
         })
     }
 
-    fn place<'p>(self: &Arc<Self>, permit: Permit<Arc<Limit>>, clock: &'p dyn Clock) -> Place<'p> {
-        Place {
-            permit: Some(permit),
-            room: Arc::clone(self),
-            clock,
-        }
+    /// How many may be taken with this one.
+    fn places(&self, wish: &Wish<'_>) -> u32 {
+        let most = self.limit.limit();
+        let importance = wish.call.importance();
+        importance.map_or(most, |class| wish.options.shares.places(class, most))
+    }
+
+    fn acquire(self: &Arc<Self>, most: u32, now: Instant) -> Option<Seat> {
+        let in_flight = self.limit.enter(most)?;
+        Some(Seat {
+            room: Some(Arc::clone(self)),
+            began: now,
+            in_flight,
+        })
     }
 
     /// Gives places that are free to those who wait.
-    fn hand_on(&self, now: impl FnOnce() -> Instant) {
-        fence(Ordering::SeqCst);
-        if self.waiting.load(Ordering::Relaxed) == 0 {
+    fn hand_on(self: &Arc<Self>, now: impl FnOnce() -> Instant) {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }
         let now = now();
@@ -204,16 +233,17 @@ impl Room {
 
     /// Lets the next one leave the queue, and tells it in the same moment: whoever takes itself back finds either its entry or what
     /// became of it. Nobody if there is no place for whose turn it is.
-    fn next(&self, now: Instant) -> Option<Told> {
+    fn next(self: &Arc<Self>, now: Instant) -> Option<Told> {
         let mut line = self.line();
         let class = line.queue.next_class()?;
-        let permit = self.limit.try_acquire_owned_as(&line.shares, class, now)?;
+        let most = line.shares.places(class, self.limit.limit());
+        let seat = self.acquire(most, now)?;
         let left = line.queue.pop(now)?;
         self.count(&line);
         let state = match left.reason {
-            Reason::Served => State::Served(permit),
+            Reason::Served => State::Served(seat),
             reason => {
-                drop(permit);
+                drop(seat);
                 State::Refused(why(reason))
             }
         };
@@ -221,7 +251,7 @@ impl Room {
     }
 
     fn count(&self, line: &Line) {
-        self.waiting.store(line.queue.len(), Ordering::Relaxed);
+        self.waiting.store(line.queue.len(), Ordering::SeqCst);
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -262,7 +292,10 @@ impl<'p> Waiting<'p> {
         drop(state);
         self.is_over = true;
         Poll::Ready(match told {
-            State::Served(permit) => Ok(self.room.place(permit, self.clock)),
+            State::Served(seat) => Ok(Place {
+                seat,
+                clock: self.clock,
+            }),
             State::Refused(why) => Err(why),
             State::Waits(_) | State::Told => Err(Stopped::Expired),
         })
@@ -286,7 +319,10 @@ impl<'p> Waiting<'p> {
             return None;
         }
         match std::mem::replace(&mut *self.slot.state(), State::Told) {
-            State::Served(permit) => Some(Ok(self.room.place(permit, self.clock))),
+            State::Served(seat) => Some(Ok(Place {
+                seat,
+                clock: self.clock,
+            })),
             State::Refused(why) => Some(Err(why)),
             State::Waits(_) | State::Told => None,
         }
@@ -304,25 +340,25 @@ impl Drop for Waiting<'_> {
 impl Place<'_> {
     /// The attempt in it has ended like this.
     pub(crate) fn finish(mut self, now: Instant, how: Finish) {
-        if let Some(permit) = self.permit.take() {
-            permit.finish(now, how);
-            self.room.hand_on(|| now);
+        let (began, in_flight) = (self.seat.began, self.seat.in_flight);
+        if let Some(room) = self.seat.give_back() {
+            room.limit.learn(now, how, began, in_flight);
+            room.hand_on(|| now);
         }
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if let Some(permit) = self.permit.take() {
-            drop(permit);
-            self.room.hand_on(|| self.clock.now());
+        if let Some(room) = self.seat.give_back() {
+            room.hand_on(|| self.clock.now());
         }
     }
 }
 
 impl fmt::Debug for Place<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.debug_tuple("Place").field(&self.permit).finish()
+        to.debug_tuple("Place").field(&self.seat).finish()
     }
 }
 
