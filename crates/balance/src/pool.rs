@@ -116,6 +116,13 @@ impl Pool {
             .count()
     }
 
+    /// Whether a member takes new attempts that is none of `but`.
+    #[must_use]
+    pub fn has_other(&self, now: Instant, but: &[u32]) -> bool {
+        let mut all = self.groups.iter().flat_map(|group| &group.members);
+        all.any(|index| !but.contains(index) && self.member(*index).state.standing(now).is_usable())
+    }
+
     /// Whether a member that takes new attempts, or any if none does, has fewer in flight than it may have.
     #[must_use]
     pub fn has_room(&self, now: Instant) -> bool {

@@ -8,12 +8,12 @@ use std::time::Duration;
 use evenkeel_balance::Policy;
 use evenkeel_fault::policy::Mode;
 use evenkeel_request::HashOn;
-use evenkeel_tolerate::{Class, HedgeAfter, Jitter};
+use evenkeel_tolerate::{Class, HedgeAfter};
 
 use crate::file::Given;
 use crate::file::choice::{Protocol, SameSite, StopSignal, Tier};
 use crate::file::quantity::Bytes;
-use crate::plan::{Algorithm, Family, LogFormat, LogLevel};
+use crate::plan::{Algorithm, Family, Grows, LogFormat, LogLevel, Spreads};
 
 macro_rules! defaults {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $value:expr, $why:literal;)+) => {
@@ -154,8 +154,10 @@ defaults! {
     RETRY_BACKOFF_BASE: Duration = millis(25), "The retry goes to another server, so a short wait is enough to spread retries.";
     /// `service.NAME.retry.backoff.cap`
     RETRY_BACKOFF_CAP: Duration = millis(250), "A person does not notice it.";
+    /// `service.NAME.retry.backoff.growth`
+    RETRY_GROWTH: Grows = Grows::Exponential, "Backs away quickly from what does not pass at once.";
     /// `service.NAME.retry.backoff.jitter`
-    RETRY_JITTER: Jitter = Jitter::Full, "Spreads retries best: requests that failed together do not come back together.";
+    RETRY_JITTER: Spreads = Spreads::Full, "Spreads retries best: requests that failed together do not come back together.";
     /// `service.NAME.retry.budget.ratio`
     BUDGET_RATIO: f64 = 0.2, "Retries add at most a fifth to the load, also when every request fails.";
     /// `service.NAME.retry.budget.floor_per_second`

@@ -258,6 +258,30 @@ pub struct LimitPlan {
     pub throttle: Option<SreOptions>,
 }
 
+/// How the waits before retries grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grows {
+    /// Doubled each time.
+    Exponential,
+    /// By the first one each time.
+    Linear,
+    /// Not at all.
+    Fixed,
+}
+
+/// How the waits before retries are spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spreads {
+    /// Not at all.
+    None,
+    /// From nothing to the whole wait.
+    Full,
+    /// From half the wait to the whole.
+    Equal,
+    /// From the first wait to three times the one before.
+    Decorrelated,
+}
+
 /// How an adaptive bound is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use evenkeel_config::{Code, Loaded, Mistakes, Surroundings, load};
 use evenkeel_request::{FallbackTo, Policies};
-use evenkeel_tolerate::{HedgeAfter, Jitter};
+use evenkeel_tolerate::{Growth, HedgeAfter, Jitter};
 
 const SERVICES: &str = r#"
 [service.shop]
@@ -74,7 +74,9 @@ fn a_route_without_any_has_none() {
 
 #[test]
 fn what_a_route_leaves_out_is_the_services_key_by_key() {
-    let own = one("timeout = { total = \"4s\" }, retry = { backoff = { cap = \"50ms\" } }");
+    let own = one(
+        "timeout = { total = \"4s\" }, retry = { backoff = { cap = \"50ms\", growth = \"linear\" } }",
+    );
     assert_eq!(own.timeout.total, Duration::from_secs(4));
     assert_eq!(own.timeout.attempt, Duration::from_secs(2));
     assert_eq!(own.timeout.idle, Duration::from_secs(60));
@@ -82,6 +84,7 @@ fn what_a_route_leaves_out_is_the_services_key_by_key() {
     assert_eq!(own.retry.backoff.base, Duration::from_millis(10));
     assert_eq!(own.retry.backoff.cap, Duration::from_millis(50));
     assert_eq!(own.retry.backoff.jitter, Jitter::None);
+    assert_eq!(own.retry.backoff.growth, Growth::Linear);
     assert_eq!(own.hedge.unwrap().limit, 2);
     assert!(own.fallback.is_some());
 

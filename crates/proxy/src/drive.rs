@@ -216,16 +216,22 @@ impl Journey<'_> {
             let latency = head_at.unwrap_or(ended).since(written.unwrap_or(begun));
             let fair = self.fair(ended, outcome);
             flight.came_to(ended, fair, latency);
-            if let Some(talk) = &talk {
+            let wish = talk.as_ref().and_then(|talk| {
                 let head = (&desk.work.response, talk.incoming.unread());
-                let member = &roster.pool().members()[server.index as usize];
-                self.service.hear(&member.state, ended, head);
-            }
+                self.hear(head, roster.pool(), server, ended)
+            });
             self.note_attempt(ended, server, fair, latency, talk.as_ref());
             if self.mirror.is_some() {
                 self.send_copy(&desk);
             }
-            match (self.decide(server, outcome, &desk, latency, ended), talk) {
+            let facts = AttemptFacts {
+                outcome,
+                method_may_repeat: self.may_repeat,
+                body_replayable: desk.body.is_replayable(),
+                server: server.index,
+                wish,
+            };
+            match (self.decide(&facts, latency, ended), talk) {
                 (After::Accept, Some(talk)) if self.is_lack(desk.work.response.status) => {
                     self.put_aside(&desk, server, talk, ended);
                     return Err(Lack::Status(desk.work.response.status));
@@ -272,22 +278,9 @@ impl Journey<'_> {
         RequestBody::new(work.request.framing, keep)
     }
 
-    fn decide(
-        &mut self,
-        server: ServerId,
-        outcome: Outcome,
-        desk: &Desk<'_>,
-        took: Duration,
-        now: Instant,
-    ) -> After {
-        let facts = AttemptFacts {
-            outcome,
-            method_may_repeat: self.may_repeat,
-            body_replayable: desk.body.is_replayable(),
-            server: server.index,
-        };
+    fn decide(&mut self, facts: &AttemptFacts, took: Duration, now: Instant) -> After {
         let budget = self.service.budget();
-        if outcome.is_success() {
+        if facts.outcome.is_success() {
             budget.earn();
         }
         let rules = Rules {
@@ -296,7 +289,7 @@ impl Journey<'_> {
             budget,
         };
         self.exchange.ended(
-            &facts,
+            facts,
             took,
             rules,
             now,

@@ -1,29 +1,51 @@
 //! Answers in which a server asks to be left alone for a while: 429 and 503 with `Retry-After` (RFC 9110, section 10.2.3).
 //!
-//! Only the form in seconds is acted on; a date depends on two clocks that may differ.
+//! A date is compared with the answer's own `Date`, since the two clocks may differ.
 
 use std::time::Duration;
 
-use evenkeel_balance::ServerState;
-use evenkeel_core::Instant;
+use evenkeel_balance::{Pool, ServerState};
+use evenkeel_core::{Instant, ServerId};
 use evenkeel_http1::ResponseHead;
 use evenkeel_tolerate::Pushback;
 
+use crate::drive::Journey;
 use crate::load;
 use crate::state::ServiceEntry;
 
 impl ServiceEntry {
-    /// What the head of an answer, with its bytes, says about the server itself: that it wants to be left alone, how busy
-    /// it is.
-    pub(crate) fn hear(&self, server: &ServerState, now: Instant, head: (&ResponseHead, &[u8])) {
-        let (head, bytes) = head;
-        if let Some(pause) = asked(head, bytes) {
-            server.relieve(now, pause);
-        }
+    /// What the head of an answer, with its bytes, says about the server itself: how busy it is, and that it wants to be left
+    /// alone, for so long.
+    pub(crate) fn hear(
+        &self,
+        server: &ServerState,
+        now: Instant,
+        (head, bytes): (&ResponseHead, &[u8]),
+    ) -> Option<Duration> {
         let name = self.load_header.as_deref();
         if let Some(load) = name.and_then(|name| load::reported(head, bytes, name)) {
             server.report_load(now, load);
         }
+        let pause = asked(head, bytes)?;
+        server.relieve(now, pause);
+        Some(pause)
+    }
+}
+
+impl Journey<'_> {
+    /// The same, and how long a retry has to wait because of it: only if it would have to go there again, since a wish of one
+    /// server says nothing of the others.
+    pub(crate) fn hear(
+        &self,
+        head: (&ResponseHead, &[u8]),
+        pool: &Pool,
+        server: ServerId,
+        now: Instant,
+    ) -> Option<Duration> {
+        let state = &pool.members()[server.index as usize].state;
+        let wish = self.service.hear(state, now, head)?;
+        let is_alone = !self.exchange.has_other(pool, now, server.index);
+        is_alone.then_some(wish)
     }
 }
 
@@ -32,7 +54,8 @@ pub(crate) fn asked(head: &ResponseHead, bytes: &[u8]) -> Option<Duration> {
     if !matches!(head.status, 429 | 503) {
         return None;
     }
-    Pushback::retry_after_seconds(head.header(bytes, "retry-after")?).after()
+    let wish = head.header(bytes, "retry-after")?;
+    Pushback::retry_after_of(wish, head.header(bytes, "date")).after()
 }
 
 #[cfg(test)]
@@ -50,10 +73,13 @@ mod tests {
     }
 
     #[test]
-    fn seconds_of_429_and_503_count() {
+    fn seconds_and_dates_of_429_and_503_count() {
         let pause = Some(Duration::from_secs(120));
         assert_eq!(of("429 Too Many Requests", "Retry-After: 120\r\n"), pause);
         assert_eq!(of("503 Service Unavailable", "retry-after:120\r\n"), pause);
+        let dates =
+            "Date: Fri, 31 Dec 2027 23:58:00 GMT\r\nRetry-After: Sat, 01 Jan 2028 00:00:00 GMT\r\n";
+        assert_eq!(of("503 Service Unavailable", dates), pause);
         for (status, field) in [
             ("503 Service Unavailable", ""),
             ("500 Internal Server Error", "Retry-After: 120\r\n"),

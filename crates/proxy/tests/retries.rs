@@ -307,6 +307,73 @@ fn a_server_that_asks_for_a_pause_gets_one() {
     assert_eq!(seen_well.lock().unwrap().len(), 200);
 }
 
+/// Answers like this so often, and then well.
+fn busy_at_first(times: usize, retry_after: &'static str) -> SocketAddr {
+    let asked = Arc::new(AtomicUsize::new(0));
+    server(move |connection| {
+        while connection.request().is_some() {
+            if asked.fetch_add(1, Ordering::SeqCst) < times {
+                let busy = format!(
+                    "HTTP/1.1 503 Service Unavailable\r\n{retry_after}\r\nContent-Length: 0\r\n\r\n"
+                );
+                connection.answer(&busy);
+            } else {
+                connection.answer(OK);
+            }
+        }
+    })
+    .0
+}
+
+/// The time that a request took, and its status.
+fn timed(rig: &Rig) -> (u16, Duration) {
+    let began = rig.clock.now();
+    let status = rig.client().get("/").status;
+    (status, rig.clock.now() - began)
+}
+
+#[test]
+fn a_retry_heeds_a_wish_to_wait_if_nobody_else_can_be_asked() {
+    let rig = Rig::new(&[busy_at_first(1, "Retry-After: 1")], ROUND_ROBIN);
+    let (status, took) = timed(&rig);
+    assert_eq!(status, 200);
+    assert!(took >= Duration::from_secs(1), "{took:?}");
+
+    // The answer's own clock is what a date is compared with, whatever the proxy's says.
+    let dates = "Date: Fri, 31 Dec 1999 23:59:59 GMT\r\nRetry-After: Sat, 01 Jan 2000 00:00:00 GMT";
+    let rig = Rig::new(&[busy_at_first(1, dates)], ROUND_ROBIN);
+    let (status, took) = timed(&rig);
+    assert_eq!(status, 200);
+    assert!(took >= Duration::from_secs(1), "{took:?}");
+
+    // It says nothing of others.
+    let (good, _) = always(OK);
+    let rig = Rig::new(&[busy_at_first(1, "Retry-After: 3"), good], ROUND_ROBIN);
+    for _ in 0..2 {
+        let (status, took) = timed(&rig);
+        assert_eq!(status, 200);
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+}
+
+#[test]
+fn a_wish_to_wait_is_cut_and_does_not_go_beyond_the_deadline() {
+    // Cut to 5 s, for which 4 s have no room: what the server said is passed on at once.
+    let total = "[service.shop.timeout]\ntotal = \"4s\"\nattempt = \"1s\"";
+    let rig = Rig::new(&[busy_at_first(9, "Retry-After: 3600")], total);
+    let (status, took) = timed(&rig);
+    assert_eq!(status, 503);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let labels = ["shop", "deadline"];
+    rig.wait_for(|rig| common::counter(rig, "evenkeel_retries_denied_total", &labels) == 1);
+
+    let rig = Rig::new(&[busy_at_first(1, "Retry-After: 3600")], ROUND_ROBIN);
+    let (status, took) = timed(&rig);
+    assert_eq!(status, 200);
+    let cut = Duration::from_millis(5_000)..Duration::from_millis(9_000);
+    assert!(cut.contains(&took), "{took:?}");
+}
+
 #[test]
 fn picks_are_counted_by_their_reason() {
     #[derive(Default)]

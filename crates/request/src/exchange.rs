@@ -135,6 +135,15 @@ impl Exchange {
         (!avoid.contains(&pick.index)).then_some(pick)
     }
 
+    /// Whether a retry could go to a server that has not been tried, after an attempt on `server`.
+    #[must_use]
+    pub fn has_other(&self, pool: &Pool, now: Instant, server: u32) -> bool {
+        let mut but = [server; REMEMBERED + 1];
+        let tried = self.tried();
+        but[..tried.len()].copy_from_slice(tried);
+        pool.has_other(now, &but)
+    }
+
     /// The end of the time for the whole request.
     #[must_use]
     pub const fn deadline(&self) -> Deadline {

@@ -3,6 +3,8 @@
 //!
 //! Apart from the rules, so that they know no protocol and are the same for a proxy and for any other program.
 
+use std::time::Duration;
+
 use evenkeel_core::{Instant, Outcome, Random};
 
 use crate::retry::{Ended, Rules, again};
@@ -19,6 +21,8 @@ pub struct AttemptFacts {
     pub body_replayable: bool,
     /// The server it was on, by its place in the service.
     pub server: u32,
+    /// How long that server asks to wait, if nobody else could be asked: a wish of one server says nothing of the others.
+    pub wish: Option<Duration>,
 }
 
 /// Decides about the attempt that just ended, and notes in `ledger` what the retry used: [`again`] with HTTP's meaning of an
@@ -38,7 +42,7 @@ pub fn decide(
         ..Rules::of_backoff(options.limit, &options.backoff)
     };
     let ended = Ended {
-        verdict: meaning(&options.on, attempt.outcome),
+        verdict: meaning(&options.on, attempt.outcome, attempt.wish),
         idempotency: if attempt.method_may_repeat {
             Idempotency::Idempotent
         } else {
@@ -51,7 +55,7 @@ pub fn decide(
 }
 
 /// What an outcome means if its kind is wanted; what is not wanted is final.
-fn meaning(on: &RetryOn, outcome: Outcome) -> Verdict {
+fn meaning(on: &RetryOn, outcome: Outcome, wait: Option<Duration>) -> Verdict {
     let (wanted, verdict) = match outcome {
         Outcome::ConnectRefused | Outcome::ConnectTimeout | Outcome::Unreachable => {
             (on.connect, Verdict::Unsent)
@@ -61,7 +65,7 @@ fn meaning(on: &RetryOn, outcome: Outcome) -> Verdict {
         Outcome::AttemptTimeout => (on.timeout, Verdict::Timeout),
         Outcome::Answered(status) => (
             status >= 400 && on.statuses.contains(&status),
-            Verdict::TRANSIENT,
+            Verdict::Transient { wait },
         ),
         // What evenkeel would answer for it is 502, so it is retried like one.
         Outcome::BadResponse => (on.statuses.contains(&502), Verdict::TRANSIENT),

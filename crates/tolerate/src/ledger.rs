@@ -1,5 +1,7 @@
 //! What one request has used up of its retries.
 
+use std::time::Duration;
+
 /// At most this many free retries in a request: one for each of as many servers.
 const MOST_FREE: usize = 8;
 
@@ -11,6 +13,7 @@ pub struct RetryLedger {
     free: u8,
     free_on: [u32; MOST_FREE],
     death: bool,
+    delay: Option<Duration>,
 }
 
 impl RetryLedger {
@@ -58,9 +61,15 @@ impl RetryLedger {
         }
     }
 
-    /// Notes a counted retry.
-    pub(crate) fn note_counted(&mut self) {
+    /// The back-off's delay before the last counted retry.
+    pub(crate) const fn delay(&self) -> Option<Duration> {
+        self.delay
+    }
+
+    /// Notes a counted retry, before which the back-off has this delay.
+    pub(crate) const fn note_counted(&mut self, delay: Duration) {
         self.counted = self.counted.saturating_add(1);
+        self.delay = Some(delay);
     }
 
     /// Notes that it was after a timeout.

@@ -31,13 +31,13 @@ pub mod shed;
 pub mod throttle;
 // End of limits.
 
-pub use backoff::{Backoff, Capped, Growth, Spread, Wait, WaitOptions};
+pub use backoff::{BackoffOptions, Capped, Growth, Jitter, Wait};
 pub use budget::Budget;
 pub use deadline::Deadline;
 pub use hedge::{HedgeAfter, HedgeDelay, HedgeOptions};
 pub use http::{AttemptFacts, decide};
 pub use ledger::RetryLedger;
-pub use policy::{BackoffOptions, BudgetOptions, Jitter, RetryOn, RetryOptions, TimeoutOptions};
+pub use policy::{BudgetOptions, RetryOn, RetryOptions, TimeoutOptions};
 pub use race::{Race, Turn};
 pub use retry::{Decision, Ended, Rules, StopReason, again};
 pub use verdict::{Call, Idempotency, Verdict};

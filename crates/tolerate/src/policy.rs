@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::BackoffOptions;
+
 /// How long each step of a request may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeoutOptions {
@@ -50,32 +52,6 @@ pub struct RetryOn {
     pub timeout: bool,
     /// These response statuses, each 400–599 ("503").
     pub statuses: Vec<u16>,
-}
-
-/// How randomness is mixed into a back-off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Jitter {
-    /// None: the whole delay, always.
-    None,
-    /// Uniform between zero and the delay (AWS "full jitter").
-    Full,
-    /// Half the delay, and a uniform part of the other half (AWS "equal jitter").
-    Equal,
-}
-
-/// Exponential back-off: `min(cap, base × 2^n)` before retry `n` (from 0), with jitter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct BackoffOptions {
-    /// Before the first retry.
-    #[serde(with = "crate::wire::duration")]
-    pub base: Duration,
-    /// At most.
-    #[serde(with = "crate::wire::duration")]
-    pub cap: Duration,
-    /// How randomness is mixed in.
-    pub jitter: Jitter,
 }
 
 /// The retry budget: tokens earned by successes, with a small floor, taken before the back-off.

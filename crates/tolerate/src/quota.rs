@@ -77,13 +77,14 @@ impl For {
 }
 
 /// What the last retry of a request took. It goes back with the request's success, and is lost with its failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a success gives it back"]
 pub struct Taken(u32);
 
 impl Taken {
     /// Tokens.
     #[must_use]
-    pub const fn tokens(self) -> u32 {
+    pub const fn tokens(&self) -> u32 {
         self.0
     }
 }
@@ -139,7 +140,7 @@ impl Quota {
 
     /// A request succeeded: `last` is what its last retry took, if there was one.
     pub fn succeeded(&self, last: Option<Taken>) {
-        let given = last.map_or(self.options.success, Taken::tokens);
+        let given = last.map_or(self.options.success, |taken| taken.tokens());
         add(&self.tokens, given.into(), self.options.capacity.into());
     }
 
@@ -287,7 +288,10 @@ mod tests {
         let quota = Quota::new(QuotaOptions::default());
         let count = std::iter::from_fn(|| quota.try_take(For::Error)).count();
         assert_eq!((count, quota.tokens()), (35, 10));
-        assert_eq!(quota.try_take(For::Throttled).map(Taken::tokens), Some(5));
+        assert_eq!(
+            quota.try_take(For::Throttled).map(|taken| taken.tokens()),
+            Some(5)
+        );
         let snapshot = quota.snapshot();
         assert_eq!((snapshot.allowed, snapshot.denied), (36, 1));
     }
@@ -335,7 +339,7 @@ mod tests {
                     _ => {
                         let kind = if step == 2 { For::Error } else { For::Throttled };
                         let taken = quota.try_take(kind);
-                        prop_assert_eq!(quota.tokens(), before - taken.map_or(0, Taken::tokens));
+                        prop_assert_eq!(quota.tokens(), before - taken.as_ref().map_or(0, Taken::tokens));
                         last = taken.or(last);
                     }
                 }

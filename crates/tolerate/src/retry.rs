@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
 
-use crate::{Backoff, BackoffOptions, Budget, Deadline, Idempotency, RetryLedger, Verdict};
+use crate::{BackoffOptions, Budget, Deadline, Idempotency, RetryLedger, Verdict};
 
 /// What limits retries.
 #[derive(Debug, Clone, Copy)]
@@ -170,7 +170,8 @@ fn pay(
     if timed_out && ledger.after_timeouts() >= rules.timeout_limit {
         return Decision::Stop(StopReason::TimeoutLimit);
     }
-    let own = Backoff::delay(rules.backoff, ledger.counted(), rng);
+    let before = ledger.delay().unwrap_or(rules.backoff.base);
+    let own = rules.backoff.delay_after(ledger.counted(), before, rng);
     let after = verdict.wait().map_or(own, |wish| {
         wish.clamp(own, own.saturating_add(rules.longest_wish))
     });
@@ -180,7 +181,7 @@ fn pay(
     if !budget.try_spend(now) {
         return Decision::Stop(StopReason::Budget);
     }
-    ledger.note_counted();
+    ledger.note_counted(own);
     if timed_out {
         ledger.note_timeout();
     }

@@ -14,11 +14,8 @@ const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-const BACKOFF: BackoffOptions = BackoffOptions {
-    base: millis(50),
-    cap: Duration::from_secs(20),
-    jitter: Jitter::None,
-};
+const BACKOFF: BackoffOptions =
+    BackoffOptions::exponential(millis(50), Duration::from_secs(20), Jitter::None);
 
 fn budget(burst: f64) -> Budget {
     let options = BudgetOptions {
@@ -164,6 +161,36 @@ fn kinds() -> impl Strategy<Value = Idempotency> {
         Just(Idempotency::Keyed),
         Just(Idempotency::Once)
     ]
+}
+
+#[test]
+fn decorrelated_waits_go_by_the_one_before() {
+    let backoff = BackoffOptions {
+        jitter: Jitter::Decorrelated,
+        ..BACKOFF
+    };
+    let mut longest = Duration::ZERO;
+    for seed in 0..200 {
+        let mut story = Story::new();
+        story.rules = Rules::of_backoff(6, &backoff);
+        story.rng = Random::seeded(seed);
+        let mut before = backoff.base;
+        for _ in 0..6 {
+            let Decision::Retry { after, .. } =
+                story.ended(Verdict::TRANSIENT, Idempotency::Idempotent)
+            else {
+                panic!("six are allowed");
+            };
+            assert!(
+                after >= backoff.base && after <= before * 3,
+                "{before:?} {after:?}"
+            );
+            before = after;
+            longest = longest.max(after);
+        }
+    }
+    // Three times the base, which is all that a first wait can be, is left far behind.
+    assert!(longest > backoff.base * 30, "{longest:?}");
 }
 
 proptest! {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use evenkeel_core::Random;
 use evenkeel_tolerate::quota::{For, Taken};
 use evenkeel_tolerate::{
-    Growth, Pushback, PushbackOptions, Quota, QuotaOptions, Spread, WaitOptions,
+    BackoffOptions, Growth, Jitter, Pushback, PushbackOptions, Quota, QuotaOptions,
 };
 
 /// What a server answers.
@@ -100,12 +100,12 @@ impl Client {
     }
 
     fn delay(&self, answer: Answer, base: u64, n: u32) -> u128 {
-        let options = WaitOptions {
+        let options = BackoffOptions {
             base: Duration::from_millis(base),
             growth: Growth::Exponential(2.0),
-            spread: Spread::None,
+            jitter: Jitter::None,
             cap: Duration::from_millis(self.cap),
-            ..WaitOptions::default()
+            ..BackoffOptions::default()
         };
         let mut rng = Random::seeded(1);
         let own = options.delay(n, &mut rng);

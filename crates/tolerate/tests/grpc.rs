@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use evenkeel_core::Random;
 use evenkeel_tolerate::{
-    Capped, Growth, Pushback, PushbackOptions, Spread, Throttling, ThrottlingOptions, WaitOptions,
+    BackoffOptions, Capped, Growth, Jitter, Pushback, PushbackOptions, Throttling,
+    ThrottlingOptions,
 };
 
 /// `TestRetryThrottling` of grpc-go: ten tokens, half a token for a success, a server that answers OK to these attempts only.
@@ -52,17 +53,14 @@ fn five_failures_in_a_row_stop_it() {
 /// A pushback stands in place of the delay; one that forbids ends it.
 #[test]
 fn delays_and_pushback() {
-    let waits = WaitOptions {
+    let waits = BackoffOptions {
         base: Duration::from_millis(100),
         growth: Growth::Exponential(2.0),
-        spread: Spread::Proportional(0.2),
+        jitter: Jitter::Proportional(0.2),
         cap: Duration::from_secs(1),
         capped: Capped::BeforeSpread,
     };
-    let heeded = PushbackOptions {
-        jitter: 0.0,
-        ..PushbackOptions::default()
-    };
+    let heeded = PushbackOptions::grpc();
     let mut rng = Random::seeded(9);
     for (n, nominal) in [100.0, 200.0, 400.0, 800.0, 1_000.0, 1_000.0]
         .into_iter()

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use evenkeel_core::Random;
 use evenkeel_tolerate::{
-    Capped, Growth, Pushback, PushbackOptions, Spread, Throttling, ThrottlingOptions, Wait,
-    WaitOptions,
+    BackoffOptions, Capped, Growth, Jitter, Pushback, PushbackOptions, Throttling,
+    ThrottlingOptions, Wait,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,11 +66,7 @@ impl Client {
                 max_tokens: 1_000.0,
                 token_ratio: 1.0,
             }),
-            // Exactly what the server asks.
-            heeded: PushbackOptions {
-                jitter: 0.0,
-                ..PushbackOptions::default()
-            },
+            heeded: PushbackOptions::grpc(),
             rng: Random::seeded(7),
         }
     }
@@ -78,10 +74,10 @@ impl Client {
     /// How the call ended, and how long it waited.
     fn call(&mut self, mut server: impl FnMut() -> End) -> (Code, Duration) {
         let mut waited = Duration::ZERO;
-        let options = WaitOptions {
+        let options = BackoffOptions {
             base: Duration::from_millis(10),
             growth: Growth::Exponential(1.0),
-            spread: Spread::Proportional(0.2),
+            jitter: Jitter::Proportional(0.2),
             cap: Duration::from_millis(10),
             capped: Capped::BeforeSpread,
         };

@@ -18,11 +18,11 @@ use evenkeel_tolerate::{
 static CLOCK: LazyLock<Virtual> = LazyLock::new(Virtual::new);
 static POLICY: LazyLock<Recovery<Virtual>> = LazyLock::new(|| {
     let options = RecoveryOptions {
-        backoff: BackoffOptions {
-            base: Duration::from_millis(10),
-            cap: Duration::from_millis(10),
-            jitter: Jitter::None,
-        },
+        backoff: BackoffOptions::exponential(
+            Duration::from_millis(10),
+            Duration::from_millis(10),
+            Jitter::None,
+        ),
         ..RecoveryOptions::default()
     };
     let policy = Recovery::named("macros").options(options);

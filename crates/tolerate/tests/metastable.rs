@@ -212,11 +212,7 @@ fn naive() -> RecoveryOptions {
         attempt_timeout: Some(Duration::from_secs(1)),
         retries: 1,
         retries_after_timeout: 1,
-        backoff: BackoffOptions {
-            base: Duration::ZERO,
-            cap: Duration::ZERO,
-            jitter: Jitter::None,
-        },
+        backoff: BackoffOptions::exponential(Duration::ZERO, Duration::ZERO, Jitter::None),
         budget: BudgetOptions {
             ratio: 1.0,
             floor_per_second: 1e6,

@@ -27,11 +27,7 @@ fn options() -> RecoveryOptions {
     RecoveryOptions {
         deadline: Some(millis(1_000)),
         attempt_timeout: Some(millis(300)),
-        backoff: BackoffOptions {
-            base: millis(10),
-            cap: millis(40),
-            jitter: Jitter::None,
-        },
+        backoff: BackoffOptions::exponential(millis(10), millis(40), Jitter::None),
         budget: BudgetOptions {
             ratio: 0.2,
             floor_per_second: 0.0,

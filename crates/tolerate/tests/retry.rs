@@ -46,11 +46,7 @@ fn options() -> RetryOptions {
         methods: ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]
             .map(String::from)
             .to_vec(),
-        backoff: BackoffOptions {
-            base: millis(25),
-            cap: millis(250),
-            jitter: Jitter::None,
-        },
+        backoff: BackoffOptions::exponential(millis(25), millis(250), Jitter::None),
         budget: BudgetOptions {
             ratio: 0.2,
             floor_per_second: 0.0,
@@ -101,6 +97,7 @@ impl Request {
             method_may_repeat: true,
             body_replayable: true,
             server,
+            wish: None,
         })
     }
 
@@ -110,6 +107,7 @@ impl Request {
             method_may_repeat: false,
             body_replayable: true,
             server,
+            wish: None,
         })
     }
 
@@ -269,6 +267,7 @@ fn a_body_that_is_gone_stops_every_retry() {
             method_may_repeat: true,
             body_replayable: false,
             server: 0,
+            wish: None,
         };
         assert_eq!(
             Request::new(options()).decide(facts),
@@ -352,6 +351,7 @@ fn an_outage_is_not_made_worse() {
             method_may_repeat: true,
             body_replayable: true,
             server: 0,
+            wish: None,
         };
         let decision = decide(
             &options,
@@ -397,13 +397,13 @@ proptest! {
     ) {
         let on = RetryOn { connect: on.0, reset: on.1, timeout: on.2, statuses: vec![503] };
         let budget = BudgetOptions { ratio: 0.2, floor_per_second: 0.0, burst };
-        let backoff = BackoffOptions { base: millis(25), cap: millis(250), jitter: Jitter::Full };
+        let backoff = BackoffOptions::exponential(millis(25), millis(250), Jitter::Full);
         let mut request = Request::new(RetryOptions { limit, on, budget, backoff, ..options() });
         request.rng = Random::seeded(seed);
         let (mut paid, mut deaths, mut free_on) = (0, 0, Vec::new());
         for (outcome, server, took) in attempts {
             request.now += millis(took);
-            let facts = AttemptFacts { outcome, method_may_repeat, body_replayable, server };
+            let facts = AttemptFacts { outcome, method_may_repeat, body_replayable, server, wish: None };
             let Decision::Retry { free, after } = request.decide(facts) else { continue };
             prop_assert!(body_replayable);
             prop_assert!(!outcome.is_success());

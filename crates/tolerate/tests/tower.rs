@@ -163,11 +163,7 @@ fn once_is_once_and_errors_have_a_meaning() {
 #[test]
 fn each_part_does_its_part_only() {
     let call = Call::idempotent("get");
-    let backoff = BackoffOptions {
-        base: Duration::ZERO,
-        cap: Duration::ZERO,
-        jitter: Jitter::None,
-    };
+    let backoff = BackoffOptions::exponential(Duration::ZERO, Duration::ZERO, Jitter::None);
     let retries = RetryLayer::new(call, 1, backoff).expect("no errors");
     let mut service = retries.layer(Failing::new(1));
     let mut context = Context::from_waker(Waker::noop());

@@ -3,13 +3,13 @@
 use evenkeel_balance::Policy;
 use evenkeel_fault::FaultKind;
 use evenkeel_fault::policy::Mode;
-use evenkeel_tolerate::{Class, Jitter};
+use evenkeel_tolerate::Class;
 
 use super::shape::Shape;
 use super::{Kind, Typed, Value, not_yet, want_text};
 use crate::mistake::{Code, Mistake, Mistakes, Span};
 use crate::nearest::nearest;
-use crate::plan::{Algorithm, Family, LogFormat, LogLevel};
+use crate::plan::{Algorithm, Family, Grows, LogFormat, LogLevel, Spreads};
 
 /// The mistake of a word that is not among `known`.
 #[must_use]
@@ -119,10 +119,20 @@ choice! {
 
 choice! {
     /// How randomness is mixed into a back-off.
-    JitterWord: Jitter {
-        "none" => Jitter::None,
-        "full" => Jitter::Full,
-        "equal" => Jitter::Equal,
+    JitterWord: Spreads {
+        "none" => Spreads::None,
+        "full" => Spreads::Full,
+        "equal" => Spreads::Equal,
+        "decorrelated" => Spreads::Decorrelated,
+    } later {}
+}
+
+choice! {
+    /// How a back-off grows from one retry to the next.
+    GrowthWord: Grows {
+        "exponential" => Grows::Exponential,
+        "linear" => Grows::Linear,
+        "fixed" => Grows::Fixed,
     } later {}
 }
 

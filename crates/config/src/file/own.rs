@@ -159,7 +159,16 @@ fn timeout(own: &Timeout, base: &Timeout) -> Timeout {
 
 fn retry(own: &Retry, base: &Retry) -> Retry {
     let backoff = |own: &RetryBackoff, base: &RetryBackoff| {
-        over!(RetryBackoff { base, cap, jitter }, own, base)
+        over!(
+            RetryBackoff {
+                base,
+                cap,
+                growth,
+                jitter
+            },
+            own,
+            base
+        )
     };
     Retry {
         backoff: merge(own.backoff.as_ref(), base.backoff.as_ref(), backoff),

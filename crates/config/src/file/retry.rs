@@ -2,7 +2,7 @@
 
 use toml::de::DeValue;
 
-use super::choice::{JitterWord, unknown_word};
+use super::choice::{GrowthWord, JitterWord, unknown_word};
 use super::quantity::{Size, Time};
 use super::shape::Shape;
 use super::value::{List, Number, Whole};
@@ -23,7 +23,7 @@ table! {
         on: List<RetryWord> = defaults::RETRY_ON;
         /// The methods that may be sent twice.
         methods: List<Method> = defaults::RETRY_METHODS;
-        /// How long to wait before a retry: `base`, doubled each time up to `cap`.
+        /// How long to wait before a retry: `base`, and longer each time up to `cap`.
         backoff: RetryBackoff;
         /// What pays for retries.
         budget: Budget;
@@ -43,7 +43,10 @@ table! {
         base: Time<0> = defaults::RETRY_BACKOFF_BASE;
         /// At most.
         cap: Time<0> = defaults::RETRY_BACKOFF_CAP;
-        /// `full`: anything from nothing to the whole wait; `equal`: from half of it; `none`: all of it.
+        /// `exponential`: doubled each time; `linear`: once more `base` each time; `fixed`: always `base`.
+        growth: GrowthWord = defaults::RETRY_GROWTH;
+        /// `full`: anything from nothing to the whole wait; `equal`: from half of it; `none`: all of it; `decorrelated`: from `base` to
+        /// three times the wait before, whatever the growth.
         jitter: JitterWord = defaults::RETRY_JITTER;
     }
     later {}

@@ -5,7 +5,7 @@ use evenkeel_fault::policy::{
     RatioOptions, RecoverOptions, RestartBackoff, SlowOptions, VerifyOptions,
 };
 
-use super::{pick, pick_whole, section};
+use super::{check_cap, pick, pick_whole, section};
 use crate::defaults;
 use crate::file::At;
 use crate::file::detect::{Detect, Probe};
@@ -171,16 +171,7 @@ fn resolve_recover(typed: &Recover, out: &mut Mistakes) -> RecoverOptions {
         cap: pick(backoff.cap.as_ref(), defaults::RESTART_BACKOFF_CAP),
         reset_after: pick(backoff.reset_after.as_ref(), defaults::RESTART_RESET_AFTER),
     };
-    if waits.base > waits.cap {
-        let span = backoff.base.or(backoff.cap).map_or(0..0, |at| at.span);
-        let mistake = Mistake::new(
-            Code::Contradiction,
-            span,
-            "`base` is longer than `cap`",
-            "the first wait is the longest",
-        );
-        out.push(mistake.help("`base` grows up to `cap`"));
-    }
+    check_cap((waits.base, waits.cap), backoff.base.or(backoff.cap), out);
     RecoverOptions {
         mode: pick(typed.mode.as_ref(), defaults::MODE),
         keep_serving: pick(typed.keep_serving.as_ref(), defaults::KEEP_SERVING),

@@ -23,6 +23,7 @@ pub(crate) use dns::is_dns;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::defaults;
 use crate::file::{At, File, Given, not_yet};
@@ -148,6 +149,24 @@ pub(crate) fn pick<T: Clone>(at: Option<&At<T>>, given: Given<T>) -> T {
 }
 
 /// The number that was typed, or the default.
+/// A back-off's first wait may not be longer than its longest. `at` is the one of the two that was typed.
+pub(crate) fn check_cap(
+    (base, cap): (Duration, Duration),
+    at: Option<At<Duration>>,
+    out: &mut Mistakes,
+) {
+    if base <= cap {
+        return;
+    }
+    let mistake = Mistake::new(
+        Code::Contradiction,
+        at.map_or(0..0, |at| at.span),
+        "`base` is longer than `cap`",
+        "the first wait is the longest",
+    );
+    out.push(mistake.help("`base` grows up to `cap`"));
+}
+
 pub(crate) fn pick_whole(at: Option<&At<u64>>, given: Given<u32>) -> u32 {
     at.map_or(given.value, |at| {
         u32::try_from(at.value).unwrap_or(u32::MAX)

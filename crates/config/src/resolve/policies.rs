@@ -5,12 +5,13 @@ use evenkeel_request::headers::{Side, check_name};
 use evenkeel_request::route::Target;
 use evenkeel_request::{DeadlineHeader, Policies};
 use evenkeel_tolerate::{
-    BackoffOptions, BudgetOptions, HedgeOptions, RetryOn, RetryOptions, TimeoutOptions,
+    BackoffOptions, BudgetOptions, Capped, Growth, HedgeOptions, Jitter, RetryOn, RetryOptions,
+    TimeoutOptions,
 };
 
 use super::fallback::resolve_fallback;
 use super::inject::resolve_inject;
-use super::{pick, pick_whole, section};
+use super::{check_cap, pick, pick_whole, section};
 use crate::defaults;
 use crate::file::File;
 use crate::file::hedge::Hedge;
@@ -18,7 +19,7 @@ use crate::file::listen::Route;
 use crate::file::retry::{Retry, RetryCondition};
 use crate::file::service::{Service, Timeout};
 use crate::mistake::{Code, Mistake, Mistakes};
-use crate::plan::ListenerPlan;
+use crate::plan::{Grows, ListenerPlan, Spreads};
 
 /// What the requests of a service go by.
 pub(super) fn service_policies(
@@ -107,18 +108,24 @@ fn resolve_retry(typed: &Retry, out: &mut Mistakes) -> RetryOptions {
     let options = BackoffOptions {
         base: pick(backoff.base.as_ref(), defaults::RETRY_BACKOFF_BASE),
         cap: pick(backoff.cap.as_ref(), defaults::RETRY_BACKOFF_CAP),
-        jitter: pick(backoff.jitter.as_ref(), defaults::RETRY_JITTER),
+        jitter: match pick(backoff.jitter.as_ref(), defaults::RETRY_JITTER) {
+            Spreads::None => Jitter::None,
+            Spreads::Full => Jitter::Full,
+            Spreads::Equal => Jitter::Equal,
+            Spreads::Decorrelated => Jitter::Decorrelated,
+        },
+        growth: match pick(backoff.growth.as_ref(), defaults::RETRY_GROWTH) {
+            Grows::Exponential => Growth::Exponential(2.0),
+            Grows::Linear => Growth::Linear,
+            Grows::Fixed => Growth::Fixed,
+        },
+        capped: Capped::BeforeSpread,
     };
-    if options.base > options.cap {
-        let span = backoff.base.or(backoff.cap).map_or(0..0, |at| at.span);
-        let mistake = Mistake::new(
-            Code::Contradiction,
-            span,
-            "`base` is longer than `cap`",
-            "the first wait is the longest",
-        );
-        out.push(mistake.help("`base` grows up to `cap`"));
-    }
+    check_cap(
+        (options.base, options.cap),
+        backoff.base.or(backoff.cap),
+        out,
+    );
     let methods = typed.methods.as_ref().map_or_else(
         || {
             defaults::RETRY_METHODS

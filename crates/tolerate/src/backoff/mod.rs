@@ -4,60 +4,40 @@
 //! default because of a measurement, not of taste: with 100 competing clients it needs less than half the calls of plain
 //! exponential back-off and a thirteenth of the time; equal jitter needs the same calls but about 40 % more time.
 //!
-//! [`Backoff`] is what most need: exponential with full jitter. [`WaitOptions`] can say all that is in common use: how it grows, how it
-//! is spread, and whether the cap is for what is spread or for what comes of it. [`Wait`] is one request's way along it. The first is a case
-//! of the second, and computed by it.
+//! [`BackoffOptions`] can say all that is in common use: how a delay grows, how it is spread, and whether the cap is for what is
+//! spread or for what comes of it. [`Wait`] is one request's way along it.
 
 use std::time::Duration;
 
 use evenkeel_core::Random;
 use serde::{Deserialize, Serialize};
 
-use crate::{BackoffOptions, Jitter};
+use crate::wire;
 
-/// Exponential back-off with jitter.
-#[derive(Debug, Clone, Copy)]
-pub struct Backoff;
-
-impl Backoff {
-    /// How long to wait before retry `retry_index` (from 0). Never longer than the cap, for any index.
-    #[must_use]
-    pub fn delay(options: &BackoffOptions, retry_index: u32, rng: &mut Random) -> Duration {
-        WaitOptions::from(*options).delay(retry_index, rng)
-    }
-
-    /// The delay before jitter: `min(cap, base × 2^retry_index)`.
-    #[must_use]
-    pub fn longest(options: &BackoffOptions, retry_index: u32) -> Duration {
-        WaitOptions::from(*options).grown(retry_index)
-    }
-}
-
-/// How delays grow, are spread and are capped.
+/// How long to wait before a retry: how delays grow, are spread and are capped.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct WaitOptions {
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BackoffOptions {
     /// Before the first retry, before it is spread. Default 25 ms.
+    #[serde(with = "wire::duration")]
     pub base: Duration,
-    /// How it grows. Default: doubled each time.
-    pub growth: Growth,
-    /// How it is spread. Default: full jitter.
-    pub spread: Spread,
     /// At most. Default 250 ms, ten times the base (Envoy).
+    #[serde(with = "wire::duration")]
     pub cap: Duration,
+    /// How it is spread. Default: full jitter.
+    pub jitter: Jitter,
+    /// How it grows. Default: doubled each time.
+    #[serde(default)]
+    pub growth: Growth,
     /// What the cap is for. Default: what is spread, so that not all who reached it wait equally long.
+    #[serde(default)]
     pub capped: Capped,
 }
 
-impl Default for WaitOptions {
+impl Default for BackoffOptions {
     fn default() -> Self {
-        Self {
-            base: Duration::from_millis(25),
-            growth: Growth::Exponential(2.0),
-            spread: Spread::Full,
-            cap: Duration::from_millis(250),
-            capped: Capped::BeforeSpread,
-        }
+        let millis = Duration::from_millis;
+        Self::exponential(millis(25), millis(250), Jitter::Full)
     }
 }
 
@@ -75,15 +55,21 @@ pub enum Growth {
     Envoy,
 }
 
+impl Default for Growth {
+    fn default() -> Self {
+        Self::Exponential(2.0)
+    }
+}
+
 /// How randomness is mixed into a delay `d`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Spread {
+pub enum Jitter {
     /// None: `d`.
     None,
-    /// `U(0, d)`.
+    /// `U(0, d)` (AWS "full jitter").
     Full,
-    /// `d/2 + U(0, d/2)`.
+    /// `d/2 + U(0, d/2)` (AWS "equal jitter").
     Equal,
     /// `d × U(1 − part, 1 + part)`: gRPC has 0.2, Polly 0.25, resilience4j 0.5.
     Proportional(f64),
@@ -93,32 +79,29 @@ pub enum Spread {
 }
 
 /// What a cap is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Capped {
-    /// The delay that is then spread: with [`Spread::Proportional`] it may come out longer than the cap.
+    #[default]
+    /// The delay that is then spread: with [`Jitter::Proportional`] it may come out longer than the cap.
     BeforeSpread,
     /// What comes out of spreading: never longer than the cap, but many are exactly that.
     AfterSpread,
 }
 
-impl From<BackoffOptions> for WaitOptions {
-    fn from(options: BackoffOptions) -> Self {
+impl BackoffOptions {
+    /// Doubled each time up to `cap`, and then spread.
+    #[must_use]
+    pub const fn exponential(base: Duration, cap: Duration, jitter: Jitter) -> Self {
         Self {
-            base: options.base,
+            base,
+            cap,
+            jitter,
             growth: Growth::Exponential(2.0),
-            spread: match options.jitter {
-                Jitter::None => Spread::None,
-                Jitter::Full => Spread::Full,
-                Jitter::Equal => Spread::Equal,
-            },
-            cap: options.cap,
             capped: Capped::BeforeSpread,
         }
     }
-}
 
-impl WaitOptions {
     /// How long to wait before retry `n` (from 0).
     #[must_use]
     pub fn delay(&self, n: u32, rng: &mut Random) -> Duration {
@@ -131,15 +114,31 @@ impl WaitOptions {
         self.uncapped(n).min(self.cap)
     }
 
-    /// Where `previous` was the delay before.
-    fn delay_after(&self, n: u32, previous: Duration, rng: &mut Random) -> Duration {
+    /// The longest delay that can be before retry `n` (from 0), for who has to know the worst.
+    #[must_use]
+    pub fn longest(&self, n: u32) -> Duration {
+        match self.jitter {
+            Jitter::None | Jitter::Full | Jitter::Equal => self.grown(n),
+            Jitter::Proportional(part) => match self.capped {
+                Capped::BeforeSpread => around(self.grown(n), part, 1.0),
+                Capped::AfterSpread => around(self.uncapped(n), part, 1.0).min(self.cap),
+            },
+            Jitter::Decorrelated => {
+                let power = 3_u64.checked_pow(n.saturating_add(1)).unwrap_or(u64::MAX);
+                times(self.base, power).min(self.cap)
+            }
+        }
+    }
+
+    /// How long to wait before retry `n` (from 0) where `previous` was the delay before.
+    pub(crate) fn delay_after(&self, n: u32, previous: Duration, rng: &mut Random) -> Duration {
         let delay = match self.capped {
             Capped::BeforeSpread => self.grown(n),
             Capped::AfterSpread => self.uncapped(n),
         };
         let spread = self.spread(delay, previous, rng);
-        match (self.capped, self.spread) {
-            (Capped::AfterSpread, _) | (_, Spread::Decorrelated) => spread.min(self.cap),
+        match (self.capped, self.jitter) {
+            (Capped::AfterSpread, _) | (_, Jitter::Decorrelated) => spread.min(self.cap),
             (Capped::BeforeSpread, _) => spread,
         }
     }
@@ -159,15 +158,15 @@ impl WaitOptions {
     }
 
     fn spread(&self, delay: Duration, previous: Duration, rng: &mut Random) -> Duration {
-        match self.spread {
-            Spread::None => delay,
-            Spread::Full => up_to(delay, rng),
-            Spread::Equal => {
+        match self.jitter {
+            Jitter::None => delay,
+            Jitter::Full => up_to(delay, rng),
+            Jitter::Equal => {
                 let half = delay / 2;
                 half.saturating_add(up_to(delay - half, rng))
             }
-            Spread::Proportional(part) => around(delay, part, rng.unit()),
-            Spread::Decorrelated => {
+            Jitter::Proportional(part) => around(delay, part, rng.unit()),
+            Jitter::Decorrelated => {
                 let longest = previous.saturating_mul(3);
                 self.base
                     .saturating_add(up_to(longest.saturating_sub(self.base), rng))
@@ -206,7 +205,7 @@ fn times(duration: Duration, factor: u64) -> Duration {
 /// The delays of one request, one after the other.
 #[derive(Debug, Clone)]
 pub struct Wait {
-    options: WaitOptions,
+    options: BackoffOptions,
     n: u32,
     previous: Duration,
 }
@@ -214,7 +213,7 @@ pub struct Wait {
 impl Wait {
     /// Before the first retry.
     #[must_use]
-    pub const fn new(options: WaitOptions) -> Self {
+    pub const fn new(options: BackoffOptions) -> Self {
         Self {
             options,
             n: 0,

@@ -5,17 +5,14 @@ use proptest::prelude::*;
 use super::*;
 
 fn options(base: u64, cap: u64, jitter: Jitter) -> BackoffOptions {
-    BackoffOptions {
-        base: Duration::from_millis(base),
-        cap: Duration::from_millis(cap),
-        jitter,
-    }
+    let millis = Duration::from_millis;
+    BackoffOptions::exponential(millis(base), millis(cap), jitter)
 }
 
 fn plain(base: u64, cap: u64, count: u32) -> Vec<u128> {
     let options = options(base, cap, Jitter::None);
     (0..count)
-        .map(|n| Backoff::delay(&options, n, &mut Random::seeded(1)).as_millis())
+        .map(|n| options.delay(n, &mut Random::seeded(1)).as_millis())
         .collect()
 }
 
@@ -37,27 +34,20 @@ fn nothing_overflows() {
         base: Duration::from_nanos(1),
         ..options(0, 60_000, Jitter::None)
     };
-    assert_eq!(Backoff::longest(&tiny, 40), Duration::from_secs(60));
+    assert_eq!(tiny.grown(40), Duration::from_secs(60));
     for index in [31, 32, 33, 64, u32::MAX] {
         assert_eq!(
-            Backoff::longest(&options(1, 60_000, Jitter::None), index),
+            options(1, 60_000, Jitter::None).grown(index),
             Duration::from_secs(60)
         );
     }
-    let endless = BackoffOptions {
-        base: Duration::MAX,
-        cap: Duration::MAX,
-        jitter: Jitter::Equal,
-    };
-    assert!(Backoff::delay(&endless, 7, &mut Random::seeded(1)) > Duration::from_secs(1));
+    let endless = BackoffOptions::exponential(Duration::MAX, Duration::MAX, Jitter::Equal);
+    assert!(endless.delay(7, &mut Random::seeded(1)) > Duration::from_secs(1));
     assert_eq!(
-        Backoff::longest(&options(500, 100, Jitter::None), 0),
+        options(500, 100, Jitter::None).grown(0),
         Duration::from_millis(100)
     );
-    assert_eq!(
-        Backoff::longest(&options(0, 100, Jitter::None), 9),
-        Duration::ZERO
-    );
+    assert_eq!(options(0, 100, Jitter::None).grown(9), Duration::ZERO);
 }
 
 #[test]
@@ -66,7 +56,7 @@ fn jitter_is_uniform_in_its_range() {
     let mut mean = |jitter| {
         let options = options(100, 100, jitter);
         (0..20_000)
-            .map(|_| Backoff::delay(&options, 0, &mut rng).as_secs_f64())
+            .map(|_| options.delay(0, &mut rng).as_secs_f64())
             .sum::<f64>()
             / 20_000.0
     };
@@ -77,10 +67,10 @@ fn jitter_is_uniform_in_its_range() {
 proptest! {
     #[test]
     fn stays_within_its_range(base in 0_u64..10_000, cap in 0_u64..100_000, index: u32, seed: u64) {
-        let longest = Backoff::longest(&options(base, cap, Jitter::None), index);
+        let longest = options(base, cap, Jitter::None).grown(index);
         let mut rng = Random::seeded(seed);
-        prop_assert!(Backoff::delay(&options(base, cap, Jitter::Full), index, &mut rng) <= longest);
-        let equal = Backoff::delay(&options(base, cap, Jitter::Equal), index, &mut rng);
+        prop_assert!(options(base, cap, Jitter::Full).delay(index, &mut rng) <= longest);
+        let equal = options(base, cap, Jitter::Equal).delay(index, &mut rng);
         prop_assert!(equal >= longest / 2 && equal <= longest);
     }
 }
@@ -96,11 +86,11 @@ fn millis(delays: impl IntoIterator<Item = Duration>) -> Vec<u128> {
 /// Polly's RetryHelperTests: constant 1 s, and linear with index 2, by draw.
 #[test]
 fn pollys_jitter_by_draw() {
-    let linear = WaitOptions {
+    let linear = BackoffOptions {
         base: seconds(1),
         growth: Growth::Linear,
         cap: Duration::MAX,
-        ..WaitOptions::default()
+        ..BackoffOptions::default()
     };
     assert_eq!(linear.grown(2), seconds(3));
     for (draw, constant, third) in [
@@ -125,10 +115,10 @@ fn pollys_jitter_by_draw() {
 #[test]
 fn pollys_kinds_without_jitter() {
     let of = |growth, cap| {
-        let options = WaitOptions {
+        let options = BackoffOptions {
             base: seconds(1),
             growth,
-            spread: Spread::None,
+            jitter: Jitter::None,
             cap,
             capped: Capped::AfterSpread,
         };
@@ -153,11 +143,11 @@ fn pollys_kinds_without_jitter() {
         Growth::Exponential(f64::INFINITY),
         Growth::Envoy,
     ] {
-        let options = WaitOptions {
+        let options = BackoffOptions {
             base: Duration::MAX,
             growth,
             cap: seconds(9),
-            ..WaitOptions::default()
+            ..BackoffOptions::default()
         };
         assert_eq!(options.grown(u32::MAX), seconds(9));
     }
@@ -166,12 +156,12 @@ fn pollys_kinds_without_jitter() {
 /// resilience4j multiplies whole milliseconds, so it is up to a few of them below the formula.
 #[test]
 fn resilience4js_exponential_interval() {
-    let options = WaitOptions {
+    let options = BackoffOptions {
         base: Duration::from_millis(500),
         growth: Growth::Exponential(1.5),
-        spread: Spread::None,
+        jitter: Jitter::None,
         cap: Duration::MAX,
-        ..WaitOptions::default()
+        ..BackoffOptions::default()
     };
     let theirs = [500, 750, 1_125, 1_687, 2_530, 3_795, 5_692, 8_538];
     for (n, theirs) in theirs.into_iter().enumerate() {
@@ -183,9 +173,9 @@ fn resilience4js_exponential_interval() {
 /// Envoy's documentation: upper bounds 25, 75, 175, 250, 250 ms.
 #[test]
 fn envoys_upper_bounds() {
-    let options = WaitOptions {
+    let options = BackoffOptions {
         growth: Growth::Envoy,
-        ..WaitOptions::default()
+        ..BackoffOptions::default()
     };
     assert_eq!(
         millis((0..5).map(|n| options.grown(n))),
@@ -202,19 +192,20 @@ fn envoys_upper_bounds() {
 /// gRPC spreads what was capped by a fifth either way, so it may come out longer than the cap; capped after, it may not.
 #[test]
 fn a_cap_before_and_a_cap_after() {
-    let grpc = WaitOptions {
+    let grpc = BackoffOptions {
         base: seconds(1),
         growth: Growth::Exponential(2.0),
-        spread: Spread::Proportional(0.2),
+        jitter: Jitter::Proportional(0.2),
         cap: seconds(4),
         capped: Capped::BeforeSpread,
     };
-    let after = WaitOptions {
+    let after = BackoffOptions {
         capped: Capped::AfterSpread,
         ..grpc
     };
     let mut rng = Random::seeded(5);
-    let mut longest = |options: WaitOptions| (0..2_000).map(|_| options.delay(2, &mut rng)).max();
+    let mut longest =
+        |options: BackoffOptions| (0..2_000).map(|_| options.delay(2, &mut rng)).max();
     let (before, after) = (longest(grpc).unwrap(), longest(after).unwrap());
     assert!(before > Duration::from_millis(4_750) && before <= Duration::from_millis(4_800));
     assert_eq!(after, seconds(4));
@@ -222,11 +213,11 @@ fn a_cap_before_and_a_cap_after() {
 
 #[test]
 fn decorrelated_remembers_the_delay_before() {
-    let options = WaitOptions {
-        spread: Spread::Decorrelated,
+    let options = BackoffOptions {
+        jitter: Jitter::Decorrelated,
         cap: Duration::from_millis(2_000),
         base: Duration::from_millis(5),
-        ..WaitOptions::default()
+        ..BackoffOptions::default()
     };
     let mut rng = Random::seeded(11);
     let mut was_long = false;
@@ -253,12 +244,55 @@ proptest! {
         base: u64, cap: u64, n: u32, factor: f64, part: f64, seed: u64, kind in 0_usize..20,
     ) {
         let growth = [Growth::Fixed, Growth::Linear, Growth::Exponential(factor), Growth::Envoy][kind % 4];
-        let spread = [Spread::None, Spread::Full, Spread::Equal, Spread::Proportional(part), Spread::Decorrelated][kind % 5];
+        let jitter = [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Proportional(part), Jitter::Decorrelated][kind % 5];
         let cap = Duration::from_nanos(cap);
-        let mut options = WaitOptions { base: Duration::from_nanos(base), growth, spread, cap, capped: Capped::AfterSpread };
+        let mut options = BackoffOptions { base: Duration::from_nanos(base), growth, jitter, cap, capped: Capped::AfterSpread };
         prop_assert!(options.delay(n, &mut Random::seeded(seed)) <= cap);
         options.capped = Capped::BeforeSpread;
         // Twice, at most, and a hair for rounding.
         prop_assert!(options.delay(n, &mut Random::seeded(seed)) <= cap * 2 + Duration::from_micros(10));
+    }
+}
+
+proptest! {
+    /// What a lint or a person is told is the worst is never exceeded.
+    #[test]
+    fn no_delay_is_longer_than_the_longest(
+        base in 0_u64..10_000, cap in 0_u64..100_000, part in 0.0..1.0, seed: u64, kind in 0_usize..60,
+    ) {
+        let growth = [Growth::Fixed, Growth::Linear, Growth::Exponential(1.5), Growth::Envoy][kind % 4];
+        let jitter = [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Proportional(part), Jitter::Decorrelated][kind % 5];
+        let capped = [Capped::BeforeSpread, Capped::AfterSpread, Capped::BeforeSpread][kind % 3];
+        let options = BackoffOptions { growth, capped, ..options(base, cap, jitter) };
+        let (mut wait, mut rng) = (Wait::new(options), Random::seeded(seed));
+        for n in 0..12 {
+            let delay = wait.next(&mut rng);
+            let longest = options.longest(n) + Duration::from_micros(1);
+            prop_assert!(delay <= longest, "{n}: {delay:?} {longest:?}");
+        }
+    }
+}
+
+#[test]
+fn options_are_text_that_people_write() {
+    let short = r#"{ "base": "50ms", "cap": "2s", "jitter": "equal" }"#;
+    let short: BackoffOptions = serde_json::from_str(short).unwrap();
+    assert_eq!(short, options(50, 2_000, Jitter::Equal));
+    let all = r#"{ "base": "50ms", "cap": "2s", "jitter": { "proportional": 0.2 }, "growth": "linear", "capped": "after-spread" }"#;
+    let all: BackoffOptions = serde_json::from_str(all).unwrap();
+    assert_eq!(
+        (all.growth, all.jitter),
+        (Growth::Linear, Jitter::Proportional(0.2))
+    );
+    let text = serde_json::to_string(&all).unwrap();
+    assert_eq!(serde_json::from_str::<BackoffOptions>(&text).unwrap(), all);
+    for wrong in [
+        r#"{ "base": 50, "cap": "2s", "jitter": "full" }"#,
+        r#"{ "base": "50ms", "cap": "2s", "jitter": "some" }"#,
+    ] {
+        assert!(
+            serde_json::from_str::<BackoffOptions>(wrong).is_err(),
+            "{wrong}"
+        );
     }
 }

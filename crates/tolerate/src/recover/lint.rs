@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::RecoveryOptions;
 use super::lint_guards as guards;
-use crate::{Backoff, HedgeAfter, LimitOptions};
+use crate::{HedgeAfter, LimitOptions};
 
 /// What a service has to do and what it can do.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -231,7 +231,7 @@ fn times(options: &RecoveryOptions, found: &mut Vec<Lint>) {
 fn worst_case(options: &RecoveryOptions, attempt: Duration) -> Duration {
     // Nobody retries more often; and nothing here may take long.
     let retries = options.retries.min(1_000);
-    let waits = (0..retries).map(|n| Backoff::longest(&options.backoff, n));
+    let waits = (0..retries).map(|n| options.backoff.longest(n));
     waits.fold(
         attempt.saturating_mul(retries + 1),
         Duration::saturating_add,

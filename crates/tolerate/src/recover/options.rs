@@ -62,11 +62,11 @@ impl Default for RecoveryOptions {
             attempt_timeout: Some(Duration::from_secs(3)),
             retries: 2,
             retries_after_timeout: 1,
-            backoff: BackoffOptions {
-                base: Duration::from_millis(50),
-                cap: Duration::from_secs(20),
-                jitter: Jitter::Full,
-            },
+            backoff: BackoffOptions::exponential(
+                Duration::from_millis(50),
+                Duration::from_secs(20),
+                Jitter::Full,
+            ),
             longest_wish: Rules::LONGEST_WISH,
             budget: BudgetOptions {
                 ratio: 0.2,

@@ -35,6 +35,7 @@ pub(crate) fn retrying() -> RecoveryOptions {
             base: millis(10),
             cap: millis(40),
             jitter: Jitter::None,
+            ..BackoffOptions::default()
         },
         budget: BudgetOptions {
             ratio: 0.0,
