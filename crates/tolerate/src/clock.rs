@@ -34,6 +34,12 @@ pub trait Sleep: Clock {
 pub trait Pause: Clock {
     /// Returns at `at`, or at once if that has passed.
     fn pause_until(&self, at: Instant);
+
+    /// Returns at `at`, or when this thread is unparked, or before. By default it is parked for as long as this clock says; a clock
+    /// whose time does not pass by itself does something else.
+    fn park_until(&self, at: Instant) {
+        std::thread::park_timeout(at.since(self.now()));
+    }
 }
 
 /// The monotonic clock of the operating system. Tasks wait on tokio's timer (feature `tokio`; `time` must be enabled in the
@@ -231,6 +237,10 @@ mod simulated {
     #[cfg(feature = "blocking")]
     impl super::Pause for Virtual {
         fn pause_until(&self, at: Instant) {
+            self.move_to(at);
+        }
+
+        fn park_until(&self, at: Instant) {
             self.move_to(at);
         }
     }

@@ -16,11 +16,13 @@ use serde::{Deserialize, Serialize};
 
 /// What is too long, and for how long it must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct CodelOptions {
     /// A wait that is acceptable for good. Default 5 ms (RFC 8289, folly).
+    #[serde(with = "crate::wire::duration")]
     pub target: Duration,
     /// Waits must be above the target for so long before anything is dropped. Default 100 ms (RFC 8289, folly).
+    #[serde(with = "crate::wire::duration")]
     pub interval: Duration,
 }
 

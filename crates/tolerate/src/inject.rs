@@ -29,6 +29,7 @@ pub struct DelayOptions {
     /// 0 to 1.
     pub share: f64,
     /// Before anything else is done with the request.
+    #[serde(with = "crate::wire::duration")]
     pub time: Duration,
 }
 

@@ -88,16 +88,21 @@ pub use quota::{Quota, QuotaOptions, Throttling, ThrottlingOptions};
 // Their pages' examples are tests.
 #[cfg(doctest)]
 mod limit_pages {
-    #[doc = include_str!("../../../docs/tolerate/breaker.md")]
-    mod breaker {}
-    #[doc = include_str!("../../../docs/tolerate/stale.md")]
-    mod stale {}
     #[doc = include_str!("../../../docs/tolerate/backoff.md")]
     mod backoff {}
     #[doc = include_str!("../../../docs/tolerate/budget.md")]
     mod budget {}
     #[doc = include_str!("../../../docs/tolerate/deadline.md")]
     mod deadline {}
+}
+
+// Their examples are of the parts and of a policy with them.
+#[cfg(all(doctest, feature = "async", feature = "blocking"))]
+mod part_pages {
+    #[doc = include_str!("../../../docs/tolerate/breaker.md")]
+    mod breaker {}
+    #[doc = include_str!("../../../docs/tolerate/stale.md")]
+    mod stale {}
     #[doc = include_str!("../../../docs/tolerate/inject.md")]
     mod inject {}
     #[doc = include_str!("../../../docs/tolerate/limit.md")]

@@ -20,17 +20,19 @@ use crate::{Class, Codel, CodelOptions, MinimumDelay};
 
 /// What can be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct QueueOptions {
     /// Entries at most, of all classes together. Default 128.
     pub length: u32,
     /// How long an entry waits at most, if its own deadline is not earlier. Default 1 s.
+    #[serde(with = "crate::wire::duration")]
     pub wait: Duration,
     /// What waited too long. Default [`CodelRule::MinimumDelay`] with a target of 200 ms and an interval of 1 s, a fifth of
     /// `wait` and all of it: measured, the 5 ms and 100 ms of network queues refuse a tenth of what a server with requests of
     /// 30 ms could do. The target has to be several times what a request takes.
     pub codel: CodelRule,
     /// Take the newest first while the queue has not been empty for so long; `None` for never. Default none; 100 ms is Maurer's.
+    #[serde(with = "crate::wire::optional")]
     pub newest_first_after: Option<Duration>,
 }
 
@@ -183,11 +185,7 @@ impl<T> Queue<T> {
     pub fn new(options: QueueOptions) -> Self {
         let line = || Line {
             entries: VecDeque::new(),
-            rule: match options.codel {
-                CodelRule::Off => Rule::Off,
-                CodelRule::MinimumDelay(codel) => Rule::MinimumDelay(MinimumDelay::new(codel)),
-                CodelRule::Rfc8289(codel) => Rule::Rfc8289(Codel::new(codel)),
-            },
+            rule: Rule::new(options.codel),
         };
         Self {
             options,
@@ -197,6 +195,14 @@ impl<T> Queue<T> {
             stands_since: None,
             left: [0; 5],
             refused: 0,
+        }
+    }
+
+    /// Other options from now on. What waits goes on waiting, until when it was to wait.
+    pub fn reconfigure(&mut self, options: QueueOptions) {
+        self.options = options;
+        for line in &mut self.lines {
+            line.rule = Rule::new(options.codel);
         }
     }
 
@@ -237,10 +243,7 @@ impl<T> Queue<T> {
             return Some(expired);
         }
         let newest_first = self.takes_newest_first(now);
-        let class = *Class::ALL
-            .iter()
-            .rev()
-            .find(|class| !self.lines[class.index()].entries.is_empty())?;
+        let class = self.next_class()?;
         let line = &mut self.lines[class.index()];
         let entry = if newest_first {
             line.entries.pop_back()
@@ -294,6 +297,13 @@ impl<T> Queue<T> {
     pub fn next_deadline(&self) -> Option<Instant> {
         let entries = self.lines.iter().flat_map(|line| &line.entries);
         entries.map(|entry| entry.deadline).min()
+    }
+
+    /// The class whose turn is next. [`Queue::pop`] gives one of this class, or one that has expired.
+    #[must_use]
+    pub fn next_class(&self) -> Option<Class> {
+        let mut classes = Class::ALL.into_iter().rev();
+        classes.find(|class| !self.lines[class.index()].entries.is_empty())
     }
 
     /// How many wait.
@@ -378,6 +388,14 @@ impl<T> Queue<T> {
 }
 
 impl Rule {
+    const fn new(rule: CodelRule) -> Self {
+        match rule {
+            CodelRule::Off => Self::Off,
+            CodelRule::MinimumDelay(codel) => Self::MinimumDelay(MinimumDelay::new(codel)),
+            CodelRule::Rfc8289(codel) => Self::Rfc8289(Codel::new(codel)),
+        }
+    }
+
     fn is_late(&mut self, now: Instant, waited: Duration, behind: usize) -> bool {
         match self {
             Self::Off => false,

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 /// A token bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct RateOptions {
     /// Tokens a second, up to 10⁹; 0.1 is one in ten seconds. Kept exactly if it has no more than nine digits. Default 100.
     pub per_second: f64,
@@ -43,7 +43,7 @@ impl Default for RateOptions {
 
 /// A token bucket for each key.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct KeyedRateOptions {
     /// What each key gets.
     pub rate: RateOptions,
@@ -120,6 +120,19 @@ impl Scale {
         at.since(now)
     }
 
+    /// The same if the token is there before `latest`, and when; what is spent with it.
+    fn reserve(self, spent: u64, now: Instant, latest: Instant) -> Option<(u64, Instant)> {
+        let earned = self.earned(now);
+        let spent = spent.max(earned.saturating_sub(self.burst));
+        let after = spent.saturating_add(self.token);
+        let at = if after <= earned {
+            now
+        } else {
+            now + self.wait(spent, now)
+        };
+        (at < latest).then_some((after, at))
+    }
+
     /// Takes a token from the bucket whose spending is `spent`.
     fn take(self, spent: &AtomicU64, now: Instant) -> Result<(), Duration> {
         spent
@@ -167,6 +180,45 @@ impl Rate {
         taken
     }
 
+    /// Takes the next token, which may be one that is not there yet: whoever takes it acts when it is, and not before. Those who
+    /// wait get one after another, without asking again.
+    ///
+    /// # Errors
+    /// If it would not be there before `latest`: how long it takes. Then none is taken. [`Duration::MAX`] if never.
+    pub fn reserve(&self, now: Instant, latest: Instant) -> Result<Reserved, Duration> {
+        let mut found = None;
+        let reserved = self
+            .spent
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |spent| {
+                found = self.scale.reserve(spent, now, latest);
+                found.map(|(spent, _)| spent)
+            });
+        let count = if reserved.is_ok() {
+            &self.taken
+        } else {
+            &self.refused
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        match (reserved, found) {
+            (Ok(_), Some((spent, at))) => Ok(Reserved { at, spent }),
+            (Ok(spent) | Err(spent), _) => Err(self.scale.wait(spent, now)),
+        }
+    }
+
+    /// Takes back a token that was not used, if no other was taken after it. Else it is lost: those who wait behind it have been
+    /// told their times, and giving it to somebody new would let two go where one may. Whether it was taken back.
+    #[expect(clippy::needless_pass_by_value, reason = "it can be given back once")]
+    pub fn give_back(&self, reserved: Reserved) -> bool {
+        let before = reserved.spent - self.scale.token;
+        let newest = self.spent.compare_exchange(
+            reserved.spent,
+            before,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        newest.is_ok()
+    }
+
     /// Tokens that are there.
     #[must_use]
     pub fn balance(&self, now: Instant) -> f64 {
@@ -183,6 +235,23 @@ impl Rate {
             refused: self.refused.load(Ordering::Relaxed),
             displaced: 0,
         }
+    }
+}
+
+/// A token of [`Rate::reserve`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "it is taken"]
+pub struct Reserved {
+    at: Instant,
+    /// What was spent with it.
+    spent: u64,
+}
+
+impl Reserved {
+    /// When it is there.
+    #[must_use]
+    pub const fn at(&self) -> Instant {
+        self.at
     }
 }
 
@@ -354,6 +423,37 @@ mod tests {
         assert!(rate.balance(Instant::from_millis(60_150)) <= 1.6);
         let RateCounts { taken, refused, .. } = rate.counts();
         assert_eq!((taken, refused), (11, 5));
+    }
+
+    #[test]
+    fn who_reserves_is_told_when_and_nobody_else_goes_then() {
+        let at = Instant::from_millis;
+        let rate = rate(10.0, 2);
+        let now = at(5_000);
+        let reserve = |latest| rate.reserve(now, at(latest)).map(|it| it.at());
+        assert_eq!(reserve(6_000), Ok(now));
+        assert_eq!(reserve(6_000), Ok(now));
+        assert_eq!(reserve(6_000), Ok(at(5_100)));
+        assert_eq!(
+            reserve(5_200),
+            Err(Duration::from_millis(200)),
+            "not before it"
+        );
+        let third = rate.reserve(now, at(6_000)).expect("a token");
+        assert_eq!(third.at(), at(5_200));
+        assert_eq!(rate.take(at(5_250)), Err(Duration::from_millis(50)));
+        // The newest comes back; one that others wait behind does not.
+        let fourth = rate.reserve(now, at(6_000)).expect("a token");
+        assert!(rate.give_back(fourth));
+        let fourth = rate.reserve(now, at(6_000)).expect("a token");
+        assert!(!rate.give_back(third));
+        assert_eq!(fourth.at(), at(5_300));
+        let never = Rate::new(RateOptions {
+            per_second: 0.0,
+            burst: 1,
+        });
+        assert!(never.reserve(now, Instant::NEVER).is_ok());
+        assert_eq!(never.reserve(now, Instant::NEVER), Err(Duration::MAX));
     }
 
     #[test]

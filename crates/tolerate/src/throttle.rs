@@ -7,6 +7,9 @@
 //!
 //! Two rules: [`ThrottleOptions::Sre`] counts its own refusals as requests, so a client learns from what it wanted to send;
 //! [`ThrottleOptions::Admission`] (Envoy's filter) counts only what was sent, and has bounds for who must never be refused too much.
+//!
+//! What is under way is not counted before it has ended: else a program that begins with a hundred requests at once would refuse
+//! most of them, since none of them was accepted yet.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -32,12 +35,13 @@ impl Default for ThrottleOptions {
 
 /// Refuse with `max(0, (requests − k · accepts) / (requests + 1))`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct SreOptions {
     /// How many requests may be sent for each that was accepted, from 1. Default 2 (SRE book): refusing begins when less than
     /// half is accepted, and a server is asked at most twice what it accepts.
     pub k: f64,
     /// What is counted. Default 2 min (SRE book).
+    #[serde(with = "crate::wire::duration")]
     pub window: Duration,
 }
 
@@ -52,7 +56,7 @@ impl Default for SreOptions {
 
 /// Refuse with `min(max, ((requests − accepts / threshold) / (requests + 1))^(1 / aggression))`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct AdmissionOptions {
     /// Refusing begins when a smaller share than this is accepted, above 0 to 1. Default 0.95 (Envoy).
     pub threshold: f64,
@@ -63,6 +67,7 @@ pub struct AdmissionOptions {
     /// With fewer requests a second than this nothing is refused. Default 0 (Envoy).
     pub per_second: f64,
     /// What is counted. Default 30 s (Envoy).
+    #[serde(with = "crate::wire::duration")]
     pub window: Duration,
 }
 
@@ -136,15 +141,16 @@ impl Throttle {
         }
     }
 
-    /// Whether to ask at all. Each request asks this once, before it is sent; a retry is a request.
+    /// Whether to ask at all. Each request asks this once, before it is sent; a retry is a request. What is allowed is counted by
+    /// [`Throttle::note`]; who gives up before does not call it.
     pub fn allow(&self, now: Instant, rng: &mut Random) -> bool {
         let part = self.refusing(now);
-        if matches!(self.options, ThrottleOptions::Sre(_)) {
-            self.counts.add(now, 1, 0);
-        }
         let allow = part <= 0.0 || rng.unit() >= part;
         if !allow {
             self.refused.fetch_add(1, Ordering::Relaxed);
+            if matches!(self.options, ThrottleOptions::Sre(_)) {
+                self.counts.add(now, 1, 0);
+            }
         }
         allow
     }
@@ -152,11 +158,7 @@ impl Throttle {
     /// A request that was allowed ended. Not accepted is what the server refused for overload or did not answer; an answer that says that the
     /// request is wrong was accepted.
     pub fn note(&self, now: Instant, accepted: bool) {
-        let request = match self.options {
-            ThrottleOptions::Sre(_) => 0,
-            ThrottleOptions::Admission(_) => 1,
-        };
-        self.counts.add(now, request, u64::from(accepted));
+        self.counts.add(now, 1, u64::from(accepted));
     }
 
     /// The part that is refused now, 0 to 1.
@@ -393,6 +395,16 @@ mod tests {
         assert_eq!(counts.sum(at(1_000_000)), (0, 0));
         counts.add(at(60), 1, 1);
         assert_eq!(counts.sum(at(60)), (1, 1), "its slot was used at 0 s");
+    }
+
+    #[test]
+    fn what_has_not_ended_says_nothing() {
+        let throttle = Throttle::new(ThrottleOptions::default());
+        let mut rng = Random::seeded(1);
+        for n in 0..1_000 {
+            assert!(throttle.allow(at(n / 100), &mut rng), "{n}");
+        }
+        assert_eq!(throttle.snapshot(at(10)).requests, 0);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub enum Verdict {
     /// The connection died after something was sent. Whoever may repeat it does so at once and free, but once per call: it may be
     /// the request that kills.
     Lost,
+    /// It was not made: a fault was injected on purpose. Treated like [`Verdict::Transient`], and told apart in the log.
+    Injected,
 }
 
 impl Verdict {
@@ -46,7 +48,12 @@ impl Verdict {
     pub const fn wait(self) -> Option<Duration> {
         match self {
             Self::Transient { wait } | Self::Throttled { wait } => wait,
-            Self::Good | Self::Timeout | Self::Fatal | Self::Unsent | Self::Lost => None,
+            Self::Good
+            | Self::Timeout
+            | Self::Fatal
+            | Self::Unsent
+            | Self::Lost
+            | Self::Injected => None,
         }
     }
 
@@ -113,6 +120,7 @@ impl Verdict {
             Self::Fatal => "fatal",
             Self::Unsent => "unsent",
             Self::Lost => "lost",
+            Self::Injected => "injected",
         }
     }
 }

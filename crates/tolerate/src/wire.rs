@@ -69,7 +69,6 @@ pub(crate) mod duration {
 }
 
 /// The same, and nothing.
-#[cfg(feature = "recover")]
 pub(crate) mod optional {
     use serde::{Deserialize, Serialize};
 

@@ -123,6 +123,42 @@ fn queues() {
     assert_eq!(count, 0);
 }
 
+/// Breaker, rate, throttle, limit with a queue: none of them allocates for a call that need not wait.
+#[cfg(all(feature = "async", feature = "blocking"))]
+#[test]
+fn a_call_under_a_policy_with_everything_on_it() {
+    use evenkeel_tolerate::{Call, HedgeOptions, InjectOptions, Recovery, RecoveryOptions};
+    let clock = evenkeel_tolerate::clock::Virtual::new();
+    let policy = Recovery::named("ready").options(RecoveryOptions {
+        breaker: Some(BreakerOptions::default()),
+        rate: Some(RateOptions {
+            per_second: 1e6,
+            burst: 1_000_000,
+        }),
+        throttle: Some(ThrottleOptions::default()),
+        limit: Some(LimitOptions::default()),
+        queue: Some(QueueOptions::default()),
+        inject: Some(InjectOptions::default()),
+        hedge: Some(HedgeOptions::default()),
+        ..RecoveryOptions::default()
+    });
+    let policy = policy.clock(clock).build().expect("no errors");
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut call = |n: u64| {
+        let run = policy
+            .call(Call::idempotent("get"))
+            .pick(|_, _| Some((n % 3) as u32))
+            .run(|_| std::future::ready(Ok::<_, ()>(n)));
+        let polled = Future::poll(std::pin::pin!(run), &mut context);
+        assert!(matches!(polled, std::task::Poll::Ready(it) if it.is_good()));
+        let call = policy.call(Call::idempotent("get"));
+        assert!(call.run_blocking(|_| Ok::<_, ()>(n)).is_good());
+    };
+    // Each server has its breaker made.
+    (0..3).for_each(&mut call);
+    assert_eq!(allocations(|n, _| call(n)), 0);
+}
+
 #[cfg(all(feature = "async", feature = "blocking"))]
 #[test]
 fn a_call_under_a_policy_that_works_at_once() {

@@ -139,11 +139,14 @@ impl Limit {
     }
 
     /// Counts one in if fewer than `most` are; how many there are with it.
-    fn enter(&self, most: u32) -> Option<u32> {
+    ///
+    /// In one order with [`Limit::leave`] and whatever else is `SeqCst`: who shows that it waits and then finds no place is seen
+    /// by whoever leaves after that.
+    pub(crate) fn enter(&self, most: u32) -> Option<u32> {
         let one_more = |in_flight| (in_flight < most).then_some(in_flight + 1);
         let entered = self
             .in_flight
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more);
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
         let count = if entered.is_ok() {
             &self.granted
         } else {
@@ -151,6 +154,28 @@ impl Limit {
         };
         count.fetch_add(1, Ordering::Relaxed);
         entered.ok().map(|before| before + 1)
+    }
+
+    /// Counts one out.
+    pub(crate) fn leave(&self) {
+        self.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// A request that began then, with so many in flight, has ended like this. The limit, if that was the end of a window.
+    pub(crate) fn learn(
+        &self,
+        now: Instant,
+        how: Finish,
+        began: Instant,
+        in_flight: u32,
+    ) -> Option<u32> {
+        let dropped = match how {
+            Finish::Good => false,
+            Finish::Dropped => true,
+            Finish::Ignored => return None,
+        };
+        let took = now.since(began);
+        self.adaptive.sample(now, took, in_flight, dropped)
     }
 }
 
@@ -175,15 +200,7 @@ impl<L: Deref<Target = Limit>> Permit<L> {
 
     /// The request has ended. Returns the limit if that was the end of a window.
     pub fn finish(self, now: Instant, how: Finish) -> Option<u32> {
-        let dropped = match how {
-            Finish::Good => false,
-            Finish::Dropped => true,
-            Finish::Ignored => return None,
-        };
-        let took = now.since(self.began);
-        self.limit
-            .adaptive
-            .sample(now, took, self.in_flight, dropped)
+        self.limit.learn(now, how, self.began, self.in_flight)
     }
 
     /// When the request began.
@@ -195,7 +212,7 @@ impl<L: Deref<Target = Limit>> Permit<L> {
 
 impl<L: Deref<Target = Limit>> Drop for Permit<L> {
     fn drop(&mut self) {
-        self.limit.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.limit.leave();
     }
 }
 

@@ -1,46 +1,66 @@
 //! One call's way through a policy, step by step, without waiting for anything: the part that the async and the blocking face
-//! share, and in which every decision is made.
-//!
-//! Order, from the outside: deadline, picker, breaker, limit, attempt timeout. The picker stands before the breaker because a
-//! breaker is per server; the limit stands behind both because a refused attempt may not take a place. A place is held for an
-//! attempt and not for a call: waiting between attempts loads nobody.
+//! share, and in which every decision is made. An attempt's way in is in `admit.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
 
+#[cfg(feature = "async")]
+use super::Pick;
 use super::attempt::Tried;
-use super::hooks::Pass;
+use super::guards::Held;
 use super::policy::{Live, Shared};
-use super::{Attempt, Event, Pick, Record, Recovered, Repaired, Report, Stopped};
+use super::{Attempt, Event, Record, Recovered, Repaired, Report, Stopped};
 #[cfg(feature = "async")]
 use crate::Race;
 use crate::clock::Clock;
 use crate::retry::{Ended, again};
-use crate::{Call, Deadline, Decision, Finish, Limit, Permit, RetryLedger, StopReason, Verdict};
+use crate::{Call, Deadline, Decision, RetryLedger, StopReason, Verdict};
 
-/// An attempt under way. Dropped, it gives back its place and its pass.
+/// An attempt under way. Dropped, it gives back its place and its passes.
 #[must_use = "dropped at once it is no attempt"]
 pub(crate) struct Begun<'p> {
     pub(crate) attempt: Attempt,
-    permit: Option<Permit<Arc<Limit>>>,
-    pass: Pass<'p>,
+    pub(crate) held: Held<'p>,
+    /// A fault on purpose that it has not met yet.
+    pub(crate) hold: Option<Hold>,
+}
+
+/// A fault on purpose: nothing is done for an attempt until then, and nothing at all if it is aborted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hold {
+    pub(crate) until: Instant,
+    pub(crate) abort: bool,
+}
+
+impl Begun<'_> {
+    /// Whether it is to be made at all, now or later.
+    #[cfg(feature = "async")]
+    pub(crate) fn is_real(&self) -> bool {
+        !self.hold.is_some_and(|hold| hold.abort)
+    }
+
+    #[cfg(feature = "async")]
+    pub(crate) fn meets_a_fault_at_once(&self) -> bool {
+        self.hold
+            .is_some_and(|hold| hold.until <= self.attempt.began)
+    }
 }
 
 /// A call under way. Dropped before its end it counts as abandoned.
 pub(crate) struct Course<'p, C: Clock> {
-    shared: &'p Shared<C>,
-    live: Arc<Live>,
-    call: Call,
-    deadline: Deadline,
+    pub(super) shared: &'p Shared<C>,
+    pub(super) live: Arc<Live>,
+    pub(super) call: Call,
+    pub(super) deadline: Deadline,
     started: Instant,
     ledger: RetryLedger,
-    tried: Tried,
+    pub(super) tried: Tried,
     #[cfg(feature = "async")]
     hedges: u32,
     repairs: u32,
-    random: Option<Random>,
+    pub(super) random: Option<Random>,
     report: Option<Report>,
 }
 
@@ -77,84 +97,11 @@ impl<'p, C: Clock> Course<'p, C> {
         self.deadline
     }
 
-    /// Begins an attempt.
-    pub(crate) fn start(
-        &mut self,
-        pick: &mut impl Pick,
-        hedge: bool,
-        now: Instant,
-    ) -> Result<Begun<'p>, Stopped> {
-        if self.deadline.passed(now) {
-            return Err(Stopped::Deadline);
-        }
-        let server = Self::pick(&self.tried, pick, hedge, now)?;
-        let shared = self.shared;
-        let pass =
-            Pass::get(shared.gate.as_deref(), server, now).map_err(|_until| Stopped::Open)?;
-        let permit = match &self.live.limit {
-            None => None,
-            Some(limit) => Some(self.place(limit, now).ok_or(Stopped::Shed)?),
-        };
-        let avoid = self.tried;
-        if let Some(server) = server {
-            self.tried.add(server);
-        }
-        let timeout = self.live.options.attempt_timeout;
-        let attempts = &mut self.report_mut().attempts;
-        *attempts = attempts.saturating_add(1);
-        let attempt = Attempt {
-            number: *attempts,
-            hedge,
-            began: now,
-            ends: timeout.map_or(self.deadline.end(), |it| self.deadline.attempt_end(now, it)),
-            deadline: self.deadline,
-            server,
-            avoid,
-        };
-        self.tell(now, &Event::Began(attempt));
-        Ok(Begun {
-            attempt,
-            permit,
-            pass,
-        })
-    }
-
-    /// A hedge goes to a server that is not in use already; a retry takes one again if there is no other.
-    fn pick<P: Pick>(
-        tried: &Tried,
-        pick: &mut P,
-        hedge: bool,
-        now: Instant,
-    ) -> Result<Option<u32>, Stopped> {
-        if !P::KNOWS {
-            return Ok(None);
-        }
-        let server = pick.pick(tried.as_slice(), now).ok_or(Stopped::NoServer)?;
-        if hedge && tried.as_slice().contains(&server) {
-            return Err(Stopped::NoServer);
-        }
-        Ok(Some(server))
-    }
-
-    fn place(&self, limit: &Arc<Limit>, now: Instant) -> Option<Permit<Arc<Limit>>> {
-        match self.call.importance() {
-            None => limit.try_acquire_owned(now),
-            Some(class) => limit.try_acquire_owned_as(&self.live.options.shares, class, now),
-        }
-    }
-
     /// An attempt has ended.
     pub(crate) fn ended(&mut self, begun: Begun<'p>, verdict: Verdict, now: Instant) {
-        let Begun {
-            attempt,
-            permit,
-            pass,
-        } = begun;
+        let Begun { attempt, held, .. } = begun;
         let took = now.since(attempt.began);
-        if let Some(permit) = permit {
-            permit.finish(now, teaches(verdict));
-        }
-        pass.finish(now, verdict, took);
+        let change = held.finish(now, verdict, took);
         match verdict {
             Verdict::Good => {
                 self.live.budget.earn();
@@ -172,6 +119,10 @@ impl<'p, C: Clock> Course<'p, C> {
                 took,
             },
         );
+        if let Some(change) = change {
+            let server = attempt.server;
+            self.tell(now, &Event::Breaker { server, change });
+        }
     }
 
     /// An attempt was cancelled, because another one beside it ended the call.
@@ -210,7 +161,7 @@ impl<'p, C: Clock> Course<'p, C> {
         let begun = if budget.balance(now) < 1.0 {
             Err(Stopped::Budget)
         } else {
-            self.start(pick, true, now)
+            self.start(pick, now)
         };
         match begun {
             Ok(begun) if budget.try_spend(now) => {
@@ -319,11 +270,11 @@ impl<'p, C: Clock> Course<'p, C> {
         });
     }
 
-    fn report_mut(&mut self) -> &mut Report {
+    pub(super) fn report_mut(&mut self) -> &mut Report {
         self.report.as_mut().expect("taken at the end only")
     }
 
-    fn tell(&self, now: Instant, event: &Event) {
+    pub(super) fn tell(&self, now: Instant, event: &Event) {
         self.shared.tell(&self.call, now, event);
     }
 }
@@ -332,17 +283,6 @@ impl<C: Clock> Drop for Course<'_, C> {
     fn drop(&mut self) {
         if self.report.is_some() {
             self.tell(self.shared.clock.now(), &Event::Abandoned);
-        }
-    }
-}
-
-/// What the end of an attempt teaches an adaptive limit. An error that came quickly says nothing of how busy the server is.
-const fn teaches(verdict: Verdict) -> Finish {
-    match verdict {
-        Verdict::Good => Finish::Good,
-        Verdict::Throttled { .. } | Verdict::Timeout => Finish::Dropped,
-        Verdict::Transient { .. } | Verdict::Fatal | Verdict::Unsent | Verdict::Lost => {
-            Finish::Ignored
         }
     }
 }

@@ -11,7 +11,9 @@ use std::task::{Context, Poll};
 use evenkeel_core::Instant;
 
 use super::course::{Begun, Course};
-use super::{Attempt, Classify, Event, Pick, Recovered, Repair, Run, Stopped};
+use super::enter::enter;
+use super::kept;
+use super::{Attempt, Classify, Event, Kept, Pick, Recovered, Repair, Run, Stopped};
 use crate::clock::Sleep;
 use crate::{Decision, Race, Turn, Verdict};
 
@@ -28,18 +30,18 @@ impl<C: Sleep, K, P: Pick, R> Run<'_, C, K, P, R> {
         let mut last = None;
         let mut now = course.started();
         let why = loop {
-            let begun = match course.start(&mut self.pick, false, now) {
+            let begun = if course.may_wait() {
+                enter(&mut course, &mut self.pick, &mut now).await
+            } else {
+                course.enter_at_once(&mut self.pick, now)
+            };
+            let begun = match begun {
                 Ok(begun) => begun,
                 Err(why) => break why,
             };
-            let first = attempt(begun.attempt);
+            let first = begun.is_real().then(|| attempt(begun.attempt));
             let ended = Round::new(&mut course, begun)
-                .race(
-                    pin!(Some(first)),
-                    &mut attempt,
-                    &self.classify,
-                    &mut self.pick,
-                )
+                .race(pin!(first), &mut attempt, &self.classify, &mut self.pick)
                 .await;
             if ended.result.is_some() {
                 last = ended.result;
@@ -91,6 +93,30 @@ impl<C: Sleep, K, P: Pick, R> Run<'_, C, K, P, R> {
         }
         recovered
     }
+
+    /// The same with the value of an earlier call to fall back to, by a key of the program's own: what works is kept. See [`Kept`] for
+    /// values that are given without a call.
+    pub async fn run_or_kept<T, E, F, A>(
+        self,
+        kept: &Kept<T>,
+        key: &[u8],
+        attempt: F,
+    ) -> Recovered<T, E>
+    where
+        F: FnMut(Attempt) -> A,
+        A: Future<Output = Result<T, E>>,
+        T: Clone,
+        K: Classify<T, E>,
+        R: Repair<E>,
+    {
+        let (recovery, call) = (self.recovery, self.call);
+        if let Some(recovered) = kept::without_call(recovery, &call, kept, key) {
+            return recovered;
+        }
+        let mut recovered = self.run(attempt).await;
+        kept::after_call(recovery, &call, kept, key, &mut recovered);
+        recovered
+    }
 }
 
 /// Runs the repair function, until the deadline at most.
@@ -120,7 +146,7 @@ async fn mend<C: Sleep, E>(
     course.repaired(began, outcome, clock.now());
 }
 
-async fn wait_until<C: Sleep>(course: &Course<'_, C>, until: Instant) {
+pub(super) async fn wait_until<C: Sleep>(course: &Course<'_, C>, until: Instant) {
     let clock = course.clock();
     if until > clock.now() {
         clock.sleep_until(until).await;
@@ -128,7 +154,7 @@ async fn wait_until<C: Sleep>(course: &Course<'_, C>, until: Instant) {
 }
 
 /// Polls a timer that is made when it is first needed; one for never is not made at all.
-fn poll_timer<C: Sleep>(
+pub(super) fn poll_timer<C: Sleep>(
     clock: &C,
     mut timer: Pin<&mut Option<C::Sleeping>>,
     at: Instant,
@@ -159,7 +185,8 @@ struct RoundEnd<T, E> {
 /// A second attempt.
 struct Beside<'p, A> {
     begun: Begun<'p>,
-    future: Pin<Box<A>>,
+    /// None if it is aborted on purpose.
+    future: Option<Pin<Box<A>>>,
 }
 
 /// One attempt and those beside it, until one of them decides.
@@ -220,6 +247,7 @@ impl<'c, 'p, C: Sleep, A> Round<'c, 'p, C, A> {
                 }
                 Woke::Time => {
                     let late = self.expire(first.as_mut(), now);
+                    let late = late.or_else(|| self.release(now));
                     if late.is_none() && self.race.is_due(now) {
                         self.hedge(make, pick, now);
                     }
@@ -247,26 +275,46 @@ impl<'c, 'p, C: Sleep, A> Round<'c, 'p, C, A> {
     where
         A: Future<Output = Result<T, E>>,
     {
-        let ends = self.beside.iter().map(|beside| &beside.begun);
-        let ends = ends.chain(&self.first).map(|begun| begun.attempt.ends);
-        let at = ends.chain(self.race.due()).min().unwrap_or(Instant::NEVER);
+        let Some(at) = self.next_moment() else {
+            return Woke::Time;
+        };
         let clock = self.course.clock();
+        let is_held = self.first.as_ref().is_some_and(|it| it.hold.is_some());
         let beside = &mut self.beside;
         let mut timer = pin!(None);
         poll_fn(|context| {
-            if let Some(first) = first.as_mut().as_pin_mut()
+            if !is_held
+                && let Some(first) = first.as_mut().as_pin_mut()
                 && let Poll::Ready(result) = first.poll(context)
             {
                 return Poll::Ready(Woke::First(result));
             }
             for (place, beside) in beside.iter_mut().enumerate() {
-                if let Poll::Ready(result) = beside.future.as_mut().poll(context) {
+                if beside.begun.hold.is_none()
+                    && let Some(future) = &mut beside.future
+                    && let Poll::Ready(result) = future.as_mut().poll(context)
+                {
                     return Poll::Ready(Woke::Beside(place, result));
                 }
             }
             poll_timer(clock, timer.as_mut(), at, context).map(|()| Woke::Time)
         })
         .await
+    }
+
+    /// When it is time to look, if nothing is ready before; nothing if that is now.
+    fn next_moment(&self) -> Option<Instant> {
+        let begun = self.beside.iter().map(|beside| &beside.begun);
+        let begun = begun.chain(&self.first);
+        if begun.clone().any(Begun::meets_a_fault_at_once) {
+            return None;
+        }
+        let ends = begun.map(|begun| match begun.hold {
+            None => begun.attempt.ends,
+            Some(hold) => begun.attempt.ends.min(hold.until),
+        });
+        let first = ends.chain(self.race.due()).min();
+        Some(first.unwrap_or(Instant::NEVER))
     }
 
     fn ended<T, E>(
@@ -298,37 +346,59 @@ impl<'c, 'p, C: Sleep, A> Round<'c, 'p, C, A> {
         let mut late = None;
         if let Some(begun) = self.first.take_if(|begun| begun.attempt.ends <= at) {
             first.set(None);
-            late = Some(self.late(begun, at));
+            late = Some(self.failed(begun, Verdict::Timeout, at));
         }
         let is_late = |beside: &Beside<'p, A>| beside.begun.attempt.ends <= at;
         while let Some(place) = self.beside.iter().position(is_late) {
             let Beside { begun, future } = self.beside.swap_remove(place);
             drop(future);
-            late = Some(self.late(begun, at));
+            late = Some(self.failed(begun, Verdict::Timeout, at));
         }
-        late.map(|(attempt, turn)| {
-            let verdict = Verdict::Timeout;
-            let end = RoundEnd {
-                attempt,
-                result: None,
-                verdict,
-                at,
-            };
-            (end, turn)
-        })
+        late
     }
 
-    fn late(&mut self, begun: Begun<'p>, at: Instant) -> (Attempt, Turn) {
-        let attempt = begun.attempt;
-        self.course.ended(begun, Verdict::Timeout, at);
-        (attempt, self.race.ended(false))
+    /// Lets those go on whose delay on purpose is over; one that is aborted on purpose, if there was one.
+    fn release<T, E>(&mut self, at: Instant) -> Option<(RoundEnd<T, E>, Turn)> {
+        let is_aborted =
+            |begun: &Begun<'p>| begun.hold.is_some_and(|it| it.until <= at && it.abort);
+        let mut aborted = self.first.take_if(|begun| is_aborted(begun));
+        if aborted.is_none()
+            && let Some(place) = self.beside.iter().position(|it| is_aborted(&it.begun))
+        {
+            aborted = Some(self.beside.swap_remove(place).begun);
+        }
+        if let Some(begun) = aborted {
+            return Some(self.failed(begun, Verdict::Injected, at));
+        }
+        let beside = self.beside.iter_mut().map(|beside| &mut beside.begun);
+        for begun in beside.chain(&mut self.first) {
+            begun.hold.take_if(|hold| hold.until <= at);
+        }
+        None
+    }
+
+    /// An attempt that has no result of its own.
+    fn failed<T, E>(
+        &mut self,
+        begun: Begun<'p>,
+        verdict: Verdict,
+        at: Instant,
+    ) -> (RoundEnd<T, E>, Turn) {
+        let end = RoundEnd {
+            attempt: begun.attempt,
+            result: None,
+            verdict,
+            at,
+        };
+        self.course.ended(begun, verdict, at);
+        (end, self.race.ended(false))
     }
 
     fn hedge<F: FnMut(Attempt) -> A>(&mut self, make: &mut F, pick: &mut impl Pick, now: Instant) {
         let Some(begun) = self.course.start_hedge(pick, now) else {
             return self.race.no_more();
         };
-        let future = Box::pin(make(begun.attempt));
+        let future = begun.is_real().then(|| Box::pin(make(begun.attempt)));
         self.beside.push(Beside { begun, future });
         self.race.joined(now);
     }

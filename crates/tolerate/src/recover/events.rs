@@ -10,6 +10,7 @@ use std::time::Duration;
 use evenkeel_core::Instant;
 
 use super::{Attempt, Repaired, Stopped};
+use crate::breaker::Change;
 use crate::{Call, StopReason, Verdict};
 
 /// One decision, or what led to it.
@@ -48,6 +49,34 @@ pub enum Event {
     },
     /// There will be none.
     Denied(StopReason),
+    /// An attempt waited for a token of the rate.
+    Paced {
+        /// How long.
+        waited: Duration,
+    },
+    /// An attempt that waited in the queue has left it.
+    Queued {
+        /// How long it waited.
+        waited: Duration,
+        /// Why it has no place; nothing if it has one.
+        refused: Option<Stopped>,
+    },
+    /// A fault on purpose.
+    Injected {
+        /// Whom it meets.
+        attempt: Attempt,
+        /// How long nothing is done for it.
+        delay: Option<Duration>,
+        /// Whether it then fails without being made.
+        abort: bool,
+    },
+    /// A breaker of the policy has opened or closed.
+    Breaker {
+        /// Of which server, if one was picked.
+        server: Option<u32>,
+        /// What it did.
+        change: Change,
+    },
     /// A repair has ended.
     Repair {
         /// How; nothing if the deadline ended it.
@@ -110,6 +139,15 @@ pub struct Counters {
     fallbacks_failed: AtomicU64,
     abandoned: AtomicU64,
     waited_nanos: AtomicU64,
+    queued: AtomicU64,
+    queue_refused: AtomicU64,
+    queued_nanos: AtomicU64,
+    paced: AtomicU64,
+    paced_nanos: AtomicU64,
+    delays_injected: AtomicU64,
+    aborts_injected: AtomicU64,
+    breakers_opened: AtomicU64,
+    breakers_closed: AtomicU64,
 }
 
 /// [`Counters`] at one moment.
@@ -151,10 +189,35 @@ pub struct Counted {
     pub abandoned: u64,
     /// Time spent waiting between attempts.
     pub waited: Duration,
+    /// Attempts that waited in the queue.
+    pub queued: u64,
+    /// Of these, those that left it without a place; by why the calls stopped that they were of, see [`Counted::stopped`].
+    pub queue_refused: u64,
+    /// Time that attempts spent in the queue.
+    pub queued_for: Duration,
+    /// Attempts that waited for a token of the rate.
+    pub paced: u64,
+    /// Time that they waited for it.
+    pub paced_for: Duration,
+    /// Attempts that were delayed on purpose.
+    pub delays_injected: u64,
+    /// Attempts that failed on purpose.
+    pub aborts_injected: u64,
+    /// How often a breaker of the policy opened.
+    pub breakers_opened: u64,
+    /// How often one closed again.
+    pub breakers_closed: u64,
 }
 
 fn one(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+fn add(counter: &AtomicU64, time: Duration) {
+    if !time.is_zero() {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        counter.fetch_add(nanos, Ordering::Relaxed);
+    }
 }
 
 fn read(counter: &AtomicU64) -> u64 {
@@ -207,12 +270,43 @@ impl Counters {
             } => {
                 one(&self.stopped[why.place()]);
                 one(&self.attempts_per_call[(attempts as usize).min(ATTEMPTS_COUNTED)]);
-                if !waited.is_zero() {
-                    let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
-                    self.waited_nanos.fetch_add(nanos, Ordering::Relaxed);
-                }
+                add(&self.waited_nanos, waited);
             }
             Event::Abandoned => one(&self.abandoned),
+            Event::Paced { .. }
+            | Event::Queued { .. }
+            | Event::Injected { .. }
+            | Event::Breaker { .. } => self.count_guard(event),
+        }
+    }
+
+    /// What only policies with guards tell.
+    fn count_guard(&self, event: &Event) {
+        match *event {
+            Event::Paced { waited } => {
+                one(&self.paced);
+                add(&self.paced_nanos, waited);
+            }
+            Event::Queued { waited, refused } => {
+                one(&self.queued);
+                add(&self.queued_nanos, waited);
+                if refused.is_some() {
+                    one(&self.queue_refused);
+                }
+            }
+            Event::Injected { delay, abort, .. } => {
+                if delay.is_some() {
+                    one(&self.delays_injected);
+                }
+                if abort {
+                    one(&self.aborts_injected);
+                }
+            }
+            Event::Breaker { change, .. } => one(match change {
+                Change::Opened(..) => &self.breakers_opened,
+                Change::Closed => &self.breakers_closed,
+            }),
+            _ => {}
         }
     }
 
@@ -239,6 +333,15 @@ impl Counters {
             fallbacks_failed: read(&self.fallbacks_failed),
             abandoned: read(&self.abandoned),
             waited: Duration::from_nanos(read(&self.waited_nanos)),
+            queued: read(&self.queued),
+            queue_refused: read(&self.queue_refused),
+            queued_for: Duration::from_nanos(read(&self.queued_nanos)),
+            paced: read(&self.paced),
+            paced_for: Duration::from_nanos(read(&self.paced_nanos)),
+            delays_injected: read(&self.delays_injected),
+            aborts_injected: read(&self.aborts_injected),
+            breakers_opened: read(&self.breakers_opened),
+            breakers_closed: read(&self.breakers_closed),
         }
     }
 }
@@ -284,10 +387,22 @@ impl Counted {
             ("fallbacks_total", self.fallbacks),
             ("fallbacks_failed_total", self.fallbacks_failed),
             ("calls_abandoned_total", self.abandoned),
+            ("attempts_queued_total", self.queued),
+            ("attempts_queue_refused_total", self.queue_refused),
+            ("attempts_paced_total", self.paced),
+            ("delays_injected_total", self.delays_injected),
+            ("aborts_injected_total", self.aborts_injected),
+            ("breakers_opened_total", self.breakers_opened),
+            ("breakers_closed_total", self.breakers_closed),
         ] {
             add(name, "", value.to_string());
         }
-        let waited = format!("{:.6}", self.waited.as_secs_f64());
-        add("waited_seconds_total", "", waited);
+        for (name, time) in [
+            ("waited_seconds_total", self.waited),
+            ("queued_seconds_total", self.queued_for),
+            ("paced_seconds_total", self.paced_for),
+        ] {
+            add(name, "", format!("{:.6}", time.as_secs_f64()));
+        }
     }
 }

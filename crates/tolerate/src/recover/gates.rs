@@ -62,10 +62,14 @@ impl Gate for Breaker {
 }
 
 /// What a breaker counts. A final error was an answer; that a server asks for less is neither a failure nor a sign that it is well.
-const fn end_of(verdict: Verdict) -> End {
+pub(super) const fn end_of(verdict: Verdict) -> End {
     match verdict {
         Verdict::Good | Verdict::Fatal => End::Good,
         Verdict::Throttled { .. } => End::Ignored,
-        Verdict::Transient { .. } | Verdict::Timeout | Verdict::Unsent | Verdict::Lost => End::Bad,
+        Verdict::Transient { .. }
+        | Verdict::Timeout
+        | Verdict::Unsent
+        | Verdict::Lost
+        | Verdict::Injected => End::Bad,
     }
 }

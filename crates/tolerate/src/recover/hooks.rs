@@ -165,6 +165,10 @@ impl<'p> Pass<'p> {
         Ok(Self { open })
     }
 
+    pub(crate) const fn none() -> Self {
+        Self { open: None }
+    }
+
     pub(crate) fn finish(mut self, now: Instant, verdict: Verdict, took: Duration) {
         if let Some((gate, passed)) = self.open.take() {
             gate.ended(passed, now, verdict, took);

@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::RecoveryOptions;
+use super::lint_guards as guards;
 use crate::{HedgeAfter, LimitOptions};
 
 /// What a service has to do and what it can do.
@@ -55,6 +56,16 @@ pub enum Lint {
     TimeoutsBeyondRetries,
     /// Neither a deadline nor an attempt timeout: a call that hangs does so for ever.
     Endless,
+    /// This of zero lets nothing through, or never does anything.
+    Zero(&'static str),
+    /// A queue is for a limit, and there is none.
+    QueueWithoutLimit,
+    /// What waits in the queue as long as it may has no time left.
+    QueueFillsDeadline,
+    /// None of the rules that open a breaker is there.
+    BreakerNever,
+    /// A breaker and a throttle look at the same failures: one of the two will never act.
+    BreakerAndThrottle,
 }
 
 impl Lint {
@@ -63,7 +74,12 @@ impl Lint {
     pub const fn is_error(&self) -> bool {
         matches!(
             self,
-            Self::Unstable { .. } | Self::LimitZero | Self::NoTime | Self::NotANumber(_)
+            Self::Unstable { .. }
+                | Self::LimitZero
+                | Self::NoTime
+                | Self::NotANumber(_)
+                | Self::Zero(_)
+                | Self::QueueWithoutLimit
         )
     }
 }
@@ -104,6 +120,15 @@ impl fmt::Display for Lint {
             Self::Endless => {
                 to.write_str("no deadline and no attempt timeout: what hangs does so for ever")
             }
+            Self::Zero(key) => write!(to, "{key} is 0: nothing gets through, or nothing happens"),
+            Self::QueueWithoutLimit => to.write_str("a queue without a limit: nobody waits in it"),
+            Self::QueueFillsDeadline => {
+                to.write_str("who waits in the queue as long as it may has no time left")
+            }
+            Self::BreakerNever => to.write_str("a breaker without a rule that opens it"),
+            Self::BreakerAndThrottle => to.write_str(
+                "a breaker and a throttle look at the same failures: one of them never acts",
+            ),
         }
     }
 }
@@ -129,10 +154,12 @@ impl std::error::Error for Lints {}
 pub fn lint(options: &RecoveryOptions, load: Option<Load>) -> Vec<Lint> {
     let mut found = Vec::new();
     numbers(options, load, &mut found);
+    guards::numbers(options, &mut found);
     if found.is_empty() {
         found.extend(load.and_then(|load| stability(options, load)));
         times(options, &mut found);
         counts(options, &mut found);
+        guards::together(options, &mut found);
     }
     found
 }

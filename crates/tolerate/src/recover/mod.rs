@@ -3,21 +3,30 @@
 //! Intuition: the parts of this crate decide one thing each and never wait. Here they are put together in the one order that
 //! works (`course.rs` says why), and somebody waits. What is decided stays in the parts, which the proxy uses, too.
 
+mod admit;
 mod attempt;
 #[cfg(feature = "blocking")]
 mod blocking;
+mod breakers;
 mod course;
 #[cfg(feature = "async")]
 mod drive;
+#[cfg(feature = "async")]
+mod enter;
 mod events;
 mod gates;
+mod guards;
 mod hooks;
 mod incident;
+mod kept;
 mod lint;
+mod lint_guards;
 mod options;
 mod outcome;
 mod policy;
+mod room;
 mod run;
+mod state;
 
 pub use attempt::Attempt;
 pub use events::{ATTEMPTS_COUNTED, Counted, Counters, Event, Events};
@@ -29,6 +38,7 @@ pub use hooks::{
 #[cfg(feature = "async")]
 pub use hooks::{Repair, Repairing};
 pub use incident::{Incident, IncidentAttempt};
+pub use kept::{Kept, Shown};
 pub use lint::{Lint, Lints, Load, lint};
 pub use options::RecoveryOptions;
 pub use outcome::{Failed, Record, Recovered, Report, Stopped};

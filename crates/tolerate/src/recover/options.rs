@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::retry::Rules;
 use crate::{
-    BackoffOptions, BudgetOptions, Deadline, HedgeOptions, Jitter, LimitOptions, ShedOptions, wire,
+    BackoffOptions, BreakerOptions, BudgetOptions, Deadline, HedgeOptions, InjectOptions, Jitter,
+    LimitOptions, QueueOptions, RateOptions, ShedOptions, ThrottleOptions, wire,
 };
 
 /// A recovery policy as data. Durations are text with a unit ("250ms").
@@ -39,6 +40,17 @@ pub struct RecoveryOptions {
     pub limit: Option<LimitOptions>,
     /// Which class may use how much of the limit.
     pub shares: ShedOptions,
+    /// Attempts that find the limit full wait here for a place, by class, up to the deadline. Default none: they are refused.
+    pub queue: Option<QueueOptions>,
+    /// Attempts a second, of all calls together. Who finds no token waits for one if it is there before the deadline. Default none.
+    pub rate: Option<RateOptions>,
+    /// Stops asking a server that fails: a breaker for each server number picked, for at most 1,024 of them; one for all where no
+    /// server is picked. Default none.
+    pub breaker: Option<BreakerOptions>,
+    /// Asks a service that refuses most only about as often as it accepts. Default none.
+    pub throttle: Option<ThrottleOptions>,
+    /// Faults on purpose: some attempts are delayed, some fail without being made. Default none.
+    pub inject: Option<InjectOptions>,
     /// Runs of the repair function for one call, at most. Default 1.
     pub repairs: u32,
 }
@@ -64,6 +76,11 @@ impl Default for RecoveryOptions {
             hedge: None,
             limit: None,
             shares: ShedOptions::default(),
+            queue: None,
+            rate: None,
+            breaker: None,
+            throttle: None,
+            inject: None,
             repairs: 1,
         }
     }

@@ -36,11 +36,21 @@ pub enum Stopped {
     Shed,
     /// There was no server to try.
     NoServer,
+    /// The service refuses most of what it is asked, so this was not asked.
+    Throttled,
+    /// There would have been no token of the rate before the deadline.
+    Rate,
+    /// The queue for a place was full, or somebody who matters more took the place in it.
+    QueueFull,
+    /// Its time was over while it waited for a place.
+    Expired,
+    /// It waited too long for a place while nobody waited less (CoDel).
+    ShedLate,
 }
 
 impl Stopped {
     /// All of them, in the order of [`Stopped::place`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::Good,
         Self::Fatal,
         Self::Once,
@@ -52,6 +62,11 @@ impl Stopped {
         Self::Open,
         Self::Shed,
         Self::NoServer,
+        Self::Throttled,
+        Self::Rate,
+        Self::QueueFull,
+        Self::Expired,
+        Self::ShedLate,
     ];
 
     /// Its index, for arrays of counters.
@@ -75,6 +90,11 @@ impl Stopped {
             Self::Open => "open",
             Self::Shed => "shed",
             Self::NoServer => "no-server",
+            Self::Throttled => "throttled",
+            Self::Rate => "rate",
+            Self::QueueFull => "queue-full",
+            Self::Expired => "expired",
+            Self::ShedLate => "shed-codel",
         }
     }
 }
@@ -120,8 +140,18 @@ pub struct Report {
     pub(crate) more: Vec<Record>,
     pub(crate) took: Duration,
     pub(crate) waited: Duration,
+    /// Allocates when there is something to say.
+    pub(crate) rare: Option<Box<Rare>>,
     pub(crate) repaired: Option<Repaired>,
     pub(crate) fell_back: bool,
+}
+
+/// What few calls have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Rare {
+    pub(crate) queued: Duration,
+    pub(crate) paced: Duration,
+    pub(crate) old: Option<Duration>,
 }
 
 impl Report {
@@ -133,6 +163,7 @@ impl Report {
             more: Vec::new(),
             took: Duration::ZERO,
             waited: Duration::ZERO,
+            rare: None,
             repaired: None,
             fell_back: false,
         }
@@ -144,6 +175,10 @@ impl Report {
         } else if self.more.len() + 1 < REMEMBERED {
             self.more.push(record);
         }
+    }
+
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// What the call is named.
@@ -173,6 +208,24 @@ impl Report {
     #[must_use]
     pub const fn waited(&self) -> Duration {
         self.waited
+    }
+
+    /// How much of it its attempts waited in the queue for a place.
+    #[must_use]
+    pub fn queued(&self) -> Duration {
+        self.rare.as_ref().map_or(Duration::ZERO, |it| it.queued)
+    }
+
+    /// How much of it its attempts waited for a token of the rate.
+    #[must_use]
+    pub fn paced(&self) -> Duration {
+        self.rare.as_ref().map_or(Duration::ZERO, |it| it.paced)
+    }
+
+    /// How old the value is, if it was kept from an earlier call.
+    #[must_use]
+    pub fn old(&self) -> Option<Duration> {
+        self.rare.as_ref()?.old
     }
 
     /// How the last repair ended, if there was one.

@@ -13,10 +13,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use evenkeel_core::{Instant, Random};
 
+use super::guards::Guards;
 use super::{AnyError, Counted, Counters, Event, Events, Gate, NoPick, NoRepair, Run};
 use super::{Lint, Lints, Load, RecoveryOptions, lint};
 use crate::clock::{Clock, Standard};
-use crate::{Budget, Call, HedgeDelay, HedgeOptions, Limit, LimitOptions, LimitSnapshot};
+use crate::{Budget, Call, HedgeDelay, HedgeOptions, LimitOptions};
 
 /// A named recovery policy. Cheap to clone; all clones share one budget, one limit and one set of counters.
 pub struct Recovery<C = Standard> {
@@ -26,7 +27,7 @@ pub struct Recovery<C = Standard> {
 pub(crate) struct Shared<C> {
     pub(crate) name: Box<str>,
     pub(crate) clock: C,
-    live: ArcSwap<Live>,
+    pub(super) live: ArcSwap<Live>,
     load: Option<Load>,
     pub(crate) gate: Option<Arc<dyn Gate>>,
     events: Option<Arc<dyn Events>>,
@@ -38,7 +39,7 @@ pub(crate) struct Shared<C> {
 pub(crate) struct Live {
     pub(crate) options: RecoveryOptions,
     pub(crate) budget: Arc<Budget>,
-    pub(crate) limit: Option<Arc<Limit>>,
+    pub(crate) guards: Guards,
     hedge: Option<Arc<Mutex<HedgeDelay>>>,
     lints: Vec<Lint>,
 }
@@ -152,7 +153,8 @@ impl<C: Clock> Recovery<C> {
         self.shared.live.load().options.clone()
     }
 
-    /// Other options for calls that begin from now on. Budget and limit keep their state if their options stay the same.
+    /// Other options for calls that begin from now on. What has a state keeps it if its own
+    /// options stay the same: budget, limit with those who wait for it, hedge, rate, breakers, throttle.
     ///
     /// # Errors
     /// What is wrong with them; then nothing is changed.
@@ -162,9 +164,8 @@ impl<C: Clock> Recovery<C> {
         let now = self.shared.clock.now();
         let seed = self.shared.random().bits();
         let mut live = go_live(options, self.shared.load, budget, now, seed)?;
-        if live.options.limit == before.options.limit {
-            live.limit.clone_from(&before.limit);
-        }
+        live.guards
+            .keep(&before.guards, &before.options, &live.options);
         if live.options.hedge == before.options.hedge {
             live.hedge.clone_from(&before.hedge);
         }
@@ -189,6 +190,7 @@ impl<C: Clock> Recovery<C> {
     pub fn prometheus(&self) -> String {
         let mut text = String::new();
         self.counters().prometheus(&self.shared.name, &mut text);
+        self.gauges(&mut text);
         text
     }
 
@@ -197,13 +199,6 @@ impl<C: Clock> Recovery<C> {
     pub fn balance(&self) -> f64 {
         let now = self.shared.clock.now();
         self.shared.live.load().budget.balance(now)
-    }
-
-    /// The limit now and why, if there is one.
-    #[must_use]
-    pub fn limit(&self) -> Option<LimitSnapshot> {
-        let live = self.shared.live.load();
-        live.limit.as_ref().map(|limit| limit.snapshot())
     }
 }
 
@@ -352,11 +347,10 @@ fn go_live(
     if lints.iter().any(Lint::is_error) {
         return Err(Lints(lints));
     }
-    let new_limit = |limit: &LimitOptions| Arc::new(Limit::new(limit, now, seed));
     let new_hedge = |hedge: HedgeOptions| Arc::new(Mutex::new(HedgeDelay::new(hedge)));
     Ok(Live {
         budget: budget.unwrap_or_else(|| Arc::new(Budget::new(options.budget, now))),
-        limit: options.limit.as_ref().map(new_limit),
+        guards: Guards::new(&options, now, seed),
         hedge: options.hedge.map(new_hedge),
         lints,
         options,

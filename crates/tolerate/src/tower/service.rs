@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
+use super::Describe;
 use crate::clock::{Sleep, Standard};
 use crate::recover::{AnyError, Classify, Failed, Recovery};
 use crate::{Call, Verdict};
@@ -16,25 +17,24 @@ pub type Responding<T, E> = Pin<Box<dyn Future<Output = Result<T, Failed<E>>> + 
 
 /// Makes each call of the inner service under a policy.
 #[derive(Clone)]
-pub struct RecoverService<S, K = AnyError, C = Standard> {
+pub struct RecoverService<S, K = AnyError, C = Standard, D = Call> {
     inner: S,
     recovery: Recovery<C>,
-    call: Call,
+    call: D,
     classify: K,
 }
 
-impl<S: fmt::Debug, K, C> fmt::Debug for RecoverService<S, K, C> {
+impl<S: fmt::Debug, K, C, D> fmt::Debug for RecoverService<S, K, C, D> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.debug_struct("RecoverService")
             .field("inner", &self.inner)
             .field("policy", &self.recovery)
-            .field("call", &self.call)
             .finish_non_exhaustive()
     }
 }
 
-impl<S, K, C> RecoverService<S, K, C> {
-    pub(super) const fn new(inner: S, recovery: Recovery<C>, call: Call, classify: K) -> Self {
+impl<S, K, C, D> RecoverService<S, K, C, D> {
+    pub(super) const fn new(inner: S, recovery: Recovery<C>, call: D, classify: K) -> Self {
         Self {
             inner,
             recovery,
@@ -58,7 +58,7 @@ impl<T, E, K: Classify<T, E>> Classify<T, E> for Borrowed<'_, K> {
     }
 }
 
-impl<S, Q, K, C> Service<Q> for RecoverService<S, K, C>
+impl<S, Q, K, C, D> Service<Q> for RecoverService<S, K, C, D>
 where
     S: Service<Q> + Clone + Send + 'static,
     S::Future: Send,
@@ -67,6 +67,7 @@ where
     Q: Clone + Send + 'static,
     K: Classify<S::Response, S::Error> + Clone + Send + Sync + 'static,
     C: Sleep + 'static,
+    D: Describe<Q>,
 {
     type Response = S::Response;
     type Error = Failed<S::Error>;
@@ -82,7 +83,7 @@ where
         let clone = self.inner.clone();
         let mut ready = Some(std::mem::replace(&mut self.inner, clone));
         let spare = self.inner.clone();
-        let (recovery, call) = (self.recovery.clone(), self.call);
+        let (recovery, call) = (self.recovery.clone(), self.call.call(&request));
         let classify = self.classify.clone();
         Box::pin(async move {
             let run = recovery.call(call).classify(Borrowed(&classify));

@@ -1,0 +1,68 @@
+//! An attempt's way in for a task: waits where `admit.rs` says so.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use evenkeel_core::Instant;
+
+use super::admit::Entry;
+use super::course::{Begun, Course};
+use super::drive::{poll_timer, wait_until};
+use super::room::{Place, Waiting};
+use super::{Pick, Stopped};
+use crate::clock::Sleep;
+
+/// Begins an attempt as soon as it may. `now` is when that was, or when it was refused.
+pub(super) async fn enter<'p, C: Sleep>(
+    course: &mut Course<'p, C>,
+    pick: &mut impl Pick,
+    now: &mut Instant,
+) -> Result<Begun<'p>, Stopped> {
+    let mut entry = course.choose(pick, false, *now)?;
+    let at = course.pace(&mut entry, *now)?;
+    if at > *now {
+        let since = *now;
+        entry.waits();
+        wait_until(course, at).await;
+        *now = course.clock().now();
+        course.paced(&mut entry, since, *now)?;
+    }
+    if let Some(waiting) = course.find_place(&mut entry, *now)? {
+        wait_in_queue(course, &mut entry, waiting, now).await?;
+    }
+    course.open(entry, false, *now)
+}
+
+async fn wait_in_queue<'p, C: Sleep>(
+    course: &mut Course<'p, C>,
+    entry: &mut Entry<'p>,
+    waiting: Waiting<'p>,
+    now: &mut Instant,
+) -> Result<(), Stopped> {
+    let since = *now;
+    entry.waits();
+    let left = leave_queue(course.clock(), waiting).await;
+    *now = course.clock().now();
+    course.queued(entry, left, since, *now)
+}
+
+/// A place, or why there is none.
+async fn leave_queue<'p, C: Sleep>(
+    clock: &C,
+    mut waiting: Waiting<'p>,
+) -> Result<Place<'p>, Stopped> {
+    let until = waiting.until();
+    let mut timer = pin!(None);
+    let left = poll_fn(|context| {
+        if let Poll::Ready(left) = waiting.poll(context) {
+            return Poll::Ready(Some(left));
+        }
+        poll_timer(clock, timer.as_mut(), until, context).map(|()| None)
+    })
+    .await;
+    match left {
+        Some(left) => left,
+        None => waiting.give_up(clock.now()),
+    }
+}
