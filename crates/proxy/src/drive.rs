@@ -161,7 +161,7 @@ impl Journey<'_> {
                 self.renew(&work.to_server);
             }
             let keep = self.may_keep(work, body);
-            let status = self.compose_old(&mut work.to_client, &kept, None, keep);
+            let status = self.compose_old(&mut work.to_client, &kept, None, (client.peer, keep));
             let sent = own::send(self.worker, client, work).await;
             return Finish::answered(Persist::after(sent, keep), status);
         }

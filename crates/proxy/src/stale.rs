@@ -4,6 +4,7 @@
 //! once a second) and when one is missing.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use evenkeel_tolerate::stale::{CacheControl, Exchanged, KeepFor, Kept, StaleCach
 
 use crate::client::Client;
 use crate::drive::Journey;
+use crate::edit::{Answerer, Edits};
 use crate::fallback::Lack;
 use crate::renew::RENEWALS;
 use crate::state::{ProxyState, ServiceEntry};
@@ -238,7 +240,7 @@ impl Journey<'_> {
         out: &mut Vec<u8>,
         kept: &Kept<Answer>,
         lack: Option<Lack>,
-        keep_alive: bool,
+        (peer, keep_alive): (IpAddr, bool),
     ) -> u16 {
         let answer = &kept.value;
         out.clear();
@@ -247,7 +249,22 @@ impl Journey<'_> {
         out.push(b' ');
         out.extend_from_slice(write::reason(answer.status).as_bytes());
         out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(&answer.lines);
+        let edits = Edits::of_response(self.service, self.route);
+        for line in answer.lines.split_inclusive(|byte| *byte == b'\n') {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            if !edits.is_some_and(|edits| edits.drops(name)) {
+                out.extend_from_slice(line);
+            }
+        }
+        if let Some(edits) = edits {
+            let answerer = Answerer {
+                peer,
+                id: self.id,
+                service: self.service.name(),
+                server: "",
+            };
+            edits.write_response(out, answerer);
+        }
         out.extend_from_slice(b"content-length: ");
         write::decimal(out, answer.body.len() as u64);
         out.extend_from_slice(b"\r\nage: ");

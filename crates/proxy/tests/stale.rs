@@ -188,6 +188,25 @@ fn a_request_cannot_have_an_old_answer_forgotten_and_an_answer_can() {
     assert_eq!(ask(&rig, "/turns-private", "").status, 502);
 }
 
+/// What a service or a route changes in answers it changes in old ones, too.
+#[test]
+fn headers_of_old_answers_are_changed_like_those_of_new_ones() {
+    let (address, down) = server_with_paths();
+    let settings = format!(
+        "response_headers = {{ remove = [\"x-kept\"], set = {{ x-frame-options = \"DENY\", x-who = \"{{service}}\" }} }}\n{STALE}"
+    );
+    let rig = Rig::new(&[address], &settings);
+    for is_down in [false, true] {
+        down.store(is_down, Ordering::SeqCst);
+        let answer = ask(&rig, "/encoded", "");
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("x-kept"), None);
+        assert_eq!(answer.header("x-frame-options"), Some("DENY"));
+        assert_eq!(answer.header("x-who"), Some("shop"));
+        assert_eq!(answer.header("proxy-status").is_some(), is_down);
+    }
+}
+
 #[test]
 fn what_is_there_otherwise_comes_after_it() {
     let (address, down) = server_with_paths();
