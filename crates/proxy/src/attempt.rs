@@ -106,8 +106,7 @@ impl<'a> Journey<'a> {
         };
         let length = usize::try_from(length).ok()?;
         let most = self.policies.retry.response_buffer;
-        let again = length <= most && self.may_repeat && desk.body.is_replayable();
-        let may = again || length <= self.most_to_keep(desk, talk);
+        let may = length <= most && self.may_repeat && desk.body.is_replayable();
         let all = head.length + length;
         (may && all > talk.incoming.len() && all <= talk.incoming.size()).then_some(all)
     }

@@ -161,7 +161,7 @@ impl Journey<'_> {
                 self.renew(&work.to_server);
             }
             let keep = self.may_keep(work, body);
-            let status = self.compose_old(&mut work.to_client, &kept, None, keep);
+            let status = self.compose_old(&mut work.to_client, &kept, None, (client.peer, keep));
             let sent = own::send(self.worker, client, work).await;
             return Finish::answered(Persist::after(sent, keep), status);
         }
@@ -350,7 +350,7 @@ impl Journey<'_> {
         upgrade: bool,
     ) -> Finish {
         let status = desk.work.response.status;
-        self.keep(desk, &talk, self.latest);
+        let tee = self.tee(desk, &talk, self.latest);
         let manner = self.commit(desk, &mut talk, server);
         let idle = self.policies.timeout.idle;
         if status == 101 && upgrade {
@@ -364,9 +364,8 @@ impl Journey<'_> {
         let already = talk.bytes_received;
         let server_keeps = desk.work.response.keep_alive;
         let body = Body::new(desk.work.response.framing);
-        let end = Relay::new(body, manner.decode)
-            .run(desk, &mut talk, idle)
-            .await;
+        let mut relay = Relay::new(body, manner.decode, tee);
+        let end = relay.run(desk, &mut talk, idle).await;
         let now = self.worker.clock.now();
         self.latest = now;
         let received = &self.worker.server_counters(server).bytes_received;
@@ -374,6 +373,9 @@ impl Journey<'_> {
         let upstream = talk.end(self.worker);
         match end {
             RelayEnd::Done { reusable } => {
+                if let Some(tee) = relay.into_tee() {
+                    self.keep(*tee);
+                }
                 if reusable && server_keeps {
                     self.worker.upstreams.give(server, upstream, now);
                 }

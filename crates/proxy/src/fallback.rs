@@ -134,7 +134,8 @@ impl<'a> Journey<'a> {
         if let Some(kept) = self.old_answer(self.latest) {
             self.count_fallback(STALE);
             self.fallen.stale = true;
-            let status = self.compose_old(&mut work.to_client, &kept, Some(lack), keep_alive);
+            let who = (client.peer, keep_alive);
+            let status = self.compose_old(&mut work.to_client, &kept, Some(lack), who);
             let sent = own::send(self.worker, client, work).await;
             return Some(Finish {
                 cause: lack.cause(),

@@ -19,6 +19,7 @@ mod results;
 mod deadline;
 mod inject;
 mod stale;
+mod keep;
 mod observe;
 mod admit;
 mod queue;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use evenkeel_http1::Body;
 
 use crate::client::{poll_fill, poll_write_two};
+use crate::keep::Tee;
 use crate::talk::{Desk, Talk};
 
 /// Bodies up to this size are sent in one piece with their head.
@@ -40,11 +41,13 @@ pub(crate) struct Relay {
     progress: bool,
     waits_for_client: bool,
     request_broken: bool,
+    /// Writes it down to be kept.
+    tee: Option<Box<Tee>>,
 }
 
 impl Relay {
     /// A response whose head has been consumed from `talk.incoming`.
-    pub(crate) fn new(body: Body, decode: bool) -> Self {
+    pub(crate) fn new(body: Body, decode: bool, tee: Option<Box<Tee>>) -> Self {
         Self {
             body,
             decode,
@@ -53,7 +56,13 @@ impl Relay {
             progress: true,
             waits_for_client: false,
             request_broken: false,
+            tee,
         }
+    }
+
+    /// What was written down, if it was worth it to the end.
+    pub(crate) fn into_tee(self) -> Option<Box<Tee>> {
+        self.tee
     }
 
     /// Passes it on. `idle`: without a byte in either direction.
@@ -189,14 +198,18 @@ impl Relay {
                 .advance_decoded(talk.incoming.unread(), &mut desk.work.to_client)
                 .map_err(|_| ())?
                 .taken;
+            self.write_down(&talk.incoming.unread()[..taken]);
             talk.incoming.consume(taken);
         } else {
-            self.ready += self
-                .body
-                .advance(&talk.incoming.unread()[self.ready..])
-                .map_err(|_| ())?
-                .taken;
+            let new = &talk.incoming.unread()[self.ready..];
+            let taken = self.body.advance(new).map_err(|_| ())?.taken;
+            self.write_down(&new[..taken]);
+            self.ready += taken;
         }
         Ok(())
+    }
+
+    fn write_down(&mut self, bytes: &[u8]) {
+        self.tee.take_if(|tee| !tee.take(bytes));
     }
 }

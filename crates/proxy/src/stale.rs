@@ -1,10 +1,10 @@
 //! Old answers of a service, kept for when it has no new one. Servers are asked first, unless `answer_first` says otherwise.
 //!
-//! Only what has come as a whole is kept, so answers that may be are held until they have, as far as they fit. Which may be is decided by
-//! [`evenkeel_tolerate::stale`]. Shared by all workers, under a lock that is taken when an answer is put in (one of the same key at most
+//! Only what has come as a whole is kept ([`crate::keep`]). Which may be is decided by [`evenkeel_tolerate::stale`]. Shared by all workers, under a lock that is taken when an answer is put in (one of the same key at most
 //! once a second) and when one is missing.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,10 +17,10 @@ use evenkeel_tolerate::stale::{CacheControl, Exchanged, KeepFor, Kept, StaleCach
 
 use crate::client::Client;
 use crate::drive::Journey;
+use crate::edit::{Answerer, Edits};
 use crate::fallback::Lack;
 use crate::renew::RENEWALS;
 use crate::state::{ProxyState, ServiceEntry};
-use crate::talk::{Desk, Talk};
 use crate::worker::Workspace;
 
 /// An answer is not put in again so soon after the last one.
@@ -119,6 +119,11 @@ impl Stale {
         keep_for
     }
 
+    /// Whether the answer that is there came a moment ago.
+    pub(crate) fn is_recent(&self, key: &[u8], now: Instant) -> bool {
+        self.cache().is_recent(key, now, RECENTLY)
+    }
+
     pub(crate) fn put(&self, key: &[u8], answer: Answer, now: Instant, keep_for: KeepFor) {
         let size = answer.lines.len() + answer.body.len();
         self.cache().put(key, answer, size, now, keep_for);
@@ -160,6 +165,11 @@ impl Wanted {
     /// What its answer is kept by.
     pub(crate) fn key(&self) -> &[u8] {
         &self.key
+    }
+
+    /// Whether it says who asks, and whether it is special.
+    pub(crate) const fn asked(&self) -> (bool, bool) {
+        (self.knows_client, self.is_special)
     }
 }
 
@@ -212,46 +222,6 @@ fn age(head: &ResponseHead, bytes: &[u8]) -> Duration {
 }
 
 impl Journey<'_> {
-    /// The most bytes of body up to which the answer whose head has come is to be held until it is whole, so that it can be kept.
-    pub(crate) fn most_to_keep(&self, desk: &Desk<'_>, talk: &Talk) -> usize {
-        let Some((stale, wanted)) = self.service.stale.as_ref().zip(self.wanted.as_ref()) else {
-            return 0;
-        };
-        let (head, bytes) = (&desk.work.response, talk.incoming.unread());
-        let is_recent = || {
-            let now = self.worker.clock.now();
-            stale.cache().is_recent(&wanted.key, now, RECENTLY)
-        };
-        let exchanged = exchanged((wanted.knows_client, wanted.is_special), head, bytes);
-        if exchanged.keep_for(&stale.options).is_none() || is_recent() {
-            return 0;
-        }
-        stale.options.object
-    }
-
-    /// Keeps the answer that is to be passed on, if it may be and has come as a whole; what is there of before goes if it may not.
-    pub(crate) fn keep(&self, desk: &Desk<'_>, talk: &Talk, now: Instant) {
-        let Some((stale, wanted)) = self.service.stale.as_ref().zip(self.wanted.as_ref()) else {
-            return;
-        };
-        let (head, bytes) = (&desk.work.response, talk.incoming.unread());
-        let exchanged = exchanged((wanted.knows_client, wanted.is_special), head, bytes);
-        let Some(keep_for) = stale.keep_for(&wanted.key, &exchanged) else {
-            return;
-        };
-        let body = &bytes[head.length..];
-        let is_whole = head.framing == Framing::Length(body.len() as u64);
-        if !is_whole
-            || body.len() > stale.options.object
-            || stale.cache().is_recent(&wanted.key, now, RECENTLY)
-        {
-            return;
-        }
-        let mut answer = Answer::of(head, bytes);
-        answer.body.extend_from_slice(body);
-        stale.put(&wanted.key, answer, now, keep_for);
-    }
-
     /// The old answer for this request, if there is one that may be shown.
     pub(crate) fn old_answer(&self, now: Instant) -> Option<Kept<Answer>> {
         let fallback = self.policies.fallback.as_ref()?;
@@ -287,7 +257,7 @@ impl Journey<'_> {
         out: &mut Vec<u8>,
         kept: &Kept<Answer>,
         lack: Option<Lack>,
-        keep_alive: bool,
+        (peer, keep_alive): (IpAddr, bool),
     ) -> u16 {
         let answer = &kept.value;
         out.clear();
@@ -296,7 +266,22 @@ impl Journey<'_> {
         out.push(b' ');
         out.extend_from_slice(write::reason(answer.status).as_bytes());
         out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(&answer.lines);
+        let edits = Edits::of_response(self.service, self.route);
+        for line in answer.lines.split_inclusive(|byte| *byte == b'\n') {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            if !edits.is_some_and(|edits| edits.drops(name)) {
+                out.extend_from_slice(line);
+            }
+        }
+        if let Some(edits) = edits {
+            let answerer = Answerer {
+                peer,
+                id: self.id,
+                service: self.service.name(),
+                server: "",
+            };
+            edits.write_response(out, answerer);
+        }
         out.extend_from_slice(b"content-length: ");
         write::decimal(out, answer.body.len() as u64);
         out.extend_from_slice(b"\r\nage: ");

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -19,6 +20,7 @@ fn server_with_paths() -> (SocketAddr, Arc<AtomicBool>) {
                 return;
             }
             let path = request.split(' ').nth(1).unwrap_or_default();
+            let path = path.trim_end_matches("?old");
             let more = match path {
                 "/private" => "Cache-Control: private\r\n",
                 "/turns-private" if request.contains("X-Private") => "Cache-Control: private\r\n",
@@ -35,6 +37,19 @@ fn server_with_paths() -> (SocketAddr, Arc<AtomicBool>) {
                 "/chunked" => {
                     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
                         .to_owned()
+                }
+                "/chunked-large" => format!(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n600\r\n{0}\r\n600\r\n{0}\r\n0\r\n\r\n",
+                    "x".repeat(0x600)
+                ),
+                "/chunked-short" => {
+                    connection
+                        .answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok");
+                    return;
+                }
+                "/until-close" => {
+                    connection.answer("HTTP/1.1 200 OK\r\n\r\nok");
+                    return;
                 }
                 "/large" => format!(
                     "HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n{}",
@@ -66,10 +81,24 @@ fn what_was_answered_before_is_answered_again() {
     let (address, down) = server_with_paths();
     let rig = Rig::new(&[address], STALE);
     for path in [
-        "/a", "/encoded", "/public", "/missing", "/large", "/chunked",
+        "/a",
+        "/encoded",
+        "/public",
+        "/missing",
+        "/large",
+        "/chunked",
+        "/chunked-large",
+        "/until-close",
     ] {
         ask(&rig, path, "");
     }
+    let mut client = rig.client();
+    client.send("GET /chunked-short HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(client.rest().ends_with(b"9\r\nok"), "it is cut off");
+    // To a client of HTTP/1.0 chunks are passed on as what is in them, and kept as that.
+    let mut client = rig.client();
+    client.send("GET /chunked?old HTTP/1.0\r\nHost: x\r\n\r\n");
+    assert!(client.rest().ends_with(b"\r\n\r\nok"));
     down.store(true, Ordering::SeqCst);
     let old = ask(&rig, "/a", "");
     assert_eq!((old.status, old.body.as_slice()), (200, &b"/a"[..]));
@@ -81,6 +110,16 @@ fn what_was_answered_before_is_answered_again() {
     assert_eq!(old.header("x-kept"), Some("2"));
     assert_eq!(old.header("x-hop"), None, "it was about one connection");
     assert_eq!(old.header("age"), Some("77"), "as it said itself");
+    for path in ["/chunked", "/chunked?old"] {
+        let old = ask(&rig, path, "");
+        assert_eq!(
+            (old.status, old.body.as_slice()),
+            (200, &b"ok"[..]),
+            "{path}"
+        );
+        assert_eq!(old.header("content-length"), Some("2"));
+        assert_eq!(old.header("transfer-encoding"), None);
+    }
     // Not what is asked for otherwise, was never asked for, or was not kept.
     for (path, fields) in [
         ("/encoded", "Accept-Encoding: gzip\r\n"),
@@ -89,7 +128,9 @@ fn what_was_answered_before_is_answered_again() {
         ("/a", "Cache-Control: no-store\r\n"),
         ("/missing", ""),
         ("/large", ""),
-        ("/chunked", ""),
+        ("/chunked-large", ""),
+        ("/chunked-short", ""),
+        ("/until-close", ""),
     ] {
         let answer = ask(&rig, path, fields);
         assert_eq!(answer.status, 502, "{path} {fields}");
@@ -103,8 +144,8 @@ fn what_was_answered_before_is_answered_again() {
         client.send("GET /public HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(client.response().body, b"/public");
     }
-    rig.wait_for(|rig| counter(rig, "evenkeel_fallbacks_total", &["shop", "stale"]) == 5);
-    assert_eq!(counter(&rig, "evenkeel_stale_answers", &["shop"]), 3);
+    rig.wait_for(|rig| counter(rig, "evenkeel_fallbacks_total", &["shop", "stale"]) == 7);
+    assert_eq!(counter(&rig, "evenkeel_stale_answers", &["shop"]), 5);
 }
 
 #[test]
@@ -146,6 +187,25 @@ fn a_request_cannot_have_an_old_answer_forgotten_and_an_answer_can() {
     down.store(true, Ordering::SeqCst);
     assert_eq!(ask(&rig, "/a", "").body, b"/a");
     assert_eq!(ask(&rig, "/turns-private", "").status, 502);
+}
+
+/// What a service or a route changes in answers it changes in old ones, too.
+#[test]
+fn headers_of_old_answers_are_changed_like_those_of_new_ones() {
+    let (address, down) = server_with_paths();
+    let settings = format!(
+        "response_headers = {{ remove = [\"x-kept\"], set = {{ x-frame-options = \"DENY\", x-who = \"{{service}}\" }} }}\n{STALE}"
+    );
+    let rig = Rig::new(&[address], &settings);
+    for is_down in [false, true] {
+        down.store(is_down, Ordering::SeqCst);
+        let answer = ask(&rig, "/encoded", "");
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("x-kept"), None);
+        assert_eq!(answer.header("x-frame-options"), Some("DENY"));
+        assert_eq!(answer.header("x-who"), Some("shop"));
+        assert_eq!(answer.header("proxy-status").is_some(), is_down);
+    }
 }
 
 #[test]
@@ -391,4 +451,44 @@ fn a_fetch_of_small_chunks_is_kept_and_one_of_too_much_is_not() {
     assert_eq!(ask(&rig, "/", "").body, vec![b'x'; 2_048]);
     rig.wait_for(|rig| renewals(rig, "not-kept") == 1);
     assert_eq!(ask(&rig, "/", "").body, vec![b'x'; 2_048], "it stays");
+}
+
+/// What took long to pass is as old as its beginning, and does not take the place of what was asked for later.
+#[test]
+fn an_answer_that_passes_slowly_does_not_replace_a_newer_one() {
+    let down = Arc::new(AtomicBool::new(false));
+    let is_down = Arc::clone(&down);
+    let (go, may_go) = channel::<()>();
+    let may_go = Mutex::new(may_go);
+    let turns = AtomicU32::new(0);
+    let (address, _) = server(move |connection| {
+        while connection.request().is_some() {
+            if is_down.load(Ordering::SeqCst) {
+                return;
+            }
+            if turns.fetch_add(1, Ordering::SeqCst) > 0 {
+                connection.answer("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nnew");
+                continue;
+            }
+            connection.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nol\r\n");
+            may_go.lock().expect("no panic").recv().ok();
+            connection.answer("1\r\nd\r\n0\r\n\r\n");
+        }
+    });
+    let rig = Rig::new(&[address], STALE);
+    let mut slow = rig.client();
+    slow.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let mut there = [0; 4096];
+    let mut begun = Vec::new();
+    while !begun.ends_with(b"ol\r\n") {
+        let n = slow.stream.read(&mut there).expect("it begins");
+        assert!(n > 0, "it ended early");
+        begun.extend_from_slice(&there[..n]);
+    }
+    assert_eq!(ask(&rig, "/", "").body, b"new");
+    go.send(()).expect("it waits");
+    assert_eq!(slow.rest(), b"1\r\nd\r\n0\r\n\r\n");
+    rig.wait_for(|rig| rig.totals().requests == 2);
+    down.store(true, Ordering::SeqCst);
+    assert_eq!(ask(&rig, "/", "").body, b"new");
 }

@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 use evenkeel_tolerate::clock::{Clock, Sleep, Virtual};
+use evenkeel_tolerate::limit::Gradient2Options;
 use evenkeel_tolerate::{
-    BackoffOptions, BudgetOptions, Call, Class, Jitter, Queue, QueueOptions, Recovery,
-    RecoveryOptions, Verdict,
+    BackoffOptions, BudgetOptions, Call, Class, Jitter, LimitOptions, Queue, QueueOptions,
+    Recovery, RecoveryOptions, Verdict,
 };
 
 const OFFERED: u64 = 280;
@@ -235,17 +236,37 @@ fn careful() -> RecoveryOptions {
     options
 }
 
+/// The same before a server that takes all and does it in order: what it gets is bounded here, by how long it takes, and the rest waits
+/// where it can be ended.
+fn guarded() -> RecoveryOptions {
+    RecoveryOptions {
+        limit: Some(LimitOptions::Gradient2(Gradient2Options::default())),
+        queue: Some(QueueOptions {
+            wait: Duration::from_millis(500),
+            ..QueueOptions::default()
+        }),
+        ..careful()
+    }
+}
+
 #[test]
 fn the_failure_ends_with_its_cause() {
     let bounded = || Line::Bounded(Box::new(Queue::new(QueueOptions::default())));
     let endless = || Line::Endless(VecDeque::new());
     let (naive, naive_load) = simulate(naive(), endless());
     let (careful, careful_load) = simulate(careful(), bounded());
-    println!("second | naive: good, attempts | evenkeel: good, attempts");
+    let (guarded, guarded_load) = simulate(guarded(), endless());
+    println!("good answers and attempts in each second");
+    println!("second |      naive | the server has the queue | the policy has limit and queue");
     for second in 0..SECONDS as usize {
         println!(
-            "{second:>6} | {:>11}, {:>8} | {:>14}, {:>8}",
-            naive[second], naive_load[second], careful[second], careful_load[second]
+            "{second:>6} | {:>4}, {:>4} | {:>18}, {:>4} | {:>24}, {:>4}",
+            naive[second],
+            naive_load[second],
+            careful[second],
+            careful_load[second],
+            guarded[second],
+            guarded_load[second]
         );
     }
     let mean = |of: &[u64], from: usize| {
@@ -253,7 +274,7 @@ fn the_failure_ends_with_its_cause() {
         part.iter().sum::<u64>() as f64 / part.len() as f64
     };
     let offered = OFFERED as f64;
-    for run in [&naive, &careful] {
+    for run in [&naive, &careful, &guarded] {
         assert!(
             run[2..10].iter().all(|good| *good >= OFFERED - 2),
             "before: {run:?}"
@@ -265,6 +286,8 @@ fn the_failure_ends_with_its_cause() {
         "its own retries keep it busy"
     );
     assert!(mean(&naive, 22) < 0.1 * offered, "it does not come back");
-    assert!(mean(&careful, 22) > 0.98 * offered, "it is back in 2 s");
-    assert!(mean(&careful_load, 12) < CAPACITY as f64);
+    for (run, load) in [(&careful, &careful_load), (&guarded, &guarded_load)] {
+        assert!(mean(run, 22) > 0.98 * offered, "it is back in 2 s");
+        assert!(mean(load, 12) < CAPACITY as f64);
+    }
 }

@@ -44,7 +44,7 @@ table! {
         /// `stale-if-error`.
         if_error: Time<1_000> = defaults::STALE_IF_ERROR;
         /// Answers what is fresh (`max-age`) without asking a server, and what has become stale but may be shown while it is fetched anew
-        /// (`stale-while-revalidate`) to all but the one request that fetches it.
+        /// beside them (`stale-while-revalidate`).
         answer_first: Flag = defaults::STALE_ANSWER_FIRST;
     }
     later {}
