@@ -29,12 +29,12 @@ fn at_once<F: Future>(future: F) -> F::Output {
 
 const CALL: Call = Call::idempotent("bench");
 
-#[divan::bench]
+#[divan::bench(sample_size = 500)]
 fn a_bare_future(bencher: Bencher<'_, '_>) {
     bencher.bench(|| at_once(ready(black_box(Ok::<u64, ()>(7)))));
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 500)]
 fn evenkeel_policy(bencher: Bencher<'_, '_>) {
     let policy = Recovery::default();
     bencher.bench(|| {
@@ -45,7 +45,7 @@ fn evenkeel_policy(bencher: Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 500)]
 fn evenkeel_policy_with_limit(bencher: Bencher<'_, '_>) {
     let policy = Recovery::named("bench").limit(LimitOptions::Fixed(8));
     let policy = policy.build().expect("no errors");
@@ -57,7 +57,7 @@ fn evenkeel_policy_with_limit(bencher: Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 500)]
 fn evenkeel_blocking(bencher: Bencher<'_, '_>) {
     let policy = Recovery::default();
     bencher.bench(|| {
@@ -68,7 +68,7 @@ fn evenkeel_blocking(bencher: Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 500)]
 fn backon_retry(bencher: Bencher<'_, '_>) {
     bencher.bench(|| {
         let attempt = || ready(black_box(Ok::<u64, ()>(7)));
@@ -99,7 +99,7 @@ fn call<S: Service<u64>>(service: &mut S) -> Option<S::Response> {
     at_once(service.call(7)).ok()
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 500)]
 fn evenkeel_tower_layer(bencher: Bencher<'_, '_>) {
     let mut service = RecoverLayer::new(Recovery::default(), CALL).layer(Echo);
     bencher.bench_local(|| call(&mut service));
@@ -127,13 +127,13 @@ impl tower::retry::Policy<u64, u64, std::io::Error> for Twice {
     }
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 500)]
 fn tower_retry(bencher: Bencher<'_, '_>) {
     let mut service = tower::retry::RetryLayer::new(Twice(2)).layer(Echo);
     bencher.bench_local(|| call(&mut service));
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 500)]
 fn tower_resilience_retry(bencher: Bencher<'_, '_>) {
     let layer = tower_resilience_retry::RetryLayer::<u64, u64, std::io::Error>::builder();
     let mut service = layer.max_attempts(3).build().layer(Echo);
