@@ -72,18 +72,19 @@ impl Journey<'_> {
         let is_own =
             |name: &str| edits.is_some_and(|edits| edits.drops(name.as_bytes()) && edits.has(name));
         let left_out = LEFT_OUT.into_iter().filter(|name| !is_own(name));
-        let bytes = anonymous(to_server, left_out.map(str::as_bytes).chain(deadline));
+        let left_out: Vec<&[u8]> = left_out.map(str::as_bytes).chain(deadline).collect();
+        let bytes = anonymous(to_server, &left_out);
         tokio::task::spawn_local(renewal.travel(bytes));
     }
 }
 
 /// A head without lines of these names.
-fn anonymous<'a>(head: &[u8], left_out: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u8> {
+fn anonymous(head: &[u8], left_out: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::with_capacity(head.len());
     for line in head.split_inclusive(|byte| *byte == b'\n') {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
         if !left_out
-            .clone()
+            .iter()
             .any(|other| other.eq_ignore_ascii_case(name))
         {
             out.extend_from_slice(line);
@@ -159,11 +160,11 @@ mod tests {
         let head = b"GET /a HTTP/1.1\r\nHost: x\r\ncookie: a=b\r\nAuthorization: Basic eDp5\r\nIf-None-Match: \"1\"\r\n\
             Accept: text/html\r\nX-Cookie: 1\r\ngrpc-timeout: 00000100m\r\n\r\n";
         let names = LEFT_OUT.into_iter().chain(["grpc-timeout"]);
-        let names = names.map(str::as_bytes);
-        let left = anonymous(head, names.clone());
+        let names: Vec<&[u8]> = names.map(str::as_bytes).collect();
+        let left = anonymous(head, &names);
         let expected = "GET /a HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nX-Cookie: 1\r\n\r\n";
         assert_eq!(String::from_utf8_lossy(&left), expected);
-        let left = anonymous(b"GET /if-match: HTTP/1.1\r\nHost: x\r\n\r\n", names);
+        let left = anonymous(b"GET /if-match: HTTP/1.1\r\nHost: x\r\n\r\n", &names);
         assert!(left.starts_with(b"GET /if-match: HTTP"));
     }
 }
