@@ -374,7 +374,7 @@ impl Journey<'_> {
         match end {
             RelayEnd::Done { reusable } => {
                 if let Some(tee) = relay.into_tee() {
-                    self.keep(*tee, now);
+                    self.keep(*tee);
                 }
                 if reusable && server_keeps {
                     self.worker.upstreams.give(server, upstream, now);

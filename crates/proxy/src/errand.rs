@@ -34,6 +34,8 @@ pub(crate) struct Answered<'s> {
     /// When its head had come.
     pub(crate) at: Instant,
     server: ServerId,
+    /// Which of the servers that have been at this place it is.
+    generation: u64,
     flight: Flight<'s>,
 }
 
@@ -61,7 +63,11 @@ impl Errand {
         let at = worker.clock.now();
         let latency = at.since(started);
         flight.came_to(at, outcome, latency);
-        self.note(at, server, outcome, latency);
+        let generation = roster.generation(server.index);
+        let counters = worker.server_counters(server);
+        counters.attempts[outcome.place()].add_from_owner(1);
+        counters.durations.add_from_owner(latency);
+        self.signal(at, (server, generation), outcome, latency);
         let Some(line) = line else {
             return Err(Cause::of_outcome(outcome).map_or(502, Cause::status));
         };
@@ -73,6 +79,7 @@ impl Errand {
             line,
             at,
             server,
+            generation,
             flight,
         })
     }
@@ -82,6 +89,7 @@ impl Errand {
         let Answered {
             line,
             server,
+            generation,
             mut flight,
             ..
         } = answered;
@@ -91,8 +99,8 @@ impl Errand {
             flight.came_to(now, Outcome::Truncated, Duration::ZERO);
             let counters = self.worker.server_counters(server);
             counters.attempts[Outcome::Truncated.place()].add_from_owner(1);
-            let worker = &self.worker;
-            worker.signal(now, server, Outcome::Truncated, Duration::ZERO);
+            let at = (server, generation);
+            self.signal(now, at, Outcome::Truncated, Duration::ZERO);
         }
         let reusable = matches!(end, BodyEnd::Whole { reusable: true });
         self.end(line, server, reusable);
@@ -159,10 +167,16 @@ impl Errand {
         line.end(&self.worker, server, reusable);
     }
 
-    fn note(&self, at: Instant, server: ServerId, outcome: Outcome, latency: Duration) {
-        let counters = self.worker.server_counters(server);
-        counters.attempts[outcome.place()].add_from_owner(1);
-        counters.durations.add_from_owner(latency);
-        self.worker.signal(at, server, outcome, latency);
+    /// Says what the attempt has shown of the server, unless another one is at its place by now.
+    fn signal(
+        &self,
+        at: Instant,
+        (server, generation): (ServerId, u64),
+        outcome: Outcome,
+        latency: Duration,
+    ) {
+        if self.worker.roster(self.to).generation(server.index) == generation {
+            self.worker.signal(at, server, outcome, latency);
+        }
     }
 }

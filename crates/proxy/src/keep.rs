@@ -14,6 +14,8 @@ use crate::talk::{Desk, Talk};
 #[derive(Debug)]
 pub(crate) struct Tee {
     answer: Answer,
+    /// When its head came: its age counts from then, however long its body takes to pass.
+    came: Instant,
     keep_for: KeepFor,
     body: Body,
     most: usize,
@@ -44,6 +46,7 @@ impl Journey<'_> {
         }
         Some(Box::new(Tee {
             answer: Answer::of(head, bytes),
+            came: now,
             keep_for,
             body: Body::new(head.framing),
             most,
@@ -51,11 +54,11 @@ impl Journey<'_> {
     }
 
     /// The answer has been passed on as a whole.
-    pub(crate) fn keep(&self, tee: Tee, now: Instant) {
+    pub(crate) fn keep(&self, tee: Tee) {
         if let Some((stale, wanted)) = self.service.stale.as_ref().zip(self.wanted.as_ref())
             && tee.body.is_done()
         {
-            stale.put(wanted.key(), tee.answer, now, tee.keep_for);
+            stale.put(wanted.key(), tee.answer, tee.came, tee.keep_for);
         }
     }
 }

@@ -140,7 +140,7 @@ impl Line {
     }
 
     /// Takes the head off, and reads the body to its end, or until `most` bytes of it have come. Its content is appended to
-    /// `content`, if it is wanted; that can be a buffer more than `most`.
+    /// `content`, if it is wanted; that can be a buffer more than `most`, which is of the content then and not of what frames it.
     pub(crate) async fn read_body(
         &mut self,
         most: usize,
@@ -160,13 +160,16 @@ impl Line {
                     return BodyEnd::Truncated;
                 };
                 self.incoming.consume(progress.taken);
-                read += progress.taken;
+                read = match &content {
+                    Some(content) => content.len(),
+                    None => read + progress.taken,
+                };
             }
             if body.is_done() {
                 let reusable = self.head.keep_alive && self.incoming.is_empty();
                 return BodyEnd::Whole { reusable };
             }
-            if read >= most {
+            if read > most || (read == most && content.is_none()) {
                 return BodyEnd::Enough;
             }
             match self.more().await {

@@ -1,7 +1,8 @@
 //! Fetching an answer anew while all who ask are shown the old one (`stale-while-revalidate`, RFC 5861, section 3).
 //!
 //! The request that has the turn is answered like the others, and the fetch goes its own way on the same worker ([`Errand`]).
-//! It asks for nobody in particular, without the client's credentials and conditions: what comes is shown to all.
+//! It asks for nobody in particular, without the client's credentials and conditions: what comes is shown to all. Credentials that
+//! the configuration sets are evenkeel's own, and stay.
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use evenkeel_http1::{Framing, Method};
 
 use crate::drive::Journey;
+use crate::edit::Edits;
 use crate::errand::{Answered, Errand};
 use crate::line::BodyEnd;
 use crate::stale::{Answer, Stale, exchanged};
@@ -19,14 +21,14 @@ const MOST: u32 = 32;
 /// How long an answer's body is read.
 const BODY_TIME: Duration = Duration::from_secs(10);
 /// Fields of a client's request that are about that client, or about what it has already.
-const LEFT_OUT: [&[u8]; 7] = [
-    b"authorization",
-    b"cookie",
-    b"if-match",
-    b"if-none-match",
-    b"if-modified-since",
-    b"if-unmodified-since",
-    b"if-range",
+const LEFT_OUT: [&str; 7] = [
+    "authorization",
+    "cookie",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+    "if-range",
 ];
 
 /// What became of fetches; the place is what is counted with.
@@ -66,18 +68,25 @@ impl Journey<'_> {
         };
         let deadline = self.policies.deadline.as_ref();
         let deadline = deadline.map(|header| header.name().as_bytes());
-        let bytes = anonymous(to_server, deadline);
+        let edits = Edits::of_request(self.service, self.route, None);
+        let is_own =
+            |name: &str| edits.is_some_and(|edits| edits.drops(name.as_bytes()) && edits.has(name));
+        let left_out = LEFT_OUT.into_iter().filter(|name| !is_own(name));
+        let left_out: Vec<&[u8]> = left_out.map(str::as_bytes).chain(deadline).collect();
+        let bytes = anonymous(to_server, &left_out);
         tokio::task::spawn_local(renewal.travel(bytes));
     }
 }
 
-/// A head without the lines of [`LEFT_OUT`], and without the client's deadline.
-fn anonymous(head: &[u8], deadline: Option<&[u8]>) -> Vec<u8> {
+/// A head without lines of these names.
+fn anonymous(head: &[u8], left_out: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::with_capacity(head.len());
     for line in head.split_inclusive(|byte| *byte == b'\n') {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        let mut left_out = LEFT_OUT.into_iter().chain(deadline);
-        if !left_out.any(|other| other.eq_ignore_ascii_case(name)) {
+        if !left_out
+            .iter()
+            .any(|other| other.eq_ignore_ascii_case(name))
+        {
             out.extend_from_slice(line);
         }
     }
@@ -101,26 +110,36 @@ impl Renewal {
     /// Keeps what has come, if it may be.
     async fn take(&self, stale: &Stale, mut answered: Answered<'_>) -> usize {
         let (head, bytes) = (&answered.line.head, answered.line.incoming.unread());
-        let framing = head.framing;
+        let most = stale.most();
+        // What ends with its connection may have been cut off.
+        let fits = match head.framing {
+            Framing::UntilClose => false,
+            Framing::Length(length) => length <= most as u64,
+            Framing::None | Framing::Chunked => true,
+        };
         let Some(keep_for) = stale.keep_for(&self.key, &exchanged((false, false), head, bytes))
         else {
             let result = if head.status < 500 { NOT_KEPT } else { FAILED };
             self.errand.over(answered, BodyEnd::Enough);
             return result;
         };
+        if !fits {
+            self.errand.over(answered, BodyEnd::Enough);
+            return NOT_KEPT;
+        }
         let mut answer = Answer::of(head, bytes);
         answered.line.until(answered.at + BODY_TIME);
-        let most = stale.most();
+        let came = answered.at;
         let end = answered.line.read_body(most, Some(&mut answer.body)).await;
-        let broken = self.errand.over(answered, end);
-        // What ends with its connection may have been cut off.
-        let is_whole = matches!(end, BodyEnd::Whole { .. }) && framing != Framing::UntilClose;
-        if !is_whole || answer.body.len() > most {
-            return if broken { FAILED } else { NOT_KEPT };
+        self.errand.over(answered, end);
+        match end {
+            BodyEnd::Whole { .. } if answer.body.len() <= most => {
+                stale.put(&self.key, answer, came, keep_for);
+                KEPT
+            }
+            BodyEnd::Whole { .. } | BodyEnd::Enough => NOT_KEPT,
+            BodyEnd::Truncated | BodyEnd::Late => FAILED,
         }
-        let now = self.errand.worker.clock.now();
-        stale.put(&self.key, answer, now, keep_for);
-        KEPT
     }
 }
 
@@ -140,10 +159,12 @@ mod tests {
     fn what_is_about_the_client_is_left_out() {
         let head = b"GET /a HTTP/1.1\r\nHost: x\r\ncookie: a=b\r\nAuthorization: Basic eDp5\r\nIf-None-Match: \"1\"\r\n\
             Accept: text/html\r\nX-Cookie: 1\r\ngrpc-timeout: 00000100m\r\n\r\n";
-        let left = anonymous(head, Some(b"grpc-timeout"));
+        let names = LEFT_OUT.into_iter().chain(["grpc-timeout"]);
+        let names: Vec<&[u8]> = names.map(str::as_bytes).collect();
+        let left = anonymous(head, &names);
         let expected = "GET /a HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nX-Cookie: 1\r\n\r\n";
         assert_eq!(String::from_utf8_lossy(&left), expected);
-        let left = anonymous(b"GET /if-match: HTTP/1.1\r\nHost: x\r\n\r\n", None);
+        let left = anonymous(b"GET /if-match: HTTP/1.1\r\nHost: x\r\n\r\n", &names);
         assert!(left.starts_with(b"GET /if-match: HTTP"));
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Answer {
     status: u16,
     /// It may be shown to whoever is known, too.
     is_public: bool,
+    /// How old it was when it came.
+    age: Duration,
     /// The lines of its header that can be passed on.
     lines: Vec<u8>,
     pub(crate) body: Vec<u8>,
@@ -70,6 +72,7 @@ impl Answer {
         Self {
             status: head.status,
             is_public: control(&head.fields, bytes).is_public,
+            age: age(head, bytes),
             lines,
             body: Vec::new(),
         }
@@ -201,7 +204,21 @@ pub(crate) fn exchanged(
         sets_cookie: head.header(bytes, "set-cookie").is_some(),
         varies: head.fields.iter().any(varies),
         control: control(&head.fields, bytes),
+        age: age(head, bytes),
     }
+}
+
+/// How old the answer says it is. What is no number says nothing; more than a year is a year.
+fn age(head: &ResponseHead, bytes: &[u8]) -> Duration {
+    const YEAR: u64 = 365 * 86_400;
+    let digits = head.header(bytes, "age").unwrap_or_default();
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return Duration::ZERO;
+    }
+    let seconds = digits.iter().fold(0_u64, |number, digit| {
+        (number * 10 + u64::from(digit - b'0')).min(YEAR)
+    });
+    Duration::from_secs(seconds)
 }
 
 impl Journey<'_> {
@@ -268,11 +285,15 @@ impl Journey<'_> {
         out.extend_from_slice(b"content-length: ");
         write::decimal(out, answer.body.len() as u64);
         out.extend_from_slice(b"\r\nage: ");
-        write::decimal(out, kept.age.as_secs());
+        write::decimal(out, (answer.age + kept.age).as_secs());
         match lack {
             None => {
+                // Below nothing when it is stale (RFC 9211, section 2.4).
                 out.extend_from_slice(b"\r\ncache-status: evenkeel; hit; ttl=");
-                write::decimal(out, kept.fresh_for.as_secs());
+                if kept.stale_for.as_secs() > 0 {
+                    out.push(b'-');
+                }
+                write::decimal(out, kept.fresh_for.max(kept.stale_for).as_secs());
             }
             Some(lack) => {
                 out.extend_from_slice(b"\r\nproxy-status: evenkeel; ");

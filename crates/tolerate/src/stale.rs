@@ -124,6 +124,8 @@ pub struct Exchanged {
     pub varies: bool,
     /// What the answer's `Cache-Control` says.
     pub control: CacheControl,
+    /// How old it was already when it came, as it says itself (`Age`): a cache of the server's side had it.
+    pub age: Duration,
 }
 
 /// For how long an answer may be shown, each from when it came.
@@ -160,10 +162,12 @@ impl Exchanged {
         let while_asking = Duration::from_secs(control.stale_while_revalidate.unwrap_or(0));
         let revalidate = fresh.saturating_add(while_asking);
         let all = fresh.saturating_add(window).max(revalidate);
-        (may && !all.is_zero()).then_some(KeepFor {
-            fresh,
-            revalidate,
-            all,
+        // Its time began where it was made (RFC 9111, section 4.2.3).
+        let from_now = |time: Duration| time.saturating_sub(self.age);
+        (may && !from_now(all).is_zero()).then_some(KeepFor {
+            fresh: from_now(fresh),
+            revalidate: from_now(revalidate),
+            all: from_now(all),
         })
     }
 }
@@ -201,6 +205,8 @@ pub struct Kept<T> {
     pub age: Duration,
     /// How long it is still fresh.
     pub fresh_for: Duration,
+    /// How long it has been stale.
+    pub stale_for: Duration,
 }
 
 /// What an entry costs besides its key and its value: two trees' shares, counted generously.
@@ -226,8 +232,12 @@ impl<T> StaleCache<T> {
         entry.is_some_and(|entry| now.since(entry.came) < recently)
     }
 
-    /// Keeps an answer of `bytes`. Others go if there are too many; one that is too large is not kept.
+    /// Keeps an answer of `bytes`, which came at `now`. Others go if there are too many; one that is too large is not kept, nor one that
+    /// came before the one that is there.
     pub fn put(&mut self, key: &[u8], value: T, bytes: usize, now: Instant, keep_for: KeepFor) {
+        if self.entries.get(key).is_some_and(|entry| entry.came > now) {
+            return;
+        }
         self.remove(key);
         let bytes = bytes.saturating_add(key.len()).saturating_add(OVERHEAD);
         if bytes > self.options.bytes {
@@ -281,6 +291,7 @@ impl<T> StaleCache<T> {
             value: Arc::clone(&entry.value),
             age: now.since(entry.came),
             fresh_for: entry.fresh_until.since(now),
+            stale_for: now.since(entry.fresh_until),
         })
     }
 
@@ -391,6 +402,35 @@ mod tests {
         );
         assert!(cache.get(b"a", second(4_200)).is_none());
         assert!(cache.first(b"b", second(0), patience).is_none());
+    }
+
+    #[test]
+    fn what_was_old_when_it_came_is_shown_for_less() {
+        let with_age = |age| {
+            let exchanged = Exchanged {
+                status: 200,
+                control: control("max-age=60, stale-while-revalidate=30, stale-if-error=100"),
+                age: Duration::from_secs(age),
+                ..Exchanged::default()
+            };
+            let keep = exchanged.keep_for(&StaleOptions::default())?;
+            Some([keep.fresh, keep.revalidate, keep.all].map(|time| time.as_secs()))
+        };
+        assert_eq!(with_age(0), Some([60, 90, 160]));
+        assert_eq!(with_age(50), Some([10, 40, 110]));
+        assert_eq!(with_age(70), Some([0, 20, 90]));
+        assert_eq!(with_age(160), None);
+    }
+
+    /// One that took long to be read does not take the place of one that was asked for later.
+    #[test]
+    fn a_newer_answer_stays() {
+        let mut cache = StaleCache::new(StaleOptions::default());
+        cache.put(b"a", 2, 10, second(5), for_error_only(60));
+        cache.put(b"a", 1, 10, second(4), for_error_only(60));
+        let kept = cache.get(b"a", second(8)).expect("it is there");
+        assert_eq!((*kept.value, kept.age.as_secs()), (2, 3));
+        assert_eq!((kept.fresh_for.as_secs(), kept.stale_for.as_secs()), (0, 3));
     }
 
     #[test]
