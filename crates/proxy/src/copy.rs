@@ -35,11 +35,13 @@ impl Copy {
     ) -> Self {
         let under_way = &worker.copies[place];
         under_way.set(under_way.get() + 1);
+        let timeout = worker.state.services()[to.0 as usize].policies.timeout;
         let errand = Errand {
             worker,
             to,
             method,
             key,
+            timeout,
         };
         Self { errand, place }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
 use evenkeel_http1::Method;
 use evenkeel_request::Cause;
+use evenkeel_tolerate::TimeoutOptions;
 
 use crate::flight::Flight;
 use crate::line::{BodyEnd, Line};
@@ -25,6 +26,8 @@ pub(crate) struct Errand {
     pub(crate) method: Method,
     /// What it is hashed on, if the service's policy hashes.
     pub(crate) key: Option<u64>,
+    /// How long its steps may take.
+    pub(crate) timeout: TimeoutOptions,
 }
 
 /// An answer whose head has come.
@@ -110,6 +113,10 @@ impl Errand {
     /// A server that takes it now.
     fn place<'s>(&'s self, roster: &'s Roster, now: Instant) -> Option<(ServerId, Flight<'s>)> {
         let service = self.service();
+        // A client's request that waits goes before it.
+        if !service.queue.is_empty() {
+            return None;
+        }
         let picker = &mut self.worker.pickers.borrow_mut()[self.to.0 as usize];
         let pick = picker.pick_for(roster.pool(), now, &[], self.key).ok()?;
         let member = &roster.pool().members()[pick.index as usize];
@@ -137,7 +144,7 @@ impl Errand {
             return (Outcome::Unreachable, None);
         };
         let at = (address, roster.generation(server.index));
-        let timeout = &self.service().policies.timeout;
+        let timeout = &self.timeout;
         let opened = Line::open(&self.worker, server, at, timeout.connect).await;
         let mut line = match opened {
             Ok(line) => line,

@@ -61,6 +61,7 @@ impl Journey<'_> {
             to: self.service_id,
             method: Method::Get,
             key: self.key,
+            timeout: self.policies.timeout,
         };
         let renewal = Renewal {
             errand,

@@ -34,7 +34,7 @@ table! {
 }
 
 table! {
-    /// Old answers of the service's own to GET, for when it has no new one. Servers are asked first, always.
+    /// Old answers of the service's own to GET, for when it has no new one. Servers are asked first, unless `answer_first` says otherwise.
     pub struct Stale {
         /// How much room there is for all of them.
         size: Size<65_536, 1_073_741_824> = defaults::STALE_SIZE;
