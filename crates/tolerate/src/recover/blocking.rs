@@ -15,7 +15,7 @@ use evenkeel_core::Instant;
 use super::course::{Begun, Course, Hold};
 use super::kept;
 use super::room::{Place, Waiting};
-use super::{Attempt, Classify, Event, Kept, Pick, Recovered, RepairBlocking, Run, Stopped};
+use super::{Attempt, Classify, Kept, Pick, Recovered, RepairBlocking, Run, Stopped};
 use crate::clock::Pause;
 use crate::{Decision, Verdict};
 
@@ -93,13 +93,7 @@ impl<C: Pause, K, P: Pick, R> Run<'_, C, K, P, R> {
         let mut recovered = self.run_blocking(attempt);
         if !recovered.is_good() {
             let other = fallback(recovered.stopped);
-            let now = recovery.shared.clock.now();
-            let good = other.is_ok();
-            recovery.shared.tell(&call, now, &Event::Fallback { good });
-            if good {
-                recovered.report.fell_back = true;
-                recovered.result = Some(other);
-            }
+            recovery.shared.fell_back(&call, &mut recovered, other);
         }
         recovered
     }

@@ -13,7 +13,7 @@ use evenkeel_core::Instant;
 use super::course::{Begun, Course};
 use super::enter::enter;
 use super::kept;
-use super::{Attempt, Classify, Event, Kept, Pick, Recovered, Repair, Run, Stopped};
+use super::{Attempt, Classify, Kept, Pick, Recovered, Repair, Run, Stopped};
 use crate::clock::Sleep;
 use crate::{Decision, Race, Turn, Verdict};
 
@@ -83,13 +83,7 @@ impl<C: Sleep, K, P: Pick, R> Run<'_, C, K, P, R> {
         let mut recovered = self.run(attempt).await;
         if !recovered.is_good() {
             let other = fallback(recovered.stopped).await;
-            let now = recovery.shared.clock.now();
-            let good = other.is_ok();
-            recovery.shared.tell(&call, now, &Event::Fallback { good });
-            if good {
-                recovered.report.fell_back = true;
-                recovered.result = Some(other);
-            }
+            recovery.shared.fell_back(&call, &mut recovered, other);
         }
         recovered
     }

@@ -15,7 +15,7 @@ use evenkeel_core::{Instant, Random};
 
 use super::guards::Guards;
 use super::{AnyError, Counted, Counters, Event, Events, Gate, NoPick, NoRepair, Run};
-use super::{Lint, Lints, Load, RecoveryOptions, lint};
+use super::{Lint, Lints, Load, Recovered, RecoveryOptions, lint};
 use crate::clock::{Clock, Standard};
 use crate::{Budget, Call, HedgeDelay, HedgeOptions, LimitOptions};
 
@@ -71,6 +71,21 @@ impl<C: Clock> Shared<C> {
         self.counters.count(event);
         if let Some(events) = &self.events {
             events.hear(&self.name, call, now, event);
+        }
+    }
+
+    /// Puts what there was to fall back to in the place of what the call did not give; not if that failed, too.
+    pub(crate) fn fell_back<T, E>(
+        &self,
+        call: &Call,
+        recovered: &mut Recovered<T, E>,
+        other: Result<T, E>,
+    ) {
+        let good = other.is_ok();
+        self.tell(call, self.clock.now(), &Event::Fallback { good });
+        if good {
+            recovered.report.fell_back = true;
+            recovered.result = Some(other);
         }
     }
 
