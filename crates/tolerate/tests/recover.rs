@@ -1,68 +1,32 @@
 //! The async and the blocking face, in virtual time.
 #![cfg(all(feature = "async", feature = "blocking"))]
 
+mod common;
+
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, ready};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use common::{hedged, millis, near, policy, usual};
 use evenkeel_core::Instant;
 use evenkeel_tolerate::clock::{Clock, Sleep, Virtual};
-use evenkeel_tolerate::recover::{Errors, Event, Gate, Lint, Passed, lint};
+use evenkeel_tolerate::recover::{Errors, Gate, Passed};
 use evenkeel_tolerate::{
-    BackoffOptions, BudgetOptions, Call, Deadline, HedgeAfter, HedgeOptions, Jitter, LimitOptions,
-    Recovery, RecoveryOptions, Repaired, Stopped, Verdict,
+    Call, Deadline, HedgeAfter, HedgeOptions, LimitOptions, Recovery, RecoveryOptions, Repaired,
+    Stopped, Verdict,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-const fn millis(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
-fn options() -> RecoveryOptions {
-    RecoveryOptions {
-        deadline: Some(millis(1_000)),
-        attempt_timeout: Some(millis(300)),
-        backoff: BackoffOptions::exponential(millis(10), millis(40), Jitter::None),
-        budget: BudgetOptions {
-            ratio: 0.2,
-            floor_per_second: 0.0,
-            burst: 10.0,
-        },
-        ..RecoveryOptions::default()
-    }
-}
-
-fn hedged(after: u64) -> RecoveryOptions {
-    RecoveryOptions {
-        hedge: Some(HedgeOptions {
-            after: HedgeAfter::Delay(millis(after)),
-            ..HedgeOptions::default()
-        }),
-        ..options()
-    }
-}
-
-fn policy(options: RecoveryOptions) -> (Virtual, Recovery<Virtual>) {
-    let clock = Virtual::new();
-    let builder = Recovery::named("test").options(options).seed(1);
-    let policy = builder.clock(clock.clone()).build().expect("no errors");
-    (clock, policy)
-}
-
 const CALL: Call = Call::idempotent("get");
-
-fn near(found: f64, wanted: f64) {
-    assert!((found - wanted).abs() < 1e-6, "{found}, not {wanted}");
-}
 
 #[test]
 fn it_tries_again_until_it_works_and_says_what_it_did() {
-    let (clock, policy) = policy(options());
+    let (clock, policy) = policy(usual());
     let run = policy.call(CALL).run(|attempt| {
         let clock = clock.clone();
         async move {
@@ -112,7 +76,7 @@ fn it_tries_again_until_it_works_and_says_what_it_did() {
 
 #[test]
 fn what_is_left_is_told_to_each_attempt() {
-    let (clock, policy) = policy(options());
+    let (clock, policy) = policy(usual());
     let seen = RefCell::new(Vec::new());
     let callers = Deadline::new(Instant::ZERO, millis(700));
     let run = policy.call(CALL.until(callers)).run(|attempt| {
@@ -146,7 +110,7 @@ fn what_is_left_is_told_to_each_attempt() {
 
 #[test]
 fn what_hangs_is_cut_and_retried_as_often_as_timeouts_may_be() {
-    let (clock, policy) = policy(options());
+    let (clock, policy) = policy(usual());
     let run = policy
         .call(CALL)
         .run(|_| async { pending::<Result<(), &str>>().await });
@@ -163,7 +127,7 @@ fn what_hangs_is_cut_and_retried_as_often_as_timeouts_may_be() {
 #[test]
 fn a_call_that_may_be_made_once_is_repeated_only_if_nothing_was_sent() {
     let verdict = |wanted| {
-        let (clock, policy) = policy(options());
+        let (clock, policy) = policy(usual());
         let run = policy
             .call(Call::once("charge"))
             .classify(Errors(move |_: &&str| wanted))
@@ -282,7 +246,7 @@ fn nothing_is_hedged_that_may_not_overlap_or_that_nobody_pays() {
 
 #[test]
 fn servers_that_were_tried_are_avoided() {
-    let (clock, policy) = policy(options());
+    let (clock, policy) = policy(usual());
     let run = policy
         .call(CALL)
         .pick(|avoid, _| (0..3).find(|server| !avoid.contains(server)))
@@ -303,7 +267,7 @@ fn servers_that_were_tried_are_avoided() {
 
 #[test]
 fn a_repair_runs_between_attempts_and_an_error_is_never_lost() {
-    let (clock, policy) = policy(options());
+    let (clock, policy) = policy(usual());
     let broken = Arc::new(AtomicU32::new(1));
     let run = policy
         .call(CALL)
@@ -356,7 +320,7 @@ fn a_repair_runs_between_attempts_and_an_error_is_never_lost() {
 
 #[test]
 fn a_fallback_gives_its_value_or_the_calls_own_error() {
-    let (clock, policy) = policy(options());
+    let (clock, policy) = policy(usual());
     let down = |_| ready(Err::<u32, _>("down"));
     let recovered = clock.run(policy.call(CALL).run_or_else(down, |why| {
         assert_eq!(why, Stopped::Attempts);
@@ -381,7 +345,7 @@ fn a_fallback_gives_its_value_or_the_calls_own_error() {
 
 #[test]
 fn a_value_that_is_not_good_is_retried_and_kept() {
-    let (clock, policy) = policy(options());
+    let (clock, policy) = policy(usual());
     let run = policy
         .call(CALL)
         .classify_by(|result: &Result<u16, ()>| {
@@ -432,7 +396,7 @@ fn an_open_breaker_and_a_full_limit_stop_a_call() {
     let gate = Arc::new(Turnstile::default());
     let clock = Virtual::new();
     let policy = Recovery::named("gated")
-        .options(options())
+        .options(usual())
         .limit(LimitOptions::Fixed(1))
         .gate(Arc::clone(&gate) as Arc<dyn Gate>)
         .clock(clock.clone())
@@ -541,265 +505,6 @@ fn nothing_leaks_wherever_the_call_is_dropped() {
     }
 }
 
-#[test]
-fn options_are_replaced_while_calls_run() {
-    let (clock, policy) = policy(options());
-    let swap = policy.clone();
-    let made = Cell::new(0);
-    let run = policy.call(CALL).run(|_| {
-        made.set(made.get() + 1);
-        let none = RecoveryOptions {
-            retries: 0,
-            retries_after_timeout: 0,
-            ..options()
-        };
-        swap.replace(none).expect("no errors");
-        ready(Err::<(), _>("down"))
-    });
-    assert_eq!(clock.run(run).stopped(), Stopped::Attempts);
-    assert_eq!(made.get(), 3, "a call keeps what it began with");
-    let run = policy.call(CALL).run(|_| ready(Err::<(), _>("down")));
-    assert_eq!(clock.run(run).report().attempts(), 1);
-    near(policy.balance(), 8.0); // kept
-    let mut other = options();
-    other.budget.burst = 5.0;
-    policy.replace(other).expect("no errors");
-    near(policy.balance(), 5.0);
-    let wrong = RecoveryOptions {
-        limit: Some(LimitOptions::Fixed(0)),
-        ..options()
-    };
-    assert_eq!(
-        policy.replace(wrong).expect_err("nothing gets through").0,
-        [Lint::LimitZero]
-    );
-    near(policy.options().budget.burst, 5.0);
-}
-
-#[test]
-fn two_policies_may_share_a_budget() {
-    let (clock, reads) = policy(options());
-    let writes = Recovery::named("writes")
-        .options(options())
-        .budget_of(&reads)
-        .clock(clock.clone())
-        .build()
-        .expect("no errors");
-    let down = || ready(Err::<(), _>(()));
-    assert!(!clock.run(writes.call(CALL).run(|_| down())).is_good());
-    near(reads.balance(), 8.0);
-}
-
-#[test]
-fn the_same_seed_takes_the_same_way() {
-    let way = |seed| {
-        let clock = Virtual::new();
-        let mut options = options();
-        options.backoff.jitter = Jitter::Full;
-        let policy = Recovery::named("seeded").options(options).seed(seed);
-        let policy = policy.clock(clock.clone()).build().expect("no errors");
-        for _ in 0..3 {
-            assert!(
-                !clock
-                    .run(policy.call(CALL).run(|_| ready(Err::<(), _>(()))))
-                    .is_good()
-            );
-        }
-        clock.now()
-    };
-    assert_eq!(way(5), way(5));
-    assert_ne!(way(5), way(6));
-}
-
-#[test]
-fn every_decision_is_heard() {
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let to = Arc::clone(&heard);
-    let listen = move |policy: &str, call: &Call, _: Instant, event: &Event| {
-        assert_eq!((policy, call.name()), ("heard", "get"));
-        let word = format!("{event:?}");
-        let first = word.split([' ', '(']).next().unwrap_or_default();
-        to.lock().unwrap().push(first.to_owned());
-    };
-    let clock = Virtual::new();
-    let policy = Recovery::named("heard")
-        .options(options())
-        .events(Arc::new(listen));
-    let policy = policy.clock(clock.clone()).build().expect("no errors");
-    let run = policy.call(CALL).run(|attempt| {
-        ready(if attempt.number() == 1 {
-            Err(())
-        } else {
-            Ok(())
-        })
-    });
-    assert!(clock.run(run).is_good());
-    assert_eq!(
-        *heard.lock().unwrap(),
-        ["Began", "Ended", "Retry", "Began", "Ended", "Stopped"]
-    );
-    let text = policy.prometheus();
-    assert!(
-        text.contains("evenkeel_recovery_retries_total{policy=\"heard\"} 1\n"),
-        "{text}"
-    );
-    assert!(text.contains("evenkeel_recovery_calls_total{policy=\"heard\",stopped=\"good\"} 1\n"));
-    assert!(text.contains("calls_by_attempts_total{policy=\"heard\",attempts=\"2\"} 1\n"));
-}
-
-#[test]
-fn a_thread_takes_the_same_way() {
-    let (clock, policy) = policy(options());
-    let recovered = policy
-        .call(CALL)
-        .repair_blocking(|error: Option<&&str>, _| {
-            assert_eq!(error, Some(&"down"));
-            Repaired::Nothing
-        })
-        .run_blocking(|attempt| {
-            clock.pass(millis(5));
-            if attempt.number() < 3 {
-                Err("down")
-            } else {
-                Ok(attempt.number())
-            }
-        });
-    assert_eq!(
-        (recovered.report().took(), recovered.report().waited()),
-        (millis(45), millis(30))
-    );
-    assert_eq!(policy.counters().repairs, 1);
-    assert_eq!(recovered.into_result().expect("good"), 3);
-
-    // What fails later than its timeout has timed out.
-    let late = policy.call(CALL).run_blocking(|_| {
-        clock.pass(millis(300));
-        Err::<(), _>("late")
-    });
-    assert_eq!(late.stopped(), Stopped::Timeouts);
-    let cached = policy
-        .call(CALL)
-        .run_blocking_or_else(|_| Err("down"), |_| Ok(1));
-    assert!(cached.report().fell_back());
-}
-
-#[test]
-fn options_are_data() {
-    let text = serde_json::to_string(&hedged(50)).expect("plain data");
-    assert!(text.contains("\"attempt-timeout\":\"300ms\""), "{text}");
-    assert!(text.contains("\"after\":{\"delay\":\"50ms\"}"), "{text}");
-    assert_eq!(
-        serde_json::from_str::<RecoveryOptions>(&text).expect("its own"),
-        hedged(50)
-    );
-    let few = serde_json::from_str::<RecoveryOptions>(r#"{"retries": 5, "deadline": null}"#);
-    let few = few.expect("the rest are defaults");
-    assert_eq!((few.retries, few.deadline), (5, None));
-    for wrong in [
-        r#"{"retry": 5}"#,
-        r#"{"deadline": 5}"#,
-        r#"{"deadline": "5"}"#,
-    ] {
-        assert!(
-            serde_json::from_str::<RecoveryOptions>(wrong).is_err(),
-            "{wrong}"
-        );
-    }
-}
-
-/// The published example of metastable failures (280 calls a second, capacity 300): a ratio must stay below 7.14 %.
-#[test]
-fn what_cannot_be_stable_is_not_built() {
-    let at = |ratio: f64| {
-        let mut options = options();
-        options.budget.ratio = ratio;
-        Recovery::named("hotos")
-            .options(options)
-            .load(280.0, 300.0)
-            .build()
-    };
-    assert!(at(0.071).is_ok());
-    let lints = at(0.072).expect_err("unstable");
-    assert_eq!(
-        lints.to_string(),
-        "unstable: 300 attempts a second for a capacity of 300; stable with a budget ratio below 0.071"
-    );
-    let mut none = options();
-    (none.retries, none.retries_after_timeout, none.budget.ratio) = (0, 0, 0.2);
-    let load = evenkeel_tolerate::recover::Load {
-        per_second: 280.0,
-        capacity: 300.0,
-    };
-    assert_eq!(
-        lint(&none, Some(load)),
-        [],
-        "who does not retry cannot be too many"
-    );
-}
-
-#[test]
-fn each_lint_is_found() {
-    let with = |change: fn(&mut RecoveryOptions)| {
-        let mut options = options();
-        change(&mut options);
-        lint(&options, None)
-    };
-    assert_eq!(lint(&RecoveryOptions::default(), None), []);
-    assert_eq!(
-        with(|it| it.limit = Some(LimitOptions::Fixed(0))),
-        [Lint::LimitZero]
-    );
-    assert_eq!(
-        with(|it| it.deadline = Some(Duration::ZERO)),
-        [Lint::NoTime]
-    );
-    assert_eq!(
-        with(|it| it.budget.burst = f64::NAN),
-        [Lint::NotANumber("budget.burst")]
-    );
-    assert_eq!(with(|it| it.budget.burst = 0.9), [Lint::BudgetBelowOne]);
-    assert_eq!(
-        with(|it| it.retries = 4),
-        [Lint::BeyondDeadline {
-            worst: millis(1_610),
-            deadline: millis(1_000)
-        }]
-    );
-    assert_eq!(
-        with(|it| it.attempt_timeout = it.deadline),
-        [Lint::AttemptFillsDeadline]
-    );
-    assert_eq!(
-        with(|it| it.hedge = hedged(300).hedge),
-        [Lint::HedgeAfterTimeout]
-    );
-    assert_eq!(
-        with(|it| (it.hedge, it.limit) = (hedged(9).hedge, Some(LimitOptions::Fixed(1)))),
-        [Lint::HedgeNever]
-    );
-    assert_eq!(
-        with(|it| it.retries_after_timeout = 3),
-        [Lint::TimeoutsBeyondRetries]
-    );
-    assert_eq!(
-        with(|it| (it.deadline, it.attempt_timeout) = (None, None)),
-        [Lint::Endless]
-    );
-}
-
-#[test]
-fn its_futures_go_to_other_threads() {
-    fn goes<T: Send>(_: &T) {}
-    let (_, policy) = policy(options());
-    goes(&policy);
-    let run = policy
-        .call(CALL)
-        .pick(|_, _| Some(1))
-        .repair(|_: Option<&String>, _| Box::pin(ready(Repaired::Nothing)))
-        .run_or_else(|_| ready(Err::<(), _>(String::new())), |_| ready(Ok(())));
-    goes(&run);
-}
-
 proptest! {
     /// Whatever the attempts do: no more of them than the limits and the budget allow, none begins at or after the
     /// deadline, the call is over by then, and nothing is left behind.
@@ -809,7 +514,7 @@ proptest! {
         (retries, timeouts, tokens, repeats) in (0_u32..4, 0_u32..3, 0_u32..4, 0_u8..3),
         hedge in proptest::option::of((1_u64..300, 0_u32..3)),
     ) {
-        let mut options = options();
+        let mut options = usual();
         (options.retries, options.retries_after_timeout) = (retries, timeouts);
         options.budget.burst = f64::from(tokens);
         options.budget.ratio = 0.0;
@@ -896,7 +601,7 @@ fn a_breaker_refuses_who_fails() {
     let policy = Recovery::named("gated")
         .options(RecoveryOptions {
             retries: 1,
-            ..options()
+            ..usual()
         })
         .seed(1)
         .clock(clock.clone())

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 use evenkeel_tolerate::clock::{Sleep, Virtual};
-use evenkeel_tolerate::{BackoffOptions, BudgetOptions, Jitter, Recovery, RecoveryOptions};
+use evenkeel_tolerate::{
+    BackoffOptions, BudgetOptions, HedgeAfter, HedgeOptions, Jitter, Recovery, RecoveryOptions,
+};
 
 pub(crate) const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -31,12 +33,7 @@ pub(crate) fn options() -> RecoveryOptions {
 pub(crate) fn retrying() -> RecoveryOptions {
     RecoveryOptions {
         retries: 2,
-        backoff: BackoffOptions {
-            base: millis(10),
-            cap: millis(40),
-            jitter: Jitter::None,
-            ..BackoffOptions::default()
-        },
+        backoff: BackoffOptions::exponential(millis(10), millis(40), Jitter::None),
         budget: BudgetOptions {
             ratio: 0.0,
             floor_per_second: 0.0,
@@ -44,6 +41,36 @@ pub(crate) fn retrying() -> RecoveryOptions {
         },
         ..options()
     }
+}
+
+/// Three attempts, 10 and 20 ms apart, and a budget that only successes fill.
+pub(crate) fn usual() -> RecoveryOptions {
+    RecoveryOptions {
+        deadline: Some(millis(1_000)),
+        attempt_timeout: Some(millis(300)),
+        backoff: BackoffOptions::exponential(millis(10), millis(40), Jitter::None),
+        budget: BudgetOptions {
+            ratio: 0.2,
+            floor_per_second: 0.0,
+            burst: 10.0,
+        },
+        ..RecoveryOptions::default()
+    }
+}
+
+/// The same with one second attempt after so many milliseconds.
+pub(crate) fn hedged(after: u64) -> RecoveryOptions {
+    RecoveryOptions {
+        hedge: Some(HedgeOptions {
+            after: HedgeAfter::Delay(millis(after)),
+            ..HedgeOptions::default()
+        }),
+        ..usual()
+    }
+}
+
+pub(crate) fn near(found: f64, wanted: f64) {
+    assert!((found - wanted).abs() < 1e-6, "{found}, not {wanted}");
 }
 
 pub(crate) fn policy(options: RecoveryOptions) -> (Virtual, Recovery<Virtual>) {
