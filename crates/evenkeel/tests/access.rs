@@ -6,19 +6,27 @@ mod common;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use common::{Program, free_ports, get, wait_for};
 use serde_json::Value;
 
-/// A server that answers everything with this.
-fn server(answer: &'static str) -> SocketAddr {
+/// How long a server takes to fail.
+const SLOW: Duration = Duration::from_millis(80);
+
+/// A server that answers everything with this, after this time.
+fn server(answer: &'static str, after: Duration) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
             let lines = BufReader::new(stream.try_clone().unwrap()).lines();
             for line in lines.map_while(Result::ok) {
-                if line.is_empty() && stream.write_all(answer.as_bytes()).is_err() {
+                if !line.is_empty() {
+                    continue;
+                }
+                std::thread::park_timeout(after);
+                if stream.write_all(answer.as_bytes()).is_err() {
                     break;
                 }
             }
@@ -42,8 +50,14 @@ fn line(program: &Program, target: &str) -> Value {
 #[test]
 fn each_attempt_of_a_request_is_said_also_those_before_a_fallback() {
     let closed = free_ports(1)[0];
-    let bad = server("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
-    let good = server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let bad = server(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+        SLOW,
+    );
+    let good = server(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        Duration::ZERO,
+    );
     let program = Program::run(&format!(
         "workers = 1\n[admin]\naddress = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\naccess = true\n\
          [listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\nroutes = [{{ path = \"/spare\", service = \"spare\" }}]\n\
@@ -60,6 +74,8 @@ fn each_attempt_of_a_request_is_said_also_those_before_a_fallback() {
         (&200.into(), &"shop".into(), &"spare".into()),
         "{fell}"
     );
+    let took = fell["milliseconds"].as_f64().unwrap();
+    assert!(took >= SLOW.as_secs_f64() * 1e3, "all of it: {fell}");
     let attempts = fell["attempts"].as_str().unwrap();
     let words: Vec<&str> = attempts
         .split(' ')
