@@ -166,8 +166,8 @@ impl ServerState {
         let typical = pool_default.as_secs_f64();
         let sample = latency.as_secs_f64();
         match outcome {
-            // It says nothing about the server.
-            Outcome::Stale => return,
+            // They say nothing about the server.
+            Outcome::Stale | Outcome::LocalError => return,
             // It would have taken longer still. That says something if it waited longer than is typical, and not much
             // less than what is expected of this server, which stays expected then.
             Outcome::Cancelled => {

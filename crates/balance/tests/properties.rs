@@ -55,6 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Outcome::Answered(500)),
         Just(Outcome::ConnectRefused),
         Just(Outcome::Cancelled),
+        Just(Outcome::LocalError),
     ];
     prop_oneof![
         4 => vec(0_u32..8, 0..5).prop_map(|avoid| Step::Pick { avoid }),

@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use evenkeel_core::Outcome;
+use rustix::io::Errno;
 use tokio::net::TcpStream;
 
 /// Connects to `address` within `timeout`; small writes are sent at once.
 ///
 /// # Errors
-/// The outcome of an attempt that ends here: refused, timed out, unreachable, or reset before anything was sent.
+/// The outcome of an attempt that ends here: refused, timed out, unreachable, reset before anything was sent, or
+/// [`Outcome::LocalError`] if evenkeel itself could not open a connection.
 pub async fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream, Outcome> {
     match tokio::time::timeout(timeout, TcpStream::connect(address)).await {
         Err(_) => Err(Outcome::ConnectTimeout),
@@ -33,14 +35,56 @@ fn outcome_of(error: &io::Error) -> Outcome {
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::NotConnected => Outcome::Reset { sent: false },
-        // No route, no network, no free local port, no descriptor: the request cannot have left this machine.
+        _ if is_local(error) => Outcome::LocalError,
+        // No route, no network: the request cannot have left this machine.
         _ => Outcome::Unreachable,
     }
+}
+
+/// Whether an error of opening, connecting or accepting a socket says that evenkeel's own process or machine has run out of
+/// something (descriptors, local ports, socket memory), and so nothing about the other side.
+#[must_use]
+pub fn is_local(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::MFILE
+                | Errno::NFILE
+                | Errno::NOBUFS
+                | Errno::NOMEM
+                | Errno::ADDRNOTAVAIL
+                | Errno::ADDRINUSE
+                // What connect(2) says when there is no free local port.
+                | Errno::AGAIN
+        )
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn own_exhaustion_is_not_the_servers_fault() {
+        let outcome = |errno: Errno| outcome_of(&io::Error::from(errno));
+        for errno in [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOBUFS,
+            Errno::NOMEM,
+            Errno::ADDRNOTAVAIL,
+            Errno::ADDRINUSE,
+            Errno::AGAIN,
+        ] {
+            assert_eq!(outcome(errno), Outcome::LocalError, "{errno}");
+        }
+        for errno in [Errno::HOSTUNREACH, Errno::NETUNREACH, Errno::NETDOWN] {
+            assert_eq!(outcome(errno), Outcome::Unreachable, "{errno}");
+        }
+        assert_eq!(outcome(Errno::CONNREFUSED), Outcome::ConnectRefused);
+        assert_eq!(outcome(Errno::TIMEDOUT), Outcome::ConnectTimeout);
+        assert_eq!(outcome(Errno::CONNRESET), Outcome::Reset { sent: false });
+    }
 
     #[tokio::test]
     async fn a_listening_server_is_reached_and_a_closed_port_refuses() {

@@ -30,6 +30,9 @@ pub enum Outcome {
     Truncated,
     /// The attempt was given up for the client's sake: it went away, or the total timeout ended it.
     Cancelled,
+    /// evenkeel's own process or machine had no descriptor, local port or memory left for a connection (EMFILE, ENFILE,
+    /// EADDRNOTAVAIL, ENOBUFS, …). Nothing was sent, and it says nothing about the server.
+    LocalError,
 }
 
 /// Whose doing an outcome is.
@@ -43,6 +46,8 @@ pub enum Blame {
     Server,
     /// The network's between us and the server, or the server's machine's.
     Path,
+    /// Ours: the limits of evenkeel's own process or machine.
+    Local,
 }
 
 impl Outcome {
@@ -59,6 +64,7 @@ impl Outcome {
             | Self::Truncated => Blame::Server,
             Self::ConnectTimeout | Self::Unreachable => Blame::Path,
             Self::Cancelled => Blame::Client,
+            Self::LocalError => Blame::Local,
         }
     }
 
@@ -84,6 +90,7 @@ impl Outcome {
                 | Self::Unreachable
                 | Self::Stale
                 | Self::Reset { sent: false }
+                | Self::LocalError
         )
     }
 
@@ -102,11 +109,12 @@ impl Outcome {
             Self::BadResponse => "bad-response",
             Self::Truncated => "truncated",
             Self::Cancelled => "cancelled",
+            Self::LocalError => "local-error",
         }
     }
 
     /// Every word that [`Outcome::word`] gives, in the order of [`Outcome::place`].
-    pub const WORDS: [&'static str; 11] = [
+    pub const WORDS: [&'static str; 12] = [
         "success",
         "server-error",
         "connect-refused",
@@ -118,6 +126,7 @@ impl Outcome {
         "bad-response",
         "truncated",
         "cancelled",
+        "local-error",
     ];
 
     /// The index of this outcome's word in [`Outcome::WORDS`], for arrays of counters.
@@ -135,6 +144,7 @@ impl Outcome {
             Self::BadResponse => 8,
             Self::Truncated => 9,
             Self::Cancelled => 10,
+            Self::LocalError => 11,
         }
     }
 }
@@ -143,7 +153,7 @@ impl Outcome {
 mod tests {
     use super::*;
 
-    const ALL: [Outcome; 13] = [
+    const ALL: [Outcome; 14] = [
         Outcome::Answered(200),
         Outcome::Answered(404),
         Outcome::Answered(503),
@@ -157,6 +167,7 @@ mod tests {
         Outcome::BadResponse,
         Outcome::Truncated,
         Outcome::Cancelled,
+        Outcome::LocalError,
     ];
 
     #[test]
@@ -167,9 +178,10 @@ mod tests {
     }
 
     #[test]
-    fn client_errors_and_cancellation_do_not_count_against_the_server() {
+    fn what_the_client_or_evenkeel_did_does_not_count_against_the_server() {
         assert!(!Outcome::Answered(404).is_failure());
         assert!(!Outcome::Cancelled.is_failure());
+        assert!(!Outcome::LocalError.is_failure());
         assert!(Outcome::Answered(500).is_failure());
         assert!(Outcome::AttemptTimeout.is_failure());
         assert!(!Outcome::Stale.is_failure());

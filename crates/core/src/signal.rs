@@ -65,6 +65,8 @@ pub enum ProbeOutcome {
     Reset,
     /// The answer was not HTTP, or the probe could not be carried out.
     Invalid,
+    /// evenkeel had no descriptor, local port or memory left to send it: it says nothing about the server.
+    LocalError,
 }
 
 impl ProbeOutcome {
@@ -80,6 +82,7 @@ impl ProbeOutcome {
             Self::WrongStatus(_) => "wrong-status",
             Self::Reset => "reset",
             Self::Invalid => "invalid",
+            Self::LocalError => "local-error",
         }
     }
 

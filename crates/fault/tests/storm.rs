@@ -81,23 +81,25 @@ fn spec(managed: Managed, mode: Mode, keep_serving: f64) -> ServiceSpec {
 }
 
 fn outcome(random: &mut Random) -> Outcome {
-    match random.below(8) {
+    match random.below(9) {
         0 => Outcome::Answered(500),
         1 => Outcome::ConnectRefused,
         2 => Outcome::AttemptTimeout,
         3 => Outcome::Unreachable,
         4 => Outcome::Cancelled,
         5 => Outcome::Reset { sent: true },
+        6 => Outcome::LocalError,
         _ => Outcome::Answered(200),
     }
 }
 
 fn probe_outcome(random: &mut Random) -> ProbeOutcome {
-    match random.below(8) {
+    match random.below(9) {
         0 => ProbeOutcome::Refused,
         1 => ProbeOutcome::NoAnswer,
         2 => ProbeOutcome::WrongStatus(503),
         3 => ProbeOutcome::Unreachable,
+        4 => ProbeOutcome::LocalError,
         _ => ProbeOutcome::Passed,
     }
 }

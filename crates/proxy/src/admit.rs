@@ -149,6 +149,10 @@ impl Admission {
 
     /// An attempt has ended like this.
     pub(crate) fn ended(&self, now: Instant, outcome: Outcome) {
+        // What evenkeel itself lacked is neither a refusal nor an answer.
+        if outcome == Outcome::LocalError {
+            return;
+        }
         if let Some(throttle) = &self.throttle {
             let refused = matches!(outcome, Outcome::Answered(429 | 503))
                 || (outcome.is_failure() && !matches!(outcome, Outcome::Answered(_)));

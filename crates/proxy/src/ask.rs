@@ -51,6 +51,8 @@ enum End {
     TimedOut,
     /// It is too long, or not what it should be.
     NotUnderstood,
+    /// evenkeel had no descriptor or local port left for it.
+    Skipped,
 }
 
 /// A question under way. Counted in when it is made and out when it is dropped.
@@ -130,7 +132,7 @@ impl Question {
                 let now = worker.clock.now();
                 picker.heard(roster.pool(), now, self.server.index, answer);
             }
-            End::Failed | End::TimedOut | End::NotUnderstood => picker.unheard(),
+            End::Failed | End::TimedOut | End::NotUnderstood | End::Skipped => picker.unheard(),
         }
     }
 
@@ -181,6 +183,7 @@ impl End {
     const fn of_outcome(outcome: Outcome) -> Self {
         match outcome {
             Outcome::ConnectTimeout | Outcome::AttemptTimeout => Self::TimedOut,
+            Outcome::LocalError => Self::Skipped,
             Outcome::Answered(_)
             | Outcome::ConnectRefused
             | Outcome::Unreachable
@@ -199,6 +202,7 @@ impl End {
             Self::Failed => 1,
             Self::TimedOut => 2,
             Self::NotUnderstood => 3,
+            Self::Skipped => SKIPPED,
         }
     }
 }

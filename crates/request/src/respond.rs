@@ -44,6 +44,8 @@ pub enum Cause {
     ConnectTimeout,
     /// No way to the server's address.
     Unreachable,
+    /// evenkeel had no descriptor, local port or memory left for a connection to a server.
+    LocalError,
     /// The server closed or reset the connection before it answered.
     Reset,
     /// The server did not answer in time.
@@ -74,7 +76,8 @@ impl Cause {
             | Self::QueueTimeout
             | Self::QueueLate
             | Self::Shed
-            | Self::Throttled => 503,
+            | Self::Throttled
+            | Self::LocalError => 503,
             Self::RateLimited { .. } => 429,
             Self::BadRequest { status, .. } | Self::Injected { status } => status,
             Self::RequestTimeout => 408,
@@ -108,6 +111,7 @@ impl Cause {
             Self::ConnectRefused => "connect-refused",
             Self::ConnectTimeout => "connect-timeout",
             Self::Unreachable => "unreachable",
+            Self::LocalError => "local-error",
             Self::Reset => "reset",
             Self::AttemptTimeout => "timeout",
             Self::TotalTimeout => "total-timeout",
@@ -133,6 +137,7 @@ impl Cause {
             Self::ConnectRefused => "connection_refused",
             Self::ConnectTimeout => "connection_timeout",
             Self::Unreachable => "destination_ip_unroutable",
+            Self::LocalError => "proxy_internal_error",
             Self::Reset => "connection_terminated",
             Self::AttemptTimeout | Self::TotalTimeout | Self::Deadline => "http_response_timeout",
             Self::BadResponse => "http_protocol_error",
@@ -150,6 +155,7 @@ impl Cause {
             Outcome::ConnectRefused => Some(Self::ConnectRefused),
             Outcome::ConnectTimeout => Some(Self::ConnectTimeout),
             Outcome::Unreachable => Some(Self::Unreachable),
+            Outcome::LocalError => Some(Self::LocalError),
             Outcome::Stale | Outcome::Reset { .. } => Some(Self::Reset),
             Outcome::AttemptTimeout => Some(Self::AttemptTimeout),
             Outcome::BadResponse => Some(Self::BadResponse),

@@ -12,7 +12,7 @@ pub(crate) struct ChildCounters {
 }
 
 /// The words of probe outcomes, in the order of their counters.
-pub(crate) const WORDS: [&str; 8] = [
+pub(crate) const WORDS: [&str; 9] = [
     "passed",
     "refused",
     "connect-timeout",
@@ -21,11 +21,12 @@ pub(crate) const WORDS: [&str; 8] = [
     "wrong-status",
     "reset",
     "invalid",
+    "local-error",
 ];
 
 /// Numbers of one server's probes.
 #[derive(Debug, Default)]
-pub(crate) struct ProbeCounters(pub(crate) [Counter; 8]);
+pub(crate) struct ProbeCounters(pub(crate) [Counter; 9]);
 
 impl ProbeCounters {
     pub(crate) fn add_one(&self, outcome: ProbeOutcome) {

@@ -73,6 +73,8 @@ fn meaning(on: &RetryOn, outcome: Outcome, wait: Option<Duration>) -> Verdict {
         Outcome::Truncated => (on.reset, Verdict::Lost),
         // Nobody waits for it.
         Outcome::Cancelled => (false, Verdict::Fatal),
+        // Another server would need the same descriptor, port or memory.
+        Outcome::LocalError => (false, Verdict::Fatal),
     };
     if wanted { verdict } else { Verdict::Fatal }
 }

@@ -208,6 +208,7 @@ fn what_is_no_failure_or_not_listed_is_not_retried() {
         Outcome::Answered(404),
         Outcome::Answered(500),
         Outcome::Cancelled,
+        Outcome::LocalError,
     ] {
         let stop = Decision::Stop(StopReason::NotRetryable);
         assert_eq!(Request::new(options()).get(outcome, 0), stop, "{outcome:?}");
@@ -383,6 +384,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         Just(Outcome::BadResponse),
         Just(Outcome::Truncated),
         Just(Outcome::Cancelled),
+        Just(Outcome::LocalError),
     ]
 }
 

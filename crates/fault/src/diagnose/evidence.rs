@@ -69,7 +69,7 @@ impl Evidence<'_> {
                 Outcome::ConnectRefused => counts.refused += 1,
                 Outcome::AttemptTimeout => counts.timeouts += 1,
                 Outcome::ConnectTimeout | Outcome::Unreachable => counts.unreachable += 1,
-                Outcome::Stale | Outcome::Cancelled => {}
+                Outcome::Stale | Outcome::Cancelled | Outcome::LocalError => {}
             }
         }
         counts
@@ -217,7 +217,8 @@ fn http_in_words(asked: &str, outcome: ProbeOutcome, took: Duration) -> String {
         | ProbeOutcome::ConnectTimeout
         | ProbeOutcome::Unreachable
         | ProbeOutcome::Reset
-        | ProbeOutcome::Invalid => {
+        | ProbeOutcome::Invalid
+        | ProbeOutcome::LocalError => {
             format!(
                 "{asked} failed after {} ms: {}",
                 millis(took),

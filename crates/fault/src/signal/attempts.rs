@@ -11,7 +11,7 @@ const REMEMBERED: usize = 64;
 /// What an attempt says about the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said {
-    /// Nothing: the client gave up, or the pooled connection was old.
+    /// Nothing: the client gave up, the pooled connection was old, or evenkeel itself lacked something.
     Nothing,
     /// It serves.
     Success,

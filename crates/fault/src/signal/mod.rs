@@ -67,7 +67,8 @@ impl Facts {
                 | Outcome::Reset { .. }
                 | Outcome::AttemptTimeout
                 | Outcome::BadResponse
-                | Outcome::Truncated => {}
+                | Outcome::Truncated
+                | Outcome::LocalError => {}
             }
         }
         let said = self.attempts.take(at, outcome);
@@ -77,9 +78,9 @@ impl Facts {
         said
     }
 
-    /// Takes in the end of a probe. Whether it says something.
+    /// Takes in the end of a probe. Whether it says something about the server.
     pub fn probe(&mut self, at: Instant, outcome: ProbeOutcome, latency: Duration) -> bool {
-        if self.is_old(at, latency) {
+        if outcome == ProbeOutcome::LocalError || self.is_old(at, latency) {
             return false;
         }
         self.probes.take(at, outcome, &self.attempts);

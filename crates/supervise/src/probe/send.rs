@@ -43,6 +43,7 @@ const fn of_connect(outcome: Outcome) -> ProbeOutcome {
         Outcome::ConnectRefused => ProbeOutcome::Refused,
         Outcome::ConnectTimeout => ProbeOutcome::ConnectTimeout,
         Outcome::Reset { .. } => ProbeOutcome::Reset,
+        Outcome::LocalError => ProbeOutcome::LocalError,
         _ => ProbeOutcome::Unreachable,
     }
 }
