@@ -1,5 +1,6 @@
 //! One attempt: a connection, the request, the response's head.
 
+use std::task::Context;
 use std::time::Duration;
 
 use evenkeel_connect::connect;
@@ -7,7 +8,7 @@ use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::Framing;
 use evenkeel_request::Cause;
 
-use crate::client::Persist;
+use crate::client_watch::{ClientGone, until_gone};
 use crate::drive::Journey;
 use crate::finish::Finish;
 use crate::hedge::{Raced, Won};
@@ -37,9 +38,12 @@ impl<'a> Journey<'a> {
         'a: 'r,
     {
         let total = self.exchange.deadline();
-        let upstream = match self.connection(server, total.remaining(now)).await {
-            Ok(upstream) => upstream,
-            Err(outcome) => return Made::Failed(outcome),
+        let client = desk.client.watched.get();
+        let connection = self.connection(server, total.remaining(now));
+        let upstream = match until_gone(&client, connection).await {
+            Ok(Ok(upstream)) => upstream,
+            Ok(Err(outcome)) => return Made::Failed(outcome),
+            Err(ClientGone) => return Made::Failed(Outcome::Cancelled),
         };
         let timeout = &self.policies.timeout;
         let patience = Patience {
@@ -51,7 +55,11 @@ impl<'a> Journey<'a> {
         self.tell_deadline(&mut desk.work.to_server);
         let mut talk = Talk::new(upstream);
         let end = match self.hedges(desk, now, patience.total) {
-            None => talk.run(desk, now, patience, |_| false).await,
+            None => {
+                // Nothing else pauses it.
+                let gone = |cx: &mut Context<'_>| client.poll_gone(cx);
+                talk.run(desk, now, patience, gone).await
+            },
             Some(race) => {
                 let race = self.race(desk, &mut talk, (server, roster), (now, patience), race);
                 match Box::pin(race).await {
@@ -72,17 +80,19 @@ impl<'a> Journey<'a> {
             let Some(length) = self.length_to_hold(desk, &talk) else {
                 return Made::Answer(talk);
             };
-            if talk.hold(desk, length, patience).await {
+            let held = until_gone(&client, talk.hold(desk, length, patience)).await;
+            if held == Ok(true) {
                 return Made::Answer(talk);
             }
             drop(talk.end(self.worker));
-            return Made::Failed(Outcome::Truncated);
+            return Made::Failed(held.map_or(Outcome::Cancelled, |_| Outcome::Truncated));
         }
         drop(talk.end(self.worker));
         match end {
             TalkEnd::Failed(outcome) => Made::Failed(outcome),
+            // An attempt like others: it is counted, and the log tells of it.
             TalkEnd::Head | TalkEnd::ClientGone | TalkEnd::Paused => {
-                Made::Over(Finish::aborted(Persist::Close))
+                Made::Failed(Outcome::Cancelled)
             }
             TalkEnd::ClientLate => {
                 let cause = Cause::RequestTimeout;

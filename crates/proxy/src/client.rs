@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::buffer::Buffer;
+use crate::client_watch::WatchedClient;
 use crate::drive;
 use crate::own;
 use crate::timer::Timer;
@@ -34,6 +35,8 @@ pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     pub(crate) buffer: Buffer,
     pub(crate) timer: Timer,
+    /// Tells when it is gone, while its request waits for something else.
+    pub(crate) watched: WatchedClient,
     pub(crate) peer: IpAddr,
     pub(crate) listener: usize,
     /// The last look at the clock, at most one request ago.
@@ -80,10 +83,12 @@ pub(crate) async fn serve(
 ) {
     let limits = worker.state.listeners()[listener].limits;
     let timer = worker.timers.timer();
+    let watched = worker.watcher.watch(&stream);
     let mut client = Client {
         stream,
         buffer: Buffer::default(),
         timer,
+        watched,
         peer: peer.ip(),
         listener,
         latest: worker.clock.now(),

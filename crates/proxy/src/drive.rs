@@ -14,6 +14,7 @@ use crate::access::AccessLine;
 use crate::attempt::Made;
 use crate::body::RequestBody;
 use crate::client::{Client, Persist};
+use crate::client_watch::{ClientGone, until_gone};
 use crate::deadline::Room;
 use crate::destination::{Destination, destination, hash_key, stick};
 use crate::edit::Edits;
@@ -22,6 +23,7 @@ use crate::finish::Finish;
 use crate::flight::Flight;
 use crate::mirror::Drawn;
 use crate::own;
+use crate::place::Unplaced;
 use crate::relay::{Relay, RelayEnd};
 use crate::rewrite::{self, Origin};
 use crate::roster::Seen;
@@ -150,7 +152,10 @@ impl Journey<'_> {
         mut refused: Option<Cause>,
     ) -> Finish {
         if refused.is_none() {
-            refused = self.inject(client).await;
+            refused = match self.inject(client).await {
+                Ok(cause) => cause,
+                Err(ClientGone) => return Finish::aborted(Persist::Close),
+            };
         }
         if let Some(cause) = refused {
             let keep = self.may_keep(work, body);
@@ -186,13 +191,18 @@ impl Journey<'_> {
         let upgrade = work.request.upgrade.is_some();
         let roster = Rc::clone(&self.roster);
         loop {
+            // No server is asked for a client that is known to be gone.
+            if client.watched.is_gone() {
+                return Ok(Finish::aborted(Persist::Close));
+            }
             let now = match self.exchange.attempts() {
                 0 => self.latest,
                 _ => self.worker.clock.now(),
             };
             let (mut server, mut flight) = match self.place(&roster, client, now).await {
                 Ok(place) => place,
-                Err(cause) => return Err(Lack::Cause(cause)),
+                Err(Unplaced::Cause(cause)) => return Err(Lack::Cause(cause)),
+                Err(Unplaced::ClientGone) => return Ok(Finish::aborted(Persist::Close)),
             };
             let mut begun = self.latest.max(now);
             let mut desk = Desk {
@@ -244,7 +254,11 @@ impl Journey<'_> {
                 }
                 (After::Again { at, .. }, talk) => {
                     drop(flight);
-                    self.retry(&desk, server, outcome, talk, ended, at).await;
+                    let waited = self.retry(&desk, server, outcome, talk, ended, at).await;
+                    if waited == Err(ClientGone) {
+                        self.latest = self.worker.clock.now();
+                        return Ok(Finish::aborted(Persist::Close));
+                    }
                 }
                 (After::Refuse(cause), _) => return Err(Lack::Cause(cause)),
                 (After::Accept | After::GiveUp, _) => return Ok(Finish::aborted(Persist::Close)),
@@ -309,7 +323,7 @@ impl Journey<'_> {
         talk: Option<Talk>,
         now: Instant,
         at: Instant,
-    ) {
+    ) -> Result<(), ClientGone> {
         let counters = self.worker.service_counters(self.service_id.0 as usize);
         counters.retries[outcome.place()].add_from_owner(1);
         if at > now {
@@ -319,9 +333,11 @@ impl Journey<'_> {
             self.put_aside(desk, server, talk, now);
         }
         if at > now {
-            desk.client.timer.set(at);
-            desk.client.timer.expired().await;
+            let client = &*desk.client;
+            client.timer.set(at);
+            until_gone(&client.watched.get(), client.timer.expired()).await?;
         }
+        Ok(())
     }
 
     /// Passes over an answer, keeping its connection if it is complete.

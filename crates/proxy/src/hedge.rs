@@ -130,6 +130,7 @@ impl<'a> Journey<'a> {
             roster,
         };
         let clock = self.worker.clock;
+        let client = desk.client.watched.get();
         let mut rivals: Vec<Rival<'r>> = Vec::new();
         let mut first: Option<(Instant, TalkEnd)> = None;
         let mut due = pin!(tokio::time::sleep_until(clock.to_tokio(begun)));
@@ -140,7 +141,7 @@ impl<'a> Journey<'a> {
             }
             let mut something = |cx: &mut Context<'_>| {
                 let is_due = is_due.is_some() && due.as_mut().poll(cx).is_ready();
-                rivals.iter_mut().any(|rival| rival.poll(cx)) || is_due
+                rivals.iter_mut().any(|rival| rival.poll(cx)) || is_due || client.poll_gone(cx)
             };
             if first.is_none() {
                 let end = talk.run(desk, begun, patience, something).await;
@@ -161,6 +162,11 @@ impl<'a> Journey<'a> {
                     }
                 })
                 .await;
+            }
+            if client.is_gone() {
+                self.break_off(rivals);
+                // One that has ended already keeps its end.
+                return Raced::First(first.map_or(TalkEnd::ClientGone, |(_, end)| end));
             }
             if let Some(quicker) = self.judge(&mut rivals, &mut race) {
                 self.break_off(rivals);

@@ -9,26 +9,35 @@ use evenkeel_tolerate::Inject;
 use evenkeel_tolerate::inject::Injected;
 
 use crate::client::Client;
+use crate::client_watch::{ClientGone, until_gone};
 use crate::drive::Journey;
 use crate::state::ProxyState;
 
 impl Journey<'_> {
     /// Does to the request what is to be done to it; a cause if it is over then.
-    pub(crate) async fn inject(&mut self, client: &Client) -> Option<Cause> {
-        self.policies.inject?;
-        let inject = self.worker.state.inject(self.policies.place)?;
+    ///
+    /// # Errors
+    /// If the client is gone before the delay is over.
+    pub(crate) async fn inject(&mut self, client: &Client) -> Result<Option<Cause>, ClientGone> {
+        if self.policies.inject.is_none() {
+            return Ok(None);
+        }
+        let Some(inject) = self.worker.state.inject(self.policies.place) else {
+            return Ok(None);
+        };
         self.injected = inject.decide();
         if let Some(delay) = self.injected.delay {
             let end = self.exchange.deadline().end();
             client.timer.set((self.worker.clock.now() + delay).min(end));
-            client.timer.expired().await;
+            let waited = until_gone(&client.watched.get(), client.timer.expired()).await;
             self.latest = self.worker.clock.now();
+            waited?;
             if self.latest >= end {
-                return Some(Cause::TotalTimeout);
+                return Ok(Some(Cause::TotalTimeout));
             }
         }
         let abort = self.injected.abort;
-        abort.map(|status| Cause::Injected { status })
+        Ok(abort.map(|status| Cause::Injected { status }))
     }
 
     /// What was done to the request, for the access log.

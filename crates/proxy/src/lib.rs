@@ -13,6 +13,7 @@ mod signals;
 mod upstream;
 mod worker;
 mod client;
+mod client_watch;
 mod destination;
 mod effort;
 mod results;

@@ -9,6 +9,7 @@ use evenkeel_request::Cause;
 use evenkeel_tolerate::queue::Reason;
 
 use crate::client::Client;
+use crate::client_watch::{ClientGone, until_gone};
 use crate::drive::Journey;
 use crate::flight::Flight;
 use crate::queue::Waiting;
@@ -17,14 +18,35 @@ use crate::roster::Roster;
 /// Between two looks of a request that waits: a server that comes back wakes nobody.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Why there is no server for the next attempt.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Unplaced {
+    /// What the client is to be told.
+    Cause(Cause),
+    /// There is nobody left to be told anything.
+    ClientGone,
+}
+
+impl From<Cause> for Unplaced {
+    fn from(cause: Cause) -> Self {
+        Self::Cause(cause)
+    }
+}
+
+impl From<ClientGone> for Unplaced {
+    fn from(ClientGone: ClientGone) -> Self {
+        Self::ClientGone
+    }
+}
+
 impl<'a> Journey<'a> {
     /// The server for the next attempt, which is counted in there.
     pub(crate) async fn place<'r>(
         &mut self,
         roster: &'r Roster,
-        client: &mut Client,
+        client: &Client,
         now: Instant,
-    ) -> Result<(ServerId, Flight<'r>), Cause>
+    ) -> Result<(ServerId, Flight<'r>), Unplaced>
     where
         'a: 'r,
     {
@@ -34,7 +56,7 @@ impl<'a> Journey<'a> {
         if queue.is_empty() {
             match self.try_place(roster, now) {
                 Err(Cause::QueueFull) => {}
-                placed => return placed,
+                placed => return Ok(placed?),
             }
         }
         let end = self.exchange.deadline().end();
@@ -42,12 +64,12 @@ impl<'a> Journey<'a> {
         let mut waiting = entered.ok_or(Cause::QueueFull)?;
         let mut looked = false;
         loop {
-            let reason = self
-                .wait_for_turn(&mut waiting, roster, client, looked)
-                .await;
+            let turn = self.wait_for_turn(&mut waiting, roster, client, looked);
+            let reason = until_gone(&client.watched.get(), turn).await;
             looked = true;
             let now = self.worker.clock.now();
             self.latest = now;
+            let reason = reason?;
             match reason {
                 Reason::Served => match self.try_place(roster, now) {
                     Err(Cause::QueueFull) => {
@@ -55,7 +77,7 @@ impl<'a> Journey<'a> {
                     }
                     placed => {
                         waiting.placed(now);
-                        return placed;
+                        return Ok(placed?);
                     }
                 },
                 reason => {
@@ -64,7 +86,8 @@ impl<'a> Journey<'a> {
                         Reason::ShedLate => Cause::QueueLate,
                         Reason::ShedFull => Cause::QueueFull,
                         _ => Cause::QueueTimeout,
-                    });
+                    }
+                    .into());
                 }
             }
         }
@@ -76,7 +99,7 @@ impl<'a> Journey<'a> {
         &self,
         waiting: &mut Waiting<'_>,
         roster: &Roster,
-        client: &mut Client,
+        client: &Client,
         mut looked: bool,
     ) -> Reason {
         loop {

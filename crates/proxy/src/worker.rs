@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::buffer::Buffers;
 use crate::client;
+use crate::client_watch::ClientWatcher;
 use crate::count::{ServerCounters, ServiceCounters, WorkerCounters};
 use crate::roster::Seen;
 use crate::signals::SignalWriter;
@@ -41,6 +42,7 @@ pub(crate) struct Worker {
     pub(crate) buffers: Buffers,
     pub(crate) upstreams: Upstreams,
     pub(crate) timers: Rc<Timers>,
+    pub(crate) watcher: Rc<ClientWatcher>,
     pub(crate) random: RefCell<Random>,
     pub(crate) pickers: RefCell<Vec<Picker>>,
     /// When second attempts are made beside late ones, by the place of policies.
@@ -101,8 +103,9 @@ pub(crate) fn run(parts: WorkerParts) -> io::Result<()> {
         let mut parts = parts;
         let listeners = std::mem::take(&mut parts.listeners);
         let mut draining = parts.draining.clone();
-        let worker = Rc::new(Worker::new(parts));
+        let worker = Rc::new(Worker::new(parts)?);
         tokio::task::spawn_local(Rc::clone(&worker.timers).run());
+        tokio::task::spawn_local(Rc::clone(&worker.watcher).run());
         let accepting: Vec<_> = listeners
             .into_iter()
             .enumerate()
@@ -186,7 +189,7 @@ impl Drop for OpenConnection {
 }
 
 impl Worker {
-    fn new(parts: WorkerParts) -> Self {
+    fn new(parts: WorkerParts) -> io::Result<Self> {
         let WorkerParts {
             index,
             clock,
@@ -205,7 +208,7 @@ impl Worker {
         let hedging = hedging.map(|policies| policies.hedge.map(HedgeDelay::new));
         let rosters = state.services().iter();
         let rosters = rosters.map(|service| Rc::new(Seen(service.roster())));
-        Self {
+        Ok(Self {
             clock,
             counters: Arc::clone(&state.workers()[index]),
             buffers: Buffers::default(),
@@ -216,6 +219,7 @@ impl Worker {
                     .map(|service| service.servers().len()),
             ),
             timers: Timers::new(clock),
+            watcher: ClientWatcher::new()?,
             pickers: RefCell::new(pickers),
             hedging: RefCell::new(hedging.collect()),
             rosters: RefCell::new(rosters.collect()),
@@ -230,7 +234,7 @@ impl Worker {
             requests: Cell::new(0),
             random: RefCell::new(random),
             state,
-        }
+        })
     }
 
     /// The servers of a service as they are now. Counts in this worker only: the reference that workers share is counted

@@ -1,0 +1,194 @@
+//! Notices that a client is gone while its request waits for something else.
+//!
+//! A worker has one epoll instance of its own for this. Each client socket is in it once, from accept to close, for hang-up and
+//! error only, which the kernel always reports. So a reset is an event that costs a request nothing: no system call, no
+//! registration per wait, and it is seen behind pipelined bytes and after a half-close, where readable readiness says nothing
+//! new. A FIN alone is neither a hang-up nor an error: the client may still read its answer.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use rustix::event::{Timespec, epoll};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Events that are taken from the kernel at a time.
+const BATCH: usize = 64;
+
+/// All client connections of a worker that are watched.
+#[derive(Debug)]
+pub(crate) struct ClientWatcher {
+    epoll: AsyncFd<OwnedFd>,
+    entries: RefCell<Vec<Entry>>,
+    free: RefCell<Vec<u32>>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// Tells an event of this connection from a late one of the connection before it.
+    generation: u32,
+    watch: Option<Rc<ClientWatch>>,
+}
+
+/// One client's connection, as whoever waits on its behalf sees it.
+#[derive(Debug, Default)]
+pub(crate) struct ClientWatch {
+    gone: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+/// Keeps a connection watched until it is dropped.
+#[derive(Debug)]
+pub(crate) struct WatchedClient {
+    watcher: Rc<ClientWatcher>,
+    index: u32,
+    watch: Rc<ClientWatch>,
+}
+
+/// The client has reset its connection, or closed both directions of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClientGone;
+
+impl ClientWatcher {
+    /// Called within the worker's runtime.
+    ///
+    /// # Errors
+    /// If there is no descriptor left.
+    pub(crate) fn new() -> io::Result<Rc<Self>> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Rc::new(Self {
+            epoll: AsyncFd::with_interest(epoll, Interest::READABLE)?,
+            entries: RefCell::default(),
+            free: RefCell::default(),
+        }))
+    }
+
+    /// Watches a connection. If the kernel has no room for it, its client is only missed when something is written to it.
+    pub(crate) fn watch(self: &Rc<Self>, socket: impl AsFd) -> WatchedClient {
+        let watch = Rc::<ClientWatch>::default();
+        let (index, generation) = self.enter(&watch);
+        let data = epoll::EventData::new_u64(u64::from(generation) << 32 | u64::from(index));
+        if let Err(error) = epoll::add(&self.epoll, socket, data, epoll::EventFlags::ONESHOT) {
+            tracing::debug!(%error, "a client's connection is not watched");
+        }
+        WatchedClient {
+            watcher: Rc::clone(self),
+            index,
+            watch,
+        }
+    }
+
+    /// Tells those whose clients are gone, for ever.
+    pub(crate) async fn run(self: Rc<Self>) -> io::Result<()> {
+        let mut events = Vec::with_capacity(BATCH);
+        loop {
+            let mut ready = self.epoll.readable().await?;
+            loop {
+                events.clear();
+                let room = rustix::buffer::spare_capacity(&mut events);
+                let at_once = Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                };
+                match epoll::wait(&self.epoll, room, Some(&at_once)) {
+                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                events.iter().for_each(|event| self.gone(event.data.u64()));
+                if events.len() < BATCH {
+                    break;
+                }
+            }
+            ready.clear_ready();
+        }
+    }
+
+    fn enter(&self, watch: &Rc<ClientWatch>) -> (u32, u32) {
+        let mut entries = self.entries.borrow_mut();
+        let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            entries.push(Entry::default());
+            u32::try_from(entries.len() - 1).unwrap_or(u32::MAX)
+        });
+        let entry = &mut entries[index as usize];
+        entry.watch = Some(Rc::clone(watch));
+        (index, entry.generation)
+    }
+
+    fn gone(&self, data: u64) {
+        let (generation, index) = ((data >> 32) as u32, data as u32);
+        let entries = self.entries.borrow();
+        let entry = entries.get(index as usize);
+        let entry = entry.filter(|entry| entry.generation == generation);
+        if let Some(watch) = entry.and_then(|entry| entry.watch.as_ref()) {
+            watch.gone.set(true);
+            if let Some(waker) = watch.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl WatchedClient {
+    /// Whether it is known by now that the client is gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.watch.is_gone()
+    }
+
+    /// The connection, for whoever waits while the client is borrowed.
+    pub(crate) fn get(&self) -> Rc<ClientWatch> {
+        Rc::clone(&self.watch)
+    }
+}
+
+impl Drop for WatchedClient {
+    fn drop(&mut self) {
+        let mut entries = self.watcher.entries.borrow_mut();
+        let entry = &mut entries[self.index as usize];
+        entry.generation = entry.generation.wrapping_add(1);
+        entry.watch = None;
+        self.watcher.free.borrow_mut().push(self.index);
+    }
+}
+
+impl ClientWatch {
+    /// Whether the client is gone; if not, the task is woken when it is.
+    pub(crate) fn poll_gone(&self, cx: &Context<'_>) -> bool {
+        if self.gone.get() {
+            return true;
+        }
+        let waker = self.waker.take();
+        let waker = match waker.filter(|waker| waker.will_wake(cx.waker())) {
+            Some(waker) => waker,
+            None => cx.waker().clone(),
+        };
+        self.waker.set(Some(waker));
+        false
+    }
+
+    /// Whether it is known by now that the client is gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+}
+
+/// Does `work` until it is done or the client is gone. What is given up is dropped, and gives back what it holds.
+///
+/// # Errors
+/// If the client is gone first.
+pub(crate) async fn until_gone<F: Future>(
+    client: &ClientWatch,
+    work: F,
+) -> Result<F::Output, ClientGone> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending if client.poll_gone(cx) => Poll::Ready(Err(ClientGone)),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
