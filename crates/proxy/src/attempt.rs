@@ -59,7 +59,7 @@ impl<'a> Journey<'a> {
                 // Nothing else pauses it.
                 let gone = |cx: &mut Context<'_>| client.poll_gone(cx);
                 talk.run(desk, now, patience, gone).await
-            },
+            }
             Some(race) => {
                 let race = self.race(desk, &mut talk, (server, roster), (now, patience), race);
                 match Box::pin(race).await {

@@ -39,7 +39,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct ClientWatch {
     gone: Cell<bool>,
-    waker: Cell<Option<Waker>>,
+    waker: RefCell<Option<Waker>>,
 }
 
 /// Keeps a connection watched until it is dropped.
@@ -59,6 +59,10 @@ impl ClientWatcher {
     ///
     /// # Errors
     /// If there is no descriptor left.
+    #[expect(
+        deprecated,
+        reason = "what replaces it is unsafe for types whose descriptor can change, which an OwnedFd's cannot"
+    )]
     pub(crate) fn new() -> io::Result<Rc<Self>> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         Ok(Rc::new(Self {
@@ -126,7 +130,7 @@ impl ClientWatcher {
         let entry = entry.filter(|entry| entry.generation == generation);
         if let Some(watch) = entry.and_then(|entry| entry.watch.as_ref()) {
             watch.gone.set(true);
-            if let Some(waker) = watch.waker.take() {
+            if let Some(waker) = watch.waker.borrow_mut().take() {
                 waker.wake();
             }
         }
@@ -137,6 +141,11 @@ impl WatchedClient {
     /// Whether it is known by now that the client is gone.
     pub(crate) fn is_gone(&self) -> bool {
         self.watch.is_gone()
+    }
+
+    /// Whether the client is gone; if not, the task is woken when it is.
+    pub(crate) fn poll_gone(&self, cx: &Context<'_>) -> bool {
+        self.watch.poll_gone(cx)
     }
 
     /// The connection, for whoever waits while the client is borrowed.
@@ -161,12 +170,11 @@ impl ClientWatch {
         if self.gone.get() {
             return true;
         }
-        let waker = self.waker.take();
-        let waker = match waker.filter(|waker| waker.will_wake(cx.waker())) {
-            Some(waker) => waker,
-            None => cx.waker().clone(),
-        };
-        self.waker.set(Some(waker));
+        let mut waker = self.waker.borrow_mut();
+        match &mut *waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
         false
     }
 

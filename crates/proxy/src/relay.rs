@@ -106,6 +106,9 @@ impl Relay {
             self.progress = false;
             desk.client.timer.set(desk.worker.clock.now() + idle);
         }
+        if desk.client.watched.poll_gone(cx) {
+            return Poll::Ready(RelayEnd::ClientGone);
+        }
         if desk.client.timer.poll_expired(cx) {
             return Poll::Ready(if self.waits_for_client {
                 RelayEnd::ClientGone

@@ -103,9 +103,13 @@ fn attempts(rig: &Rig, outcome: &str) -> u64 {
     counter(rig, "evenkeel_attempts_total", &["shop", outcome])
 }
 
+fn count_aborted(rig: &Rig) -> u64 {
+    counter(rig, "evenkeel_requests_aborted_total", &["shop"])
+}
+
 fn aborted(rig: &Rig, expected: u64) {
-    rig.wait_for(|rig| rig.totals().aborted >= expected);
-    assert_eq!(rig.totals().aborted, expected);
+    rig.wait_for(|rig| count_aborted(rig) >= expected);
+    assert_eq!(count_aborted(rig), expected);
 }
 
 fn in_flight(rig: &Rig) -> f64 {
@@ -115,8 +119,7 @@ fn in_flight(rig: &Rig) -> f64 {
 #[test]
 fn a_reset_gives_up_a_place_in_the_queue() {
     let held = Held::new("", OK);
-    let limit =
-        "[service.shop.limit]\nconcurrency = 1\nqueue = { length = 2, wait = \"30s\" }\n";
+    let limit = "[service.shop.limit]\nconcurrency = 1\nqueue = { length = 2, wait = \"30s\" }\n";
     let rig = Rig::new(&[held.address], limit);
     let mut first = begin(&rig);
     assert_eq!(held.saw(), Saw::Request);
@@ -149,7 +152,7 @@ fn a_reset_ends_the_attempt_and_nothing_is_tried_again() {
     aborted(&rig, 1);
     assert_eq!(attempts(&rig, "cancelled"), 1);
     assert_eq!(in_flight(&rig), 0.0);
-    assert_eq!((rig.totals().requests, rig.totals().failed), (0, 0));
+    assert_eq!((rig.totals().requests, rig.totals().failed), (1, 0));
     assert!(held.saw.try_recv().is_err());
 }
 
@@ -172,7 +175,7 @@ fn a_fin_or_more_requests_end_nothing_and_a_reset_behind_them_does() {
         assert_eq!(client.response().body, b"ok");
     }
     rig.wait_for(|rig| attempts(rig, "success") == 3);
-    assert_eq!(rig.totals().aborted, 0);
+    assert_eq!(count_aborted(&rig), 0);
     // The same two, and then a reset.
     for (behind, expected) in [(true, 1), (false, 2)] {
         let mut client = begin(&rig);
@@ -190,8 +193,7 @@ fn a_fin_or_more_requests_end_nothing_and_a_reset_behind_them_does() {
 
 #[test]
 fn a_reset_ends_a_back_off() {
-    let (address, seen) =
-        always("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+    let (address, seen) = always("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
     let retry = "[service.shop.retry]\nbackoff = { base = \"40s\", cap = \"40s\", jitter = \"none\" }\n\
                  [service.shop.timeout]\ntotal = \"90s\"\n";
     let rig = Rig::new(&[address], retry);
@@ -217,15 +219,16 @@ fn a_reset_ends_an_injected_delay() {
 #[test]
 fn a_reset_ends_the_wait_for_the_rest_of_an_answer() {
     // Held back until it is whole, or passed on as it comes.
-    for (head, status) in [
-        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart", "cancelled"),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n",
-            "success",
-        ),
+    let sized = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart";
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n";
+    for (head, buffer, status) in [
+        (sized, "1KiB", "cancelled"),
+        (sized, "0B", "success"),
+        (chunked, "0B", "success"),
     ] {
         let held = Held::new(head, "");
-        let rig = Rig::new(&[held.address], "");
+        let retry = format!("[service.shop.retry]\nresponse_buffer = \"{buffer}\"\n");
+        let rig = Rig::new(&[held.address], &retry);
         let client = begin(&rig);
         assert_eq!(held.saw(), Saw::Request);
         if status == "success" {
@@ -244,7 +247,10 @@ fn a_reset_ends_the_wait_for_the_rest_of_an_answer() {
 #[test]
 fn a_reset_ends_an_attempt_and_the_one_beside_it() {
     let (one, two) = (Held::new("", OK), Held::new("", OK));
-    let rig = Rig::new(&[one.address, two.address], "hedge = { after = \"30ms\" }\n");
+    let rig = Rig::new(
+        &[one.address, two.address],
+        "hedge = { after = \"30ms\" }\n",
+    );
     let client = begin(&rig);
     assert_eq!((one.saw(), two.saw()), (Saw::Request, Saw::Request));
     reset(client);
