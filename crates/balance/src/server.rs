@@ -167,7 +167,7 @@ impl ServerState {
         let sample = latency.as_secs_f64();
         match outcome {
             // They say nothing about the server.
-            Outcome::Stale | Outcome::LocalError => return,
+            Outcome::Stale | Outcome::LocalError | Outcome::Rescued => return,
             // It would have taken longer still. That says something if it waited longer than is typical, and not much
             // less than what is expected of this server, which stays expected then.
             Outcome::Cancelled => {
@@ -316,6 +316,8 @@ impl ServerState {
                 orders.warm_since.store(0, Ordering::Release);
                 orders.end_ejections();
             }
+            // About attempts under way, of which nothing is known here.
+            Directive::Rescue { .. } => return,
             Directive::Drain { .. } => orders.drained.store(true, Ordering::Release),
             Directive::Restore { slowly, .. } => {
                 let was_out = orders.is_out();

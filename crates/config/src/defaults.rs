@@ -82,7 +82,7 @@ defaults! {
     /// `service.NAME.run.stop.signal`
     STOP_SIGNAL: StopSignal = StopSignal::Term, "What every supervisor sends, and what programs handle.";
     /// `service.NAME.run.stop.wait`
-    STOP_WAIT: Duration = seconds(10), "Longer than requests usually take (an attempt may take 5 s), short enough for a restart.";
+    STOP_WAIT: Duration = seconds(10), "Longer than nearly all requests take, short enough for a restart.";
 
     /// `service.NAME.balance.policy`
     POLICY: Policy = Policy::LeastResponseTime, "Moves load away from a slow server before any detector has fired, and spreads evenly while all are alike.";
@@ -136,9 +136,9 @@ defaults! {
     /// `service.NAME.timeout.connect`
     TIMEOUT_CONNECT: Duration = seconds(1), "Servers nearby accept within milliseconds; a lost packet is sent again after 1 s, and another server is faster.";
     /// `service.NAME.timeout.attempt`
-    TIMEOUT_ATTEMPT: Duration = seconds(5), "Most answers come within a second; this leaves time for two more attempts within `total`.";
+    TIMEOUT_ATTEMPT: Duration = seconds(30), "Longer than a slow answer takes: a hung server is found by detection, which also moves the requests that wait on it. Half of `total` where that is less, which leaves time for another attempt.";
     /// `service.NAME.timeout.total`
-    TIMEOUT_TOTAL: Duration = seconds(15), "Three attempts at 5 s; few people wait longer.";
+    TIMEOUT_TOTAL: Duration = seconds(60), "Two attempts at 30 s; proxies and load balancers in front commonly give up after 60 s.";
     /// `service.NAME.timeout.idle`
     TIMEOUT_IDLE: Duration = seconds(60), "Long downloads and quiet tunnels go on; a peer that vanished is noticed within a minute.";
 

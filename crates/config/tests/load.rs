@@ -62,7 +62,8 @@ fn the_smallest_file_gets_the_defaults() {
     assert_eq!(plan.listeners[0].limits.head_bytes, 32 * 1024);
     let shop = &plan.services[0];
     assert_eq!(shop.servers[2].name, "127-0-0-1-9003");
-    assert_eq!(shop.policies.timeout.total, Duration::from_secs(15));
+    assert_eq!(shop.policies.timeout.attempt, Duration::from_secs(30));
+    assert_eq!(shop.policies.timeout.total, Duration::from_secs(60));
     assert_eq!(shop.policies.retry.on.statuses, [502, 503, 504]);
     assert_eq!(shop.fault.detect.probe.kind, ProbeKind::Tcp);
     assert_eq!(

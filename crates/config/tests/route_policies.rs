@@ -135,7 +135,7 @@ fn with_a_split_each_service_fills_in_its_own() {
          { path = \"/y\", service = \"api\", hedge = {} }",
     );
     let attempts: Vec<_> = own.iter().map(|own| own.timeout.attempt).collect();
-    assert_eq!(attempts, [Duration::from_secs(2), Duration::from_secs(5)]);
+    assert_eq!(attempts, [Duration::from_secs(2), Duration::from_secs(30)]);
     assert!(own.iter().all(|own| own.retry.limit == 0));
     // After those of three services.
     let places: Vec<_> = own.iter().map(|own| own.place).collect();

@@ -24,6 +24,12 @@ pub enum Directive {
         /// When the directive expires.
         until: Instant,
     },
+    /// Requests in flight on it that may be repeated are tried elsewhere at once: it has just been ejected as dead or hung. Said
+    /// once per ejection; it changes nothing about where new attempts go.
+    Rescue {
+        /// The server.
+        server: ServerId,
+    },
     /// Takes only `share` of the attempts that it would take, until `until`, then all of them.
     Trial {
         /// The server.
@@ -53,6 +59,7 @@ impl Directive {
     pub const fn server(&self) -> ServerId {
         match *self {
             Self::Eject { server, .. }
+            | Self::Rescue { server }
             | Self::Trial { server, .. }
             | Self::Drain { server }
             | Self::Restore { server, .. } => server,

@@ -33,6 +33,8 @@ pub enum Outcome {
     /// evenkeel's own process or machine had no descriptor, local port or memory left for a connection (EMFILE, ENFILE,
     /// EADDRNOTAVAIL, ENOBUFS, …). Nothing was sent, and it says nothing about the server.
     LocalError,
+    /// Given up because its server was taken out of rotation as dead or hung; the request is tried elsewhere.
+    Rescued,
 }
 
 /// Whose doing an outcome is.
@@ -56,7 +58,7 @@ impl Outcome {
     pub const fn blame(self) -> Blame {
         match self {
             Self::Answered(status) if status >= 500 => Blame::Server,
-            Self::Answered(_) | Self::Stale => Blame::Nobody,
+            Self::Answered(_) | Self::Stale | Self::Rescued => Blame::Nobody,
             Self::ConnectRefused
             | Self::AttemptTimeout
             | Self::Reset { .. }
@@ -110,11 +112,12 @@ impl Outcome {
             Self::Truncated => "truncated",
             Self::Cancelled => "cancelled",
             Self::LocalError => "local-error",
+            Self::Rescued => "rescued",
         }
     }
 
     /// Every word that [`Outcome::word`] gives, in the order of [`Outcome::place`].
-    pub const WORDS: [&'static str; 12] = [
+    pub const WORDS: [&'static str; 13] = [
         "success",
         "server-error",
         "connect-refused",
@@ -127,6 +130,7 @@ impl Outcome {
         "truncated",
         "cancelled",
         "local-error",
+        "rescued",
     ];
 
     /// The index of this outcome's word in [`Outcome::WORDS`], for arrays of counters.
@@ -145,6 +149,7 @@ impl Outcome {
             Self::Truncated => 9,
             Self::Cancelled => 10,
             Self::LocalError => 11,
+            Self::Rescued => 12,
         }
     }
 }
@@ -153,7 +158,7 @@ impl Outcome {
 mod tests {
     use super::*;
 
-    const ALL: [Outcome; 14] = [
+    const ALL: [Outcome; 15] = [
         Outcome::Answered(200),
         Outcome::Answered(404),
         Outcome::Answered(503),
@@ -168,6 +173,7 @@ mod tests {
         Outcome::Truncated,
         Outcome::Cancelled,
         Outcome::LocalError,
+        Outcome::Rescued,
     ];
 
     #[test]
@@ -181,6 +187,7 @@ mod tests {
     fn what_the_client_or_evenkeel_did_does_not_count_against_the_server() {
         assert!(!Outcome::Answered(404).is_failure());
         assert!(!Outcome::Cancelled.is_failure());
+        assert!(!Outcome::Rescued.is_failure());
         assert!(!Outcome::LocalError.is_failure());
         assert!(Outcome::Answered(500).is_failure());
         assert!(Outcome::AttemptTimeout.is_failure());

@@ -279,6 +279,13 @@ impl Checker {
                 assert!(until > now && until <= now + Duration::from_secs(6));
                 None
             }
+            Directive::Rescue { .. } => {
+                assert!(
+                    self.out[index],
+                    "only what is out of rotation is rescued from"
+                );
+                None
+            }
             Directive::Drain { .. } => {
                 self.out[index] = true;
                 None

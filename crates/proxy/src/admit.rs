@@ -149,8 +149,8 @@ impl Admission {
 
     /// An attempt has ended like this.
     pub(crate) fn ended(&self, now: Instant, outcome: Outcome) {
-        // What evenkeel itself lacked is neither a refusal nor an answer.
-        if outcome == Outcome::LocalError {
+        // What evenkeel itself lacked, or gave up, is neither a refusal nor an answer.
+        if matches!(outcome, Outcome::LocalError | Outcome::Rescued) {
             return;
         }
         if let Some(throttle) = &self.throttle {

@@ -191,7 +191,8 @@ impl End {
             | Outcome::Reset { .. }
             | Outcome::BadResponse
             | Outcome::Truncated
-            | Outcome::Cancelled => Self::Failed,
+            | Outcome::Cancelled
+            | Outcome::Rescued => Self::Failed,
         }
     }
 

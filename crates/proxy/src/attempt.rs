@@ -8,10 +8,10 @@ use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::Framing;
 use evenkeel_request::Cause;
 
-use crate::client_watch::{ClientGone, until_gone};
 use crate::drive::Journey;
 use crate::finish::Finish;
 use crate::hedge::{Raced, Won};
+use crate::rescue::until_given_up;
 use crate::roster::Roster;
 use crate::talk::{Desk, Patience, Talk, TalkEnd};
 use crate::upstream::Upstream;
@@ -39,11 +39,12 @@ impl<'a> Journey<'a> {
     {
         let total = self.exchange.deadline();
         let client = desk.client.watched.get();
+        let _waits = client.waits_on(server);
         let connection = self.connection(server, total.remaining(now));
-        let upstream = match until_gone(&client, connection).await {
+        let may_rescue = || self.may_rescue(desk.body, server, roster);
+        let upstream = match until_given_up(&client, connection, may_rescue).await {
             Ok(Ok(upstream)) => upstream,
-            Ok(Err(outcome)) => return Made::Failed(outcome),
-            Err(ClientGone) => return Made::Failed(Outcome::Cancelled),
+            Ok(Err(outcome)) | Err(outcome) => return Made::Failed(outcome),
         };
         let timeout = &self.policies.timeout;
         let patience = Patience {
@@ -55,11 +56,17 @@ impl<'a> Journey<'a> {
         self.tell_deadline(&mut desk.work.to_server);
         let mut talk = Talk::new(upstream);
         let end = match self.hedges(desk, now, patience.total) {
-            None => {
-                // Nothing else pauses it.
-                let gone = |cx: &mut Context<'_>| client.poll_gone(cx);
-                talk.run(desk, now, patience, gone).await
-            }
+            None => loop {
+                let event = |cx: &mut Context<'_>| client.poll_event(cx);
+                let end = talk.run(desk, now, patience, event).await;
+                let is_on = matches!(end, TalkEnd::Paused) && !client.is_gone();
+                if !is_on {
+                    break end;
+                }
+                if client.take_server_out() && self.may_rescue(desk.body, server, roster) {
+                    break TalkEnd::Failed(Outcome::Rescued);
+                }
+            },
             Some(race) => {
                 let race = self.race(desk, &mut talk, (server, roster), (now, patience), race);
                 match Box::pin(race).await {
@@ -80,12 +87,14 @@ impl<'a> Journey<'a> {
             let Some(length) = self.length_to_hold(desk, &talk) else {
                 return Made::Answer(talk);
             };
-            let held = until_gone(&client, talk.hold(desk, length, patience)).await;
+            let hold = talk.hold(desk, length, patience);
+            let may_rescue = || self.may_rescue(desk.body, server, roster);
+            let held = until_given_up(&client, hold, may_rescue).await;
             if held == Ok(true) {
                 return Made::Answer(talk);
             }
             drop(talk.end(self.worker));
-            return Made::Failed(held.map_or(Outcome::Cancelled, |_| Outcome::Truncated));
+            return Made::Failed(held.map_or_else(|outcome| outcome, |_| Outcome::Truncated));
         }
         drop(talk.end(self.worker));
         match end {

@@ -13,6 +13,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use evenkeel_core::ServerId;
 use rustix::event::{Timespec, epoll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -39,6 +40,9 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct ClientWatch {
     gone: Cell<bool>,
+    /// The server that an attempt waits on, and whether it was taken out as dead or hung since.
+    server: Cell<Option<ServerId>>,
+    server_out: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -48,6 +52,16 @@ pub(crate) struct WatchedClient {
     watcher: Rc<ClientWatcher>,
     index: u32,
     watch: Rc<ClientWatch>,
+}
+
+/// An attempt that waits on a server.
+#[derive(Debug)]
+pub(crate) struct WaitsOn<'a>(&'a ClientWatch);
+
+impl Drop for WaitsOn<'_> {
+    fn drop(&mut self) {
+        self.0.server.set(None);
+    }
 }
 
 /// The client has reset its connection, or closed both directions of it.
@@ -123,6 +137,22 @@ impl ClientWatcher {
         (index, entry.generation)
     }
 
+    /// These servers were taken out as dead or hung: wakes whoever waits on them.
+    pub(crate) fn servers_out(&self, servers: &[ServerId]) {
+        let entries = self.entries.borrow();
+        let watches = entries.iter().filter_map(|entry| entry.watch.as_ref());
+        for watch in watches {
+            if watch
+                .server
+                .get()
+                .is_some_and(|server| servers.contains(&server))
+            {
+                watch.server_out.set(true);
+                watch.wake();
+            }
+        }
+    }
+
     fn gone(&self, data: u64) {
         let (generation, index) = ((data >> 32) as u32, data as u32);
         let entries = self.entries.borrow();
@@ -130,9 +160,7 @@ impl ClientWatcher {
         let entry = entry.filter(|entry| entry.generation == generation);
         if let Some(watch) = entry.and_then(|entry| entry.watch.as_ref()) {
             watch.gone.set(true);
-            if let Some(waker) = watch.waker.borrow_mut().take() {
-                waker.wake();
-            }
+            watch.wake();
         }
     }
 }
@@ -165,6 +193,29 @@ impl Drop for WatchedClient {
 }
 
 impl ClientWatch {
+    /// An attempt on this server begins, and lasts until the result is dropped.
+    pub(crate) fn waits_on(&self, server: ServerId) -> WaitsOn<'_> {
+        self.server.set(Some(server));
+        self.server_out.set(false);
+        WaitsOn(self)
+    }
+
+    /// Whether the server that is waited on was taken out; says so once. Whoever polls [`Self::poll_gone`] is woken for it too.
+    pub(crate) fn take_server_out(&self) -> bool {
+        self.server_out.replace(false)
+    }
+
+    /// Whether one of both is to be looked at; if not, the task is woken when it is.
+    pub(crate) fn poll_event(&self, cx: &Context<'_>) -> bool {
+        self.poll_gone(cx) || self.server_out.get()
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
     /// Whether the client is gone; if not, the task is woken when it is.
     pub(crate) fn poll_gone(&self, cx: &Context<'_>) -> bool {
         if self.gone.get() {

@@ -425,6 +425,6 @@ impl Source for ProxyState {
 fn is_failure(place: usize) -> bool {
     !matches!(
         Outcome::WORDS[place],
-        "success" | "stale-connection" | "cancelled" | "local-error"
+        "success" | "stale-connection" | "cancelled" | "local-error" | "rescued"
     )
 }

@@ -191,10 +191,6 @@ impl Journey<'_> {
         let upgrade = work.request.upgrade.is_some();
         let roster = Rc::clone(&self.roster);
         loop {
-            // No server is asked for a client that is known to be gone.
-            if client.watched.is_gone() {
-                return Ok(Finish::aborted(Persist::Close));
-            }
             let now = match self.exchange.attempts() {
                 0 => self.latest,
                 _ => self.worker.clock.now(),
@@ -254,11 +250,7 @@ impl Journey<'_> {
                 }
                 (After::Again { at, .. }, talk) => {
                     drop(flight);
-                    let waited = self.retry(&desk, server, outcome, talk, ended, at).await;
-                    if waited == Err(ClientGone) {
-                        self.latest = self.worker.clock.now();
-                        return Ok(Finish::aborted(Persist::Close));
-                    }
+                    self.retry(&desk, server, outcome, talk, ended, at).await;
                 }
                 (After::Refuse(cause), _) => return Err(Lack::Cause(cause)),
                 (After::Accept | After::GiveUp, _) => return Ok(Finish::aborted(Persist::Close)),
@@ -323,7 +315,7 @@ impl Journey<'_> {
         talk: Option<Talk>,
         now: Instant,
         at: Instant,
-    ) -> Result<(), ClientGone> {
+    ) {
         let counters = self.worker.service_counters(self.service_id.0 as usize);
         counters.retries[outcome.place()].add_from_owner(1);
         if at > now {
@@ -335,9 +327,10 @@ impl Journey<'_> {
         if at > now {
             let client = &*desk.client;
             client.timer.set(at);
-            until_gone(&client.watched.get(), client.timer.expired()).await?;
+            // If the client is gone, `place` says so.
+            let _: Result<(), ClientGone> =
+                until_gone(&client.watched.get(), client.timer.expired()).await;
         }
-        Ok(())
     }
 
     /// Passes over an answer, keeping its connection if it is complete.

@@ -141,7 +141,7 @@ impl<'a> Journey<'a> {
             }
             let mut something = |cx: &mut Context<'_>| {
                 let is_due = is_due.is_some() && due.as_mut().poll(cx).is_ready();
-                rivals.iter_mut().any(|rival| rival.poll(cx)) || is_due || client.poll_gone(cx)
+                rivals.iter_mut().any(|rival| rival.poll(cx)) || is_due || client.poll_event(cx)
             };
             if first.is_none() {
                 let end = talk.run(desk, begun, patience, something).await;
@@ -167,6 +167,17 @@ impl<'a> Journey<'a> {
                 self.break_off(rivals);
                 // One that has ended already keeps its end.
                 return Raced::First(first.map_or(TalkEnd::ClientGone, |(_, end)| end));
+            }
+            if client.take_server_out()
+                && first.is_none()
+                && self.may_rescue(desk.body, server, roster)
+            {
+                let end = TalkEnd::Failed(Outcome::Rescued);
+                if race.ended(false) == Turn::Over {
+                    self.break_off(rivals);
+                    return Raced::First(end);
+                }
+                first = Some((clock.now(), end));
             }
             if let Some(quicker) = self.judge(&mut rivals, &mut race) {
                 self.break_off(rivals);

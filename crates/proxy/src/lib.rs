@@ -26,6 +26,7 @@ mod admit;
 mod queue;
 mod sticky;
 mod place;
+mod rescue;
 mod attempt;
 mod drive;
 mod view;

@@ -160,9 +160,11 @@ const fn is_dropped(outcome: Outcome) -> Option<bool> {
 /// What a breaker counts. That a server asks for less (429) is no failure, and no sign that it is well either.
 const fn end_of(outcome: Outcome) -> End {
     match outcome {
-        Outcome::Answered(429) | Outcome::Cancelled | Outcome::Stale | Outcome::LocalError => {
-            End::Ignored
-        }
+        Outcome::Answered(429)
+        | Outcome::Cancelled
+        | Outcome::Stale
+        | Outcome::LocalError
+        | Outcome::Rescued => End::Ignored,
         outcome if outcome.is_failure() => End::Bad,
         _ => End::Good,
     }

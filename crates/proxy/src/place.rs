@@ -50,6 +50,10 @@ impl<'a> Journey<'a> {
     where
         'a: 'r,
     {
+        // No server is asked for a client that is known to be gone.
+        if client.watched.is_gone() {
+            return Err(Unplaced::ClientGone);
+        }
         let queue = &self.service.queue;
         self.may_attempt(roster, now)?;
         // Who comes later does not go before those who wait.

@@ -16,6 +16,7 @@ use crate::admit::{Admission, RateGate};
 use crate::count::WorkerCounters;
 use crate::mirror;
 use crate::queue::Queue;
+use crate::rescue::RescueInbox;
 use crate::roster::{Joined, Roster};
 use crate::stale::Stale;
 
@@ -26,6 +27,8 @@ pub struct ProxyState {
     listeners: Vec<ListenerPlan>,
     services: Vec<ServiceEntry>,
     workers: Vec<Arc<WorkerCounters>>,
+    /// By worker.
+    rescues: Vec<RescueInbox>,
     mirrors: Vec<(ServiceId, ServiceId)>,
     /// Who decides about faults on purpose, by the place of policies.
     injects: Vec<Option<Inject>>,
@@ -86,6 +89,9 @@ impl ProxyState {
             workers: (0..plan.workers.max(1))
                 .map(|_| Arc::new(WorkerCounters::new(plan)))
                 .collect(),
+            rescues: (0..plan.workers.max(1))
+                .map(|_| RescueInbox::default())
+                .collect(),
             mirrors: mirror::pairs(plan),
             injects: Vec::new(),
             rates: Vec::new(),
@@ -112,6 +118,9 @@ impl ProxyState {
             return;
         };
         let roster = service.roster();
+        if matches!(directive, Directive::Rescue { .. }) {
+            self.rescues.iter().for_each(|inbox| inbox.push(server));
+        }
         if let Some(member) = roster.pool().members().get(server.index as usize) {
             member.state.apply(directive, now);
         }
@@ -138,6 +147,11 @@ impl ProxyState {
             .map(|worker| worker.connections_closed.value())
             .sum();
         opened.saturating_sub(closed)
+    }
+
+    /// What each worker is told about requests in flight.
+    pub(crate) fn rescues(&self) -> &[RescueInbox] {
+        &self.rescues
     }
 
     pub(crate) fn workers(&self) -> &[Arc<WorkerCounters>] {

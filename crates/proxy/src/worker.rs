@@ -101,11 +101,12 @@ pub(crate) fn run(parts: WorkerParts) -> io::Result<()> {
         .build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let mut parts = parts;
-        let listeners = std::mem::take(&mut parts.listeners);
+        let (index, listeners) = (parts.index, std::mem::take(&mut parts.listeners));
         let mut draining = parts.draining.clone();
         let worker = Rc::new(Worker::new(parts)?);
         tokio::task::spawn_local(Rc::clone(&worker.timers).run());
         tokio::task::spawn_local(Rc::clone(&worker.watcher).run());
+        tokio::task::spawn_local(rescue(Rc::clone(&worker), index));
         let accepting: Vec<_> = listeners
             .into_iter()
             .enumerate()
@@ -149,6 +150,12 @@ async fn accept(worker: Rc<Worker>, index: usize, listener: StdListener) -> io::
                     .await;
             }
         }
+    }
+}
+
+async fn rescue(worker: Rc<Worker>, index: usize) {
+    while let Some(inbox) = worker.state.rescues().get(index) {
+        worker.watcher.servers_out(&inbox.take().await);
     }
 }
 

@@ -10,7 +10,7 @@ use evenkeel_balance::{NoPick, Pick, Picker, Pool};
 use evenkeel_core::{Instant, Outcome, Random};
 use evenkeel_tolerate::{
     AttemptFacts, Budget, Deadline, Decision, RetryLedger, RetryOptions, StopReason,
-    TimeoutOptions, decide,
+    TimeoutOptions, decide, may_rescue,
 };
 
 use evenkeel_tolerate::propagate::heed;
@@ -166,6 +166,15 @@ impl Exchange {
     #[must_use]
     pub const fn told_end(&self) -> Instant {
         self.told_end
+    }
+
+    /// Whether the attempt that waits on a server which was just taken out as dead or hung is to be given up with
+    /// [`Outcome::Rescued`]: if the request may be repeated, has not been rescued before, and another server is in service that
+    /// it has not tried. Otherwise it waits on: the server may still answer.
+    #[must_use]
+    pub fn may_rescue(&self, attempt: &AttemptFacts, pool: &Pool, now: Instant) -> bool {
+        may_rescue(attempt, &self.ledger, self.deadline, now)
+            && self.has_other(pool, now, attempt.server)
     }
 
     /// An attempt has ended: what now?

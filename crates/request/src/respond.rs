@@ -151,6 +151,8 @@ impl Cause {
     pub const fn of_outcome(outcome: Outcome) -> Option<Self> {
         match outcome {
             Outcome::Answered(_) | Outcome::Cancelled => None,
+            // Only asked if nobody else could take it in the end.
+            Outcome::Rescued => Some(Self::NoServer),
             Outcome::Truncated => Some(Self::Truncated),
             Outcome::ConnectRefused => Some(Self::ConnectRefused),
             Outcome::ConnectTimeout => Some(Self::ConnectTimeout),

@@ -54,6 +54,26 @@ pub fn decide(
     again(&rules, ended, ledger, budget, deadline, now, rng)
 }
 
+/// Whether an attempt that waits on a server which was taken out as dead or hung may be given up and made elsewhere: if it may
+/// be repeated, and if [`decide`] is sure to make the retry free. So it is done at most once per request, and not after a
+/// retry because of a server's death: the request may be the one that kills.
+///
+/// It costs no budget: the server that was taken out does nothing for the request any more, so that a rescue adds no load
+/// over what the request would have cost anyway.
+#[must_use]
+pub fn may_rescue(
+    attempt: &AttemptFacts,
+    ledger: &RetryLedger,
+    deadline: Deadline,
+    now: Instant,
+) -> bool {
+    attempt.method_may_repeat
+        && attempt.body_replayable
+        && !ledger.retried_a_death()
+        && ledger.has_free(attempt.server)
+        && !deadline.passed(now)
+}
+
 /// What an outcome means if its kind is wanted; what is not wanted is final.
 fn meaning(on: &RetryOn, outcome: Outcome, wait: Option<Duration>) -> Verdict {
     let (wanted, verdict) = match outcome {
@@ -71,6 +91,8 @@ fn meaning(on: &RetryOn, outcome: Outcome, wait: Option<Duration>) -> Verdict {
         Outcome::BadResponse => (on.statuses.contains(&502), Verdict::TRANSIENT),
         // One that is asked about was held back, so nobody has seen a part of it.
         Outcome::Truncated => (on.reset, Verdict::Lost),
+        // As good as lost, and not by a kind of failure that one could be against: see `may_rescue`.
+        Outcome::Rescued => (true, Verdict::Lost),
         // Nobody waits for it.
         Outcome::Cancelled => (false, Verdict::Fatal),
         // Another server would need the same descriptor, port or memory.

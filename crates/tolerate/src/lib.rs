@@ -35,7 +35,7 @@ pub use backoff::{BackoffOptions, Capped, Growth, Jitter, Wait};
 pub use budget::Budget;
 pub use deadline::Deadline;
 pub use hedge::{HedgeAfter, HedgeDelay, HedgeOptions};
-pub use http::{AttemptFacts, decide};
+pub use http::{AttemptFacts, decide, may_rescue};
 pub use ledger::RetryLedger;
 pub use policy::{BudgetOptions, RetryOn, RetryOptions, TimeoutOptions};
 pub use race::{Race, Turn};

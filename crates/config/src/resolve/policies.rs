@@ -78,10 +78,16 @@ pub(super) fn number(services: usize, listeners: &mut [ListenerPlan]) {
 }
 
 fn resolve_timeout(typed: &Timeout) -> TimeoutOptions {
+    let total = pick(typed.total.as_ref(), defaults::TIMEOUT_TOTAL);
+    // Who only says how long all of it may take leaves time for another attempt.
+    let attempt = typed.attempt.as_ref().map_or_else(
+        || defaults::TIMEOUT_ATTEMPT.value.min(total / 2),
+        |attempt| attempt.value,
+    );
     TimeoutOptions {
         connect: pick(typed.connect.as_ref(), defaults::TIMEOUT_CONNECT),
-        attempt: pick(typed.attempt.as_ref(), defaults::TIMEOUT_ATTEMPT),
-        total: pick(typed.total.as_ref(), defaults::TIMEOUT_TOTAL),
+        attempt,
+        total,
         idle: pick(typed.idle.as_ref(), defaults::TIMEOUT_IDLE),
     }
 }

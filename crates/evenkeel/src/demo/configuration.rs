@@ -27,7 +27,7 @@ ports   = [{ports}]
 slow_start = "1s"                       # sample servers have nothing to warm up
 
 [service.shop.timeout]
-attempt = "1s"                          # so that a request to a hung server costs one second, not five
+attempt = "1s"                          # so that a request to a hung server costs one second at most
 
 [service.shop.retry]
 on = ["connect", "reset", "timeout", "500", "502", "503", "504"]   # "500" is not among the defaults

@@ -10,6 +10,7 @@ use crate::diagnose::{Evidence, diagnose};
 use crate::incident::{ActionOutcome, Status};
 use crate::kind::FaultKind;
 use crate::policy::{Action, Mode, ProbeKind};
+use crate::recover::serves_nothing;
 
 use super::case::{Case, Phase, stamp};
 use super::server::Shown;
@@ -67,6 +68,9 @@ impl Work<'_> {
         }
         if detection.by != Detector::Slow && !self.server.facts.probe_red_traffic_green(self.now) {
             self.eject_meanwhile();
+        }
+        if detection.by == Detector::Probe && self.server.facts.probes.nobody_answers() {
+            self.server.rescue(self.out);
         }
         self.examine();
     }
@@ -155,6 +159,15 @@ impl Work<'_> {
             self.server.eject(self.now, Verdict::Known, self.out);
         }
         self.begin_playbook(bad_probe, self.fault_passed(examination));
+        self.rescue_if_dead_or_hung();
+    }
+
+    /// What waits on a server that answers nothing is tried elsewhere. One that only errs or is slow may still answer.
+    fn rescue_if_dead_or_hung(&mut self) {
+        let kind = self.server.case.as_ref().map(|case| case.kind);
+        if kind.is_some_and(serves_nothing) {
+            self.server.rescue(self.out);
+        }
     }
 
     /// Writes the diagnosis into the case.

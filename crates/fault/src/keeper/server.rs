@@ -63,6 +63,8 @@ pub(super) struct Server {
     pub(super) starting: Option<Instant>,
     pub(super) held: Option<Held>,
     pub(super) shown: Shown,
+    /// Whether its requests in flight were sent elsewhere since it was ejected.
+    pub(super) rescued: bool,
     pub(super) renew_at: Instant,
     pub(super) pace: Pace,
     pub(super) doubt_until: Option<Instant>,
@@ -91,6 +93,7 @@ impl Server {
             starting: None,
             held: None,
             shown: Shown::Serving,
+            rescued: false,
             renew_at: Instant::NEVER,
             pace: Pace::Normal,
             doubt_until: None,
@@ -137,6 +140,15 @@ impl Server {
         }
     }
 
+    /// Sends its requests in flight elsewhere, once per ejection. Not for a person's hold, which lets them finish.
+    pub(super) fn rescue(&mut self, out: &mut Vec<Output>) {
+        let is_out = matches!(self.shown, Shown::Ejected(_)) && self.held.is_none();
+        if is_out && !self.rescued {
+            self.rescued = true;
+            out.push(Output::Directive(Directive::Rescue { server: self.id }));
+        }
+    }
+
     pub(super) fn trial(&mut self, now: Instant, out: &mut Vec<Output>) {
         if self.shown != Shown::Trial {
             self.show(now, Shown::Trial, out);
@@ -149,6 +161,7 @@ impl Server {
             return;
         }
         self.shown = Shown::Serving;
+        self.rescued = false;
         self.renew_at = Instant::NEVER;
         match self.held {
             None => out.push(Output::Directive(Directive::Restore {
@@ -176,6 +189,7 @@ impl Server {
     pub(super) fn release(&mut self, out: &mut Vec<Output>) {
         self.held = None;
         self.shown = Shown::Serving;
+        self.rescued = false;
         self.renew_at = Instant::NEVER;
         out.push(Output::Directive(Directive::Restore {
             server: self.id,
@@ -202,6 +216,7 @@ impl Server {
 
     fn show(&mut self, now: Instant, shown: Shown, out: &mut Vec<Output>) {
         self.shown = shown;
+        self.rescued &= matches!(shown, Shown::Ejected(_));
         self.renew_at = now + RENEWED;
         let (server, until) = (self.id, now + EXPIRES);
         let directive = match (shown, self.held) {

@@ -68,7 +68,8 @@ impl Facts {
                 | Outcome::AttemptTimeout
                 | Outcome::BadResponse
                 | Outcome::Truncated
-                | Outcome::LocalError => {}
+                | Outcome::LocalError
+                | Outcome::Rescued => {}
             }
         }
         let said = self.attempts.take(at, outcome);

@@ -39,6 +39,27 @@ impl Probes {
         self.failed_in_row = self.failed_in_row.saturating_add(1);
     }
 
+    /// Whether the last one failed because nobody listens or answers, and not because of what was answered.
+    #[must_use]
+    pub const fn nobody_answers(&self) -> bool {
+        match self.last {
+            Some(
+                ProbeOutcome::Refused
+                | ProbeOutcome::ConnectTimeout
+                | ProbeOutcome::Unreachable
+                | ProbeOutcome::NoAnswer,
+            ) => true,
+            None
+            | Some(
+                ProbeOutcome::Passed
+                | ProbeOutcome::WrongStatus(_)
+                | ProbeOutcome::Reset
+                | ProbeOutcome::Invalid
+                | ProbeOutcome::LocalError,
+            ) => false,
+        }
+    }
+
     /// Forgets all.
     pub fn forget(&mut self) {
         *self = Self::default();

@@ -533,6 +533,9 @@ impl World {
                 sim.known_until = Instant::ZERO;
                 sim.trial_until = until;
             }
+            Directive::Rescue { .. } => {
+                assert!(sim.known_until.max(sim.out_until) > now, "it is out")
+            }
             Directive::Drain { .. } => sim.drained = true,
             Directive::Restore { .. } => {
                 sim.out_until = Instant::ZERO;
