@@ -501,15 +501,15 @@ const LINTS: &[(&str, &str, &str)] = &[
     (
         "EK-101",
         "",
-        "[service.shop.timeout]\ntotal = \"3s\"\n[service.shop.detect.probe]\nevery = \"1s\"",
+        "[service.shop.timeout]\nattempt = \"5s\"\ntotal = \"3s\"\n[service.shop.detect.probe]\nevery = \"1s\"",
     ),
     ("EK-102", "servers = [\"127.0.0.1:9001\"]", ""),
     (
         "EK-103",
         "",
-        "[service.shop.detect]\nprobe = { every = \"10s\" }",
+        "[service.shop.detect]\nprobe = { every = \"30s\" }",
     ),
-    ("EK-104", "", "[service.shop.timeout]\nattempt = \"12s\""),
+    ("EK-104", "", "[service.shop.timeout]\nattempt = \"50s\""),
     (
         "EK-105 EK-106",
         "",
@@ -567,7 +567,7 @@ const LINTS: &[(&str, &str, &str)] = &[
         "",
         "[listen.b]\naddress = \"127.0.0.1:81\"\nroutes = [{ path = \"/*\", service = \"shop\" }, { path = \"/a\", service = \"shop\" }]",
     ),
-    ("EK-120", "", "[service.shop.timeout]\nconnect = \"15s\""),
+    ("EK-120", "", "[service.shop.timeout]\nconnect = \"60s\""),
     (
         "EK-121 EK-121",
         "",
@@ -720,4 +720,18 @@ fn the_store_may_keep_nothing() {
             .file,
         None
     );
+}
+
+#[test]
+fn who_only_says_the_total_leaves_time_for_a_second_attempt() {
+    for (typed, attempt, total) in [
+        ("total = \"10s\"", 5, 10),
+        ("total = \"5m\"", 30, 300),
+        ("attempt = \"9s\"\ntotal = \"10s\"", 9, 10),
+    ] {
+        let text = format!("{SMALLEST}\n[service.shop.timeout]\n{typed}\n");
+        let timeout = read(&text).unwrap().plan.services[0].policies.timeout;
+        let seconds = (timeout.attempt.as_secs(), timeout.total.as_secs());
+        assert_eq!(seconds, (attempt, total), "{typed}");
+    }
 }
