@@ -4,3 +4,4 @@ mod world;
 mod kinds;
 mod rules;
 mod members;
+mod rescue;
