@@ -176,6 +176,30 @@ fn hung() {
     case.end();
 }
 
+/// No attempt comes to its timeout of 30 s: probes find the hang, and what waits on the server goes on elsewhere.
+#[test]
+fn hung_with_the_default_timeouts() {
+    let case = Case::start(
+        "[service.shop.detect]\nprobe = { http = \"/health\", every = \"500ms\", timeout = \"400ms\", fast = \"100ms\" }",
+    );
+    signal(case.victim.pid.unwrap(), "STOP");
+    let incident = case.closed(FaultKind::ProcessHung);
+    assert!(restarted(&incident), "{incident:#?}");
+    let metrics = get(case.program.admin, "/metrics").unwrap().body;
+    let retries = |reason: &str| {
+        let found = |line: &&str| {
+            line.starts_with("evenkeel_retries_total{")
+                && line.contains(&format!("reason=\"{reason}\""))
+        };
+        let line = metrics.lines().find(found);
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    };
+    assert!(retries("rescued") > 0.0, "{metrics}");
+    assert_eq!(retries("timeout"), 0.0, "{metrics}");
+    case.end();
+}
+
 #[test]
 fn answers_500() {
     let case = Case::start(
