@@ -12,6 +12,7 @@ pub mod directive;
 pub mod recent;
 pub mod stat;
 pub mod metric;
+pub mod text;
 
 pub use directive::{Directive, Verdict};
 pub use id::{ServerId, ServiceId};
@@ -19,4 +20,5 @@ pub use outcome::{Blame, Outcome};
 pub use random::Random;
 pub use recent::Recent;
 pub use signal::{Exit, Observation, ProbeOutcome, Signal, StartFailure};
+pub use text::is_control_or_bidi;
 pub use time::{Epoch, Instant, Wall};

@@ -10,6 +10,8 @@ mod status;
 mod table;
 mod why;
 
+use evenkeel_core::is_control_or_bidi;
+
 pub use incident::incident;
 pub use list::{incidents, reports};
 pub use markdown::incident_markdown;
@@ -19,15 +21,11 @@ pub use why::why;
 /// `text` without control characters and without letters that change the direction of writing.
 #[must_use]
 pub fn clean(text: &str) -> String {
-    let is_harmful = |letter: char| {
-        letter.is_control()
-            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
             '\t' => out.push(' '),
-            letter if is_harmful(letter) => out.extend(letter.escape_default()),
+            letter if is_control_or_bidi(letter) => out.extend(letter.escape_default()),
             letter => out.push(letter),
         }
     }
