@@ -4,8 +4,9 @@
 //! and the name server behind the address is commonly one that caches.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use evenkeel_config::plan::{DiscoverPlan, Family};
@@ -24,6 +25,8 @@ const MOST_SERVERS: usize = 1024;
 const MOST_TARGETS: usize = 64;
 /// The size of answer that is asked for over UDP: fits into a packet on all common networks.
 const PAYLOAD: u16 = 1232;
+/// An answer to only a part of the questions is good for no longer than this: the rest is asked again soon.
+const PARTIAL: Duration = Duration::from_secs(30);
 /// CNAMEs that are followed within an answer.
 const MOST_ALIASES: usize = 16;
 
@@ -34,7 +37,40 @@ pub struct Answer {
     pub found: Vec<Found>,
     /// How long it is good for: the shortest time to live of all records that were used.
     pub ttl: Duration,
+    /// A question that failed although others were answered. What it said last, if anything, is in `found`.
+    pub unanswered: Option<Unanswered>,
 }
+
+/// A question that failed although others were answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unanswered {
+    /// The name.
+    pub name: String,
+    /// The kind of record, `A` or `AAAA`.
+    pub kind: RecordType,
+    /// How it failed.
+    pub failure: Failure,
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            kind,
+            failure,
+        } = self;
+        write!(
+            f,
+            "the question for {kind} of {name} fails ({})",
+            failure.word()
+        )
+    }
+}
+
+/// The last good answers to the single questions of a plan. One that fails later keeps what it said last, so that trouble
+/// with one family or one target costs no server.
+#[derive(Debug, Default)]
+pub struct LastGood(BTreeMap<(Name, u16), Vec<IpAddr>>);
 
 /// Why there is no good answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,116 +107,170 @@ struct Records {
     ttl: u32,
 }
 
-/// Asks for the servers of `plan`, at the name servers `resolvers`, one after the other.
+/// One round of questions about a plan.
+struct Round<'a> {
+    family: Family,
+    resolvers: &'a [SocketAddr],
+    last_good: &'a LastGood,
+    /// What is to be remembered of this round.
+    good: LastGood,
+    /// The shortest time to live so far.
+    ttl: u32,
+    /// The first question that failed.
+    unanswered: Option<Unanswered>,
+    /// Whether any address is from this round.
+    is_fresh: bool,
+}
+
+/// Asks for the servers of `plan`, at the name servers `resolvers`, one after the other. `last_good` is of the round
+/// before, and then of this one if it is good.
 ///
 /// # Errors
 /// Why there is no good answer; nothing is known then.
-pub async fn ask(plan: &DiscoverPlan, resolvers: &[SocketAddr]) -> Result<Answer, Failure> {
+pub async fn ask(
+    plan: &DiscoverPlan,
+    resolvers: &[SocketAddr],
+    last_good: &mut LastGood,
+) -> Result<Answer, Failure> {
     let mut name = Name::from_ascii(&plan.name).map_err(|_| Failure::NoSuchName)?;
     name.set_fqdn(true);
-    let (mut found, ttl) = match plan.port {
+    let mut round = Round {
+        family: plan.family,
+        resolvers,
+        last_good,
+        good: LastGood::default(),
+        ttl: u32::MAX,
+        unanswered: None,
+        is_fresh: false,
+    };
+    let mut found = match plan.port {
         Some(port) => {
-            let (addresses, ttl) = addresses(&name, plan.family, resolvers).await?;
+            let addresses = round.addresses(&name).await?;
             let found = addresses.into_iter().map(|ip| Found {
                 address: SocketAddr::new(ip, port),
                 weight: 1,
                 tier: 0,
             });
-            (found.collect::<Vec<_>>(), ttl)
+            found.collect::<Vec<_>>()
         }
-        None => of_service(&name, plan.family, resolvers).await?,
+        None => round.of_service(&name).await?,
     };
+    let Round {
+        good,
+        ttl,
+        unanswered,
+        is_fresh,
+        ..
+    } = round;
     found.truncate(MOST_SERVERS);
-    if found.is_empty() {
-        return Err(Failure::Empty);
+    // An answer that only repeats what was known is none.
+    if found.is_empty() || !is_fresh {
+        return Err(unanswered.map_or(Failure::Empty, |question| question.failure));
     }
+    *last_good = good;
+    let ttl = Duration::from_secs(ttl.into());
     Ok(Answer {
         found,
-        ttl: Duration::from_secs(ttl.into()),
+        ttl: if unanswered.is_some() {
+            ttl.min(PARTIAL)
+        } else {
+            ttl
+        },
+        unanswered,
     })
 }
 
-/// The servers that SRV records name.
-async fn of_service(
-    name: &Name,
-    family: Family,
-    resolvers: &[SocketAddr],
-) -> Result<(Vec<Found>, u32), Failure> {
-    let Records { records, mut ttl } = question(name, RecordType::SRV, resolvers).await?;
-    let services: Vec<_> = records
-        .iter()
-        .filter_map(|record| match &record.data {
-            RData::SRV(service) if !service.target.is_root() && service.port != 0 => Some(service),
-            _ => None,
-        })
-        .take(MOST_SERVERS)
-        .collect();
-    // The priorities are any numbers; tiers are counted.
-    let priorities: BTreeSet<u16> = services.iter().map(|one| one.priority).collect();
-    let tier = |priority: u16| {
-        let place = priorities.iter().position(|one| *one == priority);
-        u8::try_from(place.unwrap_or(0)).unwrap_or(u8::MAX)
-    };
-    let targets: BTreeSet<Name> = services
-        .iter()
-        .map(|one| one.target.to_lowercase())
-        .collect();
-    let mut known = BTreeMap::new();
-    for target in targets.into_iter().take(MOST_TARGETS) {
-        match addresses(&target, family, resolvers).await {
-            Ok((found, of_target)) => {
-                ttl = ttl.min(of_target);
-                known.insert(target, found);
+impl Round<'_> {
+    /// The servers that SRV records name.
+    async fn of_service(&mut self, name: &Name) -> Result<Vec<Found>, Failure> {
+        let Records { records, ttl } = question(name, RecordType::SRV, self.resolvers).await?;
+        self.ttl = self.ttl.min(ttl);
+        let services: Vec<_> = records
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::SRV(service) if !service.target.is_root() && service.port != 0 => {
+                    Some(service)
+                }
+                _ => None,
+            })
+            .take(MOST_SERVERS)
+            .collect();
+        // The priorities are any numbers; tiers are counted.
+        let priorities: BTreeSet<u16> = services.iter().map(|one| one.priority).collect();
+        let tier = |priority: u16| {
+            let place = priorities.iter().position(|one| *one == priority);
+            u8::try_from(place.unwrap_or(0)).unwrap_or(u8::MAX)
+        };
+        let targets: BTreeSet<Name> = services
+            .iter()
+            .map(|one| one.target.to_lowercase())
+            .collect();
+        let mut known = BTreeMap::new();
+        for target in targets.into_iter().take(MOST_TARGETS) {
+            // A target without an address, or whose question fails, is no reason to know nothing of the others.
+            if let Ok(addresses) = self.addresses(&target).await {
+                known.insert(target, addresses);
             }
-            // A target without an address is a mistake of the zone's, and no reason to know nothing.
-            Err(Failure::NoSuchName | Failure::Empty) => {}
-            Err(failure) => return Err(failure),
         }
-    }
-    let mut found = Vec::new();
-    for one in services {
-        for ip in known.get(&one.target.to_lowercase()).into_iter().flatten() {
-            found.push(Found {
-                address: SocketAddr::new(*ip, one.port),
-                weight: u32::from(one.weight).max(1),
-                tier: tier(one.priority),
-            });
+        let mut found = Vec::new();
+        for one in services {
+            for ip in known.get(&one.target.to_lowercase()).into_iter().flatten() {
+                found.push(Found {
+                    address: SocketAddr::new(*ip, one.port),
+                    weight: u32::from(one.weight).max(1),
+                    tier: tier(one.priority),
+                });
+            }
         }
+        Ok(found)
     }
-    Ok((found, ttl))
-}
 
-/// The addresses of a host.
-async fn addresses(
-    name: &Name,
-    family: Family,
-    resolvers: &[SocketAddr],
-) -> Result<(Vec<std::net::IpAddr>, u32), Failure> {
-    let kinds: &[RecordType] = match family {
-        Family::Any => &[RecordType::A, RecordType::AAAA],
-        Family::Ipv4 => &[RecordType::A],
-        Family::Ipv6 => &[RecordType::AAAA],
-    };
-    let (mut found, mut ttl, mut missing) = (Vec::new(), u32::MAX, None);
-    for kind in kinds {
-        match question(name, *kind, resolvers).await {
-            Ok(of_kind) => {
-                ttl = ttl.min(of_kind.ttl);
-                found.extend(
-                    of_kind
-                        .records
-                        .iter()
-                        .filter_map(|record| record.data.ip_addr()),
-                );
+    /// The addresses of a host, of each family that is asked for: from this round, or where a question failed from the
+    /// last one that did not.
+    async fn addresses(&mut self, name: &Name) -> Result<Vec<IpAddr>, Failure> {
+        let ask = |kind| question(name, kind, self.resolvers);
+        let (ipv4, ipv6) = match self.family {
+            // Both at the same time, so that a family that is never answered costs its own time only.
+            Family::Any => {
+                let (ipv4, ipv6) = tokio::join!(ask(RecordType::A), ask(RecordType::AAAA));
+                (Some(ipv4), Some(ipv6))
             }
-            // Having no address of one family is usual. A failure is not the same as having none.
-            Err(failure @ (Failure::NoSuchName | Failure::Empty)) => missing = Some(failure),
-            Err(failure) => return Err(failure),
+            Family::Ipv4 => (Some(ask(RecordType::A).await), None),
+            Family::Ipv6 => (None, Some(ask(RecordType::AAAA).await)),
+        };
+        let (mut found, mut failed, mut missing) = (Vec::new(), None, None);
+        for (kind, answer) in [(RecordType::A, ipv4), (RecordType::AAAA, ipv6)] {
+            let key = (name.clone(), u16::from(kind));
+            let addresses: Vec<IpAddr> = match answer {
+                Some(Ok(Records { records, ttl })) => {
+                    self.ttl = self.ttl.min(ttl);
+                    self.is_fresh = true;
+                    let records = records.iter();
+                    records.filter_map(|record| record.data.ip_addr()).collect()
+                }
+                // Having no address of one family is usual. A failure is not the same as having none.
+                Some(Err(failure @ (Failure::NoSuchName | Failure::Empty))) => {
+                    missing = Some(failure);
+                    continue;
+                }
+                Some(Err(failure)) => {
+                    failed = Some(failure);
+                    self.unanswered.get_or_insert_with(|| Unanswered {
+                        name: name.to_string(),
+                        kind,
+                        failure,
+                    });
+                    self.last_good.0.get(&key).cloned().unwrap_or_default()
+                }
+                None => continue,
+            };
+            found.extend_from_slice(&addresses);
+            self.good.0.insert(key, addresses);
         }
-    }
-    match missing {
-        Some(failure) if found.is_empty() => Err(failure),
-        _ => Ok((found, ttl)),
+        match failed.or(missing) {
+            Some(failure) if found.is_empty() => Err(failure),
+            _ => Ok(found),
+        }
     }
 }
 

@@ -8,14 +8,15 @@ use evenkeel_core::metric::{Counter, Sink, Source};
 use evenkeel_core::{Instant, Random, ServerId, ServiceId};
 use evenkeel_runtime::Clock;
 
-use crate::dns::{self, Failure};
+use crate::dns::{self, Failure, LastGood, Unanswered};
 use crate::membership::{Change, Found, Membership, Report, Rules};
 
 /// Where `/etc/resolv.conf` is.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// How asking can end, for the counters.
-const RESULTS: [&str; 6] = [
+const RESULTS: [&str; 7] = [
     "answered",
+    "partial",
     "no-such-name",
     "empty",
     "server-failure",
@@ -43,6 +44,7 @@ pub struct Watch {
     service_name: String,
     plan: DiscoverPlan,
     membership: Membership,
+    last_good: LastGood,
     clock: Clock,
     random: Random,
     shown: Arc<Shown>,
@@ -53,6 +55,7 @@ pub struct Watch {
 #[derive(Debug, Default)]
 struct Told {
     failure: Option<Failure>,
+    is_partial: bool,
     held_back: usize,
     surplus: usize,
 }
@@ -68,6 +71,7 @@ struct Shown {
     name: String,
     results: [Counter; RESULTS.len()],
     report: Mutex<Report>,
+    unanswered: Mutex<Option<Unanswered>>,
 }
 
 impl Discovery {
@@ -93,6 +97,7 @@ impl Discovery {
             name: plan.written(),
             results: Default::default(),
             report: Mutex::default(),
+            unanswered: Mutex::default(),
         });
         self.lock().push(Arc::clone(&shown));
         Watch {
@@ -100,6 +105,7 @@ impl Discovery {
             service_name: service_name.to_owned(),
             plan: plan.clone(),
             membership: Membership::new(rules, first),
+            last_good: LastGood::default(),
             clock,
             random: Random::seeded(seed),
             shown,
@@ -120,6 +126,9 @@ impl Discovery {
                     "{name}: the removal of {number} working servers is held back"
                 ));
             }
+            if let Some(unanswered) = group.unanswered() {
+                notes.push(format!("{}: {unanswered}", group.name));
+            }
             if report.surplus > 0 {
                 let (name, number) = (&group.name, report.surplus);
                 notes.push(format!(
@@ -139,17 +148,22 @@ impl Shown {
     fn report(&self) -> Report {
         *self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn unanswered(&self) -> Option<Unanswered> {
+        let unanswered = self.unanswered.lock();
+        unanswered.unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Watch {
-    /// Asks and passes on for ever.
-    pub async fn run<W: World>(mut self, world: Arc<W>) {
+    /// Asks and passes on for ever. After a panic it can be run again, and goes on with what it knew.
+    pub async fn run<W: World>(&mut self, world: &W) {
         loop {
             let now = self.clock.now();
             let changes = if now >= self.membership.ask_at() {
-                self.ask(&*world).await
+                self.ask(world).await
             } else {
-                let works = works(&*world, self.service, self.plan.first);
+                let works = works(world, self.service, self.plan.first);
                 self.membership.look(now, works)
             };
             self.tell();
@@ -169,11 +183,12 @@ impl Watch {
 
     async fn ask<W: World>(&mut self, world: &W) -> Vec<Change> {
         let resolvers = self.resolvers().await;
-        let asked = dns::ask(&self.plan, &resolvers).await;
+        let asked = dns::ask(&self.plan, &resolvers, &mut self.last_good).await;
         let now = self.clock.now();
         match asked {
             Ok(answer) => {
-                self.shown.results[0].add_one();
+                self.shown.results[usize::from(answer.unanswered.is_some())].add_one();
+                self.partly(answer.unanswered);
                 if self.told.failure.take().is_some() {
                     tracing::info!(
                         service = self.service_name,
@@ -210,6 +225,23 @@ impl Watch {
             }
         }
         found
+    }
+
+    /// Says once that a question fails although others are answered, and once that it does not any more.
+    fn partly(&mut self, unanswered: Option<Unanswered>) {
+        let (service, name) = (&self.service_name, self.plan.written());
+        // Another failure, or of another name, is not worth another line.
+        match (&unanswered, self.told.is_partial) {
+            (Some(question), false) => tracing::warn!(
+                service,
+                "{name}: {question}; the answers to the other questions are used"
+            ),
+            (None, true) => tracing::info!(service, "{name}: all questions are answered again"),
+            (Some(_), true) | (None, false) => {}
+        }
+        self.told.is_partial = unanswered.is_some();
+        let shown = self.shown.unanswered.lock();
+        *shown.unwrap_or_else(PoisonError::into_inner) = unanswered;
     }
 
     fn failed(&mut self, now: Instant, failure: Failure) {

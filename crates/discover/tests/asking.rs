@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use evenkeel_config::plan::{DiscoverPlan, Family};
-use evenkeel_discover::dns::{Answer, Failure, ask};
+use evenkeel_discover::dns::{Answer, Failure, LastGood, ask};
 use hickory_proto::op::{Message, OpCode};
 use hickory_proto::rr::rdata::{A, CNAME};
 use hickory_proto::rr::{Name, RData, Record};
@@ -46,7 +46,7 @@ fn answer_to(question: &[u8], records: Vec<Record>) -> Message {
 
 fn asked(resolvers: &[SocketAddr]) -> Result<Answer, Failure> {
     let runtime = evenkeel_runtime::spawn::runtime().unwrap();
-    runtime.block_on(ask(&plan(), resolvers))
+    runtime.block_on(ask(&plan(), resolvers, &mut LastGood::default()))
 }
 
 fn hosts(answer: &Answer) -> Vec<String> {
