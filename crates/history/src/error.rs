@@ -18,6 +18,12 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
+    /// The file was there, and is gone or another one.
+    #[error("the incident store {} was removed or replaced while it was in use", path.display())]
+    Gone {
+        /// Which file.
+        path: PathBuf,
+    },
     /// There is no such file.
     #[error("there is no incident store at {}", path.display())]
     Absent {
@@ -54,6 +60,9 @@ pub enum StoreError {
         /// Why.
         source: serde_json::Error,
     },
+    /// A panic while the store was used; the log has it.
+    #[error("evenkeel made a mistake while it used the incident store; its log says more")]
+    Panicked,
     /// SQLite says no.
     #[error("the incident store: {0}")]
     Sql(#[from] rusqlite::Error),

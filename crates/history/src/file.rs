@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use evenkeel_runtime::Clock;
@@ -54,6 +54,73 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
         }),
         Err(TryLockError::Error(source)) => Err(StoreError::File { path: name, source }),
     }
+}
+
+/// What tells a file from another that has its name later: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity(u64, u64);
+
+impl Identity {
+    pub(crate) fn of(metadata: &std::fs::Metadata) -> Self {
+        Self(metadata.dev(), metadata.ino())
+    }
+
+    /// Of the file that has this name now.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self::of(&std::fs::metadata(path)?))
+    }
+}
+
+/// Which files a store uses: its own, and SQLite's log and index beside it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identities {
+    file: Identity,
+    beside: [Option<Identity>; 2],
+}
+
+const BESIDE: [&str; 2] = ["-wal", "-shm"];
+
+impl Identities {
+    /// Of the store that has just been opened at `path`.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file: Identity::at(path)?,
+            beside: BESIDE.map(|suffix| Identity::at(&beside(path, suffix)).ok()),
+        })
+    }
+
+    /// Whether the store's file still has its name.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        Identity::at(path).is_ok_and(|there| there == self.file)
+    }
+
+    /// Takes their names from log and index: SQLite would take them for those of the file that is at `path` next. Whoever
+    /// has them open still has them.
+    pub(crate) fn leave(&self, path: &Path) -> io::Result<()> {
+        for (suffix, ours) in BESIDE.iter().zip(self.beside) {
+            let name = beside(path, suffix);
+            if ours.is_some() && Identity::at(&name).ok() == ours {
+                std::fs::remove_file(&name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The lock for the file at `path`: `held`, if it is still the one that others would take, else that one.
+pub(crate) fn same_or_new_lock(path: &Path, held: Option<&File>) -> Result<File, StoreError> {
+    if let Some(held) = held {
+        let ours = held.metadata().map(|metadata| Identity::of(&metadata));
+        if let (Ok(ours), Ok(there)) = (ours, Identity::at(&beside(path, ".lock")))
+            && ours == there
+        {
+            return held.try_clone().map_err(|source| StoreError::File {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    }
+    lock(path)
 }
 
 /// Moves a broken file and what belongs to it aside. Gives the new name.

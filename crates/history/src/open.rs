@@ -6,9 +6,11 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreError;
+use crate::file::Identities;
 use crate::store::Store;
 use crate::{file, schema};
 
@@ -55,6 +57,7 @@ impl Store {
             opened.notes.push(format!(
                 "{error}. Incidents are kept in memory only, until evenkeel ends"
             ));
+            opened.store.only_memory = Some(error.to_string());
             Ok(opened)
         })
     }
@@ -71,7 +74,71 @@ impl Store {
             path: Some(path.to_owned()),
             version,
             lock: None,
+            identity: None,
+            only_memory: None,
         })
+    }
+
+    /// Whether the file that was opened still has its name.
+    ///
+    /// # Errors
+    /// If it has not: what is written to it now is lost when this is closed.
+    pub(crate) fn check_file(&self) -> Result<(), StoreError> {
+        let (Some(path), Some(identity)) = (&self.path, self.identity) else {
+            return Ok(());
+        };
+        if identity.is_at(path) {
+            Ok(())
+        } else {
+            Err(StoreError::Gone { path: path.clone() })
+        }
+    }
+
+    /// A store in the place of this one, whose file has lost its name, with all that this one holds. Both are whole
+    /// afterwards, also after an error.
+    ///
+    /// # Errors
+    /// If the file cannot be made, is in use by another evenkeel, or what this one holds cannot be copied.
+    pub(crate) fn made_again(&self) -> Result<Opened, StoreError> {
+        let (Some(path), Some(identity)) = (&self.path, self.identity) else {
+            return Self::open(None);
+        };
+        let failed = |source| StoreError::File {
+            path: path.clone(),
+            source,
+        };
+        file::make(path).map_err(failed)?;
+        identity.leave(path).map_err(failed)?;
+        let lock = file::same_or_new_lock(path, self.lock.as_ref())?;
+        let opened = Self::open_locked(path, lock)?;
+        self.copy_to(path)?;
+        // A connection that closes tidies up its log by name, which is the new file's now.
+        self.connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        Ok(opened)
+    }
+
+    /// Copies all rows to the store at `path`, which has the same tables. Where both have a row, this one's is newer.
+    fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+        let path = path.to_string_lossy();
+        self.connection
+            .execute("ATTACH DATABASE ?1 AS copy", [&*path])?;
+        let copied = self.together(|store| {
+            let mut tables = store.connection.prepare(
+                "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+            )?;
+            let names = tables.query_map([], |row| row.get::<_, String>(0))?;
+            for name in names {
+                let name = name?;
+                store.connection.execute(
+                    &format!("INSERT OR REPLACE INTO copy.\"{name}\" SELECT * FROM main.\"{name}\""),
+                    [],
+                )?;
+            }
+            Ok(())
+        });
+        self.connection.execute("DETACH DATABASE copy", [])?;
+        copied
     }
 
     /// Moves the broken file aside and begins a new one in its place. In memory there is nothing to move.
@@ -130,14 +197,18 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         let migrated = schema::migrate(&mut connection)?;
-        let store = Self {
+        let mut store = Self {
             connection,
             path: path.map(Path::to_owned),
             version: schema::CURRENT,
             lock,
+            identity: None,
+            only_memory: None,
         };
         store.recent_closed(20)?;
         store.last_numbers()?;
+        // Now that log and index are there as well.
+        store.identity = path.and_then(|path| Identities::at(path).ok());
         Ok((store, migrated))
     }
 }

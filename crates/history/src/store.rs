@@ -13,6 +13,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use crate::error::StoreError;
+use crate::file::Identities;
 use crate::filter::{Filter, minute, normal};
 use crate::report::{self, ServiceReport};
 use crate::schema;
@@ -28,6 +29,10 @@ pub struct Store {
     pub(crate) version: u32,
     /// Held while this writes the file.
     pub(crate) lock: Option<File>,
+    /// Of the files, when they were opened to be written.
+    pub(crate) identity: Option<Identities>,
+    /// Why this is in memory although a file was wanted.
+    pub(crate) only_memory: Option<String>,
 }
 
 impl Store {

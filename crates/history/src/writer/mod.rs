@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::mem::take;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,6 +29,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 /// How often what is too old is removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// How often it is seen to that the file still has its name, also when nothing is to be written.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What is kept.
 const KEEP_DAYS: u32 = 400;
 const KEEP_INCIDENTS: u32 = 100_000;
@@ -41,6 +44,8 @@ pub struct Writer {
     store: Option<Store>,
     clock: Clock,
     said: Option<Instant>,
+    /// When it was last said that the file is gone.
+    said_gone: Option<Instant>,
     pruned: Option<Instant>,
     wait: Duration,
 }
@@ -52,14 +57,16 @@ pub struct WriterHandle(Arc<Owner>);
 /// How the store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreHealth {
-    /// The last try to write succeeded.
+    /// The last try to write succeeded, and what is written outlives the program.
     pub ok: bool,
-    /// Why it did not.
+    /// Why it did not, or does not.
     pub last_error: Option<String>,
     /// Things that were lost because too much waited.
     pub dropped: u64,
     /// Tries to write that failed.
     pub failures: u64,
+    /// Times that the file was removed or replaced, and made again.
+    pub made_again: u64,
 }
 
 #[derive(Debug)]
@@ -85,8 +92,11 @@ struct State {
     stop: bool,
     ended: bool,
     last_error: Option<String>,
+    /// Why what is written does not outlive the program.
+    not_kept: Option<String>,
     dropped: u64,
     failures: u64,
+    made_again: u64,
 }
 
 impl Writer {
@@ -96,11 +106,13 @@ impl Writer {
     /// If the system has no thread for it.
     pub fn start(store: Store) -> io::Result<WriterHandle> {
         let shared = Arc::new(Shared::default());
+        shared.lock().not_kept.clone_from(&store.only_memory);
         let writer = Self {
             shared: Arc::clone(&shared),
             store: Some(store),
             clock: Clock::start(),
             said: None,
+            said_gone: None,
             pruned: None,
             wait: RETRY.0,
         };
@@ -113,6 +125,7 @@ impl Writer {
     fn run(mut self) {
         loop {
             let (batch, questions, handed, stop) = self.next();
+            self.keep_file();
             let failed = !batch.is_empty() && self.write(batch, handed);
             if !failed {
                 self.settle(handed);
@@ -139,8 +152,11 @@ impl Writer {
         let idle = |state: &mut State| {
             !state.stop && state.pending.is_empty() && state.questions.is_empty()
         };
-        let state = self.shared.work.wait_while(self.shared.lock(), idle);
-        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .shared
+            .work
+            .wait_timeout_while(self.shared.lock(), LOOK_EVERY, idle);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         (
             take(&mut state.pending),
             take(&mut state.questions),
@@ -149,10 +165,43 @@ impl Writer {
         )
     }
 
+    /// Makes the file again if it was removed or replaced. Until that works the old one, which has no name any more, keeps
+    /// everything; it is copied as a whole.
+    fn keep_file(&mut self) {
+        let Some(store) = &self.store else { return };
+        let Err(gone) = store.check_file() else {
+            if self.said_gone.take().is_some() {
+                self.shared.lock().not_kept = None;
+                tracing::info!("the incident store is in its place again");
+            }
+            return;
+        };
+        match store.made_again() {
+            Ok(Opened { store, .. }) => {
+                self.store = Some(store);
+                self.said_gone = None;
+                let mut state = self.shared.lock();
+                state.not_kept = None;
+                state.made_again += 1;
+                drop(state);
+                tracing::warn!("{gone}; it was made again with all that it held");
+            }
+            Err(error) => {
+                self.shared.lock().not_kept = Some(format!("{gone}; {error}"));
+                let now = self.clock.now();
+                if self.said_gone.is_none_or(|said| now - said >= SAY_AGAIN) {
+                    self.said_gone = Some(now);
+                    tracing::error!(%error, "{gone}, and cannot be made again; what it held is kept until evenkeel ends");
+                }
+            }
+        }
+    }
+
     fn answer(&self, questions: Vec<Question>) {
         let Some(store) = &self.store else { return };
         for question in questions {
-            question(store);
+            // Whoever asked gets no answer.
+            contained(|| Ok(question(store))).ok();
         }
     }
 
@@ -161,11 +210,13 @@ impl Writer {
         let Some(store) = &self.store else {
             return true;
         };
-        let all = store.together(|store| {
-            batch
-                .incidents()
-                .try_for_each(|incident| store.save(incident))?;
-            add_traffic(store, &batch)
+        let all = contained(|| {
+            store.together(|store| {
+                batch
+                    .incidents()
+                    .try_for_each(|incident| store.save(incident))?;
+                add_traffic(store, &batch)
+            })
         });
         let Err(error) = all else {
             self.succeeded();
@@ -243,6 +294,7 @@ impl Writer {
             }
             Err(error) => {
                 tracing::error!(%error, "no incident store can be written; incidents are kept in memory only, until evenkeel ends");
+                self.shared.lock().not_kept = Some(error.to_string());
                 self.store = Store::open(None).ok().map(|opened| opened.store);
             }
         }
@@ -255,10 +307,17 @@ impl Writer {
         }
         self.pruned = Some(now);
         let Some(store) = &self.store else { return };
-        if let Err(error) = store.prune(calendar_now(), KEEP_DAYS, KEEP_INCIDENTS) {
+        let pruned = contained(|| store.prune(calendar_now(), KEEP_DAYS, KEEP_INCIDENTS));
+        if let Err(error) = pruned {
             tracing::warn!(%error, "old incidents could not be removed");
         }
     }
+}
+
+/// Does `work` so that a panic in it is an error: this thread is the only one that keeps anything, and must go on.
+fn contained<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    // A transaction that a panic leaves open is rolled back when it is dropped; nothing else of the store changes here.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(StoreError::Panicked))
 }
 
 fn add_traffic(store: &Store, batch: &Pending) -> Result<(), StoreError> {
@@ -333,10 +392,11 @@ impl WriterHandle {
     pub fn health(&self) -> StoreHealth {
         let state = self.lock();
         StoreHealth {
-            ok: state.last_error.is_none(),
-            last_error: state.last_error.clone(),
+            ok: state.last_error.is_none() && state.not_kept.is_none(),
+            last_error: state.last_error.clone().or_else(|| state.not_kept.clone()),
             dropped: state.dropped,
             failures: state.failures,
+            made_again: state.made_again,
         }
     }
 
@@ -393,177 +453,4 @@ impl Drop for Owner {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::filter::Filter;
-    use crate::pending::MOST_INCIDENTS;
-
-    const SOON: Duration = Duration::from_secs(20);
-
-    fn incident(number: u32, text: &str) -> Incident {
-        let json = format!(
-            r#"{{"id":"2026-01-02-{number:04}","drill":false,"status":"open","service":"shop","servers":[],
-            "onset":"2026-01-02T03:04:05.000Z","durations_ms":{{}},"detected_by":"{text}","diagnosis":[],"actions":[],
-            "impact":{{"requests":0,"failed":0,"saved_by_retry":0,"budget_spent":0.0}},"timeline":[]}}"#
-        );
-        serde_json::from_str(&json).unwrap()
-    }
-
-    fn in_file() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::TempDir::new().unwrap();
-        let store = Store::open(Some(&folder.path().join("evenkeel.db")))
-            .unwrap()
-            .store;
-        (folder, store)
-    }
-
-    fn kept(handle: &WriterHandle) -> Vec<Incident> {
-        handle
-            .ask(SOON, |store| store.list(&Filter::default()).unwrap())
-            .unwrap()
-    }
-
-    #[test]
-    fn what_is_flushed_is_there_and_the_newest_state_wins() {
-        let (_folder, store) = in_file();
-        let handle = Writer::start(store).unwrap();
-        for text in ["first", "second", "third"] {
-            handle.save(incident(1, text));
-        }
-        handle.add_traffic("shop", 7, 3, 1);
-        assert!(handle.flush(SOON));
-        assert_eq!(kept(&handle), [incident(1, "third")]);
-        assert_eq!(
-            handle.health(),
-            StoreHealth {
-                ok: true,
-                last_error: None,
-                dropped: 0,
-                failures: 0
-            }
-        );
-        assert!(handle.stop(SOON));
-        assert_eq!(handle.ask(SOON, |_| ()), None);
-    }
-
-    #[test]
-    fn on_a_full_disk_the_newest_state_waits_until_there_is_room() {
-        let (folder, store) = in_file();
-        store.limit_pages(12);
-        let handle = Writer::start(store).unwrap();
-        let large = "x".repeat(50_000);
-        handle.save(incident(1, &large));
-        assert!(!handle.flush(Duration::from_millis(50)));
-        let health = handle.health();
-        assert!(!health.ok && health.failures > 0);
-        assert_eq!(
-            health.last_error.as_deref(),
-            Some("the incident store: database or disk is full")
-        );
-        // Meanwhile life goes on, and questions are answered.
-        handle.save(incident(1, "small"));
-        handle.save(incident(2, &large));
-        assert_eq!(kept(&handle), []);
-        // Whoever asks what happened sees what waits, in its newest state.
-        let all = Filter::default();
-        let known = handle.list(&all, SOON).unwrap().unwrap();
-        assert_eq!(known, [incident(2, &large), incident(1, "small")]);
-        let one = Filter {
-            limit: Some(1),
-            ..Filter::default()
-        };
-        assert_eq!(handle.list(&one, SOON).unwrap().unwrap().len(), 1);
-        let other = Filter {
-            service: Some("other".to_owned()),
-            ..Filter::default()
-        };
-        assert_eq!(handle.list(&other, SOON).unwrap().unwrap(), []);
-        let later = Filter {
-            since: Some("2026-01-03".to_owned()),
-            ..Filter::default()
-        };
-        assert_eq!(handle.list(&later, SOON).unwrap().unwrap(), []);
-        let first = handle.get("2026-01-02-0001", SOON).unwrap().unwrap();
-        assert_eq!(first, Some(incident(1, "small")));
-        assert_eq!(handle.get("2026-01-02-0003", SOON).unwrap().unwrap(), None);
-        handle.ask(SOON, |store| store.limit_pages(10_000)).unwrap();
-        assert!(handle.flush(SOON));
-        assert!(handle.health().ok);
-        assert_eq!(handle.health().dropped, 0);
-        assert!(handle.stop(SOON));
-        let reader = Store::open_read_only(&folder.path().join("evenkeel.db")).unwrap();
-        assert_eq!(
-            reader.list(&Filter::default()).unwrap(),
-            [incident(2, &large), incident(1, "small")]
-        );
-    }
-
-    #[test]
-    fn what_waits_is_bounded_and_what_is_dropped_is_counted() {
-        let (_folder, store) = in_file();
-        store.limit_pages(1);
-        let handle = Writer::start(store).unwrap();
-        let surplus = 10;
-        for number in 1..=u32::try_from(MOST_INCIDENTS).unwrap() + surplus {
-            // More than fits in the pages that are there.
-            handle.save(incident(number, &"x".repeat(5_000)));
-        }
-        assert!(!handle.flush(Duration::from_millis(10)));
-        handle.ask(SOON, |store| store.limit_pages(10_000)).unwrap();
-        assert!(handle.flush(SOON));
-        let health = handle.health();
-        assert_eq!(health.dropped, u64::from(surplus));
-        let kept = kept(&handle);
-        assert_eq!(kept.len(), MOST_INCIDENTS);
-        assert_eq!(
-            kept.last().unwrap().id,
-            "2026-01-02-0011",
-            "the oldest went"
-        );
-    }
-
-    #[test]
-    fn a_file_that_breaks_while_it_is_written_gives_way_to_a_new_one() {
-        let (folder, store) = in_file();
-        let path = folder.path().join("evenkeel.db");
-        for number in 1..200 {
-            store.save(&incident(number, "before")).unwrap();
-        }
-        drop(store);
-        let store = Store::open(Some(&path)).unwrap().store;
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[4096..].fill(0x5a);
-        std::fs::write(&path, bytes).unwrap();
-        let handle = Writer::start(store).unwrap();
-        // More than the connection still remembers of the file.
-        for number in 200..400 {
-            handle.save(incident(number, &"after".repeat(1_000)));
-        }
-        assert!(handle.flush(SOON), "{:?}", handle.health());
-        assert!(handle.stop(SOON));
-        let mut names = std::fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name());
-        assert!(
-            names.any(|name| name.to_string_lossy().contains(".corrupt-")),
-            "the broken file was found"
-        );
-        let reader = Store::open_read_only(&path).unwrap();
-        assert_eq!(reader.list(&Filter::default()).unwrap().len(), 200);
-    }
-
-    #[test]
-    fn the_thread_ends_with_its_last_handle_and_writes_what_waits() {
-        let (folder, store) = in_file();
-        let handle = Writer::start(store).unwrap();
-        let shared = Arc::clone(&handle.0.0);
-        handle.save(incident(1, "last"));
-        drop(handle);
-        let ended = shared
-            .done
-            .wait_timeout_while(shared.lock(), SOON, |state| !state.ended);
-        assert!(ended.unwrap().0.ended);
-        let reader = Store::open_read_only(&folder.path().join("evenkeel.db")).unwrap();
-        assert_eq!(reader.list(&Filter::default()).unwrap().len(), 1);
-    }
-}
+mod tests;
