@@ -1,10 +1,14 @@
-//! What every part with I/O needs from the machine: the one real clock, threads that run a future, listening sockets.
+//! What every part with I/O needs from the machine: the one real clock, threads and tasks, listening sockets, and lines
+//! that are written without waiting.
 //!
 //! Apart from everything else so that no other file reads a clock or starts a thread by itself.
 
 pub mod clock;
 pub mod spawn;
 pub mod listen;
+pub mod lines;
 
 pub use clock::Clock;
+pub use lines::{LineLimits, LineQueue};
 pub use listen::listen;
+pub use spawn::Tasks;

@@ -1,0 +1,56 @@
+//! Lasting tasks that panic, and that are told to end.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use evenkeel_runtime::spawn::Pause;
+use evenkeel_runtime::{Clock, Tasks};
+
+#[tokio::test]
+async fn a_task_that_panics_is_started_again_and_counted() {
+    let tasks = Tasks::default();
+    let starts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&starts);
+    let task = tasks.spawn("test", Clock::start(), move || {
+        let start = counted.fetch_add(1, Relaxed);
+        async move { assert!(start >= 3, "start {start}") }
+    });
+    task.await.unwrap();
+    assert_eq!(starts.load(Relaxed), 4);
+    assert_eq!(tasks.restarts("test").value(), 3);
+}
+
+#[tokio::test]
+async fn an_aborted_task_is_gone_with_what_it_runs() {
+    struct OnDrop(Option<tokio::sync::oneshot::Sender<()>>);
+    impl Drop for OnDrop {
+        fn drop(&mut self) {
+            self.0.take().unwrap().send(()).ok();
+        }
+    }
+    let (dropped, gone) = tokio::sync::oneshot::channel();
+    let mut held = Some(OnDrop(Some(dropped)));
+    let task = Tasks::default().spawn("test", Clock::start(), move || {
+        let held = held.take();
+        async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        }
+    });
+    tokio::task::yield_now().await;
+    task.abort();
+    gone.await.unwrap();
+}
+
+#[test]
+fn pauses_grow_to_a_bound_and_start_anew_after_a_good_time() {
+    let mut pause = Pause::default();
+    let soon = Duration::ZERO;
+    let pauses: Vec<Duration> = (0..8).map(|_| pause.after(soon)).collect();
+    assert_eq!(pauses[..3], [100, 200, 400].map(Duration::from_millis));
+    assert_eq!(pauses[7], Duration::from_secs(5));
+    assert_eq!(pause.after(Duration::from_secs(60)), pauses[0]);
+}
