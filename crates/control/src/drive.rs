@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_config::Plan;
 use evenkeel_config::plan::ManagedPlan;
+use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, Observation, ServerId, ServiceId, Signal};
 use evenkeel_fault::contract::{
     ActionOrder, Managed, OperatorOrder, ServerSpec, ServerState, ServiceSpec, Totals,
@@ -21,7 +23,9 @@ use evenkeel_runtime::Clock;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::again::Again;
 use crate::counters::Counters;
+use crate::heartbeat::Heartbeat;
 use crate::view::{Event, Events, View, Views};
 use crate::world::{Books, Hands, Traffic};
 
@@ -58,38 +62,45 @@ pub struct Parts<T, H, B> {
     pub signals: mpsc::Receiver<Signal>,
     /// Orders of people.
     pub orders: mpsc::Receiver<OperatorOrder>,
+    /// How often the loop was started again after a panic.
+    pub restarts: Arc<Counter>,
 }
 
 /// The loop that drives the fault's way.
 #[derive(Debug)]
 pub struct Control<T, H, B> {
-    clock: Clock,
+    pub(crate) clock: Clock,
     traffic: T,
-    hands: H,
+    pub(crate) hands: H,
     books: B,
-    signals: mpsc::Receiver<Signal>,
+    pub(crate) signals: mpsc::Receiver<Signal>,
     orders: mpsc::Receiver<OperatorOrder>,
-    keeper: Keeper,
+    pub(crate) keeper: Keeper,
     /// Orders under way; each ends with its answer.
-    tasks: JoinSet<Input>,
+    pub(crate) tasks: JoinSet<Input>,
     services: Vec<String>,
+    /// The names of each service's servers.
+    servers: Vec<Vec<String>>,
     /// Totals that are in the books already, and when the next are written.
     booked: Vec<Totals>,
     book_at: Instant,
     /// The state of each server as last shown.
     states: Vec<Vec<ServerState>>,
     pids: Vec<Vec<Option<u32>>>,
-    open: BTreeMap<String, Arc<Incident>>,
+    pub(crate) open: BTreeMap<String, Arc<Incident>>,
     views: Views,
     events: Events,
     counters: Arc<Counters>,
+    heartbeat: Heartbeat,
+    /// For a new keeper, should this one fail.
+    pub(crate) again: Again,
     /// Whether a process came or went since it was last shown.
-    changed: bool,
+    pub(crate) changed: bool,
     // Kept from step to step so that a step allocates nothing.
-    inputs: Vec<Input>,
-    answers: Vec<Input>,
-    outputs: Vec<Output>,
-    outcomes: Vec<Signal>,
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) answers: Vec<Input>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) outcomes: Vec<Signal>,
 }
 
 impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
@@ -111,6 +122,15 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             booked: vec![Totals::default(); specs.len()],
             book_at: Instant::ZERO,
             services: specs.iter().map(|service| service.name.clone()).collect(),
+            servers: specs.iter().map(server_names).collect(),
+            again: Again::new(
+                specs.clone(),
+                parts.seed,
+                parts.memory.clone(),
+                parts.restarts,
+                parts.clock.now(),
+            ),
+            heartbeat: Heartbeat::default(),
             keeper: Keeper::new(specs, parts.clock.epoch(), parts.seed, parts.memory),
             clock: parts.clock,
             traffic: parts.traffic,
@@ -149,6 +169,12 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         Arc::clone(&self.counters)
     }
 
+    /// Whether the loop turns.
+    #[must_use]
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.heartbeat.clone()
+    }
+
     /// Runs until `shutdown` ends. Orders under way are given up then: their incidents stay open in the store.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
@@ -156,7 +182,12 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         let servers: usize = self.states.iter().map(Vec::len).sum();
         let breath = BREATH.saturating_mul(u32::try_from(servers).unwrap_or(u32::MAX));
         loop {
-            let busy = self.step();
+            let Some(busy) = self.turn() else {
+                tokio::select! {
+                    () = &mut shutdown => break,
+                    () = self.start_again() => continue,
+                }
+            };
             if breath >= BREATH_LEAST {
                 self.clock.sleep_until(self.clock.now() + breath).await;
             }
@@ -187,7 +218,15 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         }
     }
 
-    /// One turn. Says whether the request's way had signals.
+    /// One turn, and a sign of life after it. Nothing if it has panicked.
+    fn turn(&mut self) -> Option<bool> {
+        // Whatever a panic leaves half done is not used again: `start_again` replaces it.
+        let busy = catch_unwind(AssertUnwindSafe(|| self.step())).ok()?;
+        self.heartbeat.beat(self.clock.now());
+        Some(busy)
+    }
+
+    /// One step. Says whether the request's way had signals.
     fn step(&mut self) -> bool {
         let busy = self.gather();
         let now = self.clock.now();
@@ -243,6 +282,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             else {
                 continue;
             };
+            self.again.hear(*server, observation);
             let pid = match observation {
                 Observation::Started { pid } => Some(*pid),
                 Observation::Exited(_) => None,
@@ -277,9 +317,8 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
                 self.tasks.spawn(async move {
                     // A little more than the limit, so that what was found until then still counts.
                     let limit = timeout + Duration::from_millis(500);
-                    let examination = tokio::time::timeout(limit, examination)
-                        .await
-                        .unwrap_or_default();
+                    let examination = tokio::time::timeout(limit, contained(examination)).await;
+                    let examination = examination.ok().flatten().unwrap_or_default();
                     Input::Examined {
                         id,
                         at: clock.now(),
@@ -292,17 +331,37 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         }
     }
 
+    /// The names of a server's service and of the server itself.
+    fn names(&self, server: ServerId) -> (&str, &str) {
+        let service = server.service.0 as usize;
+        let servers = self.servers.get(service);
+        (
+            self.services.get(service).map_or("", String::as_str),
+            servers
+                .and_then(|servers| servers.get(server.index as usize))
+                .map_or("", String::as_str),
+        )
+    }
+
     fn act(&mut self, order: ActionOrder) {
         let (clock, id, limit) = (self.clock, order.id, self.hands.limit(&order));
-        tracing::info!(incident = order.incident, fault = %order.fault, action = order.action.word(), "action");
+        let (service, server) = self.names(order.server);
+        tracing::info!(
+            incident = order.incident, service, server, fault = %order.fault, action = order.action.word(), "action"
+        );
         let work = self.hands.act(order);
         self.tasks.spawn(async move {
-            let (outcome, detail) = tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-                (
-                    ActionOutcome::TimedOut,
-                    Some(format!("not done within {limit:?}")),
-                )
-            });
+            let (outcome, detail) = match tokio::time::timeout(limit, contained(work)).await {
+                Ok(Some(ended)) => ended,
+                Ok(None) => {
+                    let why = "evenkeel made a mistake while it carried this out: see its log";
+                    (ActionOutcome::Failed, Some(why.to_owned()))
+                }
+                Err(_) => {
+                    let why = format!("not done within {limit:?}");
+                    (ActionOutcome::TimedOut, Some(why))
+                }
+            };
             Input::ActionEnded {
                 id,
                 at: clock.now(),
@@ -312,7 +371,8 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         });
     }
 
-    fn record(&mut self, now: Instant, incident: Arc<Incident>) {
+    pub(crate) fn record(&mut self, now: Instant, incident: Arc<Incident>) {
+        self.again.number(&incident.id);
         let known = self.open.get(&incident.id);
         let told = known.map_or(0, |known| known.timeline.len());
         for entry in incident.timeline.iter().skip(told) {
@@ -404,12 +464,26 @@ fn specs(plan: &Plan) -> Vec<ServiceSpec> {
     services.collect()
 }
 
-/// An entry of a timeline as a log line: a warning where a person is needed.
+/// What `work` gives; nothing if it panics, so that whoever waits for it hears of that. It ends with this future.
+async fn contained<O: Send + 'static>(work: impl Future<Output = O> + Send + 'static) -> Option<O> {
+    let mut one = JoinSet::new();
+    one.spawn(work);
+    one.join_next().await?.ok()
+}
+
+fn server_names(service: &ServiceSpec) -> Vec<String> {
+    let servers = service.servers.iter();
+    servers.map(|server| server.name.clone()).collect()
+}
+
+/// An entry of a timeline as a log line, with the incident and the servers that it is about: a warning where a person is
+/// needed.
 fn log(incident: &Incident, entry: &Entry) {
     let (id, service, kind) = (&incident.id, &incident.service, &entry.kind);
+    let server = incident.servers.join(" ");
     if kind == "escalation" {
-        tracing::warn!(incident = id, service, kind, "{}", entry.text);
+        tracing::warn!(incident = id, service, server, kind, "{}", entry.text);
     } else {
-        tracing::info!(incident = id, service, kind, "{}", entry.text);
+        tracing::info!(incident = id, service, server, kind, "{}", entry.text);
     }
 }

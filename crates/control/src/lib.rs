@@ -9,11 +9,14 @@ pub mod view;
 pub mod counters;
 pub mod act;
 mod books;
+mod heartbeat;
+mod again;
 mod drive;
 
 pub use act::Crew;
 pub use books::memory;
 pub use counters::Counters;
 pub use drive::{Control, Parts};
+pub use heartbeat::Heartbeat;
 pub use view::{Event, Events, View, Views};
 pub use world::{Books, Hands, Traffic};

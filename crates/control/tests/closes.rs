@@ -5,11 +5,13 @@
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use evenkeel_config::{Plan, Surroundings};
-use evenkeel_control::{Books, Control, Event, Hands, Parts, Traffic, Views};
+use evenkeel_control::{Books, Control, Event, Hands, Heartbeat, Parts, Traffic, Views};
+use evenkeel_core::metric::Counter;
 use evenkeel_core::{
     Directive, Exit, Instant, Observation, Outcome, ProbeOutcome, ServerId, ServiceId, Signal,
 };
@@ -41,6 +43,10 @@ struct World {
     clock: Clock,
     log: Arc<Mutex<Log>>,
     signals: mpsc::Sender<Signal>,
+    /// The next look at the totals panics.
+    panics: Arc<AtomicBool>,
+    /// The next action makes the loop panic while it is under way.
+    panics_in_action: Arc<AtomicBool>,
 }
 
 impl World {
@@ -52,6 +58,17 @@ impl World {
                 observation,
             })
             .unwrap();
+    }
+
+    fn exit(&self, server: ServerId) {
+        let exit = Exit {
+            code: None,
+            signal: Some(9),
+            asked: false,
+            uptime: Duration::from_secs(60),
+            last_lines: Vec::new(),
+        };
+        self.signal(server, Observation::Exited(Box::new(exit)));
     }
 
     fn pass(&self, server: ServerId) {
@@ -76,6 +93,7 @@ impl Traffic for World {
     }
 
     fn totals(&self, _service: ServiceId) -> Totals {
+        assert!(!self.panics.swap(false, SeqCst), "as the test wants it");
         Totals::default()
     }
 
@@ -109,6 +127,12 @@ impl Hands for World {
     ) -> impl Future<Output = (ActionOutcome, Option<String>)> + Send + 'static {
         let world = self.clone();
         async move {
+            if world.panics_in_action.swap(false, SeqCst) {
+                world.panics.store(true, SeqCst);
+                while world.panics.load(SeqCst) {
+                    tokio::task::yield_now().await;
+                }
+            }
             world.log.lock().unwrap().actions.push(order.action.word());
             world.signal(order.server, Observation::Started { pid: 4242 });
             (ActionOutcome::Done, None)
@@ -170,6 +194,8 @@ struct Running {
     world: World,
     views: Views,
     events: broadcast::Receiver<Event>,
+    restarts: Arc<Counter>,
+    heartbeat: Heartbeat,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -182,7 +208,10 @@ fn start() -> Running {
         clock,
         log: Arc::default(),
         signals: sender,
+        panics: Arc::default(),
+        panics_in_action: Arc::default(),
     };
+    let restarts = Arc::<Counter>::default();
     let parts = Parts {
         clock,
         seed: 1,
@@ -192,9 +221,11 @@ fn start() -> Running {
         memory: Memory::default(),
         signals,
         orders,
+        restarts: Arc::clone(&restarts),
     };
     let control = Control::new(&plan(), parts);
     let (views, events) = (control.views(), control.events().listen());
+    let heartbeat = control.heartbeat();
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(control.run(async move {
         // Whichever way the test ends, the loop does too.
@@ -204,6 +235,8 @@ fn start() -> Running {
         world,
         views,
         events,
+        restarts,
+        heartbeat,
         stop,
         task,
     }
@@ -218,6 +251,10 @@ impl Running {
             self.world.pass(server);
             self.world.pass(server);
         }
+        self.until_all_up().await;
+    }
+
+    async fn until_all_up(&self) {
         let all_up = async {
             let up = |index| self.views.now().state(ServerId::new(0, index)) == ServerState::Up;
             while !(0..3).all(up) {
@@ -247,16 +284,7 @@ async fn an_exit_becomes_a_restart_and_a_closed_incident() {
     let mut running = start();
     running.all_up().await;
     running.world.log.lock().unwrap().directives.clear();
-    let exit = Exit {
-        code: None,
-        signal: Some(9),
-        asked: false,
-        uptime: Duration::from_secs(60),
-        last_lines: Vec::new(),
-    };
-    running
-        .world
-        .signal(VICTIM, Observation::Exited(Box::new(exit)));
+    running.world.exit(VICTIM);
     let incident = running.closed().await;
     assert_eq!(
         incident.diagnosis[0].fault,
@@ -280,4 +308,33 @@ async fn an_exit_becomes_a_restart_and_a_closed_incident() {
         log.saved.last().map(|saved| saved.status),
         Some(Status::Closed)
     );
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn after_a_panic_the_loop_goes_on_and_starts_nothing_twice() {
+    let mut running = start();
+    running.all_up().await;
+    running.world.panics_in_action.store(true, SeqCst);
+    running.world.exit(VICTIM);
+    let unseen = running.closed().await;
+    let last = unseen.timeline.last().unwrap();
+    assert!(last.text.contains("was not seen"), "{last:?}");
+    assert!(unseen.actions.iter().all(|one| one.outcome.is_some()));
+    // The new keeper knows what runs, without having started it.
+    running.until_all_up().await;
+    assert_eq!(running.views.now().pid(VICTIM), Some(4242));
+    assert!(running.views.now().open.is_empty());
+    assert_eq!(running.world.log.lock().unwrap().actions, ["restart"]);
+    assert_eq!(running.restarts.value(), 1);
+    assert!(running.heartbeat.silent_for(running.world.clock.now()) < LONG);
+
+    // And it repairs as the first one did.
+    running.world.exit(VICTIM);
+    let repaired = running.closed().await;
+    assert!(repaired.id > unseen.id, "{} {}", repaired.id, unseen.id);
+    assert_eq!(repaired.diagnosis[0].fault, FaultKind::ProcessCrashed);
+    let actions = running.world.log.lock().unwrap().actions.clone();
+    assert_eq!(actions, ["restart", "restart"], "{:#?}", repaired.timeline);
+    running.stop.send(()).unwrap();
+    running.task.await.unwrap();
 }

@@ -16,6 +16,7 @@ pub mod recover;
 pub mod verify;
 pub mod analyze;
 pub mod keeper;
+mod unseen;
 
 pub use analyze::Similar;
 pub use contract::{Input, Output};

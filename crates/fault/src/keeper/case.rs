@@ -286,7 +286,7 @@ impl Case {
 }
 
 /// The time as RFC 3339 in UTC with milliseconds.
-pub(super) fn stamp(epoch: Epoch, at: Instant) -> String {
+pub(crate) fn stamp(epoch: Epoch, at: Instant) -> String {
     let Wall(millis) = epoch.wall(at);
     let millis = i64::try_from(millis).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis).map_or_else(

@@ -42,6 +42,7 @@ use crate::signal::Said;
 use crate::verify::Rules;
 
 use case::Case;
+pub(crate) use case::stamp;
 use server::Server;
 use service::Service;
 
