@@ -83,8 +83,8 @@ fn attempt(live: &dyn Live, request: &AdminRequest, guard: &Guard) -> Step<Admin
             ))
         }
         Route::Metrics => Ok(metrics(live)),
-        Route::Live => Ok(AdminResponse::new(200, TEXT, "live\n".to_owned())),
-        Route::Ready => Ok(ready(live, admitted.is_ok())),
+        Route::Live => Ok(health("live", live.alive(), admitted.is_ok())),
+        Route::Ready => Ok(health("ready", live.ready(), admitted.is_ok())),
         Route::OpenApi => Ok(openapi(live)),
         Route::Order(order) => {
             guard.authorize(request)?;
@@ -105,11 +105,11 @@ fn no_service(name: &str) -> AdminResponse {
     AdminResponse::error(404, &format!("there is no service {name:?}"))
 }
 
-fn ready(live: &dyn Live, may_know_why: bool) -> AdminResponse {
-    match live.ready() {
-        Ok(()) => AdminResponse::new(200, TEXT, "ready\n".to_owned()),
-        Err(why) if may_know_why => AdminResponse::new(503, TEXT, format!("not ready: {why}\n")),
-        Err(_) => AdminResponse::new(503, TEXT, "not ready\n".to_owned()),
+fn health(word: &str, state: Result<(), String>, may_know_why: bool) -> AdminResponse {
+    match state {
+        Ok(()) => AdminResponse::new(200, TEXT, format!("{word}\n")),
+        Err(why) if may_know_why => AdminResponse::new(503, TEXT, format!("not {word}: {why}\n")),
+        Err(_) => AdminResponse::new(503, TEXT, format!("not {word}\n")),
     }
 }
 

@@ -13,15 +13,17 @@ mod guard;
 mod live;
 mod why;
 mod route;
+mod connections;
 mod serve;
 pub mod text;
 mod token;
 
 pub use answer::answer;
+pub use connections::AdminCounters;
 pub use exchange::{AdminRequest, AdminResponse};
 pub use exposition::Exposition;
 pub use guard::Guard;
 pub use live::{Filter, Live, Order, Recent, ServerView, ServiceReport, ServiceView, age};
 pub use serve::serve;
-pub use token::{load_or_create_token, load_token};
+pub use token::{load_or_create_token, load_token, write_missing_token};
 pub use why::{ServerWhy, ServiceWhy};

@@ -69,6 +69,12 @@ pub trait Live: Send + Sync {
     /// Puts all metrics into `sink`. The version, the uptime and the states of servers are added by the admin API.
     fn collect(&self, sink: &mut dyn Sink);
 
+    /// Whether what repairs faults is at work.
+    ///
+    /// # Errors
+    /// Why it is not.
+    fn alive(&self) -> Result<(), String>;
+
     /// Whether requests can be served.
     ///
     /// # Errors

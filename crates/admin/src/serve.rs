@@ -1,8 +1,9 @@
 //! The wire: a small HTTP/1.1 server, one request per connection.
 //!
 //! Apart from the proxy's listeners, so that status can be seen while traffic is in trouble. Whoever asks gets little:
-//! so many connections, so many bytes, so much time. Answers are made on threads that may wait, so that a slow disk
-//! holds up nobody else on this one.
+//! so many connections, so many bytes, so much time; when there is no room for another, whoever has been waited for the
+//! longest makes it (`connections`). Answers are made on threads that may wait, so that a slow disk holds up nobody
+//! else on this one.
 
 use std::future::Future;
 use std::io;
@@ -13,16 +14,15 @@ use std::time::Duration;
 use evenkeel_http1::{Framing, Limits, Parsed, RequestHead, write};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::answer::answer;
+use crate::connections::{AdminCounters, Connections, Phase, Progress};
 use crate::exchange::{AdminRequest, AdminResponse};
 use crate::guard::Guard;
 use crate::live::Live;
 
-/// Connections at the same time; more wait to be accepted.
-const CONNECTIONS: usize = 64;
 /// For the request to come as a whole, and for the response to go.
 const TIME: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
 /// What a client may still send after it has its answer, and for how long, so that closing does not cost it the answer.
@@ -45,20 +45,22 @@ pub async fn serve(
     listener: TcpListener,
     live: Arc<dyn Live>,
     guard: Guard,
+    counters: Arc<AdminCounters>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let guard = Arc::new(guard);
-    let mut connections = JoinSet::new();
+    let mut connections = Connections::new(counters);
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => return Ok(()),
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&live), Arc::clone(&guard)));
+            () = connections.one_ended(), if !connections.is_empty() => {}
+            accepted = listener.accept(), if connections.has_room() => match accepted {
+                Ok((stream, peer)) => {
+                    let (live, guard) = (Arc::clone(&live), Arc::clone(&guard));
+                    connections.take(peer.ip(), |progress| connection(stream, live, guard, progress));
                 }
                 Err(_) => tokio::time::sleep(PAUSE).await,
             },
@@ -67,10 +69,16 @@ pub async fn serve(
 }
 
 /// One connection: a request, an answer, the end. A client that breaks off is nobody's error.
-async fn connection(mut stream: TcpStream, live: Arc<dyn Live>, guard: Arc<Guard>) {
+async fn connection(
+    mut stream: TcpStream,
+    live: Arc<dyn Live>,
+    guard: Arc<Guard>,
+    progress: Arc<Progress>,
+) {
     let (response, head_only) = match timeout(TIME.0, request(&mut stream)).await {
         Ok(Ok(Some(request))) => {
             let head_only = request.method == "HEAD";
+            progress.set(Phase::Answering);
             let answered = spawn_blocking(move || answer(&*live, &request, &guard)).await;
             (
                 answered
@@ -85,6 +93,7 @@ async fn connection(mut stream: TcpStream, live: Arc<dyn Live>, guard: Arc<Guard
             false,
         ),
     };
+    progress.set(Phase::Sending);
     let bytes = rendered(&response, head_only);
     if let Ok(Ok(())) = timeout(TIME.1, stream.write_all(&bytes)).await {
         timeout(AFTERWARDS.1, part(&mut stream)).await.ok();

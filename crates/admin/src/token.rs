@@ -20,6 +20,22 @@ pub fn load_or_create_token(path: &Path) -> io::Result<String> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         other => return other,
     }
+    let token = random()?;
+    if write_missing_token(path, &token)? {
+        Ok(token)
+    } else {
+        load_token(path)
+    }
+}
+
+/// Writes `token` to its file (mode 0600, and its folder) if there is none; says whether there was none.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_missing_token(path: &Path, token: &str) -> io::Result<bool> {
+    if path.try_exists()? {
+        return Ok(false);
+    }
     if let Some(folder) = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -29,7 +45,6 @@ pub fn load_or_create_token(path: &Path) -> io::Result<String> {
             .mode(0o700)
             .create(folder)?;
     }
-    let token = random()?;
     // Written under another name first: whoever comes at the same time sees a whole token or none.
     let mut draft = path.as_os_str().to_owned();
     draft.push(format!(".{}", std::process::id()));
@@ -49,8 +64,8 @@ pub fn load_or_create_token(path: &Path) -> io::Result<String> {
         .and_then(|()| fs::hard_link(draft, path));
     fs::remove_file(draft)?;
     match linked {
-        Ok(()) => Ok(token),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => load_token(path),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -103,6 +118,18 @@ mod tests {
         );
         let other = load_or_create_token(&folder.path().join("other.token")).unwrap();
         assert_ne!(other, token);
+    }
+
+    #[test]
+    fn a_token_that_is_missing_is_written_again_and_another_is_left() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("state/admin.token");
+        let token = load_or_create_token(&path).unwrap();
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        assert!(write_missing_token(&path, &token).unwrap());
+        assert_eq!(load_token(&path).unwrap(), token);
+        assert!(!write_missing_token(&path, "another of 16 letters").unwrap());
+        assert_eq!(load_token(&path).unwrap(), token);
     }
 
     #[test]

@@ -358,6 +358,16 @@ fn health() {
         ..Fake::default()
     };
     assert_eq!(get(&ill, "/health/live").status, 200);
+    let stuck = Fake {
+        not_alive: Some("the control loop has not turned for 12 s".to_owned()),
+        ..Fake::default()
+    };
+    let alive = get(&stuck, "/health/live");
+    assert_eq!(
+        (alive.status, alive.body.as_str()),
+        (503, "not live: the control loop has not turned for 12 s\n")
+    );
+    assert_eq!(get(&stuck, "/health/ready").status, 200);
     let ready = get(&ill, "/health/ready");
     assert_eq!(
         (ready.status, ready.body.as_str()),

@@ -19,6 +19,7 @@ pub(crate) struct Fake {
     pub(crate) incidents: Vec<Incident>,
     pub(crate) store_is_broken: bool,
     pub(crate) not_ready: Option<String>,
+    pub(crate) not_alive: Option<String>,
     pub(crate) refusal: Option<String>,
     pub(crate) filters: Mutex<Vec<Filter>>,
     pub(crate) reports: Mutex<Vec<String>>,
@@ -63,6 +64,10 @@ impl Live for Fake {
             &[("service", "shop"), ("code", "200")],
             41,
         );
+    }
+
+    fn alive(&self) -> Result<(), String> {
+        self.not_alive.clone().map_or(Ok(()), Err)
     }
 
     fn ready(&self) -> Result<(), String> {
