@@ -12,11 +12,13 @@ pub mod resolve;
 mod validate;
 mod lint;
 pub mod render;
+mod log_format;
 pub mod schema;
 pub mod reference;
 
 use toml::de::{DeTable, DeValue};
 
+pub use log_format::log_format;
 pub use mistake::{Code, Mistake, Mistakes, Severity};
 pub use plan::Plan;
 pub use resolve::Surroundings;

@@ -4,14 +4,26 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
-use evenkeel_config::{Loaded, Mistakes, Surroundings, render};
+use evenkeel_config::plan::{LogFormat, LogLevel, LogPlan};
+use evenkeel_config::{Loaded, Mistakes, Plan, Surroundings, render};
 
+use crate::logging;
 use crate::output::{self, Failure, Result, say};
 use crate::place::state_directory;
 
 /// The plan of the file at `path`; its warnings are said.
 pub(crate) fn read(path: &Path) -> Result<Loaded> {
     accept(load(path)?)
+}
+
+/// The plan of the file at `path`, to serve it: logging is started as the file asks, before anything is said about it.
+pub(crate) fn read_to_serve(path: &Path) -> Result<Plan> {
+    start_log_and_accept(load(path)?)
+}
+
+/// The plan of a configuration that is not in a file, to serve it: as [`read_to_serve`].
+pub(crate) fn parse_to_serve(text: &str, name: &str, state: &Path) -> Result<Plan> {
+    start_log_and_accept(load_text(text, name, Path::new("."), state))
 }
 
 /// The plan of a configuration that is not in a file.
@@ -67,6 +79,23 @@ fn resolve(host_and_port: &str) -> std::result::Result<Vec<SocketAddr>, String> 
         .map_err(|error| error.to_string())
 }
 
+fn start_log_and_accept(loaded: std::result::Result<Loaded, Mistakes>) -> Result<Plan> {
+    match &loaded {
+        Ok(loaded) => logging::start(&loaded.plan.log)?,
+        // A collector that reads JSON gets the mistakes as JSON, too.
+        Err(mistakes) => {
+            if evenkeel_config::log_format(mistakes.text()) == Some(LogFormat::Json) {
+                logging::start(&LogPlan {
+                    format: LogFormat::Json,
+                    level: LogLevel::Info,
+                    access: false,
+                })?;
+            }
+        }
+    }
+    accept(loaded).map(|loaded| loaded.plan)
+}
+
 fn accept(loaded: std::result::Result<Loaded, Mistakes>) -> Result<Loaded> {
     let style = render::Style {
         colour: output::error_colours(),
@@ -74,13 +103,15 @@ fn accept(loaded: std::result::Result<Loaded, Mistakes>) -> Result<Loaded> {
     };
     match loaded {
         Ok(loaded) => {
-            if !loaded.warnings.is_empty() {
+            if !loaded.warnings.is_empty() && !logging::say_mistakes(&loaded.warnings) {
                 say(render::human(&loaded.warnings, style));
             }
             Ok(loaded)
         }
         Err(mistakes) => {
-            say(render::human(&mistakes, style));
+            if !logging::say_mistakes(&mistakes) {
+                say(render::human(&mistakes, style));
+            }
             let name = mistakes.name();
             Err(Failure::World(format!(
                 "{name} cannot be used: {}",

@@ -25,10 +25,12 @@ fn main() -> ExitCode {
     if let Some(status) = guardian() {
         return status;
     }
-    match command::Call::parse().carry_out() {
+    let status = match command::Call::parse().carry_out() {
         Ok(ending) => ending.code(),
         Err(failure) => output::explain(&failure),
-    }
+    };
+    logging::flush();
+    status
 }
 
 /// The hidden command `evenkeel guardian …`, which evenkeel calls to hold its children: not for people, so it is not on

@@ -58,10 +58,13 @@ pub(crate) fn print(text: impl Display) -> Result<()> {
     )
 }
 
-/// Says something that is not the result, on standard error.
+/// Says something that is not the result, on standard error; by way of the log, if it is started.
 pub(crate) fn say(text: impl Display) {
-    // If nobody listens there is nobody to tell.
-    writeln!(io::stderr().lock(), "{text}").ok();
+    let text = text.to_string();
+    if !crate::logging::say(&text) {
+        // If nobody listens there is nobody to tell.
+        writeln!(io::stderr().lock(), "{text}").ok();
+    }
 }
 
 /// Tells why a command failed.

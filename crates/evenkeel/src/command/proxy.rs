@@ -25,7 +25,8 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn carry_out(self) -> Result {
-        run::serve(configuration::parse(&self.text(), "the command line", &state_directory())?.plan)
+        let state = state_directory();
+        run::serve(|| configuration::parse_to_serve(&self.text(), "the command line", &state))
     }
 
     /// The call as a configuration. Addresses are quoted as JSON strings, which TOML reads too.

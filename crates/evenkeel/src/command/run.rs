@@ -1,14 +1,17 @@
 //! `evenkeel run`, and serving in general: from a plan until a signal ends it.
 
+use std::io;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use evenkeel_config::Plan;
+use evenkeel_runtime::LineQueue;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::find::DEFAULT_FILE;
-use crate::output::{Ending, Failure, Result, print};
+use crate::output::{Ending, Failure, Result};
 use crate::wiring::{self, Running};
 use crate::{configuration, logging};
 
@@ -19,7 +22,8 @@ const FAREWELL: Duration = Duration::from_secs(30);
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  evenkeel run evenkeel.toml\n\n\
                         SIGTERM or Ctrl-C: stop accepting, finish requests in flight (30 s at most), stop the servers\n\
-                        that evenkeel runs, exit 0. A second one ends it at once. EVENKEEL_LOG sets the log level.")]
+                        that evenkeel runs, exit 0. A second one ends it at once. SIGHUP, SIGUSR1 and SIGUSR2 are ignored, with\n\
+                        a line in the log. EVENKEEL_LOG sets the log level: a level, or TARGET=LEVEL, with commas.")]
 pub(crate) struct Run {
     /// The configuration.
     #[arg(value_name = "CONFIG", default_value = DEFAULT_FILE)]
@@ -28,19 +32,21 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn carry_out(self) -> Result {
-        serve(configuration::read(&self.config)?.plan)
+        serve(|| configuration::read_to_serve(&self.config))
     }
 }
 
-/// Serves until a signal ends it.
-pub(super) fn serve(plan: Plan) -> Result {
-    logging::start(&plan.log);
+/// Serves what `configure` gives until a signal ends it.
+pub(super) fn serve(configure: impl FnOnce() -> Result<Plan>) -> Result {
     let runtime = evenkeel_runtime::spawn::runtime()
         .map_err(|error| Failure::world("cannot start", error))?;
-    // Before anything is started, so that no signal is missed.
+    // Before anything else, so that no signal is missed, and none that has no meaning ends the program.
     let mut signals = runtime.block_on(async { Signals::new() })?;
+    let plan = configure()?;
+    let results = logging::queue("results", io::stdout().as_fd(), |_| ())
+        .map_err(|error| Failure::world("cannot write to standard output", error))?;
     let running = wiring::start(plan)?;
-    announce(&running)?;
+    announce(&running, &results);
     runtime.block_on(signals.until_end());
     tracing::info!(
         "stopping: no new connections, requests in flight may finish within {FAREWELL:?}"
@@ -57,14 +63,20 @@ pub(super) fn serve(plan: Plan) -> Result {
     Ok(Ending::Good)
 }
 
-fn announce(running: &Running) -> Result<()> {
-    for (name, address) in &running.addresses {
-        print(format_args!("{name} http://{address}"))?;
+/// Says where it serves. Whoever wanted to read it may be gone, or not read at all: that stops nothing.
+fn announce(running: &Running, results: &LineQueue) {
+    let listeners = running
+        .addresses
+        .iter()
+        .map(|(name, address)| format!("{name} http://{address}\n"));
+    let dns = running
+        .dns
+        .iter()
+        .map(|(name, address)| format!("{name} dns://{address}\n"));
+    let admin = format!("admin http://{}\nready\n", running.admin);
+    for line in listeners.chain(dns).chain([admin]) {
+        results.push(line.as_bytes());
     }
-    for (name, address) in &running.dns {
-        print(format_args!("{name} dns://{address}"))?;
-    }
-    print(format_args!("admin http://{}\nready", running.admin))
 }
 
 async fn finished(thread: &std::thread::JoinHandle<()>) {
@@ -73,12 +85,14 @@ async fn finished(thread: &std::thread::JoinHandle<()>) {
     }
 }
 
-/// The signals that concern a server.
+/// The signals that concern a server. Those without a meaning are taken too: by default they would end the program.
 #[derive(Debug)]
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    user_1: Signal,
+    user_2: Signal,
 }
 
 impl Signals {
@@ -89,6 +103,8 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hang_up: listen(SignalKind::hangup())?,
+            user_1: listen(SignalKind::user_defined1())?,
+            user_2: listen(SignalKind::user_defined2())?,
         })
     }
 
@@ -97,9 +113,11 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => {
-                    tracing::warn!("SIGHUP: reload is not there yet; restart evenkeel to read the file again");
-                }
+                _ = self.hang_up.recv() => tracing::warn!(
+                    "SIGHUP is ignored: reload is not there yet; restart evenkeel to read the file again"
+                ),
+                _ = self.user_1.recv() => tracing::warn!("SIGUSR1 is ignored: it has no meaning"),
+                _ = self.user_2.recv() => tracing::warn!("SIGUSR2 is ignored: it has no meaning"),
             }
         }
     }

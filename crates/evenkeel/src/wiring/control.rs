@@ -1,10 +1,11 @@
 //! The thread of the fault's way: supervisor, control loop and admin API on one runtime of their own.
 
+use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_admin::{Guard, Live};
+use evenkeel_admin::{AdminCounters, Guard, Live};
 use evenkeel_balance::{Counted, Weigher};
 use evenkeel_config::Plan;
 use evenkeel_config::plan::ServicePlan;
@@ -13,13 +14,14 @@ use evenkeel_core::ServerId;
 use evenkeel_dns::DnsCounters;
 use evenkeel_history::{Store, Writer, WriterHandle};
 use evenkeel_proxy::ProxyState;
-use evenkeel_runtime::Clock;
+use evenkeel_runtime::{Clock, Tasks};
 use evenkeel_supervise::Supervisor;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::live::Now;
 use super::measure::Looks;
+use super::secrets::Secrets;
 use super::traffic::DataPlane;
 use crate::period;
 
@@ -98,6 +100,7 @@ pub(super) async fn run(parts: Parts) {
         supervisor,
     } = prepared;
     let state = Arc::clone(&parts.traffic.state);
+    let tasks = Tasks::default();
     let control = Control::new(
         plan,
         evenkeel_control::Parts {
@@ -109,11 +112,14 @@ pub(super) async fn run(parts: Parts) {
             memory,
             signals,
             orders,
+            restarts: tasks.restarts("control"),
         },
     );
     let (views, events) = (control.views(), control.events());
-    let (looks, looking) = look(&state, clock);
-    let discovery = super::discover::start(plan, (clock, seed), &state, &views, &supervisor);
+    let (looks, looking) = look(&tasks, &state, clock);
+    let discovery =
+        super::discover::start(plan, (clock, seed), &tasks, &state, &views, &supervisor);
+    let admin_counters = Arc::new(AdminCounters::default());
     let live = Arc::new(Now {
         clock,
         looks,
@@ -123,19 +129,28 @@ pub(super) async fn run(parts: Parts) {
         state: Arc::clone(&state),
         views: views.clone(),
         counters: control.counters(),
+        heartbeat: control.heartbeat(),
         supervisor: supervisor.clone(),
         books: books.clone(),
         orders: order_sender,
         draining: parts.draining,
         dns: parts.dns,
+        admin: Arc::clone(&admin_counters),
+        tasks: tasks.clone(),
     });
-    let admin = tokio::spawn(serve_admin(
-        parts.admin,
-        live,
-        token(plan),
-        parts.stopped.clone(),
-    ));
-    let weighing = tokio::spawn(weigh(Arc::clone(&state), clock, Arc::clone(&parts.plan)));
+    let token = token(plan);
+    let secrets = Secrets::new(plan, &token);
+    let secrets = tasks.spawn("secrets", clock, move || secrets.clone().keep(clock));
+    let weighed = (Arc::clone(&state), Arc::clone(&parts.plan));
+    let weighing = tasks.spawn("weigh", clock, move || {
+        weigh(Arc::clone(&weighed.0), clock, Arc::clone(&weighed.1))
+    });
+    let (listener, stopped) = (parts.admin, parts.stopped.clone());
+    let admin = tasks.spawn("admin", clock, move || {
+        let (live, token) = (Arc::clone(&live), token.clone());
+        let counters = Arc::clone(&admin_counters);
+        serve_admin(listener.try_clone(), live, token, counters, stopped.clone())
+    });
     let loop_ended = tokio::spawn(control.run(told(parts.stopped)));
     supervisor.begin_probes(seed);
     let children = start_children(supervisor.clone());
@@ -149,7 +164,7 @@ pub(super) async fn run(parts: Parts) {
     }
     // The admin API answers until the end.
     admin.await.ok();
-    for task in [looking, children, weighing] {
+    for task in [looking, children, weighing, secrets] {
         task.abort();
     }
     end(supervisor, &books).await;
@@ -160,9 +175,12 @@ fn start_children(supervisor: Supervisor) -> JoinHandle<()> {
 }
 
 /// Looks at the counters now and then, from now on.
-fn look(state: &Arc<ProxyState>, clock: Clock) -> (Looks, JoinHandle<()>) {
+fn look(tasks: &Tasks, state: &Arc<ProxyState>, clock: Clock) -> (Looks, JoinHandle<()>) {
     let looks = Looks::default();
-    let looking = tokio::spawn(looks.clone().keep(Arc::clone(state), clock));
+    let (kept, state) = (looks.clone(), Arc::clone(state));
+    let looking = tasks.spawn("measure", clock, move || {
+        kept.clone().keep(Arc::clone(&state), clock)
+    });
     (looks, looking)
 }
 
@@ -242,17 +260,20 @@ fn token(plan: &Plan) -> String {
 }
 
 async fn serve_admin(
-    listener: TcpListener,
+    listener: io::Result<TcpListener>,
     live: Arc<Now>,
     token: String,
+    counters: Arc<AdminCounters>,
     stopped: watch::Receiver<bool>,
 ) {
-    let Ok(address) = listener.local_addr() else {
-        return;
+    let held = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (address, listener) = match held {
+        Ok(held) => held,
+        Err(error) => return tracing::error!("the admin API cannot listen: {error}"),
     };
     let live: Arc<dyn Live> = live;
-    if let Err(error) =
-        evenkeel_admin::serve(listener, live, Guard { token, address }, told(stopped)).await
+    let guard = Guard { token, address };
+    if let Err(error) = evenkeel_admin::serve(listener, live, guard, counters, told(stopped)).await
     {
         tracing::error!("the admin API at {address} ended: {error}");
     }

@@ -8,8 +8,9 @@ use evenkeel_core::{ServerId, ServiceId};
 use evenkeel_discover::{Discovery, Found, World};
 use evenkeel_fault::contract::ServerState;
 use evenkeel_proxy::{Joined, ProxyState};
-use evenkeel_runtime::Clock;
+use evenkeel_runtime::{Clock, Tasks};
 use evenkeel_supervise::Supervisor;
+use tokio::sync::Mutex;
 
 /// Everybody who has to know who is a member.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ impl World for Members {
 pub(super) fn start(
     plan: &Plan,
     (clock, seed): (Clock, u64),
+    tasks: &Tasks,
     state: &Arc<ProxyState>,
     views: &Views,
     supervisor: &Supervisor,
@@ -78,7 +80,11 @@ pub(super) fn start(
             let service = (ServiceId(id), service.name.as_str());
             let seed = seed ^ (u64::from(id) << 32) ^ u64::from(group.first);
             let watch = discovery.watch(service, group, first, clock, seed);
-            tokio::spawn(watch.run(Arc::clone(&members)));
+            let (watch, members) = (Arc::new(Mutex::new(watch)), Arc::clone(&members));
+            tasks.spawn("discover", clock, move || {
+                let (watch, members) = (Arc::clone(&watch), Arc::clone(&members));
+                async move { watch.lock().await.run(&*members).await }
+            });
         }
     }
     discovery

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_admin::{
-    Filter, Live, Order, Recent, ServerView, ServiceReport, ServiceView, ServiceWhy,
+    AdminCounters, Filter, Live, Order, Recent, ServerView, ServiceReport, ServiceView, ServiceWhy,
 };
 use evenkeel_balance::PickReason;
 use evenkeel_config::Plan;
 use evenkeel_config::file::Typed as _;
 use evenkeel_config::plan::ServicePlan;
-use evenkeel_control::{Counters, Views};
+use evenkeel_control::{Counters, Heartbeat, Views};
 use evenkeel_core::metric::{Sink, Source as _};
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_discover::Discovery;
@@ -22,19 +22,22 @@ use evenkeel_fault::Incident;
 use evenkeel_fault::contract::{OperatorOrder, ServerState};
 use evenkeel_history::StoreError;
 use evenkeel_proxy::{ProxyState, ServiceEntry};
-use evenkeel_runtime::Clock;
+use evenkeel_runtime::{Clock, Tasks};
 use evenkeel_supervise::Supervisor;
 use tokio::sync::{mpsc, watch};
 
 use super::control::Books;
 use super::measure::{Looks, ServiceNumbers, millis};
 use super::reasons::latency_ms;
-use crate::period;
+use crate::{logging, period};
 
 /// How long the store may take to write what waits before it is read.
 const WRITING: Duration = Duration::from_millis(500);
 /// How long the store may take to answer.
 const READING: Duration = Duration::from_secs(3);
+
+/// A control loop that has not turned for so long has stopped.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// What runs now.
 #[derive(Debug)]
@@ -49,11 +52,14 @@ pub(super) struct Now {
     pub(super) state: Arc<ProxyState>,
     pub(super) views: Views,
     pub(super) counters: Arc<Counters>,
+    pub(super) heartbeat: Heartbeat,
     pub(super) supervisor: Supervisor,
     pub(super) books: Books,
     pub(super) orders: mpsc::Sender<OperatorOrder>,
     pub(super) draining: watch::Receiver<bool>,
     pub(super) dns: Vec<Arc<DnsCounters>>,
+    pub(super) admin: Arc<AdminCounters>,
+    pub(super) tasks: Tasks,
 }
 
 /// The words of the policies of `plan`, by service.
@@ -146,7 +152,7 @@ impl Now {
         ServiceView {
             name: entry.name().to_owned(),
             policy: self.policy(id),
-            notes: self.discovery.notes(service),
+            notes: self.notes(service),
             requests: totals.requests,
             failed: totals.failed,
             saved_by_retry: totals.saved_by_retry,
@@ -201,6 +207,18 @@ impl Now {
                 .collect(),
             ..ServerView::default()
         }
+    }
+
+    /// What a person should know: about the service's discovery, and about evenkeel itself.
+    fn notes(&self, service: ServiceId) -> Vec<String> {
+        let mut notes = self.discovery.notes(service);
+        notes.extend(self.alive().err());
+        let health = self.books.health();
+        if !health.ok {
+            let why = health.last_error.unwrap_or_default();
+            notes.push(format!("incidents are not kept on disk: {why}"));
+        }
+        notes
     }
 
     pub(super) fn policy(&self, id: u32) -> String {
@@ -321,13 +339,38 @@ impl Live for Now {
         self.dns.iter().for_each(|counters| counters.collect(sink));
         self.counters.collect(sink);
         self.discovery.collect(sink);
+        self.admin.collect(sink);
+        self.tasks.collect(sink);
+        let dropped =
+            "Lines of the log that were dropped: nobody read it, or it could not be written.";
+        sink.counter(
+            "evenkeel_log_lines_dropped_total",
+            dropped,
+            &[],
+            logging::dropped(),
+        );
         let health = self.books.health();
         let (ok, lost) = (
-            "Whether the last write to the incident store succeeded.",
+            "Whether the last write to the incident store succeeded and outlives the program.",
             "What could not be kept in the incident store.",
         );
         sink.gauge("evenkeel_store_ok", ok, &[], f64::from(u8::from(health.ok)));
         sink.counter("evenkeel_store_dropped_total", lost, &[], health.dropped);
+        let made_again =
+            "Times that the file of the incident store was removed or replaced, and made again.";
+        let times = health.made_again;
+        sink.counter("evenkeel_store_made_again_total", made_again, &[], times);
+    }
+
+    fn alive(&self) -> Result<(), String> {
+        let silent = self.heartbeat.silent_for(self.clock.now());
+        if silent < SILENCE {
+            return Ok(());
+        }
+        let seconds = silent.as_secs();
+        Err(format!(
+            "the control loop has not turned for {seconds} s: faults are not repaired"
+        ))
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -8,6 +8,7 @@ mod dns;
 mod discover;
 mod live;
 mod reasons;
+mod secrets;
 mod measure;
 mod traffic;
 mod why;

@@ -53,6 +53,16 @@ pub(crate) fn free_ports(number: usize) -> Vec<u16> {
         .collect()
 }
 
+/// A configuration with two sample servers that evenkeel runs; `more` is added to the service.
+pub(crate) fn children(more: &str) -> String {
+    let ports = free_ports(2);
+    format!(
+        "[admin]\naddress = \"127.0.0.1:0\"\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\
+         [service.shop.run]\ncommand = [\"{PROGRAM}\", \"sample-server\", \"--port\", \"{{port}}\"]\nports = [{}, {}]\n{more}",
+        ports[0], ports[1]
+    )
+}
+
 /// What one call of the program gave.
 #[derive(Debug)]
 pub(crate) struct Called {
@@ -100,18 +110,22 @@ impl Program {
 
     /// A program with two sample servers that are up; `more` is added to the service.
     pub(crate) fn with_children(more: &str) -> Self {
-        let ports = free_ports(2);
-        let program = Self::run(&format!(
-            "[admin]\naddress = \"127.0.0.1:0\"\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\
-             [service.shop.run]\ncommand = [\"{PROGRAM}\", \"sample-server\", \"--port\", \"{{port}}\"]\nports = [{}, {}]\n{more}",
-            ports[0], ports[1]
-        ));
+        let program = Self::run(&children(more));
         program.wait_until_up();
         program
     }
 
     /// The program with these arguments in this folder, once it says that it is ready.
     pub(crate) fn start(folder: TempDir, arguments: &[&str]) -> Self {
+        Self::start_with_errors_to(folder, arguments, Stdio::piped())
+    }
+
+    /// As [`Program::start`], with its standard error somewhere else: it has no log to look at then.
+    pub(crate) fn start_with_errors_to(
+        folder: TempDir,
+        arguments: &[&str],
+        standard_error: Stdio,
+    ) -> Self {
         let mut child = Command::new(PROGRAM)
             .args(arguments)
             .current_dir(folder.path())
@@ -119,18 +133,20 @@ impl Program {
             .env_remove("EVENKEEL_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(standard_error)
             .spawn()
             .unwrap();
         let log = Arc::new(Mutex::new(String::new()));
-        let (errors, kept) = (child.stderr.take().unwrap(), Arc::clone(&log));
-        std::thread::spawn(move || {
-            for line in BufReader::new(errors).lines().map_while(Result::ok) {
-                let mut log = kept.lock().unwrap();
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
+        if let Some(errors) = child.stderr.take() {
+            let kept = Arc::clone(&log);
+            std::thread::spawn(move || {
+                for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                    let mut log = kept.lock().unwrap();
+                    log.push_str(&line);
+                    log.push('\n');
+                }
+            });
+        }
         let (lines, told) = mpsc::channel();
         let out = child.stdout.take().unwrap();
         std::thread::spawn(move || {

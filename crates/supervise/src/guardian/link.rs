@@ -4,7 +4,7 @@ use std::io;
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use super::protocol::{Event, Order};
 
@@ -34,11 +34,15 @@ impl Link {
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .kill_on_drop(false)
             .spawn()?;
         let (Some(orders), Some(events)) = (guardian.stdin.take(), guardian.stdout.take()) else {
             return Err(io::Error::other("the guardian has no pipes"));
         };
+        if let Some(complaints) = guardian.stderr.take() {
+            tokio::spawn(log(complaints));
+        }
         Ok(Self {
             guardian,
             orders,
@@ -54,6 +58,15 @@ impl Link {
                 lines: self.events,
             },
         )
+    }
+}
+
+/// Logs what the guardian says on standard error. It goes through the log as everything else does: a log that nobody reads
+/// must not hold up the guardian either.
+async fn log(complaints: ChildStderr) {
+    let mut lines = BufReader::new(complaints).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        tracing::warn!("guardian: {line}");
     }
 }
 

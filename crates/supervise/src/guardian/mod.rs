@@ -11,7 +11,8 @@ mod lines;
 pub(crate) mod link;
 
 use std::collections::BTreeMap;
-use std::io;
+use std::future::Future;
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use lines::Lines;
@@ -58,16 +60,40 @@ fn run() -> io::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        // Whoever stops evenkeel may stop the whole session: the guardian ends when evenkeel has.
-        let _terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        let _interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
-        let _hang_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+        tokio::spawn(ignore_signals()?);
         let orders = pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
         let stdout = pipe::Sender::from_owned_fd(io::stdout().as_fd().try_clone_to_owned()?)?;
         let (events, outbox) = mpsc::channel(WAITING);
         tokio::spawn(write_events(stdout, outbox));
         guard(orders, events).await;
         Ok(())
+    })
+}
+
+/// Takes the signals that would end the guardian, and says so. Whoever stops evenkeel may stop the whole session: the
+/// guardian ends when evenkeel has. Must be called within a tokio runtime.
+fn ignore_signals() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut user_1 = signal(SignalKind::user_defined1())?;
+    let mut user_2 = signal(SignalKind::user_defined2())?;
+    Ok(async move {
+        loop {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+                _ = hang_up.recv() => "SIGHUP",
+                _ = user_1.recv() => "SIGUSR1",
+                _ = user_2.recv() => "SIGUSR2",
+            };
+            // Standard error is a pipe to evenkeel, which always reads it. If evenkeel is gone nobody is to be told.
+            writeln!(
+                io::stderr(),
+                "{name} is ignored: the guardian ends when evenkeel does"
+            )
+            .ok();
+        }
     })
 }
 

@@ -1,0 +1,26 @@
+//! Panics as events of the log. The hook of the standard library writes to standard error by itself, and waits for it.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::PanicHookInfo;
+
+/// From now on each panic is an error event of the log: thread, place, message, and a backtrace if `RUST_BACKTRACE` asks
+/// for one.
+pub(super) fn log_panics() {
+    std::panic::set_hook(Box::new(log));
+}
+
+fn log(info: &PanicHookInfo<'_>) {
+    let payload = info.payload();
+    let message = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a value that is not text");
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let location = info.location().map(ToString::to_string);
+    let backtrace = Backtrace::capture();
+    let backtrace =
+        (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(thread, location, backtrace, "a thread panicked: {message}");
+}
