@@ -10,12 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_config::Plan;
-use evenkeel_config::plan::ManagedPlan;
 use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, Observation, ServerId, ServiceId, Signal};
-use evenkeel_fault::contract::{
-    ActionOrder, Managed, OperatorOrder, ServerSpec, ServerState, ServiceSpec, Totals,
-};
+use evenkeel_fault::contract::{ActionOrder, OperatorOrder, ServerState, Totals};
 use evenkeel_fault::incident::{ActionOutcome, Entry, Status};
 use evenkeel_fault::keeper::Memory;
 use evenkeel_fault::{Incident, Input, Keeper, Output};
@@ -26,6 +23,7 @@ use tokio::task::JoinSet;
 use crate::again::Again;
 use crate::counters::Counters;
 use crate::heartbeat::Heartbeat;
+use crate::specs::{server_names, specs};
 use crate::view::{Event, Events, View, Views};
 use crate::world::{Books, Hands, Traffic};
 
@@ -436,44 +434,11 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
     }
 }
 
-/// The services of `plan` as the keeper knows them.
-fn specs(plan: &Plan) -> Vec<ServiceSpec> {
-    let services = (0_u32..)
-        .zip(&plan.services)
-        .map(|(id, service)| ServiceSpec {
-            id: ServiceId(id),
-            name: service.name.clone(),
-            options: service.fault.clone(),
-            servers: service
-                .servers
-                .iter()
-                .map(|server| ServerSpec {
-                    name: server.name.clone(),
-                    address: server.address.map(|address| address.to_string()),
-                    managed: match &server.managed {
-                        ManagedPlan::Child(_) => Managed::Child,
-                        ManagedPlan::Commands { restart, stop } => Managed::Commands {
-                            restart: restart.is_some(),
-                            stop: stop.is_some(),
-                        },
-                        ManagedPlan::Nothing => Managed::Nothing,
-                    },
-                })
-                .collect(),
-        });
-    services.collect()
-}
-
 /// What `work` gives; nothing if it panics, so that whoever waits for it hears of that. It ends with this future.
 async fn contained<O: Send + 'static>(work: impl Future<Output = O> + Send + 'static) -> Option<O> {
     let mut one = JoinSet::new();
     one.spawn(work);
     one.join_next().await?.ok()
-}
-
-fn server_names(service: &ServiceSpec) -> Vec<String> {
-    let servers = service.servers.iter();
-    servers.map(|server| server.name.clone()).collect()
 }
 
 /// An entry of a timeline as a log line, with the incident and the servers that it is about: a warning where a person is

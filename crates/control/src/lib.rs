@@ -11,6 +11,7 @@ pub mod act;
 mod books;
 mod heartbeat;
 mod again;
+mod specs;
 mod drive;
 
 pub use act::Crew;

@@ -13,7 +13,9 @@ use common::{PATIENCE, PROGRAM, Program, call, children, get, lives, signal, wai
 use serde_json::Value;
 use tempfile::TempDir;
 
-const ACCESS: &str = "[log]\naccess = true\n";
+/// An access log; and probes that bear with a machine that stalls, so that nothing is restarted but what has died.
+const ACCESS: &str = "[service.shop.detect]\nprobe = { tcp = true, every = \"10s\", timeout = \"10s\", fall = 10 }\n\
+                      [log]\naccess = true\n";
 
 /// The program with two servers, its standard error at `errors`, once both are up.
 fn start(more: &str, errors: Stdio) -> Program {

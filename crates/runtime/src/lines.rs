@@ -87,6 +87,10 @@ impl LineQueue {
 
     /// Puts `line`, which ends with its line end, at the end of the queue. Never waits for the output. `false` if there
     /// was no room: the line is dropped and counted.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "a dropped line is counted here; few have more to do about it"
+    )]
     pub fn push(&self, line: &[u8]) -> bool {
         let shared = &self.0;
         let mut state = shared.lock();

@@ -86,7 +86,11 @@ pub(super) async fn run(parts: Parts) {
     let (plan, clock, seed) = (&*parts.plan, parts.clock, parts.seed);
     let (sender, signals) = mpsc::channel(SIGNALS);
     let (order_sender, orders) = mpsc::channel(ORDERS);
-    let prepared = match prepare(plan, clock, sender) {
+    let Prepared {
+        memory,
+        books,
+        supervisor,
+    } = match prepare(plan, clock, sender) {
         Ok(prepared) => prepared,
         Err(why) => {
             // Whoever waits for the report is in the same program.
@@ -94,11 +98,6 @@ pub(super) async fn run(parts: Parts) {
             return;
         }
     };
-    let Prepared {
-        memory,
-        books,
-        supervisor,
-    } = prepared;
     let state = Arc::clone(&parts.traffic.state);
     let tasks = Tasks::default();
     let control = Control::new(
@@ -139,35 +138,71 @@ pub(super) async fn run(parts: Parts) {
         tasks: tasks.clone(),
     });
     let token = token(plan);
-    let secrets = Secrets::new(plan, &token);
-    let secrets = tasks.spawn("secrets", clock, move || secrets.clone().keep(clock));
-    let weighed = (Arc::clone(&state), Arc::clone(&parts.plan));
-    let weighing = tasks.spawn("weigh", clock, move || {
-        weigh(Arc::clone(&weighed.0), clock, Arc::clone(&weighed.1))
-    });
-    let (listener, stopped) = (parts.admin, parts.stopped.clone());
-    let admin = tasks.spawn("admin", clock, move || {
-        let (live, token) = (Arc::clone(&live), token.clone());
-        let counters = Arc::clone(&admin_counters);
-        serve_admin(listener.try_clone(), live, token, counters, stopped.clone())
-    });
+    let secrets = keep_secrets(&tasks, plan, &token, clock);
+    let weighing = start_weighing(&tasks, &state, &parts.plan, clock);
+    let until = parts.stopped.clone();
+    let admin = start_admin(
+        &tasks,
+        clock,
+        (parts.admin, live, token, admin_counters, until),
+    );
     let loop_ended = tokio::spawn(control.run(told(parts.stopped)));
     supervisor.begin_probes(seed);
     let children = start_children(supervisor.clone());
     parts.report.send(Ok(Started { views, events })).ok();
 
-    if loop_ended.await.is_err() {
-        // Fail static: without its loop evenkeel is a plain balancer, and says so.
-        tracing::error!(
-            "the control loop ended with a panic: faults are not repaired any more; traffic goes on"
-        );
-    }
+    say_if_panicked(loop_ended).await;
     // The admin API answers until the end.
     admin.await.ok();
     for task in [looking, children, weighing, secrets] {
         task.abort();
     }
     end(supervisor, &books).await;
+}
+
+/// Waits for the end of the loop, which goes on after a panic in a turn; one elsewhere in it ends it.
+async fn say_if_panicked(control: JoinHandle<()>) {
+    if control.await.is_err() {
+        // Fail static: without its loop evenkeel is a plain balancer, and says so.
+        tracing::error!(
+            "the control loop ended with a panic: faults are not repaired any more; traffic goes on"
+        );
+    }
+}
+
+fn keep_secrets(tasks: &Tasks, plan: &Plan, token: &str, clock: Clock) -> JoinHandle<()> {
+    let secrets = Secrets::new(plan, token);
+    tasks.spawn("secrets", clock, move || secrets.clone().keep(clock))
+}
+
+fn start_weighing(
+    tasks: &Tasks,
+    state: &Arc<ProxyState>,
+    plan: &Arc<Plan>,
+    clock: Clock,
+) -> JoinHandle<()> {
+    let (state, plan) = (Arc::clone(state), Arc::clone(plan));
+    tasks.spawn("weigh", clock, move || {
+        weigh(Arc::clone(&state), clock, Arc::clone(&plan))
+    })
+}
+
+/// What the admin API is served with.
+type Served = (
+    TcpListener,
+    Arc<Now>,
+    String,
+    Arc<AdminCounters>,
+    watch::Receiver<bool>,
+);
+
+fn start_admin(tasks: &Tasks, clock: Clock, served: Served) -> JoinHandle<()> {
+    let (listener, live, token, counters, stopped) = served;
+    tasks.spawn("admin", clock, move || {
+        let (live, counters) = (Arc::clone(&live), Arc::clone(&counters));
+        let (token, stopped) = (token.clone(), stopped.clone());
+        serve_admin(listener.try_clone(), live, token, counters, stopped)
+    })
 }
 
 fn start_children(supervisor: Supervisor) -> JoinHandle<()> {

@@ -1,0 +1,42 @@
+//! The plan as the keeper knows it: services and servers by their names, and who manages each.
+//!
+//! Apart from the loop because a new keeper is made of it, too.
+
+use evenkeel_config::Plan;
+use evenkeel_config::plan::ManagedPlan;
+use evenkeel_core::ServiceId;
+use evenkeel_fault::contract::{Managed, ServerSpec, ServiceSpec};
+
+/// The services of `plan` as the keeper knows them.
+pub(crate) fn specs(plan: &Plan) -> Vec<ServiceSpec> {
+    let services = (0_u32..)
+        .zip(&plan.services)
+        .map(|(id, service)| ServiceSpec {
+            id: ServiceId(id),
+            name: service.name.clone(),
+            options: service.fault.clone(),
+            servers: service
+                .servers
+                .iter()
+                .map(|server| ServerSpec {
+                    name: server.name.clone(),
+                    address: server.address.map(|address| address.to_string()),
+                    managed: match &server.managed {
+                        ManagedPlan::Child(_) => Managed::Child,
+                        ManagedPlan::Commands { restart, stop } => Managed::Commands {
+                            restart: restart.is_some(),
+                            stop: stop.is_some(),
+                        },
+                        ManagedPlan::Nothing => Managed::Nothing,
+                    },
+                })
+                .collect(),
+        });
+    services.collect()
+}
+
+/// The names of a service's servers.
+pub(crate) fn server_names(service: &ServiceSpec) -> Vec<String> {
+    let servers = service.servers.iter();
+    servers.map(|server| server.name.clone()).collect()
+}
