@@ -5,6 +5,7 @@ pub const USAGE: &str = "\
 cargo xtask tidy                 what must hold for the repository's text and dependencies
 cargo xtask soak [--minutes N]   the demo again and again, until it fails or N minutes are over (60)
 cargo xtask fuzz [--minutes N]   the fuzz targets in turn, N minutes in all (3)
+cargo xtask keepalive            POSTs to uvicorn and gunicorn just when they close idle connections; some minutes
 cargo xtask bench [OPTION...]    bench/run; its options are in bench/README.md
 cargo xtask memory [OPTION...]   bench/memory; the same";
 
@@ -28,6 +29,8 @@ pub enum Ask {
         /// For all targets together.
         minutes: u32,
     },
+    /// Race POSTs with servers that close idle connections.
+    Keepalive,
     /// Run a script of the repository.
     Script {
         /// Its path from the repository's root.
@@ -52,6 +55,8 @@ impl Ask {
             "help" | "--help" | "-h" => Ok(Self::Help),
             "tidy" if rest.is_empty() => Ok(Self::Tidy),
             "tidy" => Err("tidy takes no arguments".to_owned()),
+            "keepalive" if rest.is_empty() => Ok(Self::Keepalive),
+            "keepalive" => Err("keepalive takes no arguments".to_owned()),
             "soak" => minutes(&rest, SOAK_MINUTES).map(|minutes| Self::Soak { minutes }),
             "fuzz" => minutes(&rest, FUZZ_MINUTES).map(|minutes| Self::Fuzz { minutes }),
             "bench" => Ok(Self::Script {
@@ -92,6 +97,7 @@ mod tests {
     fn each_command_is_read() {
         assert_eq!(read(""), Ok(Ask::Help));
         assert_eq!(read("tidy"), Ok(Ask::Tidy));
+        assert_eq!(read("keepalive"), Ok(Ask::Keepalive));
         assert_eq!(read("soak"), Ok(Ask::Soak { minutes: 60 }));
         assert_eq!(read("fuzz --minutes 9"), Ok(Ask::Fuzz { minutes: 9 }));
         let arguments = vec!["--rounds".to_owned(), "2".to_owned()];
@@ -116,6 +122,7 @@ mod tests {
         for line in [
             "dance",
             "tidy now",
+            "keepalive now",
             "fuzz --minutes",
             "fuzz --minutes 0",
             "soak --hours 1",

@@ -65,6 +65,24 @@ impl Chores {
         Ok(())
     }
 
+    /// The race of POSTs with real uvicorn and gunicorn that close idle connections after a second, at length: three runs of 1,500 with
+    /// each. Says of which commit, since what it prints is kept.
+    ///
+    /// # Errors
+    /// If a request failed, or the servers are not there.
+    pub fn keepalive(&self) -> Result<(), String> {
+        if !self.root.join(".ci/python/uvicorn").is_dir() {
+            return Err("uvicorn and gunicorn are not there; `.ci/setup` brings them".to_owned());
+        }
+        let mut describe = Command::new("git");
+        describe.args(["describe", "--always", "--dirty", "--exclude", "*"]);
+        // Without git there is no commit to be named.
+        run(describe.current_dir(&self.root)).ok();
+        let mut test = self.cargo(&["test", "--package", "evenkeel-proxy"]);
+        test.args(["--test", "python_servers", "--", "--test-threads", "1"]);
+        run(test.env("EVENKEEL_KEEPALIVE_AT_LENGTH", "1"))
+    }
+
     /// Each fuzz target for its share of the minutes, from the seeds of the codec's tests.
     ///
     /// # Errors

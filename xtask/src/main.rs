@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     let done = match ask {
         Ask::Help => say(USAGE),
         Ask::Tidy => tell_tidy(&root()),
+        Ask::Keepalive => chores.keepalive(),
         Ask::Soak { minutes } => chores.soak(minutes),
         Ask::Fuzz { minutes } => chores.fuzz(minutes),
         Ask::Script { script, arguments } => chores.script(script, &arguments),

@@ -103,6 +103,19 @@ fn fuzz_ends_with_the_target_that_failed() {
 }
 
 #[test]
+fn keepalive_runs_the_test_of_real_servers_if_they_are_there() {
+    let chores = chores("keepalive");
+    fs::remove_dir_all(chores.root.join(".ci")).ok();
+    assert!(chores.keepalive().unwrap_err().contains(".ci/setup"));
+    fs::create_dir_all(chores.root.join(".ci/python/uvicorn")).unwrap();
+    assert_eq!(chores.keepalive(), Ok(()));
+    assert_eq!(
+        calls(&chores),
+        [".|test --package evenkeel-proxy --test python_servers -- --test-threads 1"]
+    );
+}
+
+#[test]
 fn soak_runs_one_round_at_least() {
     let chores = chores("soak");
     assert_eq!(chores.soak(0), Ok(()));

@@ -148,8 +148,8 @@ defaults! {
     RETRY_ON: &[&str] = &["connect", "reset", "timeout", "502", "503", "504"],
         "What says that another server may do better. Not 500: the request itself may be the cause.";
     /// `service.NAME.retry.methods`
-    RETRY_METHODS: &[&str] = &["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"],
-        "The methods that RFC 9110 defines as idempotent.";
+    RETRY_METHODS: &[&str] = &["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "QUERY"],
+        "The methods that RFC 9110 defines as idempotent, and QUERY (RFC 10008).";
     /// `service.NAME.retry.backoff.base`
     RETRY_BACKOFF_BASE: Duration = millis(25), "The retry goes to another server, so a short wait is enough to spread retries.";
     /// `service.NAME.retry.backoff.cap`
@@ -203,7 +203,7 @@ defaults! {
     /// `service.NAME.fallback.stale.answer_first`
     STALE_ANSWER_FIRST: bool = false, "A balancer that answers by itself surprises; it is for those who want a cache.";
     /// `service.NAME.mirror.methods`
-    MIRROR_METHODS: &[&str] = &["GET", "HEAD", "OPTIONS"], "What changes nothing: a copy of anything else does its work twice.";
+    MIRROR_METHODS: &[&str] = &["GET", "HEAD", "OPTIONS", "QUERY"], "What changes nothing: a copy of anything else does its work twice.";
     /// `service.NAME.mirror.in_flight`
     MIRROR_IN_FLIGHT: u32 = 64, "Some thousand copies a second while the other service is quick, and bounded memory when it is not.";
     /// `service.NAME.fallback.status`

@@ -123,7 +123,7 @@ fn every_key_of_a_listener_arrives_in_the_plan() {
     assert!(web.routes[4].response_headers.has("x-served-by"));
     let mirror = web.routes[4].mirror.as_ref().unwrap();
     assert_eq!((mirror.to, mirror.in_flight), (ServiceId(2), 64));
-    assert_eq!(mirror.methods, ["GET", "HEAD", "OPTIONS"]);
+    assert_eq!(mirror.methods, ["GET", "HEAD", "OPTIONS", "QUERY"]);
     let shop = &plan.services[0];
     let mirror = shop.mirror.as_ref().unwrap();
     assert_eq!((mirror.to, mirror.in_flight), (ServiceId(2), 8));

@@ -61,6 +61,7 @@ pub(crate) enum Special {
     ContentLength,
     TransferEncoding,
     Expect,
+    KeepAlive,
     None,
 }
 
@@ -90,7 +91,7 @@ pub(crate) fn classify(name: &[u8]) -> (FieldKind, Special) {
         7 if is(b"upgrade") => (Kind::HopByHop, Special::Upgrade),
         7 if is(b"trailer") => (Kind::Trailer, None),
         10 if is(b"connection") => (Kind::HopByHop, Special::Connection),
-        10 if is(b"keep-alive") => (Kind::HopByHop, None),
+        10 if is(b"keep-alive") => (Kind::HopByHop, Special::KeepAlive),
         12 if is(b"x-request-id") => (Kind::XRequestId, None),
         14 if is(b"content-length") => (Kind::ContentLength, Special::ContentLength),
         9 if is(b"forwarded") => (Kind::Forwarded, None),

@@ -28,6 +28,8 @@ pub(crate) struct Summary {
     pub(crate) upgrade: Option<Span>,
     pub(crate) expect_continue: bool,
     pub(crate) has_connection: bool,
+    /// Seconds after which the sender closes a connection that carries nothing.
+    pub(crate) idle_timeout: Option<u64>,
 }
 
 /// Reads the lines from `at` on, up to and including the empty one. `Ok(None)`: more bytes are needed. Otherwise the index
@@ -125,6 +127,7 @@ fn note(
                 summary.upgrade_named |= option.eq_ignore_ascii_case(b"upgrade");
             }
         }
+        Special::KeepAlive => summary.idle_timeout = idle_timeout(text).or(summary.idle_timeout),
         Special::Upgrade if summary.upgrade.is_some() => {}
         Special::Upgrade => summary.upgrade = (!text.is_empty()).then_some(value),
         Special::Host => {
@@ -154,6 +157,15 @@ fn note(
         }
     }
     Ok(())
+}
+
+/// The `timeout` of a `Keep-Alive` field (RFC 2068, section 19.7.1.1: `timeout=5, max=100`). What is no number says nothing.
+fn idle_timeout(text: &[u8]) -> Option<u64> {
+    list(text).find_map(|parameter| {
+        let (name, value) = parameter.split_at_checked(8)?;
+        let is_timeout = name.eq_ignore_ascii_case(b"timeout=");
+        is_timeout.then(|| decimal(value)).flatten()
+    })
 }
 
 /// `name`, `name:port` or `[v6]:port` as in RFC 3986, without user information; all of it may be missing.

@@ -29,6 +29,8 @@ pub enum Method {
     Connect,
     /// PATCH.
     Patch,
+    /// QUERY: safe and idempotent, with content that says what is asked for (RFC 10008).
+    Query,
     /// Any other; see [`RequestHead::method_text`].
     Other,
 }
@@ -47,14 +49,18 @@ impl Method {
             b"TRACE" => Self::Trace,
             b"CONNECT" => Self::Connect,
             b"PATCH" => Self::Patch,
+            b"QUERY" => Self::Query,
             _ => Self::Other,
         }
     }
 
-    /// Whether it only reads (RFC 9110 section 9.2.1).
+    /// Whether it only reads (RFC 9110 section 9.2.1, RFC 10008 section 2).
     #[must_use]
     pub const fn is_safe(self) -> bool {
-        matches!(self, Self::Get | Self::Head | Self::Options | Self::Trace)
+        matches!(
+            self,
+            Self::Get | Self::Head | Self::Options | Self::Trace | Self::Query
+        )
     }
 
     /// Whether doing it twice is as good as once (RFC 9110 section 9.2.2).

@@ -17,6 +17,8 @@ pub struct ResponseHead {
     pub framing: Framing,
     /// Whether the connection to the server may be used again.
     pub keep_alive: bool,
+    /// After how many seconds without a request the server closes the connection, if it says so (`Keep-Alive: timeout=N`).
+    pub idle_timeout: Option<u64>,
     /// Whether it changes to another protocol (101).
     pub upgrade: bool,
     /// Bytes of the head.
@@ -115,6 +117,7 @@ impl ResponseHead {
             }
         };
         self.upgrade = self.status == 101;
+        self.idle_timeout = summary.idle_timeout;
         self.keep_alive =
             fields::stays_open(summary, self.version) && self.framing != Framing::UntilClose;
         if summary.has_connection {

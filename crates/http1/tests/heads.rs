@@ -403,3 +403,38 @@ fn statuses_and_words_of_errors() {
         assert!(word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'));
     }
 }
+
+#[test]
+fn a_server_says_when_it_closes_idle_connections() {
+    for (field, expected) in [
+        ("Keep-Alive: timeout=5, max=100", Some(5)),
+        ("keep-alive: max=100 ,Timeout=75", Some(75)),
+        ("Keep-Alive: timeout=0", Some(0)),
+        ("Keep-Alive: timeout=5\r\nKeep-Alive: max=7", Some(5)),
+        ("Keep-Alive: timeout=-5", None),
+        ("Keep-Alive: timeout=5s", None),
+        ("Keep-Alive: timeout=99999999999999999999", None),
+        ("Keep-Alive: 300", None),
+        ("X-Keep-Alive: timeout=5", None),
+    ] {
+        let text = format!("HTTP/1.1 200 OK\r\n{field}\r\nContent-Length: 0\r\n\r\n");
+        let head = response(text.as_bytes(), Method::Get);
+        assert_eq!(head.idle_timeout, expected, "{field}");
+        let text = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        let mut again = head;
+        let parsed = again.parse(text.as_bytes(), Method::Get, &Limits::default());
+        assert_eq!((parsed, again.idle_timeout), (Ok(Parsed::Complete), None));
+    }
+}
+
+/// RFC 10008: safe and idempotent, with content that has its framing like any other's.
+#[test]
+fn query_is_safe_and_has_content() {
+    let head = request(b"QUERY /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n");
+    assert_eq!(
+        (head.method, head.framing),
+        (Method::Query, Framing::Length(3))
+    );
+    assert!(head.method.is_safe() && head.method.is_idempotent());
+    assert_eq!(Method::of(b"query"), Method::Other);
+}

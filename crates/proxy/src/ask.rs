@@ -15,6 +15,7 @@ use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
 use evenkeel_http1::Method;
 use serde::Deserialize;
 
+use crate::idle_timeout::Reuse;
 use crate::line::{BodyEnd, Line};
 use crate::roster::Roster;
 use crate::state::{ProxyState, ServiceEntry};
@@ -140,7 +141,14 @@ impl Question {
         let worker = &*self.worker;
         let end = worker.clock.now() + plan.timeout;
         let at = (self.address, self.generation);
-        let opened = Line::open(worker, self.server, at, connect.min(plan.timeout)).await;
+        let opened = Line::open(
+            worker,
+            self.server,
+            at,
+            Reuse::Once,
+            connect.min(plan.timeout),
+        )
+        .await;
         let mut line = match opened {
             Ok(line) => line,
             Err(outcome) => return End::of_outcome(outcome),

@@ -1,7 +1,6 @@
 //! One attempt: a connection, the request, the response's head.
 
 use std::task::Context;
-use std::time::Duration;
 
 use evenkeel_connect::connect;
 use evenkeel_core::{Instant, Outcome, ServerId};
@@ -11,6 +10,7 @@ use evenkeel_request::Cause;
 use crate::drive::Journey;
 use crate::finish::Finish;
 use crate::hedge::{Raced, Won};
+use crate::idle_timeout::Reuse;
 use crate::rescue::until_given_up;
 use crate::roster::Roster;
 use crate::talk::{Desk, Patience, Talk, TalkEnd};
@@ -40,7 +40,7 @@ impl<'a> Journey<'a> {
         let total = self.exchange.deadline();
         let client = desk.client.watched.get();
         let _waits = client.waits_on(server);
-        let connection = self.connection(server, total.remaining(now));
+        let connection = self.connection(server, self.reuse(desk), now);
         let may_rescue = || self.may_rescue(desk.body, server, roster);
         let upstream = match until_given_up(&client, connection, may_rescue).await {
             Ok(Ok(upstream)) => upstream,
@@ -96,7 +96,7 @@ impl<'a> Journey<'a> {
             drop(talk.end(self.worker));
             return Made::Failed(held.map_or_else(|outcome| outcome, |_| Outcome::Truncated));
         }
-        drop(talk.end(self.worker));
+        self.close(talk, server, &end, now);
         match end {
             TalkEnd::Failed(outcome) => Made::Failed(outcome),
             // An attempt like others: it is counted, and the log tells of it.
@@ -131,10 +131,16 @@ impl<'a> Journey<'a> {
     }
 
     /// A kept connection to the server, or a new one.
-    async fn connection(&self, server: ServerId, rest: Duration) -> Result<Upstream, Outcome> {
+    async fn connection(
+        &self,
+        server: ServerId,
+        reuse: Reuse,
+        now: Instant,
+    ) -> Result<Upstream, Outcome> {
+        let rest = self.exchange.deadline().remaining(now);
         let counters = self.worker.server_counters(server);
         let generation = self.roster.generation(server.index);
-        if let Some(upstream) = self.worker.upstreams.take(server, generation) {
+        if let Some(upstream) = self.worker.kept_connection(server, generation, reuse, now) {
             counters.reused.add_from_owner(1);
             return Ok(upstream);
         }
@@ -142,10 +148,26 @@ impl<'a> Journey<'a> {
         let address = address.ok_or(Outcome::Unreachable)?;
         let stream = connect(address, self.policies.timeout.connect.min(rest)).await?;
         counters.connections.add_from_owner(1);
-        Ok(Upstream {
-            stream,
-            reused: false,
-            generation,
-        })
+        Ok(Upstream::fresh(stream, generation))
+    }
+
+    /// Closes the connection of an attempt that began at `begun` and has no answer.
+    fn close(&self, talk: Talk, server: ServerId, end: &TalkEnd, begun: Instant) {
+        let upstream = talk.end(self.worker);
+        if let TalkEnd::Failed(Outcome::Stale | Outcome::Reset { .. }) = end {
+            self.worker.upstreams.lost(server, &upstream, begun);
+        }
+    }
+
+    /// Whether the request would be sent again if its server closed the connection at that moment.
+    fn reuse(&self, desk: &Desk<'_>) -> Reuse {
+        let retry = &self.policies.retry;
+        // The first such retry is free.
+        let is_left = self.exchange.attempts() <= retry.limit;
+        if self.may_repeat && retry.on.reset && is_left && desk.body.stays_replayable() {
+            Reuse::Repeatable
+        } else {
+            Reuse::Once
+        }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct RequestBody {
     keep: usize,
     /// Whether some sent byte was not kept.
     lost: bool,
+    /// Whether it is known that all of it can be kept.
+    fits: bool,
 }
 
 impl RequestBody {
@@ -24,6 +26,11 @@ impl RequestBody {
             approved: 0,
             keep,
             lost: false,
+            fits: match framing {
+                Framing::None => true,
+                Framing::Length(length) => length <= keep as u64,
+                Framing::Chunked | Framing::UntilClose => false,
+            },
         }
     }
 
@@ -60,5 +67,11 @@ impl RequestBody {
     /// Whether another attempt can have the whole body.
     pub(crate) const fn is_replayable(&self) -> bool {
         !self.lost
+    }
+
+    /// Whether another attempt will still be able to have the whole body, however much of it is sent. One of unknown length
+    /// may not.
+    pub(crate) const fn stays_replayable(&self) -> bool {
+        self.fits && !self.lost
     }
 }

@@ -15,6 +15,7 @@ use crate::hedge::{HEDGES, HedgeCounters};
 use crate::mirror::{self, MirrorCounters};
 use crate::observe;
 use crate::state::ProxyState;
+use crate::upstream::{KEPT_ENDED, PoolCounters};
 
 /// One worker's numbers.
 #[derive(Debug, Default)]
@@ -43,6 +44,8 @@ pub(crate) struct ServiceCounters {
     pub(crate) effort: Effort,
     /// Questions how busy servers are.
     pub(crate) asked: AskCounters,
+    /// Kept connections that ended.
+    pub(crate) pool: PoolCounters,
     pub(crate) fallbacks: FallbackCounters,
     pub(crate) hedges: HedgeCounters,
     pub(crate) deadlines: DeadlineCounters,
@@ -117,6 +120,7 @@ impl WorkerCounters {
             retries: Default::default(),
             effort: Effort::default(),
             asked: AskCounters::default(),
+            pool: PoolCounters::default(),
             fallbacks: Default::default(),
             hedges: Default::default(),
             deadlines: Default::default(),
@@ -388,7 +392,7 @@ impl Source for ProxyState {
         sink.counter("evenkeel_signals_dropped_total", lost, &[], dropped);
         self.collect_mirrors(sink);
         self.collect_asked(sink);
-        for results in [&FALLBACKS, &HEDGES, &DEADLINES] {
+        for results in [&FALLBACKS, &HEDGES, &DEADLINES, &KEPT_ENDED] {
             self.collect_results(sink, results);
         }
         self.collect_injects(sink);

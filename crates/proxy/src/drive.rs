@@ -13,6 +13,7 @@ use evenkeel_tolerate::{AttemptFacts, Class};
 use crate::access::AccessLine;
 use crate::attempt::Made;
 use crate::body::RequestBody;
+use crate::cache_request::CacheRequest;
 use crate::client::{Client, Persist};
 use crate::client_watch::{ClientGone, until_gone};
 use crate::deadline::Room;
@@ -27,7 +28,6 @@ use crate::place::Unplaced;
 use crate::relay::{Relay, RelayEnd};
 use crate::rewrite::{self, Origin};
 use crate::roster::Seen;
-use crate::stale::Wanted;
 use crate::state::ServiceEntry;
 use crate::talk::{Desk, Talk};
 use crate::tunnel;
@@ -58,8 +58,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) key: Option<u64>,
     /// How much it matters when there is not enough for all.
     pub(crate) class: Class,
-    /// What its answer can be kept by for others, or another one's be shown to it, if the service keeps old answers.
-    pub(crate) wanted: Option<Box<Wanted>>,
+    /// What it means to the answers that are kept, if any are.
+    pub(crate) wanted: Option<Box<CacheRequest>>,
     /// The server that the client belongs to, if it says so.
     pub(crate) stick: Option<u32>,
     /// The service that answers instead if this one does not.
@@ -116,7 +116,7 @@ pub(crate) async fn handle(
         mirror: None,
         key: hash_key(service, client, work),
         class: service.admission.class(route, client, work),
-        wanted: Wanted::of(service, client, work),
+        wanted: CacheRequest::of(worker, service, route, client, work),
         spare: Spare::of(worker, policies, client, work),
         fallen: Fallen::default(),
         room: None,
@@ -345,7 +345,7 @@ impl Journey<'_> {
         let reusable = complete && response.keep_alive && desk.body.is_through();
         let upstream = talk.end(self.worker);
         if reusable {
-            self.worker.upstreams.give(server, upstream, now);
+            self.worker.keep_connection(server, upstream, response, now);
         }
     }
 
@@ -386,7 +386,8 @@ impl Journey<'_> {
                     self.keep(*tee);
                 }
                 if reusable && server_keeps {
-                    self.worker.upstreams.give(server, upstream, now);
+                    let head = &desk.work.response;
+                    self.worker.keep_connection(server, upstream, head, now);
                 }
                 // A close with unread bytes is a reset, which can take the answer with it.
                 let unread = !desk.body.is_through() || !desk.client.buffer.is_empty();

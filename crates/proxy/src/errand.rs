@@ -13,6 +13,7 @@ use evenkeel_request::Cause;
 use evenkeel_tolerate::TimeoutOptions;
 
 use crate::flight::Flight;
+use crate::idle_timeout::Reuse;
 use crate::line::{BodyEnd, Line};
 use crate::roster::Roster;
 use crate::state::ServiceEntry;
@@ -145,7 +146,7 @@ impl Errand {
         };
         let at = (address, roster.generation(server.index));
         let timeout = &self.timeout;
-        let opened = Line::open(&self.worker, server, at, timeout.connect).await;
+        let opened = Line::open(&self.worker, server, at, Reuse::Once, timeout.connect).await;
         let mut line = match opened {
             Ok(line) => line,
             Err(outcome) => return (outcome, None),

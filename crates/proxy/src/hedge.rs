@@ -19,6 +19,7 @@ use evenkeel_tolerate::{Race, Turn};
 
 use crate::drive::Journey;
 use crate::flight::Flight;
+use crate::idle_timeout::Reuse;
 use crate::line::Line;
 use crate::results::Results;
 use crate::roster::Roster;
@@ -404,7 +405,7 @@ impl<'r> Ground<'r> {
         let at = (address, self.roster.generation(server.index));
         let rest = end.since(self.worker.clock.now());
         let connect = self.policies.timeout.connect.min(rest);
-        let mut line = Line::open(self.worker, server, at, connect).await?;
+        let mut line = Line::open(self.worker, server, at, Reuse::Once, connect).await?;
         let counters = self.worker.server_counters(server);
         if line.is_reused() {
             counters.reused.add_from_owner(1);

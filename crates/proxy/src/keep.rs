@@ -30,18 +30,21 @@ impl Tee {
 }
 
 impl Journey<'_> {
-    /// For the answer that is to be passed on, if it may be kept and its end can be told from its being cut off.
+    /// For the answer that is to be passed on, if it may be kept and its end can be told from its being cut off. What the
+    /// request has made out of date is forgotten first.
     pub(crate) fn tee(&self, desk: &Desk<'_>, talk: &Talk, now: Instant) -> Option<Box<Tee>> {
-        let (stale, wanted) = self.service.stale.as_ref().zip(self.wanted.as_ref())?;
         let (head, bytes) = (&desk.work.response, talk.incoming.unread());
-        let keep_for = stale.keep_for(wanted.key(), &exchanged(wanted.asked(), head, bytes))?;
+        self.invalidate(head, bytes, now);
+        let (stale, wanted) = self.service.stale.as_ref().zip(self.wanted.as_ref())?;
+        let key = wanted.key()?;
+        let keep_for = stale.keep_for(key, &exchanged(wanted.asked(), head, bytes))?;
         let most = stale.most();
         let may = match head.framing {
             Framing::Length(length) => length <= most as u64,
             Framing::Chunked => true,
             Framing::None | Framing::UntilClose => false,
         };
-        if !may || stale.is_recent(wanted.key(), now) {
+        if !may || stale.is_recent(key, now) {
             return None;
         }
         Some(Box::new(Tee {
@@ -56,9 +59,11 @@ impl Journey<'_> {
     /// The answer has been passed on as a whole.
     pub(crate) fn keep(&self, tee: Tee) {
         if let Some((stale, wanted)) = self.service.stale.as_ref().zip(self.wanted.as_ref())
+            && let Some(key) = wanted.key()
             && tee.body.is_done()
         {
-            stale.put(wanted.key(), tee.answer, tee.came, tee.keep_for);
+            let times = (self.started, tee.came);
+            stale.put(key, tee.answer, times, tee.keep_for);
         }
     }
 }

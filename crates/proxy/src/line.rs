@@ -16,6 +16,7 @@ use tokio::io::AsyncWrite;
 
 use crate::buffer::Buffer;
 use crate::client::poll_fill;
+use crate::idle_timeout::Reuse;
 use crate::talk::{INTERIM_LIMIT, RESPONSE_LIMITS, Talk};
 use crate::timer::Timer;
 use crate::upstream::Upstream;
@@ -46,25 +47,23 @@ pub(crate) enum BodyEnd {
 }
 
 impl Line {
-    /// A kept connection, or a new one within `timeout`. `at`: where the server is, and which one of those that have been
-    /// at its place.
+    /// A kept connection that is good for such a request, or a new one within `timeout`. `at`: where the server is, and which
+    /// one of those that have been at its place.
     pub(crate) async fn open(
         worker: &Worker,
         server: ServerId,
         at: (SocketAddr, u64),
+        reuse: Reuse,
         timeout: Duration,
     ) -> Result<Self, Outcome> {
         let (address, generation) = at;
-        let upstream = match worker.upstreams.take(server, generation) {
+        let now = worker.clock.now();
+        let upstream = match worker.kept_connection(server, generation, reuse, now) {
             Some(kept) => kept,
             None => {
                 let stream = connect(address, timeout).await?;
                 worker.server_counters(server).connections.add_from_owner(1);
-                Upstream {
-                    stream,
-                    reused: false,
-                    generation,
-                }
+                Upstream::fresh(stream, generation)
             }
         };
         Ok(Self {
@@ -218,7 +217,7 @@ impl Line {
         worker.buffers.give(self.incoming);
         if reusable {
             let now = worker.clock.now();
-            worker.upstreams.give(server, self.upstream, now);
+            worker.keep_connection(server, self.upstream, &self.head, now);
         }
     }
 }

@@ -104,7 +104,9 @@ pub(crate) fn compose(
         out.extend_from_slice(b"\r\n");
     }
     if cause == Cause::MethodNotAllowed {
-        out.extend_from_slice(b"allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH\r\n");
+        out.extend_from_slice(
+            b"allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH, QUERY\r\n",
+        );
     }
     if !keep_alive {
         out.extend_from_slice(b"connection: close\r\n");

@@ -8,8 +8,10 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use evenkeel_core::Instant;
 use evenkeel_http1::{Framing, Method};
 
+use crate::cache_request::OwnedCacheKey;
 use crate::drive::Journey;
 use crate::edit::Edits;
 use crate::errand::{Answered, Errand};
@@ -42,13 +44,18 @@ const LEFT_OUT_BUSY: usize = 3;
 #[derive(Debug)]
 struct Renewal {
     errand: Errand,
-    key: Vec<u8>,
+    key: OwnedCacheKey,
+    /// When it was asked for.
+    asked: Instant,
 }
 
 impl Journey<'_> {
     /// Has the answer to the request whose prepared head is `to_server` fetched anew.
     pub(crate) fn renew(&self, to_server: &[u8]) {
         let Some((stale, wanted)) = self.service.stale.as_ref().zip(self.wanted.as_ref()) else {
+            return;
+        };
+        let Some(key) = wanted.key() else {
             return;
         };
         if stale.renewing.fetch_add(1, Ordering::Relaxed) >= MOST {
@@ -65,7 +72,8 @@ impl Journey<'_> {
         };
         let renewal = Renewal {
             errand,
-            key: wanted.key().to_vec(),
+            key: key.to_owned(),
+            asked: self.latest,
         };
         let deadline = self.policies.deadline.as_ref();
         let deadline = deadline.map(|header| header.name().as_bytes());
@@ -118,7 +126,8 @@ impl Renewal {
             Framing::Length(length) => length <= most as u64,
             Framing::None | Framing::Chunked => true,
         };
-        let Some(keep_for) = stale.keep_for(&self.key, &exchanged((false, false), head, bytes))
+        let Some(keep_for) =
+            stale.keep_for(self.key.borrow(), &exchanged((false, false), head, bytes))
         else {
             let result = if head.status < 500 { NOT_KEPT } else { FAILED };
             self.errand.over(answered, BodyEnd::Enough);
@@ -135,7 +144,8 @@ impl Renewal {
         self.errand.over(answered, end);
         match end {
             BodyEnd::Whole { .. } if answer.body.len() <= most => {
-                stale.put(&self.key, answer, came, keep_for);
+                let times = (self.asked, came);
+                stale.put(self.key.borrow(), answer, times, keep_for);
                 KEPT
             }
             BodyEnd::Whole { .. } | BodyEnd::Enough => NOT_KEPT,

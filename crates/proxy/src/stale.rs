@@ -11,22 +11,19 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 use evenkeel_core::metric::{Counter, Sink};
-use evenkeel_http1::{Field, FieldKind, Framing, Method, ResponseHead, write};
+use evenkeel_http1::{Field, FieldKind, ResponseHead, write};
 use evenkeel_tolerate::StaleOptions;
 use evenkeel_tolerate::stale::{CacheControl, Exchanged, KeepFor, Kept, StaleCache};
 
-use crate::client::Client;
+use crate::cache_request::CacheKey;
 use crate::drive::Journey;
 use crate::edit::{Answerer, Edits};
 use crate::fallback::Lack;
 use crate::renew::RENEWALS;
-use crate::state::{ProxyState, ServiceEntry};
-use crate::worker::Workspace;
+use crate::state::ProxyState;
 
 /// An answer is not put in again so soon after the last one.
 const RECENTLY: Duration = Duration::from_secs(1);
-/// Longer keys are not kept.
-const LONGEST_KEY: usize = 4_096;
 
 /// A service's old answers.
 #[derive(Debug)]
@@ -39,6 +36,8 @@ pub(crate) struct Stale {
     pub(crate) renewing: AtomicU32,
     /// Fetches, by [`RENEWALS`].
     pub(crate) renewals: [Counter; RENEWALS.len()],
+    /// Answers that requests made out of date.
+    invalidated: Counter,
 }
 
 /// How old answers were that were shown without asking.
@@ -86,14 +85,6 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// What must be read off a request while its head is there.
-#[derive(Debug)]
-pub(crate) struct Wanted {
-    key: Vec<u8>,
-    knows_client: bool,
-    is_special: bool,
-}
-
 impl Stale {
     pub(crate) fn new(options: StaleOptions) -> Self {
         Self {
@@ -101,6 +92,7 @@ impl Stale {
             first: Default::default(),
             renewing: AtomicU32::new(0),
             renewals: Default::default(),
+            invalidated: Counter::default(),
             options,
         }
     }
@@ -111,65 +103,36 @@ impl Stale {
     }
 
     /// For how long this answer may be kept, if it may. What there is of before goes if the answer says that it may not.
-    pub(crate) fn keep_for(&self, key: &[u8], exchanged: &Exchanged) -> Option<KeepFor> {
+    pub(crate) fn keep_for(&self, key: CacheKey<'_>, exchanged: &Exchanged) -> Option<KeepFor> {
         let keep_for = exchanged.keep_for(&self.options);
         if keep_for.is_none() && exchanged.status < 400 && exchanged.answer_forbids() {
-            self.cache().remove(key);
+            self.cache().remove(key.all);
         }
         keep_for
     }
 
     /// Whether the answer that is there came a moment ago.
-    pub(crate) fn is_recent(&self, key: &[u8], now: Instant) -> bool {
-        self.cache().is_recent(key, now, RECENTLY)
+    pub(crate) fn is_recent(&self, key: CacheKey<'_>, now: Instant) -> bool {
+        self.cache().is_recent(key.all, now, RECENTLY)
     }
 
-    pub(crate) fn put(&self, key: &[u8], answer: Answer, now: Instant, keep_for: KeepFor) {
+    /// Keeps an answer whose head came at `came`, to a request that came at `asked`: not if its address has been changed since.
+    pub(crate) fn put(
+        &self,
+        key: CacheKey<'_>,
+        answer: Answer,
+        (asked, came): (Instant, Instant),
+        keep_for: KeepFor,
+    ) {
         let size = answer.lines.len() + answer.body.len();
-        self.cache().put(key, answer, size, now, keep_for);
+        let mut cache = self.cache();
+        if !cache.is_outdated(key.address(), asked) {
+            cache.put(key.all, answer, size, came, keep_for);
+        }
     }
 
     fn cache(&self) -> MutexGuard<'_, StaleCache<Answer>> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Wanted {
-    /// For the request whose head is in `work`, if its answer might be kept.
-    pub(crate) fn of(
-        service: &ServiceEntry,
-        client: &Client,
-        work: &Workspace,
-    ) -> Option<Box<Self>> {
-        service.stale.as_ref()?;
-        let (head, bytes) = (&work.request, client.buffer.unread());
-        if head.method != Method::Get || head.framing != Framing::None || head.upgrade.is_some() {
-            return None;
-        }
-        let host = head.host.map_or(&b""[..], |host| host.of(bytes));
-        let encoding = head.header(bytes, "accept-encoding").unwrap_or_default();
-        let target = head.target.of(bytes);
-        if host.len() + target.len() + encoding.len() > LONGEST_KEY {
-            return None;
-        }
-        let control = control(&head.fields, bytes);
-        let has = |name: &str| head.header(bytes, name).is_some();
-        Some(Box::new(Self {
-            // None of them can have a zero in it.
-            key: [host, target, encoding].join(&0),
-            knows_client: has("authorization") || has("cookie"),
-            is_special: has("range") || control.forbids,
-        }))
-    }
-
-    /// What its answer is kept by.
-    pub(crate) fn key(&self) -> &[u8] {
-        &self.key
-    }
-
-    /// Whether it says who asks, and whether it is special.
-    pub(crate) const fn asked(&self) -> (bool, bool) {
-        (self.knows_client, self.is_special)
     }
 }
 
@@ -227,10 +190,10 @@ impl Journey<'_> {
         let fallback = self.policies.fallback.as_ref()?;
         fallback.stale.as_ref()?;
         let (stale, wanted) = self.service.stale.as_ref().zip(self.wanted.as_ref())?;
-        if wanted.is_special {
+        if !wanted.takes_old() {
             return None;
         }
-        stale.cache().get(&wanted.key, now)
+        stale.cache().get(wanted.key()?.all, now)
     }
 
     /// The answer that may be shown without asking a server, if there is one: a fresh one, or an old one while a new one is fetched; and
@@ -238,15 +201,19 @@ impl Journey<'_> {
     pub(crate) fn first_answer(&self, now: Instant) -> Option<(Kept<Answer>, bool)> {
         let (stale, wanted) = self.service.stale.as_ref().zip(self.wanted.as_ref())?;
         let fallback = self.policies.fallback.as_ref()?;
-        if wanted.is_special || !fallback.stale.is_some_and(|stale| stale.answer_first) {
+        if !fallback.stale.is_some_and(|stale| stale.answer_first) {
             return None;
         }
+        let key = wanted.key()?.all;
+        let (knows_client, _) = wanted.asked();
         let mut cache = stale.cache();
-        if wanted.knows_client && !cache.peek(&wanted.key)?.is_public {
+        let kept = cache.get(key, now)?;
+        let age = kept.value.age + kept.age;
+        if !wanted.takes_first(age, kept.fresh_for) || (knows_client && !kept.value.is_public) {
             return None;
         }
         let patience = self.policies.timeout.attempt;
-        let (kept, is_turn) = cache.first_or_turn(&wanted.key, now, patience)?;
+        let (kept, is_turn) = cache.first_or_turn(key, now, patience)?;
         stale.first[usize::from(kept.fresh_for.is_zero())].add(1);
         Some((kept, is_turn))
     }
@@ -313,6 +280,14 @@ impl Journey<'_> {
 }
 
 impl ProxyState {
+    /// Forgets what is kept for an address, in every service: another one may have been asked for it.
+    pub(crate) fn invalidate(&self, address: &[u8], now: Instant) {
+        for stale in (self.services().iter()).filter_map(|service| service.stale.as_ref()) {
+            let forgotten = stale.cache().invalidate(address, now);
+            stale.invalidated.add(forgotten);
+        }
+    }
+
     pub(crate) fn collect_stale(&self, sink: &mut dyn Sink) {
         for service in self.services() {
             let Some(stale) = &service.stale else {
@@ -343,6 +318,15 @@ impl ProxyState {
                     counter.value(),
                 );
             }
+            let about =
+                "Kept answers that were forgotten because a request changed what they show.";
+            let forgotten = stale.invalidated.value();
+            sink.counter(
+                "evenkeel_stale_invalidated_total",
+                about,
+                &labels,
+                forgotten,
+            );
             let about = "Bytes of old answers that are kept.";
             sink.gauge("evenkeel_stale_bytes", about, &labels, bytes as f64);
         }

@@ -30,6 +30,8 @@ pub struct ProxyState {
     /// By worker.
     rescues: Vec<RescueInbox>,
     mirrors: Vec<(ServiceId, ServiceId)>,
+    /// Whether some service keeps answers.
+    keeps_answers: bool,
     /// Who decides about faults on purpose, by the place of policies.
     injects: Vec<Option<Inject>>,
     /// How many requests a second may come by routes, by the place of the route.
@@ -93,16 +95,23 @@ impl ProxyState {
                 .map(|_| RescueInbox::default())
                 .collect(),
             mirrors: mirror::pairs(plan),
+            keeps_answers: false,
             injects: Vec::new(),
             rates: Vec::new(),
             access_log: plan.log.access,
         };
+        state.keeps_answers = state.services.iter().any(|service| service.stale.is_some());
         let injects = state.policies().map(|policies| policies.inject);
         state.injects = injects.map(|inject| inject.map(Inject::new)).collect();
         let rates = state.routes().map(|route| route.rate.as_ref());
         let mut gate = |rule: Option<&RateRule>| rule.map(|rule| RateGate::new(rule, &mut random));
         state.rates = rates.map(&mut gate).collect();
         state
+    }
+
+    /// Whether some service keeps answers.
+    pub(crate) const fn keeps_answers(&self) -> bool {
+        self.keeps_answers
     }
 
     /// The services, in the order of the plan.

@@ -24,10 +24,8 @@ use crate::roster::Seen;
 use crate::signals::SignalWriter;
 use crate::state::ProxyState;
 use crate::timer::Timers;
-use crate::upstream::Upstreams;
+use crate::upstream::{SWEEP, Upstreams};
 
-/// Between two looks at kept connections.
-const SWEEP: Duration = Duration::from_secs(1);
 /// A pause when no connection can be accepted (descriptors exhausted), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Workspaces that are kept for the next request.
@@ -162,7 +160,7 @@ async fn rescue(worker: Rc<Worker>, index: usize) {
 async fn sweep(worker: Rc<Worker>) {
     loop {
         worker.clock.sleep_until(worker.clock.now() + SWEEP).await;
-        worker.upstreams.sweep(worker.clock.now());
+        worker.sweep_connections();
     }
 }
 

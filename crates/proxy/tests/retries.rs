@@ -454,3 +454,23 @@ fn an_answer_that_breaks_off_is_not_passed_on_broken() {
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(client.rest().ends_with(b"half of it"));
 }
+
+/// RFC 10008: a QUERY is idempotent, so it is sent again like a GET, with its content.
+#[test]
+fn a_query_is_sent_again_with_its_content() {
+    let (dead, _) = server(|connection| drop(connection.request()));
+    let (alive, seen) = always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let rig = Rig::new(&[dead, alive], ROUND_ROBIN);
+    let mut client = rig.client();
+    for _ in 0..4 {
+        client.send("QUERY / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nselect");
+        assert_eq!(client.response().status, 200);
+    }
+    let seen = seen.lock().expect("no panic");
+    assert_eq!(seen.len(), 4);
+    assert!(
+        seen.iter()
+            .all(|request| request.ends_with("\r\n\r\nselect"))
+    );
+    assert!(rig.totals().saved_by_retry >= 1);
+}

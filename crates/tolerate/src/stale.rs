@@ -8,7 +8,8 @@
 //! Who says so gets the other half as well: what is fresh is answered without asking, and while one request fetches what has become stale
 //! the others get the old answer (`stale-while-revalidate`, RFC 5861, section 3).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,13 +60,8 @@ pub struct CacheControl {
 impl CacheControl {
     /// Takes in the value of one field. What is not understood is passed over; a number that is none forbids.
     pub fn read(&mut self, value: &[u8]) {
-        for part in value.split(|byte| *byte == b',') {
-            let part = part.trim_ascii();
-            let (name, value) = match part.iter().position(|byte| *byte == b'=') {
-                None => (part, None),
-                Some(at) => (&part[..at], Some(part[at + 1..].trim_ascii())),
-            };
-            let is = |word: &str| name.trim_ascii().eq_ignore_ascii_case(word.as_bytes());
+        for (name, value) in directives(value) {
+            let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
             if [
                 "no-store",
                 "private",
@@ -81,32 +77,93 @@ impl CacheControl {
             } else if is("public") {
                 self.is_public = true;
             } else if is("max-age") {
-                self.max_age = self.seconds(value);
+                self.max_age = self.number(value);
             } else if is("stale-if-error") {
-                self.stale_if_error = self.seconds(value);
+                self.stale_if_error = self.number(value);
             } else if is("stale-while-revalidate") {
-                self.stale_while_revalidate = self.seconds(value);
+                self.stale_while_revalidate = self.number(value);
             }
         }
     }
 
-    /// A number of seconds, also in quotes; more than a year is a year.
-    fn seconds(&mut self, value: Option<&[u8]>) -> Option<u64> {
-        const YEAR: u64 = 365 * 86_400;
-        let value = value.unwrap_or_default();
-        let value = value.strip_prefix(b"\"").unwrap_or(value);
-        let digits = value.strip_suffix(b"\"").unwrap_or(value);
-        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-            self.forbids = true;
-            return None;
-        }
-        let number = digits.iter().fold(0_u64, |number, digit| {
-            number
-                .saturating_mul(10)
-                .saturating_add(u64::from(digit - b'0'))
-        });
-        Some(number.min(YEAR))
+    /// A number of seconds; what is none forbids.
+    fn number(&mut self, value: Option<&[u8]>) -> Option<u64> {
+        let number = seconds(value);
+        self.forbids |= number.is_none();
+        number
     }
+}
+
+/// What a request's `Cache-Control` fields ask for (RFC 9111, section 5.2.1), as far as it is heeded. `max-stale` is not: what may be
+/// shown old is for the answer to say. `only-if-cached` is not either: who asks through this cache wants an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RequestControl {
+    /// The answer is not to be kept, nor is a kept one wanted.
+    pub no_store: bool,
+    /// A server is to be asked.
+    pub no_cache: bool,
+    /// Seconds that a kept answer may be old.
+    pub max_age: Option<u64>,
+    /// Seconds for which it must still be fresh.
+    pub min_fresh: Option<u64>,
+}
+
+impl RequestControl {
+    /// Takes in the value of one field. What is not understood is passed over; a number that is none asks for a new answer.
+    pub fn read(&mut self, value: &[u8]) {
+        for (name, value) in directives(value) {
+            let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
+            if is("no-store") {
+                self.no_store = true;
+            } else if is("no-cache") {
+                self.no_cache = true;
+            } else if is("max-age") {
+                self.max_age = Some(seconds(value).unwrap_or(0));
+            } else if is("min-fresh") {
+                self.min_fresh = seconds(value);
+                self.no_cache |= self.min_fresh.is_none();
+            }
+        }
+    }
+
+    /// Whether an answer that is so old, and fresh for so long, will do.
+    #[must_use]
+    pub fn takes(&self, age: Duration, fresh_for: Duration) -> bool {
+        let is_young = self
+            .max_age
+            .is_none_or(|most| age < Duration::from_secs(most));
+        let stays_fresh =
+            (self.min_fresh).is_none_or(|least| fresh_for >= Duration::from_secs(least));
+        !self.no_store && !self.no_cache && is_young && stays_fresh
+    }
+}
+
+/// Each directive of a `Cache-Control` field, and what follows its `=`.
+fn directives(value: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    value.split(|byte| *byte == b',').map(|part| {
+        let part = part.trim_ascii();
+        match part.iter().position(|byte| *byte == b'=') {
+            None => (part, None),
+            Some(at) => (part[..at].trim_ascii(), Some(part[at + 1..].trim_ascii())),
+        }
+    })
+}
+
+/// A number of seconds, also in quotes; more than a year is a year.
+fn seconds(value: Option<&[u8]>) -> Option<u64> {
+    const YEAR: u64 = 365 * 86_400;
+    let value = value.unwrap_or_default();
+    let value = value.strip_prefix(b"\"").unwrap_or(value);
+    let digits = value.strip_suffix(b"\"").unwrap_or(value);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number = digits.iter().fold(0_u64, |number, digit| {
+        number
+            .saturating_mul(10)
+            .saturating_add(u64::from(digit - b'0'))
+    });
+    Some(number.min(YEAR))
 }
 
 /// What is to be known of a request and its answer, besides its size.
@@ -176,7 +233,9 @@ impl Exchanged {
 #[derive(Debug)]
 pub struct StaleCache<T> {
     options: StaleOptions,
-    entries: HashMap<Arc<[u8]>, Entry<T>>,
+    entries: BTreeMap<Arc<[u8]>, Entry<T>>,
+    /// When keys were changed last that begin with something of this hash; empty until the first change.
+    changed: Vec<Instant>,
     /// Keys by when they were put in or shown last, oldest first.
     order: BTreeMap<u64, Arc<[u8]>>,
     bytes: usize,
@@ -209,6 +268,18 @@ pub struct Kept<T> {
     pub stale_for: Duration,
 }
 
+/// Moments of changes that are remembered.
+const CHANGES: usize = 1_024;
+
+/// Where a change of this prefix is remembered.
+fn slot(prefix: &[u8]) -> usize {
+    // FNV-1a: who makes two prefixes meet only keeps answers from being kept.
+    let hash = prefix.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    (hash >> 32) as usize % CHANGES
+}
+
 /// What an entry costs besides its key and its value: two trees' shares, counted generously.
 const OVERHEAD: usize = 256;
 
@@ -218,7 +289,8 @@ impl<T> StaleCache<T> {
     pub fn new(options: StaleOptions) -> Self {
         Self {
             options,
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
+            changed: Vec::new(),
             order: BTreeMap::new(),
             bytes: 0,
             ticks: 0,
@@ -327,6 +399,30 @@ impl<T> StaleCache<T> {
             self.order.remove(&entry.tick);
             self.bytes -= entry.bytes;
         }
+    }
+
+    /// What keys that begin so show has been changed: forgets all of them, and says how many they were. Answers that were asked for
+    /// before are [outdated](Self::is_outdated).
+    pub fn invalidate(&mut self, prefix: &[u8], now: Instant) -> u64 {
+        if self.changed.is_empty() {
+            self.changed = vec![Instant::ZERO; CHANGES];
+        }
+        self.changed[slot(prefix)] = now;
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let keys: Vec<Arc<[u8]>> = (self.entries.range::<[u8], _>(from))
+            .map(|(key, _)| Arc::clone(key))
+            .take_while(|key| key.starts_with(prefix))
+            .collect();
+        keys.iter().for_each(|key| self.remove(key));
+        keys.len() as u64
+    }
+
+    /// Whether what keys with this prefix show has been changed since `asked`, or at that moment: an answer that was asked for then may
+    /// be of before. Now and then it says so of others as well, since changes are remembered by a hash.
+    #[must_use]
+    pub fn is_outdated(&self, prefix: &[u8], asked: Instant) -> bool {
+        let changed = self.changed.get(slot(prefix));
+        changed.is_some_and(|&changed| changed > Instant::ZERO && changed >= asked)
     }
 
     /// How many answers there are, and their bytes with what they cost to keep.
@@ -501,6 +597,53 @@ mod tests {
         ] {
             assert_eq!(refused.keep_for(&options), None, "{refused:?}");
         }
+    }
+
+    /// RFC 9111, section 5.2.1.
+    #[test]
+    fn what_requests_ask_for() {
+        let takes = |value: &str, age: u64, fresh_for: u64| {
+            let mut control = RequestControl::default();
+            control.read(value.as_bytes());
+            control.takes(Duration::from_secs(age), Duration::from_secs(fresh_for))
+        };
+        for (value, age, fresh_for, expected) in [
+            ("", 1_000, 0, true),
+            ("no-cache", 0, 60, false),
+            ("No-Store", 0, 60, false),
+            ("max-age=0", 0, 60, false),
+            ("max-age=10", 9, 0, true),
+            ("max-age=10", 10, 0, false),
+            ("Max-Age = \"10\", min-fresh=5", 9, 5, true),
+            ("max-age=10, min-fresh=5", 9, 4, false),
+            ("max-age=x", 0, 60, false),
+            ("min-fresh", 0, 60, false),
+            ("max-stale=0, only-if-cached, private, x=y", 1_000, 0, true),
+        ] {
+            assert_eq!(takes(value, age, fresh_for), expected, "{value}");
+        }
+    }
+
+    /// RFC 9111, section 4.4.
+    #[test]
+    fn a_change_forgets_what_begins_so_and_what_was_asked_for_before() {
+        let mut cache = StaleCache::new(StaleOptions::default());
+        assert!(!cache.is_outdated(b"a\0", second(0)), "nothing has changed");
+        for key in [&b"a\0x"[..], b"a\0y", b"a", b"ab\0x", b"A\0x"] {
+            cache.put(key, (), 10, second(1), for_error_only(60));
+        }
+        assert_eq!(cache.invalidate(b"a\0", second(5)), 2);
+        assert_eq!(cache.invalidate(b"a\0", second(5)), 0);
+        assert_eq!(cache.size().0, 3);
+        assert!(cache.peek(b"a\0y").is_none() && cache.peek(b"ab\0x").is_some());
+        for (asked, outdated) in [(4, true), (5, true), (6, false)] {
+            assert_eq!(
+                cache.is_outdated(b"a\0", second(asked)),
+                outdated,
+                "{asked}"
+            );
+        }
+        assert!(!cache.is_outdated(b"b\0", second(4)));
     }
 
     #[test]
