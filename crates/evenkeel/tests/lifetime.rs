@@ -111,6 +111,31 @@ fn sighup_is_heard_and_harmless() {
 }
 
 #[test]
+fn a_state_folder_that_is_removed_is_made_again_with_all_that_was_in_it() {
+    let mut program = Program::with_children("");
+    let state = program.folder.path().to_owned();
+    let token = std::fs::read_to_string(state.join("admin.token")).unwrap();
+    std::fs::remove_dir_all(&state).unwrap();
+    common::signal(children(&program)[0], "KILL");
+    program.wait_for_incident("that is closed", |one| one.closed.is_some());
+    wait_for("the token, the same", || {
+        let again = std::fs::read_to_string(state.join("admin.token")).ok()?;
+        (again == token).then_some(())
+    });
+    wait_for("the store, which is well", || {
+        let metrics = get(program.admin, "/metrics").ok()?.body;
+        let has = |line: &str| metrics.lines().any(|one| one == line);
+        (has("evenkeel_store_ok 1") && has("evenkeel_store_made_again_total 1")).then_some(())
+    });
+    program.signal("TERM");
+    assert_eq!(program.wait().code(), Some(0), "{}", program.log());
+    assert!(state.join("evenkeel.db").exists());
+    let log = program.log();
+    assert!(log.contains("made again with all that it held"), "{log}");
+    assert!(log.contains("was written again, the same"), "{log}");
+}
+
+#[test]
 fn the_proxy_command_serves() {
     let server = Program::with_children("");
     let to = server.servers()[0].address.to_string();
