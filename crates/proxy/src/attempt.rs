@@ -46,27 +46,14 @@ impl<'a> Journey<'a> {
             Ok(Ok(upstream)) => upstream,
             Ok(Err(outcome)) | Err(outcome) => return Made::Failed(outcome),
         };
-        let timeout = &self.policies.timeout;
-        let patience = Patience {
-            attempt: timeout.attempt,
-            idle: timeout.idle,
-            total: total.end(),
-            told: self.exchange.told_end(),
-        };
+        let patience = self.patience(total.end());
         self.tell_deadline(&mut desk.work.to_server);
         let mut talk = Talk::new(upstream);
         let end = match self.hedges(desk, now, patience.total) {
-            None => loop {
-                let event = |cx: &mut Context<'_>| client.poll_event(cx);
-                let end = talk.run(desk, now, patience, event).await;
-                let is_on = matches!(end, TalkEnd::Paused) && !client.is_gone();
-                if !is_on {
-                    break end;
-                }
-                if client.take_server_out() && self.may_rescue(desk.body, server, roster) {
-                    break TalkEnd::Failed(Outcome::Rescued);
-                }
-            },
+            None => {
+                let at = (server, roster);
+                self.run_alone(desk, &mut talk, at, (now, patience)).await
+            }
             Some(race) => {
                 let race = self.race(desk, &mut talk, (server, roster), (now, patience), race);
                 match Box::pin(race).await {
@@ -113,6 +100,36 @@ impl<'a> Journey<'a> {
                     word: error.word(),
                 };
                 Made::Over(self.answer(desk.client, desk.work, cause, false).await)
+            }
+        }
+    }
+
+    fn patience(&self, total: Instant) -> Patience {
+        Patience {
+            attempt: self.policies.timeout.attempt,
+            idle: self.policies.timeout.idle,
+            total,
+            told: self.exchange.told_end(),
+        }
+    }
+
+    /// Sends the request and waits for the head of the answer, with no other attempt beside it.
+    async fn run_alone(
+        &self,
+        desk: &mut Desk<'_>,
+        talk: &mut Talk,
+        (server, roster): (ServerId, &Roster),
+        (begun, patience): (Instant, Patience),
+    ) -> TalkEnd {
+        let client = desk.client.watched.get();
+        loop {
+            let event = |cx: &mut Context<'_>| client.poll_event(cx);
+            let end = talk.run(desk, begun, patience, event).await;
+            if !matches!(end, TalkEnd::Paused) || client.is_gone() {
+                return end;
+            }
+            if client.take_server_out() && self.may_rescue(desk.body, server, roster) {
+                return TalkEnd::Failed(Outcome::Rescued);
             }
         }
     }

@@ -140,7 +140,7 @@ impl<'a> Journey<'a> {
             if let Some(at) = is_due {
                 due.as_mut().reset(clock.to_tokio(at));
             }
-            let mut something = |cx: &mut Context<'_>| {
+            let something = |cx: &mut Context<'_>| {
                 let is_due = is_due.is_some() && due.as_mut().poll(cx).is_ready();
                 rivals.iter_mut().any(|rival| rival.poll(cx)) || is_due || client.poll_event(cx)
             };
@@ -155,14 +155,7 @@ impl<'a> Journey<'a> {
                     first = Some((clock.now(), end));
                 }
             } else {
-                poll_fn(|cx| {
-                    if something(cx) {
-                        Poll::Ready(())
-                    } else {
-                        Poll::Pending
-                    }
-                })
-                .await;
+                until(something).await;
             }
             if client.is_gone() {
                 self.break_off(rivals);
@@ -173,12 +166,9 @@ impl<'a> Journey<'a> {
                 && first.is_none()
                 && self.may_rescue(desk.body, server, roster)
             {
-                let end = TalkEnd::Failed(Outcome::Rescued);
-                if race.ended(false) == Turn::Over {
-                    self.break_off(rivals);
-                    return Raced::First(end);
-                }
-                first = Some((clock.now(), end));
+                // If there is another one, that is waited for.
+                let _: Turn = race.ended(false);
+                first = Some((clock.now(), TalkEnd::Failed(Outcome::Rescued)));
             }
             if let Some(quicker) = self.judge(&mut rivals, &mut race) {
                 self.break_off(rivals);
@@ -361,6 +351,15 @@ impl<'a> Journey<'a> {
         let counters = self.worker.service_counters(self.service_id.0 as usize);
         counters.hedges[result].add_from_owner(1);
     }
+}
+
+/// Waits until `something` says so.
+async fn until(mut something: impl FnMut(&mut Context<'_>) -> bool) {
+    poll_fn(|cx| match something(cx) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
 }
 
 /// Whether an end of the first attempt leaves it to others to answer.
