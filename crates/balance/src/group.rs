@@ -64,17 +64,20 @@ impl Group {
     }
 }
 
-/// Whether servers are drawn by their weights. The policies that compare two or three draws do so as well: of ten servers, five
-/// of them with a hundredth of the others' weight, two even draws are both light in a quarter of all cases.
+/// Whether servers are drawn by their weights. The policies that compare draws do so as well: of ten servers, five of them with a
+/// hundredth of the others' weight, two even draws are both light in a quarter of all cases; and of idle servers, which are all
+/// alike, each has to get its share.
 fn draws_by_weight(policy: Policy, weights: &[(u32, u32)]) -> bool {
     let uneven = weights.windows(2).any(|pair| pair[0].1 != pair[1].1);
     match policy {
         Policy::WeightedRandom => true,
-        Policy::PowerOfTwo | Policy::LeastResponseTime | Policy::Prequal => uneven,
+        Policy::LeastRequests
+        | Policy::PowerOfTwo
+        | Policy::LeastResponseTime
+        | Policy::Prequal => uneven,
         Policy::Random
         | Policy::RoundRobin
         | Policy::WeightedRoundRobin
-        | Policy::LeastRequests
         | Policy::RingHash
         | Policy::Maglev => false,
     }

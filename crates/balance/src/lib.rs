@@ -19,6 +19,7 @@ pub use answer::Answer;
 pub use key::key;
 pub use load::{Counted, Weigher};
 pub use picker::{NoPick, Pick, PickReason, Picker};
+pub use policies::next_prime;
 pub use policy::{BalanceOptions, Policy, Subset};
 pub use pool::{Member, Pool};
 pub use server::{ServerState, Standing};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Random};
+use evenkeel_core::{Instant, Random, duration_from_seconds};
 
 use crate::Pool;
 use crate::policies::{self, Places, again, unit};
@@ -249,7 +249,7 @@ impl Picker {
     /// Hand it to [`crate::ServerState::end`].
     #[must_use]
     pub fn typical_latency(&self) -> Duration {
-        Duration::from_secs_f64(self.typical.seconds())
+        duration_from_seconds(self.typical.seconds())
     }
 }
 

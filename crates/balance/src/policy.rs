@@ -50,7 +50,8 @@ pub struct BalanceOptions {
     /// `RingHash`: a server that would have more attempts in flight than this many times its fair part of all is passed
     /// over for the next one on the ring (consistent hashing with bounded loads, arXiv 1608.01350); at least 1.
     pub bounded_load: Option<f64>,
-    /// `Maglev`: places in the table, a prime number; a hundred times as many as servers or more keep shares within 1 %.
+    /// `Maglev`: places in the table; a hundred times as many as servers or more keep shares within 1 %. What is not a prime number, or
+    /// less than the number of servers, stands for the next one ([`crate::next_prime`]); 5,000,011 at most.
     pub maglev_table: u32,
     /// A tier carries all of its traffic until less than 1 / this of it is usable; what it cannot carry spills over to the
     /// next tier, and from near servers to far ones of the same tier, in proportion (Envoy: 1.4). At least 1.

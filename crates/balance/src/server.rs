@@ -11,7 +11,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use evenkeel_core::{Directive, Instant, Outcome, Verdict};
+use evenkeel_core::{Directive, Instant, Outcome, Verdict, duration_from_seconds};
 
 use crate::load::Reported;
 
@@ -239,7 +239,7 @@ impl ServerState {
     #[must_use]
     pub fn latency(&self) -> Option<Duration> {
         self.estimate()
-            .map(|(seconds, _)| Duration::from_secs_f64(seconds))
+            .map(|(seconds, _)| duration_from_seconds(seconds))
     }
 
     /// The latency estimate in seconds and when it last took a sample in.

@@ -65,6 +65,11 @@ impl<'a> Turn<'a> {
         self.pool.member(index)
     }
 
+    /// Whether weights differ, so that servers are drawn by weight.
+    pub(crate) const fn by_weight(&self) -> bool {
+        self.group.alias.is_some()
+    }
+
     /// Who may be picked.
     pub(crate) fn open(&self) -> impl Iterator<Item = u32> + use<'a> {
         let avoid = self.avoid;

@@ -77,9 +77,7 @@ fn bound(policy: Policy, expected: f64, picks: usize) -> f64 {
     let deviation = (1.0 / (expected * picks as f64)).sqrt();
     match policy {
         // In turn, but for the turns that are under way.
-        Policy::RoundRobin | Policy::WeightedRoundRobin | Policy::LeastRequests => {
-            2.5 / (expected * picks as f64) + 0.02
-        }
+        Policy::RoundRobin | Policy::WeightedRoundRobin => 2.5 / (expected * picks as f64) + 0.02,
         // The ring's arcs differ by 1 / √160 for a server of the usual weight, and by more where it has few points.
         Policy::RingHash => 5.0 * (deviation + 1.0 / 160.0_f64.sqrt()),
         // A hundredth of the table's places, at least.
@@ -87,6 +85,7 @@ fn bound(policy: Policy, expected: f64, picks: usize) -> f64 {
         // Which of some draws is better holds them closer together than lots would.
         Policy::Random
         | Policy::WeightedRandom
+        | Policy::LeastRequests
         | Policy::PowerOfTwo
         | Policy::LeastResponseTime
         | Policy::Prequal => 5.0 * deviation + 0.02,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::duration_from_seconds;
+
 /// A small seeded generator, owned by whoever draws from it; never global.
 #[derive(Debug, Clone)]
 pub struct Random(fastrand::Rng);
@@ -33,7 +35,7 @@ impl Random {
 
     /// A uniform draw from `[0, longest]`.
     pub fn duration_up_to(&mut self, longest: Duration) -> Duration {
-        longest.mul_f64(self.unit())
+        duration_from_seconds(longest.as_secs_f64() * self.unit())
     }
 }
 

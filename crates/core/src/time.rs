@@ -67,6 +67,13 @@ impl Sub for Instant {
     }
 }
 
+/// A duration of so many seconds, the nearest that there is: [`Duration::MAX`] for what is longer, zero for what is below zero or no
+/// number. The conversion of the standard library panics for these.
+#[must_use]
+pub fn duration_from_seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -112,6 +119,18 @@ mod tests {
             Instant::from_millis(7) - Instant::from_millis(5),
             Duration::from_millis(2)
         );
+    }
+
+    #[test]
+    fn seconds_saturate_at_both_ends() {
+        let half = Duration::from_millis(1_500);
+        assert_eq!(duration_from_seconds(1.5), half);
+        for none in [-1.0, -0.0, f64::NAN, f64::NEG_INFINITY] {
+            assert_eq!(duration_from_seconds(none), Duration::ZERO, "{none}");
+        }
+        for endless in [Duration::MAX.as_secs_f64(), 1e300, f64::INFINITY] {
+            assert_eq!(duration_from_seconds(endless), Duration::MAX, "{endless}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
-use evenkeel_core::Instant;
+use evenkeel_core::{Instant, duration_from_seconds};
 use serde::{Deserialize, Serialize};
 
 /// What can be chosen. The defaults are those of the AWS SDKs.
@@ -212,7 +212,7 @@ impl State {
         }
         let wait = (1.0 - self.tokens) / self.per_second;
         // Rounded up, so that the token is there then.
-        let wait = Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX);
+        let wait = duration_from_seconds(wait);
         Err(wait.saturating_add(Duration::from_nanos(1)))
     }
 

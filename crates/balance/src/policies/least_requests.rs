@@ -2,55 +2,55 @@
 //!
 //! The exact comparison suits pools of up to a hundred servers or so; the power of two choices comes close to it at a
 //! cost that does not grow. Workers that see the same counts at the same moment would all pick the same server, were
-//! ties not broken at random.
+//! ties not broken at random. Where weights differ, a server is drawn by weight and only a less loaded one goes before it
+//! ([`super::loaded`]): the exact minimum would favour heavy servers while there is little load.
+
+use std::cmp::Ordering;
 
 use evenkeel_core::Random;
 
-use crate::turn::Turn;
+use super::loaded::{Margin, in_flight, load, weight};
+use crate::turn::{Drawn, Turn};
 
 pub(crate) fn pick(turn: &Turn<'_>, rng: &mut Random) -> u32 {
-    let mut best: Option<(u32, Cost)> = None;
-    let mut equals = 1;
+    if !turn.by_weight() {
+        let least = least(turn, rng, |_| true, |_| 1.0, in_flight);
+        return least.unwrap_or_else(|| turn.by_share(rng));
+    }
+    let mut drawn = Drawn::default();
+    let Some(first) = turn.draw(&mut drawn, rng) else {
+        let least = least(turn, rng, |_| true, |index| weight(turn, index), load);
+        return least.unwrap_or_else(|| turn.by_share(rng));
+    };
+    let margin = Margin::draw(rng);
+    let better = |index| margin.prefers(turn, index, first);
+    least(turn, rng, better, |index| weight(turn, index), load).unwrap_or(first)
+}
+
+/// Of those that take part and for which `may` holds, the one with the least `cost`; of equal ones each by its `chance`.
+fn least(
+    turn: &Turn<'_>,
+    rng: &mut Random,
+    may: impl Fn(u32) -> bool,
+    chance: impl Fn(u32) -> f64,
+    cost: impl Fn(&Turn<'_>, u32) -> f64,
+) -> Option<u32> {
+    let mut best: Option<(u32, f64)> = None;
+    let mut equals = 0.0;
     for index in turn.open() {
-        if !turn.takes_part(index, rng) {
+        if !may(index) || !turn.takes_part(index, rng) {
             continue;
         }
-        let cost = Cost::of(turn, index);
-        match best {
-            Some((_, least)) if least.is_below(cost) => {}
-            Some((_, least)) if !cost.is_below(least) => {
-                equals += 1;
-                if rng.below(equals) == 0 {
-                    best = Some((index, cost));
-                }
-            }
-            _ => {
-                equals = 1;
-                best = Some((index, cost));
-            }
+        let cost = cost(turn, index);
+        let order = best.map_or(Ordering::Less, |(_, least)| cost.total_cmp(&least));
+        match order {
+            Ordering::Greater => continue,
+            Ordering::Equal => equals += chance(index),
+            Ordering::Less => equals = chance(index),
+        }
+        if order == Ordering::Less || rng.unit() * equals < chance(index) {
+            best = Some((index, cost));
         }
     }
-    best.map_or_else(|| turn.by_share(rng), |(index, _)| index)
-}
-
-/// Attempts in flight for a weight, counting the one that is about to begin.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Cost {
-    attempts: u64,
-    weight: u64,
-}
-
-impl Cost {
-    pub(crate) fn of(turn: &Turn<'_>, index: u32) -> Self {
-        let member = turn.member(index);
-        Self {
-            attempts: u64::from(member.state.in_flight()) + 1,
-            weight: u64::from(member.weight()),
-        }
-    }
-
-    /// Compares the quotients, exactly.
-    pub(crate) const fn is_below(self, other: Self) -> bool {
-        self.attempts * other.weight < other.attempts * self.weight
-    }
+    best.map(|(index, _)| index)
 }

@@ -4,12 +4,14 @@
 //! would take everything until its first answer. An estimate drifts to the median as it ages: a server that was slow once
 //! would never be tried again. A slow one that has had nothing for a while is now and then picked all the same: an
 //! estimate can only be corrected by an attempt, and faults are found sooner. And costs that are nearly equal count as
-//! equal: a hair's breadth would otherwise give one of two equal servers everything while there is little load.
+//! equal: a hair's breadth would otherwise give one of two equal servers everything while there is little load. Where weights
+//! differ, idle servers of equal latency are equal too, whatever their weights: they were drawn by weight ([`super::loaded`]).
 
 use std::time::Duration;
 
 use evenkeel_core::Random;
 
+use super::loaded::{Margin, in_flight, weight};
 use crate::server::DECAY;
 use crate::turn::Turn;
 
@@ -32,7 +34,7 @@ pub(crate) fn pick(turn: &Turn<'_>, typical: f64, rng: &mut Random) -> u32 {
             }
         }
     }
-    if cost(turn, second, typical) < cost(turn, first, typical) * NEARLY {
+    if goes_to_second(turn, (first, second), typical, rng) {
         second
     } else {
         first
@@ -46,10 +48,31 @@ fn is_due(turn: &Turn<'_>, index: u32, typical: f64) -> bool {
     state.estimate().is_some_and(is_old) && state.in_flight() == 0
 }
 
-fn cost(turn: &Turn<'_>, index: u32, typical: f64) -> f64 {
-    let member = turn.member(index);
-    let attempts = f64::from(member.state.in_flight()) + 1.0;
-    expected(turn, index, typical) * attempts / f64::from(member.weight())
+/// Whether the second one is better by latency × attempts in flight, the attempt that is about to begin counted. With different weights it
+/// is latency × (1 + attempts in flight for the weight, 1 being the two's mean).
+fn goes_to_second(
+    turn: &Turn<'_>,
+    (first, second): (u32, u32),
+    typical: f64,
+    rng: &mut Random,
+) -> bool {
+    let latency = |index| expected(turn, index, typical);
+    let (before, after) = (latency(first), latency(second));
+    let (busy, other) = (in_flight(turn, first), in_flight(turn, second));
+    if !turn.by_weight() {
+        return after * (other + 1.0) < before * (busy + 1.0) * NEARLY;
+    }
+    let (own, others) = (weight(turn, first), weight(turn, second));
+    let mean = f64::midpoint(own, others);
+    let cost = |latency, attempts: f64, weight| latency * (1.0 + attempts * mean / weight);
+    if busy > 0.0 {
+        let margin = Margin::draw(rng).attempts();
+        return cost(after, other + margin, others) < cost(before, busy, own) * NEARLY;
+    }
+    // An idle one gives way only to one that is quicker, and not only because the other's weight is greater or its own is: a heavy server
+    // may take longer than a light one, since it is meant to do more at once.
+    cost(after, other, others) < before * NEARLY
+        && after * (other + 1.0) / others < before / own * NEARLY
 }
 
 /// What an attempt is expected to take, in seconds.

@@ -11,6 +11,20 @@ use crate::turn::Turn;
 /// Other places that are tried when a key's server may not be picked.
 const TRIES: u64 = 16;
 const EMPTY: u32 = u32::MAX;
+/// A table is never larger: Envoy's bound, a prime number, 20 MB.
+const MOST: u32 = 5_000_011;
+
+/// The least prime number that is not below `number`, from 2 to 5,000,011: the sizes that a Maglev table can have.
+#[must_use]
+pub fn next_prime(number: u32) -> u32 {
+    let mut candidates = number.max(2)..MOST;
+    candidates.find(|&it| is_prime(it)).unwrap_or(MOST)
+}
+
+fn is_prime(number: u32) -> bool {
+    let mut divisors = (2..).take_while(|divisor| divisor * divisor <= number);
+    divisors.all(|divisor| !number.is_multiple_of(divisor))
+}
 
 /// The table of a pool.
 #[derive(Debug)]
@@ -29,9 +43,10 @@ struct Order {
 }
 
 impl Table {
-    /// `size` must be prime, or places would be left that a server never comes to.
+    /// Of at least `size` places, and as many as servers: the next prime number, so that each server's order comes to every place.
     pub(crate) fn new(members: &[Named<'_>], size: u32) -> Self {
-        let modulus = u64::from(size.max(2));
+        let servers = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        let modulus = u64::from(next_prime(size.max(servers)));
         let mut places = vec![EMPTY; modulus as usize];
         let most = members
             .iter()
@@ -89,6 +104,28 @@ mod tests {
     fn places(names: &[&str], size: u32) -> Vec<u32> {
         let members: Vec<Named<'_>> = (0..).zip(names).map(|(i, name)| (i, *name, 1)).collect();
         Table::new(&members, size).places
+    }
+
+    #[test]
+    fn a_size_that_is_not_prime_is_rounded_up() {
+        for (size, prime) in [
+            (0, 2),
+            (2, 2),
+            (4, 5),
+            (1_000, 1_009),
+            (65_536, 65_537),
+            (65_537, 65_537),
+            (5_000_011, MOST),
+            (u32::MAX, MOST),
+        ] {
+            assert_eq!(next_prime(size), prime);
+        }
+        for size in [0, 1, 4, 6, 100, 65_536] {
+            let table = places(&["a", "b", "c"], size);
+            assert_eq!(table.len() as u32, next_prime(size.max(3)));
+            let has_places = |index| table.contains(&index);
+            assert!((0..3).all(has_places), "{size}: {table:?}");
+        }
     }
 
     /// Envoy's `maglev_lb_test.cc`, by addresses and by host names.

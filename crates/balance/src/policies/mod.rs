@@ -7,6 +7,7 @@ mod strides;
 mod weighted_random;
 mod least_requests;
 mod power_of_two;
+mod loaded;
 mod least_response_time;
 mod prequal;
 mod hashed;
@@ -14,6 +15,7 @@ mod ring_hash;
 mod maglev;
 
 pub(crate) use hashed::{Hashed, again, unit};
+pub use maglev::next_prime;
 pub(crate) use weighted_random::Alias;
 pub(crate) use weighted_round_robin::Schedule;
 

@@ -5,12 +5,16 @@
 
 use evenkeel_core::Random;
 
-use super::least_requests::Cost;
+use super::loaded::{Margin, in_flight};
 use crate::turn::Turn;
 
 pub(crate) fn pick(turn: &Turn<'_>, rng: &mut Random) -> u32 {
-    match turn.two(rng) {
-        (first, Some(second)) if Cost::of(turn, second).is_below(Cost::of(turn, first)) => second,
-        (first, _) => first,
-    }
+    let (first, second) = turn.two(rng);
+    let Some(second) = second else { return first };
+    let goes_to_second = if turn.by_weight() {
+        Margin::draw(rng).prefers(turn, second, first)
+    } else {
+        in_flight(turn, second) < in_flight(turn, first)
+    };
+    if goes_to_second { second } else { first }
 }

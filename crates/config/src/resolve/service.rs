@@ -1,6 +1,6 @@
 //! A service's options: what was typed, and the default for the rest.
 
-use evenkeel_balance::BalanceOptions;
+use evenkeel_balance::{BalanceOptions, next_prime};
 use evenkeel_request::HashOn;
 use evenkeel_request::headers::{Side, check_name};
 
@@ -62,12 +62,12 @@ pub(crate) fn resolve_services(
 fn resolve_balance(typed: &Balance, out: &mut Mistakes) -> BalanceOptions {
     let maglev_table = pick_whole(typed.maglev_table.as_ref(), defaults::MAGLEV_TABLE);
     if let Some(given) = &typed.maglev_table
-        && !is_prime(maglev_table)
+        && next_prime(maglev_table) != maglev_table
     {
         let message = format!("{maglev_table} is not a prime number");
         let mistake = Mistake::new(Code::OutOfRange, given.span.clone(), message, "not prime");
-        let next = (maglev_table..=5_000_011).find(|number| is_prime(*number));
-        out.push(mistake.maybe_help(next.map(|next| format!("the next one is {next}"))));
+        let next = next_prime(maglev_table);
+        out.push(mistake.help(format!("the next one is {next}")));
     }
     if let Some(subset) = &typed.subset
         && pick(typed.policy.as_ref(), defaults::POLICY).hashes()
@@ -92,13 +92,6 @@ fn resolve_balance(typed: &Balance, out: &mut Mistakes) -> BalanceOptions {
         overprovisioning: pick(typed.overprovisioning.as_ref(), defaults::OVERPROVISIONING),
         subset: resolve_subset(typed.subset.as_ref()),
     }
-}
-
-fn is_prime(number: u32) -> bool {
-    number >= 2
-        && (2..)
-            .take_while(|divisor| divisor * divisor <= number)
-            .all(|divisor| !number.is_multiple_of(divisor))
 }
 
 fn resolve_hash_on(typed: &Balance) -> HashOn {

@@ -47,19 +47,32 @@ impl CoarseHistogram {
     /// A quantile (from 0 to 1) of what both have counted, within 6.3 %; zero if that is nothing.
     #[must_use]
     pub fn quantile_with(&self, other: &Self, quantile: f64) -> Duration {
+        let bucket = self.bucket_with(other, quantile);
+        bucket.map_or(Duration::ZERO, |it| Duration::from_nanos(middle(it)))
+    }
+
+    /// The upper edge of the bucket in which the quantile lies: at most the rest, 1 − `quantile`, took longer. Up to 12.5 % above the
+    /// quantile; [`Duration::MAX`] in the last bucket, zero if nothing was counted.
+    #[must_use]
+    pub fn upper_quantile_with(&self, other: &Self, quantile: f64) -> Duration {
+        match self.bucket_with(other, quantile) {
+            None => Duration::ZERO,
+            Some(it) if it + 1 >= BUCKETS => Duration::MAX,
+            Some(it) => Duration::from_nanos(lower_edge(it + 1)),
+        }
+    }
+
+    fn bucket_with(&self, other: &Self, quantile: f64) -> Option<usize> {
         let all = self.count + other.count;
         let rank = ((all as f64 * quantile.clamp(0.0, 1.0)).ceil() as u64).max(1);
         let mut seen = 0;
-        for index in 0..BUCKETS {
+        (0..BUCKETS).find(|&index| {
             let of = |counts: &Option<Box<[u16; BUCKETS]>>| {
                 counts.as_ref().map_or(0, |counts| u64::from(counts[index]))
             };
             seen += of(&self.counts) + of(&other.counts);
-            if seen >= rank {
-                return Duration::from_nanos(middle(index));
-            }
-        }
-        Duration::ZERO
+            seen >= rank
+        })
     }
 
     /// The median; zero if nothing was counted.
@@ -94,9 +107,14 @@ const fn bucket(nanos: u64) -> usize {
 /// The middle of what a bucket holds.
 const fn middle(index: usize) -> u64 {
     let power = LEAST_POWER + (index >> SUB_BITS) as u32;
+    lower_edge(index) + (1_u64 << (power - SUB_BITS)) / 2
+}
+
+/// The shortest that a bucket holds.
+const fn lower_edge(index: usize) -> u64 {
+    let power = LEAST_POWER + (index >> SUB_BITS) as u32;
     let sub = (index & ((1 << SUB_BITS) - 1)) as u64;
-    let width = 1_u64 << (power - SUB_BITS);
-    (1_u64 << power) + sub * width + width / 2
+    (1_u64 << power) + sub * (1_u64 << (power - SUB_BITS))
 }
 
 #[cfg(test)]
@@ -162,6 +180,22 @@ mod tests {
         ] {
             let found = one.quantile_with(&other, quantile).as_secs_f64() * 1e3;
             assert!((found / millis - 1.0).abs() < 0.07, "{quantile}: {found}");
+        }
+    }
+
+    #[test]
+    fn no_more_than_the_rest_took_longer_than_the_upper_edge() {
+        let none = CoarseHistogram::default();
+        assert_eq!(none.upper_quantile_with(&none, 0.95), Duration::ZERO);
+        for micros in [1, 9, 999, 10_000, 250_000, 100_000_000] {
+            let mut histogram = CoarseHistogram::default();
+            let (most, rest) = (Duration::from_micros(micros), Duration::from_secs(200));
+            (0..95).for_each(|_| histogram.add(most));
+            (0..5).for_each(|_| histogram.add(rest));
+            let upper = histogram.upper_quantile_with(&none, 0.95);
+            assert!(upper > most && upper <= most.max(Duration::from_micros(9)) * 9 / 8);
+            let last = histogram.upper_quantile_with(&none, 0.96);
+            assert_eq!(last, Duration::MAX);
         }
     }
 

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::Random;
+use evenkeel_core::{Random, duration_from_seconds};
 use serde::{Deserialize, Serialize};
 
 use crate::wire;
@@ -193,7 +193,7 @@ fn scaled(duration: Duration, factor: f64) -> Duration {
         return Duration::ZERO;
     }
     let seconds = duration.as_secs_f64() * factor;
-    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+    duration_from_seconds(seconds)
 }
 
 /// The same exactly, for a whole factor.

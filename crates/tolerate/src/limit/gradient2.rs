@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Random};
+use evenkeel_core::{Instant, Random, duration_from_seconds};
 use serde::{Deserialize, Serialize};
 
 use super::{Why, bounded};
@@ -181,7 +181,7 @@ impl Gradient2 {
     /// What requests usually take, if anything was measured.
     #[must_use]
     pub fn baseline(&self) -> Option<Duration> {
-        (self.long.count > 0).then(|| seconds(self.long.value))
+        (self.long.count > 0).then(|| duration_from_seconds(self.long.value))
     }
 
     /// The last gradient, 0.5 to 1: below 1 the server is slower than usual.
@@ -225,7 +225,9 @@ impl Gradient2 {
             self.plan_measuring(now, short);
             return false;
         }
-        let patience = options.within.max(seconds(short * ROUND_TRIPS));
+        let patience = options
+            .within
+            .max(duration_from_seconds(short * ROUND_TRIPS));
         self.why = Why::Probing;
         self.measuring = Some(Measuring {
             limit: low,
@@ -259,7 +261,7 @@ impl Gradient2 {
         let Some(RemeasureOptions { every, .. }) = self.options.remeasure else {
             return;
         };
-        let half = every.max(seconds(short * ROUND_TRIPS_BETWEEN)) / 2;
+        let half = every.max(duration_from_seconds(short * ROUND_TRIPS_BETWEEN)) / 2;
         self.due = now + half + self.rng.duration_up_to(half);
     }
 }
@@ -274,10 +276,6 @@ fn next_limit(limit: f64, gradient: f64, smoothing: f64, queue: u32) -> f64 {
     let wanted = gradient.mul_add(limit, f64::from(queue));
     let smoothing = smoothing.clamp(0.0, 1.0);
     limit.mul_add(1.0 - smoothing, wanted * smoothing)
-}
-
-fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
 /// A moving average by samples, `2/(n+1)` of each, after a plain one of the first ten.
