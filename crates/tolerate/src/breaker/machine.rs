@@ -1,9 +1,8 @@
 //! The states of a breaker and what leads from one to another. One owner at a time.
 
-use std::time::Duration;
+use evenkeel_core::{Instant, Random, duration_from_seconds};
 
-use evenkeel_core::{Instant, Random};
-
+use super::pending::Ends;
 use super::{
     Admitted, AttemptWindow, BreakerOptions, BreakerSnapshot, BreakerState, Change, End, Refused,
     Why,
@@ -85,14 +84,22 @@ impl Machine {
         admitted: Admitted,
         now: Instant,
         end: End,
-        took: Duration,
+        is_slow: bool,
     ) -> Option<Change> {
         self.give_back(admitted);
         if admitted.era != self.era || end == End::Ignored {
             return None;
         }
-        let is_slow = self.options.slow.is_some_and(|slow| took > slow.after);
-        let is_bad = end == End::Bad;
+        self.count(now, end == End::Bad, is_slow)
+    }
+
+    /// Ends of the state of now that another thread had to leave.
+    pub(super) fn ended_meanwhile(&mut self, now: Instant, ends: Ends) -> Option<Change> {
+        // After a change the rest is of the state before.
+        (0..ends.count).find_map(|_| self.count(now, ends.is_bad, ends.is_slow))
+    }
+
+    fn count(&mut self, now: Instant, is_bad: bool, is_slow: bool) -> Option<Change> {
         match self.state {
             BreakerState::Closed | BreakerState::ForcedClosed => {
                 self.window.add(now, is_bad, is_slow);
@@ -152,7 +159,7 @@ impl Machine {
         let plain = (options.open_for.as_secs_f64() * growth).min(most);
         let more = plain * options.jitter.clamp(0.0, 1.0) * self.random.unit();
         self.openings = self.openings.saturating_add(1);
-        self.open_until = now + Duration::from_secs_f64(plain + more);
+        self.open_until = now + duration_from_seconds(plain + more);
         self.why = Some(why);
         Change::Opened(why, self.open_until)
     }
@@ -179,7 +186,9 @@ impl Machine {
     }
 
     pub(super) fn reconfigure(&mut self, options: BreakerOptions) {
-        self.window = AttemptWindow::new(options.window);
+        if options.window != self.options.window {
+            self.window = AttemptWindow::new(options.window);
+        }
         self.options = options;
     }
 
@@ -195,12 +204,28 @@ impl Machine {
         (self.state == BreakerState::Open).then_some(self.open_until)
     }
 
-    pub(super) fn snapshot(&mut self, now: Instant, refused: u64) -> BreakerSnapshot {
+    pub(super) fn snapshot(
+        &mut self,
+        now: Instant,
+        refused: u64,
+        pending: impl Iterator<Item = Ends>,
+    ) -> BreakerSnapshot {
+        let mut ratios = self.window.ratios(now);
+        for Ends {
+            is_bad,
+            is_slow,
+            count,
+        } in pending
+        {
+            ratios.total += count;
+            ratios.bad += u64::from(is_bad) * count;
+            ratios.slow += u64::from(is_slow) * count;
+        }
         BreakerSnapshot {
             state: self.state,
             until: self.open_until(),
             why: self.why,
-            ratios: self.window.ratios(now),
+            ratios,
             consecutive: self.consecutive,
             trials: self.trials,
             changes: self.changes,

@@ -10,10 +10,11 @@
 //! though well. What the half-open state lets through are permits that are given back when they are dropped, so that an attempt which
 //! is cancelled leaks none, and an answer to something that was asked before the breaker opened does not decide what comes after.
 //!
-//! While it is closed, asking costs one read of an atomic, and an end takes a lock that it does not wait for: one of two ends at the
-//! same nanosecond may go uncounted. What ends in the half-open state is always counted.
+//! While it is closed, asking costs one read of an atomic, and an end takes a lock that it does not wait for: of two ends at the same
+//! moment the one that finds the lock taken is left to the thread that has it, which counts it too. Every end is counted once.
 
 mod machine;
+mod pending;
 mod window;
 
 use std::ops::Deref;
@@ -25,6 +26,7 @@ use evenkeel_core::Instant;
 use serde::{Deserialize, Serialize};
 
 use machine::Machine;
+use pending::Pending;
 pub use window::{AttemptWindow, Ratios};
 
 /// What can be chosen.
@@ -242,6 +244,9 @@ pub struct Breaker {
     state: AtomicU8,
     era: AtomicU64,
     open_until: AtomicU64,
+    /// Nanoseconds above which an attempt was slow.
+    slow_after: AtomicU64,
+    pending: Pending,
     refused: AtomicU64,
 }
 
@@ -254,6 +259,8 @@ impl Breaker {
             state: AtomicU8::new(BreakerState::Closed as u8),
             era: AtomicU64::new(0),
             open_until: AtomicU64::new(0),
+            slow_after: AtomicU64::new(slow_after(&options)),
+            pending: Pending::default(),
             refused: AtomicU64::new(0),
         }
     }
@@ -305,7 +312,8 @@ impl Breaker {
         admitted
     }
 
-    /// What was admitted has ended like this, after so long.
+    /// What was admitted has ended like this, after so long. What changed with it, or with ends at the same moment that were left to
+    /// this thread: each change is told to one.
     pub fn ended(
         &self,
         admitted: Admitted,
@@ -313,16 +321,48 @@ impl Breaker {
         end: End,
         took: Duration,
     ) -> Option<Change> {
-        let mut machine = if admitted.is_trial {
+        let is_slow = nanos(took) > self.slow_after.load(Ordering::Relaxed);
+        let machine = if admitted.is_trial {
             self.lock()
+        } else if end == End::Ignored || admitted.era != self.era.load(Ordering::Acquire) {
+            return None;
         } else {
-            match self.machine.try_lock() {
-                Ok(machine) => machine,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return None,
+            match self.try_lock() {
+                Some(machine) => machine,
+                None if self.pending.add(admitted.era, end == End::Bad, is_slow) => {
+                    return self.count_pending(now, None);
+                }
+                None => self.lock(),
             }
         };
-        let change = machine.ended(admitted, now, end, took);
+        let change = self.count(machine, now, |machine| {
+            machine.ended(admitted, now, end, is_slow)
+        });
+        self.count_pending(now, change)
+    }
+
+    /// Counts what other threads have left. Whoever has the lock looks again after it has let go of it, and whoever leaves something tries
+    /// the lock after that: so one of the two sees it.
+    fn count_pending(&self, now: Instant, mut change: Option<Change>) -> Option<Change> {
+        while !self.pending.is_empty() {
+            let Some(machine) = self.try_lock() else {
+                break;
+            };
+            change = self.count(machine, now, |_| None).or(change);
+        }
+        change
+    }
+
+    fn count(
+        &self,
+        mut machine: MutexGuard<'_, Machine>,
+        now: Instant,
+        own: impl FnOnce(&mut Machine) -> Option<Change>,
+    ) -> Option<Change> {
+        let mut change = own(&mut machine);
+        for ends in self.pending.take(machine.era()) {
+            change = machine.ended_meanwhile(now, ends).or(change);
+        }
         self.show(&machine);
         change
     }
@@ -358,8 +398,10 @@ impl Breaker {
         self.show(&machine);
     }
 
-    /// Other options from now on; what it does and has counted stays, the window begins anew.
+    /// Other options from now on; what it does and has counted stays. A window of another kind or length begins anew.
     pub fn reconfigure(&self, options: BreakerOptions) {
+        self.slow_after
+            .store(slow_after(&options), Ordering::Relaxed);
         self.lock().reconfigure(options);
     }
 
@@ -367,7 +409,17 @@ impl Breaker {
     #[must_use]
     pub fn snapshot(&self, now: Instant) -> BreakerSnapshot {
         let refused = self.refused.load(Ordering::Relaxed);
-        self.lock().snapshot(now, refused)
+        let mut machine = self.lock();
+        let pending = self.pending.peek(machine.era());
+        machine.snapshot(now, refused, pending)
+    }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, Machine>> {
+        match self.machine.try_lock() {
+            Ok(machine) => Some(machine),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Machine> {
@@ -380,6 +432,14 @@ impl Breaker {
         self.era.store(machine.era(), Ordering::Release);
         self.state.store(machine.state() as u8, Ordering::Release);
     }
+}
+
+fn slow_after(options: &BreakerOptions) -> u64 {
+    options.slow.map_or(u64::MAX, |slow| nanos(slow.after))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A permission to ask, given back when it is dropped.

@@ -1,5 +1,8 @@
 //! What opens and closes a breaker, by the vectors of others and by chance.
 
+use std::sync::Barrier;
+use std::thread;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -297,4 +300,99 @@ proptest! {
         let later = now + Duration::from_secs(400);
         prop_assert!(breaker.try_pass(later).is_ok());
     }
+}
+
+/// Options that open it for nothing.
+fn never() -> BreakerOptions {
+    BreakerOptions {
+        consecutive: None,
+        failure_ratio: None,
+        slow: Some(SlowOptions {
+            after: Duration::from_millis(10),
+            ratio: 2.0,
+        }),
+        ..BreakerOptions::default()
+    }
+}
+
+#[test]
+fn every_end_is_counted_whatever_the_threads_do() {
+    const THREADS: u64 = 8;
+    const EACH: u64 = 20_000;
+    let breaker = Arc::new(Breaker::new(never(), 1));
+    let start = Arc::new(Barrier::new(THREADS as usize));
+    let threads: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let (breaker, start) = (Arc::clone(&breaker), Arc::clone(&start));
+            thread::spawn(move || {
+                start.wait();
+                for n in 0..EACH {
+                    let admitted = breaker.admit(second(1)).expect("nothing opens it");
+                    let end = if n % 4 == 0 { End::Bad } else { End::Good };
+                    let took = Duration::from_millis(9 + (n + thread) % 2 * 2);
+                    assert_eq!(breaker.ended(admitted, second(1), end, took), None);
+                }
+            })
+        })
+        .collect();
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().expect("no panic"));
+    let ratios = breaker.snapshot(second(1)).ratios;
+    let all = THREADS * EACH;
+    let counted = (ratios.total, ratios.bad, ratios.slow);
+    assert_eq!(counted, (all, all / 4, all / 2));
+}
+
+#[test]
+fn threads_that_fail_together_open_it_once() {
+    const THREADS: u64 = 8;
+    const EACH: u64 = 50;
+    for round in 0..50 {
+        let options = BreakerOptions {
+            consecutive: Some((THREADS * EACH) as u32),
+            failure_ratio: None,
+            ..BreakerOptions::default()
+        };
+        let breaker = Arc::new(Breaker::new(options, round));
+        let start = Arc::new(Barrier::new(THREADS as usize));
+        let threads: Vec<_> = (0..THREADS)
+            .map(|_| {
+                let (breaker, start) = (Arc::clone(&breaker), Arc::clone(&start));
+                thread::spawn(move || {
+                    start.wait();
+                    let end = |_| {
+                        let admitted = breaker.admit(second(1)).expect("closed");
+                        breaker.ended(admitted, second(1), End::Bad, Duration::ZERO)
+                    };
+                    (0..EACH).filter_map(end).count()
+                })
+            })
+            .collect();
+        let told: usize = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"))
+            .sum();
+        // Only the very last one opens it, and somebody is told.
+        assert_eq!((told, breaker.state()), (1, BreakerState::Open), "{round}");
+    }
+}
+
+#[test]
+fn times_without_end_are_no_error() {
+    let options = BreakerOptions {
+        consecutive: Some(1),
+        open_for: Duration::MAX,
+        open_most: Duration::MAX,
+        growth: f64::INFINITY,
+        jitter: 1.0,
+        ..BreakerOptions::default()
+    };
+    let breaker = Breaker::new(options, 1);
+    let change = pass(&breaker, second(1), End::Bad);
+    assert_eq!(
+        change,
+        Some(Change::Opened(Why::Consecutive, Instant::NEVER))
+    );
+    assert!(breaker.try_pass(second(1_000_000)).is_err());
 }
