@@ -15,7 +15,7 @@ use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::Method;
 use evenkeel_request::Policies;
-use evenkeel_tolerate::{Race, Turn};
+use evenkeel_tolerate::{HedgeDelay, Race, Turn};
 
 use crate::drive::Journey;
 use crate::flight::Flight;
@@ -98,6 +98,15 @@ impl<'a> Journey<'a> {
         let left = hedge.options().limit.saturating_sub(self.exchange.hedges());
         let race = Race::new(now, hedge.after(now)?, left, end);
         race.due().map(|_| race)
+    }
+
+    /// Whether this worker's hedges have not used their share.
+    fn may_hedge(&self) -> bool {
+        let mut hedging = self.worker.hedging.borrow_mut();
+        let hedge = hedging.get_mut(self.policies.place as usize);
+        hedge
+            .and_then(Option::as_mut)
+            .is_some_and(HedgeDelay::may_hedge)
     }
 
     /// What an attempt took, for the quantile after which others are made beside it.
@@ -253,7 +262,7 @@ impl<'a> Journey<'a> {
             self.count_hedge(NO_SERVER);
             return None;
         };
-        if !self.service.budget().try_spend(now) {
+        if !self.may_hedge() || !self.service.budget().try_spend_on_hedge(now) {
             self.count_hedge(DENIED);
             return None;
         }

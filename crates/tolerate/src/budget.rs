@@ -23,11 +23,11 @@ const NANOS_PER_SECOND: u128 = 1_000_000_000;
 #[derive(Debug)]
 pub struct Budget {
     /// What each success earns.
-    earned: u64,
+    earned: AtomicU64,
     /// What each second earns.
-    floor: u64,
+    floor: AtomicU64,
     /// What can be saved up.
-    burst: u64,
+    burst: AtomicU64,
     /// What is there. It may lie above `burst` by what racing workers earned at once; every reader takes the lesser.
     tokens: AtomicU64,
     /// Up to when the floor has been paid, in nanoseconds since the clock started.
@@ -40,37 +40,83 @@ impl Budget {
     pub fn new(options: BudgetOptions, now: Instant) -> Self {
         let burst = millionths(options.burst);
         Self {
-            earned: millionths(options.ratio),
-            floor: millionths(options.floor_per_second),
-            burst,
+            earned: AtomicU64::new(millionths(options.ratio)),
+            floor: AtomicU64::new(millionths(options.floor_per_second)),
+            burst: AtomicU64::new(burst),
             tokens: AtomicU64::new(burst),
             paid_until: AtomicU64::new(now.as_nanos()),
         }
     }
 
+    /// Other options from now on, for all who share it. The tokens that are there stay, up to the new burst.
+    pub fn reconfigure(&self, options: BudgetOptions, now: Instant) {
+        self.pay_floor(now);
+        // What lies above the burst of now is none: it must not come back with a larger one.
+        let (before, after) = (self.burst(), millionths(options.burst));
+        let cap = |tokens: u64| Some(tokens.min(before).min(after));
+        let _: Result<u64, u64> =
+            self.tokens
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, cap);
+        let store = |to: &AtomicU64, value| to.store(value, Ordering::Relaxed);
+        store(&self.earned, millionths(options.ratio));
+        store(&self.floor, millionths(options.floor_per_second));
+        store(&self.burst, after);
+    }
+
     /// A success: earns its part. Costs a read when the budget is full, one relaxed addition when it is not.
     pub fn earn(&self) {
-        if self.tokens.load(Ordering::Relaxed) < self.burst {
-            self.tokens.fetch_add(self.earned, Ordering::Relaxed);
+        if self.tokens.load(Ordering::Relaxed) < self.burst() {
+            let earned = self.earned.load(Ordering::Relaxed);
+            self.tokens.fetch_add(earned, Ordering::Relaxed);
         }
     }
 
     /// Takes one token for a retry, before its back-off. False if there is none.
     #[must_use]
     pub fn try_spend(&self, now: Instant) -> bool {
+        self.spend_from(now, TOKEN)
+    }
+
+    /// Takes one token for a hedge, if at least half of what can be saved up is there: the rest is for retries, which answer failures and
+    /// not mere delay.
+    #[must_use]
+    pub fn try_spend_on_hedge(&self, now: Instant) -> bool {
+        self.spend_from(now, self.least_for_hedge())
+    }
+
+    /// Whether [`Budget::try_spend_on_hedge`] would find a token now.
+    #[must_use]
+    pub fn affords_hedge(&self, now: Instant) -> bool {
         self.pay_floor(now);
+        self.tokens.load(Ordering::Relaxed).min(self.burst()) >= self.least_for_hedge()
+    }
+
+    fn least_for_hedge(&self) -> u64 {
+        (self.burst() / 2).max(TOKEN)
+    }
+
+    /// Takes one token if so many are there.
+    fn spend_from(&self, now: Instant, least: u64) -> bool {
+        self.pay_floor(now);
+        let burst = self.burst();
+        let spend = |tokens: u64| {
+            let there = tokens.min(burst);
+            (there >= least).then(|| there.saturating_sub(TOKEN))
+        };
         self.tokens
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| {
-                tokens.min(self.burst).checked_sub(TOKEN)
-            })
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend)
             .is_ok()
+    }
+
+    fn burst(&self) -> u64 {
+        self.burst.load(Ordering::Relaxed)
     }
 
     /// The tokens that are there now.
     #[must_use]
     pub fn balance(&self, now: Instant) -> f64 {
         self.pay_floor(now);
-        self.tokens.load(Ordering::Relaxed).min(self.burst) as f64 / TOKEN as f64
+        self.tokens.load(Ordering::Relaxed).min(self.burst()) as f64 / TOKEN as f64
     }
 
     /// Adds what the time since the last payment earned. Whoever moves the stamp pays, so nothing is paid twice; the stamp
@@ -78,33 +124,34 @@ impl Budget {
     fn pay_floor(&self, now: Instant) {
         let from = self.paid_until.load(Ordering::Relaxed);
         let elapsed = now.as_nanos().saturating_sub(from);
-        if self.floor == 0 || elapsed == 0 {
+        let (floor, burst) = (self.floor.load(Ordering::Relaxed), self.burst());
+        if floor == 0 || elapsed == 0 {
             return;
         }
-        let due = u128::from(elapsed) * u128::from(self.floor) / NANOS_PER_SECOND;
+        let due = u128::from(elapsed) * u128::from(floor) / NANOS_PER_SECOND;
         let (due, until) = match u64::try_from(due) {
             Ok(0) => return,
-            Ok(due) if due < self.burst => (due, from.saturating_add(self.nanos_for(due))),
-            _ => (self.burst, now.as_nanos()),
+            Ok(due) if due < burst => (due, from.saturating_add(nanos_for(due, floor))),
+            _ => (burst, now.as_nanos()),
         };
         if self
             .paid_until
             .compare_exchange(from, until, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
         {
-            let add = |tokens: u64| Some(tokens.saturating_add(due).min(self.burst.max(tokens)));
+            let add = |tokens: u64| Some(tokens.saturating_add(due).min(burst.max(tokens)));
             // The closure never declines, so this cannot fail.
             let _: Result<u64, u64> =
                 self.tokens
                     .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         }
     }
+}
 
-    /// How long the floor takes to earn `due` millionths, rounded up.
-    fn nanos_for(&self, due: u64) -> u64 {
-        let nanos = (u128::from(due) * NANOS_PER_SECOND).div_ceil(u128::from(self.floor.max(1)));
-        u64::try_from(nanos).unwrap_or(u64::MAX)
-    }
+/// How long a floor takes to earn `due` millionths, rounded up.
+fn nanos_for(due: u64, floor: u64) -> u64 {
+    let nanos = (u128::from(due) * NANOS_PER_SECOND).div_ceil(u128::from(floor.max(1)));
+    u64::try_from(nanos).unwrap_or(u64::MAX)
 }
 
 /// Tokens in millionths; what is no number or negative is nothing.
@@ -188,6 +235,37 @@ mod tests {
         }
         assert!(budget.balance(Instant::from_millis(100_000)) <= 3.0);
         assert_eq!(spend_all(&budget, Instant::from_millis(100_000)), 3);
+    }
+
+    #[test]
+    fn hedges_leave_half_to_retries() {
+        let budget = budget(0.0, 0.0, 35.0);
+        let hedges = (0..100).filter(|_| budget.try_spend_on_hedge(Instant::ZERO));
+        assert_eq!(hedges.count(), 18, "from 35 down to 17");
+        assert!(!budget.affords_hedge(Instant::ZERO));
+        assert_eq!(spend_all(&budget, Instant::ZERO), 17);
+        let small = self::budget(0.0, 0.0, 1.0);
+        assert!(small.affords_hedge(Instant::ZERO) && small.try_spend_on_hedge(Instant::ZERO));
+        assert!(!self::budget(0.2, 0.0, 0.0).try_spend_on_hedge(Instant::ZERO));
+    }
+
+    #[test]
+    fn other_options_keep_what_is_there() {
+        let changing = budget(0.0, 0.0, 20.0);
+        for _ in 0..15 {
+            assert!(changing.try_spend(Instant::ZERO));
+        }
+        let options = |burst| BudgetOptions {
+            ratio: 1.0,
+            floor_per_second: 0.0,
+            burst,
+        };
+        changing.reconfigure(options(100.0), Instant::ZERO);
+        assert!((changing.balance(Instant::ZERO) - 5.0).abs() < 1e-9);
+        changing.earn();
+        changing.reconfigure(options(3.0), Instant::ZERO);
+        changing.reconfigure(options(100.0), Instant::ZERO);
+        assert_eq!(spend_all(&changing, Instant::ZERO), 3, "capped for good");
     }
 
     #[test]

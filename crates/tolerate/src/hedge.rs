@@ -4,7 +4,8 @@
 //! elsewhere, made when the first has taken longer than nearly all do, cuts the tail for a few percent of additional load (Dean
 //! and Barroso, The Tail at Scale, 2013). Its moment is a quantile of the latencies themselves and not a fixed time, so that it
 //! follows the service, and each one takes a token of the budget that pays for retries too: when everything is slow, everything
-//! is late, and hedging would double the load just then.
+//! is late, and hedging would double the load just then. Hedges have a share of their own as well: no more of the attempts than the
+//! quantile leaves, and never the lower half of the budget, which is for retries.
 
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 /// The window of latencies has two halves; after this the older one is forgotten.
 const HALF: Duration = Duration::from_secs(15);
+/// Hedges that may be made at once beyond their share, after a time without any.
+const BURST: f64 = 10.0;
 /// How long a quantile is used before it is computed again.
 const KEPT_FOR: Duration = Duration::from_millis(250);
 
@@ -64,6 +67,8 @@ pub struct HedgeDelay {
     half: u64,
     delay: Option<Duration>,
     until: Instant,
+    /// How many hedges may be made now.
+    allowance: f64,
 }
 
 impl HedgeDelay {
@@ -72,6 +77,7 @@ impl HedgeDelay {
     pub fn new(options: HedgeOptions) -> Self {
         Self {
             options,
+            allowance: BURST,
             now: CoarseHistogram::default(),
             before: CoarseHistogram::default(),
             half: 0,
@@ -86,6 +92,34 @@ impl HedgeDelay {
         &self.options
     }
 
+    /// Other options from now on; the latencies that are known stay.
+    pub const fn reconfigure(&mut self, options: HedgeOptions) {
+        self.options = options;
+        self.until = Instant::ZERO;
+    }
+
+    /// Whether another attempt may be made now, which is due; counts it. After a quantile q no more than 1 − q of the attempts that asked
+    /// [`HedgeDelay::after`] are hedged, and ten at once beyond that: when a service becomes slow, all are later than the quantile was. After a
+    /// fixed delay only the budget bounds them.
+    pub fn may_hedge(&mut self) -> bool {
+        if self.share().is_none() {
+            return true;
+        }
+        let may = self.allowance >= 1.0;
+        if may {
+            self.allowance -= 1.0;
+        }
+        may
+    }
+
+    /// The share of attempts that may be hedged, if there is one.
+    fn share(&self) -> Option<f64> {
+        match self.options.after {
+            HedgeAfter::Delay(_) => None,
+            HedgeAfter::Quantile(quantile) => Some((1.0 - quantile).clamp(0.0, 1.0)),
+        }
+    }
+
     /// An attempt has taken so long; also one that was given up for a quicker one, which would have taken longer: without
     /// those the quantile would fall with each one that is cut off.
     pub fn note(&mut self, now: Instant, took: Duration) {
@@ -95,8 +129,11 @@ impl HedgeDelay {
         }
     }
 
-    /// After how long a second attempt is made now; nothing if too little is known.
+    /// After how long a second attempt is made beside the one that begins now; nothing if too little is known. Asked once for each attempt.
     pub fn after(&mut self, now: Instant) -> Option<Duration> {
+        if let Some(share) = self.share() {
+            self.allowance = (self.allowance + share).min(BURST);
+        }
         let quantile = match self.options.after {
             HedgeAfter::Delay(delay) => return Some(delay.max(self.options.floor)),
             HedgeAfter::Quantile(quantile) => quantile,
@@ -104,7 +141,8 @@ impl HedgeDelay {
         if now >= self.until {
             self.turn(now);
             let enough = self.now.count() + self.before.count() >= self.options.minimum_attempts;
-            let found = enough.then(|| self.now.quantile_with(&self.before, quantile));
+            // The upper edge: from the middle of a bucket on, half of those that lie in it would be late.
+            let found = enough.then(|| self.now.upper_quantile_with(&self.before, quantile));
             self.delay = found.map(|found| found.max(self.options.floor));
             self.until = now + KEPT_FOR;
         }
@@ -138,7 +176,7 @@ mod tests {
     }
 
     fn near(found: Option<Duration>, millis: f64) -> bool {
-        found.is_some_and(|found| (found.as_secs_f64() * 1e3 / millis - 1.0).abs() < 0.07)
+        found.is_some_and(|found| (0.99..1.13).contains(&(found.as_secs_f64() * 1e3 / millis)))
     }
 
     #[test]
@@ -164,6 +202,53 @@ mod tests {
         (0..200).for_each(|n| live.note(at(31_000 + n), Duration::from_millis(50)));
         assert!(near(live.after(at(32_000)), 50.0));
         assert_eq!(live.after(at(90_000)), None, "all of it is old");
+    }
+
+    /// 95 % in 10 ms and 5 % in 100 ms, and the same a few percent slower or faster: buckets do not matter.
+    #[test]
+    fn one_in_twenty_is_hedged_whatever_the_distribution() {
+        for (quick, slow, least) in [
+            (9.3, 0.04, 700),
+            (10.0, 0.04, 700),
+            (11.7, 0.04, 700),
+            // Just at the quantile, which is now the one and now the other.
+            (10.0, 0.05, 100),
+            (10.9, 0.05, 100),
+        ] {
+            let mut live = hedge(HedgeAfter::Quantile(0.95));
+            let mut random = evenkeel_core::Random::seeded(3);
+            let mut hedged = 0;
+            for n in 0..20_000 {
+                let now = Instant::from_millis(n * 5);
+                let millis = if random.unit() < slow { 100.0 } else { quick };
+                let took = Duration::from_secs_f64(millis / 1e3);
+                let is_late = live.after(now).is_some_and(|delay| took > delay);
+                hedged += u32::from(is_late && live.may_hedge());
+                live.note(now, took);
+            }
+            assert!((least..=1_010).contains(&hedged), "{quick}: {hedged}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_becomes_slow_is_not_asked_twice() {
+        let mut live = hedge(HedgeAfter::Quantile(0.95));
+        let mut hedged = 0;
+        for n in 0..1_000 {
+            let now = Instant::from_millis(n * 5);
+            let took = Duration::from_millis(if n < 500 { 10 } else { 1_000 });
+            let is_late = live.after(now).is_some_and(|delay| took > delay);
+            hedged += u32::from(is_late && live.may_hedge());
+            if n < 500 {
+                live.note(now, took);
+            }
+        }
+        assert!(
+            (10..=35).contains(&hedged),
+            "a twentieth of 500, and ten: {hedged}"
+        );
+        let mut fixed = hedge(HedgeAfter::Delay(Duration::from_millis(1)));
+        assert!((0..100).all(|_| fixed.may_hedge()));
     }
 
     #[test]
