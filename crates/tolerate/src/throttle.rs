@@ -5,6 +5,12 @@
 //! is random and never all: what still goes through is what finds out that the server is well again. Unlike a breaker there is no state
 //! that flips, so nothing flaps.
 //!
+//! The formulas alone are not safe. After an outage that fills the window they refuse for minutes more, because their own refusals
+//! count as requests; and after five failures of a program that has just begun they refuse nearly everything. So nothing is refused
+//! before enough has ended, a share of the requests and one a second always get through, and of the whole window and the last two
+//! seconds the one that refuses less decides: a server that accepts what still comes is asked for `k` times as much every two seconds, until
+//! nothing is refused. Under a lasting overload both say the same.
+//!
 //! Two rules: [`ThrottleOptions::Sre`] counts its own refusals as requests, so a client learns from what it wanted to send;
 //! [`ThrottleOptions::Admission`] (Envoy's filter) counts only what was sent, and has bounds for who must never be refused too much.
 //!
@@ -43,6 +49,11 @@ pub struct SreOptions {
     /// What is counted. Default 2 min (SRE book).
     #[serde(with = "crate::wire::duration")]
     pub window: Duration,
+    /// While fewer attempts than this have ended in the window, nothing is refused. Default 20, as breakers have it (Hystrix).
+    pub minimum_attempts: u64,
+    /// Never refuse a larger share than this, 0 to 1. Default 0.95: what gets through of 20 requests a second finds within seconds that
+    /// the server is well again, and a server that accepts nothing is spared nearly all.
+    pub max: f64,
 }
 
 impl Default for SreOptions {
@@ -50,6 +61,8 @@ impl Default for SreOptions {
         Self {
             k: 2.0,
             window: Duration::from_secs(120),
+            minimum_attempts: 20,
+            max: 0.95,
         }
     }
 }
@@ -69,6 +82,8 @@ pub struct AdmissionOptions {
     /// What is counted. Default 30 s (Envoy).
     #[serde(with = "crate::wire::duration")]
     pub window: Duration,
+    /// While fewer attempts than this have ended in the window, nothing is refused. Default 20, as breakers have it (Hystrix).
+    pub minimum_attempts: u64,
 }
 
 impl Default for AdmissionOptions {
@@ -79,12 +94,13 @@ impl Default for AdmissionOptions {
             max: 0.8,
             per_second: 0.0,
             window: Duration::from_secs(30),
+            minimum_attempts: 20,
         }
     }
 }
 
 impl SreOptions {
-    /// The part to refuse after `requests`, of which `accepts` were accepted.
+    /// The part to refuse after `requests`, of which `accepts` were accepted, by the formula alone.
     #[must_use]
     pub fn refuse(&self, requests: f64, accepts: f64) -> f64 {
         ((requests - self.k.max(1.0) * accepts) / (requests + 1.0)).max(0.0)
@@ -122,9 +138,21 @@ pub struct ThrottleSnapshot {
 #[derive(Debug)]
 pub struct Throttle {
     options: ThrottleOptions,
-    counts: Counts,
+    /// Requests and accepts of the window.
+    window: Counts,
+    /// The same of the last two seconds.
+    recent: Counts,
+    /// Attempts that have ended in the window.
+    ended: Counts,
+    /// When a request was allowed last, in nanoseconds; zero: never.
+    allowed_at: AtomicU64,
     refused: AtomicU64,
 }
+
+/// What shows that a server is well again, and what a window of that length could not.
+const RECENT: Duration = Duration::from_secs(2);
+/// One request in so much time is allowed whatever the counts say: with few requests a share of them would be too few to notice anything.
+const ALWAYS_ONE_IN: Duration = Duration::from_secs(1);
 
 impl Throttle {
     /// Nothing was asked yet.
@@ -136,55 +164,127 @@ impl Throttle {
         };
         Self {
             options,
-            counts: Counts::new(window),
+            window: Counts::new(window),
+            recent: Counts::new(window.min(RECENT)),
+            ended: Counts::new(window),
+            allowed_at: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }
+    }
+
+    /// The same counts under other options. What is under way tells the one before.
+    #[cfg(feature = "recover")]
+    pub(crate) fn continued(&self, options: ThrottleOptions, now: Instant) -> Self {
+        let next = Self::new(options);
+        // Only one of the rules counts its own refusals.
+        let window = match options {
+            ThrottleOptions::Sre(_) => &self.window,
+            ThrottleOptions::Admission(_) => &self.ended,
+        };
+        for (from, to) in [
+            (window, &next.window),
+            (&self.recent, &next.recent),
+            (&self.ended, &next.ended),
+        ] {
+            let (requests, accepts) = from.sum(now);
+            to.add(now, requests.min(COUNT_MASK), accepts.min(COUNT_MASK));
+        }
+        for (from, to) in [
+            (&self.allowed_at, &next.allowed_at),
+            (&self.refused, &next.refused),
+        ] {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        next
+    }
+
+    /// The rule and its numbers.
+    #[cfg(feature = "recover")]
+    pub(crate) const fn options(&self) -> &ThrottleOptions {
+        &self.options
     }
 
     /// Whether to ask at all. Each request asks this once, before it is sent; a retry is a request. What is allowed is counted by
     /// [`Throttle::note`]; who gives up before does not call it.
     pub fn allow(&self, now: Instant, rng: &mut Random) -> bool {
         let part = self.refusing(now);
-        let allow = part <= 0.0 || rng.unit() >= part;
-        if !allow {
+        if part <= 0.0 {
+            return true;
+        }
+        let allow = rng.unit() >= part || self.is_first_in_a_while(now);
+        if allow {
+            self.allowed_at.store(now.as_nanos(), Ordering::Relaxed);
+        } else {
             self.refused.fetch_add(1, Ordering::Relaxed);
             if matches!(self.options, ThrottleOptions::Sre(_)) {
-                self.counts.add(now, 1, 0);
+                self.window.add(now, 1, 0);
+                self.recent.add(now, 1, 0);
             }
         }
         allow
     }
 
+    /// Whether nothing was allowed for a second, which is true for one of those who ask.
+    fn is_first_in_a_while(&self, now: Instant) -> bool {
+        let last = self.allowed_at.load(Ordering::Relaxed);
+        now.since(Instant::from_nanos(last)) >= ALWAYS_ONE_IN
+            && (self.allowed_at)
+                .compare_exchange(last, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
     /// A request that was allowed ended. Not accepted is what the server refused for overload or did not answer; an answer that says that the
-    /// request is wrong was accepted.
+    /// request is wrong was accepted. What was not sent at all, because a breaker refused it for example, is not to be noted.
     pub fn note(&self, now: Instant, accepted: bool) {
-        self.counts.add(now, 1, u64::from(accepted));
+        let accepts = u64::from(accepted);
+        self.window.add(now, 1, accepts);
+        self.recent.add(now, 1, accepts);
+        self.ended.add(now, 1, accepts);
     }
 
     /// The part that is refused now, 0 to 1.
     #[must_use]
     pub fn refusing(&self, now: Instant) -> f64 {
-        let (requests, accepts) = self.counts.sum(now);
-        self.part(requests, accepts)
+        let counts = self.window.sum(now);
+        self.part(now, counts)
     }
 
     /// What it knows.
     #[must_use]
     pub fn snapshot(&self, now: Instant) -> ThrottleSnapshot {
-        let (requests, accepts) = self.counts.sum(now);
+        let counts = self.window.sum(now);
         ThrottleSnapshot {
-            requests,
-            accepts,
-            refusing: self.part(requests, accepts),
+            requests: counts.0,
+            accepts: counts.1,
+            refusing: self.part(now, counts),
             refused: self.refused.load(Ordering::Relaxed),
         }
     }
 
-    fn part(&self, requests: u64, accepts: u64) -> f64 {
+    fn part(&self, now: Instant, counts: (u64, u64)) -> f64 {
+        let in_window = self.formula(counts);
+        if in_window <= 0.0 || self.ended.sum(now).0 < self.minimum_attempts() {
+            return 0.0;
+        }
+        match (&self.options, self.recent.sum(now)) {
+            // It never refuses more than its `max`, and counts only what it sent: its window forgets soon enough.
+            (ThrottleOptions::Admission(_), _) | (_, (0, _)) => in_window,
+            (ThrottleOptions::Sre(_), recent) => in_window.min(self.formula(recent)),
+        }
+    }
+
+    fn formula(&self, (requests, accepts): (u64, u64)) -> f64 {
         let (requests, accepts) = (requests as f64, accepts as f64);
         match &self.options {
-            ThrottleOptions::Sre(options) => options.refuse(requests, accepts),
+            ThrottleOptions::Sre(options) => options.refuse(requests, accepts).min(options.max),
             ThrottleOptions::Admission(options) => options.refuse(requests, accepts),
+        }
+    }
+
+    const fn minimum_attempts(&self) -> u64 {
+        match &self.options {
+            ThrottleOptions::Sre(options) => options.minimum_attempts,
+            ThrottleOptions::Admission(options) => options.minimum_attempts,
         }
     }
 }
@@ -215,7 +315,7 @@ impl Counts {
 
     /// Times begin late enough that an empty slot is out of the window.
     const fn time_of(&self, now: Instant) -> u64 {
-        now.as_nanos() / self.slot_nanos + SLOTS
+        (now.as_nanos() / self.slot_nanos).wrapping_add(SLOTS)
     }
 
     fn add(&self, now: Instant, requests: u64, accepts: u64) {

@@ -136,6 +136,7 @@ fn resolve_throttle(typed: &Throttle) -> SreOptions {
     SreOptions {
         k: pick(typed.k.as_ref(), defaults::THROTTLE_K),
         window: pick(typed.window.as_ref(), defaults::THROTTLE_WINDOW),
+        ..SreOptions::default()
     }
 }
 
