@@ -64,7 +64,8 @@ impl<'a> Journey<'a> {
             }
         }
         let end = self.exchange.deadline().end();
-        let entered = queue.enter(self.worker.clock.now(), self.class, end);
+        let typical = self.worker.pickers.borrow()[self.service_id.0 as usize].typical_latency();
+        let entered = queue.enter(self.worker.clock.now(), self.class, end, typical);
         let mut waiting = entered.ok_or(Cause::QueueFull)?;
         let mut looked = false;
         loop {
@@ -108,7 +109,7 @@ impl<'a> Journey<'a> {
     ) -> Reason {
         loop {
             let now = self.worker.clock.now();
-            if now >= waiting.deadline() {
+            if now >= waiting.until() {
                 return Reason::Expired;
             }
             // An attempt may have ended before it began to wait, or a server may have come back.
@@ -116,7 +117,7 @@ impl<'a> Journey<'a> {
                 self.service.queue.free_one();
             }
             looked = false;
-            client.timer.set((now + LOOK).min(waiting.deadline()));
+            client.timer.set((now + LOOK).min(waiting.until()));
             tokio::select! {
                 biased;
                 reason = waiting.turn() => return reason,

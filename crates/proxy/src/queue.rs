@@ -20,7 +20,6 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub(crate) struct Queue {
     clock: Clock,
-    wait: Duration,
     line: Mutex<evenkeel_tolerate::Queue<oneshot::Sender<Reason>>>,
     /// Those in the line, and those whose turn it is and who have no place yet.
     waiting: AtomicU32,
@@ -39,7 +38,10 @@ pub(crate) struct Waiting<'a> {
     queue: &'a Queue,
     class: Class,
     began: Instant,
+    /// By when the request is to be done.
     deadline: Instant,
+    /// Until when it may wait.
+    until: Instant,
     ticket: Ticket,
     turn: oneshot::Receiver<Reason>,
     /// It was called, and whether it found a place is not known yet.
@@ -50,7 +52,6 @@ impl Queue {
     pub(crate) fn new(options: QueueOptions, clock: Clock) -> Self {
         Self {
             clock,
-            wait: options.wait,
             line: Mutex::new(evenkeel_tolerate::Queue::new(options)),
             waiting: AtomicU32::new(0),
             entered: Counter::default(),
@@ -68,14 +69,17 @@ impl Queue {
         self.waiting() == 0
     }
 
-    /// A place to wait, until `deadline` at the latest; nothing if the queue is full of what matters as much.
+    /// A place to wait for something that is to be done by `deadline` and is expected to take so long (`service`); nothing if the queue is
+    /// full of what matters as much.
     pub(crate) fn enter(
         &self,
         now: Instant,
         class: Class,
         deadline: Instant,
+        service: Duration,
     ) -> Option<Waiting<'_>> {
-        let waiting = self.push(now, class, deadline.min(now + self.wait), now);
+        self.line().expect(service);
+        let waiting = self.push(now, class, deadline, now);
         if waiting.is_some() {
             self.entered.add(1);
         } else {
@@ -92,7 +96,9 @@ impl Queue {
         began: Instant,
     ) -> Option<Waiting<'_>> {
         let (sender, turn) = oneshot::channel();
-        let ticket = match self.line().push(now, class, deadline, sender) {
+        let mut line = self.line();
+        let until = line.waits_until(now, deadline);
+        let ticket = match line.push(now, class, deadline, sender) {
             Pushed::Waits(ticket) => ticket,
             Pushed::Instead(ticket, left) => {
                 call(left.item, left.reason);
@@ -100,12 +106,14 @@ impl Queue {
             }
             Pushed::Refused(_) => return None,
         };
+        drop(line);
         self.waiting.fetch_add(1, Ordering::SeqCst);
         Some(Waiting {
             queue: self,
             class,
             began,
             deadline,
+            until,
             ticket,
             turn,
             called: false,
@@ -197,18 +205,19 @@ impl Waiting<'_> {
     }
 
     /// Until when it may wait.
-    pub(crate) const fn deadline(&self) -> Instant {
-        self.deadline
+    pub(crate) const fn until(&self) -> Instant {
+        self.until
     }
 
     /// It was its turn, and somebody else was quicker: it waits again.
     pub(crate) fn again(mut self, now: Instant) -> Option<Self> {
         self.called = false;
-        let again = self.queue.push(now, self.class, self.deadline, self.began);
-        if again.is_none() {
+        let Some(mut again) = self.queue.push(now, self.class, self.deadline, self.began) else {
             self.queue.deny(self.class, Reason::ShedFull);
-        }
-        again
+            return None;
+        };
+        again.until = again.until.min(self.until);
+        Some(again)
     }
 
     /// It has a place.
@@ -251,7 +260,7 @@ mod tests {
 
     fn enter(queue: &Queue, class: Class) -> Option<Waiting<'_>> {
         let now = queue.clock.now();
-        queue.enter(now, class, now + Duration::from_secs(60))
+        queue.enter(now, class, now + Duration::from_secs(60), Duration::ZERO)
     }
 
     #[test]

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::Instant;
+use evenkeel_core::{Instant, duration_from_seconds};
 use serde::{Deserialize, Serialize};
 
 /// What is too long, and for how long it must be.
@@ -65,6 +65,11 @@ impl Codel {
         }
     }
 
+    /// Another target from now on; the state stays.
+    pub(crate) const fn set_target(&mut self, target: Duration) {
+        self.options.target = target;
+    }
+
     /// Whether to drop what is taken from the queue now, has `waited`, and leaves `behind` others in the queue. The last one
     /// is never dropped: that would only make the server idle. After a drop, ask about the next one at once.
     pub fn should_drop(&mut self, now: Instant, waited: Duration, behind: usize) -> bool {
@@ -116,10 +121,8 @@ impl Codel {
 
     /// `t + interval / √count`.
     fn after(&self, at: Instant) -> Instant {
-        at + self
-            .options
-            .interval
-            .div_f64(f64::from(self.count.max(1)).sqrt())
+        let root = f64::from(self.count.max(1)).sqrt();
+        at + duration_from_seconds(self.options.interval.as_secs_f64() / root)
     }
 }
 
@@ -144,6 +147,11 @@ impl MinimumDelay {
             least: None,
             overloaded: false,
         }
+    }
+
+    /// Another target from now on; the state stays.
+    pub(crate) const fn set_target(&mut self, target: Duration) {
+        self.options.target = target;
     }
 
     /// Whether to refuse what is taken from the queue now and has `waited`. The first of an interval is never refused:

@@ -88,6 +88,11 @@ impl Inject {
         }
     }
 
+    #[cfg(feature = "recover")]
+    pub(crate) const fn options(&self) -> InjectOptions {
+        self.options
+    }
+
     /// What is done to the next request.
     pub fn decide(&self) -> Injected {
         let n = self.seen.fetch_add(1, Ordering::Relaxed);

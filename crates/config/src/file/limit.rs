@@ -54,7 +54,7 @@ table! {
     pub struct Queue {
         /// How many may wait. 0: none.
         length: Whole<0, 1_000_000> = defaults::QUEUE_LENGTH;
-        /// How long each may wait; never longer than `timeout.total`.
+        /// How long each may wait; never longer than half of what `timeout.total` leaves.
         wait: Time = defaults::QUEUE_WAIT;
         /// While nothing has waited less than this for as long as `wait`, what waited twice as long is refused when its turn comes
         /// (CoDel). Default: a fifth of `wait`.

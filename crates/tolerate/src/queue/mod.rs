@@ -6,15 +6,24 @@
 //! [CoDel](crate::codel). Classes go before each other; when the queue is full, the newest of the least class makes room for what matters more,
 //! because it has waited least in vain.
 //!
+//! Whoever leaves the queue still has to be served before its deadline. So it waits for half of what its deadline leaves beside the time that
+//! a request takes ([`Queue::expect`]), and no longer than `wait`; if that is nothing, a queue is no use to it. What counts as waiting
+//! too long shrinks in the same proportion. A place that is free is then never given to somebody who cannot be served in time, and a queue
+//! does no worse than none.
+//!
 //! While a queue stands, in order of arrival everyone waits just about too long. Taking the newest first serves some in time and lets the
 //! oldest expire (Maurer, "Fail at scale"). That is not fair, so it is an option, and only while the queue has not been empty for an
 //! interval.
 
+mod service_time;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use evenkeel_core::Instant;
+use evenkeel_core::{Instant, duration_from_seconds};
 use serde::{Deserialize, Serialize};
+
+pub use service_time::ServiceTime;
 
 use crate::{Class, Codel, CodelOptions, MinimumDelay};
 
@@ -24,7 +33,8 @@ use crate::{Class, Codel, CodelOptions, MinimumDelay};
 pub struct QueueOptions {
     /// Entries at most, of all classes together. Default 128.
     pub length: u32,
-    /// How long an entry waits at most, if its own deadline is not earlier. Default 1 s.
+    /// How long an entry waits at most. Default 1 s. One with a deadline of its own waits for no more than half of what that leaves beside
+    /// the time of a request, where that is known.
     #[serde(with = "crate::wire::duration")]
     pub wait: Duration,
     /// What waited too long. Default [`CodelRule::MinimumDelay`] with a target of 200 ms and an interval of 1 s, a fifth of
@@ -34,6 +44,20 @@ pub struct QueueOptions {
     /// Take the newest first while the queue has not been empty for so long; `None` for never. Default none; 100 ms is Maurer's.
     #[serde(with = "crate::wire::optional")]
     pub newest_first_after: Option<Duration>,
+}
+
+impl QueueOptions {
+    /// How long an entry waits at most that has so much time `left`, if a request takes so long (`service`): half of what is left beside
+    /// that, so that the other half makes up for one that takes longer. All of it if `service` is zero, which is not to be known.
+    #[must_use]
+    pub fn longest_wait(&self, left: Duration, service: Duration) -> Duration {
+        let useful = if service.is_zero() {
+            left
+        } else {
+            left.saturating_sub(service) / 2
+        };
+        useful.min(self.wait)
+    }
 }
 
 impl Default for QueueOptions {
@@ -154,6 +178,8 @@ pub struct Queue<T> {
     next_number: u64,
     /// Since when it has not been empty.
     stands_since: Option<Instant>,
+    /// What a request takes that is served.
+    service: Duration,
     left: [u64; 5],
     refused: u64,
 }
@@ -175,8 +201,8 @@ struct Entry<T> {
 #[derive(Debug)]
 enum Rule {
     Off,
-    MinimumDelay(MinimumDelay),
-    Rfc8289(Codel),
+    MinimumDelay(MinimumDelay, CodelOptions),
+    Rfc8289(Codel, CodelOptions),
 }
 
 impl<T> Queue<T> {
@@ -193,6 +219,7 @@ impl<T> Queue<T> {
             length: 0,
             next_number: 0,
             stands_since: None,
+            service: Duration::ZERO,
             left: [0; 5],
             refused: 0,
         }
@@ -206,7 +233,19 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Puts something in. It waits until `deadline`, or for the queue's own `wait` if that is less.
+    /// What a request takes from now on that is served, as [`ServiceTime::estimate`] says it; zero, as at first, if that is not known.
+    pub const fn expect(&mut self, service: Duration) {
+        self.service = service;
+    }
+
+    /// Until when an entry would wait at most that came now and had this deadline; now, if it could not be served in time.
+    #[must_use]
+    pub fn waits_until(&self, now: Instant, deadline: Instant) -> Instant {
+        let left = deadline.since(now);
+        now + self.options.longest_wait(left, self.service)
+    }
+
+    /// Puts something in that is to be done by `deadline`. It waits until [`Queue::waits_until`].
     pub fn push(&mut self, now: Instant, class: Class, deadline: Instant, item: T) -> Pushed<T> {
         let instead = if self.length >= self.options.length as usize {
             match self.make_room(now, class) {
@@ -224,7 +263,7 @@ impl<T> Queue<T> {
         self.lines[class.index()].entries.push_back(Entry {
             number,
             came: now,
-            deadline: deadline.min(now + self.options.wait),
+            deadline: self.waits_until(now, deadline),
             item,
         });
         self.length += 1;
@@ -251,7 +290,10 @@ impl<T> Queue<T> {
             line.entries.pop_front()
         }?;
         let waited = now.since(entry.came);
-        let late = now < entry.deadline && line.rule.is_late(now, waited, line.entries.len());
+        let most = entry.deadline.since(entry.came);
+        let target = line.rule.target(self.options.wait, most, self.service);
+        let late =
+            now < entry.deadline && line.rule.is_late(now, (waited, target), line.entries.len());
         let reason = if late {
             Reason::ShedLate
         } else {
@@ -391,16 +433,41 @@ impl Rule {
     const fn new(rule: CodelRule) -> Self {
         match rule {
             CodelRule::Off => Self::Off,
-            CodelRule::MinimumDelay(codel) => Self::MinimumDelay(MinimumDelay::new(codel)),
-            CodelRule::Rfc8289(codel) => Self::Rfc8289(Codel::new(codel)),
+            CodelRule::MinimumDelay(codel) => Self::MinimumDelay(MinimumDelay::new(codel), codel),
+            CodelRule::Rfc8289(codel) => Self::Rfc8289(Codel::new(codel), codel),
         }
     }
 
-    fn is_late(&mut self, now: Instant, waited: Duration, behind: usize) -> bool {
+    /// The target for an entry that may wait for `most` of the queue's `wait`: the same part of it, but not less than a request takes, since
+    /// that is how often a place becomes free; and never more than the option.
+    fn target(&self, wait: Duration, most: Duration, service: Duration) -> Duration {
+        let (Self::MinimumDelay(_, options) | Self::Rfc8289(_, options)) = self else {
+            return Duration::ZERO;
+        };
+        if most >= wait {
+            return options.target;
+        }
+        let part = most.as_secs_f64() / wait.as_secs_f64();
+        let target = duration_from_seconds(options.target.as_secs_f64() * part);
+        target.max(service).min(options.target)
+    }
+
+    fn is_late(
+        &mut self,
+        now: Instant,
+        (waited, target): (Duration, Duration),
+        behind: usize,
+    ) -> bool {
         match self {
             Self::Off => false,
-            Self::MinimumDelay(rule) => rule.should_drop(now, waited),
-            Self::Rfc8289(rule) => rule.should_drop(now, waited, behind),
+            Self::MinimumDelay(rule, _) => {
+                rule.set_target(target);
+                rule.should_drop(now, waited)
+            }
+            Self::Rfc8289(rule, _) => {
+                rule.set_target(target);
+                rule.should_drop(now, waited, behind)
+            }
         }
     }
 }

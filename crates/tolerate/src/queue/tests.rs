@@ -94,6 +94,38 @@ fn one_behind_with_an_earlier_deadline_is_found_out_when_its_turn_comes() {
 }
 
 #[test]
+fn an_entry_waits_for_half_of_what_its_deadline_leaves() {
+    let mut queue: Queue<u32> = Queue::new(plain(10));
+    let until = |queue: &Queue<u32>, deadline| queue.waits_until(at(100), at(deadline));
+    assert_eq!(until(&queue, 400), at(400), "nothing is known");
+    queue.expect(Duration::from_millis(20));
+    assert_eq!(until(&queue, 400), at(240));
+    assert_eq!(until(&queue, 60_000), at(1_100), "the queue's own second");
+    queue.expect(Duration::from_millis(200));
+    assert_eq!(until(&queue, 400), at(150));
+    assert_eq!(until(&queue, 300), at(100), "not at all");
+    assert_eq!(until(&queue, 50), at(100));
+    assert_eq!(queue.waits_until(at(0), Instant::NEVER), at(1_000));
+}
+
+/// With a deadline of 300 ms a target of 200 ms would never be reached.
+#[test]
+fn the_target_follows_the_deadlines() {
+    let rule = Rule::new(QueueOptions::default().codel);
+    let millis = Duration::from_millis;
+    let target = |most, service| rule.target(millis(1_000), millis(most), millis(service));
+    assert_eq!(target(1_000, 0), millis(200));
+    assert_eq!(target(5_000, 0), millis(200));
+    assert_eq!(target(150, 0), millis(30));
+    assert_eq!(target(150, 50), millis(50), "not less than a request takes");
+    assert_eq!(
+        target(500, 900),
+        millis(200),
+        "and never more than the option"
+    );
+}
+
+#[test]
 fn a_full_queue_sheds_the_newest_of_the_least_class() {
     let mut queue = Queue::new(plain(3));
     push(&mut queue, 0, Class::Sheddable, 1);

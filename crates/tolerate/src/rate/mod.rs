@@ -15,10 +15,11 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evenkeel_core::Instant;
+use evenkeel_core::{Instant, duration_from_seconds};
 use serde::{Deserialize, Serialize};
 
 /// A token bucket.
@@ -62,6 +63,8 @@ impl Default for KeyedRateOptions {
 }
 
 const NANOS: u64 = 1_000_000_000;
+/// Tokens that are kept for the next who asks, at most.
+const MOST_SPARE: usize = 1_024;
 /// Units a second at most, so that a hundred years fit.
 const MOST_PER_SECOND: f64 = 2.9e9;
 const MOST_BURST: f64 = 4e18;
@@ -133,6 +136,11 @@ impl Scale {
         (at < latest).then_some((after, at))
     }
 
+    /// How long it takes to fill an empty bucket.
+    fn fills_in(self) -> Duration {
+        duration_from_seconds(self.burst as f64 / self.per_second as f64)
+    }
+
     /// Takes a token from the bucket whose spending is `spent`.
     fn take(self, spent: &AtomicU64, now: Instant) -> Result<(), Duration> {
         spent
@@ -147,8 +155,13 @@ impl Scale {
 /// A token bucket, shared by all workers.
 #[derive(Debug)]
 pub struct Rate {
+    options: RateOptions,
     scale: Scale,
     spent: AtomicU64,
+    /// Reserved tokens that were given back out of turn, for the next who asks.
+    spare: Mutex<Vec<Reserved>>,
+    /// How many these are. Changed under the lock, read without it.
+    spares: AtomicUsize,
     taken: AtomicU64,
     refused: AtomicU64,
 }
@@ -158,11 +171,57 @@ impl Rate {
     #[must_use]
     pub fn new(options: RateOptions) -> Self {
         Self {
+            options,
             scale: Scale::new(options),
             spent: AtomicU64::new(0),
+            spare: Mutex::default(),
+            spares: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }
+    }
+
+    #[cfg(feature = "recover")]
+    pub(crate) const fn options(&self) -> RateOptions {
+        self.options
+    }
+
+    /// The same tokens, or the same debt, under other options.
+    #[cfg(feature = "recover")]
+    pub(crate) fn continued(&self, options: RateOptions, now: Instant) -> Self {
+        let next = Self::new(options);
+        let earned = self.scale.earned(now);
+        let spent = self.spent.load(Ordering::Relaxed);
+        let spent = spent.max(earned.saturating_sub(self.scale.burst));
+        let rescaled = |units: u64| {
+            let tokens = units as f64 / self.scale.token as f64;
+            (tokens * next.scale.token as f64) as u64
+        };
+        let after = next.scale.earned(now);
+        let there = rescaled(earned.saturating_sub(spent)).min(next.scale.burst);
+        let owed = rescaled(spent.saturating_sub(earned));
+        let spent = after.saturating_sub(there).saturating_add(owed);
+        next.spent.store(spent, Ordering::Relaxed);
+        let RateCounts { taken, refused, .. } = self.counts();
+        next.taken.store(taken, Ordering::Relaxed);
+        next.refused.store(refused, Ordering::Relaxed);
+        next
+    }
+
+    /// Takes a token that is there, in a form that can be given back. Says nothing and counts nothing if there is none.
+    #[cfg(feature = "recover")]
+    pub(crate) fn take_now(&self, now: Instant) -> Option<Reserved> {
+        let spare = self.take_spare(now, now + Duration::from_nanos(1));
+        let reserved = spare.or_else(|| {
+            let spend = |spent| self.scale.spend(spent, now);
+            let before = self
+                .spent
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend);
+            let spent = before.ok().and_then(spend)?;
+            Some(Reserved { at: now, spent })
+        })?;
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Some(reserved)
     }
 
     /// Takes a token.
@@ -170,7 +229,11 @@ impl Rate {
     /// # Errors
     /// How long it takes until there is one; another may take it first. [`Duration::MAX`] if never.
     pub fn take(&self, now: Instant) -> Result<(), Duration> {
-        let taken = self.scale.take(&self.spent, now);
+        let spare = self.take_spare(now, now + Duration::from_nanos(1));
+        let taken = match spare {
+            Some(_) => Ok(()),
+            None => self.scale.take(&self.spent, now),
+        };
         let count = if taken.is_ok() {
             &self.taken
         } else {
@@ -186,6 +249,10 @@ impl Rate {
     /// # Errors
     /// If it would not be there before `latest`: how long it takes. Then none is taken. [`Duration::MAX`] if never.
     pub fn reserve(&self, now: Instant, latest: Instant) -> Result<Reserved, Duration> {
+        if let Some(spare) = self.take_spare(now, latest) {
+            self.taken.fetch_add(1, Ordering::Relaxed);
+            return Ok(spare);
+        }
         let mut found = None;
         let reserved = self
             .spent
@@ -205,18 +272,49 @@ impl Rate {
         }
     }
 
-    /// Takes back a token that was not used, if no other was taken after it. Else it is lost: those who wait behind it have been
-    /// told their times, and giving it to somebody new would let two go where one may. Whether it was taken back.
-    #[expect(clippy::needless_pass_by_value, reason = "it can be given back once")]
+    /// Takes back a token that was not used. True if it was the newest: then it is as if it had never been taken. If others were taken after
+    /// it, these keep their times, and it is for the next who asks; up to 1,024 are kept so, each for as long as the bucket takes to fill.
     pub fn give_back(&self, reserved: Reserved) -> bool {
-        let before = reserved.spent - self.scale.token;
-        let newest = self.spent.compare_exchange(
-            reserved.spent,
-            before,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
-        newest.is_ok()
+        let is_newest = reserved
+            .spent
+            .checked_sub(self.scale.token)
+            .is_some_and(|before| {
+                let (spent, order) = (reserved.spent, Ordering::Relaxed);
+                let newest = self.spent.compare_exchange(spent, before, order, order);
+                newest.is_ok()
+            });
+        if is_newest {
+            return true;
+        }
+        let mut spare = self.spare();
+        if spare.len() < MOST_SPARE {
+            spare.push(Reserved {
+                at: reserved.at,
+                spent: 0,
+            });
+        }
+        self.spares.store(spare.len(), Ordering::Release);
+        false
+    }
+
+    /// The earliest token that was given back and is there before `latest`.
+    fn take_spare(&self, now: Instant, latest: Instant) -> Option<Reserved> {
+        if self.spares.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let mut spare = self.spare();
+        // One that is older than it takes to fill the bucket would have run over.
+        let fill = self.scale.fills_in();
+        spare.retain(|token| now.since(token.at) <= fill);
+        let earliest = (0..spare.len()).min_by_key(|&place| spare[place].at);
+        let earliest = earliest.filter(|&place| spare[place].at < latest);
+        let taken = earliest.map(|place| spare.swap_remove(place));
+        self.spares.store(spare.len(), Ordering::Release);
+        taken
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Reserved>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tokens that are there.
@@ -243,12 +341,12 @@ impl Rate {
 #[must_use = "it is taken"]
 pub struct Reserved {
     at: Instant,
-    /// What was spent with it.
+    /// What was spent with it; 0 for one that was given back before.
     spent: u64,
 }
 
 impl Reserved {
-    /// When it is there.
+    /// When it is there; one that was given back by somebody else may have been there for a while.
     #[must_use]
     pub const fn at(&self) -> Instant {
         self.at

@@ -13,7 +13,8 @@ use evenkeel_core::Instant;
 
 use super::attempt::Tried;
 use super::course::{Begun, Course, Hold};
-use super::guards::{Asked, Held, Passes, Token};
+use super::guards::{Asked, Held, Passes};
+use super::pace::{Paced, Token, Turn};
 use super::room::{Entered, Waiting, Wish};
 use super::{Attempt, Event, Pick, Stopped};
 use crate::clock::Clock;
@@ -61,8 +62,8 @@ impl<'p, C: Clock> Course<'p, C> {
         now: Instant,
     ) -> Result<Begun<'p>, Stopped> {
         let mut entry = self.choose(pick, true, now)?;
-        if self.pace(&mut entry, now)? > now {
-            return Err(Stopped::Rate);
+        if let Some(pace) = &self.live.guards.rate {
+            entry.token = Some(pace.at_once(now).ok_or(Stopped::Rate)?);
         }
         self.place_at_once(&mut entry, now)?;
         self.open(entry, true, now)
@@ -133,15 +134,22 @@ impl<'p, C: Clock> Course<'p, C> {
         Passes::get(self.shared.gate.as_deref(), breakers, server, now)
     }
 
-    /// Takes a token of the rate: from when on the attempt may go.
-    pub(crate) fn pace(&self, entry: &mut Entry<'p>, now: Instant) -> Result<Instant, Stopped> {
-        let Some(rate) = &self.live.guards.rate else {
-            return Ok(now);
+    /// Takes a token of the rate, or a place in the line for one.
+    pub(crate) fn pace(
+        &self,
+        entry: &mut Entry<'p>,
+        now: Instant,
+    ) -> Result<Option<Turn>, Stopped> {
+        let Some(pace) = &self.live.guards.rate else {
+            return Ok(None);
         };
-        let token = Token::reserve(rate, now, self.deadline.end())?;
-        let at = token.at();
-        entry.token = Some(token);
-        Ok(at)
+        match pace.enter(now, self.deadline.end())? {
+            Paced::Token(token) => {
+                entry.token = Some(token);
+                Ok(None)
+            }
+            Paced::Waits(turn) => Ok(Some(turn)),
+        }
     }
 
     /// Takes a place of the limit, if there is one.
@@ -161,12 +169,12 @@ impl<'p, C: Clock> Course<'p, C> {
         now: Instant,
     ) -> Result<Option<Waiting<'p>>, Stopped> {
         let refused = self.place_at_once(entry, now);
-        let (Err(_), Some(room), Some(queue)) =
+        let (Err(_), Some(room), Some(_)) =
             (refused, &self.live.guards.room, &self.live.options.queue)
         else {
             return refused.map(|()| None);
         };
-        match room.enter(&self.wish(), queue, now, &self.shared.clock) {
+        match room.enter(&self.wish(), now, &self.shared.clock) {
             Entered::Place(place) => {
                 entry.held.place = Some(place);
                 Ok(None)
@@ -188,9 +196,11 @@ impl<'p, C: Clock> Course<'p, C> {
     pub(crate) fn paced(
         &mut self,
         entry: &mut Entry<'p>,
+        token: Token,
         since: Instant,
         now: Instant,
     ) -> Result<(), Stopped> {
+        entry.token = Some(token);
         let waited = now.since(since);
         let rare = self.report_mut().rare();
         rare.paced = rare.paced.saturating_add(waited);

@@ -14,6 +14,7 @@ use evenkeel_core::Instant;
 
 use super::course::{Begun, Course, Hold};
 use super::kept;
+use super::pace::{Token, Turn};
 use super::room::{Place, Waiting};
 use super::{Attempt, Classify, Kept, Pick, Recovered, RepairBlocking, Run, Stopped};
 use crate::clock::Pause;
@@ -136,13 +137,12 @@ fn enter<'p, C: Pause>(
         return course.enter_at_once(pick, *now);
     }
     let mut entry = course.choose(pick, false, *now)?;
-    let at = course.pace(&mut entry, *now)?;
-    if at > *now {
+    if let Some(turn) = course.pace(&mut entry, *now)? {
         let since = *now;
         entry.waits();
-        course.clock().pause_until(at);
+        let token = wait_for_token(course.clock(), turn);
         *now = course.clock().now();
-        course.paced(&mut entry, since, *now)?;
+        course.paced(&mut entry, token, since, *now)?;
     }
     if let Some(waiting) = course.find_place(&mut entry, *now)? {
         let since = *now;
@@ -160,6 +160,16 @@ struct Unpark(Thread);
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
+    }
+}
+
+fn wait_for_token<C: Pause>(clock: &C, mut turn: Turn) -> Token {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        match turn.poll(clock.now(), &waker) {
+            Ok(token) => return token,
+            Err(at) => clock.park_until(at),
+        }
     }
 }
 

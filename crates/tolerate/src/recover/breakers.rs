@@ -19,7 +19,7 @@ pub(crate) const MOST_SERVERS: usize = 1_024;
 /// By the number that a picker gives a server, and one for attempts for which no server was picked.
 #[derive(Debug)]
 pub(crate) struct ServerBreakers {
-    options: BreakerOptions,
+    options: ArcSwap<BreakerOptions>,
     seed: u64,
     shared: Arc<Breaker>,
     servers: ArcSwap<BTreeMap<u32, Arc<Known>>>,
@@ -34,7 +34,7 @@ struct Known {
 impl ServerBreakers {
     pub(crate) fn new(options: BreakerOptions, seed: u64) -> Self {
         Self {
-            options,
+            options: ArcSwap::from_pointee(options),
             seed,
             shared: Arc::new(Breaker::new(options, seed)),
             servers: ArcSwap::default(),
@@ -51,7 +51,7 @@ impl ServerBreakers {
             return Arc::clone(&known.breaker);
         }
         let seed = self.seed.wrapping_add(1 + u64::from(server));
-        let breaker = Arc::new(Breaker::new(self.options, seed));
+        let breaker = Arc::new(Breaker::new(**self.options.load(), seed));
         self.servers.rcu(|servers| {
             let mut servers = BTreeMap::clone(servers);
             if !servers.contains_key(&server) {
@@ -66,6 +66,18 @@ impl ServerBreakers {
         });
         // Another thread may have been quicker, and more servers may have come since.
         self.find(Some(server)).unwrap_or(breaker)
+    }
+
+    /// Other options from now on, for all of them; each stays as it is.
+    pub(crate) fn reconfigure(&self, options: BreakerOptions) {
+        if **self.options.load() == options {
+            return;
+        }
+        self.options.store(Arc::new(options));
+        self.shared.reconfigure(options);
+        for known in self.servers.load().values() {
+            known.breaker.reconfigure(options);
+        }
     }
 
     /// The breaker of a server, if it was ever asked.

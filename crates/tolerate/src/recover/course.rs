@@ -153,18 +153,18 @@ impl<'p, C: Clock> Course<'p, C> {
         })
     }
 
-    /// Begins the attempt beside another one that is due now. Paid by the same budget as retries; the token is taken last, so
-    /// that a hedge which cannot be made costs none.
+    /// Begins the attempt beside another one that is due now. Paid by the same budget as retries, of which it leaves half, and bounded by a
+    /// share of its own; the token is taken last, so that a hedge which cannot be made costs none.
     #[cfg(feature = "async")]
     pub(crate) fn start_hedge(&mut self, pick: &mut impl Pick, now: Instant) -> Option<Begun<'p>> {
         let budget = Arc::clone(&self.live.budget);
-        let begun = if budget.balance(now) < 1.0 {
-            Err(Stopped::Budget)
-        } else {
+        let begun = if budget.affords_hedge(now) && self.live.may_hedge() {
             self.start(pick, now)
+        } else {
+            Err(Stopped::Budget)
         };
         match begun {
-            Ok(begun) if budget.try_spend(now) => {
+            Ok(begun) if budget.try_spend_on_hedge(now) => {
                 self.hedges += 1;
                 Some(begun)
             }

@@ -8,7 +8,8 @@ use evenkeel_core::Instant;
 
 use super::admit::Entry;
 use super::course::{Begun, Course};
-use super::drive::{poll_timer, wait_until};
+use super::drive::poll_timer;
+use super::pace::{Token, Turn};
 use super::room::{Place, Waiting};
 use super::{Pick, Stopped};
 use crate::clock::Sleep;
@@ -20,18 +21,40 @@ pub(super) async fn enter<'p, C: Sleep>(
     now: &mut Instant,
 ) -> Result<Begun<'p>, Stopped> {
     let mut entry = course.choose(pick, false, *now)?;
-    let at = course.pace(&mut entry, *now)?;
-    if at > *now {
+    if let Some(turn) = course.pace(&mut entry, *now)? {
         let since = *now;
         entry.waits();
-        wait_until(course, at).await;
+        let token = wait_for_token(course.clock(), turn).await;
         *now = course.clock().now();
-        course.paced(&mut entry, since, *now)?;
+        course.paced(&mut entry, token, since, *now)?;
     }
     if let Some(waiting) = course.find_place(&mut entry, *now)? {
         wait_in_queue(course, &mut entry, waiting, now).await?;
     }
     course.open(entry, false, *now)
+}
+
+/// Whoever waits before it may give up, so its time may come sooner than it was told.
+async fn wait_for_token<C: Sleep>(clock: &C, mut turn: Turn) -> Token {
+    let mut timer = pin!(None);
+    let mut until = Instant::NEVER;
+    poll_fn(|context| {
+        loop {
+            let at = match turn.poll(clock.now(), context.waker()) {
+                Ok(token) => return Poll::Ready(token),
+                Err(at) => at,
+            };
+            if at != until {
+                until = at;
+                timer.set(None);
+            }
+            if poll_timer(clock, timer.as_mut(), at, context).is_pending() {
+                return Poll::Pending;
+            }
+            timer.set(None);
+        }
+    })
+    .await
 }
 
 async fn wait_in_queue<'p, C: Sleep>(

@@ -10,20 +10,30 @@ use evenkeel_core::{Instant, Random};
 use super::breakers::ServerBreakers;
 use super::gates::end_of;
 use super::hooks::Pass;
+use super::pace::Pace;
 use super::room::{Place, Room};
 use super::{Gate, RecoveryOptions, Stopped};
 use crate::breaker::{Admitted, Breaker, Change};
-use crate::rate::Reserved;
-use crate::{Finish, Inject, Rate, Throttle, Verdict};
+use crate::{Finish, Inject, Throttle, Verdict};
 
 /// The parts that calls share, each if its options are there.
 #[derive(Debug)]
 pub(crate) struct Guards {
     pub(crate) throttle: Option<Arc<Throttle>>,
     pub(crate) breakers: Option<Arc<ServerBreakers>>,
-    pub(crate) rate: Option<Arc<Rate>>,
+    pub(crate) rate: Option<Arc<Pace>>,
     pub(crate) room: Option<Arc<Room>>,
     pub(crate) inject: Option<Arc<Inject>>,
+    aside: Aside,
+}
+
+/// Parts that the options of now do not have, and those of before had.
+#[derive(Debug, Default)]
+struct Aside {
+    throttle: Option<Arc<Throttle>>,
+    breakers: Option<Arc<ServerBreakers>>,
+    rate: Option<Arc<Pace>>,
+    room: Option<Arc<Room>>,
 }
 
 impl Guards {
@@ -33,33 +43,61 @@ impl Guards {
         Self {
             throttle: options.throttle.map(|it| Arc::new(Throttle::new(it))),
             breakers: options.breaker.map(breakers),
-            rate: options.rate.map(|it| Arc::new(Rate::new(it))),
+            rate: options.rate.map(|it| Arc::new(Pace::new(it))),
             room: options.limit.as_ref().map(room),
             inject: options.inject.map(|it| Arc::new(Inject::new(it))),
+            aside: Aside::default(),
         }
     }
 
-    /// Takes over what has been learnt under options that are the same. Who waits for a place goes on waiting with the limit.
-    pub(crate) fn keep(&mut self, before: &Self, was: &RecoveryOptions, is: &RecoveryOptions) {
-        if is.throttle == was.throttle {
-            self.throttle.clone_from(&before.throttle);
+    /// Goes on with what was there under other options: attempts in flight and those who wait, what breakers and throttle have seen, tokens
+    /// that are there or owed. A part that is left out now is kept aside, and comes back as it was.
+    pub(crate) fn keep(&mut self, before: &Self, is: &RecoveryOptions, now: Instant, seed: u64) {
+        let aside = &before.aside;
+        let (part, left_out) = goes_on(&mut self.throttle, &before.throttle, &aside.throttle);
+        if let (Some(throttle), Some(options)) = (part, is.throttle)
+            && *throttle.options() != options
+        {
+            self.throttle = Some(Arc::new(throttle.continued(options, now)));
         }
-        if is.breaker == was.breaker {
-            self.breakers.clone_from(&before.breakers);
+        self.aside.throttle = left_out;
+        let (part, left_out) = goes_on(&mut self.breakers, &before.breakers, &aside.breakers);
+        if let (Some(breakers), Some(options)) = (part, is.breaker) {
+            breakers.reconfigure(options);
         }
-        if is.rate == was.rate {
-            self.rate.clone_from(&before.rate);
+        self.aside.breakers = left_out;
+        let (part, left_out) = goes_on(&mut self.rate, &before.rate, &aside.rate);
+        if let (Some(pace), Some(options)) = (part, is.rate) {
+            pace.reconfigure(options, now);
         }
-        if is.inject == was.inject {
-            self.inject.clone_from(&before.inject);
+        self.aside.rate = left_out;
+        let (part, left_out) = goes_on(&mut self.room, &before.room, &aside.room);
+        if let (Some(room), Some(limit)) = (part, &is.limit) {
+            room.reconfigure(limit, is, now, seed);
         }
-        if is.limit == was.limit {
-            self.room.clone_from(&before.room);
-            if let Some(room) = &self.room
-                && (is.queue, is.shares) != (was.queue, was.shares)
-            {
-                room.reconfigure(is.queue.unwrap_or_default(), is.shares);
+        self.aside.room = left_out;
+        if let (Some(inject), Some(was)) = (&self.inject, &before.inject)
+            && inject.options() == was.options()
+        {
+            self.inject = Some(Arc::clone(was));
+        }
+    }
+}
+
+/// The part that was there before, also if it was kept aside, in the place of a new one: to be given its options, or to be kept aside.
+fn goes_on<T>(
+    new: &mut Option<Arc<T>>,
+    before: &Option<Arc<T>>,
+    aside: &Option<Arc<T>>,
+) -> (Option<Arc<T>>, Option<Arc<T>>) {
+    let existing = before.as_ref().or(aside.as_ref()).cloned();
+    match new {
+        None => (None, existing),
+        Some(part) => {
+            if let Some(existing) = &existing {
+                *part = Arc::clone(existing);
             }
+            (existing, None)
         }
     }
 }
@@ -173,49 +211,6 @@ impl<'p> Passes<'p> {
     fn finish(self, now: Instant, verdict: Verdict, took: Duration) -> Option<Change> {
         self.gate.finish(now, verdict, took);
         self.breaker.finish(now, verdict, took)
-    }
-}
-
-/// A token of the rate. Dropped before its attempt begins it is given back.
-#[derive(Debug)]
-pub(crate) struct Token {
-    rate: Arc<Rate>,
-    reserved: Option<Reserved>,
-    at: Instant,
-}
-
-impl Token {
-    /// The next one, if it is there before `latest`.
-    pub(crate) fn reserve(
-        rate: &Arc<Rate>,
-        now: Instant,
-        latest: Instant,
-    ) -> Result<Self, Stopped> {
-        let reserved = rate.reserve(now, latest).map_err(|_after| Stopped::Rate)?;
-        Ok(Self {
-            rate: Arc::clone(rate),
-            at: reserved.at(),
-            reserved: Some(reserved),
-        })
-    }
-
-    /// When it is there.
-    pub(crate) const fn at(&self) -> Instant {
-        self.at
-    }
-
-    /// The attempt begins.
-    pub(crate) fn spend(mut self) {
-        self.reserved = None;
-    }
-}
-
-impl Drop for Token {
-    fn drop(&mut self) {
-        if let Some(reserved) = self.reserved.take() {
-            // If another one was taken since, it is lost: the rate is kept in any case.
-            self.rate.give_back(reserved);
-        }
     }
 }
 

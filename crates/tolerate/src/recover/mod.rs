@@ -23,6 +23,7 @@ mod lint;
 mod lint_guards;
 mod options;
 mod outcome;
+mod pace;
 mod policy;
 mod room;
 mod run;

@@ -1,13 +1,13 @@
 //! A policy that runs: what its calls share, and how its options are replaced while they run.
 //!
-//! Readers take a snapshot and never wait; a call keeps the options that it began with. Replacing keeps what has been learnt:
-//! the budget's tokens and the limit's state stay unless their own options changed.
+//! Readers take a snapshot and never wait; a call keeps the options that it began with. Replacing keeps what has been learnt, and
+//! counted: the same budget, limit, breakers, rate and throttle go on under other options.
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -33,6 +33,8 @@ pub(crate) struct Shared<C> {
     events: Option<Arc<dyn Events>>,
     counters: Counters,
     seed: AtomicU64,
+    /// Of two who replace the options the second goes on from what the first made.
+    replacing: Mutex<()>,
 }
 
 /// What follows from the options, replaced as a whole.
@@ -45,11 +47,29 @@ pub(crate) struct Live {
 }
 
 impl Live {
+    /// Goes on with the latencies that are known.
+    fn hedge_as_before(&mut self, before: &Self) {
+        if let (Some(known), Some(options)) = (&before.hedge, self.options.hedge) {
+            if before.options.hedge != Some(options) {
+                let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                known.reconfigure(options);
+            }
+            self.hedge = Some(Arc::clone(known));
+        }
+    }
+
     /// After how long a second attempt is made. Who finds the estimate in use by another thread makes none: a decision does
     /// not wait.
     #[cfg(feature = "async")]
     pub(crate) fn hedge_after(&self, now: Instant) -> Option<Duration> {
         self.hedge.as_ref()?.try_lock().ok()?.after(now)
+    }
+
+    /// Whether hedges have not used their share.
+    #[cfg(feature = "async")]
+    pub(crate) fn may_hedge(&self) -> bool {
+        let hedge = self.hedge.as_ref();
+        hedge.is_some_and(|hedge| hedge.try_lock().is_ok_and(|mut it| it.may_hedge()))
     }
 
     /// Notes how long an attempt took, unless another thread does so just now.
@@ -168,22 +188,25 @@ impl<C: Clock> Recovery<C> {
         self.shared.live.load().options.clone()
     }
 
-    /// Other options for calls that begin from now on. What has a state keeps it if its own
-    /// options stay the same: budget, limit with those who wait for it, hedge, rate, breakers, throttle.
+    /// Other options for calls that begin from now on. What has a state keeps it: attempts in flight and those who wait for a place or a
+    /// token, breakers, the budget's and the rate's tokens, what throttle and hedge have seen. A limit of another kind begins with the number
+    /// of now, within its bounds. A budget that is shared stays shared, and its options change for all who pay from it. A part that is left
+    /// out is kept aside, and comes back as it was; attempts that begin meanwhile are not counted by it.
     ///
     /// # Errors
     /// What is wrong with them; then nothing is changed.
     pub fn replace(&self, options: RecoveryOptions) -> Result<(), Lints> {
+        let _one_at_a_time = self.shared.replacing.lock();
         let before = self.shared.live();
-        let budget = (before.options.budget == options.budget).then(|| Arc::clone(&before.budget));
         let now = self.shared.clock.now();
         let seed = self.shared.random().bits();
+        let budget = Some(Arc::clone(&before.budget));
         let mut live = go_live(options, self.shared.load, budget, now, seed)?;
-        live.guards
-            .keep(&before.guards, &before.options, &live.options);
-        if live.options.hedge == before.options.hedge {
-            live.hedge.clone_from(&before.hedge);
+        live.guards.keep(&before.guards, &live.options, now, seed);
+        if live.options.budget != before.options.budget {
+            live.budget.reconfigure(live.options.budget, now);
         }
+        live.hedge_as_before(&before);
         self.shared.live.store(Arc::new(live));
         Ok(())
     }
@@ -346,6 +369,7 @@ impl<C: Clock> RecoveryBuilder<C> {
                 events: self.events,
                 counters: Counters::default(),
                 seed: AtomicU64::new(seed),
+                replacing: Mutex::default(),
             }),
         })
     }

@@ -16,13 +16,15 @@ use evenkeel_core::Instant;
 
 use super::{RecoveryOptions, Stopped};
 use crate::clock::Clock;
-use crate::queue::{Pushed, QueueSnapshot, Reason, Ticket};
+use crate::queue::{Pushed, QueueSnapshot, Reason, ServiceTime, Ticket};
 use crate::{Call, Finish, Limit, LimitOptions, Queue, QueueOptions, ShedOptions};
 
 /// A limit with its queue, which nobody enters where the options have none.
 #[derive(Debug)]
 pub(crate) struct Room {
     limit: Limit,
+    /// What an attempt takes that has a place.
+    service: ServiceTime,
     /// How many wait. Changed under the lock, read without it.
     waiting: AtomicUsize,
     line: Mutex<Line>,
@@ -30,6 +32,8 @@ pub(crate) struct Room {
 
 #[derive(Debug)]
 struct Line {
+    limit: LimitOptions,
+    options: QueueOptions,
     queue: Queue<Arc<Slot>>,
     shares: ShedOptions,
 }
@@ -126,19 +130,38 @@ impl Room {
     ) -> Self {
         Self {
             limit: Limit::new(limit, now, seed),
+            service: ServiceTime::new(),
             waiting: AtomicUsize::new(0),
             line: Mutex::new(Line {
+                limit: *limit,
+                options: options.queue.unwrap_or_default(),
                 queue: Queue::new(options.queue.unwrap_or_default()),
                 shares: options.shares,
             }),
         }
     }
 
-    /// Other options for those who come from now on.
-    pub(crate) fn reconfigure(&self, queue: QueueOptions, shares: ShedOptions) {
+    /// Other options from now on. What is in flight and who waits stays; there may be more places now.
+    pub(crate) fn reconfigure(
+        self: &Arc<Self>,
+        limit: &LimitOptions,
+        options: &RecoveryOptions,
+        now: Instant,
+        seed: u64,
+    ) {
         let mut line = self.line();
-        line.queue.reconfigure(queue);
-        line.shares = shares;
+        if line.limit != *limit {
+            line.limit = *limit;
+            self.limit.adaptive().reconfigure(limit, now, seed);
+        }
+        let queue = options.queue.unwrap_or_default();
+        if line.options != queue {
+            line.options = queue;
+            line.queue.reconfigure(queue);
+        }
+        line.shares = options.shares;
+        drop(line);
+        self.hand_on(|| now);
     }
 
     pub(crate) const fn limit(&self) -> &Limit {
@@ -167,12 +190,10 @@ impl Room {
     pub(crate) fn enter<'p>(
         self: &Arc<Self>,
         wish: &Wish<'_>,
-        queue: &QueueOptions,
         now: Instant,
         clock: &'p dyn Clock,
     ) -> Entered<'p> {
         let class = wish.call.importance().unwrap_or_default();
-        let until = wish.until.min(now + queue.wait);
         let slot = Arc::new(Slot(Mutex::new(State::Waits(None))));
         let mut line = self.line();
         if line.queue.next_class().is_none_or(|next| next < class)
@@ -180,7 +201,13 @@ impl Room {
         {
             return Entered::Place(Place { seat, clock });
         }
-        let pushed = line.queue.push(now, class, until, Arc::clone(&slot));
+        line.queue.expect(self.service.estimate());
+        let until = line.queue.waits_until(now, wish.until);
+        if until <= now {
+            // It could not be done in time any more when its turn came.
+            return Entered::Refused(Stopped::Expired);
+        }
+        let pushed = line.queue.push(now, class, wish.until, Arc::clone(&slot));
         self.count(&line);
         let (ticket, told) = match pushed {
             Pushed::Waits(ticket) => (ticket, Told(None)),
@@ -342,6 +369,7 @@ impl Place<'_> {
     pub(crate) fn finish(mut self, now: Instant, how: Finish) {
         let (began, in_flight) = (self.seat.began, self.seat.in_flight);
         if let Some(room) = self.seat.give_back() {
+            room.service.learn(now.since(began), how == Finish::Good);
             room.limit.learn(now, how, began, in_flight);
             room.hand_on(|| now);
         }
@@ -350,8 +378,11 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
+        let began = self.seat.began;
         if let Some(room) = self.seat.give_back() {
-            room.hand_on(|| self.clock.now());
+            let now = self.clock.now();
+            room.service.learn(now.since(began), false);
+            room.hand_on(|| now);
         }
     }
 }
