@@ -191,7 +191,8 @@ impl<'a> Journey<'a> {
             if !race.is_due(now) {
                 continue;
             }
-            if !desk.body.is_through() {
+            // When hedges have used their share it is put off: what hangs is hedged as soon as there is one again.
+            if !desk.body.is_through() || !self.may_hedge() {
                 race.postpone(now);
                 continue;
             }
@@ -262,7 +263,7 @@ impl<'a> Journey<'a> {
             self.count_hedge(NO_SERVER);
             return None;
         };
-        if !self.may_hedge() || !self.service.budget().try_spend_on_hedge(now) {
+        if !self.service.budget().try_spend_on_hedge(now) {
             self.count_hedge(DENIED);
             return None;
         }

@@ -274,6 +274,7 @@ impl Rate {
 
     /// Takes back a token that was not used. True if it was the newest: then it is as if it had never been taken. If others were taken after
     /// it, these keep their times, and it is for the next who asks; up to 1,024 are kept so, each for as long as the bucket takes to fill.
+    #[expect(clippy::needless_pass_by_value, reason = "it can be given back once")]
     pub fn give_back(&self, reserved: Reserved) -> bool {
         let is_newest = reserved
             .spent

@@ -153,12 +153,11 @@ impl<'p, C: Clock> Course<'p, C> {
         })
     }
 
-    /// Begins the attempt beside another one that is due now. Paid by the same budget as retries, of which it leaves half, and bounded by a
-    /// share of its own; the token is taken last, so that a hedge which cannot be made costs none.
+    /// Begins the attempt beside another one that is due now. Paid by the same budget as retries, of which it leaves half; the token is taken last, so that a hedge which cannot be made costs none.
     #[cfg(feature = "async")]
     pub(crate) fn start_hedge(&mut self, pick: &mut impl Pick, now: Instant) -> Option<Begun<'p>> {
         let budget = Arc::clone(&self.live.budget);
-        let begun = if budget.affords_hedge(now) && self.live.may_hedge() {
+        let begun = if budget.affords_hedge(now) {
             self.start(pick, now)
         } else {
             Err(Stopped::Budget)

@@ -389,6 +389,10 @@ impl<'c, 'p, C: Sleep, A> Round<'c, 'p, C, A> {
     }
 
     fn hedge<F: FnMut(Attempt) -> A>(&mut self, make: &mut F, pick: &mut impl Pick, now: Instant) {
+        // When hedges have used their share it is put off: what hangs is hedged as soon as there is one again.
+        if !self.course.live.may_hedge() {
+            return self.race.postpone(now);
+        }
         let Some(begun) = self.course.start_hedge(pick, now) else {
             return self.race.no_more();
         };
