@@ -73,8 +73,8 @@ proptest! {
             let eject = Directive::Eject { server, verdict: Verdict::Suspected, until: now + pause };
             state.apply(&eject, now);
             state.apply(&Directive::Restore { server, slowly: true }, now);
-            state.share(now);
-            pool.intended(now);
+            prop_assert!((0.0..=1.0).contains(&state.share(now)));
+            prop_assert_eq!(pool.intended(now).len(), servers);
         }
     }
 }

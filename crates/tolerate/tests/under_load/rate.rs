@@ -111,7 +111,8 @@ fn a_token_of_one_that_waits_for_a_place_goes_on() {
         }
     };
     crowd.add(async {
-        policy.call(Call::idempotent("first")).run(work(300)).await;
+        let end = policy.call(Call::idempotent("first")).run(work(300)).await;
+        assert!(end.is_good());
     });
     crowd.add(async {
         // It has the second token and waits for the place.
@@ -120,7 +121,8 @@ fn a_token_of_one_that_waits_for_a_place_goes_on() {
     });
     crowd.add(async {
         clock.sleep_until(Instant::from_millis(10)).await;
-        policy.call(Call::idempotent("third")).run(work(1)).await;
+        let end = policy.call(Call::idempotent("third")).run(work(1)).await;
+        assert!(end.is_good());
         third.set(Some(clock.now()));
     });
     clock.run(crowd);

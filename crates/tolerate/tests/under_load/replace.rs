@@ -172,7 +172,7 @@ fn a_shared_budget_stays_shared() {
     let failing = |_| async { Err::<(), _>(()) };
     for _ in 0..2 {
         let call = second.call(Call::idempotent("get"));
-        second.clock().run(call.run(failing));
+        assert!(!second.clock().run(call.run(failing)).is_good());
     }
     assert!((first.balance() - 18.0).abs() < 1e-9, "{}", first.balance());
 }
