@@ -47,7 +47,8 @@ impl Crew {
         }
     }
 
-    /// How long the work itself may take.
+    /// How long the work itself may take. A child's own limit is that of its stop: whoever gave up before would leave it
+    /// to end and start while another order begins.
     fn time(&self, order: &ActionOrder) -> Duration {
         match (&order.action, self.stop_waits.get(&order.server)) {
             (Action::Restart | Action::Stop, Some(_)) if order.at_once => REPLACE,
@@ -55,6 +56,15 @@ impl Crew {
             _ => COMMAND,
         }
     }
+}
+
+/// The longest that any order for such a server may take until it is answered.
+pub(crate) fn order_limit(managed: &ManagedPlan) -> Duration {
+    let work = match managed {
+        ManagedPlan::Child(child) => COMMAND.max(child.stop_wait + REPLACE),
+        ManagedPlan::Commands { .. } | ManagedPlan::Nothing => COMMAND,
+    };
+    work + GRACE
 }
 
 impl Hands for Crew {

@@ -7,6 +7,8 @@ use evenkeel_config::plan::ManagedPlan;
 use evenkeel_core::ServiceId;
 use evenkeel_fault::contract::{Managed, ServerSpec, ServiceSpec};
 
+use crate::act::order_limit;
+
 /// The services of `plan` as the keeper knows them.
 pub(crate) fn specs(plan: &Plan) -> Vec<ServiceSpec> {
     let services = (0_u32..)
@@ -29,6 +31,7 @@ pub(crate) fn specs(plan: &Plan) -> Vec<ServiceSpec> {
                         },
                         ManagedPlan::Nothing => Managed::Nothing,
                     },
+                    order_limit: order_limit(&server.managed),
                 })
                 .collect(),
         });

@@ -67,6 +67,8 @@ impl World {
             asked: false,
             uptime: Duration::from_secs(60),
             last_lines: Vec::new(),
+            guardian: None,
+            port_holder: None,
         };
         self.signal(server, Observation::Exited(Box::new(exit)));
     }

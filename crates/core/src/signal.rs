@@ -63,6 +63,8 @@ pub enum ProbeOutcome {
     WrongStatus(u16),
     /// Closed or reset before an answer.
     Reset,
+    /// Somebody answered, but not the server: a process that is none of its own listens on its port.
+    PortTaken,
     /// The answer was not HTTP, or the probe could not be carried out.
     Invalid,
     /// evenkeel had no descriptor, local port or memory left to send it: it says nothing about the server.
@@ -81,6 +83,7 @@ impl ProbeOutcome {
             Self::NoAnswer => "no-answer",
             Self::WrongStatus(_) => "wrong-status",
             Self::Reset => "reset",
+            Self::PortTaken => "port-taken",
             Self::Invalid => "invalid",
             Self::LocalError => "local-error",
         }
@@ -106,6 +109,10 @@ pub struct Exit {
     pub uptime: Duration,
     /// The last lines it printed, oldest first; at most 20, each at most 500 bytes.
     pub last_lines: Vec<String>,
+    /// How the guardian ended, in words, if the process ended with it and not by itself.
+    pub guardian: Option<String>,
+    /// Who listens on its port after its end, in words, if somebody does.
+    pub port_holder: Option<String>,
 }
 
 /// Why a supervised process could not be started.

@@ -30,6 +30,8 @@ pub struct ServerSpec {
     pub address: Option<String>,
     /// How restart and stop reach it.
     pub managed: Managed,
+    /// The longest that whoever carries out an order for it may take before answering.
+    pub order_limit: Duration,
 }
 
 /// How restart and stop reach a server.
@@ -149,6 +151,8 @@ pub struct ProcessState {
     pub resident_bytes: Option<u64>,
     /// The last lines that it printed, oldest first.
     pub last_lines: Vec<String>,
+    /// Who listens on its port instead of it, in words, if somebody does.
+    pub port_holder: Option<String>,
 }
 
 /// What the keeper asks of the world.

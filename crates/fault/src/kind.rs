@@ -14,6 +14,8 @@ pub enum FaultKind {
     OutOfMemory,
     /// The process lives and its socket takes connections, but it never answers.
     ProcessHung,
+    /// A process that is none of the server's own listens on its port.
+    PortTaken,
     /// The process lives (or its machine does), but nothing listens at the address.
     NotListening,
     /// The process cannot be started, or ends before it was ever ready.
@@ -52,11 +54,12 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ProcessCrashed,
         Self::CrashLoop,
         Self::OutOfMemory,
         Self::ProcessHung,
+        Self::PortTaken,
         Self::NotListening,
         Self::CannotStart,
         Self::Unreachable,
@@ -84,6 +87,7 @@ impl FaultKind {
             Self::CrashLoop => "crash-loop",
             Self::OutOfMemory => "out-of-memory",
             Self::ProcessHung => "process-hung",
+            Self::PortTaken => "port-taken",
             Self::NotListening => "not-listening",
             Self::CannotStart => "cannot-start",
             Self::Unreachable => "unreachable",

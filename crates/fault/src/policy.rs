@@ -39,7 +39,7 @@ pub enum ProbeKind {
     Http {
         /// The path, with a leading slash.
         path: String,
-        /// The `Host` header; the server's address if absent.
+        /// The `Host` header; `localhost` if absent.
         host: Option<String>,
         /// The lowest and the highest status that pass.
         expect: (u16, u16),

@@ -31,6 +31,7 @@ fn spec(managed: Managed, mode: Mode, keep_serving: f64) -> ServiceSpec {
         name: format!("s{n}"),
         address: Some(format!("127.0.0.1:{}", 9001 + n)),
         managed,
+        order_limit: Duration::from_secs(110),
     });
     ServiceSpec {
         id: ServiceId(0),
@@ -112,6 +113,8 @@ fn exit(random: &mut Random) -> Exit {
         asked: random.below(4) == 0,
         uptime: random.duration_up_to(Duration::from_secs(20)),
         last_lines: Vec::new(),
+        guardian: None,
+        port_holder: None,
     }
 }
 

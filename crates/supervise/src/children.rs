@@ -6,20 +6,20 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use evenkeel_config::plan::ChildPlan;
-use evenkeel_core::{Exit, Instant, Observation, Recent, ServerId, Signal, StartFailure};
+use evenkeel_core::{Observation, ServerId, Signal};
 use evenkeel_runtime::Clock;
-use tokio::process::ChildStdin;
-use tokio::sync::{mpsc, watch};
+use rustix::process::{Pid, kill_process_group};
+use tokio::net::unix::pipe;
+use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 
+use crate::child::{Child, ChildSpec, Phase, Table};
 use crate::count::ChildCounters;
 use crate::guardian::link::{self, Events, Link};
 use crate::guardian::protocol::{Event, Order};
+use crate::listener::{self, Subject};
+use crate::process::Reaper;
 
 const KILL: i32 = 9;
-/// Lines of output that are remembered, and bytes of each.
-const LAST_LINES: usize = 20;
-const LINE_BYTES: usize = 500;
 /// The kernel ends a killed process within this time, unless the machine is in deep trouble.
 const KILL_TIME: Duration = Duration::from_secs(5);
 /// How long the guardian may take to start a process.
@@ -27,53 +27,14 @@ const START_TIME: Duration = Duration::from_secs(5);
 /// Before another guardian is started.
 const GUARDIAN_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where a process stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Not running.
-    Idle,
-    /// Asked for.
-    Starting,
-    /// Running.
-    Running(u32),
-}
-
-/// One supervised process.
-#[derive(Debug)]
-struct Child {
-    plan: ChildPlan,
-    name: (String, String),
-    spawn: u64,
-    started: Instant,
-    asked: bool,
-    last_lines: Recent<String>,
-    phase: watch::Sender<Phase>,
-    counters: ChildCounters,
-}
-
 /// All supervised processes.
 #[derive(Debug)]
 pub(crate) struct Children {
     clock: Clock,
     signals: mpsc::Sender<Signal>,
     orders: mpsc::Sender<Order>,
+    reaper: Reaper,
     table: Mutex<Table>,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    children: BTreeMap<ServerId, Child>,
-    spawns: u64,
-    closing: bool,
-}
-
-/// What [`Children::start`] needs for each process.
-#[derive(Debug)]
-pub(crate) struct ChildSpec {
-    pub(crate) server: ServerId,
-    pub(crate) service_name: String,
-    pub(crate) server_name: String,
-    pub(crate) plan: ChildPlan,
 }
 
 impl Children {
@@ -81,6 +42,7 @@ impl Children {
     pub(crate) fn start(
         specs: Vec<ChildSpec>,
         guardian: Vec<String>,
+        reaper: Reaper,
         clock: Clock,
         signals: mpsc::Sender<Signal>,
     ) -> io::Result<Arc<Self>> {
@@ -98,10 +60,11 @@ impl Children {
             clock,
             signals,
             orders,
+            reaper,
             table,
         });
         if any {
-            let link = Link::start(&guardian)?;
+            let link = Link::start(&this.reaper, &guardian)?;
             tokio::spawn(Arc::clone(&this).run(link, inbox, guardian));
         }
         Ok(this)
@@ -118,7 +81,7 @@ impl Children {
         loop {
             let (orders, events) = match link.take() {
                 Some(link) => link.split(),
-                None => match Link::start(&guardian) {
+                None => match Link::start(&self.reaper, &guardian) {
                     Ok(link) => link.split(),
                     Err(error) => {
                         tracing::error!(%error, "the guardian cannot be started");
@@ -129,24 +92,25 @@ impl Children {
                     }
                 },
             };
-            if self.carry(orders, events, &mut inbox).await {
+            let Some(how) = self.carry(orders, events, &mut inbox).await else {
                 return;
-            }
-            tracing::error!("the guardian has died and its children with it; starting another");
-            self.all_died().await;
+            };
+            tracing::error!("{how}, and the processes that it held with it; starting another");
+            self.all_died(&how).await;
             self.clock
                 .sleep_until(self.clock.now() + GUARDIAN_PAUSE)
                 .await;
         }
     }
 
-    /// Until the guardian ends; `true` if that was wanted.
+    /// Until the guardian ends; how it did, in words, unless that was wanted.
     async fn carry(
         &self,
-        mut orders: ChildStdin,
+        mut orders: pipe::Sender,
         mut events: Events,
         inbox: &mut mpsc::Receiver<Order>,
-    ) -> bool {
+    ) -> Option<String> {
+        let pid = events.pid();
         loop {
             tokio::select! {
                 order = inbox.recv() => match order {
@@ -154,7 +118,7 @@ impl Children {
                     None => break,
                 },
                 event = events.next() => match event {
-                    Some(event) => self.note(event).await,
+                    Some(event) => self.note(event, None).await,
                     None => break,
                 },
             }
@@ -163,14 +127,26 @@ impl Children {
             }
         }
         drop(orders);
-        events.ended().await;
-        self.table().closing
+        let status = events.ended().await;
+        if self.table().closing {
+            return None;
+        }
+        let status =
+            status.map_or_else(|| "unknown status".to_owned(), |status| status.to_string());
+        Some(format!("the guardian (process {pid}) ended: {status}"))
     }
 
-    async fn note(&self, event: Event) {
+    /// `guardian`: how that ended, if the event comes of it.
+    async fn note(&self, event: Event, guardian: Option<&str>) {
         let now = self.clock.now();
         let signal = self.table().note(now, event);
-        if let Some((server, observation)) = signal {
+        if let Some((server, mut observation)) = signal {
+            if let Observation::Exited(exit) = &mut observation {
+                exit.guardian = guardian.map(str::to_owned);
+                if !exit.asked && guardian.is_none() {
+                    exit.port_holder = self.port_holder(server).await;
+                }
+            }
             self.signals
                 .send(Signal {
                     at: now,
@@ -182,21 +158,37 @@ impl Children {
         }
     }
 
-    async fn all_died(&self) {
-        let spawns: Vec<u64> = self
+    /// Who listens on the port of a process that has ended.
+    async fn port_holder(&self, server: ServerId) -> Option<String> {
+        let address = self.table().children.get(&server)?.address?;
+        let looked = tokio::task::spawn_blocking(move || listener::holder(address));
+        looked.await.ok().flatten()
+    }
+
+    /// The guardian is gone: what it held dies with it, and what is left of their groups is killed here.
+    async fn all_died(&self, guardian: &str) {
+        let lost: Vec<(u64, Phase)> = self
             .table()
             .children
             .values()
             .filter(|child| !child.is_idle())
-            .map(|child| child.spawn)
+            .map(|child| (child.spawn, *child.phase.borrow()))
             .collect();
-        for spawn in spawns {
-            self.note(Event::Exited {
+        for (_, phase) in &lost {
+            if let Phase::Running(pid) = phase
+                && let Some(group) = i32::try_from(*pid).ok().and_then(Pid::from_raw)
+            {
+                // Nobody of the group may be left.
+                kill_process_group(group, rustix::process::Signal::KILL).ok();
+            }
+        }
+        for (spawn, _) in lost {
+            let event = Event::Exited {
                 spawn,
                 code: None,
                 signal: Some(KILL),
-            })
-            .await;
+            };
+            self.note(event, Some(guardian)).await;
         }
     }
 
@@ -204,13 +196,15 @@ impl Children {
     pub(crate) async fn start_all(&self) {
         let servers: Vec<ServerId> = self.table().children.keys().copied().collect();
         for server in servers {
+            // One that runs already is as wanted.
             self.order_start(server).await.ok();
         }
     }
 
     /// Stops the process if it runs and starts it again; done when it runs.
     pub(crate) async fn restart(&self, server: ServerId, at_once: bool) -> Result<String, String> {
-        self.stop(server, at_once).await?;
+        let _turn = self.turn(server).await?;
+        self.end(server, at_once).await?;
         let mut phase = self.order_start(server).await?;
         let running = phase.wait_for(|phase| !matches!(phase, Phase::Starting));
         match tokio::time::timeout(START_TIME, running)
@@ -225,6 +219,22 @@ impl Children {
 
     /// Stops the process: by its stop signal and, when that does not help in time or `at_once`, by SIGKILL to its group.
     pub(crate) async fn stop(&self, server: ServerId, at_once: bool) -> Result<String, String> {
+        let _turn = self.turn(server).await?;
+        self.end(server, at_once).await
+    }
+
+    /// Two orders for one process are carried out one after the other: each could start a process when the other has ended
+    /// the one before.
+    async fn turn(&self, server: ServerId) -> Result<OwnedMutexGuard<()>, String> {
+        let turn = {
+            let table = self.table();
+            let child = table.children.get(&server);
+            Arc::clone(&child.ok_or("evenkeel does not run this server")?.turn)
+        };
+        Ok(turn.lock_owned().await)
+    }
+
+    async fn end(&self, server: ServerId, at_once: bool) -> Result<String, String> {
         let (spawn, plan, mut phase) = {
             let mut table = self.table();
             let child = table
@@ -280,9 +290,26 @@ impl Children {
     }
 
     pub(crate) fn pid(&self, server: ServerId) -> Option<u32> {
-        match *self.table().children.get(&server)?.phase.borrow() {
-            Phase::Running(pid) => Some(pid),
-            Phase::Idle | Phase::Starting => None,
+        self.table().children.get(&server)?.pid()
+    }
+
+    /// A child that runs, for the question who listens on its port.
+    pub(crate) fn subject(&self, server: ServerId) -> Option<Subject> {
+        let table = self.table();
+        let child = table.children.get(&server)?;
+        let pid = child.pid()?;
+        let others = table.children.values().filter_map(Child::pid);
+        Some(Subject {
+            pid,
+            others: others.filter(|other| *other != pid).collect(),
+            before: child.before.clone(),
+        })
+    }
+
+    /// Hands the names of a server's service and its own to `say`.
+    pub(crate) fn say_of(&self, server: ServerId, say: impl FnOnce(&str, &str)) {
+        if let Some(child) = self.table().children.get(&server) {
+            say(&child.name.0, &child.name.1);
         }
     }
 
@@ -317,18 +344,21 @@ impl Children {
     }
 
     async fn order_start(&self, server: ServerId) -> Result<watch::Receiver<Phase>, String> {
+        let before = self.listening(server).await;
         let (order, phase) = {
             let mut table = self.table();
             if table.closing {
                 return Err("evenkeel is ending".to_owned());
             }
-            table.spawns += 1;
-            let spawn = table.spawns;
+            let spawn = table.spawns + 1;
             let child = table
                 .children
                 .get_mut(&server)
                 .ok_or("evenkeel does not run this server")?;
-            child.begin(spawn);
+            if !child.is_idle() {
+                return Err("its process runs already".to_owned());
+            }
+            child.begin(spawn, before);
             let directory = child
                 .plan
                 .directory
@@ -340,10 +370,26 @@ impl Children {
                 directory,
                 environment: child.plan.environment.clone(),
             };
-            (order, child.phase.subscribe())
+            let phase = child.phase.subscribe();
+            table.spawns = spawn;
+            (order, phase)
         };
         self.order(order).await?;
         Ok(phase)
+    }
+
+    /// The sockets that listen on a server's port now, before it is started.
+    async fn listening(&self, server: ServerId) -> Vec<u64> {
+        let address = self
+            .table()
+            .children
+            .get(&server)
+            .and_then(|child| child.address);
+        let Some(address) = address else {
+            return Vec::new();
+        };
+        let looked = tokio::task::spawn_blocking(move || listener::sockets(address));
+        looked.await.unwrap_or_default()
     }
 
     async fn order(&self, order: Order) -> Result<(), String> {
@@ -357,92 +403,5 @@ impl Children {
         self.table
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    /// Takes an event in; what it says of which server, if it is news.
-    fn note(&mut self, now: Instant, event: Event) -> Option<(ServerId, Observation)> {
-        let spawn = match &event {
-            Event::Started { spawn, .. }
-            | Event::StartFailed { spawn, .. }
-            | Event::Output { spawn, .. }
-            | Event::Exited { spawn, .. } => *spawn,
-        };
-        let (&server, child) = self
-            .children
-            .iter_mut()
-            .find(|(_, child)| child.spawn == spawn)?;
-        let observation = match event {
-            Event::Output { line, .. } => {
-                child.printed(&line);
-                return None;
-            }
-            Event::Started { pid, .. } => {
-                child.started = now;
-                child.counters.starts.add_one();
-                child.phase.send_replace(Phase::Running(pid));
-                Observation::Started { pid }
-            }
-            Event::StartFailed { reason, .. } => {
-                child.counters.start_failures.add_one();
-                child.phase.send_replace(Phase::Idle);
-                Observation::StartFailed(Box::new(StartFailure { reason }))
-            }
-            Event::Exited { code, signal, .. } => {
-                child.counters.exits.add_one();
-                child.phase.send_replace(Phase::Idle);
-                let uptime = now.since(child.started);
-                let last_lines = child.lines();
-                Observation::Exited(Box::new(Exit {
-                    code,
-                    signal,
-                    asked: child.asked,
-                    uptime,
-                    last_lines,
-                }))
-            }
-        };
-        Some((server, observation))
-    }
-}
-
-impl Child {
-    fn new(spec: ChildSpec) -> Self {
-        Self {
-            plan: spec.plan,
-            name: (spec.service_name, spec.server_name),
-            spawn: 0,
-            started: Instant::ZERO,
-            asked: false,
-            last_lines: Recent::new(LAST_LINES),
-            phase: watch::channel(Phase::Idle).0,
-            counters: ChildCounters::default(),
-        }
-    }
-
-    fn begin(&mut self, spawn: u64) {
-        self.spawn = spawn;
-        self.asked = false;
-        self.last_lines.clear();
-        self.phase.send_replace(Phase::Starting);
-    }
-
-    fn is_idle(&self) -> bool {
-        *self.phase.borrow() == Phase::Idle
-    }
-
-    fn printed(&mut self, line: &str) {
-        tracing::info!(target: "server", service = self.name.0, server = self.name.1, "{line}");
-        let mut end = line.len().min(LINE_BYTES);
-        while !line.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.last_lines
-            .push(line.get(..end).unwrap_or_default().to_owned());
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.last_lines.iter().cloned().collect()
     }
 }

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use evenkeel_core::ProbeOutcome;
 use evenkeel_fault::contract::{Examination, ProcessState};
 use evenkeel_fault::policy::{ProbeKind, ProbeOptions};
 use evenkeel_runtime::Clock;
 
+use crate::listener::Listener;
 use crate::probe::send;
 
 /// Clock ticks of `/proc/PID/stat` in a second; the kernel's interface fixes it at 100 on every architecture we run on.
@@ -20,6 +22,7 @@ pub(crate) async fn examine(
     address: SocketAddr,
     probe: &ProbeOptions,
     process: Option<(Option<u32>, Vec<String>)>,
+    listener: impl Future<Output = Listener>,
     timeout: Duration,
     clock: Clock,
 ) -> Examination {
@@ -40,6 +43,16 @@ pub(crate) async fn examine(
         send(address, http, longest, clock)
     );
     let elapsed = clock.now().since(started);
+    let stranger = match listener.await {
+        Listener::Accepted => None,
+        Listener::Stranger(who) => Some(who),
+    };
+    let told = |(outcome, latency): (ProbeOutcome, Duration)| match stranger {
+        // Somebody answers, but not the server.
+        Some(_) if is_answer(outcome) => (ProbeOutcome::PortTaken, latency),
+        Some(_) | None => (outcome, latency),
+    };
+    let (tcp, http) = (told(tcp), told(http));
     let process = process.map(|(pid, last_lines)| {
         let after = pid.and_then(read_stat);
         ProcessState {
@@ -49,6 +62,7 @@ pub(crate) async fn examine(
             cpu_permille: cpu_permille(before.as_ref(), after.as_ref(), elapsed),
             resident_bytes: after.as_ref().map(|stat| stat.resident_pages * PAGE_BYTES),
             last_lines,
+            port_holder: stranger.clone(),
         }
     });
     Examination {
@@ -56,6 +70,17 @@ pub(crate) async fn examine(
         http: Some(http),
         process,
     }
+}
+
+/// Whether somebody took the connection.
+const fn is_answer(outcome: ProbeOutcome) -> bool {
+    !matches!(
+        outcome,
+        ProbeOutcome::Refused
+            | ProbeOutcome::ConnectTimeout
+            | ProbeOutcome::Unreachable
+            | ProbeOutcome::LocalError
+    )
 }
 
 struct Stat {

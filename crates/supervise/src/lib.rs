@@ -4,7 +4,10 @@
 
 pub mod guardian;
 mod count;
+mod process;
+mod child;
 mod children;
+mod listener;
 mod probe;
 mod examine;
 mod command;

@@ -14,10 +14,13 @@ use evenkeel_fault::policy::ProbeOptions;
 use evenkeel_runtime::Clock;
 use tokio::sync::mpsc;
 
-use crate::children::{ChildSpec, Children};
+use crate::child::ChildSpec;
+use crate::children::Children;
+use crate::command::Commands;
 use crate::count::WORDS;
-use crate::probe::Rounds;
-use crate::{command, examine};
+use crate::examine;
+use crate::probe::{Owners, Rounds};
+use crate::process::Reaper;
 
 /// Looks after every server of a plan. Clones are the same supervisor.
 #[derive(Debug, Clone)]
@@ -28,6 +31,8 @@ struct Inner {
     clock: Clock,
     signals: mpsc::Sender<Signal>,
     children: Arc<Children>,
+    commands: Commands,
+    owners: Arc<Owners>,
     /// By service and server.
     services: Vec<Vec<Server>>,
     rounds: Arc<Rounds>,
@@ -65,26 +70,38 @@ impl Supervisor {
                 ids.zip(servers)
             })
         };
-        let children = all().filter_map(|(server, entry)| match entry.managed.as_deref() {
-            Some(ManagedPlan::Child(plan)) => Some(ChildSpec {
-                server,
-                service_name: entry.service_name.to_string(),
-                server_name: entry.name.to_string(),
-                plan: ChildPlan::clone(plan),
-            }),
-            Some(ManagedPlan::Commands { .. } | ManagedPlan::Nothing) | None => None,
-        });
-        let children = Children::start(children.collect(), guardian, clock, signals.clone())?;
-        let addresses = plan.services.iter().flat_map(|service| &service.servers);
-        let probed = all().zip(addresses).map(|((server, entry), planned)| {
+        let addresses = || plan.services.iter().flat_map(|service| &service.servers);
+        let places = all().zip(addresses());
+        let children =
+            places.filter_map(
+                |((server, entry), planned)| match entry.managed.as_deref() {
+                    Some(ManagedPlan::Child(plan)) => Some(ChildSpec {
+                        server,
+                        address: planned.address,
+                        service_name: entry.service_name.to_string(),
+                        server_name: entry.name.to_string(),
+                        plan: ChildPlan::clone(plan),
+                    }),
+                    Some(ManagedPlan::Commands { .. } | ManagedPlan::Nothing) | None => None,
+                },
+            );
+        // PID 1 of a container gets all its orphans, and nobody else reaps them.
+        let reaper = Reaper::start(rustix::process::getpid().is_init())?;
+        let commands = Commands::new(reaper.clone());
+        let children =
+            Children::start(children.collect(), guardian, reaper, clock, signals.clone())?;
+        let probed = all().zip(addresses()).map(|((server, entry), planned)| {
             let is_child = children.is_child(server);
             (server, planned.address, Arc::clone(&entry.probe), is_child)
         });
-        let rounds = Rounds::new(clock, signals.clone(), probed);
+        let owners = Arc::new(Owners::new(clock, Arc::clone(&children)));
+        let rounds = Rounds::new(clock, signals.clone(), Arc::clone(&owners), probed);
         Ok(Self(Arc::new(Inner {
             clock,
             signals,
             children,
+            commands,
+            owners,
             rounds: Arc::new(rounds),
             services,
         })))
@@ -199,7 +216,7 @@ impl Supervisor {
             ("address", &address),
         ];
         replace.extend_from_slice(more);
-        command::run(command, &replace, limit).await
+        self.0.commands.run(command, &replace, limit).await
     }
 
     /// Examines a server: a TCP connect, an HTTP request and its process, at the same time, within `timeout`.
@@ -214,7 +231,8 @@ impl Supervisor {
         let process = children
             .is_child(server)
             .then(|| (children.pid(server), children.last_lines(server)));
-        examine::examine(address, &entry.probe, process, timeout, self.0.clock).await
+        let look = self.0.owners.listener(server, address);
+        examine::examine(address, &entry.probe, process, look, timeout, self.0.clock).await
     }
 
     /// The process id of a child that runs.
@@ -312,6 +330,21 @@ impl Source for Supervisor {
                 exits,
                 &labels,
                 counters.exits.value(),
+            );
+            let lines =
+                "Lines that a supervised process printed and that were dropped, since it printed too many.";
+            sink.counter(
+                "evenkeel_process_output_dropped_lines_total",
+                lines,
+                &labels,
+                counters.dropped_lines.value(),
+            );
+            let bytes = "Bytes in these lines.";
+            sink.counter(
+                "evenkeel_process_output_dropped_bytes_total",
+                bytes,
+                &labels,
+                counters.dropped_bytes.value(),
             );
         });
     }

@@ -29,7 +29,7 @@ table! {
         http: Text;
         /// The statuses that pass: one, or the lowest and the highest. Only with `http`.
         expect: Text = defaults::PROBE_EXPECT;
-        /// The `Host` header. Default: the server's address. Only with `http`.
+        /// The `Host` header. Default: the first host that a route to the service names literally, else `localhost`. Only with `http`.
         host: Text;
         /// Between the starts of two probes of one server.
         every: Time<10> = defaults::PROBE_EVERY;

@@ -1,9 +1,11 @@
 //! A service's options for the way of a fault: detection, diagnosis, recovery, objective.
 
+use evenkeel_core::ServiceId;
 use evenkeel_fault::policy::{
     ActionLimit, DetectOptions, FaultOptions, Objective, Playbook, ProbeKind, ProbeOptions,
     RatioOptions, RecoverOptions, RestartBackoff, SlowOptions, VerifyOptions,
 };
+use evenkeel_request::route::HostRule;
 
 use super::{check_cap, pick, pick_whole, section};
 use crate::defaults;
@@ -13,6 +15,7 @@ use crate::file::recover::Recover;
 use crate::file::service::Service;
 use crate::file::value::Switch;
 use crate::mistake::{Code, Mistake, Mistakes};
+use crate::plan::{ListenerPlan, ServicePlan};
 
 /// The options of `service`.
 pub(crate) fn resolve_fault(service: &Service, out: &mut Mistakes) -> FaultOptions {
@@ -112,6 +115,24 @@ fn resolve_probe_kind(typed: &Probe, at: Option<&At<Probe>>, out: &mut Mistakes)
         path: http.value.clone(),
         host: typed.host.as_ref().map(|host| host.value.clone()),
         expect: resolve_expect(typed.expect.as_ref(), out),
+    }
+}
+
+/// The `Host` of HTTP probes that name none: the first one that a route to the service names literally. Applications that
+/// check the host refuse an address.
+pub(crate) fn fill_probe_hosts(services: &mut [ServicePlan], listeners: &[ListenerPlan]) {
+    let routes = || listeners.iter().flat_map(|listener| &listener.routes);
+    for (service, id) in services.iter_mut().zip((0..).map(ServiceId)) {
+        if let ProbeKind::Http { host, .. } = &mut service.fault.detect.probe.kind
+            && host.is_none()
+        {
+            *host = routes()
+                .filter(|route| route.target.services().any(|to| to == id))
+                .find_map(|route| match &route.host {
+                    Some(HostRule::Exact(name)) => Some(name.clone()),
+                    Some(HostRule::Suffix(_)) | None => None,
+                });
+        }
     }
 }
 

@@ -70,8 +70,9 @@ pub(crate) struct Draft {
 
 /// The plan of `file`.
 pub(crate) fn resolve(file: &File, around: &Surroundings<'_>, out: &mut Mistakes) -> Draft {
-    let (services, server_spans) = service::resolve_services(file, around, out);
+    let (mut services, server_spans) = service::resolve_services(file, around, out);
     let mut listeners = listen::resolve_listeners(file, out);
+    fault::fill_probe_hosts(&mut services, &listeners);
     policies::number(services.len(), &mut listeners);
     let dns = dns::resolve_dns(file, out);
     let admin = section(file.admin.as_ref());

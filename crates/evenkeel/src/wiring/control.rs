@@ -72,8 +72,13 @@ fn prepare(
     let memory = evenkeel_control::memory(&store).map_err(|error| error.to_string())?;
     let books = Writer::start(store)
         .map_err(|error| format!("cannot start the history thread: {error}"))?;
-    let supervisor = Supervisor::start(plan, clock, guardian()?, signals)
-        .map_err(|error| format!("cannot start the guardian of the servers: {error}"))?;
+    let supervisor = Supervisor::start(
+        plan,
+        clock,
+        evenkeel_supervise::guardian::command(),
+        signals,
+    )
+    .map_err(|error| format!("cannot start the guardian of the servers: {error}"))?;
     Ok(Prepared {
         memory,
         books,
@@ -270,16 +275,6 @@ fn open_store(plan: &Plan, clock: Clock) -> Result<Store, String> {
         Err(error) => tracing::warn!("{error}"),
     }
     Ok(opened.store)
-}
-
-/// The command that makes this program the guardian.
-fn guardian() -> Result<Vec<String>, String> {
-    let program = std::env::current_exe()
-        .map_err(|error| format!("cannot find this program's file: {error}"))?;
-    let program = program.into_os_string().into_string();
-    let program = program
-        .map_err(|name| format!("this program's file has a name that is not UTF-8: {name:?}"))?;
-    Ok(vec![program, crate::GUARDIAN.to_owned()])
 }
 
 /// The token for changes; without one nothing can be changed, which is no reason not to serve.

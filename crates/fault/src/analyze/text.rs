@@ -82,6 +82,7 @@ const fn in_words(fault: FaultKind) -> &'static str {
         FaultKind::CrashLoop => "its process ended again and again soon after its start",
         FaultKind::OutOfMemory => "the kernel killed its process for want of memory",
         FaultKind::ProcessHung => "it took connections and answered none",
+        FaultKind::PortTaken => "another process listened on its port",
         FaultKind::NotListening => "nothing listened at its address",
         FaultKind::CannotStart => "its process could not be started or ended before it was ready",
         FaultKind::Unreachable => "its address could not be reached",
@@ -158,6 +159,9 @@ const fn by_kind(fault: FaultKind) -> &'static str {
         }
         FaultKind::ProcessHung => {
             "Look for a deadlock or a call without a timeout; a stopped process (state T) was stopped by somebody."
+        }
+        FaultKind::PortTaken => {
+            "End the process that holds the port, or give the server another port."
         }
         FaultKind::NotListening => {
             "Find out whether its process ended, or closed its listening socket while it lived."

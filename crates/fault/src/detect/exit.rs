@@ -11,7 +11,10 @@ pub fn exit(facts: &Facts) -> Option<Detection> {
         Down::Stopped => return None,
         Down::Ended(ended) => (
             ended.at,
-            format!("the process ended: {}", in_words(&ended.exit)),
+            match &ended.exit.guardian {
+                Some(guardian) => format!("{guardian}, and the process with it"),
+                None => format!("the process ended: {}", in_words(&ended.exit)),
+            },
         ),
         Down::NotStarted { at, reason } => {
             (*at, format!("the process could not be started: {reason}"))

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use evenkeel_core::Instant;
+use evenkeel_core::{Instant, ProbeOutcome};
 
-use crate::policy::DetectOptions;
+use crate::policy::{DetectOptions, ProbeKind};
 use crate::signal::Facts;
 
 use super::{Detection, Detector, NEAR};
@@ -21,10 +21,7 @@ pub fn probe(facts: &Facts, options: &DetectOptions) -> Option<Detection> {
         .attempts
         .failing_since(began, NEAR)
         .map_or(began, |since| since.min(began));
-    let how = facts
-        .probes
-        .last
-        .map_or("failed", evenkeel_core::ProbeOutcome::word);
+    let how = last_in_words(facts, &options.probe.kind);
     Some(Detection {
         by: Detector::Probe,
         onset,
@@ -34,17 +31,55 @@ pub fn probe(facts: &Facts, options: &DetectOptions) -> Option<Detection> {
 
 /// Judges a started process that was never ready within `grace`. `began` is its start.
 #[must_use]
-pub fn late_start(facts: &Facts, began: Instant, grace: Duration) -> Option<Detection> {
+pub fn late_start(
+    facts: &Facts,
+    options: &DetectOptions,
+    began: Instant,
+    grace: Duration,
+) -> Option<Detection> {
     (facts.probes.failed_in_row > 0).then(|| Detection {
         by: Detector::Probe,
         onset: began,
         text: format!(
             "not ready {} ms after its start; the last probe: {}",
             grace.as_millis(),
-            facts
-                .probes
-                .last
-                .map_or("failed", evenkeel_core::ProbeOutcome::word)
+            last_in_words(facts, &options.probe.kind)
         ),
     })
+}
+
+fn last_in_words(facts: &Facts, kind: &ProbeKind) -> String {
+    let last = facts.probes.last;
+    last.map_or_else(|| "failed".to_owned(), |last| in_words(last, kind))
+}
+
+/// The outcome of a probe in words, with the status and what it often means.
+pub(crate) fn in_words(outcome: ProbeOutcome, kind: &ProbeKind) -> String {
+    match outcome {
+        ProbeOutcome::WrongStatus(status) => {
+            format!("status {status}{}", host_check(status, kind))
+        }
+        ProbeOutcome::PortTaken => "another process listens on its port".to_owned(),
+        ProbeOutcome::Passed
+        | ProbeOutcome::Refused
+        | ProbeOutcome::ConnectTimeout
+        | ProbeOutcome::Unreachable
+        | ProbeOutcome::NoAnswer
+        | ProbeOutcome::Reset
+        | ProbeOutcome::Invalid
+        | ProbeOutcome::LocalError => outcome.word().to_owned(),
+    }
+}
+
+/// Applications that check the host answer 400 (Django), 403 (Rails) or 421 to one that they do not know.
+pub(crate) fn host_check(status: u16, kind: &ProbeKind) -> String {
+    match kind {
+        ProbeKind::Http { host, .. } if matches!(status, 400 | 403 | 421) => {
+            let host = host.as_deref().unwrap_or("localhost");
+            format!(
+                " (the application may check the host: probes send `Host: {host}`; set `probe.host` to one that it knows)"
+            )
+        }
+        ProbeKind::Http { .. } | ProbeKind::Tcp => String::new(),
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Outcome, ProbeOutcome};
 
 use crate::contract::{Examination, Managed, ProcessState};
-use crate::detect::Comparison;
+use crate::detect::{Comparison, host_check};
 use crate::policy::{DetectOptions, ProbeKind};
 use crate::signal::{Down, Ended, Facts};
 
@@ -126,6 +126,7 @@ impl Evidence<'_> {
             ended
                 .ready_for
                 .is_some_and(|ready_for| ready_for < Duration::from_secs(10))
+                && ended.exit.guardian.is_none()
         };
         self.facts.process.ended_since(from).filter(short).collect()
     }
@@ -161,7 +162,11 @@ impl Evidence<'_> {
             });
         }
         if let Some((outcome, took)) = self.http() {
-            words.push(http_in_words(self.asked(), outcome, took));
+            let mut text = http_in_words(self.asked(), outcome, took);
+            if let ProbeOutcome::WrongStatus(status) = outcome {
+                text.push_str(&host_check(status, &self.options.probe.kind));
+            }
+            words.push(text);
         }
         if let Some(process) = self.process() {
             words.push(process_in_words(process));
@@ -217,6 +222,7 @@ fn http_in_words(asked: &str, outcome: ProbeOutcome, took: Duration) -> String {
         | ProbeOutcome::ConnectTimeout
         | ProbeOutcome::Unreachable
         | ProbeOutcome::Reset
+        | ProbeOutcome::PortTaken
         | ProbeOutcome::Invalid
         | ProbeOutcome::LocalError => {
             format!(

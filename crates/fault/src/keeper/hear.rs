@@ -6,10 +6,12 @@ use evenkeel_core::{Instant, Outcome, ProbeOutcome, Verdict};
 
 use crate::contract::{Output, Pace};
 use crate::detect;
-use crate::policy::Mode;
+use crate::policy::{Action, Mode};
+use crate::recover::serves_nothing;
 use crate::signal::Said;
 
 use super::Work;
+use super::case::Phase;
 use super::server::DOUBT;
 
 impl Work<'_> {
@@ -51,12 +53,16 @@ impl Work<'_> {
         if !self.server.facts.probe(at, outcome, latency) {
             return;
         }
-        if !outcome.passed() {
+        if outcome.passed() {
+            self.server.starts.passed(at);
+        } else {
             self.doubt();
         }
         if self.server.starting.is_some() {
             if outcome.passed() {
                 self.ready();
+            } else if outcome == ProbeOutcome::PortTaken {
+                self.port_is_taken();
             }
             return;
         }
@@ -70,10 +76,40 @@ impl Work<'_> {
         if let Some(detection) = detect::probe(&self.server.facts, &self.spec.options.detect) {
             self.detected(&detection);
         }
+        if passed {
+            self.ends_wait();
+        }
+    }
+
+    /// A stranger has the port of a process that starts: waiting for it to be ready is of no use.
+    fn port_is_taken(&mut self) {
+        if let Some(detection) = detect::probe(&self.server.facts, &self.spec.options.detect) {
+            self.server.starting = None;
+            self.detected(&detection);
+        }
+    }
+
+    /// A wait for a server that serves nothing is over when its probes pass again.
+    fn ends_wait(&mut self) {
+        if self.server.facts.probes.passed_in_row < self.server.rise {
+            return;
+        }
+        let Some(case) = self.server.case.as_deref() else {
+            return;
+        };
+        if let Phase::Acting {
+            step, order: None, ..
+        } = case.phase
+            && matches!(case.steps.get(step), Some(Action::Wait(_)))
+            && serves_nothing(case.kind)
+        {
+            self.action_over(step, None);
+        }
     }
 
     pub(super) fn started(&mut self, at: Instant, pid: u32) {
         self.server.facts.process.started(pid);
+        self.server.starts.began(at);
         self.server.facts.forget(at);
         if let Some(verification) = self.verification() {
             verification.started();
@@ -121,7 +157,13 @@ impl Work<'_> {
         };
         self.server.starting = None;
         let grace = self.spec.options.recover.verify.within;
-        match detect::late_start(&self.server.facts, until.before(grace), grace) {
+        self.server.starts.too_late(grace);
+        match detect::late_start(
+            &self.server.facts,
+            &self.spec.options.detect,
+            until.before(grace),
+            grace,
+        ) {
             Some(detection) => self.detected(&detection),
             None => self.ready(),
         }

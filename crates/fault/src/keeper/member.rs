@@ -59,7 +59,7 @@ impl Work<'_> {
         };
         let (id, options) = (self.server.id, &self.spec.options);
         let peers = self.spec.servers.len().saturating_sub(1);
-        *self.server = Server::new(id, spec.name.clone(), spec.managed, options, peers);
+        *self.server = Server::new(id, spec, options, peers);
         self.server.vacant = spec.address.is_none().then_some(ServerState::Absent);
         // A late order about the one before may have reached the next one. A slow start goes on.
         self.out.push(Output::Directive(Directive::Restore {

@@ -27,6 +27,8 @@ mod repair;
 mod watch;
 mod order;
 mod member;
+mod start;
+mod guardian;
 
 use std::collections::BTreeMap;
 
@@ -223,6 +225,11 @@ impl Keeper {
             });
             return;
         }
+        if let Observation::Exited(exit) = &observation
+            && self.joins_guardian(now, id, exit, out)
+        {
+            return;
+        }
         self.with(now, id, out, |work| match observation {
             Observation::Attempt { .. } | Observation::Moved(_) => {}
             Observation::Probe { outcome, latency } => work.probe(at, outcome, latency),
@@ -382,8 +389,10 @@ impl Work<'_> {
     fn rules(&self, ends: bool) -> Rules {
         let case = self.server.case.as_ref();
         let only_traffic = case.is_some_and(|case| case.only_traffic_tells && !case.repaired);
+        let mut options = self.spec.options.recover.verify;
+        options.within = self.server.starts.allowance(options.within);
         Rules {
-            options: self.spec.options.recover.verify,
+            options,
             ends,
             from: self.now,
             patient: only_traffic,

@@ -41,6 +41,10 @@ impl Work<'_> {
         if self.server.starting.is_some() && detection.by != Detector::Supervisor {
             return;
         }
+        if self.server.routine.is_some() && detection.by != Detector::Supervisor {
+            // The symptoms of a restart that was ordered: its own verification tells whether it succeeds, and when it is over.
+            return;
+        }
         let now = self.now;
         let Some(case) = self.server.case.as_deref_mut() else {
             self.open(detection);

@@ -15,8 +15,9 @@ use super::act::Next;
 use super::case::{Phase, Retry};
 use super::server::Server;
 
-/// An order that is not answered for so long is given up.
-const UNANSWERED: Duration = Duration::from_secs(120);
+/// An order that is not answered for so long after its own limit is given up: then nobody works on it any more, and another
+/// one cannot start a second process.
+const UNANSWERED: Duration = Duration::from_secs(10);
 
 impl Server {
     /// Whether an answer to this order is waited for.
@@ -134,7 +135,7 @@ impl Work<'_> {
         case.phase = Phase::Acting {
             step,
             order: Some(order),
-            until: now + UNANSWERED,
+            until: now + self.server.order_limit + UNANSWERED,
         };
         self.out.push(Output::Act(Box::new(ActionOrder {
             id: order,
@@ -196,6 +197,7 @@ impl Work<'_> {
             ActionOutcome::Done if has_failed => self.repair_failed("the process ended again"),
             ActionOutcome::Done => {
                 process.down = None;
+                self.server.starts.began(at);
                 self.run(step + 1);
             }
             ActionOutcome::Failed => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evenkeel_core::{Directive, Instant, ServerId, Verdict};
 
-use crate::contract::{Managed, OrderId, Output, Pace, ServerState};
+use crate::contract::{Managed, OrderId, Output, Pace, ServerSpec, ServerState};
 use crate::detect::Comparison;
 use crate::policy::FaultOptions;
 use crate::recover::Repairs;
@@ -12,6 +12,7 @@ use crate::signal::Facts;
 use crate::verify::{TRICKLE_SHARE, Verification};
 
 use super::case::{Case, Phase};
+use super::start::StartTimes;
 
 /// A directive is given for so long …
 const EXPIRES: Duration = Duration::from_secs(5);
@@ -71,21 +72,23 @@ pub(super) struct Server {
     pub(super) slow: Option<Box<Comparison>>,
     /// Nobody is here, or nobody yet.
     pub(super) vacant: Option<ServerState>,
-    rise: u32,
+    pub(super) starts: StartTimes,
+    pub(super) order_limit: Duration,
+    pub(super) rise: u32,
 }
 
 impl Server {
     pub(super) fn new(
         id: ServerId,
-        name: String,
-        managed: Managed,
+        spec: &ServerSpec,
         options: &FaultOptions,
         peers: usize,
     ) -> Self {
         Self {
             id,
-            name,
-            managed,
+            name: spec.name.clone(),
+            managed: spec.managed,
+            order_limit: spec.order_limit,
             facts: Facts::new(&options.detect, peers),
             repairs: Repairs::default(),
             case: None,
@@ -99,6 +102,7 @@ impl Server {
             doubt_until: None,
             slow: None,
             vacant: None,
+            starts: StartTimes::default(),
             rise: options.detect.probe.rise.max(1),
         }
     }

@@ -31,13 +31,7 @@ impl Service {
                 service: spec.id,
                 index,
             };
-            let mut made = Server::new(
-                id,
-                server.name.clone(),
-                server.managed,
-                &spec.options,
-                peers,
-            );
+            let mut made = Server::new(id, server, &spec.options, peers);
             made.vacant = server.address.is_none().then_some(ServerState::Unresolved);
             made
         });

@@ -159,6 +159,9 @@ impl Work<'_> {
     pub(super) fn repair_failed(&mut self, why: &str) {
         let now = self.now;
         let is_down = self.server.facts.process.down.is_some();
+        if !is_down {
+            self.starts_too_late();
+        }
         let mut then = None;
         if let Some(case) = self.server.case.as_deref_mut() {
             case.note(now, "verification", format!("failed: {why}"));
@@ -331,6 +334,7 @@ impl Work<'_> {
             self.routine_failed(&detail.unwrap_or_else(|| outcome.word().to_owned()));
             return;
         }
+        self.server.starts.began(self.now);
         if let Some(routine) = &mut self.server.routine {
             routine.order = None;
             routine.verification = Verification::new(rules);
@@ -341,12 +345,25 @@ impl Work<'_> {
 
     fn routine_passed(&mut self) {
         self.server.routine = None;
+        // What failed while it was replaced says nothing about the new one.
+        self.server.facts.forget(self.now);
         self.server.restore(true, self.out);
         self.server.doubt_until = None;
         self.server.set_pace(Pace::Normal, self.out);
     }
 
+    /// The verification of a start is over, and the process still lives: perhaps it only needs longer.
+    fn starts_too_late(&mut self) {
+        let within = self
+            .verification()
+            .map(|verification| verification.rules.options.within);
+        if let Some(within) = within {
+            self.server.starts.too_late(within);
+        }
+    }
+
     fn routine_failed(&mut self, why: &str) {
+        self.starts_too_late();
         let text = format!("a restart that was ordered did not succeed: {why}");
         self.detected(&Detection {
             by: Detector::Supervisor,

@@ -53,6 +53,7 @@ pub const fn serves_nothing(fault: FaultKind) -> bool {
         | FaultKind::CrashLoop
         | FaultKind::OutOfMemory
         | FaultKind::ProcessHung
+        | FaultKind::PortTaken
         | FaultKind::NotListening
         | FaultKind::CannotStart
         | FaultKind::Unreachable

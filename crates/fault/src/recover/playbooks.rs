@@ -10,6 +10,9 @@ use crate::contract::Managed;
 use crate::kind::FaultKind;
 use crate::policy::{Action, Playbook};
 
+/// How long the port of a server that evenkeel does not run itself may be closed while somebody else restarts it.
+const OUTSIDE_RESTART: Duration = Duration::from_secs(5);
+
 /// What a built-in playbook depends on beside the kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Situation {
@@ -59,10 +62,18 @@ fn built_in(fault: FaultKind, situation: Situation) -> Vec<Action> {
         | FaultKind::OutOfMemory
         | FaultKind::CannotStart
         | FaultKind::ProcessHung => vec![Action::Eject, Action::Restart],
-        // It may be about to listen: a look after a second costs little.
+        // It may be about to listen: a look after a while costs little. A child is started by nobody else; others may be
+        // restarted by a person or a supervisor of their own at this very moment, and two copies would be worse.
         FaultKind::NotListening if restart => {
-            vec![Action::Eject, Action::Wait(second), Action::Restart]
+            let grace = match situation.managed {
+                Managed::Child => second,
+                Managed::Commands { .. } | Managed::Nothing => OUTSIDE_RESTART,
+            };
+            vec![Action::Eject, Action::Wait(grace), Action::Restart]
         }
+        // Only a person can end the stranger; whether it has gone is tried now and then.
+        FaultKind::PortTaken if restart => vec![Action::Eject, Action::Escalate, Action::Restart],
+        FaultKind::PortTaken => vec![Action::Eject, Action::Escalate],
         FaultKind::ErrorBurst | FaultKind::BadDeploy | FaultKind::DescriptorExhaustion
             if restart =>
         {

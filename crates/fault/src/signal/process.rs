@@ -65,6 +65,13 @@ impl Process {
         self.down = None;
     }
 
+    /// It ended with the guardian, which is no fault of its own.
+    pub fn lost(&mut self) {
+        self.pid = None;
+        self.ready = None;
+        self.down = Some(Down::Stopped);
+    }
+
     /// It is about to be replaced: how it ended before is no longer why it does not run.
     pub fn replaced(&mut self) {
         self.down = Some(Down::Stopped);

@@ -2,6 +2,7 @@
 
 mod world;
 mod kinds;
+mod processes;
 mod rules;
 mod members;
 mod rescue;

@@ -99,6 +99,8 @@ pub(super) enum Condition {
     Stillborn,
     /// Cannot be started at all.
     Unstartable,
+    /// It lives, and somebody else answers at its port.
+    PortTaken,
 }
 
 #[derive(Debug)]
@@ -135,6 +137,7 @@ pub(super) struct World {
     next_traffic: Instant,
     next_pid: u32,
     turn: usize,
+    start_millis: u64,
 }
 
 impl World {
@@ -158,6 +161,7 @@ impl World {
                 name: (*name).to_owned(),
                 address: Some(format!("127.0.0.1:{port}")),
                 managed,
+                order_limit: Duration::from_secs(110),
             });
         let service = ServiceSpec {
             id: ServiceId(0),
@@ -198,6 +202,7 @@ impl World {
             next_traffic: Instant::from_millis(100),
             next_pid: 4711,
             turn: 0,
+            start_millis: 30,
         };
         if managed == Managed::Child {
             for index in 0..servers {
@@ -254,6 +259,8 @@ impl World {
                     asked: false,
                     uptime,
                     last_lines: vec!["bye".to_owned()],
+                    guardian: None,
+                    port_holder: None,
                 },
             );
         } else {
@@ -261,6 +268,30 @@ impl World {
             if let Condition::Doomed(millis) = condition {
                 self.sims[index].dies_at = self.now + ms(millis);
             }
+        }
+    }
+
+    /// From now on a server is ready so many milliseconds after its process was started.
+    pub(super) fn starts_in(&mut self, millis: u64) {
+        self.start_millis = millis;
+    }
+
+    /// The guardian is killed, and all processes with it.
+    pub(super) fn guardian_dies(&mut self) {
+        for index in 0..self.sims.len() {
+            let uptime = self.now - self.sims[index].since;
+            self.die(
+                index,
+                Exit {
+                    code: None,
+                    signal: Some(9),
+                    asked: false,
+                    uptime,
+                    last_lines: vec![],
+                    guardian: Some("the guardian (process 7) ended: signal: 9".to_owned()),
+                    port_holder: None,
+                },
+            );
         }
     }
 
@@ -331,6 +362,8 @@ impl World {
                         asked: false,
                         uptime,
                         last_lines: vec!["panic!".to_owned()],
+                        guardian: None,
+                        port_holder: None,
                     },
                 );
             }
@@ -390,7 +423,7 @@ impl World {
         sim.pid = pid;
         sim.condition = condition;
         sim.since = now + ms(after);
-        sim.ready_at = now + ms(after + 30);
+        sim.ready_at = now + ms(after + self.start_millis);
         sim.dies_at = match condition {
             Condition::Doomed(millis) => now + ms(after + 30 + millis),
             Condition::Stillborn => {
@@ -426,6 +459,7 @@ impl World {
             }
             Condition::Hung => (ProbeOutcome::NoAnswer, ms(1_000)),
             Condition::Unreachable => (ProbeOutcome::ConnectTimeout, ms(1_000)),
+            Condition::PortTaken => (ProbeOutcome::PortTaken, ms(2)),
             Condition::BadProbe => (ProbeOutcome::WrongStatus(404), ms(2)),
         }
     }
@@ -587,6 +621,8 @@ impl World {
                                 asked: true,
                                 uptime,
                                 last_lines: vec![],
+                                guardian: None,
+                                port_holder: None,
                             },
                         );
                     }
@@ -605,6 +641,8 @@ impl World {
                         asked: true,
                         uptime,
                         last_lines: vec![],
+                        guardian: None,
+                        port_holder: None,
                     },
                 );
             }
@@ -616,7 +654,9 @@ impl World {
         let (http, took) = self.http_result(index);
         let sim = &self.sims[index];
         let tcp = match http {
-            ProbeOutcome::Refused | ProbeOutcome::ConnectTimeout => (http, took),
+            ProbeOutcome::Refused | ProbeOutcome::ConnectTimeout | ProbeOutcome::PortTaken => {
+                (http, took)
+            }
             _ => (ProbeOutcome::Passed, Duration::from_micros(400)),
         };
         let dead = matches!(sim.condition, Condition::Dead | Condition::Unstartable);

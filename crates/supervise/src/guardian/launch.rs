@@ -1,6 +1,6 @@
 //! The last step before a child's own program: ask the kernel to kill it when the guardian dies, then become it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -11,12 +11,13 @@ pub(crate) const FAILED: i32 = 127;
 /// What its one line on standard error begins with.
 pub(crate) const MARK: &str = "\u{1}evenkeel could not start ";
 
-/// Becomes the program `command`; comes back only if it could not, with the exit status to end with.
+/// Becomes the program `command` in `directory`, if that is not empty; comes back only if it could not, with the exit
+/// status to end with.
 #[expect(
     clippy::print_stderr,
     reason = "standard error is how the guardian hears of the failure"
 )]
-pub(crate) fn launch(command: &[OsString]) -> i32 {
+pub(crate) fn launch(directory: &OsStr, command: &[OsString]) -> i32 {
     let parent = getppid();
     let armed = set_parent_process_death_signal(Some(Signal::KILL));
     if getppid() != parent {
@@ -27,10 +28,21 @@ pub(crate) fn launch(command: &[OsString]) -> i32 {
         eprintln!("{MARK}an empty command");
         return FAILED;
     };
-    let error = match armed {
-        Ok(()) => Command::new(program).args(arguments).exec(),
-        Err(error) => error.into(),
-    };
+    if let Err(error) = armed {
+        eprintln!("{MARK}a process that ends with its guardian: {error}");
+        return FAILED;
+    }
+    if !directory.is_empty()
+        && let Err(error) = std::env::set_current_dir(directory)
+    {
+        let directory = directory.to_string_lossy();
+        eprintln!(
+            "{MARK}{} in directory {directory}: {error}",
+            program.to_string_lossy()
+        );
+        return FAILED;
+    }
+    let error = Command::new(program).args(arguments).exec();
     eprintln!("{MARK}{}: {error}", program.to_string_lossy());
     FAILED
 }

@@ -1,82 +1,82 @@
 //! A process's output as lines of bounded length.
 
-use tokio::io::{AsyncRead, AsyncReadExt};
-
 /// Longer lines are cut into pieces of this many bytes.
 const LONGEST: usize = 4096;
 
-/// Reads lines from a pipe.
-#[derive(Debug)]
-pub(crate) struct Lines<R> {
-    pipe: R,
+/// Splits chunks of bytes into lines.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
     bytes: Vec<u8>,
-    ended: bool,
 }
 
-impl<R: AsyncRead + Unpin> Lines<R> {
-    pub(crate) fn new(pipe: R) -> Self {
-        Self {
-            pipe,
-            bytes: Vec::new(),
-            ended: false,
+impl Lines {
+    /// Takes in a chunk and hands the lines that are complete to `each`, without their ends.
+    pub(crate) fn push(&mut self, chunk: &[u8], mut each: impl FnMut(&[u8])) {
+        self.bytes.extend_from_slice(chunk);
+        let mut begin = 0;
+        while begin < self.bytes.len() {
+            let rest = &self.bytes[begin..];
+            let end = rest.iter().take(LONGEST).position(|&byte| byte == b'\n');
+            match end {
+                Some(end) => {
+                    each(without_return(&rest[..end]));
+                    begin += end + 1;
+                }
+                None if rest.len() >= LONGEST => {
+                    each(&rest[..LONGEST]);
+                    begin += LONGEST;
+                }
+                None => break,
+            }
         }
+        self.bytes.drain(..begin);
     }
 
-    /// The next line without its end; `None` at the end of the output.
-    pub(crate) async fn next(&mut self) -> Option<String> {
-        loop {
-            if let Some(end) = self
-                .bytes
-                .iter()
-                .take(LONGEST)
-                .position(|&byte| byte == b'\n')
-            {
-                let line: Vec<u8> = self.bytes.drain(..=end).collect();
-                return Some(text(&line[..end]));
-            }
-            if self.bytes.len() >= LONGEST || (self.ended && !self.bytes.is_empty()) {
-                let end = self.bytes.len().min(LONGEST);
-                let line: Vec<u8> = self.bytes.drain(..end).collect();
-                return Some(text(&line));
-            }
-            if self.ended {
-                return None;
-            }
-            let mut chunk = [0; 4096];
-            match self.pipe.read(&mut chunk).await {
-                Ok(n) if n > 0 => self.bytes.extend_from_slice(&chunk[..n]),
-                _ => self.ended = true,
-            }
+    /// The last line, if it has no end.
+    pub(crate) fn finish(self, each: impl FnOnce(&[u8])) {
+        if !self.bytes.is_empty() {
+            each(&self.bytes);
         }
     }
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes.strip_suffix(b"\r").unwrap_or(bytes)).into_owned()
+fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    async fn all(bytes: &[u8]) -> Vec<String> {
-        let mut lines = Lines::new(bytes);
+    /// The lines of `bytes` when they come in chunks of this length.
+    fn all(bytes: &[u8], chunk: usize) -> Vec<String> {
+        let mut lines = Lines::default();
         let mut all = Vec::new();
-        while let Some(line) = lines.next().await {
-            all.push(line);
+        let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
+        for chunk in bytes.chunks(chunk) {
+            lines.push(chunk, |line| all.push(text(line)));
         }
+        lines.finish(|line| all.push(text(line)));
         all
     }
 
-    #[tokio::test]
-    async fn lines_end_at_their_ends_and_at_the_limit() {
-        assert_eq!(all(b"one\r\ntwo\n\nlast").await, ["one", "two", "", "last"]);
-        let long = vec![b'x'; LONGEST + 3];
-        assert_eq!(
-            all(&long).await.iter().map(String::len).collect::<Vec<_>>(),
-            [LONGEST, 3]
-        );
-        assert_eq!(all(b"\xff\n").await, ["\u{fffd}"]);
-        assert!(all(b"").await.is_empty());
+    #[test]
+    fn lines_end_at_their_ends_and_at_the_limit() {
+        for chunk in [1, 2, 3, 4096, 100_000] {
+            assert_eq!(
+                all(b"one\r\ntwo\n\nlast", chunk),
+                ["one", "two", "", "last"]
+            );
+            let long = vec![b'x'; LONGEST + 3];
+            assert_eq!(
+                all(&long, chunk)
+                    .iter()
+                    .map(String::len)
+                    .collect::<Vec<_>>(),
+                [LONGEST, 3]
+            );
+            assert_eq!(all(b"\xff\n", chunk), ["\u{fffd}"]);
+            assert!(all(b"", chunk).is_empty());
+        }
     }
 }

@@ -1,42 +1,47 @@
 //! evenkeel's end of the pipes to its guardian.
 
 use std::io;
-use std::process::Stdio;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Stdio};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::net::unix::pipe;
 
 use super::protocol::{Event, Order};
+use crate::process::{GroupAtExit, OWN_IMAGE, Process, Reaper};
 
 /// A running guardian.
 #[derive(Debug)]
 pub(crate) struct Link {
-    guardian: Child,
-    orders: ChildStdin,
-    events: Lines<BufReader<ChildStdout>>,
+    orders: pipe::Sender,
+    events: Events,
 }
 
 /// The receiving half of a link.
 #[derive(Debug)]
 pub(crate) struct Events {
-    guardian: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    guardian: Process,
+    lines: Lines<BufReader<pipe::Receiver>>,
 }
 
 impl Link {
     /// Starts the guardian: `command` is this program with the word `guardian`.
-    pub(crate) fn start(command: &[String]) -> io::Result<Self> {
+    pub(crate) fn start(reaper: &Reaper, command: &[String]) -> io::Result<Self> {
         let (program, arguments) = command
             .split_first()
             .ok_or_else(|| io::Error::other("no command for the guardian"))?;
-        let mut guardian = Command::new(program)
+        let mut start = Command::new(program);
+        start
             .args(arguments)
-            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(false)
-            .spawn()?;
+            .stderr(Stdio::piped());
+        if program == OWN_IMAGE {
+            // For people who look at a list of processes.
+            start.arg0("evenkeel");
+        }
+        // The guardian is alone in its group.
+        let mut guardian = reaper.spawn(&mut start, GroupAtExit::Leave)?;
         let (Some(orders), Some(events)) = (guardian.stdin.take(), guardian.stdout.take()) else {
             return Err(io::Error::other("the guardian has no pipes"));
         };
@@ -44,26 +49,22 @@ impl Link {
             tokio::spawn(log(complaints));
         }
         Ok(Self {
-            guardian,
             orders,
-            events: BufReader::new(events).lines(),
+            events: Events {
+                guardian,
+                lines: BufReader::new(events).lines(),
+            },
         })
     }
 
-    pub(crate) fn split(self) -> (ChildStdin, Events) {
-        (
-            self.orders,
-            Events {
-                guardian: self.guardian,
-                lines: self.events,
-            },
-        )
+    pub(crate) fn split(self) -> (pipe::Sender, Events) {
+        (self.orders, self.events)
     }
 }
 
 /// Logs what the guardian says on standard error. It goes through the log as everything else does: a log that nobody reads
 /// must not hold up the guardian either.
-async fn log(complaints: ChildStderr) {
+async fn log(complaints: pipe::Receiver) {
     let mut lines = BufReader::new(complaints).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         tracing::warn!("guardian: {line}");
@@ -84,14 +85,19 @@ impl Events {
         }
     }
 
-    /// Waits for the guardian's end.
-    pub(crate) async fn ended(mut self) {
-        self.guardian.wait().await.ok();
+    /// The guardian's process id.
+    pub(crate) const fn pid(&self) -> i32 {
+        self.guardian.pid.as_raw_nonzero().get()
+    }
+
+    /// Waits for the guardian's end; how it ended, if that is known.
+    pub(crate) async fn ended(mut self) -> Option<ExitStatus> {
+        self.guardian.exited().await.ok()
     }
 }
 
 /// Sends an order.
-pub(crate) async fn send(orders: &mut ChildStdin, order: &Order) -> io::Result<()> {
+pub(crate) async fn send(orders: &mut pipe::Sender, order: &Order) -> io::Result<()> {
     let mut line = serde_json::to_vec(order)?;
     line.push(b'\n');
     orders.write_all(&line).await?;

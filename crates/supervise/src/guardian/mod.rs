@@ -3,41 +3,53 @@
 //! It holds the children so that they die with evenkeel, whatever ends it, also SIGKILL: the end of the pipe from evenkeel
 //! is its order to kill them all. And they die with the guardian itself: each is started through `launch`, which asks
 //! the kernel to kill it when its parent dies. A kernel feature alone would not do, since a child of a child does not
-//! inherit it; a process group does reach them.
+//! inherit it; a process group does reach them. What leaves its group is adopted by the guardian, a sub-reaper, and killed
+//! with the rest at the end.
 
 pub(crate) mod protocol;
 mod launch;
 mod lines;
+mod limit;
+mod child;
 pub(crate) mod link;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::future::Future;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
-use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use evenkeel_runtime::Clock;
+use rustix::process::{Pid, Signal, getpid, set_child_subreaper};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
-use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use lines::Lines;
+use crate::process::{GroupAtExit, Reaper, own_image, with_output_pipes};
 use protocol::{Event, Order};
-
-use std::ffi::OsString;
 
 /// Events that may wait for evenkeel; output beyond that is dropped, so that a reader that is slow never stops the reaping.
 const WAITING: usize = 4096;
-/// How long the last output of a process that has ended is waited for. What still holds its pipes is killed after it.
-const LAST_WORDS: Duration = Duration::from_millis(50);
+/// How long everything that is left may take to be killed at the end: a process that waits for a disk does not end.
+const KILL_TIME: Duration = Duration::from_secs(10);
 
-/// What the guardian keeps of a running process.
-#[derive(Debug, Default)]
+/// What the guardian keeps of the running processes.
+#[derive(Debug)]
 struct Held {
+    reaper: Reaper,
+    clock: Clock,
     groups: BTreeMap<u64, Pid>,
+}
+
+/// The command that makes this program the guardian. It names the image that runs and not its file, which may be replaced
+/// or removed meanwhile.
+#[must_use]
+pub fn command() -> Vec<String> {
+    [crate::process::OWN_IMAGE, "guardian"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// What the program does when it is started as the guardian: `arguments` are those after the word `guardian`. Gives the
@@ -47,8 +59,8 @@ struct Held {
 /// If the guardian's runtime cannot be made.
 pub fn main(arguments: &[OsString]) -> io::Result<i32> {
     match arguments {
-        [launch, dashes, command @ ..] if launch == "launch" && dashes == "--" => {
-            Ok(launch::launch(command))
+        [launch, directory, dashes, command @ ..] if launch == "launch" && dashes == "--" => {
+            Ok(launch::launch(directory, command))
         }
         _ => run().map(|()| 0),
     }
@@ -56,16 +68,21 @@ pub fn main(arguments: &[OsString]) -> io::Result<i32> {
 
 /// Reads orders from standard input until its end, then kills everything and returns.
 fn run() -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    // Without it orphans go to PID 1: they cannot be killed at the end, and a PID 1 that does not reap keeps them.
+    let adopts = set_child_subreaper(Some(getpid())).is_ok();
+    let runtime = evenkeel_runtime::spawn::runtime()?;
     runtime.block_on(async {
         tokio::spawn(ignore_signals()?);
         let orders = pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
         let stdout = pipe::Sender::from_owned_fd(io::stdout().as_fd().try_clone_to_owned()?)?;
         let (events, outbox) = mpsc::channel(WAITING);
         tokio::spawn(write_events(stdout, outbox));
-        guard(orders, events).await;
+        let held = Held {
+            reaper: Reaper::start(adopts)?,
+            clock: Clock::start(),
+            groups: BTreeMap::new(),
+        };
+        guard(held, orders, events).await;
         Ok(())
     })
 }
@@ -110,8 +127,7 @@ async fn write_events(mut stdout: pipe::Sender, mut outbox: mpsc::Receiver<Event
     }
 }
 
-async fn guard(orders: pipe::Receiver, events: mpsc::Sender<Event>) {
-    let mut held = Held::default();
+async fn guard(mut held: Held, orders: pipe::Receiver, events: mpsc::Sender<Event>) {
     let (ended, mut ends) = mpsc::channel(64);
     let mut orders = BufReader::new(orders).lines();
     loop {
@@ -129,7 +145,10 @@ async fn guard(orders: pipe::Receiver, events: mpsc::Sender<Event>) {
             }
         }
     }
-    held.kill_all();
+    // What is left after this time waits for a disk, and nobody can end it.
+    tokio::time::timeout(KILL_TIME, held.reaper.kill_all())
+        .await
+        .ok();
 }
 
 impl Held {
@@ -145,118 +164,36 @@ impl Held {
                 command,
                 directory,
                 environment,
-            } => match start(&command, directory.as_deref(), &environment) {
-                Ok((child, pid)) => {
-                    self.groups.insert(spawn, pid);
-                    tokio::spawn(watch(spawn, child, pid, events.clone(), ended.clone()));
+            } => {
+                let mut launcher = own_image();
+                let directory = directory.unwrap_or_default();
+                launcher.args(["guardian", "launch", &directory, "--"]);
+                launcher.args(&command);
+                launcher.envs(environment);
+                with_output_pipes(&mut launcher);
+                match self.reaper.spawn(&mut launcher, GroupAtExit::Kill) {
+                    Ok(process) => {
+                        self.groups.insert(spawn, process.pid);
+                        let watch =
+                            child::watch(spawn, process, self.clock, events.clone(), ended.clone());
+                        tokio::spawn(watch);
+                    }
+                    Err(error) => {
+                        // Not the user's program: the launcher, which is evenkeel itself.
+                        let reason = format!(
+                            "evenkeel could not start a process of its own for it: {error}"
+                        );
+                        events.send(Event::StartFailed { spawn, reason }).await.ok();
+                    }
                 }
-                Err(error) => {
-                    let reason = format!("{}: {error}", command.join(" "));
-                    events.send(Event::StartFailed { spawn, reason }).await.ok();
-                }
-            },
+            }
             Order::Signal { spawn, signal } => {
                 if let (Some(&group), Some(signal)) =
                     (self.groups.get(&spawn), Signal::from_named_raw(signal))
                 {
-                    kill_process_group(group, signal).ok();
+                    self.reaper.signal_group(group, signal);
                 }
             }
         }
     }
-
-    fn kill_all(&self) {
-        for &group in self.groups.values() {
-            kill_process_group(group, Signal::KILL).ok();
-        }
-    }
-}
-
-fn start(
-    command: &[String],
-    directory: Option<&str>,
-    environment: &[(String, String)],
-) -> io::Result<(Child, Pid)> {
-    let program = std::env::current_exe()?;
-    let mut launcher = Command::new(program);
-    launcher.args(["guardian", "launch", "--"]).args(command);
-    launcher.envs(environment.iter().map(|(name, value)| (name, value)));
-    if let Some(directory) = directory {
-        launcher.current_dir(directory);
-    }
-    launcher
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let child = launcher.spawn()?;
-    let pid = child
-        .id()
-        .and_then(|id| i32::try_from(id).ok())
-        .and_then(Pid::from_raw);
-    Ok((
-        child,
-        pid.ok_or_else(|| io::Error::other("the process ended at once"))?,
-    ))
-}
-
-/// Follows a process from its start to its end, and ends its group.
-async fn watch(
-    spawn: u64,
-    mut child: Child,
-    group: Pid,
-    events: mpsc::Sender<Event>,
-    ended: mpsc::Sender<u64>,
-) {
-    let pid = group.as_raw_nonzero().get().unsigned_abs();
-    events.send(Event::Started { spawn, pid }).await.ok();
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let out = tokio::spawn(pass_on(spawn, out, events.clone()));
-    let err = tokio::spawn(pass_on(spawn, err, events.clone()));
-    let status = child.wait().await;
-    // Children of the child would hold its port and its pipes.
-    kill_process_group(group, Signal::KILL).ok();
-    let last_words = async { (out.await, err.await) };
-    let failure = match tokio::time::timeout(LAST_WORDS, last_words).await {
-        Ok((_, Ok(failure))) => failure,
-        _ => None,
-    };
-    ended.send(spawn).await.ok();
-    let event = match (status, failure) {
-        (Ok(status), Some(reason)) if status.code() == Some(launch::FAILED) => {
-            Event::StartFailed { spawn, reason }
-        }
-        (Ok(status), _) => {
-            use std::os::unix::process::ExitStatusExt;
-            Event::Exited {
-                spawn,
-                code: status.code(),
-                signal: status.signal(),
-            }
-        }
-        (Err(_), _) => Event::Exited {
-            spawn,
-            code: None,
-            signal: None,
-        },
-    };
-    events.send(event).await.ok();
-}
-
-/// Passes output on line by line; says why the launcher could not become the program, if that is what it printed.
-async fn pass_on(
-    spawn: u64,
-    pipe: Option<impl tokio::io::AsyncRead + Unpin>,
-    events: mpsc::Sender<Event>,
-) -> Option<String> {
-    let mut lines = Lines::new(pipe?);
-    let mut failure = None;
-    while let Some(line) = lines.next().await {
-        match line.strip_prefix(launch::MARK) {
-            Some(reason) => failure = Some(reason.to_owned()),
-            // A full channel drops the line: output may be lost, an exit may not.
-            None => drop(events.try_send(Event::Output { spawn, line })),
-        }
-    }
-    failure
 }

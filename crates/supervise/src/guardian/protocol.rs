@@ -51,6 +51,15 @@ pub(crate) enum Event {
         /// The line, without its end.
         line: String,
     },
+    /// It printed more than is passed on: so much was dropped since the last such event.
+    Dropped {
+        /// Which.
+        spawn: u64,
+        /// Lines.
+        lines: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
     /// The process ended; nothing of its group is left.
     Exited {
         /// Which.

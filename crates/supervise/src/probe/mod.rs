@@ -4,20 +4,23 @@
 
 mod agenda;
 mod send;
+mod owner;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use evenkeel_core::{Observation, Random, ServerId, Signal};
+use evenkeel_core::{Observation, ProbeOutcome, Random, ServerId, Signal};
 use evenkeel_fault::contract::Pace;
 use evenkeel_fault::policy::ProbeOptions;
 use evenkeel_runtime::Clock;
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::children::Phase;
+use crate::child::Phase;
 use crate::count::ProbeCounters;
+use crate::listener::Listener;
 use agenda::{Agenda, Due};
 
+pub(crate) use owner::Owners;
 pub(crate) use send::send;
 
 /// The probes of all servers. Each has a place here, in the order in which they were added.
@@ -27,6 +30,7 @@ pub(crate) struct Rounds {
     signals: mpsc::Sender<Signal>,
     servers: Box<[(ServerId, ProbeCounters)]>,
     agenda: Mutex<Agenda>,
+    owners: Arc<Owners>,
     /// Something may be due earlier than it was.
     changed: Notify,
 }
@@ -36,6 +40,7 @@ impl Rounds {
     pub(crate) fn new(
         clock: Clock,
         signals: mpsc::Sender<Signal>,
+        owners: Arc<Owners>,
         servers: impl Iterator<Item = (ServerId, Option<SocketAddr>, Arc<ProbeOptions>, bool)>,
     ) -> Self {
         let mut agenda = Agenda::new();
@@ -50,6 +55,7 @@ impl Rounds {
             signals,
             servers,
             agenda: Mutex::new(agenda),
+            owners,
             changed: Notify::new(),
         }
     }
@@ -128,8 +134,9 @@ impl Rounds {
         let options = &due.options;
         let sent = send(due.address, &options.kind, options.timeout, self.clock);
         let (outcome, latency) = sent.await;
-        let at = self.clock.now();
         let (server, counters) = &self.servers[due.place as usize];
+        let outcome = judge(&self.owners, *server, due.address, outcome).await;
+        let at = self.clock.now();
         // Told before the next one can be due, so that what is told stays in order.
         let same = self.agenda().is_same(&due);
         if same {
@@ -152,4 +159,30 @@ impl Rounds {
     fn agenda(&self) -> MutexGuard<'_, Agenda> {
         self.agenda.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What an outcome means once it is known who answered.
+pub(crate) async fn judge(
+    owners: &Owners,
+    server: ServerId,
+    address: SocketAddr,
+    outcome: ProbeOutcome,
+) -> ProbeOutcome {
+    match outcome {
+        ProbeOutcome::Refused => owners.forget(server),
+        ProbeOutcome::ConnectTimeout
+        | ProbeOutcome::Unreachable
+        | ProbeOutcome::PortTaken
+        | ProbeOutcome::LocalError => {}
+        ProbeOutcome::Passed
+        | ProbeOutcome::NoAnswer
+        | ProbeOutcome::WrongStatus(_)
+        | ProbeOutcome::Reset
+        | ProbeOutcome::Invalid => {
+            if let Listener::Stranger(_) = owners.listener(server, address).await {
+                return ProbeOutcome::PortTaken;
+            }
+        }
+    }
+    outcome
 }

@@ -14,7 +14,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
             0.97,
             vec![format!("it could not be started: {reason}")],
         ),
-        Down::Ended(ended) if ended.ready_for.is_some() => None,
+        Down::Ended(ended) if ended.ready_for.is_some() || ended.exit.guardian.is_some() => None,
         Down::Ended(ended) => {
             let mut words = vec![
                 format!("exit status: {}", exit_in_words(&ended.exit)),

@@ -3,6 +3,7 @@
 mod process_crashed;
 mod crash_loop;
 mod process_hung;
+mod port_taken;
 mod not_listening;
 mod cannot_start;
 mod unreachable;
@@ -22,6 +23,7 @@ pub(super) const REGISTRY: &[Judge] = &[
     process_crashed::judge,
     crash_loop::judge,
     process_hung::judge,
+    port_taken::judge,
     not_listening::judge,
     cannot_start::judge,
     unreachable::judge,

@@ -12,13 +12,20 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
     let Some(ended) = evidence.ended() else {
         return vanished(evidence);
     };
-    if ended.ready_for.is_none() || evidence.short_lives().len() >= ENOUGH {
+    let guardian = ended.exit.guardian.as_ref();
+    if guardian.is_none() && ended.ready_for.is_none() || evidence.short_lives().len() >= ENOUGH {
         return None;
     }
     let mut words = vec![
         format!("exit status: {}", exit_in_words(&ended.exit)),
         format!("it had run for {:.1} s", ended.exit.uptime.as_secs_f64()),
     ];
+    if let Some(guardian) = guardian {
+        words.insert(
+            0,
+            format!("{guardian}, and all processes that it held with it"),
+        );
+    }
     words.extend(evidence.attempts_in_words());
     words.extend(
         ended

@@ -1,0 +1,90 @@
+//! The guardian has died and all processes that it held with it: one fault, one incident for a service.
+//!
+//! The first server whose end comes in opens it. The others are named in it and started again as on a person's order, each
+//! verified; only one that does not come back gets an incident of its own.
+
+use std::time::Duration;
+
+use evenkeel_core::{Exit, Instant, ServerId, Verdict};
+
+use crate::contract::{ActionOrder, Output, Pace};
+use crate::kind::FaultKind;
+use crate::policy::{Action, Mode};
+use crate::verify::Verification;
+
+use super::server::{Routine, Server};
+use super::{Keeper, Work};
+
+/// Ends that come in within this time are of the same death.
+const TOGETHER: Duration = Duration::from_secs(5);
+
+impl Server {
+    /// Whether its open incident is about the guardian's death.
+    fn tells_of_guardian(&self, now: Instant) -> bool {
+        let mut ended = self.facts.process.ended_since(now.before(TOGETHER));
+        self.case.is_some() && ended.any(|ended| ended.exit.guardian.is_some())
+    }
+}
+
+impl Keeper {
+    /// Takes in the end of a process, if it came with the guardian's and an incident says that already.
+    pub(super) fn joins_guardian(
+        &mut self,
+        now: Instant,
+        id: ServerId,
+        exit: &Exit,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        if exit.guardian.is_none() || exit.asked {
+            return false;
+        }
+        let Some(service) = self.services.get(id.service.0 as usize) else {
+            return false;
+        };
+        let automatic = service.spec.options.recover.mode == Mode::Automatic;
+        let server = service.servers.get(id.index as usize);
+        let Some(server) = server.filter(|server| server.case.is_none() && server.held.is_none())
+        else {
+            return false;
+        };
+        let name = server.name.clone();
+        let others = service.servers.iter().filter(|other| other.id != id);
+        let lead = others.map(|other| other.tells_of_guardian(now).then_some(other.id));
+        let Some(lead) = lead.flatten().next().filter(|_| automatic) else {
+            return false;
+        };
+        self.with(now, id, out, |work| work.lost_with_guardian());
+        self.with(now, lead, out, |work| {
+            if let Some(case) = work.case() {
+                let text = format!("the process of {name} ended with it and is started again");
+                case.note(now, "signal", text);
+                case.incident.servers.push(name);
+            }
+        });
+        true
+    }
+}
+
+impl Work<'_> {
+    fn lost_with_guardian(&mut self) {
+        self.server.facts.process.lost();
+        let order = self.order();
+        let (now, server) = (self.now, self.server.id);
+        self.server.starting = None;
+        self.server.eject(now, Verdict::Known, self.out);
+        self.server.set_pace(Pace::Paused, self.out);
+        let verification = Verification::new(self.rules(true));
+        self.server.routine = Some(Box::new(Routine {
+            order: Some(order),
+            verification,
+        }));
+        self.out.push(Output::Act(Box::new(ActionOrder {
+            id: order,
+            server,
+            action: Action::Restart,
+            at_once: false,
+            incident: String::new(),
+            fault: FaultKind::ProcessCrashed,
+        })));
+    }
+}

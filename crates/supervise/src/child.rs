@@ -1,0 +1,179 @@
+//! What is known of each supervised process: where it stands, what it printed, what was counted.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use evenkeel_config::plan::ChildPlan;
+use evenkeel_core::{Exit, Instant, Observation, Recent, ServerId, StartFailure};
+use tokio::sync::watch;
+
+use crate::count::ChildCounters;
+use crate::guardian::protocol::Event;
+
+/// Lines of output that are remembered, and bytes of each.
+const LAST_LINES: usize = 20;
+const LINE_BYTES: usize = 500;
+
+/// Where a process stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Not running.
+    Idle,
+    /// Asked for.
+    Starting,
+    /// Running.
+    Running(u32),
+}
+
+/// One supervised process.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) plan: ChildPlan,
+    pub(crate) address: Option<SocketAddr>,
+    /// The sockets that listened on its port before it was started.
+    pub(crate) before: Vec<u64>,
+    /// Held by the order that works on it: one at a time.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) name: (String, String),
+    pub(crate) spawn: u64,
+    pub(crate) started: Instant,
+    pub(crate) asked: bool,
+    pub(crate) last_lines: Recent<String>,
+    pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) counters: ChildCounters,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) children: BTreeMap<ServerId, Child>,
+    pub(crate) spawns: u64,
+    pub(crate) closing: bool,
+}
+
+/// What [`Children::start`] needs for each process.
+#[derive(Debug)]
+pub(crate) struct ChildSpec {
+    pub(crate) server: ServerId,
+    pub(crate) service_name: String,
+    pub(crate) server_name: String,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) plan: ChildPlan,
+}
+
+impl Table {
+    /// Takes an event in; what it says of which server, if it is news.
+    pub(crate) fn note(&mut self, now: Instant, event: Event) -> Option<(ServerId, Observation)> {
+        let spawn = match &event {
+            Event::Started { spawn, .. }
+            | Event::StartFailed { spawn, .. }
+            | Event::Output { spawn, .. }
+            | Event::Dropped { spawn, .. }
+            | Event::Exited { spawn, .. } => *spawn,
+        };
+        let (&server, child) = self
+            .children
+            .iter_mut()
+            .find(|(_, child)| child.spawn == spawn)?;
+        let observation = match event {
+            Event::Output { line, .. } => {
+                child.printed(&line);
+                return None;
+            }
+            Event::Dropped { lines, bytes, .. } => {
+                child.dropped(lines, bytes);
+                return None;
+            }
+            Event::Started { pid, .. } => {
+                child.started = now;
+                child.counters.starts.add_one();
+                child.phase.send_replace(Phase::Running(pid));
+                Observation::Started { pid }
+            }
+            Event::StartFailed { reason, .. } => {
+                child.counters.start_failures.add_one();
+                child.phase.send_replace(Phase::Idle);
+                Observation::StartFailed(Box::new(StartFailure { reason }))
+            }
+            Event::Exited { code, signal, .. } => {
+                child.counters.exits.add_one();
+                child.phase.send_replace(Phase::Idle);
+                let uptime = now.since(child.started);
+                let last_lines = child.lines();
+                Observation::Exited(Box::new(Exit {
+                    code,
+                    signal,
+                    asked: child.asked,
+                    uptime,
+                    last_lines,
+                    guardian: None,
+                    port_holder: None,
+                }))
+            }
+        };
+        Some((server, observation))
+    }
+}
+
+impl Child {
+    pub(crate) fn new(spec: ChildSpec) -> Self {
+        Self {
+            plan: spec.plan,
+            address: spec.address,
+            before: Vec::new(),
+            turn: Arc::default(),
+            name: (spec.service_name, spec.server_name),
+            spawn: 0,
+            started: Instant::ZERO,
+            asked: false,
+            last_lines: Recent::new(LAST_LINES),
+            phase: watch::channel(Phase::Idle).0,
+            counters: ChildCounters::default(),
+        }
+    }
+
+    pub(crate) fn begin(&mut self, spawn: u64, before: Vec<u64>) {
+        self.spawn = spawn;
+        self.before = before;
+        self.asked = false;
+        self.last_lines.clear();
+        self.phase.send_replace(Phase::Starting);
+    }
+
+    /// The process id, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match *self.phase.borrow() {
+            Phase::Running(pid) => Some(pid),
+            Phase::Idle | Phase::Starting => None,
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        *self.phase.borrow() == Phase::Idle
+    }
+
+    /// What the guardian did not pass on.
+    fn dropped(&self, lines: u64, bytes: u64) {
+        self.counters.dropped_lines.add(lines);
+        self.counters.dropped_bytes.add(bytes);
+        tracing::warn!(
+            service = self.name.0,
+            server = self.name.1,
+            "it prints more than is passed on: {lines} lines ({bytes} bytes) of its output were dropped"
+        );
+    }
+
+    fn printed(&mut self, line: &str) {
+        tracing::info!(target: "server", service = self.name.0, server = self.name.1, "{line}");
+        let mut end = line.len().min(LINE_BYTES);
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.last_lines
+            .push(line.get(..end).unwrap_or_default().to_owned());
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.last_lines.iter().cloned().collect()
+    }
+}

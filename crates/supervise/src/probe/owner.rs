@@ -1,0 +1,88 @@
+//! Whether what answers at a process's port is that process: looked at when it first answers, and not with each probe.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use evenkeel_core::{Instant, ServerId};
+use evenkeel_runtime::Clock;
+
+use crate::children::Children;
+use crate::listener::{self, Listener};
+
+/// While a stranger is there, between two looks.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What is known of who listens for each child.
+#[derive(Debug)]
+pub(crate) struct Owners {
+    clock: Clock,
+    children: Arc<Children>,
+    known: Mutex<BTreeMap<ServerId, Known>>,
+}
+
+/// The last look.
+#[derive(Debug)]
+struct Known {
+    /// At the port of this process.
+    pid: u32,
+    at: Instant,
+    listener: Listener,
+}
+
+impl Owners {
+    pub(crate) fn new(clock: Clock, children: Arc<Children>) -> Self {
+        Self {
+            clock,
+            children,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Who answers at a server's address. Only of a child that runs is it asked.
+    pub(crate) async fn listener(&self, server: ServerId, address: SocketAddr) -> Listener {
+        let Some(subject) = self.children.subject(server) else {
+            return Listener::Accepted;
+        };
+        let (pid, now) = (subject.pid, self.clock.now());
+        if let Some(known) = self.known().get(&server).filter(|known| known.pid == pid) {
+            let is_fresh = now.since(known.at) < AGAIN;
+            if known.listener == Listener::Accepted || is_fresh {
+                return known.listener.clone();
+            }
+        }
+        let looked = tokio::task::spawn_blocking(move || listener::look(address, &subject));
+        // A look that failed says nothing against the server.
+        let listener = looked.await.unwrap_or(Listener::Accepted);
+        let known = Known {
+            pid,
+            at: now,
+            listener: listener.clone(),
+        };
+        let before = self.known().insert(server, known);
+        let is_news = before.is_none_or(|before| before.pid != pid || before.listener != listener);
+        if let Listener::Stranger(who) = listener.clone()
+            && is_news
+        {
+            self.children.say_of(server, |service, name| {
+                tracing::warn!(
+                    service,
+                    server = name,
+                    "{who} listens on its port {}: it gets no traffic",
+                    address.port()
+                );
+            });
+        }
+        listener
+    }
+
+    /// Its port was closed: somebody else may open it next.
+    pub(crate) fn forget(&self, server: ServerId) {
+        self.known().remove(&server);
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<ServerId, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,95 @@
+//! Probes and examinations, and whose port it is.
+
+use std::time::Duration;
+
+use evenkeel_core::ProbeOutcome;
+use evenkeel_fault::contract::Pace;
+use rustix::process::kill_process;
+
+use super::stage::{LONG, PROBE, SERVER, Stage, absent, listening, pid};
+
+pub(super) async fn probes() {
+    let file = absent("probes");
+    let command = listening(&file);
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let mut stage = Stage::with(&command, PROBE).await;
+    stage.start_until("ready").await;
+    stage.supervisor.begin_probes(1);
+    assert_eq!(stage.probed().await, ProbeOutcome::Passed);
+    std::fs::write(&file, "").expect("a file");
+    stage
+        .supervisor
+        .set_pace(SERVER, Pace::Every(Duration::from_millis(5)));
+    while stage.probed().await != ProbeOutcome::Refused {}
+    stage
+        .supervisor
+        .stop(SERVER, true, LONG)
+        .await
+        .expect("it stops");
+    stage.exited().await;
+    std::fs::remove_file(&file).ok();
+    while stage.signals.try_recv().is_ok() {}
+    let quiet = tokio::time::timeout(Duration::from_millis(100), stage.signals.recv()).await;
+    assert!(
+        quiet.is_err(),
+        "nothing that does not run is probed: {quiet:?}"
+    );
+}
+
+pub(super) async fn examination() {
+    // The port takes connections and nobody answers, as in a process that hangs.
+    let command = listening(&absent("examination"));
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let mut stage = Stage::with(&command, PROBE).await;
+    let child = stage.start_until("ready").await;
+    kill_process(pid(child), rustix::process::Signal::STOP).expect("it runs");
+    let found = stage
+        .supervisor
+        .examine(SERVER, Duration::from_millis(300))
+        .await;
+    assert_eq!(
+        found.tcp.map(|(outcome, _)| outcome),
+        Some(ProbeOutcome::Passed)
+    );
+    assert_eq!(
+        found.http.map(|(outcome, _)| outcome),
+        Some(ProbeOutcome::NoAnswer)
+    );
+    let process = found.process.expect("it is a child");
+    assert_eq!(
+        (process.pid, process.state, process.listening),
+        (Some(child), Some('T'), Some(true))
+    );
+}
+
+pub(super) async fn stranger() {
+    let mut stage = Stage::new("echo ready; exec sleep 1000").await;
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", stage.port))
+        .await
+        .expect("the port is free");
+    stage.start_until("ready").await;
+    stage.supervisor.begin_probes(1);
+    assert_eq!(stage.probed().await, ProbeOutcome::PortTaken);
+    let found = stage
+        .supervisor
+        .examine(SERVER, Duration::from_millis(300))
+        .await;
+    assert_eq!(
+        found.tcp.map(|(outcome, _)| outcome),
+        Some(ProbeOutcome::PortTaken)
+    );
+    let holder = found.process.and_then(|process| process.port_holder);
+    let holder = holder.expect("somebody holds the port");
+    let own = format!("process {} (", std::process::id());
+    assert!(holder.starts_with(&own), "{holder}");
+    drop(listener);
+}
+
+pub(super) async fn inherited() {
+    let file = absent("inherited");
+    let command = listening(&file).join(" ");
+    let mut stage = Stage::new(&format!("{command} & wait")).await;
+    stage.start_until("ready").await;
+    stage.supervisor.begin_probes(1);
+    assert_eq!(stage.probed().await, ProbeOutcome::Passed);
+}
