@@ -54,6 +54,7 @@ impl Probes {
                 ProbeOutcome::Passed
                 | ProbeOutcome::WrongStatus(_)
                 | ProbeOutcome::Reset
+                | ProbeOutcome::PortTaken
                 | ProbeOutcome::Invalid
                 | ProbeOutcome::LocalError,
             ) => false,
