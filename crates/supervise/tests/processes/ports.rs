@@ -29,11 +29,13 @@ pub(super) async fn probes() {
     stage.exited().await;
     std::fs::remove_file(&file).ok();
     while stage.signals.try_recv().is_ok() {}
-    let quiet = tokio::time::timeout(Duration::from_millis(100), stage.signals.recv()).await;
-    assert!(
-        quiet.is_err(),
-        "nothing that does not run is probed: {quiet:?}"
-    );
+    // The one that was under way may still come in; at this pace twenty more would follow it.
+    let mut late = 0;
+    let pause = Duration::from_millis(100);
+    while let Ok(signal) = tokio::time::timeout(pause, stage.signals.recv()).await {
+        late += 1;
+        assert!(late <= 1, "nothing that does not run is probed: {signal:?}");
+    }
 }
 
 pub(super) async fn examination() {
