@@ -402,7 +402,8 @@ impl ServerState {
                 let since = Instant::from_nanos(self.orders.warm_since.load(Ordering::Acquire));
                 let whole = Duration::from_nanos(self.orders.warm_for.load(Ordering::Acquire))
                     .as_secs_f64();
-                (now.since(since).as_secs_f64() / whole).clamp(WARM_LEAST, 1.0)
+                // Nothing of nothing is no number.
+                (now.since(since).as_secs_f64() / whole.max(1e-9)).clamp(WARM_LEAST, 1.0)
             }
             Standing::Ejected { .. } | Standing::Broken | Standing::Draining => 0.0,
         };
