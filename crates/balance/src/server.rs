@@ -167,7 +167,9 @@ impl ServerState {
         let sample = latency.as_secs_f64();
         match outcome {
             // They say nothing about the server.
-            Outcome::Stale | Outcome::LocalError | Outcome::Rescued => return,
+            Outcome::Stale | Outcome::IdleTimeout | Outcome::LocalError | Outcome::Rescued => {
+                return;
+            }
             // It would have taken longer still. That says something if it waited longer than is typical, and not much
             // less than what is expected of this server, which stays expected then.
             Outcome::Cancelled => {

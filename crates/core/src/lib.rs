@@ -7,6 +7,7 @@ pub mod time;
 pub mod random;
 pub mod id;
 pub mod outcome;
+pub mod blame;
 pub mod signal;
 pub mod directive;
 pub mod recent;

@@ -28,7 +28,9 @@ pub enum Outcome {
     BadResponse,
     /// The response ended early after its head had been passed on.
     Truncated,
-    /// The attempt was given up for the client's sake: it went away, or the total timeout ended it.
+    /// No byte passed for the idle timeout after the response's head had been passed on.
+    IdleTimeout,
+    /// The attempt was given up for the client's sake: it went away, its own deadline or the total timeout had passed.
     Cancelled,
     /// evenkeel's own process or machine had no descriptor, local port or memory left for a connection (EMFILE, ENFILE,
     /// EADDRNOTAVAIL, ENOBUFS, …). Nothing was sent, and it says nothing about the server.
@@ -58,7 +60,7 @@ impl Outcome {
     pub const fn blame(self) -> Blame {
         match self {
             Self::Answered(status) if status >= 500 => Blame::Server,
-            Self::Answered(_) | Self::Stale | Self::Rescued => Blame::Nobody,
+            Self::Answered(_) | Self::Stale | Self::IdleTimeout | Self::Rescued => Blame::Nobody,
             Self::ConnectRefused
             | Self::AttemptTimeout
             | Self::Reset { .. }
@@ -110,6 +112,7 @@ impl Outcome {
             Self::AttemptTimeout => "timeout",
             Self::BadResponse => "bad-response",
             Self::Truncated => "truncated",
+            Self::IdleTimeout => "idle-timeout",
             Self::Cancelled => "cancelled",
             Self::LocalError => "local-error",
             Self::Rescued => "rescued",
@@ -117,7 +120,7 @@ impl Outcome {
     }
 
     /// Every word that [`Outcome::word`] gives, in the order of [`Outcome::place`].
-    pub const WORDS: [&'static str; 13] = [
+    pub const WORDS: [&'static str; 14] = [
         "success",
         "server-error",
         "connect-refused",
@@ -131,6 +134,7 @@ impl Outcome {
         "cancelled",
         "local-error",
         "rescued",
+        "idle-timeout",
     ];
 
     /// The index of this outcome's word in [`Outcome::WORDS`], for arrays of counters.
@@ -150,6 +154,7 @@ impl Outcome {
             Self::Cancelled => 10,
             Self::LocalError => 11,
             Self::Rescued => 12,
+            Self::IdleTimeout => 13,
         }
     }
 }
@@ -158,7 +163,7 @@ impl Outcome {
 mod tests {
     use super::*;
 
-    const ALL: [Outcome; 15] = [
+    const ALL: [Outcome; 16] = [
         Outcome::Answered(200),
         Outcome::Answered(404),
         Outcome::Answered(503),
@@ -171,6 +176,7 @@ mod tests {
         Outcome::AttemptTimeout,
         Outcome::BadResponse,
         Outcome::Truncated,
+        Outcome::IdleTimeout,
         Outcome::Cancelled,
         Outcome::LocalError,
         Outcome::Rescued,

@@ -2,6 +2,10 @@
 //!
 //! Chunks are checked byte by byte outside their content, since both neighbours must see the same end: digits, extensions and
 //! trailers have a bound, lines end in CRLF only.
+//!
+//! A request's body is refused when it is untidy, since what one server takes for blanks another may take for the end of
+//! the size: that is how requests are smuggled. A response has only one reader behind us, who gets it without
+//! what was untidy ([`Body::advance_tidied`]).
 
 use crate::Framing;
 use crate::bytes::{LENGTH_MAX, is_token, is_value};
@@ -12,10 +16,25 @@ const SIZE_DIGITS: u8 = 16;
 const EXTENSION_BYTES: u16 = 256;
 /// Bytes of all trailers.
 const TRAILER_BYTES: u16 = 8 * 1024;
+/// Blanks after a chunk's size in a response.
+const BLANKS: u8 = 32;
 
 /// A body under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Body(State);
+pub struct Body {
+    state: State,
+    /// Whether what is untidy and has one meaning only is taken.
+    lenient: bool,
+}
+
+/// What part of some bytes belongs to the body, and what of it is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tidied {
+    /// So many bytes, from the first, have been dealt with.
+    pub taken: usize,
+    /// So many bytes, from the first, are to be passed on now. Those between the two are of no further use.
+    pub kept: usize,
+}
 
 /// What part of some bytes belongs to the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +74,22 @@ impl BodyError {
     }
 }
 
+impl BodyError {
+    /// The rule that was broken, in words, without quotes or backslashes.
+    #[must_use]
+    pub const fn rule(self) -> &'static str {
+        match self {
+            Self::ChunkSize => "the size of a chunk is hexadecimal and ends in CR LF",
+            Self::ChunkExtension => {
+                "the extension of a chunk has no control characters and is short"
+            }
+            Self::ChunkEnd => "a chunk and the line before it end in CR LF",
+            Self::Trailer => "trailers are fields, short, and none that decide about the message",
+            Self::Early => "the body ends before its connection",
+        }
+    }
+}
+
 impl std::fmt::Display for BodyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.word())
@@ -77,6 +112,11 @@ enum Chunk {
     Size {
         value: u64,
         digits: u8,
+    },
+    /// Blanks after the size, in a response.
+    Blank {
+        value: u64,
+        length: u8,
     },
     Extension {
         value: u64,
@@ -102,6 +142,13 @@ enum Chunk {
     TrailerLf {
         total: u16,
     },
+    /// In a trailer that is not passed on.
+    DroppedValue {
+        total: u16,
+    },
+    DroppedLf {
+        total: u16,
+    },
     LastLf,
 }
 
@@ -116,16 +163,15 @@ const NAME_BYTES: usize = 20;
 
 /// Fields that decide about framing, routing, the connection, who asks or how the content is read may not come after it (RFC
 /// 9110 section 6.5.1): a server that adds trailers to the header would be told them behind our back.
-const FORBIDDEN: [&[u8]; 32] = [
+const FORBIDDEN: [&[u8]; 29] = [
+    b"age",
     b"authorization",
     b"cache-control",
     b"connection",
-    b"content-encoding",
-    b"content-length",
-    b"content-range",
-    b"content-type",
     b"cookie",
+    b"date",
     b"expect",
+    b"expires",
     b"forwarded",
     b"host",
     b"http2-settings",
@@ -133,29 +179,31 @@ const FORBIDDEN: [&[u8]; 32] = [
     b"location",
     b"max-forwards",
     b"pragma",
-    b"proxy-authenticate",
-    b"proxy-authorization",
-    b"proxy-connection",
     b"range",
+    b"retry-after",
     b"set-cookie",
+    b"set-cookie2",
     b"te",
     b"trailer",
     b"transfer-encoding",
     b"upgrade",
     b"vary",
     b"via",
+    b"warning",
     b"www-authenticate",
-    b"x-forwarded-for",
-    b"x-forwarded-host",
-    b"x-forwarded-proto",
+    b"x-evenkeel-mirror",
     b"x-request-id",
 ];
+/// The same for all fields whose names begin so, but [`PERMITTED`].
+const FORBIDDEN_PREFIXES: [&[u8]; 4] = [b"content-", b"if-", b"proxy-", b"x-forwarded-"];
+/// Made to be sent after the content (RFC 9530; RFC 1864).
+const PERMITTED: [&[u8]; 2] = [b"content-digest", b"content-md5"];
 
 impl Body {
-    /// The body of a message with this framing.
+    /// The body of a request with this framing.
     #[must_use]
     pub const fn new(framing: Framing) -> Self {
-        Self(match framing {
+        let state = match framing {
             Framing::None | Framing::Length(0) => State::Done,
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Chunk(Chunk::Size {
@@ -163,13 +211,26 @@ impl Body {
                 digits: 0,
             }),
             Framing::UntilClose => State::UntilClose,
-        })
+        };
+        Self {
+            state,
+            lenient: false,
+        }
+    }
+
+    /// The body of a response with this framing. Blanks after a chunk's size and forbidden trailers are passed over.
+    #[must_use]
+    pub const fn of_response(framing: Framing) -> Self {
+        Self {
+            lenient: true,
+            ..Self::new(framing)
+        }
     }
 
     /// Whether every byte of it has come.
     #[must_use]
     pub const fn is_done(&self) -> bool {
-        matches!(self.0, State::Done)
+        matches!(self.state, State::Done)
     }
 
     /// Says how many of the next bytes belong to the body, which are to be passed on as they are.
@@ -192,15 +253,52 @@ impl Body {
         self.walk(bytes, |content| out.extend_from_slice(content))
     }
 
+    /// The same for bytes that are to be passed on: what is to be kept of them is moved to the front. The beginning of a
+    /// trailer's name is not taken, since it is not known yet whether it goes on.
+    ///
+    /// # Errors
+    /// As [`Body::advance`].
+    pub fn advance_tidied(&mut self, bytes: &mut [u8]) -> Result<Tidied, BodyError> {
+        let (mut taken, mut kept) = (0, 0);
+        // Where the trailer line that is under way began: in the bytes, in what is kept, and the state there.
+        let mut line = (0, 0, self.state);
+        while taken < bytes.len() && !self.is_done() {
+            let before = self.state;
+            let (length, _) = self.step(&bytes[taken..])?;
+            if matches!(before, State::Chunk(Chunk::TrailerStart { .. })) {
+                line = (taken, kept, before);
+            }
+            let is_dropped = match self.state {
+                State::Chunk(Chunk::DroppedValue { .. }) => {
+                    kept = line.1;
+                    true
+                }
+                State::Chunk(Chunk::Blank { .. } | Chunk::DroppedLf { .. }) => true,
+                _ => matches!(before, State::Chunk(Chunk::DroppedLf { .. })),
+            };
+            if !is_dropped {
+                if kept != taken {
+                    bytes.copy_within(taken..taken + length, kept);
+                }
+                kept += length;
+            }
+            taken += length;
+        }
+        if matches!(self.state, State::Chunk(Chunk::TrailerName { .. })) {
+            (taken, kept, self.state) = line;
+        }
+        Ok(Tidied { taken, kept })
+    }
+
     /// The connection has ended.
     ///
     /// # Errors
     /// If the body has not.
     pub fn end_of_stream(&mut self) -> Result<(), BodyError> {
-        match self.0 {
+        match self.state {
             State::Done => Ok(()),
             State::UntilClose => {
-                self.0 = State::Done;
+                self.state = State::Done;
                 Ok(())
             }
             State::Length(_) | State::Chunk(_) => Err(BodyError::Early),
@@ -213,49 +311,55 @@ impl Body {
         bytes: &[u8],
         mut content: impl FnMut(&[u8]),
     ) -> Result<Progress, BodyError> {
-        let mut at = 0;
-        while at < bytes.len() {
-            match self.0 {
-                State::Done => break,
-                State::Failed(error) => return Err(error),
-                State::UntilClose => {
-                    content(&bytes[at..]);
-                    at = bytes.len();
-                }
-                State::Length(rest) => {
-                    let n = taken(rest, bytes.len() - at);
-                    content(&bytes[at..at + n]);
-                    at += n;
-                    self.0 = if rest == n as u64 {
-                        State::Done
-                    } else {
-                        State::Length(rest - n as u64)
-                    };
-                }
-                State::Chunk(Chunk::Data(rest)) => {
-                    let n = taken(rest, bytes.len() - at);
-                    content(&bytes[at..at + n]);
-                    at += n;
-                    let next = if rest == n as u64 {
-                        Chunk::DataCr
-                    } else {
-                        Chunk::Data(rest - n as u64)
-                    };
-                    self.0 = State::Chunk(next);
-                }
-                State::Chunk(chunk) => {
-                    self.0 = chunk.step(bytes[at]).unwrap_or_else(State::Failed);
-                    at += 1;
-                }
-            }
-        }
-        if let State::Failed(error) = self.0 {
+        if let State::Failed(error) = self.state {
             return Err(error);
+        }
+        let mut at = 0;
+        while at < bytes.len() && !self.is_done() {
+            let (length, is_content) = self.step(&bytes[at..])?;
+            if is_content {
+                content(&bytes[at..at + length]);
+            }
+            at += length;
         }
         Ok(Progress {
             taken: at,
             done: self.is_done(),
         })
+    }
+
+    /// Takes the next piece of `bytes`, which are at least one: its length, and whether it is content.
+    fn step(&mut self, bytes: &[u8]) -> Result<(usize, bool), BodyError> {
+        let (length, is_content, next) = match self.state {
+            State::Done => (0, false, State::Done),
+            State::Failed(error) => return Err(error),
+            State::UntilClose => (bytes.len(), true, State::UntilClose),
+            State::Length(rest) => {
+                let n = taken(rest, bytes.len());
+                let next = match rest - n as u64 {
+                    0 => State::Done,
+                    rest => State::Length(rest),
+                };
+                (n, true, next)
+            }
+            State::Chunk(Chunk::Data(rest)) => {
+                let n = taken(rest, bytes.len());
+                let next = match rest - n as u64 {
+                    0 => Chunk::DataCr,
+                    rest => Chunk::Data(rest),
+                };
+                (n, true, State::Chunk(next))
+            }
+            State::Chunk(chunk) => {
+                let next = chunk.step(bytes[0], self.lenient);
+                (1, false, next.unwrap_or_else(State::Failed))
+            }
+        };
+        self.state = next;
+        match next {
+            State::Failed(error) => Err(error),
+            _ => Ok((length, is_content)),
+        }
     }
 }
 
@@ -265,9 +369,21 @@ fn taken(rest: u64, there: usize) -> usize {
 
 impl Chunk {
     /// The state after one byte outside a chunk's data.
-    fn step(self, byte: u8) -> Result<State, BodyError> {
+    fn step(self, byte: u8, lenient: bool) -> Result<State, BodyError> {
         Ok(State::Chunk(match self {
+            Self::Size { value, digits } if lenient && digits > 0 && is_blank(byte) => {
+                Self::Blank { value, length: 1 }
+            }
             Self::Size { value, digits } => size(value, digits, byte)?,
+            Self::Blank { value, length } => match byte {
+                b'\r' => Self::SizeLf { value },
+                b';' => Self::Extension { value, length: 0 },
+                _ if is_blank(byte) && length < BLANKS => Self::Blank {
+                    value,
+                    length: length + 1,
+                },
+                _ => return Err(BodyError::ChunkSize),
+            },
             Self::Extension { value, length } => match byte {
                 b'\r' => Self::SizeLf { value },
                 b'\t' | b' '..=b'~' if length < EXTENSION_BYTES => Self::Extension {
@@ -295,22 +411,46 @@ impl Chunk {
                     total: count(total)?,
                 }
             }
-            Self::TrailerName { total, name } => name.with(byte, count(total)?)?,
-            Self::TrailerValue { total } => match byte {
-                b'\r' => Self::TrailerLf {
-                    total: count(total)?,
-                },
-                _ if is_value(byte) => Self::TrailerValue {
-                    total: count(total)?,
-                },
-                _ => return Err(BodyError::Trailer),
-            },
-            Self::TrailerLf { total } if byte == b'\n' => Self::TrailerStart {
+            Self::TrailerName { total, .. } if byte == b':' && lenient => Self::DroppedValue {
                 total: count(total)?,
             },
-            Self::TrailerLf { .. } | Self::LastLf => return Err(BodyError::Trailer),
+            Self::TrailerName { total, name } => name.with(byte, count(total)?)?,
+            Self::TrailerValue { .. } | Self::DroppedValue { .. } => self.trailer_value(byte)?,
+            Self::TrailerLf { total } | Self::DroppedLf { total } if byte == b'\n' => {
+                Self::TrailerStart {
+                    total: count(total)?,
+                }
+            }
+            Self::TrailerLf { .. } | Self::DroppedLf { .. } | Self::LastLf => {
+                return Err(BodyError::Trailer);
+            }
         }))
     }
+}
+
+impl Chunk {
+    /// The state after one byte of a trailer's value.
+    fn trailer_value(self, byte: u8) -> Result<Self, BodyError> {
+        match (self, byte) {
+            (Self::TrailerValue { total }, b'\r') => Ok(Self::TrailerLf {
+                total: count(total)?,
+            }),
+            (Self::TrailerValue { total }, _) if is_value(byte) => Ok(Self::TrailerValue {
+                total: count(total)?,
+            }),
+            (Self::DroppedValue { total }, b'\r') => Ok(Self::DroppedLf {
+                total: count(total)?,
+            }),
+            (Self::DroppedValue { total }, _) if is_value(byte) => Ok(Self::DroppedValue {
+                total: count(total)?,
+            }),
+            _ => Err(BodyError::Trailer),
+        }
+    }
+}
+
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 fn size(value: u64, digits: u8, byte: u8) -> Result<Chunk, BodyError> {
@@ -361,8 +501,12 @@ impl Name {
 
     fn is_forbidden(&self) -> bool {
         let length = usize::from(self.length);
-        self.bytes
-            .get(..length)
-            .is_some_and(|name| FORBIDDEN.contains(&name))
+        let begins = &self.bytes[..length.min(NAME_BYTES)];
+        let whole = (length <= NAME_BYTES).then_some(begins);
+        let is = |names: &[&[u8]]| whole.is_some_and(|name| names.contains(&name));
+        let has_prefix = FORBIDDEN_PREFIXES
+            .iter()
+            .any(|prefix| begins.starts_with(prefix));
+        is(&FORBIDDEN) || (has_prefix && !is(&PERMITTED))
     }
 }

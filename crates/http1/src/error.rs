@@ -67,6 +67,31 @@ impl HeadError {
         }
     }
 
+    /// The rule that was broken, in words, without quotes or backslashes.
+    #[must_use]
+    pub const fn rule(self) -> &'static str {
+        match self {
+            Self::StartLine => "the first line is not one of HTTP",
+            Self::Version => "the version is not 1.0 or 1.1",
+            Self::Target => "the target has a form or a byte that it may not have",
+            Self::TargetTooLong => "the target is too long",
+            Self::TooLarge => "the head is too long or has too many fields",
+            Self::LineEnd => "lines end in CR LF, and CR and LF stand nowhere else",
+            Self::FieldName => "a name is a token, and its colon follows at once",
+            Self::FieldValue => "a value has no control characters",
+            Self::Folding => "no line begins with a blank",
+            Self::MissingHost => "HTTP/1.1 has it once",
+            Self::ManyHosts => "it is there once",
+            Self::Host => "it is a host with or without a port",
+            Self::ContentLength => "it is one decimal number",
+            Self::TransferEncoding => "it is chunked, once, in HTTP/1.1",
+            Self::BothLengths => "only one of them is there",
+            Self::ConnectionNames => "it does not name what is not between two neighbours",
+            Self::Expectation => "it is 100-continue",
+            Self::Status => "the status is a number from 100 to 599",
+        }
+    }
+
     /// The status for a client whose request it was.
     #[must_use]
     pub const fn status(self) -> u16 {

@@ -168,6 +168,42 @@ fn idle_timeout(text: &[u8]) -> Option<u64> {
     })
 }
 
+/// The name of the field that a head was refused for: the one behind those that were read, or the one that the error is about.
+pub(crate) fn refused<'a>(fields: &[Field], bytes: &'a [u8], error: HeadError) -> Option<&'a [u8]> {
+    let start = match error {
+        HeadError::StartLine
+        | HeadError::Version
+        | HeadError::Target
+        | HeadError::TargetTooLong
+        | HeadError::TooLarge
+        | HeadError::Status => return None,
+        HeadError::MissingHost => return Some(b"host"),
+        HeadError::BothLengths => return Some(b"content-length, transfer-encoding"),
+        HeadError::ConnectionNames => return Some(b"connection"),
+        HeadError::LineEnd
+        | HeadError::FieldName
+        | HeadError::FieldValue
+        | HeadError::Folding
+        | HeadError::ManyHosts
+        | HeadError::Host
+        | HeadError::ContentLength
+        | HeadError::TransferEncoding
+        | HeadError::Expectation => match fields.last() {
+            // A fold goes on with the field before it, and of a whole head the error is in no line of its own.
+            Some(last) if error == HeadError::Folding => last.line.start as usize,
+            Some(last) => last.line.end as usize,
+            None => bytes.windows(2).position(|pair| pair == b"\r\n")? + 2,
+        },
+    };
+    let line = bytes.get(start..).unwrap_or_default();
+    let length = line.iter().take_while(|byte| is_token(**byte)).count();
+    match (&line[..length], error) {
+        (b"", HeadError::TransferEncoding) => Some(b"transfer-encoding"),
+        (b"", _) => None,
+        (name, _) => Some(name),
+    }
+}
+
 /// `name`, `name:port` or `[v6]:port` as in RFC 3986, without user information; all of it may be missing.
 pub(crate) fn check_host(host: &[u8]) -> Result<(), HeadError> {
     let after_name = match host {

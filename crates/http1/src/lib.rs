@@ -9,10 +9,11 @@ mod error;
 mod fields;
 mod request;
 mod response;
+mod tidy;
 mod body;
 pub mod write;
 
-pub use body::{Body, BodyError, Progress};
+pub use body::{Body, BodyError, Progress, Tidied};
 pub use bytes::Span;
 pub use error::HeadError;
 pub use field::{Field, FieldKind};

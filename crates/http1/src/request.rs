@@ -129,6 +129,12 @@ impl RequestHead {
         }
     }
 
+    /// The name of the field for which [`RequestHead::parse`] has refused `bytes`, as far as it is a name.
+    #[must_use]
+    pub fn refused_field<'a>(&self, bytes: &'a [u8], error: HeadError) -> Option<&'a [u8]> {
+        fields::refused(&self.fields, bytes, error)
+    }
+
     /// The value of the first field of this name, in any letter case.
     #[must_use]
     pub fn header<'a>(&self, bytes: &'a [u8], name: &str) -> Option<&'a [u8]> {

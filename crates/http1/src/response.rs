@@ -2,7 +2,10 @@
 
 use crate::bytes::is_value;
 use crate::fields::{self, Side, Summary};
-use crate::{Field, FieldKind, Framing, HeadError, Limits, Method, Parsed, Span, Version};
+use crate::tidy::tidy;
+use crate::{
+    Field, FieldKind, Framing, HeadError, Limits, Method, Parsed, Span, Version, head_end,
+};
 
 /// A response's head, as spans of the bytes that were parsed.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +64,39 @@ impl ResponseHead {
                 Ok(Parsed::Complete)
             }
         }
+    }
+
+    /// Parses the head of a response that is to be passed on or acted upon: one that a proxy must or may put right is put right in
+    /// `bytes`, which keep their length (blanks before a colon, folded lines, the same length twice).
+    ///
+    /// # Errors
+    /// As [`ResponseHead::parse`], for what cannot be put right.
+    pub fn parse_tidied(
+        &mut self,
+        bytes: &mut [u8],
+        request: Method,
+        limits: &Limits,
+    ) -> Result<Parsed, HeadError> {
+        match self.parse(bytes, request, limits) {
+            Err(
+                HeadError::FieldName
+                | HeadError::Folding
+                | HeadError::ContentLength
+                | HeadError::TransferEncoding,
+            ) => {}
+            parsed => return parsed,
+        }
+        let Some(end) = head_end(bytes, 0) else {
+            return fields::partial(bytes.len(), limits);
+        };
+        tidy(&mut bytes[..end]);
+        self.parse(bytes, request, limits)
+    }
+
+    /// The name of the field for which [`ResponseHead::parse`] has refused `bytes`, as far as it is a name.
+    #[must_use]
+    pub fn refused_field<'a>(&self, bytes: &'a [u8], error: HeadError) -> Option<&'a [u8]> {
+        fields::refused(&self.fields, bytes, error)
     }
 
     /// The value of the first field of this name, in any letter case.

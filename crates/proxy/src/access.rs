@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use evenkeel_core::Outcome;
 use evenkeel_http1::FieldKind;
 use evenkeel_request::Cause;
 
@@ -11,6 +12,7 @@ use crate::client::Client;
 use crate::drive::Journey;
 use crate::edit::Edits;
 use crate::finish::Finish;
+use crate::violation::Violation;
 use crate::worker::Workspace;
 
 /// What the access log says of a request, remembered while its head is still there. Only made when the log is on.
@@ -42,7 +44,12 @@ impl AccessLine {
         }
     }
 
-    pub(crate) fn write(&self, journey: &Journey<'_>, finish: &Finish) {
+    pub(crate) fn write(
+        &self,
+        journey: &Journey<'_>,
+        finish: &Finish,
+        violation: Option<Violation>,
+    ) {
         let mut id = Vec::with_capacity(24);
         journey.id.write(&mut id);
         let id = self
@@ -61,7 +68,9 @@ impl AccessLine {
             cause = finish.cause.map_or("", Cause::word),
             fallback = journey.fallback_name(),
             injected = journey.injected_name(),
+            violation = violation.map(tracing::field::display),
             aborted = finish.aborted,
+            broken = finish.broken_off.map_or("", Outcome::word),
             milliseconds = journey.took().as_secs_f64() * 1e3,
             attempts,
             request_id = id,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use evenkeel_balance::{Answer, Picker};
 use evenkeel_config::plan::AskPlan;
+use evenkeel_core::blame::Limit;
 use evenkeel_core::metric::{Counter, Sink};
 use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
 use evenkeel_http1::Method;
@@ -141,25 +142,18 @@ impl Question {
         let worker = &*self.worker;
         let end = worker.clock.now() + plan.timeout;
         let at = (self.address, self.generation);
-        let opened = Line::open(
-            worker,
-            self.server,
-            at,
-            Reuse::Once,
-            connect.min(plan.timeout),
-        )
-        .await;
+        let times = (connect, plan.timeout);
+        let opened = Line::open(worker, self.server, at, Reuse::Once, times).await;
         let mut line = match opened {
             Ok(line) => line,
             Err(outcome) => return End::of_outcome(outcome),
         };
-        line.until(end);
+        line.until((end, Limit::Attempt));
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: evenkeel\r\nAccept: application/json\r\n\r\n",
             plan.path, self.address
         );
-        line.write(request.as_bytes()).await;
-        let status = match line.read_head(Method::Get).await {
+        let status = match line.ask(request.as_bytes(), Method::Get).await {
             Ok(status) => status,
             Err(outcome) => {
                 line.end(worker, self.server, false);
@@ -175,7 +169,7 @@ impl Question {
             BodyEnd::Whole { .. } => understood(&content).map_or(End::NotUnderstood, End::Answered),
             BodyEnd::Enough => End::NotUnderstood,
             BodyEnd::Late => End::TimedOut,
-            BodyEnd::Truncated => End::Failed,
+            BodyEnd::Broken(_) => End::Failed,
         }
     }
 }
@@ -190,7 +184,10 @@ impl Drop for Question {
 impl End {
     const fn of_outcome(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::ConnectTimeout | Outcome::AttemptTimeout => Self::TimedOut,
+            // A question has no other limit of time than its own.
+            Outcome::ConnectTimeout | Outcome::AttemptTimeout | Outcome::Cancelled => {
+                Self::TimedOut
+            }
             Outcome::LocalError => Self::Skipped,
             Outcome::Answered(_)
             | Outcome::ConnectRefused
@@ -199,7 +196,7 @@ impl End {
             | Outcome::Reset { .. }
             | Outcome::BadResponse
             | Outcome::Truncated
-            | Outcome::Cancelled
+            | Outcome::IdleTimeout
             | Outcome::Rescued => Self::Failed,
         }
     }

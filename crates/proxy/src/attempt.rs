@@ -2,11 +2,12 @@
 
 use std::task::Context;
 
-use evenkeel_connect::connect;
+use evenkeel_core::blame::{Event, Peer, Phase};
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::Framing;
 use evenkeel_request::Cause;
 
+use crate::dial::dial;
 use crate::drive::Journey;
 use crate::finish::Finish;
 use crate::hedge::{Raced, Won};
@@ -15,6 +16,7 @@ use crate::rescue::until_given_up;
 use crate::roster::Roster;
 use crate::talk::{Desk, Patience, Talk, TalkEnd};
 use crate::upstream::Upstream;
+use crate::violation::Violation;
 
 /// How an attempt ended, when there is a response to pass on or not.
 pub(crate) enum Made<'r> {
@@ -80,8 +82,9 @@ impl<'a> Journey<'a> {
             if held == Ok(true) {
                 return Made::Answer(talk);
             }
+            let judged = talk.judge(Event::Closed(Peer::Server), Phase::Holding, false);
             drop(talk.end(self.worker));
-            return Made::Failed(held.map_or_else(|outcome| outcome, |_| Outcome::Truncated));
+            return Made::Failed(held.map_or_else(|outcome| outcome, |_| judged.outcome));
         }
         self.close(talk, server, &end, now);
         match end {
@@ -95,10 +98,9 @@ impl<'a> Journey<'a> {
                 Made::Over(self.answer(desk.client, desk.work, cause, false).await)
             }
             TalkEnd::BadBody(error) => {
-                let cause = Cause::BadRequest {
-                    status: 400,
-                    word: error.word(),
-                };
+                desk.work.violation = Some(Violation::of_body(error));
+                let (status, word) = (400, error.word());
+                let cause = Cause::BadRequest { status, word };
                 Made::Over(self.answer(desk.client, desk.work, cause, false).await)
             }
         }
@@ -163,7 +165,7 @@ impl<'a> Journey<'a> {
         }
         let address = self.roster.address(server.index);
         let address = address.ok_or(Outcome::Unreachable)?;
-        let stream = connect(address, self.policies.timeout.connect.min(rest)).await?;
+        let stream = dial(address, self.policies.timeout.connect, rest).await?;
         counters.connections.add_from_owner(1);
         Ok(Upstream::fresh(stream, generation))
     }

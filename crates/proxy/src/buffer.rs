@@ -39,6 +39,21 @@ impl Buffer {
         &self.bytes[self.start..self.end]
     }
 
+    /// The same, to be put right in place.
+    pub(crate) fn unread_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.end]
+    }
+
+    /// The unread bytes from `from` to `to` are dealt with, and those behind them follow those before them.
+    pub(crate) fn cut(&mut self, from: usize, to: usize) {
+        debug_assert!(from <= to && to <= self.len(), "only what came can be cut");
+        if from < to {
+            let (from, to) = (self.start + from, self.start + to);
+            self.bytes.copy_within(to..self.end, from);
+            self.end -= to - from;
+        }
+    }
+
     pub(crate) const fn len(&self) -> usize {
         self.end - self.start
     }

@@ -21,13 +21,17 @@ use crate::buffer::Buffer;
 use crate::client_watch::WatchedClient;
 use crate::drive;
 use crate::own;
+use crate::poll_budget::PollBudget;
 use crate::timer::Timer;
+use crate::violation::Violation;
 use crate::worker::{Worker, Workspace};
 
-/// How long, and for how many bytes, what a client still sends is read after an answer that closes the connection: a
-/// close with unread bytes would be a reset, which can take the answer with it.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 256 * 1024;
+/// What a client still sends is read after an answer that closes the connection: a close with unread bytes would be a reset,
+/// which can take the answer with it. A client that writes its whole body before it reads sees the answer if the body
+/// ends within these bounds: on the whole, without a byte, and in bytes.
+const LINGER: Duration = Duration::from_secs(30);
+const LINGER_IDLE: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
 
 /// A client's connection.
 #[derive(Debug)]
@@ -129,6 +133,8 @@ impl Client {
                 Arrival::Closed => Persist::Close,
                 Arrival::Late => own::refuse(worker, self, work, Cause::RequestTimeout).await,
                 Arrival::Bad(error) => {
+                    let field = work.request.refused_field(self.buffer.unread(), error);
+                    work.violation = Some(Violation::of_head(error, field));
                     let cause = Cause::BadRequest {
                         status: error.status(),
                         word: error.word(),
@@ -218,25 +224,44 @@ impl Client {
         .await
     }
 
+    /// The client sees a reset when this is closed: where only the end of the connection tells the end of an answer, a plain
+    /// one would say that it is whole.
+    pub(crate) fn reset_on_close(&self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        // Without it the client cannot tell; nothing else depends on it.
+        socket.set_linger(Some(Duration::ZERO)).ok();
+    }
+
     async fn linger(&mut self, worker: &Worker) {
-        self.timer.set(worker.clock.now() + LINGER);
+        let last = worker.clock.now() + LINGER;
+        self.timer.set(worker.clock.now() + LINGER_IDLE);
         let mut buffer = worker.buffers.take();
         let mut rest = LINGER_BYTES;
         poll_fn(|cx| {
             if ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).is_err() {
                 return Poll::Ready(());
             }
-            loop {
+            let before = rest;
+            let mut budget = PollBudget::new();
+            while !budget.is_spent(cx) {
                 match poll_fill(&mut self.stream, &mut buffer, cx) {
                     Poll::Ready(Ok(n)) if n > 0 && n < rest => {
                         rest -= n;
+                        budget.spend(n);
                         buffer.consume(buffer.len());
                     }
                     Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending if self.timer.poll_expired(cx) => return Poll::Ready(()),
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => break,
                 }
             }
+            if rest < before {
+                let now = worker.clock.now();
+                self.timer.set((now + LINGER_IDLE).min(last));
+            }
+            if self.timer.poll_expired(cx) {
+                return Poll::Ready(());
+            }
+            Poll::Pending
         })
         .await;
         worker.buffers.give(buffer);

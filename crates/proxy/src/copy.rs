@@ -5,6 +5,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use evenkeel_core::blame::Limit;
 use evenkeel_core::{Instant, ServiceId};
 use evenkeel_http1::Method;
 
@@ -55,7 +56,9 @@ impl Copy {
             Err(status) => self.finish(started, status, true, FAILED),
             Ok(mut answered) => {
                 let status = answered.line.head.status;
-                answered.line.until(answered.at + BODY_TIME);
+                answered
+                    .line
+                    .until((answered.at + BODY_TIME, Limit::Attempt));
                 let end = answered.line.read_body(BODY_BYTES, None).await;
                 let broken = errand.over(answered, end);
                 self.finish(started, status, broken, SENT);

@@ -1,10 +1,9 @@
 //! The client's deadline: heeded when a request comes, and what is left of it told to servers with each attempt.
 //!
 //! A client can say any time, also one that no server can keep. So an attempt that a client's deadline has cut off is no
-//! failure of its server: it counts as cancelled, for the balancer and for whoever looks for faults.
+//! failure of its server: it counts as cancelled ([`evenkeel_core::blame`]).
 
 use evenkeel_core::metric::Counter;
-use evenkeel_core::{Instant, Outcome};
 use evenkeel_request::Cause;
 use evenkeel_request::deadline::{DeadlineHeader, ROOM, Told};
 
@@ -66,16 +65,6 @@ impl Journey<'_> {
         {
             let now = self.worker.clock.now();
             header.write(room, self.exchange.deadline(), now);
-        }
-    }
-
-    /// What an attempt that ended at `at` says of its server.
-    pub(crate) fn fair(&self, at: Instant, outcome: Outcome) -> Outcome {
-        let late = matches!(outcome, Outcome::AttemptTimeout | Outcome::ConnectTimeout);
-        if late && at >= self.exchange.told_end() {
-            Outcome::Cancelled
-        } else {
-            outcome
         }
     }
 }

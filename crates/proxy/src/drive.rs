@@ -3,7 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
+use evenkeel_core::blame::{Event, Phase};
+use evenkeel_core::{Blame, Instant, Outcome, ServerId, ServiceId};
 use evenkeel_http1::{Body, Framing, Method, Version};
 use evenkeel_request::route::Route;
 use evenkeel_request::{After, Cause, DeadlineHeader, Exchange, Policies, Rules};
@@ -27,7 +28,7 @@ use crate::own;
 use crate::place::Unplaced;
 use crate::relay::{Relay, RelayEnd};
 use crate::rewrite::{self, Origin};
-use crate::roster::Seen;
+use crate::roster::{Roster, Seen};
 use crate::state::ServiceEntry;
 use crate::talk::{Desk, Talk};
 use crate::tunnel;
@@ -98,6 +99,7 @@ pub(crate) async fn handle(
     let policies = own.unwrap_or(&service.policies);
     let started = worker.clock.now();
     let roster = worker.roster(service_id);
+    work.violation = None;
     let method_text = work.request.method_text.of(client.buffer.unread());
     let mut journey = Journey {
         worker,
@@ -137,7 +139,7 @@ pub(crate) async fn handle(
     journey.count_left_out();
     client.latest = journey.latest;
     if let Some(line) = log {
-        line.write(&journey, &finish);
+        line.write(&journey, &finish, work.violation);
     }
     finish.persist
 }
@@ -168,7 +170,7 @@ impl Journey<'_> {
             let keep = self.may_keep(work, body);
             let status = self.compose_old(&mut work.to_client, &kept, None, (client.peer, keep));
             let sent = own::send(self.worker, client, work).await;
-            return Finish::answered(Persist::after(sent, keep), status);
+            return Finish::sent(sent, keep, status);
         }
         loop {
             let lack = match self.travel(client, work, body).await {
@@ -220,28 +222,21 @@ impl Journey<'_> {
             };
             let ended = self.worker.clock.now();
             self.latest = ended;
-            let written = talk.as_ref().and_then(|talk| talk.written);
-            let head_at = talk.as_ref().and_then(|talk| talk.head_at);
-            let latency = head_at.unwrap_or(ended).since(written.unwrap_or(begun));
-            let fair = self.fair(ended, outcome);
-            flight.came_to(ended, fair, latency);
-            let wish = talk.as_ref().and_then(|talk| {
-                let head = (&desk.work.response, talk.incoming.unread());
-                self.hear(head, roster.pool(), server, ended)
-            });
-            self.note_attempt(ended, server, fair, latency, talk.as_ref());
+            let latency = latency(talk.as_ref(), begun, ended);
+            flight.came_to(ended, outcome, latency);
+            let wish = self.wish(&desk, talk.as_ref(), &roster, server, ended);
+            self.note_attempt(ended, server, outcome, latency, talk.as_ref());
             if self.mirror.is_some() {
                 self.send_copy(&desk);
             }
-            let facts = AttemptFacts {
-                outcome,
-                method_may_repeat: self.may_repeat,
-                body_replayable: desk.body.is_replayable(),
-                server: server.index,
-                wish,
-            };
-            match (self.decide(&facts, latency, ended), talk) {
-                (After::Accept, Some(talk)) if self.is_lack(desk.work.response.status) => {
+            let after = self.after(&desk, (server, outcome, wish), latency, ended);
+            let is_lack = self.is_lack(desk.work.response.status);
+            if after != After::Accept || is_lack {
+                // One that is passed on is counted when that has ended.
+                self.count_attempt(server, outcome);
+            }
+            match (after, talk) {
+                (After::Accept, Some(talk)) if is_lack => {
                     self.put_aside(&desk, server, talk, ended);
                     return Err(Lack::Status(desk.work.response.status));
                 }
@@ -285,6 +280,37 @@ impl Journey<'_> {
         client.buffer.consume(work.request.length);
         client.give_back_empty_buffer(self.worker);
         RequestBody::new(work.request.framing, keep)
+    }
+
+    /// How long the server asks to wait, if there is an answer that says so.
+    fn wish(
+        &self,
+        desk: &Desk<'_>,
+        talk: Option<&Talk>,
+        roster: &Roster,
+        server: ServerId,
+        now: Instant,
+    ) -> Option<Duration> {
+        let head = (&desk.work.response, talk?.incoming.unread());
+        self.hear(head, roster.pool(), server, now)
+    }
+
+    /// What follows an attempt on `server` that came to this; `wish`: how long the server asks to wait.
+    fn after(
+        &mut self,
+        desk: &Desk<'_>,
+        (server, outcome, wish): (ServerId, Outcome, Option<Duration>),
+        took: Duration,
+        now: Instant,
+    ) -> After {
+        let facts = AttemptFacts {
+            outcome,
+            method_may_repeat: self.may_repeat,
+            body_replayable: desk.body.is_replayable(),
+            server: server.index,
+            wish,
+        };
+        self.decide(&facts, took, now)
     }
 
     fn decide(&mut self, facts: &AttemptFacts, took: Duration, now: Instant) -> After {
@@ -342,9 +368,10 @@ impl Journey<'_> {
             Framing::Length(length) => there == length,
             Framing::Chunked | Framing::UntilClose => false,
         };
-        let reusable = complete && response.keep_alive && desk.body.is_through();
+        let event = Event::Answered(response.status);
+        let judged = talk.judge(event, Phase::Holding, complete && response.keep_alive);
         let upstream = talk.end(self.worker);
-        if reusable {
+        if judged.may_keep {
             self.worker.keep_connection(server, upstream, response, now);
         }
     }
@@ -363,53 +390,65 @@ impl Journey<'_> {
         let manner = self.commit(desk, &mut talk, server);
         let idle = self.policies.timeout.idle;
         if status == 101 && upgrade {
-            let whole = tunnel::run(desk, &mut talk, idle).await;
+            let end = tunnel::run(desk, &mut talk, idle).await;
+            let event = end.err().unwrap_or(Event::Answered(status));
+            let judged = talk.judge(event, Phase::Tunnel, false);
+            self.count_attempt(server, judged.outcome);
             drop(talk.end(self.worker));
-            return Finish {
-                broken_off: !whole,
-                ..Finish::answered(Persist::Close, status)
-            };
+            return Finish::answered(Persist::Close, status);
         }
         let already = talk.bytes_received;
         let server_keeps = desk.work.response.keep_alive;
-        let body = Body::new(desk.work.response.framing);
+        let is_delimited = rewrite::is_delimited(&desk.work.response, manner.decode);
+        let body = Body::of_response(desk.work.response.framing);
         let mut relay = Relay::new(body, manner.decode, tee);
         let end = relay.run(desk, &mut talk, idle).await;
         let now = self.worker.clock.now();
         self.latest = now;
         let received = &self.worker.server_counters(server).bytes_received;
         received.add_from_owner(talk.bytes_received - already);
+        let (event, clean) = match end {
+            RelayEnd::Done { clean } => (Event::Answered(status), clean && server_keeps),
+            RelayEnd::Broken(event) => (event, false),
+        };
+        let judged = talk.judge(event, Phase::Streaming, clean);
+        self.count_attempt(server, judged.outcome);
         let upstream = talk.end(self.worker);
-        match end {
-            RelayEnd::Done { reusable } => {
-                if let Some(tee) = relay.into_tee() {
-                    self.keep(*tee);
-                }
-                if reusable && server_keeps {
-                    let head = &desk.work.response;
-                    self.worker.keep_connection(server, upstream, head, now);
-                }
-                // A close with unread bytes is a reset, which can take the answer with it.
-                let unread = !desk.body.is_through() || !desk.client.buffer.is_empty();
-                let persist = match (manner.keep_alive, unread) {
-                    (true, _) => Persist::Keep,
-                    (false, true) => Persist::Linger,
-                    (false, false) => Persist::Close,
-                };
-                Finish::answered(persist, status)
-            }
-            RelayEnd::Truncated => {
-                flight.came_to(now, Outcome::Truncated, Duration::ZERO);
-                self.note_truncated(now, server);
-                Finish {
-                    broken_off: true,
-                    ..Finish::answered(Persist::Close, status)
-                }
-            }
-            RelayEnd::ClientGone => Finish {
-                aborted: true,
-                ..Finish::answered(Persist::Close, status)
-            },
+        if judged.may_keep {
+            let head = &desk.work.response;
+            self.worker.keep_connection(server, upstream, head, now);
         }
+        if matches!(end, RelayEnd::Broken(_)) {
+            if judged.outcome.is_failure() {
+                flight.came_to(now, judged.outcome, Duration::ZERO);
+            }
+            self.note_broken(now, server, judged.outcome);
+            if !is_delimited {
+                desk.client.reset_on_close();
+            }
+            return Finish {
+                broken_off: Some(judged.outcome),
+                aborted: judged.blame == Blame::Client,
+                ..Finish::answered(Persist::Close, status)
+            };
+        }
+        if let Some(tee) = relay.into_tee() {
+            self.keep(*tee);
+        }
+        // A close with unread bytes is a reset, which can take the answer with it.
+        let unread = !desk.body.is_through() || !desk.client.buffer.is_empty();
+        let persist = match (manner.keep_alive, unread) {
+            (true, _) => Persist::Keep,
+            (false, true) => Persist::Linger,
+            (false, false) => Persist::Close,
+        };
+        Finish::answered(persist, status)
     }
+}
+
+/// From the request fully written to the response's head, or to the failure, of an attempt that ended at `ended`.
+fn latency(talk: Option<&Talk>, begun: Instant, ended: Instant) -> Duration {
+    let written = talk.and_then(|talk| talk.written);
+    let head_at = talk.and_then(|talk| talk.head_at);
+    head_at.unwrap_or(ended).since(written.unwrap_or(begun))
 }

@@ -7,6 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use evenkeel_core::blame::Phase;
 use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
 use evenkeel_http1::Method;
 use evenkeel_request::Cause;
@@ -17,6 +18,7 @@ use crate::idle_timeout::Reuse;
 use crate::line::{BodyEnd, Line};
 use crate::roster::Roster;
 use crate::state::ServiceEntry;
+use crate::talk::earlier;
 use crate::worker::Worker;
 
 /// What is asked, of which service.
@@ -68,11 +70,13 @@ impl Errand {
         let latency = at.since(started);
         flight.came_to(at, outcome, latency);
         let generation = roster.generation(server.index);
-        let counters = worker.server_counters(server);
-        counters.attempts[outcome.place()].add_from_owner(1);
-        counters.durations.add_from_owner(latency);
+        worker
+            .server_counters(server)
+            .durations
+            .add_from_owner(latency);
         self.signal(at, (server, generation), outcome, latency);
         let Some(line) = line else {
+            self.count_attempt(server, outcome);
             return Err(Cause::of_outcome(outcome).map_or(502, Cause::status));
         };
         let state = &roster.pool().members()[server.index as usize].state;
@@ -97,18 +101,29 @@ impl Errand {
             mut flight,
             ..
         } = answered;
-        let broken = matches!(end, BodyEnd::Truncated);
+        let outcome = match end {
+            BodyEnd::Broken(event) => line.judge(event, Phase::Streaming, false).outcome,
+            BodyEnd::Whole { .. } | BodyEnd::Enough | BodyEnd::Late => {
+                Outcome::Answered(line.head.status)
+            }
+        };
+        self.count_attempt(server, outcome);
+        let broken = matches!(end, BodyEnd::Broken(_));
         if broken {
             let now = self.worker.clock.now();
-            flight.came_to(now, Outcome::Truncated, Duration::ZERO);
-            let counters = self.worker.server_counters(server);
-            counters.attempts[Outcome::Truncated.place()].add_from_owner(1);
+            flight.came_to(now, outcome, Duration::ZERO);
             let at = (server, generation);
-            self.signal(now, at, Outcome::Truncated, Duration::ZERO);
+            self.signal(now, at, outcome, Duration::ZERO);
         }
         let reusable = matches!(end, BodyEnd::Whole { reusable: true });
         self.end(line, server, reusable);
         broken
+    }
+
+    /// Counts how an attempt ended: once for each, when that is known.
+    fn count_attempt(&self, server: ServerId, outcome: Outcome) {
+        let counters = self.worker.server_counters(server);
+        counters.attempts[outcome.place()].add_from_owner(1);
     }
 
     /// A server that takes it now.
@@ -146,7 +161,8 @@ impl Errand {
         };
         let at = (address, roster.generation(server.index));
         let timeout = &self.timeout;
-        let opened = Line::open(&self.worker, server, at, Reuse::Once, timeout.connect).await;
+        let times = (timeout.connect, timeout.total);
+        let opened = Line::open(&self.worker, server, at, Reuse::Once, times).await;
         let mut line = match opened {
             Ok(line) => line,
             Err(outcome) => return (outcome, None),
@@ -156,9 +172,8 @@ impl Errand {
             counters.reused.add_from_owner(1);
         }
         let end = begun + timeout.connect + timeout.attempt;
-        line.until(end.min(begun + timeout.total));
-        line.write(bytes).await;
-        let result = line.read_head(self.method).await;
+        line.until(earlier(end, begun + timeout.total));
+        let result = line.ask(bytes, self.method).await;
         counters.bytes_sent.add_from_owner(line.sent as u64);
         match result {
             Ok(status) => (Outcome::Answered(status), Some(line)),

@@ -10,7 +10,7 @@ use evenkeel_request::exchange::REMEMBERED;
 use evenkeel_request::{Cause, Exchange, FallbackTo, Policies};
 
 use crate::body::RequestBody;
-use crate::client::{Client, Persist};
+use crate::client::Client;
 use crate::destination::{hash_key, stick};
 use crate::drive::Journey;
 use crate::finish::Finish;
@@ -139,7 +139,7 @@ impl<'a> Journey<'a> {
             let sent = own::send(self.worker, client, work).await;
             return Some(Finish {
                 cause: lack.cause(),
-                ..Finish::answered(Persist::after(sent, keep_alive), status)
+                ..Finish::sent(sent, keep_alive, status)
             });
         }
         match self.policies.fallback.as_ref().map(|fallback| &fallback.to) {
@@ -151,7 +151,7 @@ impl<'a> Journey<'a> {
                 let sent = own::send(self.worker, client, work).await;
                 Some(Finish {
                     cause: lack.cause(),
-                    ..Finish::answered(Persist::after(sent, keep_alive), response.status)
+                    ..Finish::sent(sent, keep_alive, response.status)
                 })
             }
             Some(FallbackTo::Service(_)) if self.turn(body) => None,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use evenkeel_core::blame::{Event, Facts, Judgement, Phase, Sent, judge};
 use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
 use evenkeel_request::Cause;
 
@@ -16,8 +17,9 @@ use crate::worker::Workspace;
 pub(crate) struct Finish {
     pub(crate) persist: Persist,
     pub(crate) status: u16,
-    /// The client saw it fail although the status may say otherwise.
-    pub(crate) broken_off: bool,
+    /// What broke the answer off after its head, so that the client saw it fail although the status may say otherwise.
+    pub(crate) broken_off: Option<Outcome>,
+    /// That was the client's doing.
     pub(crate) aborted: bool,
     pub(crate) cause: Option<Cause>,
 }
@@ -31,15 +33,36 @@ impl Journey<'_> {
         cause: Cause,
         keep_alive: bool,
     ) -> Finish {
-        own::compose(&mut work.to_client, cause, self.id, self.method, keep_alive);
+        // Of a violation that another attempt made good again, the answer does not speak.
+        let violation = work.violation.as_ref().filter(|_| cause.is_of_a_message());
+        let (out, id) = (&mut work.to_client, self.id);
+        own::compose(out, cause, id, self.method, keep_alive, violation);
         let sent = own::send(self.worker, client, work).await;
         Finish {
             cause: Some(cause),
-            ..Finish::answered(Persist::after(sent, keep_alive), cause.status())
+            ..Finish::sent(sent, keep_alive, cause.status())
         }
     }
 
-    /// Counts an attempt and passes it on as a signal.
+    /// Counts an attempt whose answer is not passed on, and tells of it.
+    pub(crate) fn end_attempt(
+        &self,
+        at: Instant,
+        server: ServerId,
+        outcome: Outcome,
+        latency: Duration,
+        talk: Option<&Talk>,
+    ) {
+        self.count_attempt(server, outcome);
+        self.note_attempt(at, server, outcome, latency, talk);
+    }
+
+    /// Counts how an attempt ended: once for each, when that is known.
+    pub(crate) fn count_attempt(&self, server: ServerId, outcome: Outcome) {
+        self.worker.server_counters(server).attempts[outcome.place()].add_from_owner(1);
+    }
+
+    /// Tells those who look at servers how an attempt ended, or that its answer's head has come.
     pub(crate) fn note_attempt(
         &self,
         at: Instant,
@@ -49,7 +72,6 @@ impl Journey<'_> {
         talk: Option<&Talk>,
     ) {
         let counters = self.worker.server_counters(server);
-        counters.attempts[outcome.place()].add_from_owner(1);
         counters.durations.add_from_owner(latency);
         self.note_for_hedging(at, outcome, latency);
         self.service.admission.ended(at, outcome);
@@ -68,10 +90,12 @@ impl Journey<'_> {
         }
     }
 
-    /// The same for an answer that broke off after it had been counted as one.
-    pub(crate) fn note_truncated(&self, at: Instant, server: ServerId) {
-        self.worker.server_counters(server).attempts[Outcome::Truncated.place()].add_from_owner(1);
-        self.signal(at, server, Outcome::Truncated, Duration::ZERO);
+    /// An answer broke off after it had been told of as one. Those who look for faults hear of it if it is the server's.
+    pub(crate) fn note_broken(&mut self, at: Instant, server: ServerId, outcome: Outcome) {
+        self.exchange.broke_off(outcome);
+        if outcome.is_failure() {
+            self.signal(at, server, outcome, Duration::ZERO);
+        }
     }
 
     /// Counts the request where it came to, and where it was answered if that is another service.
@@ -96,7 +120,7 @@ impl Journey<'_> {
         counters
             .durations
             .add_from_owner(self.latest.since(started));
-        if finish.status >= 500 || finish.broken_off {
+        if finish.status >= 500 || finish.broken_off.is_some() {
             counters.failed.add_from_owner(1);
         } else if service == self.service_id
             && self.exchange.attempts() > 1 + self.exchange.hedges()
@@ -120,14 +144,39 @@ impl Journey<'_> {
     }
 }
 
+/// An answer of evenkeel's own stands where a server's does once its head is passed on.
+const fn judge_own(event: Event) -> Judgement {
+    judge(
+        event,
+        Facts {
+            phase: Phase::Streaming,
+            sent: Sent::Nothing,
+            reused: false,
+            clean: false,
+        },
+    )
+}
+
 impl Finish {
     pub(crate) const fn answered(persist: Persist, status: u16) -> Self {
         Self {
             persist,
             status,
-            broken_off: false,
+            broken_off: None,
             aborted: false,
             cause: None,
+        }
+    }
+
+    /// An answer of evenkeel's own, of which so much was sent.
+    pub(crate) const fn sent(sent: Result<(), Event>, keep_alive: bool, status: u16) -> Self {
+        match sent {
+            Ok(()) => Self::answered(Persist::after(true, keep_alive), status),
+            Err(event) => Self {
+                broken_off: Some(judge_own(event).outcome),
+                aborted: true,
+                ..Self::answered(Persist::Close, status)
+            },
         }
     }
 

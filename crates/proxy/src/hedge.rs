@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use evenkeel_core::blame::Limit;
 use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::Method;
@@ -23,7 +24,7 @@ use crate::idle_timeout::Reuse;
 use crate::line::Line;
 use crate::results::Results;
 use crate::roster::Roster;
-use crate::talk::{Desk, Patience, Talk, TalkEnd};
+use crate::talk::{Desk, Patience, Talk, TalkEnd, earlier};
 use crate::worker::Worker;
 
 /// What became of attempts that were made beside others, or were to be made; the place is what is counted with.
@@ -276,7 +277,7 @@ impl<'a> Journey<'a> {
         bytes.extend_from_slice(&desk.work.to_server);
         self.tell_deadline(&mut bytes);
         bytes.extend_from_slice(&desk.work.replay);
-        let end = (now + patience.attempt).min(patience.total);
+        let end = earlier(now + patience.attempt, patience.total);
         let run = ground.run((server, self.method), flight, bytes, end);
         Some(Rival {
             server,
@@ -330,9 +331,8 @@ impl<'a> Journey<'a> {
         (mut flight, outcome): (Flight<'_>, Outcome),
         took: Duration,
     ) {
-        let fair = self.fair(at, outcome);
-        flight.came_to(at, fair, took);
-        self.note_attempt(at, server, fair, took, None);
+        flight.came_to(at, outcome, took);
+        self.end_attempt(at, server, outcome, took, None);
         self.exchange.beside(server.index, outcome, took);
     }
 
@@ -351,7 +351,7 @@ impl<'a> Journey<'a> {
         for rival in rivals {
             self.count_hedge(LOST);
             let took = now.since(rival.begun);
-            self.note_attempt(now, rival.server, Outcome::Cancelled, took, None);
+            self.end_attempt(now, rival.server, Outcome::Cancelled, took, None);
             self.exchange
                 .beside(rival.server.index, Outcome::Cancelled, took);
         }
@@ -395,7 +395,7 @@ impl<'r> Ground<'r> {
         (server, method): (ServerId, Method),
         flight: Flight<'r>,
         bytes: Vec<u8>,
-        end: Instant,
+        end: (Instant, Limit),
     ) -> Ran<'r> {
         let end = self.attempt((server, method), &bytes, end).await;
         Ran { flight, end }
@@ -406,23 +406,22 @@ impl<'r> Ground<'r> {
         self,
         (server, method): (ServerId, Method),
         bytes: &[u8],
-        end: Instant,
+        end: (Instant, Limit),
     ) -> Result<(Line, Instant), Outcome> {
         let Some(address) = self.roster.address(server.index) else {
             return Err(Outcome::Unreachable);
         };
         let at = (address, self.roster.generation(server.index));
-        let rest = end.since(self.worker.clock.now());
-        let connect = self.policies.timeout.connect.min(rest);
+        let rest = end.0.since(self.worker.clock.now());
+        let connect = (self.policies.timeout.connect, rest);
         let mut line = Line::open(self.worker, server, at, Reuse::Once, connect).await?;
         let counters = self.worker.server_counters(server);
         if line.is_reused() {
             counters.reused.add_from_owner(1);
         }
         line.until(end);
-        line.write(bytes).await;
         let written = self.worker.clock.now();
-        let head = line.read_head(method).await;
+        let head = line.ask(bytes, method).await;
         counters.bytes_sent.add_from_owner(line.sent as u64);
         match head {
             Ok(_) => Ok((line, written)),

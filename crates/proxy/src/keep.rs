@@ -51,7 +51,7 @@ impl Journey<'_> {
             answer: Answer::of(head, bytes),
             came: now,
             keep_for,
-            body: Body::new(head.framing),
+            body: Body::of_response(head.framing),
             most,
         }))
     }

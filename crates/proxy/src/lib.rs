@@ -4,6 +4,8 @@
 //! in `request`, `balance` and `tolerate`; here it is done.
 
 mod buffer;
+mod poll_budget;
+mod violation;
 mod timer;
 mod count;
 mod flow;
@@ -35,6 +37,7 @@ mod flight;
 mod finish;
 mod access;
 mod body;
+mod dial;
 mod talk;
 mod relay;
 mod tunnel;

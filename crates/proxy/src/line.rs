@@ -6,17 +6,19 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use evenkeel_connect::connect;
+use evenkeel_core::blame::{Event, Facts, Judgement, Limit, Peer, Phase, Sent, judge};
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::{Body, Method, Parsed, ResponseHead, head_end};
 use tokio::io::AsyncWrite;
 
 use crate::buffer::Buffer;
 use crate::client::poll_fill;
+use crate::dial::dial;
 use crate::idle_timeout::Reuse;
+use crate::poll_budget::POLL_BYTES;
 use crate::talk::{INTERIM_LIMIT, RESPONSE_LIMITS, Talk};
 use crate::timer::Timer;
 use crate::upstream::Upstream;
@@ -27,10 +29,18 @@ use crate::worker::Worker;
 pub(crate) struct Line {
     upstream: Upstream,
     timer: Timer,
+    /// What the timer stands for.
+    limit: Limit,
     pub(crate) incoming: Buffer,
     pub(crate) head: ResponseHead,
     pub(crate) sent: usize,
+    /// Whether all of the request was sent.
+    is_written: bool,
+    /// The server takes no more of it.
+    broken: bool,
     pub(crate) received: u64,
+    /// Bytes read since the worker's other connections had their turn.
+    turn: usize,
 }
 
 /// How the body of an answer ended.
@@ -42,26 +52,26 @@ pub(crate) enum BodyEnd {
     Enough,
     /// Its time was over.
     Late,
-    /// The server ended early, or what it sent was not a body.
-    Truncated,
+    /// It broke off, by this.
+    Broken(Event),
 }
 
 impl Line {
-    /// A kept connection that is good for such a request, or a new one within `timeout`. `at`: where the server is, and which
-    /// one of those that have been at its place.
+    /// A kept connection that is good for such a request, or a new one within `timeout`, or what is left of the time on the whole.
+    /// `at`: where the server is, and which one of those that have been at its place.
     pub(crate) async fn open(
         worker: &Worker,
         server: ServerId,
         at: (SocketAddr, u64),
         reuse: Reuse,
-        timeout: Duration,
+        (timeout, left): (Duration, Duration),
     ) -> Result<Self, Outcome> {
         let (address, generation) = at;
         let now = worker.clock.now();
         let upstream = match worker.kept_connection(server, generation, reuse, now) {
             Some(kept) => kept,
             None => {
-                let stream = connect(address, timeout).await?;
+                let stream = dial(address, timeout, left).await?;
                 worker.server_counters(server).connections.add_from_owner(1);
                 Upstream::fresh(stream, generation)
             }
@@ -69,10 +79,14 @@ impl Line {
         Ok(Self {
             upstream,
             timer: worker.timers.timer(),
+            limit: Limit::Attempt,
             incoming: worker.buffers.take(),
             head: ResponseHead::default(),
             sent: 0,
+            is_written: false,
+            broken: false,
             received: 0,
+            turn: 0,
         })
     }
 
@@ -81,30 +95,15 @@ impl Line {
         self.upstream.reused
     }
 
-    /// From here on everything ends at this moment.
-    pub(crate) fn until(&self, end: Instant) {
+    /// From here on everything ends at this moment, by this limit.
+    pub(crate) fn until(&mut self, (end, limit): (Instant, Limit)) {
+        self.limit = limit;
         self.timer.set(end);
     }
 
-    /// Sends the request. If the server does not take it, its answer says more than that.
-    pub(crate) async fn write(&mut self, bytes: &[u8]) {
-        poll_fn(|cx| {
-            while self.sent < bytes.len() {
-                let stream = Pin::new(&mut self.upstream.stream);
-                match stream.poll_write(cx, &bytes[self.sent..]) {
-                    Poll::Ready(Ok(n)) if n > 0 => self.sent += n,
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending if self.timer.poll_expired(cx) => return Poll::Ready(()),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-            Poll::Ready(())
-        })
-        .await;
-    }
-
-    /// Waits for the answer's head, past interim ones.
-    pub(crate) async fn read_head(&mut self, method: Method) -> Result<u16, Outcome> {
+    /// Sends the request and waits for the answer's head, past interim ones. An answer that comes before the whole request is
+    /// sent is as good as any; the rest is not sent then.
+    pub(crate) async fn ask(&mut self, bytes: &[u8], method: Method) -> Result<u16, Outcome> {
         let mut interim = 0;
         let mut scanned = 0_usize;
         loop {
@@ -113,29 +112,56 @@ impl Line {
             let whole = head_end(unread, scanned.saturating_sub(3)).is_some();
             scanned = unread.len();
             if whole {
-                let parsed = self
-                    .head
-                    .parse(self.incoming.unread(), method, &RESPONSE_LIMITS);
+                let bytes = self.incoming.unread_mut();
+                let parsed = self.head.parse_tidied(bytes, method, &RESPONSE_LIMITS);
                 match (parsed, self.head.status) {
-                    (Ok(Parsed::Complete), 101) | (Err(_), _) => return Err(Outcome::BadResponse),
+                    (Ok(Parsed::Complete), 101) | (Err(_), _) => return Err(self.malformed()),
                     (Ok(Parsed::Complete), 100..=199) if interim < INTERIM_LIMIT => {
                         interim += 1;
                         self.incoming.consume(self.head.length);
                         scanned = 0;
                         continue;
                     }
-                    (Ok(Parsed::Complete), 100..=199) => return Err(Outcome::BadResponse),
+                    (Ok(Parsed::Complete), 100..=199) => return Err(self.malformed()),
                     (Ok(Parsed::Complete), status) => return Ok(status),
                     (Ok(Parsed::Partial), _) => {}
                 }
             }
-            match self.more().await {
-                Some(0) if self.incoming.spare().is_empty() => return Err(Outcome::BadResponse),
-                Some(0) => return Err(self.reset()),
+            match self.more(bytes).await {
+                Some(0) if self.incoming.spare().is_empty() => return Err(self.malformed()),
+                Some(0) => return Err(self.ended(Event::Closed(Peer::Server))),
                 Some(_) => {}
-                None => return Err(Outcome::AttemptTimeout),
+                None => return Err(self.ended(Event::Late(self.limit))),
             }
         }
+    }
+
+    fn malformed(&self) -> Outcome {
+        self.ended(Event::Malformed(Peer::Server))
+    }
+
+    fn ended(&self, event: Event) -> Outcome {
+        self.judge(event, Phase::AwaitingHead, false).outcome
+    }
+
+    /// What is to be made of an end at this point. `clean`: the server lets the connection stay open, and nothing has come
+    /// beyond the response.
+    pub(crate) const fn judge(&self, event: Event, phase: Phase, clean: bool) -> Judgement {
+        let sent = match (self.is_written, self.sent) {
+            (true, _) => Sent::Whole,
+            (false, 0) => Sent::Nothing,
+            (false, _) => Sent::Part,
+        };
+        let reused = self.upstream.reused;
+        judge(
+            event,
+            Facts {
+                phase,
+                sent,
+                reused,
+                clean,
+            },
+        )
     }
 
     /// Takes the head off, and reads the body to its end, or until `most` bytes of it have come. Its content is appended to
@@ -146,7 +172,7 @@ impl Line {
         mut content: Option<&mut Vec<u8>>,
     ) -> BodyEnd {
         self.incoming.consume(self.head.length);
-        let mut body = Body::new(self.head.framing);
+        let mut body = Body::of_response(self.head.framing);
         let mut read = 0;
         loop {
             if !body.is_done() && !self.incoming.is_empty() {
@@ -156,7 +182,7 @@ impl Line {
                     None => body.advance(unread),
                 };
                 let Ok(progress) = progress else {
-                    return BodyEnd::Truncated;
+                    return BodyEnd::Broken(Event::Malformed(Peer::Server));
                 };
                 self.incoming.consume(progress.taken);
                 read = match &content {
@@ -165,49 +191,62 @@ impl Line {
                 };
             }
             if body.is_done() {
-                let reusable = self.head.keep_alive && self.incoming.is_empty();
+                let clean = self.head.keep_alive && self.incoming.is_empty();
+                let event = Event::Answered(self.head.status);
+                let reusable = self.judge(event, Phase::Streaming, clean).may_keep;
                 return BodyEnd::Whole { reusable };
             }
             if read > most || (read == most && content.is_none()) {
                 return BodyEnd::Enough;
             }
-            match self.more().await {
+            match self.more(&[]).await {
                 Some(0) if body.end_of_stream().is_ok() => {
                     return BodyEnd::Whole { reusable: false };
                 }
-                Some(0) => return BodyEnd::Truncated,
+                Some(0) => return BodyEnd::Broken(Event::Closed(Peer::Server)),
                 Some(_) => {}
                 None => return BodyEnd::Late,
             }
         }
     }
 
-    /// Reads more; 0 at the end, nothing when the time is over.
-    async fn more(&mut self) -> Option<usize> {
-        let read =
-            poll_fn(
-                |cx| match poll_fill(&mut self.upstream.stream, &mut self.incoming, cx) {
-                    Poll::Ready(read) => Poll::Ready(Some(read.unwrap_or(0))),
-                    Poll::Pending if self.timer.poll_expired(cx) => Poll::Ready(None),
-                    Poll::Pending => Poll::Pending,
-                },
-            )
-            .await;
-        self.received += read.unwrap_or(0) as u64;
+    /// Reads more, while what is left of the request `bytes` goes out; 0 at the end, nothing when the time is over.
+    async fn more(&mut self, bytes: &[u8]) -> Option<usize> {
+        let read = poll_fn(|cx| {
+            self.poll_write(bytes, cx);
+            match poll_fill(&mut self.upstream.stream, &mut self.incoming, cx) {
+                Poll::Ready(read) => Poll::Ready(Some(read.unwrap_or(0))),
+                Poll::Pending if self.timer.poll_expired(cx) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        let n = read.unwrap_or(0);
+        self.received += n as u64;
+        self.turn += n;
+        if self.turn >= POLL_BYTES {
+            self.turn = 0;
+            tokio::task::yield_now().await;
+        }
         read
     }
 
-    /// The connection ended before a head.
-    const fn reset(&self) -> Outcome {
-        match (self.sent > 0, self.upstream.reused) {
-            (false, true) => Outcome::Stale,
-            (sent, _) => Outcome::Reset { sent },
+    /// Sends what can be sent of the request. If the server does not take it, its answer says more than that.
+    fn poll_write(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
+        while !self.broken && self.sent < bytes.len() {
+            let stream = Pin::new(&mut self.upstream.stream);
+            match stream.poll_write(cx, &bytes[self.sent..]) {
+                Poll::Ready(Ok(n)) if n > 0 => self.sent += n,
+                Poll::Ready(_) => self.broken = true,
+                Poll::Pending => return,
+            }
+            self.is_written = self.sent == bytes.len();
         }
     }
 
-    /// As an attempt whose answer is to be passed on, with the answer's head; all of the request was sent at `written`.
+    /// As an attempt whose answer is to be passed on, with the answer's head; the request was sent at `written`.
     pub(crate) fn into_talk(self, written: Instant) -> (Talk, ResponseHead) {
-        let mut talk = Talk::answered(self.upstream, self.incoming, written);
+        let mut talk = Talk::answered(self.upstream, self.incoming, written, !self.is_written);
         (talk.bytes_sent, talk.bytes_received) = (self.sent as u64, self.received);
         (talk, self.head)
     }

@@ -163,6 +163,7 @@ const fn end_of(outcome: Outcome) -> End {
         Outcome::Answered(429)
         | Outcome::Cancelled
         | Outcome::Stale
+        | Outcome::IdleTimeout
         | Outcome::LocalError
         | Outcome::Rescued => End::Ignored,
         outcome if outcome.is_failure() => End::Bad,

@@ -2,14 +2,18 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 
+use evenkeel_core::blame::{Event, Limit, Peer};
 use evenkeel_http1::{Framing, Method, Version, write};
 use evenkeel_request::route::{Redirect, Route};
 use evenkeel_request::{Cause, FallbackResponse, Head as _};
 
 use crate::client::{Client, Persist, poll_write_two};
 use crate::fallback::Lack;
+use crate::poll_budget::PollBudget;
 use crate::view::View;
+use crate::violation::Violation;
 use crate::worker::{RequestId, Worker, Workspace};
 
 /// Refuses a request that never became one: answers, counts, and closes.
@@ -21,13 +25,14 @@ pub(crate) async fn refuse(
 ) -> Persist {
     worker.counters.homeless.add_one(cause.status());
     let id = worker.request_id();
-    compose(&mut work.to_client, cause, id, Method::Get, false);
-    tracing::debug!(peer = %client.peer, cause = cause.word(), "a request was refused");
-    if send(worker, client, work).await {
-        Persist::Linger
-    } else {
-        Persist::Close
-    }
+    // The workspace has served other requests before.
+    let violation = work.violation.take().filter(|_| cause.is_of_a_message());
+    let out = &mut work.to_client;
+    compose(out, cause, id, Method::Get, false, violation.as_ref());
+    let violation = violation.map(tracing::field::display);
+    tracing::debug!(peer = %client.peer, cause = cause.word(), violation, "a request was refused");
+    let sent = send(worker, client, work).await;
+    Persist::after(sent.is_ok(), false)
 }
 
 /// Sends the client elsewhere. The body of its request is not read: with one, the connection closes.
@@ -62,10 +67,8 @@ pub(crate) async fn redirect(
     }
     out.extend_from_slice(b"\r\n");
     client.buffer.consume(work.request.length);
-    if !send(worker, client, work).await {
-        return Persist::Close;
-    }
-    if keep { Persist::Keep } else { Persist::Linger }
+    let sent = send(worker, client, work).await;
+    Persist::after(sent.is_ok(), keep)
 }
 
 /// Writes the whole answer to `out`.
@@ -75,6 +78,7 @@ pub(crate) fn compose(
     id: RequestId,
     method: Method,
     keep_alive: bool,
+    violation: Option<&Violation>,
 ) {
     const BEFORE_CAUSE: &[u8] = b" evenkeel has no answer from a server: ";
     const BEFORE_ID: &[u8] = b" (request ";
@@ -95,6 +99,10 @@ pub(crate) fn compose(
     out.extend_from_slice(cause.proxy_error().as_bytes());
     out.extend_from_slice(b"; details=\"");
     out.extend_from_slice(cause.word().as_bytes());
+    if let Some(violation) = violation {
+        out.extend_from_slice(b"; ");
+        violation.write(out);
+    }
     out.extend_from_slice(b"\"\r\nx-request-id: ");
     id.write(out);
     out.extend_from_slice(b"\r\n");
@@ -162,26 +170,54 @@ pub(crate) fn compose_response(
     }
 }
 
-/// Sends what is in `work.to_client`; `false` if the client is gone or does not read.
-pub(crate) async fn send(worker: &Worker, client: &mut Client, work: &Workspace) -> bool {
-    client.timer.set(worker.clock.now() + SEND_TIME);
+/// Sends what is in `work.to_client`.
+///
+/// # Errors
+/// If the client is gone, takes nothing for [`SEND_IDLE`], or takes less than [`SEND_FLOOR`] over the whole.
+pub(crate) async fn send(
+    worker: &Worker,
+    client: &mut Client,
+    work: &Workspace,
+) -> Result<(), Event> {
+    let bytes = &work.to_client;
+    let begun = worker.clock.now();
+    let floor = Duration::from_secs(bytes.len() as u64 / SEND_FLOOR);
+    let last = begun + SEND_IDLE + floor;
+    client.timer.set(begun + SEND_IDLE);
     let mut sent = 0;
     poll_fn(|cx| {
-        while sent < work.to_client.len() {
-            match poll_write_two(&mut client.stream, &work.to_client[sent..], &[], cx) {
-                Poll::Ready(Ok(n)) if n > 0 => sent += n,
-                Poll::Ready(_) => return Poll::Ready(false),
-                Poll::Pending if client.timer.poll_expired(cx) => return Poll::Ready(false),
-                Poll::Pending => return Poll::Pending,
+        let before = sent;
+        let mut budget = PollBudget::new();
+        while sent < bytes.len() && !budget.is_spent(cx) {
+            match poll_write_two(&mut client.stream, &bytes[sent..], &[], cx) {
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    sent += n;
+                    budget.spend(n);
+                }
+                Poll::Ready(_) => return Poll::Ready(Err(Event::Closed(Peer::Client))),
+                Poll::Pending => break,
             }
         }
-        Poll::Ready(true)
+        if sent == bytes.len() {
+            return Poll::Ready(Ok(()));
+        }
+        if sent > before {
+            let now = worker.clock.now();
+            client.timer.set((now + SEND_IDLE).min(last));
+        }
+        if client.timer.poll_expired(cx) {
+            return Poll::Ready(Err(Event::Late(Limit::Idle(Peer::Client))));
+        }
+        Poll::Pending
     })
     .await
 }
 
-/// A client that does not take a few hundred bytes in this time gets none.
-const SEND_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long a client may take nothing of an answer that evenkeel has ready for it. A socket takes more only when a third of its
+/// buffer is free, which is seconds for a slow reader.
+const SEND_IDLE: Duration = Duration::from_secs(30);
+/// Bytes a second that a client must take on the whole, beside that time once: one that dribbles cannot hold an answer for ever.
+const SEND_FLOOR: u64 = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -200,7 +236,14 @@ mod tests {
             Cause::RateLimited { seconds: 7 },
         ] {
             let mut out = Vec::new();
-            compose(&mut out, cause, RequestId::for_tests(), Method::Get, true);
+            compose(
+                &mut out,
+                cause,
+                RequestId::for_tests(),
+                Method::Get,
+                true,
+                None,
+            );
             let mut head = ResponseHead::default();
             assert_eq!(
                 head.parse(&out, Method::Get, &Limits::default()),

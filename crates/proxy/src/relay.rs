@@ -6,10 +6,12 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use evenkeel_http1::Body;
+use evenkeel_core::blame::{Event, Limit, Peer};
+use evenkeel_http1::{Body, Tidied};
 
 use crate::client::{poll_fill, poll_write_two};
 use crate::keep::Tee;
+use crate::poll_budget::PollBudget;
 use crate::talk::{Desk, Talk};
 
 /// Bodies up to this size are sent in one piece with their head.
@@ -18,15 +20,14 @@ const ONE_PIECE: usize = 8 * 1024;
 /// How the passing on of a response ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RelayEnd {
-    /// The whole of it was passed on. `reusable`: the server's connection is at the end of a response and nothing more.
+    /// The whole of it was passed on. `clean`: nothing has come from the server beyond it, and its end was told by the
+    /// response and not by the end of the connection.
     Done {
-        /// Whether the server's connection can carry another request.
-        reusable: bool,
+        /// Whether the server's connection stands at the end of the response.
+        clean: bool,
     },
-    /// The server ended early, or what it sent was not a body.
-    Truncated,
-    /// The client is gone, or took nothing for too long.
-    ClientGone,
+    /// It broke off, by this.
+    Broken(Event),
 }
 
 /// One response under way. The head, as the client gets it, is in `work.to_client`.
@@ -40,7 +41,6 @@ pub(crate) struct Relay {
     ready: usize,
     progress: bool,
     waits_for_client: bool,
-    request_broken: bool,
     /// Writes it down to be kept.
     tee: Option<Box<Tee>>,
 }
@@ -55,7 +55,6 @@ impl Relay {
             ready: 0,
             progress: true,
             waits_for_client: false,
-            request_broken: false,
             tee,
         }
     }
@@ -72,8 +71,10 @@ impl Relay {
         talk: &mut Talk,
         idle: Duration,
     ) -> RelayEnd {
-        if !talk.incoming.is_empty() && self.take_in(desk, talk).is_err() {
-            return RelayEnd::Truncated;
+        if !talk.incoming.is_empty()
+            && let Err(end) = self.take_in(desk, talk)
+        {
+            return end;
         }
         if !self.decode && self.ready > 0 && self.ready <= ONE_PIECE {
             desk.work
@@ -95,26 +96,28 @@ impl Relay {
         if let Poll::Ready(end) = self.poll_response(desk, talk, cx) {
             return Poll::Ready(end);
         }
-        if !desk.body.is_through() && !self.request_broken {
+        if talk.is_sending() {
             match talk.poll_send(desk, cx) {
-                Poll::Ready(Ok(())) => self.progress = true,
-                Poll::Ready(Err(_)) => self.request_broken = true,
+                Poll::Ready(Ok(())) => talk.written = Some(desk.worker.clock.now()),
+                // The answer goes on all the same.
+                Poll::Ready(Err(_)) => talk.broken = true,
                 Poll::Pending => {}
             }
         }
-        if self.progress {
-            self.progress = false;
+        // A byte in either direction is progress.
+        if std::mem::take(&mut self.progress) | std::mem::take(&mut talk.progress) {
             desk.client.timer.set(desk.worker.clock.now() + idle);
         }
         if desk.client.watched.poll_gone(cx) {
-            return Poll::Ready(RelayEnd::ClientGone);
+            return Poll::Ready(RelayEnd::Broken(Event::Closed(Peer::Client)));
         }
         if desk.client.timer.poll_expired(cx) {
-            return Poll::Ready(if self.waits_for_client {
-                RelayEnd::ClientGone
+            let peer = if self.waits_for_client {
+                Peer::Client
             } else {
-                RelayEnd::Truncated
-            });
+                Peer::Server
+            };
+            return Poll::Ready(RelayEnd::Broken(Event::Late(Limit::Idle(peer))));
         }
         Poll::Pending
     }
@@ -125,6 +128,7 @@ impl Relay {
         talk: &mut Talk,
         cx: &mut Context<'_>,
     ) -> Poll<RelayEnd> {
+        let mut budget = PollBudget::new();
         loop {
             let first = &desk.work.to_client[self.sent..];
             let second = &talk.incoming.unread()[..self.ready];
@@ -139,7 +143,9 @@ impl Relay {
                         self.progress = true;
                         continue;
                     }
-                    Poll::Ready(_) => return Poll::Ready(RelayEnd::ClientGone),
+                    Poll::Ready(_) => {
+                        return Poll::Ready(RelayEnd::Broken(Event::Closed(Peer::Client)));
+                    }
                     Poll::Pending => {
                         self.waits_for_client = true;
                         return Poll::Pending;
@@ -148,12 +154,15 @@ impl Relay {
             }
             self.waits_for_client = false;
             if self.body.is_done() {
-                let reusable =
-                    talk.incoming.is_empty() && desk.body.is_through() && !self.request_broken;
-                return Poll::Ready(RelayEnd::Done { reusable });
+                let clean = talk.incoming.is_empty();
+                return Poll::Ready(RelayEnd::Done { clean });
+            }
+            if budget.is_spent(cx) {
+                return Poll::Pending;
             }
             match self.poll_more(desk, talk, cx) {
                 Poll::Ready(Ok(n)) => {
+                    budget.spend(n);
                     talk.bytes_received += n as u64;
                     self.progress = true;
                 }
@@ -173,21 +182,18 @@ impl Relay {
             talk.incoming = desk.worker.buffers.take_large();
         }
         match poll_fill(&mut talk.upstream.stream, &mut talk.incoming, cx) {
-            Poll::Ready(Ok(n)) if n > 0 => Poll::Ready(
-                self.take_in(desk, talk)
-                    .map(|()| n)
-                    .map_err(|()| RelayEnd::Truncated),
-            ),
+            Poll::Ready(Ok(n)) if n > 0 => Poll::Ready(self.take_in(desk, talk).map(|()| n)),
             Poll::Ready(Ok(_)) if self.body.end_of_stream().is_ok() => {
-                Poll::Ready(Err(RelayEnd::Done { reusable: false }))
+                Poll::Ready(Err(RelayEnd::Done { clean: false }))
             }
-            Poll::Ready(_) => Poll::Ready(Err(RelayEnd::Truncated)),
+            Poll::Ready(_) => Poll::Ready(Err(RelayEnd::Broken(Event::Closed(Peer::Server)))),
             Poll::Pending => Poll::Pending,
         }
     }
 
     /// Checks what has come from the server.
-    fn take_in(&mut self, desk: &mut Desk<'_>, talk: &mut Talk) -> Result<(), ()> {
+    fn take_in(&mut self, desk: &mut Desk<'_>, talk: &mut Talk) -> Result<(), RelayEnd> {
+        let malformed = |_| RelayEnd::Broken(Event::Malformed(Peer::Server));
         if self.body.is_done() {
             return Ok(());
         }
@@ -199,15 +205,16 @@ impl Relay {
             let taken = self
                 .body
                 .advance_decoded(talk.incoming.unread(), &mut desk.work.to_client)
-                .map_err(|_| ())?
+                .map_err(malformed)?
                 .taken;
             self.write_down(&talk.incoming.unread()[..taken]);
             talk.incoming.consume(taken);
         } else {
-            let new = &talk.incoming.unread()[self.ready..];
-            let taken = self.body.advance(new).map_err(|_| ())?.taken;
-            self.write_down(&new[..taken]);
-            self.ready += taken;
+            let new = &mut talk.incoming.unread_mut()[self.ready..];
+            let Tidied { taken, kept } = self.body.advance_tidied(new).map_err(malformed)?;
+            self.write_down(&new[..kept]);
+            talk.incoming.cut(self.ready + kept, self.ready + taken);
+            self.ready += kept;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use evenkeel_core::Instant;
+use evenkeel_core::blame::Limit;
 use evenkeel_http1::{Framing, Method};
 
 use crate::cache_request::OwnedCacheKey;
@@ -138,7 +139,9 @@ impl Renewal {
             return NOT_KEPT;
         }
         let mut answer = Answer::of(head, bytes);
-        answered.line.until(answered.at + BODY_TIME);
+        answered
+            .line
+            .until((answered.at + BODY_TIME, Limit::Attempt));
         let came = answered.at;
         let end = answered.line.read_body(most, Some(&mut answer.body)).await;
         self.errand.over(answered, end);
@@ -149,7 +152,7 @@ impl Renewal {
                 KEPT
             }
             BodyEnd::Whole { .. } | BodyEnd::Enough => NOT_KEPT,
-            BodyEnd::Truncated | BodyEnd::Late => FAILED,
+            BodyEnd::Broken(_) | BodyEnd::Late => FAILED,
         }
     }
 }

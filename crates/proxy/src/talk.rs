@@ -6,15 +6,18 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use evenkeel_core::blame::{Event as Ended, Facts, Judgement, Limit, Peer, Phase, Sent, judge};
 use evenkeel_core::{Instant, Outcome};
-use evenkeel_http1::{BodyError, Limits, Parsed, Version, head_end};
+use evenkeel_http1::{Body, BodyError, Framing, HeadError, Limits, Parsed, Version, head_end};
 
 use crate::body::RequestBody;
 use crate::buffer::{Buffer, STANDARD};
 use crate::client::{Client, poll_fill, poll_write_two};
 use crate::own;
+use crate::poll_budget::PollBudget;
 use crate::rewrite;
 use crate::upstream::Upstream;
+use crate::violation::Violation;
 use crate::worker::{Worker, Workspace};
 
 /// Most bytes and fields of a response's head: what a server may send is bounded as well.
@@ -25,6 +28,8 @@ pub(crate) const RESPONSE_LIMITS: Limits = Limits {
 };
 /// Interim responses (1xx) that one attempt may send.
 pub(crate) const INTERIM_LIMIT: u32 = 16;
+/// How long an answer is waited for after the server has stopped to take the request: it has been sent by then, if there is one.
+const ANSWER_AFTER_BREAK: Duration = Duration::from_secs(1);
 
 /// The deadlines of an attempt.
 #[derive(Debug, Clone, Copy)]
@@ -40,10 +45,19 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// When an attempt is late that was written, or had its head, at `since`.
-    fn end(self, since: Instant, waited_for_body: Duration) -> Instant {
+    /// When an attempt is late that was written, or had its head, at `since`, and which limit that is.
+    fn end(self, since: Instant, waited_for_body: Duration) -> (Instant, Limit) {
         let total = (self.total + waited_for_body).min(self.told);
-        (since + self.attempt).min(total)
+        earlier(since + self.attempt, total)
+    }
+}
+
+/// The end of an attempt that may last until `attempt`, of a request that may last until `total`, and which of both it is.
+pub(crate) fn earlier(attempt: Instant, total: Instant) -> (Instant, Limit) {
+    if attempt <= total {
+        (attempt, Limit::Attempt)
+    } else {
+        (total, Limit::Total)
     }
 }
 
@@ -80,9 +94,16 @@ pub(crate) struct Talk {
     pub(crate) bytes_received: u64,
     head_sent: usize,
     replay_sent: usize,
+    /// Whether the client is to send more of its body before anything can be written.
     waits_for_client: bool,
-    progress: bool,
-    broken: bool,
+    /// Whether that was ever so.
+    has_waited: bool,
+    /// Whether a byte of the request was read or written since this was looked at.
+    pub(crate) progress: bool,
+    /// The server takes no more of the request.
+    pub(crate) broken: bool,
+    /// What the timer stands for.
+    limit: Limit,
     interim: u32,
     /// Bytes of `incoming` in which no end of a head was found.
     scanned: usize,
@@ -115,8 +136,10 @@ impl Talk {
             head_sent: 0,
             replay_sent: 0,
             waits_for_client: false,
+            has_waited: false,
             progress: false,
             broken: false,
+            limit: Limit::Attempt,
             interim: 0,
             scanned: 0,
         }
@@ -141,9 +164,7 @@ impl Talk {
                     if let Some(end) = self.pass_interim(desk).await {
                         return end;
                     }
-                    desk.client
-                        .timer
-                        .set(self.head_deadline(desk.worker.clock.now(), patience));
+                    self.arm(desk, desk.worker.clock.now(), patience);
                 }
             }
         }
@@ -159,13 +180,14 @@ impl Talk {
         if self.written.is_none() && !self.broken {
             match self.poll_send(desk, cx) {
                 Poll::Ready(Ok(())) => self.is_written(desk, begun, patience),
-                Poll::Ready(Err(SendEnd::Server)) => self.broken = true,
+                // Perhaps it has answered first: what has come is still there to be read.
+                Poll::Ready(Err(SendEnd::Server)) => {
+                    let now = desk.worker.clock.now();
+                    desk.client.timer.set(now + ANSWER_AFTER_BREAK);
+                }
                 Poll::Ready(Err(SendEnd::Client(end))) => return Poll::Ready(Event::End(end)),
-                Poll::Pending if self.progress => {
-                    self.progress = false;
-                    desk.client
-                        .timer
-                        .set(desk.worker.clock.now() + patience.idle);
+                Poll::Pending if std::mem::take(&mut self.progress) => {
+                    self.arm(desk, desk.worker.clock.now(), patience);
                 }
                 Poll::Pending => {}
             }
@@ -173,23 +195,47 @@ impl Talk {
         if let Poll::Ready(event) = self.poll_head(desk, cx) {
             return Poll::Ready(event);
         }
-        if self.broken {
-            return Poll::Ready(Event::End(TalkEnd::Failed(self.reset())));
-        }
         if desk.client.timer.poll_expired(cx) {
-            let late = self.written.is_none() && self.waits_for_client;
-            let end = if late {
-                TalkEnd::ClientLate
-            } else {
-                TalkEnd::Failed(Outcome::AttemptTimeout)
-            };
-            return Poll::Ready(Event::End(end));
+            return Poll::Ready(Event::End(self.late()));
         }
         Poll::Pending
     }
 
+    /// The timer has run out before a head.
+    fn late(&self) -> TalkEnd {
+        match self.limit {
+            _ if self.broken => self.failed(Ended::Closed(Peer::Server)),
+            Limit::Idle(Peer::Client) => TalkEnd::ClientLate,
+            limit => self.failed(Ended::Late(limit)),
+        }
+    }
+
+    fn failed(&self, event: Ended) -> TalkEnd {
+        TalkEnd::Failed(self.judge(event, Phase::AwaitingHead, false).outcome)
+    }
+
+    /// What is to be made of an end at this point. `clean`: the server lets the connection stay open, and nothing has come
+    /// beyond the response.
+    pub(crate) fn judge(&self, event: Ended, phase: Phase, clean: bool) -> Judgement {
+        let sent = match (self.written, self.bytes_sent) {
+            (Some(_), _) if !self.broken => Sent::Whole,
+            (None, 0) => Sent::Nothing,
+            _ => Sent::Part,
+        };
+        let reused = self.upstream.reused;
+        judge(
+            event,
+            Facts {
+                phase,
+                sent,
+                reused,
+                clean,
+            },
+        )
+    }
+
     fn is_written(&mut self, desk: &Desk<'_>, begun: Instant, patience: Patience) {
-        let now = if self.waits_for_client {
+        let now = if self.has_waited {
             let now = desk.worker.clock.now();
             self.waited_for_body = now.since(begun);
             now
@@ -197,14 +243,18 @@ impl Talk {
             begun
         };
         self.written = Some(now);
-        desk.client.timer.set(self.head_deadline(now, patience));
+        self.arm(desk, now, patience);
     }
 
-    fn head_deadline(&self, now: Instant, patience: Patience) -> Instant {
-        match self.written {
+    /// Sets the timer to what ends this phase of the attempt.
+    fn arm(&mut self, desk: &Desk<'_>, now: Instant, patience: Patience) {
+        let (end, limit) = match self.written {
             Some(written) => patience.end(written, self.waited_for_body),
-            None => now + patience.idle,
-        }
+            None if self.waits_for_client => (now + patience.idle, Limit::Idle(Peer::Client)),
+            None => (now + patience.idle, Limit::Idle(Peer::Server)),
+        };
+        self.limit = limit;
+        desk.client.timer.set(end);
     }
 
     /// Sends what is there to be sent; ready when the whole request is out.
@@ -213,7 +263,11 @@ impl Talk {
         desk: &mut Desk<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendEnd>> {
+        let mut budget = PollBudget::new();
         loop {
+            if budget.is_spent(cx) {
+                return Poll::Pending;
+            }
             let approved = desk
                 .body
                 .approve(&desk.client.buffer)
@@ -231,13 +285,20 @@ impl Talk {
                 if desk.body.has_come() {
                     return Poll::Ready(Ok(()));
                 }
-                self.waits_for_client = true;
+                (self.waits_for_client, self.has_waited) = (true, true);
                 ready!(self.poll_more_body(desk, cx))?;
                 continue;
             }
+            self.waits_for_client = false;
             match poll_write_two(&mut self.upstream.stream, first, second, cx) {
-                Poll::Ready(Ok(n)) if n > 0 => self.account(desk, n),
-                Poll::Ready(_) => return Poll::Ready(Err(SendEnd::Server)),
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    budget.spend(n);
+                    self.account(desk, n);
+                }
+                Poll::Ready(_) => {
+                    self.broken = true;
+                    return Poll::Ready(Err(SendEnd::Server));
+                }
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -294,13 +355,15 @@ impl Talk {
                 // No buffer is held while there is nothing to read.
                 let ready = ready!(self.upstream.stream.poll_read_ready(cx));
                 if ready.is_err() {
-                    return Poll::Ready(Event::End(TalkEnd::Failed(self.reset())));
+                    return Poll::Ready(Event::End(self.failed(Ended::Closed(Peer::Server))));
                 }
                 self.incoming = desk.worker.buffers.take_large();
             }
             match poll_fill(&mut self.upstream.stream, &mut self.incoming, cx) {
                 Poll::Ready(Ok(n)) if n > 0 => self.bytes_received += n as u64,
-                Poll::Ready(_) => return Poll::Ready(Event::End(TalkEnd::Failed(self.reset()))),
+                Poll::Ready(_) => {
+                    return Poll::Ready(Event::End(self.failed(Ended::Closed(Peer::Server))));
+                }
                 Poll::Pending => {
                     if self.incoming.is_empty() {
                         desk.worker.buffers.give(std::mem::take(&mut self.incoming));
@@ -319,36 +382,61 @@ impl Talk {
         let from = self.scanned.saturating_sub(3);
         if self.scanned > 0 && head_end(self.incoming.unread(), from).is_none() {
             self.scanned = self.incoming.len();
-            return (self.scanned >= RESPONSE_LIMITS.head_bytes)
-                .then_some(Event::End(TalkEnd::Failed(Outcome::BadResponse)));
+            return (self.scanned >= RESPONSE_LIMITS.head_bytes).then_some(self.malformed());
         }
         self.scanned = self.incoming.len();
         let method = desk.work.request.method;
         match desk
             .work
             .response
-            .parse(self.incoming.unread(), method, &RESPONSE_LIMITS)
+            .parse_tidied(self.incoming.unread_mut(), method, &RESPONSE_LIMITS)
         {
             Ok(Parsed::Complete) => self.scanned = 0,
             Ok(Parsed::Partial) if self.incoming.len() < RESPONSE_LIMITS.head_bytes => return None,
-            Ok(Parsed::Partial) | Err(_) => {
-                return Some(Event::End(TalkEnd::Failed(Outcome::BadResponse)));
-            }
+            Ok(Parsed::Partial) => return Some(self.malformed_head(desk, HeadError::TooLarge)),
+            Err(error) => return Some(self.malformed_head(desk, error)),
         }
         match desk.work.response.status {
-            101 if desk.work.request.upgrade.is_none() => {
-                Some(Event::End(TalkEnd::Failed(Outcome::BadResponse)))
-            }
+            101 if desk.work.request.upgrade.is_none() => Some(self.malformed()),
             100 | 102..=199 => Some(Event::Interim),
-            _ => Some(Event::End(TalkEnd::Head)),
+            _ => match self.begin_of_body(desk) {
+                Ok(()) => Some(Event::End(TalkEnd::Head)),
+                Err(error) => {
+                    desk.work.violation = Some(Violation::of_body(error));
+                    Some(self.malformed())
+                }
+            },
         }
+    }
+
+    fn malformed_head(&self, desk: &mut Desk<'_>, error: HeadError) -> Event {
+        let field = desk
+            .work
+            .response
+            .refused_field(self.incoming.unread(), error);
+        desk.work.violation = Some(Violation::of_head(error, field));
+        self.malformed()
+    }
+
+    fn malformed(&self) -> Event {
+        Event::End(self.failed(Ended::Malformed(Peer::Server)))
+    }
+
+    /// Whether what has come behind the head is a body: what is known not to be one now can still be taken back.
+    fn begin_of_body(&self, desk: &Desk<'_>) -> Result<(), BodyError> {
+        let head = &desk.work.response;
+        if head.framing == Framing::Chunked {
+            let begun = &self.incoming.unread()[head.length..];
+            Body::of_response(head.framing).advance(begun)?;
+        }
+        Ok(())
     }
 
     /// Passes an interim response on to a client that can take it, and looks at what came after it.
     async fn pass_interim(&mut self, desk: &mut Desk<'_>) -> Option<TalkEnd> {
         self.interim += 1;
         if self.interim > INTERIM_LIMIT {
-            return Some(TalkEnd::Failed(Outcome::BadResponse));
+            return Some(self.failed(Ended::Malformed(Peer::Server)));
         }
         if desk.work.request.version == Version::Http11 {
             desk.work.to_client.clear();
@@ -357,7 +445,8 @@ impl Talk {
                 &desk.work.response,
                 self.incoming.unread(),
             );
-            if !own::send(desk.worker, desk.client, desk.work).await {
+            let sent = own::send(desk.worker, desk.client, desk.work).await;
+            if sent.is_err() {
                 return Some(TalkEnd::ClientGone);
             }
         }
@@ -383,7 +472,7 @@ impl Talk {
     ) -> bool {
         let now = desk.worker.clock.now();
         self.head_at = Some(now);
-        let end = patience.end(now, self.waited_for_body);
+        let (end, _) = patience.end(now, self.waited_for_body);
         desk.client.timer.set(end);
         poll_fn(|cx| {
             while self.incoming.len() < length {
@@ -401,21 +490,25 @@ impl Talk {
         .await
     }
 
-    /// An attempt whose answer has begun on another connection, to which the whole request was written.
-    pub(crate) fn answered(upstream: Upstream, incoming: Buffer, written: Instant) -> Self {
+    /// An attempt whose answer has begun on another connection, which takes no more of the request: it has all of it, or
+    /// does not want it (`broken`).
+    pub(crate) fn answered(
+        upstream: Upstream,
+        incoming: Buffer,
+        written: Instant,
+        broken: bool,
+    ) -> Self {
         Self {
             incoming,
             written: Some(written),
+            broken,
             ..Self::new(upstream)
         }
     }
 
-    /// The connection ended before a head.
-    fn reset(&self) -> Outcome {
-        match (self.bytes_sent > 0, self.upstream.reused) {
-            (false, true) => Outcome::Stale,
-            (sent, _) => Outcome::Reset { sent },
-        }
+    /// Whether the request is still to be written, as far as the server takes it.
+    pub(crate) const fn is_sending(&self) -> bool {
+        self.written.is_none() && !self.broken
     }
 
     /// Gives back what it holds, and the connection to whoever wants it.

@@ -5,12 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use evenkeel_core::blame::{Event, Limit, Peer};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use crate::buffer::Buffer;
 use crate::client::poll_fill;
 use crate::own;
+use crate::poll_budget::PollBudget;
 use crate::talk::{Desk, Talk};
 
 /// One direction.
@@ -22,11 +24,18 @@ struct Direction {
     told: bool,
 }
 
-/// Sends the head in `work.to_client` and carries bytes until the end; `false` if it ended by silence or an error.
-pub(crate) async fn run(desk: &mut Desk<'_>, talk: &mut Talk, idle: Duration) -> bool {
-    if !own::send(desk.worker, desk.client, desk.work).await {
-        return false;
-    }
+/// What a direction came upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    /// Where it reads.
+    From,
+    /// Where it writes.
+    To,
+}
+
+/// Sends the head in `work.to_client` and carries bytes until both sides have ended, or until this.
+pub(crate) async fn run(desk: &mut Desk<'_>, talk: &mut Talk, idle: Duration) -> Result<(), Event> {
+    own::send(desk.worker, desk.client, desk.work).await?;
     for buffer in [&mut desk.client.buffer, &mut talk.incoming] {
         if buffer.size() == 0 {
             *buffer = desk.worker.buffers.take();
@@ -39,15 +48,26 @@ pub(crate) async fn run(desk: &mut Desk<'_>, talk: &mut Talk, idle: Duration) ->
         let moved_up = up.poll(client, server, &mut desk.client.buffer, cx);
         let moved_down = down.poll(server, client, &mut talk.incoming, cx);
         match (moved_up, moved_down) {
-            (Err(()), _) | (_, Err(())) => return Poll::Ready(false),
+            (Err(Broken::From), _) | (_, Err(Broken::To)) => {
+                return Poll::Ready(Err(Event::Closed(Peer::Client)));
+            }
+            (Err(Broken::To), _) | (_, Err(Broken::From)) => {
+                return Poll::Ready(Err(Event::Closed(Peer::Server)));
+            }
             (Ok(false), Ok(false)) => {}
             _ => desk.client.timer.set(desk.worker.clock.now() + idle),
         }
         if up.told && down.told {
-            return Poll::Ready(true);
+            return Poll::Ready(Ok(()));
         }
         if desk.client.timer.poll_expired(cx) {
-            return Poll::Ready(false);
+            let waits_for_client = !talk.incoming.is_empty();
+            let peer = if waits_for_client {
+                Peer::Client
+            } else {
+                Peer::Server
+            };
+            return Poll::Ready(Err(Event::Late(Limit::Idle(peer))));
         }
         Poll::Pending
     })
@@ -62,17 +82,22 @@ impl Direction {
         to: &mut TcpStream,
         buffer: &mut Buffer,
         cx: &mut Context<'_>,
-    ) -> Result<bool, ()> {
+    ) -> Result<bool, Broken> {
         let mut moved = false;
+        let mut budget = PollBudget::new();
         loop {
+            if budget.is_spent(cx) {
+                return Ok(moved);
+            }
             if !buffer.is_empty() {
                 match Pin::new(&mut *to).poll_write(cx, buffer.unread()) {
                     Poll::Ready(Ok(n)) if n > 0 => {
                         buffer.consume(n);
+                        budget.spend(n);
                         moved = true;
                         continue;
                     }
-                    Poll::Ready(_) => return Err(()),
+                    Poll::Ready(_) => return Err(Broken::To),
                     Poll::Pending => return Ok(moved),
                 }
             }
@@ -85,7 +110,7 @@ impl Direction {
             match poll_fill(from, buffer, cx) {
                 Poll::Ready(Ok(0)) => self.ended = true,
                 Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(_)) => return Err(()),
+                Poll::Ready(Err(_)) => return Err(Broken::From),
                 Poll::Pending => return Ok(moved),
             }
         }

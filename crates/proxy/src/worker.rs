@@ -25,6 +25,7 @@ use crate::signals::SignalWriter;
 use crate::state::ProxyState;
 use crate::timer::Timers;
 use crate::upstream::{SWEEP, Upstreams};
+use crate::violation::Violation;
 
 /// A pause when no connection can be accepted (descriptors exhausted), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -75,6 +76,8 @@ pub(crate) struct Workspace {
     pub(crate) replay: Vec<u8>,
     /// The response's head (and small bodies) as the client gets it.
     pub(crate) to_client: Vec<u8>,
+    /// The last rule of HTTP that was broken by one of the two sides.
+    pub(crate) violation: Option<Violation>,
 }
 
 /// What a worker is made of.

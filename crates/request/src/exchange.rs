@@ -213,8 +213,16 @@ impl Exchange {
             },
             Some(Decision::Stop(reason)) => {
                 record.stopped = Some(reason);
-                self.denied = Some(reason);
-                give_back(facts.outcome, reason)
+                // What the end of the request's time has cut off is not repeated, whatever else speaks against it.
+                let ran_out = facts.outcome == Outcome::Cancelled && self.deadline.passed(now);
+                if ran_out {
+                    record.stopped = Some(StopReason::Deadline);
+                    self.denied = record.stopped;
+                    After::Refuse(Cause::TotalTimeout)
+                } else {
+                    self.denied = Some(reason);
+                    give_back(facts.outcome, reason)
+                }
             }
         };
         self.remember(record);
@@ -230,6 +238,14 @@ impl Exchange {
             took,
             stopped: None,
         });
+    }
+
+    /// The answer of the last attempt has broken off after its head was passed on.
+    pub fn broke_off(&mut self, outcome: Outcome) {
+        let place = (self.attempts as usize).wrapping_sub(1);
+        if let Some(Some(record)) = self.records.get_mut(place) {
+            record.outcome = outcome;
+        }
     }
 
     /// Of the attempts so far, those that were made beside others.

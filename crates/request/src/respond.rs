@@ -122,6 +122,12 @@ impl Cause {
         }
     }
 
+    /// Whether a message that is not HTTP is the cause.
+    #[must_use]
+    pub const fn is_of_a_message(self) -> bool {
+        matches!(self, Self::BadRequest { .. } | Self::BadResponse)
+    }
+
     /// The error token of RFC 9209 section 2.3 that comes nearest.
     #[must_use]
     pub const fn proxy_error(self) -> &'static str {
@@ -150,7 +156,7 @@ impl Cause {
     #[must_use]
     pub const fn of_outcome(outcome: Outcome) -> Option<Self> {
         match outcome {
-            Outcome::Answered(_) | Outcome::Cancelled => None,
+            Outcome::Answered(_) | Outcome::Cancelled | Outcome::IdleTimeout => None,
             // Only asked if nobody else could take it in the end.
             Outcome::Rescued => Some(Self::NoServer),
             Outcome::Truncated => Some(Self::Truncated),

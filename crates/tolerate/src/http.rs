@@ -93,8 +93,8 @@ fn meaning(on: &RetryOn, outcome: Outcome, wait: Option<Duration>) -> Verdict {
         Outcome::Truncated => (on.reset, Verdict::Lost),
         // As good as lost, and not by a kind of failure that one could be against: see `may_rescue`.
         Outcome::Rescued => (true, Verdict::Lost),
-        // Nobody waits for it.
-        Outcome::Cancelled => (false, Verdict::Fatal),
+        // Nobody waits for it, or a part of it has been seen.
+        Outcome::Cancelled | Outcome::IdleTimeout => (false, Verdict::Fatal),
         // Another server would need the same descriptor, port or memory.
         Outcome::LocalError => (false, Verdict::Fatal),
     };

@@ -69,7 +69,11 @@ impl Evidence<'_> {
                 Outcome::ConnectRefused => counts.refused += 1,
                 Outcome::AttemptTimeout => counts.timeouts += 1,
                 Outcome::ConnectTimeout | Outcome::Unreachable => counts.unreachable += 1,
-                Outcome::Stale | Outcome::Cancelled | Outcome::LocalError | Outcome::Rescued => {}
+                Outcome::Stale
+                | Outcome::IdleTimeout
+                | Outcome::Cancelled
+                | Outcome::LocalError
+                | Outcome::Rescued => {}
             }
         }
         counts

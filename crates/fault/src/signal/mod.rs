@@ -68,6 +68,7 @@ impl Facts {
                 | Outcome::AttemptTimeout
                 | Outcome::BadResponse
                 | Outcome::Truncated
+                | Outcome::IdleTimeout
                 | Outcome::LocalError
                 | Outcome::Rescued => {}
             }

@@ -72,7 +72,7 @@ async fn ask(mut stream: TcpStream, path: &str, host: &str, expect: (u16, u16)) 
             Ok(n) if n > 0 => {}
             _ => return ProbeOutcome::Reset,
         }
-        match head.parse(&bytes, Method::Get, &limits) {
+        match head.parse_tidied(&mut bytes, Method::Get, &limits) {
             Err(_) => return ProbeOutcome::Invalid,
             Ok(Parsed::Partial) => {}
             // An interim answer is not the answer: wait for what comes after it.

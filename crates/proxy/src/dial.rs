@@ -1,0 +1,37 @@
+//! A new connection to a server, within the time that is left of a request.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use evenkeel_connect::connect;
+use evenkeel_core::Outcome;
+use evenkeel_core::blame::{Event, Facts, Limit, Phase, Sent, judge};
+use tokio::net::TcpStream;
+
+/// Connects within `timeout.connect`, or within what is left of the request if that is less. A server that was not given
+/// its whole time is not blamed for it.
+///
+/// # Errors
+/// How it ended, as [`connect`] says it.
+pub(crate) async fn dial(
+    address: SocketAddr,
+    timeout: Duration,
+    left: Duration,
+) -> Result<TcpStream, Outcome> {
+    connect(address, timeout.min(left))
+        .await
+        .map_err(|outcome| match outcome {
+            Outcome::ConnectTimeout if left < timeout => ran_out(),
+            outcome => outcome,
+        })
+}
+
+const fn ran_out() -> Outcome {
+    let facts = Facts {
+        phase: Phase::Connecting,
+        sent: Sent::Nothing,
+        reused: false,
+        clean: false,
+    };
+    judge(Event::Late(Limit::Total), facts).outcome
+}
