@@ -17,22 +17,25 @@ pub struct Clock {
 impl Clock {
     /// A clock that stands at [`Instant::ZERO`] now. A program starts one and hands out copies.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the one real clock")]
     pub fn start() -> Self {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO);
-        let millis = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
         Self {
-            started: std::time::Instant::now(),
-            epoch: Epoch(Wall(millis)),
+            started: now(),
+            epoch: Epoch(wall()),
         }
     }
 
     /// The time now.
+    ///
+    /// On a runtime whose clock tests have paused it is that clock's.
     #[must_use]
     pub fn now(&self) -> Instant {
-        Instant::ZERO + self.started.elapsed()
+        Instant::ZERO + now().saturating_duration_since(self.started)
+    }
+
+    /// The calendar as the machine has it now: it jumps when it is set, so that only what others read is written with it.
+    #[must_use]
+    pub fn wall(&self) -> Wall {
+        wall()
     }
 
     /// Where the clock's zero lies on the calendar.
@@ -52,6 +55,18 @@ impl Clock {
         const LONGEST: Duration = Duration::from_secs(30 * 365 * 86_400);
         (self.started + instant.since(Instant::ZERO).min(LONGEST)).into()
     }
+}
+
+/// The machine's monotonic clock. Asked by way of tokio, which costs nothing and lets tests stop it.
+#[expect(clippy::disallowed_methods, reason = "this is the one real clock")]
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one real clock")]
+fn wall() -> Wall {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+    Wall(u64::try_from(wall.unwrap_or_default().as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
