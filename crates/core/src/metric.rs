@@ -63,6 +63,7 @@ const BOUNDS_NANOS: [u64; 19] = [
 pub struct DurationHistogram {
     buckets: [Counter; 20],
     sum_nanos: Counter,
+    longest_nanos: AtomicU64,
 }
 
 impl DurationHistogram {
@@ -71,6 +72,9 @@ impl DurationHistogram {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.buckets[BOUNDS_NANOS.partition_point(|&bound| bound < nanos)].add_from_owner(1);
         self.sum_nanos.add_from_owner(nanos);
+        if nanos > self.longest_nanos.load(Relaxed) {
+            self.longest_nanos.store(nanos, Relaxed);
+        }
     }
 
     /// Counts one duration, from any thread.
@@ -78,6 +82,7 @@ impl DurationHistogram {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.buckets[BOUNDS_NANOS.partition_point(|&bound| bound < nanos)].add(1);
         self.sum_nanos.add(nanos);
+        self.longest_nanos.fetch_max(nanos, Relaxed);
     }
 
     /// What it holds now.
@@ -90,6 +95,7 @@ impl DurationHistogram {
         DurationSnapshot {
             counts,
             sum_nanos: self.sum_nanos.value(),
+            longest_nanos: self.longest_nanos.load(Relaxed),
         }
     }
 }
@@ -101,6 +107,8 @@ pub struct DurationSnapshot {
     pub counts: [u64; 20],
     /// The sum of all durations, in nanoseconds.
     pub sum_nanos: u64,
+    /// The longest, in nanoseconds; of a difference of two copies, the longest until the later one.
+    pub longest_nanos: u64,
 }
 
 impl DurationSnapshot {
@@ -110,6 +118,7 @@ impl DurationSnapshot {
             *mine += theirs;
         }
         self.sum_nanos += other.sum_nanos;
+        self.longest_nanos = self.longest_nanos.max(other.longest_nanos);
     }
 
     /// How many durations were counted.
@@ -118,13 +127,16 @@ impl DurationSnapshot {
         self.counts.iter().sum()
     }
 
-    /// The `q`-quantile in seconds, interpolated within its bucket as Prometheus does; `None` if empty.
+    /// The `q`-quantile in seconds, interpolated within its bucket as Prometheus does, and never above the longest
+    /// duration; `None` if empty.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let total = self.count();
         if total == 0 {
             return None;
         }
+        // No single duration is longer than all of them together, which bounds the difference of two copies.
+        let longest = self.longest_nanos.min(self.sum_nanos) as f64 / 1e9;
         let rank = q.clamp(0.0, 1.0) * total as f64;
         let mut below = 0_u64;
         for (index, &count) in self.counts.iter().enumerate() {
@@ -132,12 +144,14 @@ impl DurationSnapshot {
                 let lower = index
                     .checked_sub(1)
                     .map_or(0.0, |i| DURATION_BOUNDS_SECONDS[i]);
-                let upper = DURATION_BOUNDS_SECONDS.get(index).copied().unwrap_or(lower);
-                return Some((upper - lower).mul_add((rank - below as f64) / count as f64, lower));
+                let upper = DURATION_BOUNDS_SECONDS.get(index).copied();
+                let upper = upper.map_or(longest, |upper| upper.min(longest)).max(lower);
+                let part = (rank - below as f64) / count as f64;
+                return Some((upper - lower).mul_add(part, lower).min(longest));
             }
             below += count;
         }
-        DURATION_BOUNDS_SECONDS.last().copied()
+        Some(longest)
     }
 }
 
@@ -196,5 +210,24 @@ mod tests {
         assert_eq!(snapshot.counts[5], 1);
         assert_eq!(snapshot.counts[19], 1);
         assert_eq!(snapshot.count(), 2);
+    }
+
+    #[test]
+    fn no_quantile_is_above_the_longest() {
+        let histogram = DurationHistogram::default();
+        for millis in [60, 61, 62] {
+            histogram.add(Duration::from_millis(millis));
+        }
+        let snapshot = histogram.snapshot();
+        assert_eq!(snapshot.quantile(0.99), Some(0.062));
+        // Above every bound the longest is known, too.
+        histogram.add_from_owner(Duration::from_secs(60));
+        let later = histogram.snapshot();
+        assert_eq!(later.quantile(1.0), Some(60.0));
+        // Of a difference the sum is the bound.
+        let mut since = snapshot;
+        since.longest_nanos = later.longest_nanos;
+        assert_eq!(since.quantile(1.0), Some(0.075));
+        assert_eq!(DurationSnapshot::default().quantile(0.5), None);
     }
 }
