@@ -22,4 +22,4 @@ pub use random::Random;
 pub use recent::Recent;
 pub use signal::{Exit, Observation, ProbeOutcome, Signal, StartFailure};
 pub use text::is_control_or_bidi;
-pub use time::{Epoch, Instant, Wall, duration_from_seconds};
+pub use time::{Calendar, Epoch, Instant, Wall, duration_from_seconds};

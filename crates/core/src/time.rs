@@ -94,7 +94,7 @@ fn nanos(duration: Duration) -> u64 {
 )]
 pub struct Wall(pub u64);
 
-/// Where the monotonic clock's zero lies on the calendar, read once at the start.
+/// Where the monotonic clock's zero lies on the calendar. It moves when the machine's clock is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Epoch(pub Wall);
 
@@ -103,6 +103,62 @@ impl Epoch {
     #[must_use]
     pub const fn wall(self, instant: Instant) -> Wall {
         Wall(self.0.0.saturating_add(instant.0 / 1_000_000))
+    }
+
+    /// The epoch by which it is `wall` at `now`.
+    #[must_use]
+    pub const fn of(now: Instant, wall: Wall) -> Self {
+        Self(Wall(wall.0.saturating_sub(now.0 / 1_000_000)))
+    }
+
+    /// By how many milliseconds the machine's clock, which shows `wall` at `now`, is ahead of this epoch; nothing if
+    /// that is less than a second, which drift and reading both clocks can make.
+    #[must_use]
+    pub fn step(self, now: Instant, wall: Wall) -> Option<i64> {
+        const LEAST: i64 = 1_000;
+        let ahead = wall.0.wrapping_sub(self.wall(now).0).cast_signed();
+        (ahead.unsigned_abs() >= LEAST.unsigned_abs()).then_some(ahead)
+    }
+}
+
+/// The epochs that were in force one after the other: which stamps belong to which stretch of the monotonic clock.
+#[derive(Debug, Clone)]
+pub struct Calendar {
+    /// Since when each holds, the oldest first; never empty.
+    epochs: Vec<(Instant, Epoch)>,
+}
+
+impl Calendar {
+    /// So many are remembered, then the oldest goes.
+    const MOST: usize = 64;
+
+    /// One that begins with this epoch.
+    #[must_use]
+    pub fn new(epoch: Epoch) -> Self {
+        Self {
+            epochs: vec![(Instant::ZERO, epoch)],
+        }
+    }
+
+    /// The machine's clock was set.
+    pub fn set(&mut self, now: Instant, epoch: Epoch) {
+        if self.epochs.len() >= Self::MOST {
+            self.epochs.remove(0);
+        }
+        self.epochs.push((now, epoch));
+    }
+
+    /// The earliest stamp that anything since `from` can have. With a clock that was set back since then that is earlier
+    /// than the stamp of `from`; nothing that happened since is before it.
+    #[must_use]
+    pub fn earliest_since(&self, from: Instant) -> Wall {
+        let ends = self.epochs.iter().skip(1).map(|(since, _)| *since);
+        let ends = ends.chain(std::iter::once(Instant::NEVER));
+        let in_force = self.epochs.iter().zip(ends).filter(|(_, end)| *end > from);
+        in_force
+            .map(|((since, epoch), _)| epoch.wall(from.max(*since)))
+            .min()
+            .unwrap_or_default()
     }
 }
 
@@ -137,5 +193,38 @@ mod tests {
     fn epoch_places_the_clock_on_the_calendar() {
         let epoch = Epoch(Wall(1_000));
         assert_eq!(epoch.wall(Instant::from_millis(250)), Wall(1_250));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_noticed_and_drift_is_not() {
+        let epoch = Epoch(Wall(10_000_000));
+        let now = Instant::from_millis(5_000);
+        assert_eq!(epoch.step(now, Wall(10_005_999)), None);
+        assert_eq!(epoch.step(now, Wall(10_004_001)), None);
+        assert_eq!(epoch.step(now, Wall(13_605_000)), Some(3_600_000));
+        assert_eq!(epoch.step(now, Wall(6_405_000)), Some(-3_600_000));
+        let set = Epoch::of(now, Wall(13_605_000));
+        assert_eq!(set.step(now, Wall(13_605_000)), None);
+        assert_eq!(set.wall(Instant::from_millis(6_000)), Wall(13_606_000));
+    }
+
+    #[test]
+    fn what_happened_since_is_found_on_both_sides_of_a_step() {
+        let (at, hour) = (Instant::from_millis(10_000_000), 3_600_000);
+        let before = Epoch(Wall(100_000_000));
+        for by in [hour, -hour] {
+            let mut calendar = Calendar::new(before);
+            let after = Epoch(Wall(before.0.0.saturating_add_signed(by)));
+            calendar.set(at, after);
+            let from = Instant::from_millis(9_000_000);
+            let bound = calendar.earliest_since(from);
+            for moment in [from, at.before(Duration::from_millis(1))] {
+                assert!(bound <= before.wall(moment));
+            }
+            assert!(bound <= after.wall(at));
+            // What lies wholly behind the step is not widened by it.
+            let late = Instant::from_millis(11_000_000);
+            assert_eq!(calendar.earliest_since(late), after.wall(late));
+        }
     }
 }

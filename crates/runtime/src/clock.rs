@@ -3,9 +3,16 @@
 //! The only file that may call `now()`, so that everything else takes time as an argument and can be tested without
 //! waiting.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use evenkeel_core::{Epoch, Instant, Wall};
+use evenkeel_core::{Calendar, Epoch, Instant, Wall};
+
+/// The times at which the machine's calendar clock was seen to be set, and by how many milliseconds each. One list for the
+/// whole process, since there is one such clock; bounded.
+static STEPS: Mutex<Vec<(std::time::Instant, i64)>> = Mutex::new(Vec::new());
+/// So many steps are remembered one by one; older ones together.
+const STEPS_MOST: usize = 32;
 
 /// The monotonic clock of this process, with its place on the calendar. Copies show the same time.
 #[derive(Debug, Clone, Copy)]
@@ -38,10 +45,41 @@ impl Clock {
         wall()
     }
 
-    /// Where the clock's zero lies on the calendar.
+    /// Where the clock's zero lies on the calendar, as the machine's clock was when it was last looked at.
     #[must_use]
-    pub const fn epoch(&self) -> Epoch {
-        self.epoch
+    pub fn epoch(&self) -> Epoch {
+        let since = steps();
+        let since = since.iter().filter(|(at, _)| *at >= self.started);
+        let by: i64 = since.map(|(_, by)| *by).sum();
+        Epoch(Wall(self.epoch.0.0.saturating_add_signed(by)))
+    }
+
+    /// Looks whether the machine's calendar clock was set since the last look, which one caller in the process does, often:
+    /// by how many milliseconds. [`Self::epoch`] follows it from then on, in all copies.
+    #[must_use]
+    pub fn notice_step(&self) -> Option<i64> {
+        let by = self.epoch().step(self.now(), wall())?;
+        let mut steps = steps();
+        if steps.len() >= STEPS_MOST {
+            let (_, oldest) = steps.remove(0);
+            if let Some((_, next)) = steps.first_mut() {
+                *next += oldest;
+            }
+        }
+        steps.push((now(), by));
+        Some(by)
+    }
+
+    /// The earliest stamp that anything since `from` can have, however the machine's clock was set since.
+    #[must_use]
+    pub fn earliest_since(&self, from: Instant) -> Wall {
+        let mut calendar = Calendar::new(self.epoch);
+        let mut epoch = self.epoch;
+        for (at, by) in steps().iter().filter(|(at, _)| *at >= self.started) {
+            epoch = Epoch(Wall(epoch.0.0.saturating_add_signed(*by)));
+            calendar.set(Instant::ZERO + at.duration_since(self.started), epoch);
+        }
+        calendar.earliest_since(from)
     }
 
     /// Waits until `instant`; returns at once if it is past. [`Instant::NEVER`] is never reached.
@@ -69,6 +107,10 @@ fn wall() -> Wall {
     Wall(u64::try_from(wall.unwrap_or_default().as_millis()).unwrap_or(u64::MAX))
 }
 
+fn steps() -> MutexGuard<'static, Vec<(std::time::Instant, i64)>> {
+    STEPS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +126,25 @@ mod tests {
             clock.epoch().0 > Wall(1_500_000_000_000),
             "the epoch is on the calendar"
         );
+    }
+
+    /// A clock whose calendar is an hour behind is what a machine sees whose clock is set forward by an hour.
+    #[test]
+    fn a_step_is_noticed_once_and_followed_by_all_copies() {
+        let right = Clock::start();
+        let behind = Clock {
+            epoch: Epoch(Wall(right.epoch.0.0 - 3_600_000)),
+            ..right
+        };
+        let copy = behind;
+        let before = behind.epoch();
+        let by = behind.notice_step().expect("an hour is noticed");
+        assert!((3_599_000..3_700_000).contains(&by), "{by}");
+        assert_eq!(behind.notice_step(), None);
+        assert_eq!(copy.epoch().0.0 - before.0.0, by.unsigned_abs());
+        assert!(copy.earliest_since(Instant::ZERO) <= before.wall(Instant::ZERO));
+        // A clock that starts later has it in its epoch already.
+        assert_eq!(Clock::start().notice_step(), None);
     }
 
     #[tokio::test(flavor = "current_thread")]
