@@ -8,7 +8,8 @@ use crate::decode;
 use crate::exchange::{AdminRequest, AdminResponse};
 use crate::exposition::Exposition;
 use crate::guard::Guard;
-use crate::live::{Filter, LIMIT_MAX, Live, Order, is_since};
+use crate::live::{Filter, LIMIT_MAX, Live, is_since};
+use crate::orders;
 use crate::route::Route;
 
 const OPENAPI: &str = include_str!("openapi.json");
@@ -25,7 +26,7 @@ const STATUSES: [Status; 6] = [
 ];
 
 /// What comes of a step: the answer if there is nothing more to do.
-type Step<T> = Result<T, AdminResponse>;
+pub(crate) type Step<T> = Result<T, AdminResponse>;
 
 /// Answers a request.
 #[must_use]
@@ -88,7 +89,7 @@ fn attempt(live: &dyn Live, request: &AdminRequest, guard: &Guard) -> Step<Admin
         Route::OpenApi => Ok(openapi(live)),
         Route::Order(order) => {
             guard.authorize(request)?;
-            carry_out(live, order)
+            orders::carry_out(live, order, &request.query)
         }
     }
 }
@@ -101,7 +102,7 @@ fn service(live: &dyn Live, name: &str) -> Step<AdminResponse> {
     }
 }
 
-fn no_service(name: &str) -> AdminResponse {
+pub(crate) fn no_service(name: &str) -> AdminResponse {
     AdminResponse::error(404, &format!("there is no service {name:?}"))
 }
 
@@ -110,37 +111,6 @@ fn health(word: &str, state: Result<(), String>, may_know_why: bool) -> AdminRes
         Ok(()) => AdminResponse::new(200, TEXT, format!("{word}\n")),
         Err(why) if may_know_why => AdminResponse::new(503, TEXT, format!("not {word}: {why}\n")),
         Err(_) => AdminResponse::new(503, TEXT, format!("not {word}\n")),
-    }
-}
-
-fn carry_out(live: &dyn Live, order: Order) -> Step<AdminResponse> {
-    match &order {
-        Order::Drain { service, server }
-        | Order::Restore { service, server }
-        | Order::Eject { service, server }
-        | Order::Restart { service, server } => {
-            let services = live.services();
-            let mut servers = services
-                .iter()
-                .filter(|view| view.name == *service)
-                .flat_map(|view| &view.servers);
-            if !servers.any(|view| view.name == *server) {
-                return Err(AdminResponse::error(
-                    404,
-                    &format!("there is no server {server:?} in a service {service:?}"),
-                ));
-            }
-        }
-        // A store that cannot be read does not keep a person from deciding about an incident that is under way.
-        Order::Approve(id) | Order::Reject(id) | Order::Close(id) => {
-            if matches!(live.incident(id), Ok(None)) {
-                return Err(no_incident(id));
-            }
-        }
-    }
-    match live.order(order) {
-        Ok(message) => Ok(AdminResponse::message(&message)),
-        Err(why) => Err(AdminResponse::error(409, &why)),
     }
 }
 
@@ -159,6 +129,12 @@ fn metrics(live: &dyn Live) -> AdminResponse {
         live.uptime().as_secs_f64(),
     );
     for service in live.services() {
+        page.gauge(
+            "evenkeel_service_maintenance",
+            "1 while a person has the service in maintenance, else 0.",
+            &[("service", &service.name)],
+            f64::from(u8::from(service.maintenance.is_some())),
+        );
         for state in ServerState::ALL {
             let labels = [("service", service.name.as_str()), ("state", state.word())];
             let number = service.servers_by_state.get(state.word());
@@ -256,7 +232,10 @@ fn checked_since(since: Option<String>) -> Step<Option<String>> {
 
 /// The values of these parameters; an empty one counts as absent. What is unknown is refused, so that a slip of the pen
 /// does not widen an answer.
-fn parameters<const N: usize>(query: &str, names: [&str; N]) -> Step<[Option<String>; N]> {
+pub(crate) fn parameters<const N: usize>(
+    query: &str,
+    names: [&str; N],
+) -> Step<[Option<String>; N]> {
     let pairs = decode::query(query)
         .ok_or_else(|| AdminResponse::error(400, "the query cannot be read"))?;
     let mut values = [const { None }; N];
@@ -275,7 +254,7 @@ fn parameters<const N: usize>(query: &str, names: [&str; N]) -> Step<[Option<Str
     Ok(values)
 }
 
-fn no_incident(id: &str) -> AdminResponse {
+pub(crate) fn no_incident(id: &str) -> AdminResponse {
     AdminResponse::error(404, &format!("there is no incident {id:?}"))
 }
 

@@ -17,15 +17,20 @@ const LONGEST: usize = 64 * 1024 * 1024;
 /// # Errors
 /// Why there is no answer, in words.
 pub fn get(address: SocketAddr, path: &str, token: Option<&str>) -> Result<(u16, String), String> {
-    exchange(address, "GET", path, token)
+    exchange(address, "GET", path, token, Duration::ZERO)
 }
 
-/// Posts to `path`: status and body.
+/// Posts to `path`: status and body. The answer may take `wait` longer than others.
 ///
 /// # Errors
 /// Why there is no answer, in words.
-pub fn post(address: SocketAddr, path: &str, token: Option<&str>) -> Result<(u16, String), String> {
-    exchange(address, "POST", path, token)
+pub fn post(
+    address: SocketAddr,
+    path: &str,
+    token: Option<&str>,
+    wait: Duration,
+) -> Result<(u16, String), String> {
+    exchange(address, "POST", path, token, wait)
 }
 
 /// What an answer that is no success says: the `error` of its body, or its status.
@@ -60,6 +65,7 @@ fn exchange(
     method: &str,
     path: &str,
     token: Option<&str>,
+    wait: Duration,
 ) -> Result<(u16, String), String> {
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::ConnectionRefused => format!("nothing listens at {address}"),
@@ -67,7 +73,7 @@ fn exchange(
         _ => format!("{address}: {error}"),
     };
     let clock = Clock::start();
-    let deadline = clock.now() + TIME.1;
+    let deadline = clock.now() + TIME.1 + wait;
     let mut stream = TcpStream::connect_timeout(&reachable(address), TIME.0).map_err(failed)?;
     stream.set_write_timeout(Some(TIME.0)).map_err(failed)?;
     stream

@@ -67,9 +67,9 @@ impl AdminResponse {
         }
     }
 
-    pub(crate) fn message(message: &str) -> Self {
+    pub(crate) fn message(status: u16, message: &str) -> Self {
         Self::new(
-            200,
+            status,
             "application/json",
             serde_json::json!({ "message": message }).to_string(),
         )

@@ -11,6 +11,7 @@ mod exchange;
 mod exposition;
 mod guard;
 mod live;
+mod orders;
 mod why;
 mod route;
 mod connections;
@@ -23,7 +24,11 @@ pub use connections::AdminCounters;
 pub use exchange::{AdminRequest, AdminResponse};
 pub use exposition::Exposition;
 pub use guard::Guard;
-pub use live::{Filter, Live, Order, Recent, ServerView, ServiceReport, ServiceView, age};
+pub use live::{
+    Filter, Live, OpenIncident, Order, OrderError, Ordered, Recent, ServerView, ServiceReport,
+    ServiceView, age,
+};
+pub use orders::WAIT_MAX;
 pub use serve::serve;
 pub use token::{load_or_create_token, load_token, write_missing_token};
 pub use why::{ServerWhy, ServiceWhy};

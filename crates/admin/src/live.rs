@@ -6,7 +6,8 @@ use std::fmt;
 use std::time::Duration;
 
 use evenkeel_core::metric::Sink;
-use evenkeel_fault::Incident;
+use evenkeel_fault::maintenance::OrderTerms;
+use evenkeel_fault::{Incident, Maintenance};
 use serde::{Deserialize, Serialize};
 
 use crate::why::ServiceWhy;
@@ -87,12 +88,63 @@ pub trait Live: Send + Sync {
     /// How long it has run.
     fn uptime(&self) -> Duration;
 
-    /// Carries out a person's order, or hands it to whoever will; says in words what comes of it. What it is about
-    /// was there a moment ago.
+    /// Carries out a person's order, or hands it to whoever will; says what comes of it. What it is about was there a
+    /// moment ago. With `wait` it waits for the end, for so long.
     ///
     /// # Errors
-    /// Why it cannot be done.
-    fn order(&self, order: Order) -> Result<String, String>;
+    /// Why it was not carried out.
+    fn order(
+        &self,
+        order: Order,
+        terms: &OrderTerms,
+        wait: Option<Duration>,
+    ) -> Result<Ordered, OrderError>;
+}
+
+/// What came of an order so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ordered {
+    /// It was carried out: status 200.
+    Done(String),
+    /// It is being carried out: status 202.
+    Accepted(String),
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OrderError {
+    /// It is not allowed or makes no sense now, and nothing was changed: status 409.
+    Refused(String),
+    /// It was tried and did not succeed: status 500.
+    Failed(String),
+    /// Nobody takes orders now: status 503.
+    Unavailable(String),
+    /// It is still under way after the time that was to be waited: status 504.
+    Unfinished(String),
+}
+
+impl OrderError {
+    /// The status of the answer.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::Refused(_) => 409,
+            Self::Failed(_) => 500,
+            Self::Unavailable(_) => 503,
+            Self::Unfinished(_) => 504,
+        }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Refused(why)
+            | Self::Failed(why)
+            | Self::Unavailable(why)
+            | Self::Unfinished(why) => why,
+        }
+    }
 }
 
 /// A person's order, by names as people know them.
@@ -126,6 +178,13 @@ pub enum Order {
         /// The server's name.
         server: String,
     },
+    /// The service's requests are answered for it, or sent to its servers again.
+    Maintenance {
+        /// The service's name.
+        service: String,
+        /// Whether it begins.
+        on: bool,
+    },
     /// Do what the incident of this id proposes.
     Approve(String),
     /// Do not.
@@ -141,6 +200,13 @@ impl fmt::Display for Order {
             Self::Restore { service, server } => write!(f, "restore {service}/{server}"),
             Self::Eject { service, server } => write!(f, "eject {service}/{server}"),
             Self::Restart { service, server } => write!(f, "restart {service}/{server}"),
+            Self::Maintenance { service, on } => {
+                write!(
+                    f,
+                    "maintenance {service} {}",
+                    if *on { "on" } else { "off" }
+                )
+            }
             Self::Approve(id) => write!(f, "approve {id}"),
             Self::Reject(id) => write!(f, "reject {id}"),
             Self::Close(id) => write!(f, "close {id}"),
@@ -182,6 +248,12 @@ pub struct ServiceView {
     pub retry_budget: f64,
     /// What a person should know beside the numbers, in words.
     pub notes: Vec<String>,
+    /// The maintenance of the whole service, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
+    /// That maintenance is ending: requests wait for the first server that is verified.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub maintenance_ends: bool,
 }
 
 /// One server now. Counts are since the start of the program.
@@ -230,6 +302,49 @@ pub struct ServerView {
     pub picks: BTreeMap<String, u64>,
     /// The last ten seconds.
     pub recent: Recent,
+    /// The maintenance that a person has it in, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
+    /// Its open incident, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<OpenIncident>,
+}
+
+/// A server's open incident, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OpenIncident {
+    /// Its id.
+    pub id: String,
+    /// Where it stands: a word of [`evenkeel_fault::incident::Status`].
+    pub status: String,
+    /// The likeliest fault, once it is diagnosed.
+    pub fault: Option<String>,
+    /// What was noticed, or what the diagnosis rests on.
+    pub reason: String,
+    /// What comes next, and who has to do it.
+    pub next: String,
+}
+
+impl OpenIncident {
+    /// The incident in short.
+    #[must_use]
+    pub fn of(incident: &Incident) -> Self {
+        let found = incident.diagnosis.first();
+        let noticed = incident.timeline.iter();
+        let noticed = noticed
+            .filter(|entry| entry.kind == "detection")
+            .map(|entry| &entry.text)
+            .next();
+        let reason = found.and_then(|found| found.evidence.first()).or(noticed);
+        Self {
+            id: incident.id.clone(),
+            status: incident.status.word().to_owned(),
+            fault: found.map(|found| found.fault.word().to_owned()),
+            reason: reason.cloned().unwrap_or_default(),
+            next: evenkeel_fault::analyze::next_step(incident),
+        }
+    }
 }
 
 /// What a service or a server did in the last ten seconds or so. Of a service these are requests, of a server attempts.

@@ -26,6 +26,10 @@ impl Route {
             ["api", "services"] => Self::Services,
             ["api", "services", service] => Self::Service(service.to_owned()),
             ["api", "services", service, "why"] => Self::Why(service.to_owned()),
+            ["api", "services", service, "maintenance"] => Self::Order(Order::Maintenance {
+                service: service.to_owned(),
+                on: true,
+            }),
             ["api", "services", service, "servers", server, verb] => Self::Order(order_on_server(
                 service.to_owned(),
                 server.to_owned(),

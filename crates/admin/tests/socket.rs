@@ -133,19 +133,19 @@ fn our_own_client_reads_and_orders() {
         "/api/services/shop/servers/{}/drain",
         client::escaped("a long name")
     );
-    let (status, body) = client::post(server.address, &drain, None).unwrap();
+    let (status, body) = client::post(server.address, &drain, None, Duration::ZERO).unwrap();
     assert_eq!(status, 401);
     assert!(
         client::error_of(status, &body).contains("needs the token"),
         "{body}"
     );
     assert_eq!(
-        client::post(server.address, &drain, Some("wrong"))
+        client::post(server.address, &drain, Some("wrong"), Duration::ZERO)
             .unwrap()
             .0,
         401
     );
-    let (status, body) = client::post(server.address, &drain, Some(TOKEN)).unwrap();
+    let (status, body) = client::post(server.address, &drain, Some(TOKEN), Duration::ZERO).unwrap();
     assert_eq!(
         (status, body.as_str()),
         (200, "{\"message\":\"drain shop/a long name: done\"}")

@@ -14,9 +14,10 @@ use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, Observation, ServerId, Signal};
 use evenkeel_fault::contract::{Pace, ServiceSpec};
 use evenkeel_fault::keeper::Memory;
-use evenkeel_fault::{Incident, Input, Keeper};
+use evenkeel_fault::{Incident, Input, Keeper, Maintenance, MaintenanceRecord};
 use evenkeel_runtime::spawn::Pause;
 
+use crate::asked::Asked;
 use crate::drive::Control;
 use crate::world::{Books, Hands, Traffic};
 
@@ -88,6 +89,22 @@ impl Again {
         }
     }
 
+    /// Remembers what a person has taken out, or given back.
+    pub(crate) fn maintenance(
+        &mut self,
+        service: &str,
+        server: Option<&str>,
+        maintenance: Option<&Maintenance>,
+    ) {
+        let kept = &mut self.memory.maintenance;
+        kept.retain(|one| one.service != service || one.server.as_deref() != server);
+        kept.extend(maintenance.map(|maintenance| MaintenanceRecord {
+            service: service.to_owned(),
+            server: server.map(str::to_owned),
+            maintenance: maintenance.clone(),
+        }));
+    }
+
     fn keeper(&self, epoch: evenkeel_core::Epoch) -> Keeper {
         let seed = self.seed ^ self.restarts.value();
         Keeper::new(self.specs.clone(), epoch, seed, self.memory.clone())
@@ -140,6 +157,8 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             }
         }
         self.answers.clear();
+        // Whoever waits for what comes of an order hears that it is not followed any more.
+        self.asked = Asked::default();
         self.outputs.clear();
         self.outcomes.clear();
         pause

@@ -1,8 +1,8 @@
 //! The books are the history: what is written goes to its writer, what is remembered comes from its store.
 
-use evenkeel_fault::Incident;
 use evenkeel_fault::analyze::Similar;
 use evenkeel_fault::keeper::Memory;
+use evenkeel_fault::{Incident, Maintenance};
 use evenkeel_history::{Store, StoreError, WriterHandle};
 
 use crate::world::Books;
@@ -13,6 +13,10 @@ const REMEMBERED: u32 = 1000;
 impl Books for WriterHandle {
     fn save(&self, incident: &Incident) {
         Self::save(self, incident.clone());
+    }
+
+    fn maintenance(&self, service: &str, server: Option<&str>, maintenance: Option<Maintenance>) {
+        self.set_maintenance(service, server, maintenance);
     }
 
     fn traffic(&self, service: &str, minute: i64, requests: u64, failed: u64) {
@@ -40,5 +44,6 @@ pub fn memory(store: &Store) -> Result<Memory, StoreError> {
             .into_iter()
             .filter_map(similar)
             .collect(),
+        maintenance: store.maintenance()?,
     })
 }

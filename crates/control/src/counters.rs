@@ -27,6 +27,10 @@ struct Numbers {
     actions: BTreeMap<(String, String, &'static str), u64>,
     /// By service: detection, diagnosis, recovery, analysis.
     phases: BTreeMap<String, [DurationHistogram; 4]>,
+    /// By order, what came of it.
+    orders: BTreeMap<(&'static str, &'static str), u64>,
+    /// Contradictions in records that were mended.
+    inconsistencies: u64,
     /// Of the latest incidents: what has been counted already.
     counted: BTreeMap<String, Counted>,
 }
@@ -84,6 +88,20 @@ impl Counters {
     }
 }
 
+impl Counters {
+    /// Counts what came of a person's order.
+    pub(crate) fn order(&self, order: &'static str, outcome: &'static str) {
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        *numbers.orders.entry((order, outcome)).or_default() += 1;
+    }
+
+    /// Takes the number of contradictions that were found in records so far.
+    pub(crate) fn inconsistencies(&self, found: u64) {
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.inconsistencies = found;
+    }
+}
+
 impl Source for Counters {
     fn collect(&self, sink: &mut dyn Sink) {
         let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,6 +133,21 @@ impl Source for Counters {
                 );
             }
         }
+        for ((order, outcome), &count) in &numbers.orders {
+            let labels = [("order", *order), ("outcome", *outcome)];
+            sink.counter(
+                "evenkeel_orders_total",
+                "Orders of people, by what came of them.",
+                &labels,
+                count,
+            );
+        }
+        sink.counter(
+            "evenkeel_incident_inconsistencies_total",
+            "Contradictions in incident records that were mended before they were written. Each is a mistake of evenkeel.",
+            &[],
+            numbers.inconsistencies,
+        );
         for ((service, action, outcome), &count) in &numbers.actions {
             let labels = [
                 ("service", service.as_str()),

@@ -12,18 +12,20 @@ use std::time::Duration;
 use evenkeel_config::Plan;
 use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, Observation, ServerId, ServiceId, Signal};
-use evenkeel_fault::contract::{ActionOrder, OperatorOrder, ServerState, Totals};
-use evenkeel_fault::incident::{ActionOutcome, Entry, Status};
+use evenkeel_fault::contract::{ActionOrder, ServerState, Totals};
+use evenkeel_fault::incident::{ActionOutcome, Status};
 use evenkeel_fault::keeper::Memory;
-use evenkeel_fault::{Incident, Input, Keeper, Output};
+use evenkeel_fault::{Incident, Input, Keeper, Maintenance, Output};
 use evenkeel_runtime::Clock;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::again::Again;
+use crate::asked::{Asked, OrderRequest};
 use crate::counters::Counters;
 use crate::heartbeat::Heartbeat;
 use crate::specs::{server_names, specs};
+use crate::timeline::{fresh, log};
 use crate::view::{Event, Events, View, Views};
 use crate::world::{Books, Hands, Traffic};
 
@@ -59,7 +61,7 @@ pub struct Parts<T, H, B> {
     /// Signals of probes and processes.
     pub signals: mpsc::Receiver<Signal>,
     /// Orders of people.
-    pub orders: mpsc::Receiver<OperatorOrder>,
+    pub orders: mpsc::Receiver<OrderRequest>,
     /// How often the loop was started again after a panic.
     pub restarts: Arc<Counter>,
 }
@@ -72,7 +74,8 @@ pub struct Control<T, H, B> {
     pub(crate) hands: H,
     books: B,
     pub(crate) signals: mpsc::Receiver<Signal>,
-    orders: mpsc::Receiver<OperatorOrder>,
+    orders: mpsc::Receiver<OrderRequest>,
+    pub(crate) asked: Asked,
     pub(crate) keeper: Keeper,
     /// Orders under way; each ends with its answer.
     pub(crate) tasks: JoinSet<Input>,
@@ -111,7 +114,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             .iter()
             .map(|service| vec![ServerState::Starting; service.servers.len()]);
         let states: Vec<_> = states.collect();
-        Self {
+        let mut control = Self {
             pids: states
                 .iter()
                 .map(|service| vec![None; service.len()])
@@ -136,6 +139,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             books: parts.books,
             signals: parts.signals,
             orders: parts.orders,
+            asked: Asked::default(),
             tasks: JoinSet::new(),
             open: BTreeMap::new(),
             views: Views::default(),
@@ -146,7 +150,10 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             answers: Vec::new(),
             outputs: Vec::new(),
             outcomes: Vec::new(),
-        }
+        };
+        // What was in maintenance when the program ended is so again before anything else happens.
+        control.decide(control.clock.now());
+        control
     }
 
     /// What is known now, for readers.
@@ -176,6 +183,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
     /// Runs until `shutdown` ends. Orders under way are given up then: their incidents stay open in the store.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
+        self.compare(self.clock.now());
         self.show();
         let servers: usize = self.states.iter().map(Vec::len).sum();
         let breath = BREATH.saturating_mul(u32::try_from(servers).unwrap_or(u32::MAX));
@@ -209,8 +217,9 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             () = self.traffic.wait() => {}
             Some(signal) = self.signals.recv() => self.inputs.push(Input::Signal(signal)),
             Some(Ok(answer)) = self.tasks.join_next() => self.answers.push(answer),
-            Some(order) = self.orders.recv() => {
-                self.inputs.push(Input::Operator { at: self.clock.now(), order });
+            Some(request) = self.orders.recv() => {
+                let (ticket, order) = self.asked.take(request);
+                self.inputs.push(Input::Operator { ticket, at: self.clock.now(), order });
             }
             () = self.clock.sleep_until(wake) => {}
         }
@@ -228,16 +237,8 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
     fn step(&mut self) -> bool {
         let busy = self.gather();
         let now = self.clock.now();
-        self.keeper.step(now, &mut self.inputs, &mut self.outputs);
-        self.inputs.clear();
-        let mut changed = std::mem::take(&mut self.changed);
-        let mut outputs = std::mem::take(&mut self.outputs);
-        for output in outputs.drain(..) {
-            changed |= matches!(output, Output::Record(_));
-            self.carry_out(now, output);
-        }
-        self.outputs = outputs;
-        if self.compare(now) || changed {
+        self.decide(now);
+        if self.compare(now) || std::mem::take(&mut self.changed) {
             self.show();
         }
         if now >= self.book_at {
@@ -246,7 +247,31 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         busy
     }
 
+    /// Has the keeper take the inputs in, and carries out what it says.
+    fn decide(&mut self, now: Instant) {
+        self.keeper.step(now, &mut self.inputs, &mut self.outputs);
+        self.inputs.clear();
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            self.changed |= matches!(
+                output,
+                Output::Record(_) | Output::Maintenance { .. } | Output::Gate { .. }
+            );
+            self.carry_out(now, output);
+        }
+        self.outputs = outputs;
+        self.counters.inconsistencies(self.keeper.inconsistencies());
+    }
+
     fn gather(&mut self) -> bool {
+        if let Some(by_millis) = self.clock.notice_step() {
+            let epoch = self.clock.epoch();
+            tracing::warn!(
+                by_millis,
+                "the machine's clock was set: stamps follow it from now on"
+            );
+            self.inputs.push(Input::ClockSet { epoch, by_millis });
+        }
         for service in (0..self.services.len())
             .filter_map(|index| u32::try_from(index).ok())
             .map(ServiceId)
@@ -326,6 +351,17 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             }
             Output::Pace { server, pace } => self.hands.pace(server, pace),
             Output::Record(incident) => self.record(now, Arc::from(incident)),
+            Output::Maintenance {
+                service,
+                server,
+                maintenance,
+            } => self.keep_maintenance(service, server, maintenance.map(|kept| *kept)),
+            Output::Gate { service, open } => self.traffic.gate(service, open),
+            Output::Answer { ticket, answer } => {
+                if let Some(order) = self.asked.answer(ticket, &answer) {
+                    self.counters.order(order, answer.word());
+                }
+            }
         }
     }
 
@@ -369,11 +405,40 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         });
     }
 
+    fn keep_maintenance(
+        &mut self,
+        service: ServiceId,
+        server: Option<u32>,
+        maintenance: Option<Maintenance>,
+    ) {
+        let (place, servers) = (service.0 as usize, &self.servers);
+        let names = servers.get(place);
+        let server = server
+            .and_then(|index| names?.get(index as usize))
+            .map(String::as_str);
+        let Some(service) = self.services.get(place) else {
+            return;
+        };
+        match &maintenance {
+            Some(begun) => tracing::info!(
+                service,
+                server,
+                by = begun.by,
+                reason = begun.reason,
+                until = begun.until,
+                "maintenance began"
+            ),
+            None => tracing::info!(service, server, "maintenance is over"),
+        }
+        self.again
+            .maintenance(service, server, maintenance.as_ref());
+        self.books.maintenance(service, server, maintenance);
+    }
+
     pub(crate) fn record(&mut self, now: Instant, incident: Arc<Incident>) {
         self.again.number(&incident.id);
         let known = self.open.get(&incident.id);
-        let told = known.map_or(0, |known| known.timeline.len());
-        for entry in incident.timeline.iter().skip(told) {
+        for entry in fresh(known.map(|known| &**known), &incident) {
             log(&incident, entry);
         }
         self.books.save(&incident);
@@ -426,7 +491,25 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
     }
 
     fn show(&self) {
+        let mut held = BTreeMap::new();
+        let mut closed_services = BTreeMap::new();
+        for (service, states) in (0_u32..).zip(&self.states) {
+            if let Some((maintenance, ending)) = self.keeper.service_maintenance(ServiceId(service))
+            {
+                closed_services.insert(service, (maintenance.clone(), ending));
+            }
+            for (index, state) in (0_u32..).zip(states) {
+                let server = ServerId::new(service, index);
+                if *state == ServerState::Maintenance
+                    && let Some(maintenance) = self.keeper.server_maintenance(server)
+                {
+                    held.insert((service, index), maintenance.clone());
+                }
+            }
+        }
         self.views.publish(View {
+            held,
+            closed_services,
             states: self.states.clone(),
             pids: self.pids.clone(),
             open: self.open.values().cloned().collect(),
@@ -439,16 +522,4 @@ async fn contained<O: Send + 'static>(work: impl Future<Output = O> + Send + 'st
     let mut one = JoinSet::new();
     one.spawn(work);
     one.join_next().await?.ok()
-}
-
-/// An entry of a timeline as a log line, with the incident and the servers that it is about: a warning where a person is
-/// needed.
-fn log(incident: &Incident, entry: &Entry) {
-    let (id, service, kind) = (&incident.id, &incident.service, &entry.kind);
-    let server = incident.servers.join(" ");
-    if kind == "escalation" {
-        tracing::warn!(incident = id, service, server, kind, "{}", entry.text);
-    } else {
-        tracing::info!(incident = id, service, server, kind, "{}", entry.text);
-    }
 }

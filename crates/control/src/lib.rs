@@ -8,13 +8,16 @@ pub mod world;
 pub mod view;
 pub mod counters;
 pub mod act;
+mod asked;
 mod books;
 mod heartbeat;
 mod again;
 mod specs;
 mod drive;
+mod timeline;
 
 pub use act::Crew;
+pub use asked::OrderRequest;
 pub use books::memory;
 pub use counters::Counters;
 pub use drive::{Control, Parts};

@@ -2,12 +2,13 @@
 //!
 //! Apart from the loop because its readers (status, metrics, the demo) are on other threads and must not hold it up.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use evenkeel_core::{Instant, ServerId};
-use evenkeel_fault::Incident;
 use evenkeel_fault::contract::ServerState;
+use evenkeel_fault::{Incident, Maintenance};
 use tokio::sync::broadcast;
 
 /// Events that a slow listener may be behind before it misses some.
@@ -22,6 +23,10 @@ pub struct View {
     pub pids: Vec<Vec<Option<u32>>>,
     /// The incidents that are not closed, oldest first.
     pub open: Vec<Arc<Incident>>,
+    /// The servers that a person has taken out, by service and index.
+    pub held: BTreeMap<(u32, u32), Maintenance>,
+    /// The services that a person has taken out, and whether that is ending: their first server is being verified.
+    pub closed_services: BTreeMap<u32, (Maintenance, bool)>,
 }
 
 impl View {

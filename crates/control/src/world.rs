@@ -4,14 +4,16 @@ use std::future::Future;
 use std::time::Duration;
 
 use evenkeel_core::{Directive, Instant, ServerId, ServiceId, Signal};
-use evenkeel_fault::Incident;
 use evenkeel_fault::contract::{ActionOrder, Examination, Pace, Totals};
 use evenkeel_fault::incident::ActionOutcome;
+use evenkeel_fault::{Incident, Maintenance};
 
 /// The request's way, seen from the fault's way: signals come from it, directives go to it.
 pub trait Traffic {
     /// Tells the balancer.
     fn apply(&self, directive: &Directive, now: Instant);
+    /// Whether requests of this service are sent to its servers, or answered for them.
+    fn gate(&self, service: ServiceId, open: bool);
     /// The service's totals since the start of the program.
     fn totals(&self, service: ServiceId) -> Totals;
     /// Takes all signals that are there; says how many.
@@ -39,8 +41,10 @@ pub trait Hands {
     fn limit(&self, order: &ActionOrder) -> Duration;
 }
 
-/// Where incidents are kept.
+/// Where incidents, and what a person has taken out, are kept.
 pub trait Books {
+    /// Keeps a maintenance by the names of its service and server, or forgets it. Never waits.
+    fn maintenance(&self, service: &str, server: Option<&str>, maintenance: Option<Maintenance>);
     /// Keeps the incident as it is now. Never waits.
     fn save(&self, incident: &Incident);
     /// Adds to the requests of a service in a minute (minutes since 1970-01-01 UTC). Never waits.

@@ -18,7 +18,7 @@ use evenkeel_core::{
 use evenkeel_fault::contract::{ActionOrder, Examination, Pace, ServerState, Totals};
 use evenkeel_fault::incident::{ActionOutcome, Status};
 use evenkeel_fault::keeper::Memory;
-use evenkeel_fault::{FaultKind, Incident};
+use evenkeel_fault::{FaultKind, Incident, Maintenance};
 use evenkeel_runtime::Clock;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -94,6 +94,8 @@ impl Traffic for World {
         }
     }
 
+    fn gate(&self, _service: ServiceId, _open: bool) {}
+
     fn totals(&self, _service: ServiceId) -> Totals {
         assert!(!self.panics.swap(false, SeqCst), "as the test wants it");
         Totals::default()
@@ -166,6 +168,8 @@ impl Books for World {
     fn save(&self, incident: &Incident) {
         self.log.lock().unwrap().saved.push(incident.clone());
     }
+
+    fn maintenance(&self, _service: &str, _server: Option<&str>, _now: Option<Maintenance>) {}
 
     fn traffic(&self, _service: &str, _minute: i64, _requests: u64, _failed: u64) {}
 }

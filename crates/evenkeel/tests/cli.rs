@@ -44,6 +44,7 @@ fn every_command_has_help_with_an_example() {
         "restore",
         "eject",
         "restart",
+        "maintenance",
         "approve",
         "reject",
         "schema",
@@ -332,6 +333,12 @@ fn order(program: &Program, verb: &str, target: &str) -> common::Called {
     call(program.folder.path(), &[verb, target, "--admin", &admin])
 }
 
+fn order_and_wait(program: &Program, verb: &str, target: &str) -> common::Called {
+    let admin = format!("http://{}", program.admin);
+    let arguments = [verb, target, "--wait=60s", "--admin", &admin];
+    call(program.folder.path(), &arguments)
+}
+
 #[test]
 fn servers_take_orders() {
     let program = Program::with_children("");
@@ -349,7 +356,9 @@ fn servers_take_orders() {
     assert_eq!(order(&program, "restore", "shop/shop-1").status, Some(0));
     standing("in-service");
     let before = program.servers()[0].pid;
-    assert_eq!(order(&program, "restart", "shop/shop-1").status, Some(0));
+    let restarted = order_and_wait(&program, "restart", "shop/shop-1");
+    assert_eq!(restarted.status, Some(0), "{restarted:?}");
+    assert!(restarted.out.contains("is verified"), "{restarted:?}");
     wait_for("another process", || {
         let now = program.servers()[0].pid;
         (now.is_some() && now != before).then_some(())
@@ -389,6 +398,11 @@ fn what_an_incident_proposes_is_done_once_it_is_approved() {
     let approved = order(&program, "approve", &incident.id);
     assert_eq!(approved.status, Some(0), "{approved:?}");
     program.wait_for_incident("closed", |incident| incident.status == Status::Closed);
+    let late = order(&program, "approve", &incident.id);
+    assert!(
+        late.status == Some(1) && late.err.contains("is closed"),
+        "{late:?}"
+    );
     program.wait_until_up();
     let unknown = order(&program, "reject", "2000-01-01-0001");
     assert!(

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Directive, Instant, ProbeOutcome, ServerId, ServiceId, Signal};
+use evenkeel_core::{Directive, Epoch, Instant, ProbeOutcome, ServerId, ServiceId, Signal};
 
 use crate::incident::{ActionOutcome, Incident};
 use crate::kind::FaultKind;
+use crate::maintenance::{Maintenance, OrderTerms};
 use crate::policy::{Action, FaultOptions};
 
 /// One service as the keeper knows it.
@@ -86,13 +87,68 @@ pub enum Input {
         /// The totals.
         totals: Totals,
     },
-    /// A person's order.
+    /// A person's order; answered with one or more [`Output::Answer`].
     Operator {
+        /// To be given back with each answer.
+        ticket: Ticket,
         /// When.
         at: Instant,
         /// What.
         order: OperatorOrder,
     },
+    /// The machine's calendar clock was set: stamps follow it from now on.
+    ClockSet {
+        /// Where the monotonic clock's zero lies on the calendar now.
+        epoch: Epoch,
+        /// By how much it was set forward (or back), in milliseconds.
+        by_millis: i64,
+    },
+}
+
+/// A number that ties a person's order to its answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Ticket(pub u64);
+
+/// What came of a person's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OrderAnswer {
+    /// It is being carried out; another answer says how that ended.
+    Accepted(String),
+    /// It was carried out.
+    Done(String),
+    /// It was not carried out, and nothing was changed.
+    Refused(String),
+    /// It was tried and did not succeed.
+    Failed(String),
+}
+
+impl OrderAnswer {
+    /// Whether another answer to the same order follows.
+    #[must_use]
+    pub const fn is_last(&self) -> bool {
+        !matches!(self, Self::Accepted(_))
+    }
+
+    /// What is said.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Accepted(text) | Self::Done(text) | Self::Refused(text) | Self::Failed(text) => {
+                text
+            }
+        }
+    }
+
+    /// Its word in logs.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Accepted(_) => "accepted",
+            Self::Done(_) => "done",
+            Self::Refused(_) => "refused",
+            Self::Failed(_) => "failed",
+        }
+    }
 }
 
 /// A service's totals since the start of the program.
@@ -115,14 +171,18 @@ pub enum OperatorOrder {
     Reject(String),
     /// Close the incident as it is.
     Close(String),
-    /// The server takes no new attempts until restored.
-    Drain(ServerId),
-    /// The server takes no new attempts at once, until restored.
-    Eject(ServerId),
-    /// The server takes attempts again.
+    /// The server is in maintenance until restored: it takes no new attempts, those in flight may finish.
+    Drain(ServerId, OrderTerms),
+    /// The server is in maintenance until restored, like one that is known not to serve.
+    Eject(ServerId, OrderTerms),
+    /// The server's maintenance ends; it is verified and takes attempts again.
     Restore(ServerId),
     /// The server's process is replaced.
-    Restart(ServerId),
+    Restart(ServerId, OrderTerms),
+    /// The service is in maintenance: its requests are not sent to servers until that ends.
+    MaintenanceOn(ServiceId, OrderTerms),
+    /// The service's maintenance ends, once one of its servers is verified.
+    MaintenanceOff(ServiceId, OrderTerms),
 }
 
 /// What an examination found: the discriminating tests of a diagnosis, made at one moment.
@@ -180,6 +240,29 @@ pub enum Output {
     },
     /// The incident is new or has changed: store it, show it.
     Record(Box<Incident>),
+    /// A maintenance began or changed (`Some`) or is over (`None`): store it, show it.
+    Maintenance {
+        /// The service.
+        service: ServiceId,
+        /// The server's index; `None` for the whole service.
+        server: Option<u32>,
+        /// What there is now.
+        maintenance: Option<Box<Maintenance>>,
+    },
+    /// Whether the service's requests go to its servers.
+    Gate {
+        /// The service.
+        service: ServiceId,
+        /// They do.
+        open: bool,
+    },
+    /// What came of a person's order.
+    Answer {
+        /// Which.
+        ticket: Ticket,
+        /// What.
+        answer: OrderAnswer,
+    },
 }
 
 /// How often a server is probed.
@@ -227,8 +310,8 @@ pub enum ServerState {
     Recovering,
     /// A repair is being verified; it takes a trickle.
     Verifying,
-    /// Out of service by an operator's order.
-    Draining,
+    /// Out of service by a person's order: nothing is detected or repaired.
+    Maintenance,
     /// Not running.
     Down,
     /// A server from DNS whose name has never resolved.
@@ -246,7 +329,7 @@ impl ServerState {
         Self::Ejected,
         Self::Recovering,
         Self::Verifying,
-        Self::Draining,
+        Self::Maintenance,
         Self::Down,
         Self::Unresolved,
         Self::Absent,
@@ -262,7 +345,7 @@ impl ServerState {
             Self::Ejected => "ejected",
             Self::Recovering => "recovering",
             Self::Verifying => "verifying",
-            Self::Draining => "draining",
+            Self::Maintenance => "maintenance",
             Self::Down => "down",
             Self::Unresolved => "down: unresolved",
             Self::Absent => "absent",

@@ -7,6 +7,7 @@
 pub mod kind;
 pub mod policy;
 pub mod incident;
+pub mod maintenance;
 pub mod contract;
 
 pub mod signal;
@@ -23,3 +24,4 @@ pub use contract::{Input, Output};
 pub use incident::Incident;
 pub use keeper::{Keeper, Memory};
 pub use kind::FaultKind;
+pub use maintenance::{Maintenance, MaintenanceRecord};

@@ -4,8 +4,8 @@
 
 use evenkeel_core::{Epoch, Instant};
 
-use crate::incident::{ActionOutcome, Entry, Incident, Status};
-use crate::keeper::stamp;
+use crate::incident::{ActionOutcome, End, Entry, Incident, Status, invariants};
+use crate::maintenance::stamp;
 
 impl Incident {
     /// Closes the incident at `now`, with `why` nobody knows what became of it. What was under way has not been seen to
@@ -24,5 +24,7 @@ impl Incident {
         });
         self.status = Status::Closed;
         self.closed = Some(at);
+        self.end = Some(End::EvenkeelEnded);
+        invariants::mend(self);
     }
 }

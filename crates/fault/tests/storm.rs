@@ -1,5 +1,6 @@
 //! Random signals and answers: the keeper never panics, never falls asleep over something due, and its guards hold.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use evenkeel_core::{
@@ -8,9 +9,11 @@ use evenkeel_core::{
 };
 use evenkeel_fault::contract::{
     ActionOrder, Examination, Managed, OperatorOrder, OrderId, ProcessState, ServerSpec,
-    ServiceSpec,
+    ServiceSpec, Ticket, Totals,
 };
-use evenkeel_fault::incident::{ActionOutcome, Status};
+use evenkeel_fault::incident::ActionOutcome;
+use evenkeel_fault::incident::invariants::violations;
+use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_fault::policy::{
     Action, ActionLimit, DetectOptions, FaultOptions, Mode, ProbeKind, ProbeOptions, RatioOptions,
     RecoverOptions, RestartBackoff, SlowOptions, VerifyOptions,
@@ -18,6 +21,7 @@ use evenkeel_fault::policy::{
 use evenkeel_fault::{FaultKind, Input, Keeper, Memory, Output};
 use proptest::prelude::*;
 
+const EPOCH: Epoch = Epoch(Wall(1_795_341_600_000));
 const SERVERS: u32 = 4;
 const LIMIT: ActionLimit = ActionLimit {
     actions: 3,
@@ -148,13 +152,21 @@ fn observation(random: &mut Random, mood: usize) -> Observation {
 fn order(random: &mut Random) -> OperatorOrder {
     let server = ServerId::new(0, u32::try_from(random.below(5)).expect("small"));
     let id = format!("2026-11-22-{:04}", random.below(20));
-    match random.below(7) {
+    let lasts = random.duration_up_to(Duration::from_secs(60));
+    let terms = OrderTerms {
+        lasts: (random.below(2) == 0).then_some(lasts),
+        force: random.below(2) == 0,
+        ..OrderTerms::default()
+    };
+    match random.below(9) {
         0 => OperatorOrder::Approve(id),
         1 => OperatorOrder::Reject(id),
         2 => OperatorOrder::Close(id),
-        3 => OperatorOrder::Drain(server),
-        4 => OperatorOrder::Eject(server),
-        5 => OperatorOrder::Restart(server),
+        3 => OperatorOrder::Drain(server, terms),
+        4 => OperatorOrder::Eject(server, terms),
+        5 => OperatorOrder::Restart(server, terms),
+        6 => OperatorOrder::MaintenanceOn(ServiceId(0), terms),
+        7 => OperatorOrder::MaintenanceOff(ServiceId(0), terms),
         _ => OperatorOrder::Restore(server),
     }
 }
@@ -202,6 +214,8 @@ struct Checker {
     dead: [bool; SERVERS as usize],
     kinds: [Option<FaultKind>; SERVERS as usize],
     failed_in_row: [u32; SERVERS as usize],
+    /// Orders without their last answer.
+    open_tickets: BTreeSet<Ticket>,
 }
 
 impl Checker {
@@ -229,7 +243,7 @@ impl Checker {
                 }
                 Output::Record(incident) => {
                     assert!(incident.timeline.len() <= 400 && incident.actions.len() <= 110);
-                    assert_eq!(incident.status == Status::Closed, incident.closed.is_some());
+                    assert_eq!(violations(incident), Vec::<String>::new(), "{incident:#?}");
                     let text = serde_json::to_string(incident).expect("serialises");
                     let back: evenkeel_fault::Incident =
                         serde_json::from_str(&text).expect("parses");
@@ -240,7 +254,18 @@ impl Checker {
                         .expect("a number");
                     self.kinds[index] = incident.diagnosis.first().map(|finding| finding.fault);
                 }
-                Output::Examine { .. } | Output::Pace { .. } => {}
+                Output::Answer { ticket, answer } => {
+                    let known = if answer.is_last() {
+                        self.open_tickets.remove(ticket)
+                    } else {
+                        self.open_tickets.contains(ticket)
+                    };
+                    assert!(known, "an order is answered once: {answer:?}");
+                }
+                Output::Examine { .. }
+                | Output::Pace { .. }
+                | Output::Maintenance { .. }
+                | Output::Gate { .. } => {}
             }
         }
         for index in taken_out {
@@ -323,18 +348,15 @@ struct Storm {
     out: Vec<Output>,
     pending: Vec<(Instant, OrderId, bool)>,
     moods: [usize; SERVERS as usize],
+    tickets: u64,
+    epoch: Epoch,
 }
 
 impl Storm {
     fn new(seed: u64, managed: Managed, mode: Mode, with_operators: bool) -> Self {
         let services = vec![spec(managed, mode, 0.5)];
         Self {
-            keeper: Keeper::new(
-                services,
-                Epoch(Wall(1_795_341_600_000)),
-                seed,
-                Memory::default(),
-            ),
+            keeper: Keeper::new(services, EPOCH, seed, Memory::default()),
             checker: Checker {
                 with_operators,
                 ..Checker::default()
@@ -345,6 +367,8 @@ impl Storm {
             out: Vec::new(),
             pending: Vec::new(),
             moods: [0; SERVERS as usize],
+            tickets: 0,
+            epoch: EPOCH,
         }
     }
 
@@ -359,8 +383,33 @@ impl Storm {
         }
         if self.checker.with_operators && self.random.below(50) == 0 {
             let order = order(&mut self.random);
-            self.inputs.push(Input::Operator { at: now, order });
+            self.tickets += 1;
+            let ticket = Ticket(self.tickets);
+            self.checker.open_tickets.insert(ticket);
+            self.inputs.push(Input::Operator {
+                ticket,
+                at: now,
+                order,
+            });
         }
+        if self.random.below(200) == 0 {
+            let by_millis = if self.random.below(2) == 0 {
+                3_600_000
+            } else {
+                -1_800_000
+            };
+            self.epoch = Epoch(Wall(self.epoch.0.0.saturating_add_signed(by_millis)));
+            let epoch = self.epoch;
+            self.inputs.push(Input::ClockSet { epoch, by_millis });
+        }
+        self.inputs.push(Input::Traffic {
+            service: ServiceId(0),
+            totals: Totals {
+                requests: now.as_nanos() / 10_000_000,
+                failed: now.as_nanos() / 40_000_000,
+                saved_by_retry: now.as_nanos() / 90_000_000,
+            },
+        });
         for (at, id, is_action) in std::mem::take(&mut self.pending) {
             if at <= now {
                 self.inputs
@@ -378,7 +427,12 @@ impl Storm {
                 _ if self.random.below(50) == 0 => {}
                 Output::Act(order) => self.pending.push((at, order.id, true)),
                 Output::Examine { id, .. } => self.pending.push((at, *id, false)),
-                Output::Directive(_) | Output::Pace { .. } | Output::Record(_) => {}
+                Output::Directive(_)
+                | Output::Pace { .. }
+                | Output::Record(_)
+                | Output::Maintenance { .. }
+                | Output::Gate { .. }
+                | Output::Answer { .. } => {}
             }
         }
     }
@@ -404,16 +458,24 @@ impl Storm {
 
     /// All answers come, all probes pass, traffic succeeds.
     fn calm(&mut self) {
+        let terms = OrderTerms::default();
+        let mut orders = vec![OperatorOrder::MaintenanceOff(ServiceId(0), terms)];
         for index in 0..SERVERS {
-            let order = OperatorOrder::Restore(ServerId::new(0, index));
+            orders.push(OperatorOrder::Restore(ServerId::new(0, index)));
+            self.inputs.push(started(self.now, index));
+        }
+        for order in orders {
+            self.tickets += 1;
+            let ticket = Ticket(self.tickets);
+            self.checker.open_tickets.insert(ticket);
             self.inputs.push(Input::Operator {
+                ticket,
                 at: self.now,
                 order,
             });
-            self.inputs.push(started(self.now, index));
         }
         for _ in 0..12_000 {
-            if self.keeper.incidents().next().is_none() {
+            if self.keeper.incidents().next().is_none() && self.checker.open_tickets.is_empty() {
                 return;
             }
             self.now += Duration::from_millis(100);
@@ -445,6 +507,7 @@ impl Storm {
             }));
         }
         self.keeper.step(at, &mut self.inputs, &mut self.out);
+        self.checker.see(at, &self.out);
         for output in self.out.drain(..) {
             match output {
                 Output::Act(order) => {
@@ -470,7 +533,12 @@ impl Storm {
                         examination,
                     });
                 }
-                Output::Directive(_) | Output::Pace { .. } | Output::Record(_) => {}
+                Output::Directive(_)
+                | Output::Pace { .. }
+                | Output::Record(_)
+                | Output::Maintenance { .. }
+                | Output::Gate { .. }
+                | Output::Answer { .. } => {}
             }
         }
     }
@@ -498,5 +566,8 @@ proptest! {
         storm.calm();
         let open: Vec<_> = storm.keeper.incidents().collect();
         prop_assert!(open.is_empty(), "never closed: {open:#?}");
+        let unanswered = &storm.checker.open_tickets;
+        prop_assert!(unanswered.is_empty(), "orders without an answer: {unanswered:?}");
+        prop_assert_eq!(storm.keeper.inconsistencies(), 0);
     }
 }

@@ -1,15 +1,21 @@
-//! What waits to be written: the newest state of each incident, and traffic added up.
+//! What waits to be written: the newest state of each incident and maintenance, and traffic added up.
 //!
 //! Apart from the writer because this is what makes a full disk harmless: it stays small however long it waits.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use evenkeel_fault::Incident;
+use evenkeel_fault::{Incident, Maintenance};
 
 /// Incidents that may wait; then the oldest goes.
 pub(crate) const MOST_INCIDENTS: usize = 1024;
 /// Minutes of services that may wait; then the oldest goes.
 const MOST_MINUTES: usize = 4096;
+
+/// Maintenance that may wait; then the oldest by name goes.
+const MOST_MAINTENANCE: usize = 4096;
+
+/// Whose maintenance: the service's name and the server's, if it is of one.
+pub(crate) type MaintenanceKey = (String, Option<String>);
 
 /// What waits.
 #[derive(Debug, Default)]
@@ -17,11 +23,30 @@ pub(crate) struct Pending {
     incidents: BTreeMap<String, Incident>,
     order: VecDeque<String>,
     traffic: BTreeMap<(i64, String), (u64, u64)>,
+    /// The newest state of each; `None` is to be forgotten.
+    maintenance: BTreeMap<MaintenanceKey, Option<Maintenance>>,
 }
 
 impl Pending {
     pub(crate) fn is_empty(&self) -> bool {
-        self.incidents.is_empty() && self.traffic.is_empty()
+        self.incidents.is_empty() && self.traffic.is_empty() && self.maintenance.is_empty()
+    }
+
+    pub(crate) fn maintenance(
+        &self,
+    ) -> impl Iterator<Item = (&MaintenanceKey, Option<&Maintenance>)> {
+        self.maintenance
+            .iter()
+            .map(|(key, state)| (key, state.as_ref()))
+    }
+
+    pub(crate) fn set_maintenance(
+        &mut self,
+        key: MaintenanceKey,
+        maintenance: Option<Maintenance>,
+    ) -> u64 {
+        self.maintenance.insert(key, maintenance);
+        self.keep_within()
     }
 
     pub(crate) fn incidents(&self) -> impl Iterator<Item = &Incident> {
@@ -67,7 +92,11 @@ impl Pending {
             mut incidents,
             order,
             traffic,
+            maintenance,
         } = older;
+        for (key, state) in maintenance {
+            self.maintenance.entry(key).or_insert(state);
+        }
         for id in order.into_iter().rev() {
             let Some(incident) = incidents.remove(&id) else {
                 continue;
@@ -95,6 +124,10 @@ impl Pending {
         }
         while self.traffic.len() > MOST_MINUTES {
             self.traffic.pop_first();
+            dropped += 1;
+        }
+        while self.maintenance.len() > MOST_MAINTENANCE {
+            self.maintenance.pop_first();
             dropped += 1;
         }
         dropped

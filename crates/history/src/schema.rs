@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::error::StoreError;
 
 /// Each brings a file from the version of its place to the next.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "CREATE TABLE incidents (
          id      TEXT PRIMARY KEY NOT NULL,
          service TEXT NOT NULL,
@@ -24,6 +24,13 @@ const STEPS: [&str; 2] = [
          requests INTEGER NOT NULL,
          failed   INTEGER NOT NULL,
          PRIMARY KEY (service, minute)
+     ) STRICT, WITHOUT ROWID;",
+    // The server is empty for a whole service.
+    "CREATE TABLE maintenance (
+         service TEXT NOT NULL,
+         server  TEXT NOT NULL,
+         body    TEXT NOT NULL,
+         PRIMARY KEY (service, server)
      ) STRICT, WITHOUT ROWID;",
 ];
 
@@ -97,9 +104,9 @@ mod tests {
         let path = folder.path().join("evenkeel.db");
         old_file(&path);
         let reader = Store::open_read_only(&path).unwrap();
-        let period = ("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z");
+        let since = "2026-01-01T00:00:00Z";
         assert_eq!(
-            reader.report(period.0, period.1).unwrap()[0].incidents,
+            reader.report(since).unwrap()[0].incidents,
             1,
             "an old file can be read as it is"
         );
@@ -117,7 +124,7 @@ mod tests {
         );
         opened.store.add_traffic("shop", 29455385, 10, 1).unwrap();
         assert_eq!(
-            opened.store.report(period.0, period.1).unwrap()[0].availability,
+            opened.store.report(since).unwrap()[0].availability,
             Some(0.9)
         );
     }

@@ -7,7 +7,8 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use evenkeel_fault::Incident;
-use evenkeel_fault::incident::{Entry, Status};
+use evenkeel_fault::incident::{End, Entry, Status, invariants};
+use evenkeel_fault::{Maintenance, MaintenanceRecord};
 use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -85,6 +86,64 @@ impl Store {
             failed.unwrap_or(most)
         ])?;
         Ok(())
+    }
+
+    /// Keeps a maintenance by its names, or forgets it if it is over.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn set_maintenance(
+        &self,
+        service: &str,
+        server: Option<&str>,
+        maintenance: Option<&Maintenance>,
+    ) -> Result<(), StoreError> {
+        let server = server.unwrap_or_default();
+        let Some(maintenance) = maintenance else {
+            let mut statement = self
+                .connection
+                .prepare_cached("DELETE FROM maintenance WHERE service = ?1 AND server = ?2")?;
+            statement.execute([service, server])?;
+            return Ok(());
+        };
+        let body = serde_json::to_string(maintenance).map_err(|source| StoreError::Body {
+            id: format!("{service}/{server}"),
+            source,
+        })?;
+        let mut statement = self.connection.prepare_cached(
+            "INSERT INTO maintenance (service, server, body) VALUES (?1, ?2, ?3)
+             ON CONFLICT (service, server) DO UPDATE SET body = ?3",
+        )?;
+        statement.execute([service, server, &body])?;
+        Ok(())
+    }
+
+    /// What is in maintenance. A record that cannot be understood is left out and logged.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn maintenance(&self) -> Result<Vec<MaintenanceRecord>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT service, server, body FROM maintenance ORDER BY 1, 2")?;
+        let read = |row: &Row<'_>| -> rusqlite::Result<(String, String, String)> {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        };
+        let mut records = Vec::new();
+        for row in statement.query_map([], read)? {
+            let (service, server, body) = row?;
+            match serde_json::from_str(&body) {
+                Ok(maintenance) => records.push(MaintenanceRecord {
+                    service,
+                    server: Some(server).filter(|server| !server.is_empty()),
+                    maintenance,
+                }),
+                Err(error) => {
+                    tracing::warn!(service, server, %error, "a maintenance in the store cannot be understood");
+                }
+            }
+        }
+        Ok(records)
     }
 
     /// The incident with this id.
@@ -181,29 +240,28 @@ impl Store {
             });
             incident.status = Status::Closed;
             incident.closed = Some(at.clone());
+            incident.end = Some(End::EvenkeelEnded);
+            // What was under way has no outcome that anybody knows of.
+            invariants::mend(&mut incident);
             self.save(&incident)?;
         }
         Ok(left.len())
     }
 
-    /// How each service fared from `since` to `now` (both RFC 3339).
+    /// How each service fared since (RFC 3339). Nothing bounds it above: what is stamped later than now was written before
+    /// the machine's clock was set back, and happened all the same.
     ///
     /// # Errors
     /// If the store cannot be read, or a time is none.
-    pub fn report(&self, since: &str, now: &str) -> Result<Vec<ServiceReport>, StoreError> {
-        let (since, now) = (normal(since)?, normal(now)?);
-        let sql =
-            "SELECT id, body FROM incidents WHERE onset >= ? AND onset <= ? ORDER BY onset LIMIT ?";
+    pub fn report(&self, since: &str) -> Result<Vec<ServiceReport>, StoreError> {
+        let since = normal(since)?;
+        let sql = "SELECT id, body FROM incidents WHERE onset >= ? ORDER BY onset LIMIT ?";
         let bounds = vec![
             Value::Text(since.clone()),
-            Value::Text(now.clone()),
             Value::Integer(LONGEST_LIST.into()),
         ];
         let incidents = self.incidents(sql, bounds)?;
-        Ok(report::reports(
-            &incidents,
-            &self.traffic(minute(&since)?, minute(&now)?)?,
-        ))
+        Ok(report::reports(&incidents, &self.traffic(minute(&since)?)?))
     }
 
     /// Removes what is older than `days`, and incidents beyond the newest `most`. Open ones stay.
@@ -263,16 +321,16 @@ impl Store {
         Ok(incidents)
     }
 
-    /// Per service requests and failed ones, from minute to minute.
-    fn traffic(&self, from: i64, to: i64) -> Result<BTreeMap<String, (u64, u64)>, StoreError> {
+    /// Per service requests and failed ones, from this minute on.
+    fn traffic(&self, from: i64) -> Result<BTreeMap<String, (u64, u64)>, StoreError> {
         if self.version < schema::WITH_TRAFFIC {
             return Ok(BTreeMap::new());
         }
         let mut statement = self.connection.prepare_cached(
-            "SELECT service, sum(requests), sum(failed) FROM traffic WHERE minute BETWEEN ? AND ? GROUP BY service",
+            "SELECT service, sum(requests), sum(failed) FROM traffic WHERE minute >= ? GROUP BY service",
         )?;
         let whole = |number: i64| u64::try_from(number).unwrap_or(0);
-        let rows = statement.query_map([from, to], |row| {
+        let rows = statement.query_map([from], |row| {
             Ok((row.get(0)?, (whole(row.get(1)?), whole(row.get(2)?))))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)

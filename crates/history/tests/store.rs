@@ -12,8 +12,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use common::{incident, open};
-use evenkeel_fault::Incident;
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::invariants::violations;
+use evenkeel_fault::incident::{ActionOutcome, ActionRecord, End, Status};
+use evenkeel_fault::maintenance::TakenOut;
+use evenkeel_fault::{Incident, Maintenance, MaintenanceRecord};
 use evenkeel_history::{Filter, Store, StoreError};
 use tempfile::TempDir;
 
@@ -157,9 +159,7 @@ fn a_report_has_the_means_and_the_availability_of_the_period() {
     store.add_traffic("shop", ten + 1, 100, 2).unwrap();
     store.add_traffic("shop", ten - 1, 1_000, 1_000).unwrap();
     store.add_traffic("api", ten, 10, 0).unwrap();
-    let reports = store
-        .report("2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z")
-        .unwrap();
+    let reports = store.report("2026-11-22T10:00:00Z").unwrap();
     assert_eq!(reports.len(), 2);
     assert_eq!(
         (
@@ -207,7 +207,17 @@ fn an_old_incident_goes_and_an_open_one_stays() {
 fn what_an_earlier_run_left_open_is_closed_with_a_reason() {
     let store = Store::open(None).unwrap().store;
     store.save(&incident(1, 0)).unwrap();
-    store.save(&open(2, 0)).unwrap();
+    let mut left = open(2, 0);
+    left.actions.push(ActionRecord {
+        action: "restart".to_owned(),
+        server: "one".to_owned(),
+        started: "2026-11-22T10:00:03.000Z".to_owned(),
+        ended: None,
+        outcome: None,
+        detail: None,
+        by_person: false,
+    });
+    store.save(&left).unwrap();
     assert_eq!(
         store.close_left_over("2026-11-22T11:00:00.000Z").unwrap(),
         1
@@ -218,6 +228,9 @@ fn what_an_earlier_run_left_open_is_closed_with_a_reason() {
         (Status::Closed, Some("2026-11-22T11:00:00.000Z"))
     );
     assert!(closed.timeline[0].text.starts_with("evenkeel ended before"));
+    assert_eq!(closed.end, Some(End::EvenkeelEnded));
+    assert_eq!(closed.actions[0].outcome, Some(ActionOutcome::Failed));
+    assert_eq!(violations(&closed), Vec::<String>::new());
     assert_eq!(
         store.close_left_over("2026-11-22T11:00:00.000Z").unwrap(),
         0
@@ -296,10 +309,7 @@ fn a_reader_sees_what_is_written_while_it_reads_and_after_the_writer_ended() {
     drop((reader, writer));
     let reader = Store::open_read_only(&path).unwrap();
     assert_eq!(
-        reader
-            .report("2026-11-22T00:00:00Z", "2026-11-23T00:00:00Z")
-            .unwrap()[0]
-            .incidents,
+        reader.report("2026-11-22T00:00:00Z").unwrap()[0].incidents,
         2
     );
 }
@@ -365,4 +375,57 @@ fn a_store_with_damaged_pages_is_moved_aside_with_what_is_wrong_in_the_note() {
         name.contains(".corrupt-") && !name.ends_with("-wal") && !name.ends_with("-shm")
     });
     assert_eq!(asides.count(), 2);
+}
+
+#[test]
+fn a_maintenance_is_kept_until_it_is_over() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("evenkeel.db");
+    let maintenance = |reason: &str| Maintenance {
+        how: Some(TakenOut::Drained),
+        since: "2026-11-22T10:00:00.000Z".to_owned(),
+        until: None,
+        by: Some("ada".to_owned()),
+        reason: Some(reason.to_owned()),
+        address: None,
+    };
+    let first = store(&path);
+    let (one, two) = (maintenance("a new disk"), maintenance("a new kernel"));
+    first
+        .set_maintenance("shop", Some("one"), Some(&one))
+        .unwrap();
+    first
+        .set_maintenance("shop", Some("one"), Some(&two))
+        .unwrap();
+    first.set_maintenance("shop", None, Some(&one)).unwrap();
+    first
+        .set_maintenance("api", Some("one"), Some(&one))
+        .unwrap();
+    first.set_maintenance("api", Some("one"), None).unwrap();
+    drop(first);
+    let record = |server: Option<&str>, maintenance| MaintenanceRecord {
+        service: "shop".to_owned(),
+        server: server.map(str::to_owned),
+        maintenance,
+    };
+    assert_eq!(
+        store(&path).maintenance().unwrap(),
+        [record(None, one), record(Some("one"), two)]
+    );
+}
+
+/// The machine's clock was set back: what was stamped before is later than now, and belongs to the report all the same.
+#[test]
+fn a_report_includes_both_sides_of_a_clock_that_was_set_back() {
+    let store = Store::open(None).unwrap().store;
+    store.save(&incident(1, 50)).unwrap();
+    store.save(&incident(2, 5)).unwrap();
+    let ten = 29_922_360; // 2026-11-22T10:00Z in minutes
+    store.add_traffic("shop", ten + 50, 100, 1).unwrap();
+    store.add_traffic("shop", ten + 5, 100, 1).unwrap();
+    let report = store.report("2026-11-22T10:00:00Z").unwrap().remove(0);
+    assert_eq!(
+        (report.incidents, report.requests, report.failed),
+        (2, 200, 2)
+    );
 }

@@ -163,7 +163,11 @@ impl Journey<'_> {
             let keep = self.may_keep(work, body);
             return self.answer(client, work, cause, keep).await;
         }
-        if let Some((kept, is_turn)) = self.first_answer(self.latest) {
+        let kept = match self.service.in_maintenance() {
+            true => None,
+            false => self.first_answer(self.latest),
+        };
+        if let Some((kept, is_turn)) = kept {
             if is_turn {
                 self.renew(&work.to_server);
             }
@@ -173,9 +177,14 @@ impl Journey<'_> {
             return Finish::sent(sent, keep, status);
         }
         loop {
-            let lack = match self.travel(client, work, body).await {
-                Ok(finish) => return finish,
-                Err(lack) => lack,
+            // Asked again for the service that answers instead.
+            let lack = if self.service.in_maintenance() {
+                Lack::Cause(Cause::Maintenance)
+            } else {
+                match self.travel(client, work, body).await {
+                    Ok(finish) => return finish,
+                    Err(lack) => lack,
+                }
             };
             if let Some(finish) = self.fall_back(client, work, body, lack).await {
                 return finish;

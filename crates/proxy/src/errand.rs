@@ -60,6 +60,10 @@ impl Errand {
         bytes: Vec<u8>,
     ) -> Result<Answered<'s>, u16> {
         let worker = &*self.worker;
+        // Copies and renewals are requests of the service, too.
+        if self.service().in_maintenance() {
+            return Err(Cause::Maintenance.status());
+        }
         let started = worker.clock.now();
         let Some((server, mut flight)) = self.place(roster, started) else {
             return Err(Cause::NoServer.status());

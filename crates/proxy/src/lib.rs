@@ -135,7 +135,21 @@ impl Proxy {
     /// # Errors
     /// If an address is taken or not allowed, or a thread cannot be started; nothing listens then.
     pub fn start(plan: &Plan, clock: Clock, seed: u64) -> Result<Self, StartError> {
+        Self::start_with(plan, clock, seed, |_| ())
+    }
+
+    /// The same, with `prepare` done before the first request can come.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_with(
+        plan: &Plan,
+        clock: Clock,
+        seed: u64,
+        prepare: impl FnOnce(&ProxyState),
+    ) -> Result<Self, StartError> {
         let state = Arc::new(ProxyState::new(plan, clock, seed));
+        prepare(&state);
         let count = state.workers().len();
         let mut sockets: Vec<Vec<TcpListener>> = (0..count).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();

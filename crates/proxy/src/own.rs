@@ -106,7 +106,12 @@ pub(crate) fn compose(
     out.extend_from_slice(b"\"\r\nx-request-id: ");
     id.write(out);
     out.extend_from_slice(b"\r\n");
-    if let Cause::RateLimited { seconds } = cause {
+    let retry_after = match cause {
+        Cause::RateLimited { seconds } => Some(seconds),
+        Cause::Maintenance => Some(MAINTENANCE_RETRY_SECONDS),
+        _ => None,
+    };
+    if let Some(seconds) = retry_after {
         out.extend_from_slice(b"retry-after: ");
         write::decimal(out, u64::from(seconds));
         out.extend_from_slice(b"\r\n");
@@ -213,6 +218,10 @@ pub(crate) async fn send(
     .await
 }
 
+/// `Retry-After` of a service in maintenance, which ends when a person says so: often enough for a client that waits, and
+/// seldom enough for many of them.
+const MAINTENANCE_RETRY_SECONDS: u32 = 30;
+
 /// How long a client may take nothing of an answer that evenkeel has ready for it. A socket takes more only when a third of its
 /// buffer is free, which is seconds for a slow reader.
 const SEND_IDLE: Duration = Duration::from_secs(30);
@@ -234,6 +243,7 @@ mod tests {
             Cause::TotalTimeout,
             Cause::MethodNotAllowed,
             Cause::RateLimited { seconds: 7 },
+            Cause::Maintenance,
         ] {
             let mut out = Vec::new();
             compose(

@@ -1,6 +1,6 @@
 //! What all workers and the control loop share: the services with their servers, and the counters.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -49,6 +49,8 @@ pub struct ServiceEntry {
     version: AtomicU64,
     /// Held while the next roster is made.
     changing: Mutex<()>,
+    /// A person has taken the service into maintenance: its requests are answered for it.
+    in_maintenance: AtomicBool,
     /// What requests are hashed on, if the policy hashes.
     pub(crate) hash_on: Option<HashOn>,
     pub(crate) queue: Queue,
@@ -139,6 +141,13 @@ impl ProxyState {
     pub fn change(&self, service: ServiceId, changes: &[(u32, Option<Joined>)], now: Instant) {
         if let Some(service) = self.services.get(service.0 as usize) {
             service.change(changes, now);
+        }
+    }
+
+    /// Keeps the requests of a service from its servers, or sends them there again. Those under way go on.
+    pub fn set_maintenance(&self, service: ServiceId, on: bool) {
+        if let Some(service) = self.services.get(service.0 as usize) {
+            service.in_maintenance.store(on, Ordering::Release);
         }
     }
 
@@ -236,6 +245,7 @@ impl ServiceEntry {
             roster: ArcSwap::from_pointee(Roster::new(plan, now)),
             version: AtomicU64::new(0),
             changing: Mutex::new(()),
+            in_maintenance: AtomicBool::new(false),
             queue: Queue::new(plan.limit.queue, clock),
             admission: Admission::new(&plan.limit, random),
             stale: None,
@@ -266,6 +276,12 @@ impl ServiceEntry {
     #[must_use]
     pub fn roster(&self) -> Arc<Roster> {
         self.roster.load_full()
+    }
+
+    /// Whether its requests are answered for it.
+    #[must_use]
+    pub fn in_maintenance(&self) -> bool {
+        self.in_maintenance.load(Ordering::Relaxed)
     }
 
     /// The version of [`Self::roster`].

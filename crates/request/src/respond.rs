@@ -12,6 +12,8 @@ pub enum Cause {
     NoRoute,
     /// The service has no server that may take requests.
     NoServer,
+    /// A person has taken the service into maintenance.
+    Maintenance,
     /// All servers have as many requests as they may, and there is no place left to wait.
     QueueFull,
     /// It waited as long as it may for a server that can take one more request.
@@ -72,6 +74,7 @@ impl Cause {
         match self {
             Self::NoRoute => 404,
             Self::NoServer
+            | Self::Maintenance
             | Self::QueueFull
             | Self::QueueTimeout
             | Self::QueueLate
@@ -99,6 +102,7 @@ impl Cause {
         match self {
             Self::NoRoute => "no-route",
             Self::NoServer => "no-server",
+            Self::Maintenance => "maintenance",
             Self::QueueFull => "queue-full",
             Self::QueueTimeout => "queue-timeout",
             Self::QueueLate => "queue-late",
@@ -134,7 +138,7 @@ impl Cause {
         match self {
             Self::Injected { .. } => "proxy_internal_response",
             Self::NoRoute => "destination_not_found",
-            Self::NoServer | Self::Throttled => "destination_unavailable",
+            Self::NoServer | Self::Maintenance | Self::Throttled => "destination_unavailable",
             Self::QueueFull | Self::QueueTimeout | Self::QueueLate | Self::Shed => {
                 "connection_limit_reached"
             }

@@ -1,7 +1,12 @@
 //! What is in service now, as a table per service.
 
+use evenkeel_fault::Maintenance;
+use evenkeel_fault::maintenance::TakenOut;
+
 use super::table::{Side, Table, painted};
-use super::{clean, count, duration, maybe_duration, maybe_share, rate, share, throughput};
+use super::{
+    clean, count, duration, maybe_duration, maybe_share, rate, share, throughput, to_the_second,
+};
 use crate::live::{ServerView, ServiceView};
 
 /// The services and their servers.
@@ -42,6 +47,7 @@ fn service(view: &ServiceView, colour: bool) -> String {
     if view.recent.seconds > 0.0 {
         line += &recent(view);
     }
+    line += &service_maintenance(view);
     for note in &view.notes {
         line.push_str(&format!("! {}\n", clean(note)));
     }
@@ -68,7 +74,65 @@ fn service(view: &ServiceView, colour: bool) -> String {
     for server in &view.servers {
         table.row(cells(server, colour));
     }
-    line + &table.text("  ")
+    line += &table.text("  ");
+    for server in &view.servers {
+        line += &about(view, server);
+    }
+    line
+}
+
+/// Who has taken the service out, and how that ends.
+fn service_maintenance(view: &ServiceView) -> String {
+    let Some(held) = &view.maintenance else {
+        return String::new();
+    };
+    if view.maintenance_ends {
+        return "! maintenance is ending: requests wait for the first server that is verified\n"
+            .to_owned();
+    }
+    let end = format!("`evenkeel maintenance {} off`", clean(&view.name));
+    format!("! in maintenance {}\n", terms(held, &end))
+}
+
+/// What a person should know of a server beside its numbers: who has taken it out, or what is wrong and what comes next.
+fn about(service: &ServiceView, server: &ServerView) -> String {
+    let name = clean(&server.name);
+    let mut text = String::new();
+    if let Some(held) = &server.maintenance {
+        let how = match held.how {
+            Some(TakenOut::Drained) => "drained",
+            Some(TakenOut::Ejected) | None => "ejected",
+        };
+        let end = format!("`evenkeel restore {}/{name}`", clean(&service.name));
+        text += &format!("  ! {name}: in maintenance ({how}) {}\n", terms(held, &end));
+    }
+    if let Some(incident) = &server.incident {
+        let fault = incident.fault.as_deref().unwrap_or("not diagnosed yet");
+        text += &format!(
+            "  ! {name}: incident {} ({}), {}: {}; next: {}\n",
+            clean(&incident.id),
+            clean(&incident.status),
+            clean(fault),
+            clean(&incident.reason),
+            clean(&incident.next)
+        );
+    }
+    text
+}
+
+/// Since when, by whom, until when and why something is in maintenance, and how it ends.
+fn terms(held: &Maintenance, end: &str) -> String {
+    let mut text = format!("since {} UTC", to_the_second(&held.since));
+    if let Some(by) = &held.by {
+        text += &format!(" by {}", clean(by));
+    }
+    if let Some(reason) = &held.reason {
+        text += &format!(": {}", clean(reason));
+    }
+    match &held.until {
+        Some(until) => text + &format!("; until {} UTC or {end}", to_the_second(until)),
+        None => text + &format!("; until {end}"),
+    }
 }
 
 /// What it did in the last seconds, in a line.

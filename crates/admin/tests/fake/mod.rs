@@ -6,11 +6,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use evenkeel_admin::{
-    AdminRequest, Filter, Guard, Live, Order, Recent, ServerView, ServerWhy, ServiceReport,
-    ServiceView, ServiceWhy,
+    AdminRequest, Filter, Guard, Live, OpenIncident, Order, OrderError, Ordered, Recent,
+    ServerView, ServerWhy, ServiceReport, ServiceView, ServiceWhy,
 };
 use evenkeel_core::metric::Sink;
-use evenkeel_fault::Incident;
+use evenkeel_fault::incident::Status;
+use evenkeel_fault::maintenance::{OrderTerms, TakenOut};
+use evenkeel_fault::{Incident, Maintenance};
 
 pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -20,10 +22,12 @@ pub(crate) struct Fake {
     pub(crate) store_is_broken: bool,
     pub(crate) not_ready: Option<String>,
     pub(crate) not_alive: Option<String>,
-    pub(crate) refusal: Option<String>,
+    pub(crate) refusal: Option<OrderError>,
+    pub(crate) takes_time: bool,
     pub(crate) filters: Mutex<Vec<Filter>>,
     pub(crate) reports: Mutex<Vec<String>>,
     pub(crate) orders: Mutex<Vec<Order>>,
+    pub(crate) terms: Mutex<Vec<(OrderTerms, Option<Duration>)>>,
 }
 
 impl Live for Fake {
@@ -82,14 +86,31 @@ impl Live for Fake {
         Duration::from_millis(90_500)
     }
 
-    fn order(&self, order: Order) -> Result<String, String> {
+    fn order(
+        &self,
+        order: Order,
+        terms: &OrderTerms,
+        wait: Option<Duration>,
+    ) -> Result<Ordered, OrderError> {
         let message = format!("{order}: done");
         self.orders.lock().unwrap().push(order);
-        self.refusal.clone().map_or(Ok(message), Err)
+        self.terms.lock().unwrap().push((terms.clone(), wait));
+        match &self.refusal {
+            Some(refusal) => Err(refusal.clone()),
+            None if self.takes_time => Ok(Ordered::Accepted(message)),
+            None => Ok(Ordered::Done(message)),
+        }
     }
 }
 
 impl Fake {
+    /// With an incident that proposes something.
+    pub(crate) fn with_proposal() -> Self {
+        let mut fake = Self::with_incident();
+        fake.incidents[0].status = Status::AwaitingApproval;
+        fake
+    }
+
     pub(crate) fn with_incident() -> Self {
         Self {
             incidents: vec![incident()],
@@ -141,6 +162,14 @@ pub(crate) fn services() -> Vec<ServiceView> {
         share_got: Some(0.8),
         picks: BTreeMap::from([("policy".to_owned(), 40_126)]),
         recent: recent(),
+        incident: Some(OpenIncident {
+            id: "2026-11-22-0007".to_owned(),
+            status: "awaiting-approval".to_owned(),
+            fault: Some("process-hung".to_owned()),
+            reason: "state T".to_owned(),
+            next: "a person decides".to_owned(),
+        }),
+        maintenance: Some(maintenance()),
         ..ServerView::default()
     };
     let out = ServerView {
@@ -170,6 +199,8 @@ pub(crate) fn services() -> Vec<ServiceView> {
             recent: recent(),
             retry_budget: 99.6,
             notes: Vec::new(),
+            maintenance: Some(maintenance()),
+            maintenance_ends: true,
         },
         ServiceView {
             name: "empty".to_owned(),
@@ -177,6 +208,17 @@ pub(crate) fn services() -> Vec<ServiceView> {
             ..ServiceView::default()
         },
     ]
+}
+
+fn maintenance() -> Maintenance {
+    Maintenance {
+        how: Some(TakenOut::Drained),
+        since: "2026-11-22T10:00:00.000Z".to_owned(),
+        until: Some("2026-11-22T10:30:00.000Z".to_owned()),
+        by: Some("ada".to_owned()),
+        reason: Some("a new\u{1b}[2J disk".to_owned()),
+        address: Some("127.0.0.1:9001".to_owned()),
+    }
 }
 
 fn recent() -> Recent {

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use evenkeel_admin::client;
@@ -68,9 +69,9 @@ impl Admin {
         }
     }
 
-    /// Gives an order; what is said of it.
-    pub(super) fn order(&self, path: &str) -> Result<String> {
-        let answer = client::post(self.address, path, self.token.as_deref());
+    /// Gives an order; what came of it. With `wait` the answer comes when it is carried out.
+    pub(super) fn order(&self, path: &str, wait: Duration) -> Result<String> {
+        let answer = client::post(self.address, path, self.token.as_deref(), wait);
         let (status, body) = answer.map_err(|why| {
             Failure::World(format!("no evenkeel answers: {why} ({})", self.origin))
         })?;
@@ -81,7 +82,7 @@ impl Admin {
     }
 
     fn success(&self, status: u16, body: String) -> Result<String> {
-        if status == 200 {
+        if matches!(status, 200 | 202) {
             return Ok(body);
         }
         Err(Failure::world(

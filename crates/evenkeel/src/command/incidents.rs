@@ -195,8 +195,7 @@ impl Source {
                 admin.read(&format!("/api/report?since={}", client::escaped(since)))
             }
             Self::File(store) => {
-                let now = now();
-                let reports = store.report(&period::since(since, now), &period::rfc3339(now));
+                let reports = store.report(&period::since(since, now()));
                 let reports = reports.map_err(|error| Failure::World(error.to_string()))?;
                 Ok(reports.into_iter().map(wiring::report_view).collect())
             }

@@ -42,21 +42,29 @@ enum Command {
     Status(status::Status),
     Top(top::Top),
     Incidents(incidents::Incidents),
-    /// Give a server no new requests; what it has it may finish. Lasts until `restore`.
-    #[command(after_help = "Example:\n  evenkeel drain shop/shop-1")]
-    Drain(order::ServerOrder),
-    /// Give a server requests again.
-    #[command(after_help = "Example:\n  evenkeel restore shop/shop-1")]
-    Restore(order::ServerOrder),
-    /// Take a server out of service at once. Lasts until `restore`.
-    #[command(after_help = "Example:\n  evenkeel eject shop/shop-1")]
-    Eject(order::ServerOrder),
+    /// Give a server no new requests; what it has it may finish. It is in maintenance until `restore`: nothing is repaired.
+    #[command(
+        after_help = "Example:\n  evenkeel drain shop/shop-1 --for 30m --reason \"a new disk\" --wait"
+    )]
+    Drain(order::TakeOut),
+    /// Give a server requests again, after a verification.
+    #[command(after_help = "Example:\n  evenkeel restore shop/shop-1 --wait")]
+    Restore(order::Restore),
+    /// Take a server out of service at once. It is in maintenance until `restore`: nothing is repaired.
+    #[command(after_help = "Example:\n  evenkeel eject shop/shop-1 --reason \"it lies\"")]
+    Eject(order::TakeOut),
     /// Restart a server, and verify that it is well again.
-    #[command(after_help = "Example:\n  evenkeel restart shop/shop-1")]
-    Restart(order::ServerOrder),
+    #[command(after_help = "Example:\n  evenkeel restart shop/shop-1 --wait")]
+    Restart(order::Restart),
+    /// Answer all requests of a service for it, or send them to its servers again. Meanwhile nothing is repaired.
+    #[command(
+        after_help = "Requests get the answer of `service.fallback`, or 503 with Retry-After. Servers run on and are probed.\n\n\
+                      Example:\n  evenkeel maintenance shop on --for 30m --reason \"a new schema\"\n  evenkeel maintenance shop off --wait"
+    )]
+    Maintenance(order::Maintenance),
     /// Do what an incident proposes (`recover.mode = "ask"`).
-    #[command(after_help = "Example:\n  evenkeel approve 2026-11-22-0007")]
-    Approve(order::IncidentOrder),
+    #[command(after_help = "Example:\n  evenkeel approve 2026-11-22-0007 --wait")]
+    Approve(order::Approve),
     /// Do not do what an incident proposes: only watch it.
     #[command(after_help = "Example:\n  evenkeel reject 2026-11-22-0007")]
     Reject(order::IncidentOrder),
@@ -78,10 +86,11 @@ impl Call {
             Command::Top(command) => command.carry_out(),
             Command::Incidents(command) => command.carry_out(),
             Command::Drain(command) => command.carry_out("drain"),
-            Command::Restore(command) => command.carry_out("restore"),
+            Command::Restore(command) => command.carry_out(),
             Command::Eject(command) => command.carry_out("eject"),
-            Command::Restart(command) => command.carry_out("restart"),
-            Command::Approve(command) => command.carry_out("approve"),
+            Command::Restart(command) => command.carry_out(),
+            Command::Maintenance(command) => command.carry_out(),
+            Command::Approve(command) => command.carry_out(),
             Command::Reject(command) => command.carry_out("reject"),
             Command::Schema(command) => command.carry_out(),
             Command::Version(command) => command.carry_out(),

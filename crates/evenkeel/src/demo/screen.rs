@@ -196,7 +196,7 @@ const fn look(state: ServerState) -> (&'static str, &'static str) {
         ServerState::Doubtful | ServerState::Starting => ("◐", "33"),
         ServerState::Verifying | ServerState::Recovering => ("◑", "36"),
         ServerState::Ejected
-        | ServerState::Draining
+        | ServerState::Maintenance
         | ServerState::Down
         | ServerState::Unresolved
         | ServerState::Absent => ("○", "31"),

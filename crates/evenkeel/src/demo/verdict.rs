@@ -216,11 +216,13 @@ mod tests {
             actions: Vec::new(),
             verification: Some(Verification {
                 outcome: verified.to_owned(),
+                repaired_by: None,
                 probes: 3,
                 requests: 5,
             }),
             impact: Impact::default(),
             timeline: Vec::new(),
+            end: None,
             analysis: None,
         })
     }

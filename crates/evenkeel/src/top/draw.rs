@@ -14,7 +14,7 @@ use super::state::State;
 /// Cells of a bar, where there is room.
 const BAR: u16 = 10;
 /// The table of servers takes so many columns without bars and with short names.
-const WITHOUT_BARS: u16 = 84;
+const WITHOUT_BARS: u16 = 85;
 /// Incidents that are shown at most.
 const INCIDENTS: usize = 5;
 const HELP: [&str; 7] = [
@@ -151,7 +151,7 @@ fn draw_servers(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let cells = (area.width.saturating_sub(WITHOUT_BARS) / 2).min(BAR);
     let widths = [
         Constraint::Length(name_width(area)),
-        Constraint::Length(10),
+        Constraint::Length(11),
         Constraint::Length(cells + 8),
         Constraint::Length(cells + 8),
         Constraint::Length(7),

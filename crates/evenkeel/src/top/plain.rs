@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use evenkeel_admin::text::{clean, duration, rate, share, throughput};
 use evenkeel_admin::{ServerView, ServiceView};
-use evenkeel_fault::Incident;
+use evenkeel_fault::{Incident, Maintenance};
 
 use super::{Asker, Snapshot};
 use crate::output::{self, Ending, Result};
@@ -63,6 +63,7 @@ fn service(view: &ServiceView) -> String {
         facts.extend(value.map(|ms| format!("{name} {}", duration(ms))));
     }
     facts.push(states(view));
+    facts.extend(view.maintenance.as_ref().map(maintenance));
     format!("{}  {}", clean(&view.name), facts.join(", "))
 }
 
@@ -71,6 +72,7 @@ fn server(service: &str, view: &ServerView) -> String {
         clean(&view.state),
         format!("intended {}", share(view.share_intended)),
     ];
+    facts.extend(view.maintenance.as_ref().map(maintenance));
     facts.extend(view.share_got.map(|got| format!("got {}", share(got))));
     facts.push(format!(
         "{} requests/s",
@@ -88,6 +90,21 @@ fn server(service: &str, view: &ServerView) -> String {
         clean(&view.name),
         facts.join(", ")
     )
+}
+
+/// Since when, by whom, until when and why a person has taken it out.
+fn maintenance(held: &Maintenance) -> String {
+    let mut text = format!("out since {}", clean(&held.since));
+    for (word, value) in [
+        ("by", &held.by),
+        ("until", &held.until),
+        ("for", &held.reason),
+    ] {
+        if let Some(value) = value {
+            text.push_str(&format!(" {word} {}", clean(value)));
+        }
+    }
+    text
 }
 
 /// Servers by state: `2 up, 1 ejected`.

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use evenkeel_admin::{AdminCounters, Guard, Live};
@@ -137,6 +138,7 @@ pub(super) async fn run(parts: Parts) {
         supervisor: supervisor.clone(),
         books: books.clone(),
         orders: order_sender,
+        waiting: AtomicUsize::new(0),
         draining: parts.draining,
         dns: parts.dns,
         admin: Arc::clone(&admin_counters),

@@ -4,22 +4,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use evenkeel_admin::{
-    AdminCounters, Filter, Live, Order, Recent, ServerView, ServiceReport, ServiceView, ServiceWhy,
+    AdminCounters, Filter, Live, OpenIncident, Order, OrderError, Ordered, Recent, ServerView,
+    ServiceReport, ServiceView, ServiceWhy,
 };
 use evenkeel_balance::PickReason;
 use evenkeel_config::Plan;
 use evenkeel_config::file::Typed as _;
 use evenkeel_config::plan::ServicePlan;
-use evenkeel_control::{Counters, Heartbeat, Views};
+use evenkeel_control::{Counters, Heartbeat, OrderRequest, Views};
 use evenkeel_core::metric::{Sink, Source as _};
-use evenkeel_core::{Instant, ServerId, ServiceId};
+use evenkeel_core::{Instant, ServerId, ServiceId, Wall};
 use evenkeel_discover::Discovery;
 use evenkeel_dns::DnsCounters;
 use evenkeel_fault::Incident;
-use evenkeel_fault::contract::{OperatorOrder, ServerState};
+use evenkeel_fault::contract::ServerState;
+use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_history::StoreError;
 use evenkeel_proxy::{ProxyState, ServiceEntry};
 use evenkeel_runtime::{Clock, Tasks};
@@ -55,7 +58,9 @@ pub(super) struct Now {
     pub(super) heartbeat: Heartbeat,
     pub(super) supervisor: Supervisor,
     pub(super) books: Books,
-    pub(super) orders: mpsc::Sender<OperatorOrder>,
+    pub(super) orders: mpsc::Sender<OrderRequest>,
+    /// Orders whose end is waited for.
+    pub(super) waiting: AtomicUsize,
     pub(super) draining: watch::Receiver<bool>,
     pub(super) dns: Vec<Arc<DnsCounters>>,
     pub(super) admin: Arc<AdminCounters>,
@@ -105,9 +110,25 @@ impl Now {
             | ServerState::Ejected
             | ServerState::Recovering
             | ServerState::Verifying
-            | ServerState::Draining
+            | ServerState::Maintenance
             | ServerState::Down => false,
         }
+    }
+
+    /// What `since` means. An age is counted back on the monotonic clock, so that setting the machine's clock meanwhile
+    /// leaves nothing out.
+    fn since(&self, since: &str) -> String {
+        let now = self.clock.now();
+        let Some(age) = evenkeel_admin::age(since) else {
+            return since.to_owned();
+        };
+        let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        // What is older than this run was stamped by the clock of its time.
+        let before_start = age.saturating_sub(now - Instant::ZERO);
+        let stamped = self.clock.earliest_since(now.before(age));
+        let stamped = stamped.0.saturating_sub(millis(before_start));
+        let counted = self.clock.epoch().wall(now).0.saturating_sub(millis(age));
+        period::rfc3339(Wall(stamped.min(counted)))
     }
 
     /// What could not be written in time is shown as it waits, but not counted in reports.
@@ -120,6 +141,7 @@ impl Now {
         let totals = self.state.totals(service);
         let numbers = ServiceNumbers::of(&self.state, service);
         let (since, time) = self.looks.since(service, &numbers, now);
+        let mut incidents = self.open_incidents(entry.name());
         let servers: Vec<ServerView> = (0_u32..)
             .zip(entry.roster().pool().intended(now))
             .filter(|(index, _)| {
@@ -131,6 +153,7 @@ impl Now {
                 let server = self.server(ServerId { service, index }, entry, now);
                 let durations = &numbers.servers[place].durations;
                 ServerView {
+                    incident: incidents.remove(&server.name),
                     p50_ms: millis(durations, 0.5),
                     p90_ms: millis(durations, 0.9),
                     p99_ms: millis(durations, 0.99),
@@ -144,6 +167,8 @@ impl Now {
                 }
             })
             .collect();
+        let view = self.views.now();
+        let closed = view.closed_services.get(&id);
         let mut servers_by_state = BTreeMap::new();
         for server in &servers {
             *servers_by_state.entry(server.state.clone()).or_default() += 1;
@@ -164,6 +189,8 @@ impl Now {
             servers_by_state,
             recent: since.whole.recent(time),
             retry_budget: entry.budget().balance(now),
+            maintenance: closed.map(|(maintenance, _)| maintenance.clone()),
+            maintenance_ends: closed.is_some_and(|(_, ends)| *ends),
             servers,
         }
     }
@@ -192,6 +219,7 @@ impl Now {
             weight: member.weight,
             tier: member.tier,
             pid: view.pid(id),
+            maintenance: view.held.get(&(id.service.0, id.index)).cloned(),
             in_flight: member.state.in_flight().into(),
             limit: member.bound(),
             limit_why: (roster.limit(id.index)).map(|limit| limit.why.word().to_owned()),
@@ -225,7 +253,7 @@ impl Now {
         self.policies.get(id as usize).cloned().unwrap_or_default()
     }
 
-    fn find(&self, service: &str, server: &str) -> Result<ServerId, String> {
+    pub(super) fn find(&self, service: &str, server: &str) -> Result<ServerId, String> {
         let found = (0_u32..)
             .zip(self.state.services())
             .find_map(|(id, entry)| {
@@ -240,20 +268,17 @@ impl Now {
             .ok_or_else(|| format!("there is no server {server} in a service {service}"))
     }
 
-    fn translated(&self, order: &Order) -> Result<OperatorOrder, String> {
-        Ok(match order {
-            Order::Drain { service, server } => OperatorOrder::Drain(self.find(service, server)?),
-            Order::Restore { service, server } => {
-                OperatorOrder::Restore(self.find(service, server)?)
-            }
-            Order::Eject { service, server } => OperatorOrder::Eject(self.find(service, server)?),
-            Order::Restart { service, server } => {
-                OperatorOrder::Restart(self.find(service, server)?)
-            }
-            Order::Approve(id) => OperatorOrder::Approve(id.clone()),
-            Order::Reject(id) => OperatorOrder::Reject(id.clone()),
-            Order::Close(id) => OperatorOrder::Close(id.clone()),
-        })
+    /// The open incidents of a service, by the names of the servers.
+    fn open_incidents(&self, service: &str) -> BTreeMap<String, OpenIncident> {
+        let view = self.views.now();
+        let open = view.open.iter().filter(|open| open.service == service);
+        let of_servers = open.flat_map(|open| {
+            let short = OpenIncident::of(open);
+            open.servers
+                .iter()
+                .map(move |server| (server.clone(), short.clone()))
+        });
+        of_servers.collect()
     }
 }
 
@@ -274,14 +299,13 @@ impl Live for Now {
     }
 
     fn incidents(&self, filter: &Filter) -> Result<Vec<Incident>, String> {
-        let now = self.clock.epoch().wall(self.clock.now());
         let status = filter
             .status
             .as_ref()
             .map(|word| serde_json::from_value(word.as_str().into()));
         let asked = evenkeel_history::Filter {
             service: filter.service.clone(),
-            since: filter.since.as_ref().map(|since| period::since(since, now)),
+            since: filter.since.as_ref().map(|since| self.since(since)),
             status: status
                 .transpose()
                 .map_err(|_| "there is no such status".to_owned())?,
@@ -307,12 +331,9 @@ impl Live for Now {
     }
 
     fn report(&self, since: &str) -> Result<Vec<ServiceReport>, String> {
-        let now = self.clock.epoch().wall(self.clock.now());
-        let (since, now) = (period::since(since, now), period::rfc3339(now));
+        let since = self.since(since);
         self.flush();
-        let reports = self
-            .books
-            .ask(READING, move |store| store.report(&since, &now));
+        let reports = self.books.ask(READING, move |store| store.report(&since));
         let mut reports: Vec<ServiceReport> =
             answered(reports)?.into_iter().map(report_view).collect();
         // A service about which nothing is known yet is listed all the same.
@@ -395,13 +416,13 @@ impl Live for Now {
         self.clock.now() - Instant::ZERO
     }
 
-    fn order(&self, order: Order) -> Result<String, String> {
-        let translated = self.translated(&order)?;
-        tracing::info!("order of a person: {order}");
-        self.orders
-            .try_send(translated)
-            .map_err(|_| "the control loop does not take orders now".to_owned())?;
-        Ok(format!("{order}: ordered"))
+    fn order(
+        &self,
+        order: Order,
+        terms: &OrderTerms,
+        wait: Option<Duration>,
+    ) -> Result<Ordered, OrderError> {
+        self.carry_out(&order, terms, wait)
     }
 }
 

@@ -8,8 +8,10 @@ mod dns;
 mod discover;
 mod live;
 mod reasons;
+mod resume;
 mod secrets;
 mod measure;
+mod orders;
 mod traffic;
 mod why;
 
@@ -69,7 +71,8 @@ pub(crate) fn start(plan: Plan) -> Result<Running> {
         .local_addr()
         .map_err(|error| Failure::world("admin address", error))?;
     let dns = Dns::bind(&plan)?;
-    let mut proxy = Proxy::start(&plan, clock, seed).map_err(|error| {
+    let take_out = |state: &ProxyState| resume::take_out(&plan, state, clock);
+    let mut proxy = Proxy::start_with(&plan, clock, seed, take_out).map_err(|error| {
         let held = error
             .address
             .filter(|_| error.source.kind() == ErrorKind::AddrInUse);

@@ -32,6 +32,10 @@ impl Traffic for DataPlane {
         self.state.apply(directive, now);
     }
 
+    fn gate(&self, service: ServiceId, open: bool) {
+        self.state.set_maintenance(service, !open);
+    }
+
     fn totals(&self, service: ServiceId) -> Totals {
         let totals = self.state.totals(service);
         Totals {

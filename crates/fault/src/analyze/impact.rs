@@ -55,7 +55,10 @@ impl Traffic {
     /// as the rate since the start of the program (`now` after it) gives.
     #[must_use]
     pub fn impact(&self, start: Totals, now: Instant, objective: Option<&Objective>) -> Impact {
-        let failed = self.latest.failed.saturating_sub(start.failed);
+        let requests = self.latest.requests.saturating_sub(start.requests);
+        // Counters of several threads are not read at one moment.
+        let among = |now: u64, then: u64| now.saturating_sub(then).min(requests);
+        let failed = among(self.latest.failed, start.failed);
         let budget_spent = objective.map_or(0.0, |objective| {
             let periods =
                 objective.window.as_secs_f64() / now.since(Instant::ZERO).as_secs_f64().max(1.0);
@@ -67,12 +70,9 @@ impl Traffic {
             }
         });
         Impact {
-            requests: self.latest.requests.saturating_sub(start.requests),
+            requests,
             failed,
-            saved_by_retry: self
-                .latest
-                .saved_by_retry
-                .saturating_sub(start.saved_by_retry),
+            saved_by_retry: among(self.latest.saved_by_retry, start.saved_by_retry),
             budget_spent,
         }
     }

@@ -1,9 +1,11 @@
 //! Analysis: what it cost, what caused it, what to change; written from the record alone.
 
 mod impact;
+mod next_step;
 mod text;
 
 pub use impact::Traffic;
+pub use next_step::next_step;
 pub use text::analysis;
 
 use serde::{Deserialize, Serialize};

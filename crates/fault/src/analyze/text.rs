@@ -1,7 +1,9 @@
 //! The report in words: what happened, why, what to change. One sentence per fact, each taken from the record.
 
-use crate::incident::{ActionOutcome, Analysis, Incident};
+use crate::incident::{ActionOutcome, Analysis, End, Incident, RepairedBy};
 use crate::kind::FaultKind;
+
+use crate::recover::{KEEP_SERVING, UNMANAGED};
 
 use super::Similar;
 
@@ -33,18 +35,6 @@ pub fn analysis<'a>(
 }
 
 fn summary(incident: &Incident, fault: FaultKind) -> String {
-    let done: Vec<&str> = incident
-        .actions
-        .iter()
-        .filter(|action| action.outcome == Some(ActionOutcome::Done))
-        .map(|action| action.action.as_str())
-        .collect();
-    let repair = match (incident.recovered.is_some(), done.is_empty()) {
-        (true, false) => format!("evenkeel did: {}; the repair was verified", done.join(", ")),
-        (true, true) => "it became well without an action of evenkeel".to_owned(),
-        (false, false) => format!("evenkeel did: {}; a person closed it", done.join(", ")),
-        (false, true) => "a person closed it".to_owned(),
-    };
     let time = incident
         .durations_ms
         .time_to_restore()
@@ -52,15 +42,58 @@ fn summary(incident: &Incident, fault: FaultKind) -> String {
             format!(" It took {millis:.0} ms from onset to recovery.")
         });
     format!(
-        "Server {} of service {}: {}, noticed by {}; {repair}.{time} Of {} requests meanwhile {} failed; retries saved {}.",
+        "Server {} of service {}: {}, noticed by {}; {}.{time} Of {} requests meanwhile {} failed; retries saved {}.",
         incident.servers.join(", "),
         incident.service,
         in_words(fault),
         incident.detected_by,
+        how_it_ended(incident),
         incident.impact.requests,
         incident.impact.failed,
         incident.impact.saved_by_retry
     )
+}
+
+/// Who did what, and whether it is proven that it helped. Only a repair of evenkeel's own is called verified.
+fn how_it_ended(incident: &Incident) -> String {
+    let done = |by_person: bool| {
+        let actions = incident.actions.iter().filter(|action| {
+            action.outcome == Some(ActionOutcome::Done) && action.by_person == by_person
+        });
+        let words: Vec<&str> = actions.map(|action| action.action.as_str()).collect();
+        words.join(", ")
+    };
+    let did = match done(false) {
+        actions if actions.is_empty() => String::new(),
+        actions => format!("evenkeel did: {actions}; "),
+    };
+    let held = incident.verification.as_ref();
+    let proven = held.is_some_and(|held| held.outcome == "passed");
+    let end = match (
+        incident.recovered.is_some(),
+        held.and_then(|held| held.repaired_by),
+    ) {
+        (true, Some(RepairedBy::Evenkeel)) if proven => "the repair was verified".to_owned(),
+        (true, Some(RepairedBy::Evenkeel)) => {
+            "the repair is not proven yet, since no request has tried it".to_owned()
+        }
+        (true, Some(RepairedBy::Person)) => {
+            format!(
+                "a person ordered: {}; after that it was well again",
+                done(true)
+            )
+        }
+        (true, None) if did.is_empty() => {
+            return "it became well without an action of evenkeel".to_owned();
+        }
+        (true, None) => "it became well again without a repair by evenkeel".to_owned(),
+        (false, _) => incident
+            .end
+            .unwrap_or(End::ClosedByPerson)
+            .words()
+            .to_owned(),
+    };
+    did + &end
 }
 
 fn cause(incident: &Incident, fault: FaultKind) -> String {
@@ -105,13 +138,12 @@ const fn in_words(fault: FaultKind) -> &'static str {
 
 fn recommendations(incident: &Incident, fault: FaultKind, similar: usize) -> Vec<String> {
     let mut advice: Vec<String> = Vec::new();
-    if incident.diagnosis.iter().any(|finding| {
-        finding
-            .evidence
-            .iter()
-            .any(|text| text.starts_with("bad probe"))
-    }) {
+    if has_evidence(incident, "bad probe") {
         advice.push("Correct the probe: it fails although real requests succeed.".to_owned());
+    } else if has_evidence(incident, "state T") {
+        advice.push(
+            "Find out who stopped the process (state T): it cannot do that itself.".to_owned(),
+        );
     } else {
         advice.push(by_kind(fault).to_owned());
     }
@@ -121,21 +153,64 @@ fn recommendations(incident: &Incident, fault: FaultKind, similar: usize) -> Vec
             ordinal(similar + 1)
         ));
     }
-    let was_refused = incident
+    let refused = incident
         .actions
         .iter()
         .find(|action| action.outcome == Some(ActionOutcome::Refused));
-    if let Some(refused) = was_refused {
+    advice.extend(refused.map(|refused| {
         let why = refused.detail.as_deref().unwrap_or("a guard forbade it");
-        advice.push(format!(
-            "`{}` was refused ({why}): add servers or let evenkeel manage this one.",
-            refused.action
-        ));
-    }
+        let remedy = if why.starts_with(KEEP_SERVING) {
+            "add servers, or lower `recover.keep_serving`"
+        } else if why.starts_with(UNMANAGED) {
+            "say in `managed_by` how it is restarted"
+        } else {
+            "find out why so much was needed before `recover.limit` is raised"
+        };
+        format!("`{}` was refused ({why}): {remedy}.", refused.action)
+    }));
     if incident.impact.failed > 0 {
-        advice.push("Requests failed: check `retry` and `timeout.attempt`, so that other servers can answer in time.".to_owned());
+        advice.extend(for_failed_requests(fault).map(str::to_owned));
     }
     advice
+}
+
+/// What keeps requests from failing in a fault of this kind; none where no setting of the balancer does.
+const fn for_failed_requests(fault: FaultKind) -> Option<&'static str> {
+    match fault {
+        FaultKind::ProcessHung | FaultKind::SlowServer => Some(
+            "Requests failed: a shorter `timeout.attempt` leaves time for another server to answer.",
+        ),
+        FaultKind::ProcessCrashed
+        | FaultKind::CrashLoop
+        | FaultKind::OutOfMemory
+        | FaultKind::NotListening
+        | FaultKind::CannotStart
+        | FaultKind::PortTaken
+        | FaultKind::Unreachable
+        | FaultKind::DnsFailure
+        | FaultKind::TlsFailure
+        | FaultKind::PartitionedBalancer => Some(
+            "Requests failed: with another server in service, and a method that `retry.methods` names, they can be repeated there.",
+        ),
+        FaultKind::ErrorBurst | FaultKind::BadDeploy | FaultKind::DescriptorExhaustion => Some(
+            "Requests failed: name the status in `retry.on` if another server may answer better.",
+        ),
+        FaultKind::Overload => {
+            Some("Requests failed: a `limit` with a queue refuses early what cannot be served.")
+        }
+        FaultKind::PoisonRequest
+        | FaultKind::DependencyFailure
+        | FaultKind::MemoryLeak
+        | FaultKind::DiskFull
+        | FaultKind::Flapping
+        | FaultKind::Unknown => None,
+    }
+}
+
+/// Whether the likeliest finding rests on this.
+fn has_evidence(incident: &Incident, what: &str) -> bool {
+    let likeliest = incident.diagnosis.first();
+    likeliest.is_some_and(|finding| finding.evidence.iter().any(|text| text.contains(what)))
 }
 
 fn ordinal(n: usize) -> String {
@@ -157,9 +232,7 @@ const fn by_kind(fault: FaultKind) -> &'static str {
         FaultKind::OutOfMemory | FaultKind::MemoryLeak => {
             "Raise the memory limit or lower concurrency, and look for a leak."
         }
-        FaultKind::ProcessHung => {
-            "Look for a deadlock or a call without a timeout; a stopped process (state T) was stopped by somebody."
-        }
+        FaultKind::ProcessHung => "Look for a deadlock or a call without a timeout.",
         FaultKind::PortTaken => {
             "End the process that holds the port, or give the server another port."
         }

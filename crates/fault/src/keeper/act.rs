@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use evenkeel_core::Verdict;
 
+use crate::contract::OrderAnswer;
 use crate::incident::{ActionOutcome, Status};
 use crate::kind::FaultKind;
 use crate::policy::{Action, Mode};
-use crate::recover::{Situation, playbook, serves_nothing};
+use crate::recover::{Situation, UNMANAGED, playbook, serves_nothing};
 
 use super::Work;
 use super::case::{Phase, Retry};
@@ -181,6 +182,8 @@ impl Work<'_> {
         );
         case.note(now, "escalation", format!("a person is needed: {why}"));
         case.set_status(Status::Escalated);
+        let text = format!("a person is needed: {why}");
+        self.server.answer(OrderAnswer::Failed(text), self.out);
     }
 
     /// The guard of capacity. A server that serves nothing costs none.
@@ -223,7 +226,7 @@ impl Work<'_> {
 
     pub(super) fn unmanaged(&mut self, action: &Action) -> Next {
         let now = self.now;
-        let why = "evenkeel does not run this server and has no command for it".to_owned();
+        let why = UNMANAGED.to_owned();
         if let Some(case) = self.server.case.as_deref_mut().filter(|case| !case.refused) {
             case.refused = true;
             case.action(now, action, ActionOutcome::Refused, Some(why));

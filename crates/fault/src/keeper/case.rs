@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Epoch, Instant, Wall};
+use evenkeel_core::{Epoch, Instant};
 
 use crate::contract::{OrderId, Totals};
 use crate::detect::{Detection, Detector};
 use crate::incident::{
-    ActionOutcome, ActionRecord, Durations, Entry, Impact, Incident, Status,
+    ActionOutcome, ActionRecord, Durations, End, Entry, Impact, Incident, RepairedBy, Status,
     Verification as Outcome,
 };
 use crate::kind::FaultKind;
+use crate::maintenance::stamp;
 use crate::policy::Action;
 use crate::verify::Verification;
 
@@ -18,6 +19,8 @@ use crate::verify::Verification;
 const ENTRIES: usize = 300;
 /// Likewise for actions.
 const ACTIONS: usize = 100;
+/// The impact of an open incident is written down this often while requests come.
+pub(super) const IMPACT_EVERY: Duration = Duration::from_secs(2);
 
 /// Where the work stands.
 #[derive(Debug)]
@@ -67,6 +70,10 @@ pub(super) struct Case {
     pub(super) acted: bool,
     /// A restart was done.
     pub(super) repaired: bool,
+    /// Whose repair the verification under way is about; none if nothing was repaired since the last one failed.
+    pub(super) repaired_by: Option<RepairedBy>,
+    /// The action under way was ordered by a person.
+    pub(super) by_person: bool,
     /// Probes cannot tell whether this fault is over.
     pub(super) only_traffic_tells: bool,
     pub(super) slow_limit: Option<Duration>,
@@ -74,7 +81,11 @@ pub(super) struct Case {
     pub(super) refused: bool,
     /// To be shown at the end of the step.
     pub(super) changed: bool,
+    /// When the impact is looked at again.
+    pub(super) impact_at: Instant,
     epoch: Epoch,
+    /// Of the latest entry of the timeline: entries stand in order.
+    latest: Instant,
 }
 
 impl Case {
@@ -108,6 +119,7 @@ impl Case {
             verification: None,
             impact: Impact::default(),
             timeline: Vec::new(),
+            end: None,
             analysis: None,
         };
         let mut case = Self {
@@ -127,11 +139,15 @@ impl Case {
             escalated: false,
             acted: false,
             repaired: false,
+            repaired_by: None,
+            by_person: false,
             only_traffic_tells: false,
             slow_limit: None,
             refused: false,
             changed: true,
+            impact_at: now + IMPACT_EVERY,
             epoch,
+            latest: Instant::ZERO,
         };
         case.note(
             onset,
@@ -149,9 +165,11 @@ impl Case {
         case
     }
 
-    /// Adds a line to the timeline.
+    /// Adds a line to the timeline. What is told late, as the answer to an order, stands where it became known.
     pub(super) fn note(&mut self, at: Instant, kind: &str, text: String) {
         self.changed = true;
+        let at = at.max(self.latest);
+        self.latest = at;
         if self.incident.timeline.len() >= ENTRIES {
             self.incident.timeline.remove(ENTRIES / 2);
         }
@@ -192,6 +210,7 @@ impl Case {
             ended: None,
             outcome: None,
             detail: None,
+            by_person: self.by_person,
         };
         if self.incident.actions.len() >= ACTIONS {
             self.incident.actions.remove(ACTIONS / 2);
@@ -227,6 +246,18 @@ impl Case {
         self.note(at, "action", text);
     }
 
+    /// Ends what is still under way: nobody waits for it any more.
+    pub(super) fn give_up_actions(&mut self, now: Instant, why: &str) {
+        while self
+            .incident
+            .actions
+            .iter()
+            .any(|action| action.outcome.is_none())
+        {
+            self.action_ended(now, ActionOutcome::Failed, Some(why.to_owned()));
+        }
+    }
+
     /// An action that takes no time.
     pub(super) fn action(
         &mut self,
@@ -257,9 +288,38 @@ impl Case {
         }
     }
 
+    /// Whether requests were what opened the incident, so that only requests tell that it is over.
+    pub(super) fn is_about_requests(&self) -> bool {
+        match self.joined.first() {
+            Some(Detector::ConsecutiveFailures | Detector::FailureRatio) => true,
+            Some(Detector::Supervisor | Detector::Probe) | None => false,
+            // Where only requests tell, probes say nothing about its speed.
+            Some(Detector::Slow) => self.only_traffic_tells,
+        }
+    }
+
+    /// Whether what opened the incident is gone: where requests failed, requests have succeeded.
+    pub(super) fn is_proven(&self, verification: &Verification) -> bool {
+        !self.is_about_requests() || verification.succeeded > 0
+    }
+
+    /// The machine's clock was set: what follows is stamped by it, and durations are what they were.
+    pub(super) fn clock_set(&mut self, now: Instant, epoch: Epoch, by_millis: i64) {
+        self.epoch = epoch;
+        let (seconds, way) = (
+            by_millis.unsigned_abs() as f64 / 1e3,
+            if by_millis < 0 { "back" } else { "forward" },
+        );
+        let text = format!(
+            "the machine's clock was set {way} by {seconds:.1} s: stamps from here on follow it, durations are not changed"
+        );
+        self.note(now, "clock", text);
+    }
+
     /// The verification ended.
     pub(super) fn verified(&mut self, verification: &Verification, outcome: &str) {
         self.incident.verification = Some(Outcome {
+            repaired_by: self.repaired_by,
             outcome: outcome.to_owned(),
             probes: verification.probes,
             requests: verification.succeeded,
@@ -276,23 +336,14 @@ impl Case {
     }
 
     /// The report is written.
-    pub(super) fn closed(&mut self, now: Instant, since: Instant) -> String {
+    pub(super) fn closed(&mut self, now: Instant, since: Instant, end: End) -> String {
+        self.incident.end = Some(end);
         let closed = stamp(self.epoch, now);
         self.incident.closed = Some(closed.clone());
         self.incident.durations_ms.analysis = Some(millis(now - since));
         self.set_status(Status::Closed);
         closed
     }
-}
-
-/// The time as RFC 3339 in UTC with milliseconds.
-pub(crate) fn stamp(epoch: Epoch, at: Instant) -> String {
-    let Wall(millis) = epoch.wall(at);
-    let millis = i64::try_from(millis).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(millis).map_or_else(
-        |_| "9999-12-31T23:59:59.999Z".to_owned(),
-        |time| format!("{time:.3}"),
-    )
 }
 
 /// A duration in milliseconds with microsecond resolution.

@@ -75,6 +75,7 @@ impl Work<'_> {
         self.server.set_pace(Pace::Paused, self.out);
         let verification = Verification::new(self.rules(true));
         self.server.routine = Some(Box::new(Routine {
+            kind: super::server::RoutineKind::Restart,
             order: Some(order),
             verification,
         }));

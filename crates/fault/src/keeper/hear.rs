@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, Outcome, ProbeOutcome, Verdict};
 
-use crate::contract::{Output, Pace};
+use crate::contract::Pace;
 use crate::detect;
 use crate::policy::{Action, Mode};
 use crate::recover::serves_nothing;
 use crate::signal::Said;
 
 use super::Work;
-use super::case::Phase;
+use super::case::{IMPACT_EVERY, Phase};
 use super::server::DOUBT;
 
 impl Work<'_> {
@@ -140,15 +140,35 @@ impl Work<'_> {
     /// What time brought.
     pub(super) fn tick(&mut self) {
         self.server.renew(self.now, self.out);
+        self.tick_held();
         self.tick_start();
         self.tick_doubt();
         self.tick_case();
         self.tick_routine();
+        self.tick_impact();
         if let Some(case) = self.server.case.as_mut().filter(|case| case.changed) {
             case.changed = false;
-            self.out
-                .push(Output::Record(Box::new(case.incident.clone())));
+            let incident = Box::new(case.incident.clone());
+            self.record(incident);
         }
+    }
+
+    /// Keeps the impact of an open incident up.
+    fn tick_impact(&mut self) {
+        let now = self.now;
+        let Some(case) = self
+            .server
+            .case
+            .as_deref_mut()
+            .filter(|case| now >= case.impact_at)
+        else {
+            return;
+        };
+        case.impact_at = now + IMPACT_EVERY;
+        let objective = self.spec.options.objective.as_ref();
+        let impact = self.traffic.impact(case.totals, now, objective);
+        case.changed |= impact != case.incident.impact;
+        case.incident.impact = impact;
     }
 
     fn tick_start(&mut self) {

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 
 use evenkeel_core::{Directive, Instant, ServerId};
 
-use crate::contract::{Output, Pace, ServerState};
+use crate::contract::{OrderAnswer, Output, Pace, ServerState};
+use crate::incident::End;
 
 use super::server::Server;
 use super::{Keeper, Work};
@@ -22,13 +23,27 @@ impl Keeper {
         out: &mut Vec<Output>,
     ) {
         self.with(now, id, out, |work| work.leave());
-        let service = self.services.get_mut(id.service.0 as usize);
-        if let Some(spec) =
-            service.and_then(|service| service.spec.servers.get_mut(id.index as usize))
-        {
-            spec.address = address.map(|address| address.to_string());
+        let Some(service) = self.services.get_mut(id.service.0 as usize) else {
+            return;
+        };
+        let server = service.servers.get_mut(id.index as usize);
+        // One that leaves the DNS may come back: its maintenance waits for it.
+        if let Some(held) = server.and_then(|server| server.held.take()) {
+            service.send_away(id.index, held.maintenance);
+        }
+        let address = address.map(|address| address.to_string());
+        let back = address
+            .as_ref()
+            .and_then(|address| service.take_back(address));
+        if let Some(spec) = service.spec.servers.get_mut(id.index as usize) {
+            spec.address = address;
         }
         self.with(now, id, out, |work| work.arrive());
+        if let Some((before, maintenance)) = back {
+            self.with(now, id, out, |work| {
+                work.maintenance_back(before, maintenance);
+            });
+        }
     }
 
     /// Whether nobody is at this place.
@@ -47,8 +62,10 @@ impl Work<'_> {
         if let Some(case) = self.case() {
             let text = "the server has another address in DNS, or is not there any more";
             case.note(now, "signal", text.to_owned());
-            self.close();
+            self.close(End::Left);
         }
+        let answer = OrderAnswer::Failed("the server has left the DNS".to_owned());
+        self.server.answer(answer, self.out);
     }
 
     /// Begins anew with whoever is here now.

@@ -2,7 +2,8 @@
 //!
 //! Every server has at most one open incident, its case. A detection opens it; later ones join it. Servers of one
 //! service that fail together get an incident each. The files here follow a case: `case` (the record), `hear` (signals
-//! and time), `open` (from detection to diagnosis), `act` (the playbook), `repair` (orders that change a server), `watch` (verification, closing), `order` (a person's orders).
+//! and time), `open` (from detection to diagnosis), `act` (the playbook), `repair` (orders that change a server), `watch` (verification, closing), `order` (a person's orders),
+//! `maintenance` (what a person has taken out).
 //!
 //! What the modes do:
 //!
@@ -26,6 +27,7 @@ mod act;
 mod repair;
 mod watch;
 mod order;
+mod maintenance;
 mod member;
 mod start;
 mod guardian;
@@ -37,14 +39,14 @@ use evenkeel_core::{Epoch, Instant, Observation, Random, Recent, ServerId, Signa
 use crate::analyze::{Similar, Traffic};
 use crate::contract::{Examination, Input, OrderId, Output, ServerState, ServiceSpec};
 use crate::detect;
-use crate::incident::{ActionOutcome, Incident};
+use crate::incident::{ActionOutcome, Incident, invariants};
+use crate::maintenance::MaintenanceRecord;
 use crate::policy::Mode;
 use crate::recover::Capacity;
 use crate::signal::Said;
 use crate::verify::Rules;
 
 use case::Case;
-pub(crate) use case::stamp;
 use server::Server;
 use service::Service;
 
@@ -62,6 +64,8 @@ pub struct Memory {
     pub numbers: Vec<(String, u32)>,
     /// The latest incidents, oldest first.
     pub recent: Vec<Similar>,
+    /// What a person has taken out of service.
+    pub maintenance: Vec<MaintenanceRecord>,
 }
 
 /// The keeper of all services.
@@ -70,6 +74,8 @@ pub struct Keeper {
     services: Vec<Service>,
     shared: Shared,
     begun: bool,
+    /// What was in maintenance when the program ended, until the first step.
+    resumed: Vec<MaintenanceRecord>,
 }
 
 /// What all services share.
@@ -80,6 +86,8 @@ struct Shared {
     orders: u64,
     numbers: BTreeMap<String, u32>,
     recent: Recent<Similar>,
+    /// Contradictions that were found in records and mended.
+    inconsistencies: u64,
 }
 
 /// One server at work in one step: everything that a decision about it may read or change.
@@ -89,6 +97,8 @@ struct Work<'a> {
     traffic: &'a Traffic,
     shared: &'a mut Shared,
     capacity: Capacity,
+    /// The whole service is in maintenance.
+    suspended: bool,
     server: &'a mut Server,
     out: &'a mut Vec<Output>,
 }
@@ -113,11 +123,13 @@ impl Keeper {
             orders: 0,
             numbers,
             recent,
+            inconsistencies: 0,
         };
         Self {
             services: services.into_iter().map(Service::new).collect(),
             shared,
             begun: false,
+            resumed: memory.maintenance,
         }
     }
 
@@ -125,6 +137,7 @@ impl Keeper {
     pub fn step(&mut self, now: Instant, inputs: &mut Vec<Input>, outputs: &mut Vec<Output>) {
         if !self.begun {
             self.begun = true;
+            self.resume(now, outputs);
             self.each(now, outputs, Server::awaits_start, |work| work.begin());
         }
         for input in inputs.drain(..) {
@@ -150,9 +163,15 @@ impl Keeper {
                         service.traffic.note(now, totals);
                     }
                 }
-                Input::Operator { at: _, order } => self.operator(now, order, outputs),
+                Input::Operator {
+                    ticket,
+                    at: _,
+                    order,
+                } => self.operator(now, ticket, order, outputs),
+                Input::ClockSet { epoch, by_millis } => self.clock_set(now, epoch, by_millis),
             }
         }
+        self.tick_maintenance(now, outputs);
         self.compare(now, outputs);
         self.each(
             now,
@@ -170,6 +189,10 @@ impl Keeper {
             if service.is_fresh() {
                 next = next.min(service.slow_at);
             }
+            let maintenance = service.maintenance.as_ref();
+            if let Some(until) = maintenance.and_then(|maintenance| maintenance.until) {
+                next = next.min(until);
+            }
             for server in &service.servers {
                 next = next.min(server.wake());
             }
@@ -186,12 +209,29 @@ impl Keeper {
             .map_or(ServerState::Starting, Server::state)
     }
 
+    /// How many contradictions were found in incident records and mended: each is a mistake of this program.
+    #[must_use]
+    pub const fn inconsistencies(&self) -> u64 {
+        self.shared.inconsistencies
+    }
+
     /// The incidents that are not closed.
     pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
         let servers = self.services.iter().flat_map(|service| &service.servers);
         servers
             .filter_map(|server| server.case.as_ref())
             .map(|case| &case.incident)
+    }
+
+    /// The machine's calendar clock was set: open incidents say so, and what is written from now on follows it.
+    fn clock_set(&mut self, now: Instant, epoch: Epoch, by_millis: i64) {
+        self.shared.epoch = epoch;
+        for service in &mut self.services {
+            let servers = service.servers.iter_mut();
+            for case in servers.filter_map(|server| server.case.as_deref_mut()) {
+                case.clock_set(now, epoch, by_millis);
+            }
+        }
     }
 
     fn signal(&mut self, now: Instant, signal: Signal, out: &mut Vec<Output>) {
@@ -317,6 +357,7 @@ impl Keeper {
             return;
         };
         let capacity = service.capacity(id.index as usize);
+        let suspended = service.is_suspended();
         let Service {
             spec,
             servers,
@@ -334,6 +375,7 @@ impl Keeper {
                 traffic,
                 shared: &mut self.shared,
                 capacity,
+                suspended,
                 server,
                 out,
             });
@@ -387,7 +429,7 @@ impl Work<'_> {
     }
 
     fn rules(&self, ends: bool) -> Rules {
-        let case = self.server.case.as_ref();
+        let case = self.server.case.as_deref();
         let only_traffic = case.is_some_and(|case| case.only_traffic_tells && !case.repaired);
         let mut options = self.spec.options.recover.verify;
         options.within = self.server.starts.allowance(options.within);
@@ -396,9 +438,17 @@ impl Work<'_> {
             ends,
             from: self.now,
             patient: only_traffic,
+            needs_request: case.is_some_and(Case::is_about_requests),
             in_service: self.server.shown == server::Shown::Serving,
             slow_limit: case.and_then(|case| case.slow_limit),
         }
+    }
+
+    /// Hands a record out, consistent.
+    fn record(&mut self, mut incident: Box<Incident>) {
+        let found = invariants::uphold(&mut incident).len() as u64;
+        self.shared.inconsistencies += found;
+        self.out.push(Output::Record(incident));
     }
 
     /// The open case.

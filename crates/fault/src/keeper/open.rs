@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use evenkeel_core::Verdict;
 
-use crate::contract::{Examination, OrderId, Output, Pace};
+use crate::contract::{Examination, OrderAnswer, OrderId, Output, Pace};
 use crate::detect::{self, Comparison, Detection, Detector, Limits};
 use crate::diagnose::{Evidence, diagnose};
 use crate::incident::{ActionOutcome, Status};
 use crate::kind::FaultKind;
+use crate::maintenance::stamp;
 use crate::policy::{Action, Mode, ProbeKind};
 use crate::recover::serves_nothing;
 
-use super::case::{Case, Phase, stamp};
+use super::case::{Case, Phase};
 use super::server::Shown;
 use super::{Shared, Work};
 
@@ -38,7 +39,8 @@ impl Shared {
 impl Work<'_> {
     /// Something is wrong: opens a case, or tells the open one.
     pub(super) fn detected(&mut self, detection: &Detection) {
-        if self.server.starting.is_some() && detection.by != Detector::Supervisor {
+        if self.is_held() || self.server.starting.is_some() && detection.by != Detector::Supervisor
+        {
             return;
         }
         if self.server.routine.is_some() && detection.by != Detector::Supervisor {
@@ -60,7 +62,10 @@ impl Work<'_> {
 
     fn open(&mut self, detection: &Detection) {
         let now = self.now;
-        self.server.routine = None;
+        if self.server.routine.take().is_some() {
+            let answer = OrderAnswer::Failed(detection.text.clone());
+            self.server.answer(answer, self.out);
+        }
         let id = self.shared.next_id(detection.onset.min(now));
         let (service, server) = (self.spec.name.clone(), self.server.name.clone());
         let mut case = Case::new(id, service, server, detection, now, self.shared.epoch);

@@ -1,48 +1,78 @@
-//! A person's orders. They go before the keeper's own: no guard and no limit holds them up.
+//! A person's orders. They go before the keeper's own: no limit holds them up, and each is told what came of it.
 
 use evenkeel_core::{Instant, ServerId, Verdict};
 
-use crate::contract::{ActionOrder, OperatorOrder, Output, Pace};
-use crate::incident::{ActionOutcome, Status};
+use crate::contract::{ActionOrder, OperatorOrder, OrderAnswer, OrderId, Output, Pace, Ticket};
+use crate::incident::{ActionOutcome, End, Status};
 use crate::kind::FaultKind;
+use crate::maintenance::{OrderTerms, TakenOut};
 use crate::policy::Action;
 use crate::verify::Verification;
 
 use super::case::Phase;
-use super::server::{Held, Routine};
+use super::server::{Routine, RoutineKind, Shown};
 use super::{Keeper, Work};
 
 impl Keeper {
-    pub(super) fn operator(&mut self, now: Instant, order: OperatorOrder, out: &mut Vec<Output>) {
+    pub(super) fn operator(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        order: OperatorOrder,
+        out: &mut Vec<Output>,
+    ) {
+        let (at, told) = ((now, ticket), ticket);
         match order {
-            OperatorOrder::Drain(server)
-            | OperatorOrder::Eject(server)
-            | OperatorOrder::Restore(server)
-            | OperatorOrder::Restart(server)
-                if self.is_vacant(server) => {}
-            OperatorOrder::Approve(id) => self.of_incident(now, &id, out, |work| work.approve()),
-            OperatorOrder::Reject(id) => self.of_incident(now, &id, out, |work| work.reject()),
+            OperatorOrder::Approve(id) => self.of_incident(at, &id, out, |work| work.approve(told)),
+            OperatorOrder::Reject(id) => self.of_incident(at, &id, out, |work| work.reject(told)),
             OperatorOrder::Close(id) => {
-                self.of_incident(now, &id, out, |work| work.close_by_hand());
+                self.of_incident(at, &id, out, |work| work.close_by_hand(told));
             }
-            OperatorOrder::Drain(server) => {
-                self.with(now, server, out, |work| work.hold_by_hand(Held::Drained));
+            OperatorOrder::Drain(server, terms) => {
+                self.of_server(at, server, out, |work| {
+                    work.hold_by_hand(told, TakenOut::Drained, &terms);
+                });
             }
-            OperatorOrder::Eject(server) => {
-                self.with(now, server, out, |work| work.hold_by_hand(Held::Ejected));
+            OperatorOrder::Eject(server, terms) => {
+                self.of_server(at, server, out, |work| {
+                    work.hold_by_hand(told, TakenOut::Ejected, &terms);
+                });
             }
             OperatorOrder::Restore(server) => {
-                self.with(now, server, out, |work| work.restore_by_hand());
+                self.of_server(at, server, out, |work| work.restore_by_hand(told));
             }
-            OperatorOrder::Restart(server) => {
-                self.with(now, server, out, |work| work.restart_by_hand());
+            OperatorOrder::Restart(server, terms) => {
+                self.of_server(at, server, out, |work| work.restart_by_hand(told, &terms));
+            }
+            OperatorOrder::MaintenanceOn(service, terms) => {
+                self.maintenance_on(now, ticket, service, &terms, out);
+            }
+            OperatorOrder::MaintenanceOff(service, terms) => {
+                self.maintenance_off(now, Some(ticket), service, terms.force, out);
             }
         }
     }
 
+    fn of_server(
+        &mut self,
+        (now, ticket): (Instant, Ticket),
+        server: ServerId,
+        out: &mut Vec<Output>,
+        what: impl FnOnce(&mut Work<'_>),
+    ) {
+        let service = self.services.get(server.service.0 as usize);
+        let known = service.and_then(|service| service.servers.get(server.index as usize));
+        if known.is_some_and(|server| server.vacant.is_none()) {
+            self.with(now, server, out, what);
+            return;
+        }
+        let answer = OrderAnswer::Refused("there is no server at this place now".to_owned());
+        out.push(Output::Answer { ticket, answer });
+    }
+
     fn of_incident(
         &mut self,
-        now: Instant,
+        (now, ticket): (Instant, Ticket),
         id: &str,
         out: &mut Vec<Output>,
         what: impl FnOnce(&mut Work<'_>),
@@ -55,107 +85,175 @@ impl Keeper {
         });
         if let Some(server) = server {
             self.with(now, server, out, what);
+            return;
         }
+        let answer = OrderAnswer::Refused(format!("incident {id} is not open"));
+        out.push(Output::Answer { ticket, answer });
     }
 }
 
 impl Work<'_> {
-    fn approve(&mut self) {
+    /// Answers an order at once, and with that for good.
+    pub(super) fn reply(&mut self, ticket: Ticket, answer: OrderAnswer) {
+        self.out.push(Output::Answer { ticket, answer });
+    }
+
+    /// The answers to this order come as the work on it goes on.
+    fn follow(&mut self, ticket: Ticket, text: String) {
+        let replaced = OrderAnswer::Failed("another order took its place".to_owned());
+        self.server.answer(replaced, self.out);
+        self.server.asked = Some(ticket);
+        self.server.answer(OrderAnswer::Accepted(text), self.out);
+    }
+
+    /// `service/server`, as orders name it.
+    pub(super) fn full_name(&self) -> String {
+        format!("{}/{}", self.spec.name, self.server.name)
+    }
+
+    /// The incident that a person is to decide about; else says why there is nothing to decide.
+    fn proposal(&mut self, ticket: Ticket) -> Option<&mut super::case::Case> {
+        let status = self.case().map(|case| case.incident.status);
+        if status != Some(Status::AwaitingApproval) {
+            let status = status.map_or("closed", Status::word);
+            let why = format!("nothing waits for approval: the incident is {status}");
+            self.reply(ticket, OrderAnswer::Refused(why));
+            return None;
+        }
+        self.case()
+    }
+
+    fn approve(&mut self, ticket: Ticket) {
         let now = self.now;
-        let Some(case) = self
-            .case()
-            .filter(|case| case.incident.status == Status::AwaitingApproval)
-        else {
+        let Some(case) = self.proposal(ticket) else {
             return;
         };
         case.approved = true;
         case.note(now, "approval", "approved".to_owned());
+        let steps: Vec<&str> = case.steps.iter().map(Action::word).collect();
+        let text = format!("approved {}: {}", case.incident.id, steps.join(", "));
+        self.follow(ticket, text);
         self.set_status(Status::Recovering);
         self.run(0);
     }
 
-    fn reject(&mut self) {
+    fn reject(&mut self, ticket: Ticket) {
         let now = self.now;
-        let Some(case) = self
-            .case()
-            .filter(|case| case.incident.status == Status::AwaitingApproval)
-        else {
+        let Some(case) = self.proposal(ticket) else {
             return;
         };
         case.note(now, "approval", "rejected: it is only watched".to_owned());
+        let text = format!("rejected {}: it is only watched", case.incident.id);
         self.set_status(Status::Open);
+        self.reply(ticket, OrderAnswer::Done(text));
     }
 
-    fn close_by_hand(&mut self) {
+    fn close_by_hand(&mut self, ticket: Ticket) {
         let now = self.now;
         if let Some(case) = self.case() {
             case.note(now, "approval", "closed by a person".to_owned());
+            let text = format!("incident {} is closed", case.incident.id);
+            self.close(End::ClosedByPerson);
+            self.reply(ticket, OrderAnswer::Done(text));
         }
-        self.close();
         if self.server.facts.process.down.is_none() {
             self.server.restore(true, self.out);
         }
     }
 
-    fn hold_by_hand(&mut self, held: Held) {
-        self.server.hold(held, self.out);
-        self.tell(match held {
-            Held::Drained => "a person drained the server",
-            Held::Ejected => "a person ejected the server",
-        });
-    }
-
-    fn restore_by_hand(&mut self) {
+    /// Puts a server back that evenkeel, not a person, keeps out.
+    pub(super) fn restore_ejected(&mut self, ticket: Ticket) {
+        let name = self.full_name();
+        if self.server.facts.process.down.is_some() {
+            let why = format!("the process of {name} does not run: restart it instead");
+            self.reply(ticket, OrderAnswer::Refused(why));
+            return;
+        }
+        if self.server.shown == Shown::Serving {
+            self.reply(
+                ticket,
+                OrderAnswer::Refused(format!("{name} is in service")),
+            );
+            return;
+        }
         self.server.release(self.out);
         self.tell("a person restored the server");
-        if self.server.facts.process.down.is_some() && !self.is_off() {
-            self.server.eject(self.now, Verdict::Known, self.out);
-        } else if matches!(
+        if matches!(
             self.server.case.as_deref().map(|case| &case.phase),
             Some(Phase::Verifying { .. })
         ) {
             self.watch(None);
         }
+        let open = self.case().map(|case| case.incident.id.clone());
+        let text = match open {
+            Some(id) => format!("{name} takes requests again; incident {id} is still open"),
+            None => format!("{name} takes requests again"),
+        };
+        self.reply(ticket, OrderAnswer::Done(text));
     }
 
-    fn restart_by_hand(&mut self) {
-        if !self.server.managed.restarts() {
-            self.tell("a person asked for a restart, but evenkeel does not run this server");
+    pub(super) fn restart_by_hand(&mut self, ticket: Ticket, terms: &OrderTerms) {
+        if let Err(why) = self.may_restart_by_hand(terms) {
+            self.reply(ticket, OrderAnswer::Refused(why));
             return;
         }
         self.tell("a person ordered a restart");
+        let name = self.full_name();
+        self.follow(ticket, format!("{name} is restarted"));
+        let now = self.now;
+        let Some(case) = self.server.case.as_deref_mut() else {
+            self.order_routine(RoutineKind::Restart);
+            return;
+        };
+        case.action_ended(
+            now,
+            ActionOutcome::Failed,
+            Some("a person ordered a restart".to_owned()),
+        );
+        case.by_person = true;
+        let place = case.steps.iter().position(|step| *step == Action::Restart);
+        let step = place.unwrap_or_else(|| {
+            case.steps.push(Action::Restart);
+            case.steps.len() - 1
+        });
+        self.restart_now(step);
+    }
+
+    fn may_restart_by_hand(&self, terms: &OrderTerms) -> Result<(), String> {
+        let name = self.full_name();
+        if !self.server.managed.restarts() {
+            return Err(format!(
+                "evenkeel does not run {name} and has no command that restarts it (`managed_by`)"
+            ));
+        }
+        let case = self.server.case.as_deref();
+        let acts =
+            case.is_some_and(|case| matches!(case.phase, Phase::Acting { order: Some(_), .. }));
+        let routine = self.server.routine.as_deref();
+        if acts || routine.is_some_and(|routine| routine.order.is_some()) {
+            return Err(format!(
+                "an action on {name} is under way; wait for its end"
+            ));
+        }
+        if self.server.serves() && self.capacity.others_serving == 0 && !terms.force {
+            let service = &self.spec.name;
+            return Err(format!(
+                "no other server of {service} is in service: during a restart of {name} its requests would have no answer; --force does it all the same"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Orders a restart outside of any incident.
+    pub(super) fn order_routine(&mut self, kind: RoutineKind) {
         let (now, server) = (self.now, self.server.id);
-        if let Some(case) = self.server.case.as_deref_mut() {
-            if matches!(case.phase, Phase::Acting { order: Some(_), .. }) {
-                return;
-            }
-            case.action_ended(
-                now,
-                ActionOutcome::Failed,
-                Some("a person ordered a restart".to_owned()),
-            );
-            let place = case.steps.iter().position(|step| *step == Action::Restart);
-            let step = place.unwrap_or_else(|| {
-                case.steps.push(Action::Restart);
-                case.steps.len() - 1
-            });
-            self.restart_now(step);
-            return;
-        }
-        if self
-            .server
-            .routine
-            .as_ref()
-            .is_some_and(|routine| routine.order.is_some())
-        {
-            return;
-        }
-        let order = self.order();
+        let order: OrderId = self.order();
         self.server.starting = None;
         self.server.eject(now, Verdict::Known, self.out);
         self.server.set_pace(Pace::Paused, self.out);
         let verification = Verification::new(self.rules(true));
         self.server.routine = Some(Box::new(Routine {
+            kind,
             order: Some(order),
             verification,
         }));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Verdict};
 
 use crate::contract::{ActionOrder, Managed, OrderId, Output, Pace};
-use crate::incident::{ActionOutcome, Status};
+use crate::incident::{ActionOutcome, RepairedBy, Status};
 use crate::kind::FaultKind;
 use crate::policy::Action;
 use crate::recover::{Allowance, serves_nothing};
@@ -174,6 +174,14 @@ impl Work<'_> {
         let action = case.steps.get(step).cloned().unwrap_or(Action::Restart);
         let worked = outcome == ActionOutcome::Done;
         case.acted |= worked;
+        if worked && matches!(action, Action::Restart | Action::Stop | Action::Exec(_)) {
+            case.repaired_by = Some(if case.by_person {
+                RepairedBy::Person
+            } else {
+                RepairedBy::Evenkeel
+            });
+        }
+        case.by_person = false;
         if action == Action::Restart {
             case.repaired |= worked;
             self.restart_ended(step, at, outcome, detail);

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use evenkeel_core::{Directive, Instant, ServerId, Verdict};
 
-use crate::contract::{Managed, OrderId, Output, Pace, ServerSpec, ServerState};
+use crate::contract::{
+    Managed, OrderAnswer, OrderId, Output, Pace, ServerSpec, ServerState, Ticket,
+};
 use crate::detect::Comparison;
+use crate::maintenance::{Maintenance, TakenOut};
 use crate::policy::FaultOptions;
 use crate::recover::Repairs;
 use crate::signal::Facts;
@@ -32,18 +35,28 @@ pub(super) enum Shown {
     Trial,
 }
 
-/// An operator's order that lasts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Held {
-    /// Drained until restored.
-    Drained,
-    /// Ejected until restored.
-    Ejected,
+/// A server that a person has taken out.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) how: TakenOut,
+    /// When it ends by itself.
+    pub(super) until: Option<Instant>,
+    pub(super) maintenance: Maintenance,
 }
 
-/// A restart that an operator ordered while nothing was wrong.
+/// Why a server is verified without an incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RoutineKind {
+    /// A person ordered a restart while nothing was wrong.
+    Restart,
+    /// It comes back from maintenance.
+    Return,
+}
+
+/// A restart that a person ordered while nothing was wrong, or a return from maintenance.
 #[derive(Debug)]
 pub(super) struct Routine {
+    pub(super) kind: RoutineKind,
     /// The restart, until it has ended.
     pub(super) order: Option<OrderId>,
     /// After it.
@@ -62,7 +75,11 @@ pub(super) struct Server {
     pub(super) routine: Option<Box<Routine>>,
     /// Its first start: no probe needs to pass before this moment.
     pub(super) starting: Option<Instant>,
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<Box<Held>>,
+    /// The balancer holds an order about it that does not expire.
+    lasting: bool,
+    /// A person's order that is not yet carried out.
+    pub(super) asked: Option<Ticket>,
     pub(super) shown: Shown,
     /// Whether its requests in flight were sent elsewhere since it was ejected.
     pub(super) rescued: bool,
@@ -95,6 +112,8 @@ impl Server {
             routine: None,
             starting: None,
             held: None,
+            lasting: false,
+            asked: None,
             shown: Shown::Serving,
             rescued: false,
             renew_at: Instant::NEVER,
@@ -155,11 +174,18 @@ impl Server {
 
     pub(super) fn trial(&mut self, now: Instant, out: &mut Vec<Output>) {
         if self.shown != Shown::Trial {
+            // A trial does not end an order that lasts.
+            if std::mem::take(&mut self.lasting) {
+                out.push(Output::Directive(Directive::Restore {
+                    server: self.id,
+                    slowly: true,
+                }));
+            }
             self.show(now, Shown::Trial, out);
         }
     }
 
-    /// Ends an ejection or a trial. An operator's hold stays.
+    /// Ends an ejection or a trial. Maintenance stays.
     pub(super) fn restore(&mut self, slowly: bool, out: &mut Vec<Output>) {
         if self.shown == Shown::Serving {
             return;
@@ -167,21 +193,30 @@ impl Server {
         self.shown = Shown::Serving;
         self.rescued = false;
         self.renew_at = Instant::NEVER;
-        match self.held {
-            None => out.push(Output::Directive(Directive::Restore {
-                server: self.id,
-                slowly,
-            })),
-            Some(held) => self.hold(held, out),
+        if self.held.is_some() {
+            self.show_held(out);
+            return;
         }
+        self.lasting = false;
+        out.push(Output::Directive(Directive::Restore {
+            server: self.id,
+            slowly,
+        }));
     }
 
-    /// Carries out an operator's hold.
+    /// Begins a maintenance, or changes its terms.
     pub(super) fn hold(&mut self, held: Held, out: &mut Vec<Output>) {
-        self.held = Some(held);
-        out.push(Output::Directive(match held {
-            Held::Drained => Directive::Drain { server: self.id },
-            Held::Ejected => Directive::Eject {
+        self.held = Some(Box::new(held));
+        self.show_held(out);
+    }
+
+    /// Tells the balancer of the maintenance. Such a directive does not expire.
+    fn show_held(&mut self, out: &mut Vec<Output>) {
+        let Some(held) = &self.held else { return };
+        self.lasting = true;
+        out.push(Output::Directive(match held.how {
+            TakenOut::Drained => Directive::Drain { server: self.id },
+            TakenOut::Ejected => Directive::Eject {
                 server: self.id,
                 verdict: Verdict::Known,
                 until: Instant::NEVER,
@@ -189,9 +224,10 @@ impl Server {
         }));
     }
 
-    /// Ends an operator's hold, and whatever else keeps the server out.
+    /// Puts it in service at once, whatever keeps it out.
     pub(super) fn release(&mut self, out: &mut Vec<Output>) {
         self.held = None;
+        self.lasting = false;
         self.shown = Shown::Serving;
         self.rescued = false;
         self.renew_at = Instant::NEVER;
@@ -199,6 +235,16 @@ impl Server {
             server: self.id,
             slowly: true,
         }));
+    }
+
+    /// Answers the person's order that is under way, if one is.
+    pub(super) fn answer(&mut self, answer: OrderAnswer, out: &mut Vec<Output>) {
+        let ticket = if answer.is_last() {
+            self.asked.take()
+        } else {
+            self.asked
+        };
+        out.extend(ticket.map(|ticket| Output::Answer { ticket, answer }));
     }
 
     pub(super) fn set_pace(&mut self, pace: Pace, out: &mut Vec<Output>) {
@@ -223,8 +269,8 @@ impl Server {
         self.rescued &= matches!(shown, Shown::Ejected(_));
         self.renew_at = now + RENEWED;
         let (server, until) = (self.id, now + EXPIRES);
-        let directive = match (shown, self.held) {
-            // The operator's hold is the stronger one and does not expire; it needs no company.
+        let directive = match (shown, self.held.as_ref()) {
+            // Maintenance is the stronger one and does not expire; it needs no company.
             (_, Some(_)) => return,
             (Shown::Serving, None) => {
                 self.renew_at = Instant::NEVER;
@@ -249,12 +295,11 @@ impl Server {
         if let Some(vacant) = self.vacant {
             return vacant;
         }
-        if self.held == Some(Held::Drained) {
-            return ServerState::Draining;
+        if self.held.is_some() {
+            return ServerState::Maintenance;
         }
         let out_of_service = || match self.shown {
             _ if self.facts.process.down.is_some() => ServerState::Down,
-            _ if self.held.is_some() => ServerState::Ejected,
             Shown::Ejected(_) => ServerState::Ejected,
             Shown::Trial => ServerState::Verifying,
             Shown::Serving => ServerState::Doubtful,
@@ -289,7 +334,7 @@ impl Server {
             | ServerState::Ejected
             | ServerState::Recovering
             | ServerState::Verifying
-            | ServerState::Draining
+            | ServerState::Maintenance
             | ServerState::Down
             | ServerState::Unresolved
             | ServerState::Absent) => state,

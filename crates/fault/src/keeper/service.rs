@@ -3,8 +3,9 @@
 use evenkeel_core::{Instant, ServerId};
 
 use crate::analyze::Traffic;
-use crate::contract::{ServerState, ServiceSpec};
+use crate::contract::{ServerState, ServiceSpec, Ticket};
 use crate::detect::Latest;
+use crate::maintenance::Maintenance;
 use crate::policy::SlowOptions;
 use crate::recover::Capacity;
 
@@ -21,6 +22,22 @@ pub(super) struct Service {
     pub(super) serving: usize,
     /// At how many of its places somebody is.
     pub(super) present: usize,
+    /// A person has taken the whole service out.
+    pub(super) maintenance: Option<Box<ServiceMaintenance>>,
+    /// Maintenance of servers from DNS that are not there now, with the index that each had.
+    pub(super) away: Vec<(u32, Maintenance)>,
+}
+
+/// A service that a person has taken out.
+#[derive(Debug)]
+pub(super) struct ServiceMaintenance {
+    pub(super) maintenance: Maintenance,
+    /// When it ends by itself.
+    pub(super) until: Option<Instant>,
+    /// A person ended it, or its time is over: requests wait for the first server that is verified.
+    pub(super) is_ending: bool,
+    /// The order that ended it.
+    pub(super) asked: Option<Ticket>,
 }
 
 impl Service {
@@ -46,7 +63,16 @@ impl Service {
             slow_at: Instant::ZERO,
             serving,
             present,
+            maintenance: None,
+            away: Vec::new(),
         }
+    }
+
+    /// Whether nothing is detected and repaired here by a person's order.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.maintenance
+            .as_ref()
+            .is_some_and(|maintenance| !maintenance.is_ending)
     }
 
     pub(super) fn capacity(&self, index: usize) -> Capacity {

@@ -8,21 +8,26 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Verdict};
 
 use crate::analyze::{Similar, analysis};
-use crate::contract::Pace;
+use crate::contract::{OrderAnswer, Pace};
 use crate::detect::{Detection, Detector};
-use crate::incident::{ActionOutcome, Status};
+use crate::incident::{ActionOutcome, End, Status};
 use crate::policy::{Action, Mode};
 use crate::verify::{Progress, Verification};
 
 use super::Work;
 use super::case::{Phase, Retry};
-use super::server::{Server, Shown};
+use super::server::{RoutineKind, Server, Shown};
 
 impl Server {
     /// When something of it is to be done next.
     pub(super) fn wake(&self) -> Instant {
         let mut next = self.renew_at;
-        for at in [self.starting, self.doubt_ends()].into_iter().flatten() {
+        let held_until = self.held.as_ref().and_then(|held| held.until);
+        let impact_at = self.case.as_ref().map(|case| case.impact_at);
+        for at in [self.starting, self.doubt_ends(), held_until, impact_at]
+            .into_iter()
+            .flatten()
+        {
             next = next.min(at);
         }
         if let Some(routine) = self
@@ -175,7 +180,10 @@ impl Work<'_> {
                 case.verified(&verification, "failed");
                 then = Some(next);
             }
+            case.repaired_by = None;
         }
+        self.server
+            .answer(OrderAnswer::Failed(why.to_owned()), self.out);
         if self.server.shown == Shown::Trial || is_down {
             let verdict = if is_down {
                 Verdict::Known
@@ -228,51 +236,64 @@ impl Work<'_> {
         if let Some(case) = self.server.case.as_deref_mut() {
             if let Phase::Verifying { verification, .. } = &case.phase {
                 let verification = verification.clone();
-                case.verified(&verification, "passed");
+                let is_proven = case.is_proven(&verification);
+                let outcome = if is_proven { "passed" } else { "not-proven" };
+                case.verified(&verification, outcome);
                 let trickle = match verification.succeeded {
                     0 => "no request came to try it with".to_owned(),
                     1 => "1 request of the trickle succeeded".to_owned(),
                     n => format!("{n} requests of the trickle succeeded"),
                 };
+                let judged = if is_proven {
+                    "passed"
+                } else {
+                    "not proven yet"
+                };
+                let probes = verification.probes;
                 case.note(
                     now,
                     "verification",
-                    format!(
-                        "passed: {} probes passed in a row, {trickle}",
-                        verification.probes
-                    ),
+                    format!("{judged}: {probes} probes passed in a row, {trickle}"),
                 );
             }
             case.recovered(now);
         }
-        self.close();
+        self.close(End::Recovered);
     }
 
     /// Writes the report and lets go of the case.
-    pub(super) fn close(&mut self) {
+    pub(super) fn close(&mut self, end: End) {
         let now = self.now;
         let Some(mut case) = self.server.case.take() else {
             return;
         };
+        case.give_up_actions(now, "the incident was closed before it had ended");
+        case.incident.end = Some(end);
         case.incident.impact =
             self.traffic
                 .impact(case.totals, now, self.spec.options.objective.as_ref());
         let report = analysis(&case.incident, self.shared.recent.iter());
         case.note(now, "analysis", report.summary.clone());
         case.incident.analysis = Some(report);
-        let closed = case.closed(now, now);
+        let closed = case.closed(now, now, end);
+        let id = case.incident.id.clone();
         self.shared.recent.push(Similar {
-            id: case.incident.id.clone(),
+            id: id.clone(),
             service: case.incident.service.clone(),
             fault: case.kind,
             closed,
         });
-        self.out
-            .push(crate::contract::Output::Record(Box::new(case.incident)));
+        self.record(Box::new(case.incident));
         self.server.facts.forget(now);
         self.server.slow = None;
         self.server.doubt_until = None;
         self.server.set_pace(Pace::Normal, self.out);
+        let text = format!("incident {id} is closed: {}", end.words());
+        let answer = match end {
+            End::Recovered | End::ClosedByPerson => OrderAnswer::Done(text),
+            End::Maintenance | End::Left | End::EvenkeelEnded => OrderAnswer::Failed(text),
+        };
+        self.server.answer(answer, self.out);
     }
 
     pub(super) fn tick_case(&mut self) {
@@ -327,14 +348,18 @@ impl Work<'_> {
         }
     }
 
-    /// An operator's restart was carried out.
+    /// A person's restart was carried out.
     pub(super) fn routine_ended(&mut self, outcome: ActionOutcome, detail: Option<String>) {
-        let rules = self.rules(true);
         if outcome != ActionOutcome::Done {
             self.routine_failed(&detail.unwrap_or_else(|| outcome.word().to_owned()));
             return;
         }
+        if self.is_held() {
+            self.routine_held();
+            return;
+        }
         self.server.starts.began(self.now);
+        let rules = self.rules(true);
         if let Some(routine) = &mut self.server.routine {
             routine.order = None;
             routine.verification = Verification::new(rules);
@@ -344,12 +369,28 @@ impl Work<'_> {
     }
 
     fn routine_passed(&mut self) {
-        self.server.routine = None;
+        let kind = self.server.routine.take().map(|routine| routine.kind);
         // What failed while it was replaced says nothing about the new one.
         self.server.facts.forget(self.now);
         self.server.restore(true, self.out);
         self.server.doubt_until = None;
         self.server.set_pace(Pace::Normal, self.out);
+        let name = self.full_name();
+        let done = match kind {
+            Some(RoutineKind::Return) => "is verified and takes requests again",
+            Some(RoutineKind::Restart) | None => "was restarted and is verified",
+        };
+        self.server
+            .answer(OrderAnswer::Done(format!("{name} {done}")), self.out);
+    }
+
+    /// A restart in maintenance: the server stays where the person has put it.
+    fn routine_held(&mut self) {
+        self.server.routine = None;
+        self.server.restore(true, self.out);
+        self.server.set_pace(Pace::Normal, self.out);
+        let text = format!("{} was restarted; it is in maintenance", self.full_name());
+        self.server.answer(OrderAnswer::Done(text), self.out);
     }
 
     /// The verification of a start is over, and the process still lives: perhaps it only needs longer.
@@ -364,7 +405,21 @@ impl Work<'_> {
 
     fn routine_failed(&mut self, why: &str) {
         self.starts_too_late();
-        let text = format!("a restart that was ordered did not succeed: {why}");
+        let kind = self.server.routine.take().map(|routine| routine.kind);
+        let text = match kind {
+            Some(RoutineKind::Return) => {
+                format!("it did not come back from maintenance: {why}")
+            }
+            Some(RoutineKind::Restart) | None => {
+                format!("a restart that was ordered did not succeed: {why}")
+            }
+        };
+        self.server
+            .answer(OrderAnswer::Failed(text.clone()), self.out);
+        if self.is_held() {
+            self.server.restore(true, self.out);
+            self.server.set_pace(Pace::Normal, self.out);
+        }
         self.detected(&Detection {
             by: Detector::Supervisor,
             onset: self.now,

@@ -5,6 +5,11 @@
 
 use crate::kind::FaultKind;
 
+/// How a refusal by the guard of capacity begins.
+pub(crate) const KEEP_SERVING: &str = "keep_serving:";
+/// Why an action is refused that evenkeel has no way to do.
+pub(crate) const UNMANAGED: &str = "evenkeel does not run this server and has no command for it";
+
 /// A service's servers, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
@@ -25,7 +30,7 @@ impl Capacity {
             return Ok(());
         }
         Err(format!(
-            "keep_serving: {} of {} servers would be left in service, at least {needed} must be",
+            "{KEEP_SERVING} {} of {} servers would be left in service, at least {needed} must be",
             self.others_serving, self.servers
         ))
     }

@@ -5,5 +5,6 @@ mod guard;
 mod repairs;
 
 pub use guard::{Capacity, serves_nothing};
+pub(crate) use guard::{KEEP_SERVING, UNMANAGED};
 pub use playbooks::{Situation, playbook};
 pub use repairs::{Allowance, Repairs};

@@ -19,6 +19,8 @@ const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(1);
 /// So long it waits for requests where only they can tell.
 const PATIENT: Duration = Duration::from_secs(10);
+/// So long it waits for a first request where failed requests were what was noticed: without one nothing is proven.
+const PROOF: Duration = Duration::from_secs(2);
 /// A server that stayed in service must do well for this long.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -35,6 +37,8 @@ pub struct Rules {
     pub patient: bool,
     /// The server is in service all the while.
     pub in_service: bool,
+    /// Failed requests were what was noticed: only a request that succeeds proves that it is over.
+    pub needs_request: bool,
     /// Median latency above which the repair did not hold.
     pub slow_limit: Option<Duration>,
 }
@@ -160,7 +164,7 @@ impl Verification {
     #[must_use]
     pub fn wake(&self, now: Instant) -> Option<Instant> {
         match self.trickle_since {
-            Some(since) => [SHORT, QUIET, LONG, PATIENT]
+            Some(since) => [SHORT, QUIET, LONG, PROOF, PATIENT]
                 .into_iter()
                 .map(|after| since + after)
                 .filter(|at| *at > now)
@@ -188,6 +192,7 @@ impl Verification {
         let (short, long) = match (self.rules.in_service, self.rules.patient) {
             (true, _) => (QUIET, QUIET),
             (false, true) => (PATIENT, PATIENT),
+            (false, false) if self.rules.needs_request && ok + failed == 0 => (PROOF, PROOF),
             (false, false) => (SHORT, LONG),
         };
         let enough = ok >= ENOUGH && few_failed && !self.rules.in_service;

@@ -6,3 +6,5 @@ mod processes;
 mod rules;
 mod members;
 mod rescue;
+mod maintenance;
+mod truth;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use evenkeel_core::{Directive, Observation, ServerId, Signal};
 use evenkeel_fault::contract::{Managed, OperatorOrder, ServerState};
 use evenkeel_fault::incident::Status;
+use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_fault::{Input, Output};
 
 use super::world::{Condition, World, options};
@@ -39,7 +40,10 @@ fn a_server_that_goes_takes_its_incident_with_it() {
 
     // What was under way about it changes nothing, and orders are for nobody.
     let before = world.outputs.len();
-    world.order(OperatorOrder::Drain(ServerId::new(0, 1)));
+    world.order(OperatorOrder::Drain(
+        ServerId::new(0, 1),
+        OrderTerms::default(),
+    ));
     world.run(10_000);
     assert_eq!(world.state(1), ServerState::Absent);
     assert_eq!(world.incidents.len(), 1);
@@ -60,8 +64,11 @@ fn a_server_that_goes_takes_its_incident_with_it() {
 fn another_address_is_another_server() {
     let mut world = World::new(3, Managed::Nothing, options());
     world.run(5_000);
-    world.order(OperatorOrder::Drain(ServerId::new(0, 2)));
-    assert_eq!(world.state(2), ServerState::Draining);
+    world.order(OperatorOrder::Drain(
+        ServerId::new(0, 2),
+        OrderTerms::default(),
+    ));
+    assert_eq!(world.state(2), ServerState::Maintenance);
     moved(&mut world, 2, Some(elsewhere()));
     assert_eq!(world.state(2), ServerState::Up);
     let last = world.outputs.iter().rev();

@@ -3,6 +3,7 @@
 use evenkeel_core::{Directive, Instant, ServerId};
 use evenkeel_fault::Output;
 use evenkeel_fault::contract::{Managed, OperatorOrder};
+use evenkeel_fault::maintenance::OrderTerms;
 
 use super::world::{Condition, World, options};
 
@@ -66,7 +67,7 @@ fn a_person_lets_requests_finish() {
     let mut world = World::new(3, Managed::Child, options());
     world.run(5_000);
     world.outputs.clear();
-    world.order(OperatorOrder::Eject(VICTIM));
+    world.order(OperatorOrder::Eject(VICTIM, OrderTerms::default()));
     world.run(3_000);
     let (rescued, ejected) = seen(&world);
     assert!(ejected.is_some());

@@ -5,6 +5,7 @@ use evenkeel_core::{
 };
 use evenkeel_fault::contract::{Managed, OperatorOrder, Pace, ServerState, Totals};
 use evenkeel_fault::incident::{ActionOutcome, Incident, Status};
+use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_fault::policy::{Action, Mode, Playbook};
 use evenkeel_fault::{FaultKind, Input, Memory, Output, Similar};
 
@@ -275,7 +276,10 @@ fn several_detectors_one_incident() {
 fn an_exit_that_was_asked_for_is_no_fault() {
     let mut world = World::new(3, Managed::Child, options());
     world.run(5_000);
-    world.order(OperatorOrder::Restart(ServerId::new(0, 1)));
+    world.order(OperatorOrder::Restart(
+        ServerId::new(0, 1),
+        OrderTerms::default(),
+    ));
     assert_eq!(world.state(1), ServerState::Recovering);
     assert!(!world.in_service(1));
     world.run(300);
@@ -292,34 +296,12 @@ fn a_restart_by_hand_that_does_not_succeed_opens_an_incident() {
     let mut world = World::new(3, Managed::Child, options());
     world.run(5_000);
     world.reborn(1, Condition::Unstartable);
-    world.order(OperatorOrder::Restart(ServerId::new(0, 1)));
+    world.order(OperatorOrder::Restart(
+        ServerId::new(0, 1),
+        OrderTerms::default(),
+    ));
     world.run(2_000);
     assert_eq!(kind(world.only()), FaultKind::CannotStart);
-}
-
-#[test]
-fn a_drain_by_hand_lasts_until_it_is_restored_even_through_a_repair() {
-    let mut world = World::new(3, Managed::Child, options());
-    world.run(5_000);
-    let server = ServerId::new(0, 1);
-    world.order(OperatorOrder::Drain(server));
-    assert_eq!(world.state(1), ServerState::Draining);
-    world.run(20_000);
-    assert!(!world.in_service(1));
-    world.break_server(1, Condition::Dead);
-    world.until(3_000, closed);
-    world.run(1_000);
-    assert!(!world.in_service(1));
-    assert_eq!(world.state(1), ServerState::Draining);
-    world.order(OperatorOrder::Restore(server));
-    assert!(world.in_service(1));
-    assert_eq!(world.state(1), ServerState::Up);
-    world.order(OperatorOrder::Eject(server));
-    world.run(60_000);
-    assert!(!world.in_service(1));
-    assert_eq!(world.state(1), ServerState::Ejected);
-    world.order(OperatorOrder::Restore(server));
-    assert!(world.in_service(1));
 }
 
 #[test]
@@ -481,6 +463,7 @@ fn ids_go_on_where_history_ended_and_similar_incidents_are_named() {
     let memory = Memory {
         numbers: vec![("2026-11-22".to_owned(), 41)],
         recent: vec![before, other],
+        ..Memory::default()
     };
     let mut world = World::with_memory(3, Managed::Child, options(), memory);
     world.run(5_000);

@@ -9,15 +9,15 @@ use evenkeel_core::{
     Signal, StartFailure, Verdict, Wall,
 };
 use evenkeel_fault::contract::{
-    ActionOrder, Examination, Managed, OperatorOrder, OrderId, Pace, ProcessState, ServerSpec,
-    ServerState, ServiceSpec, Totals,
+    ActionOrder, Examination, Managed, OperatorOrder, OrderAnswer, OrderId, Pace, ProcessState,
+    ServerSpec, ServerState, ServiceSpec, Ticket, Totals,
 };
 use evenkeel_fault::incident::ActionOutcome;
 use evenkeel_fault::policy::{
     Action, ActionLimit, DetectOptions, FaultOptions, Mode, Objective, ProbeKind, ProbeOptions,
     RatioOptions, RecoverOptions, RestartBackoff, SlowOptions, VerifyOptions,
 };
-use evenkeel_fault::{Incident, Input, Keeper, Memory, Output};
+use evenkeel_fault::{Incident, Input, Keeper, MaintenanceRecord, Memory, Output};
 
 pub(super) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -138,7 +138,14 @@ pub(super) struct World {
     next_pid: u32,
     turn: usize,
     start_millis: u64,
+    /// Whether requests are sent to servers.
+    pub(super) gate: bool,
+    maintenance: BTreeMap<Option<u32>, MaintenanceRecord>,
+    /// By ticket, what came of each order.
+    answers: Vec<Vec<OrderAnswer>>,
 }
+
+const NAMES: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
 
 impl World {
     /// One service, `shop`, of servers named `one`, `two`, …; a request every 5 ms.
@@ -152,7 +159,6 @@ impl World {
         spec: FaultOptions,
         memory: Memory,
     ) -> Self {
-        const NAMES: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
         let list = NAMES
             .iter()
             .take(servers)
@@ -203,6 +209,9 @@ impl World {
             next_pid: 4711,
             turn: 0,
             start_millis: 30,
+            gate: true,
+            maintenance: BTreeMap::new(),
+            answers: Vec::new(),
         };
         if managed == Managed::Child {
             for index in 0..servers {
@@ -306,8 +315,20 @@ impl World {
     }
 
     pub(super) fn order(&mut self, order: OperatorOrder) {
-        let at = self.now;
-        self.feed(vec![Input::Operator { at, order }]);
+        let (at, ticket) = (self.now, Ticket(self.answers.len() as u64));
+        self.answers.push(Vec::new());
+        self.feed(vec![Input::Operator { ticket, at, order }]);
+    }
+
+    /// What came of the latest order so far, the words for it.
+    pub(super) fn answers(&self) -> Vec<&'static str> {
+        let latest = self.answers.last().expect("an order was given");
+        latest.iter().map(OrderAnswer::word).collect()
+    }
+
+    /// What is kept for the next run of the program.
+    pub(super) fn kept(&self) -> Vec<MaintenanceRecord> {
+        self.maintenance.values().cloned().collect()
     }
 
     pub(super) fn state(&self, index: u32) -> ServerState {
@@ -480,6 +501,10 @@ impl World {
     fn request(&mut self) {
         let count = self.sims.len();
         self.totals.requests += 1;
+        if !self.gate {
+            self.totals.failed += 1;
+            return;
+        }
         let mut failed = 0;
         for step in 0..count.min(3) {
             let index = (self.turn + step) % count;
@@ -546,6 +571,35 @@ impl World {
             Output::Record(incident) => {
                 self.incidents
                     .insert(incident.id.clone(), (**incident).clone());
+            }
+            Output::Maintenance {
+                service: _,
+                server,
+                maintenance: None,
+            } => {
+                self.maintenance.remove(server);
+            }
+            Output::Maintenance {
+                service: _,
+                server,
+                maintenance: Some(maintenance),
+            } => {
+                let name = |index: u32| NAMES[index as usize].to_owned();
+                let record = MaintenanceRecord {
+                    service: "shop".to_owned(),
+                    server: server.map(name),
+                    maintenance: (**maintenance).clone(),
+                };
+                self.maintenance.insert(*server, record);
+            }
+            Output::Gate { service: _, open } => self.gate = *open,
+            Output::Answer { ticket, answer } => {
+                let answers = &mut self.answers[usize::try_from(ticket.0).expect("small")];
+                assert!(
+                    answers.last().is_none_or(|last| !last.is_last()),
+                    "one last answer"
+                );
+                answers.push(answer.clone());
             }
         }
     }

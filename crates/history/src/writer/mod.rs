@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_fault::Incident;
+use evenkeel_fault::{Incident, Maintenance};
 use evenkeel_runtime::Clock;
 
 use crate::error::StoreError;
@@ -219,6 +219,11 @@ impl Writer {
                 batch
                     .incidents()
                     .try_for_each(|incident| store.save(incident))?;
+                batch
+                    .maintenance()
+                    .try_for_each(|((service, server), state)| {
+                        store.set_maintenance(service, server.as_deref(), state)
+                    })?;
                 add_traffic(store, &batch)
             })
         });
@@ -337,6 +342,22 @@ impl WriterHandle {
     pub fn save(&self, incident: Incident) {
         let mut state = self.lock();
         let dropped = state.pending.save(incident);
+        state.handed += 1;
+        state.drop_some(dropped);
+        drop(state);
+        self.0.0.work.notify_one();
+    }
+
+    /// Keeps a maintenance by its names, or forgets it if it is over. Never waits for the disk.
+    pub fn set_maintenance(
+        &self,
+        service: &str,
+        server: Option<&str>,
+        maintenance: Option<Maintenance>,
+    ) {
+        let key = (service.to_owned(), server.map(str::to_owned));
+        let mut state = self.lock();
+        let dropped = state.pending.set_maintenance(key, maintenance);
         state.handed += 1;
         state.drop_some(dropped);
         drop(state);

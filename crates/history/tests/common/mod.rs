@@ -34,6 +34,7 @@ pub(crate) fn incident(number: u32, minute: u32) -> Incident {
         verification: None,
         impact: Impact::default(),
         timeline: Vec::new(),
+        end: None,
         analysis: None,
     }
 }

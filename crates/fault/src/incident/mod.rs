@@ -2,6 +2,8 @@
 //!
 //! The JSON form is a contract; timestamps are RFC 3339 in UTC with milliseconds.
 
+pub mod invariants;
+
 use serde::{Deserialize, Serialize};
 
 use crate::kind::FaultKind;
@@ -48,9 +50,52 @@ pub struct Incident {
     pub impact: Impact,
     /// What happened, in order.
     pub timeline: Vec<Entry>,
+    /// Why it is over, once it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<End>,
     /// The report, once it is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Analysis>,
+}
+
+/// Why an incident is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// The server is in service again.
+    Recovered,
+    /// A person closed it as it was.
+    ClosedByPerson,
+    /// A person took the server, or its service, into maintenance.
+    Maintenance,
+    /// The server is not a member of the service any more.
+    Left,
+    /// evenkeel itself ended; what became of the server is not known.
+    EvenkeelEnded,
+}
+
+impl End {
+    /// In words, after "closed: ".
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Recovered => "the server is in service again",
+            Self::ClosedByPerson => "a person closed it",
+            Self::Maintenance => "a person took the server into maintenance",
+            Self::Left => "the server is not a member any more",
+            Self::EvenkeelEnded => "evenkeel ended before it was over",
+        }
+    }
+}
+
+/// Whose repair it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RepairedBy {
+    /// evenkeel.
+    Evenkeel,
+    /// A person, by an order to evenkeel.
+    Person,
 }
 
 /// Where an incident stands.
@@ -140,6 +185,9 @@ pub struct ActionRecord {
     /// Why it failed or was refused, or what a command printed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Whether a person ordered it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_person: bool,
 }
 
 /// How an action ended.
@@ -175,8 +223,11 @@ impl ActionOutcome {
 /// Whether the repair held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
-    /// `passed` or `failed`.
+    /// `passed`, `failed`, or `not-proven`: it looks well, but what failed has not succeeded yet.
     pub outcome: String,
+    /// Whose repair was verified; absent if the server became well without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repaired_by: Option<RepairedBy>,
     /// Probes that passed in a row.
     pub probes: u32,
     /// Real requests that succeeded in the trickle.
@@ -202,7 +253,8 @@ pub struct Impact {
 pub struct Entry {
     /// When.
     pub at: String,
-    /// `signal`, `detection`, `diagnosis`, `action`, `verification`, `escalation`, `approval`, `recovery`, `analysis` or `output`.
+    /// `signal`, `detection`, `diagnosis`, `action`, `verification`, `escalation`, `approval`,
+    /// `maintenance`, `clock`, `recovery`, `analysis` or `output`.
     pub kind: String,
     /// In words.
     pub text: String,

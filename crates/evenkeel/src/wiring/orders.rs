@@ -1,0 +1,202 @@
+//! Orders of people: handed to the control loop, and waited for.
+//!
+//! Runs on the admin API's threads that may wait. So few of them wait for the end of an order that the others, which show
+//! the status, are never held up by them.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use evenkeel_admin::{Order, OrderError, Ordered};
+use evenkeel_control::OrderRequest;
+use evenkeel_core::{Instant, ServerId, ServiceId};
+use evenkeel_fault::contract::{OperatorOrder, OrderAnswer};
+use evenkeel_fault::maintenance::OrderTerms;
+
+use super::live::Now;
+
+/// The control loop says within this time whether it takes an order.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
+/// So many orders may be waited for at the same time.
+const MOST_WAITING: usize = 16;
+/// Between two looks at whether evenkeel is ending, or a server has nothing in flight any more.
+const LOOK: Duration = Duration::from_millis(50);
+
+impl Now {
+    /// Hands an order to the control loop and tells what came of it, at once or within `wait`.
+    pub(super) fn carry_out(
+        &self,
+        order: &Order,
+        terms: &OrderTerms,
+        wait: Option<Duration>,
+    ) -> Result<Ordered, OrderError> {
+        let (operator_order, drained) =
+            self.translated(order, terms).map_err(OrderError::Refused)?;
+        let text = order.to_string();
+        let (answers, told) = channel();
+        let request = OrderRequest {
+            order: operator_order,
+            text: text.clone(),
+            answers,
+        };
+        self.orders.try_send(request).map_err(|_| {
+            OrderError::Unavailable("the control loop does not take orders now".to_owned())
+        })?;
+        let begun = self.clock.now();
+        let silent = || OrderError::Unavailable("the control loop does not answer".to_owned());
+        let first = match told.recv_timeout(FIRST_ANSWER) {
+            Ok(OrderAnswer::Accepted(text)) => Ordered::Accepted(text),
+            Ok(last) => Ordered::Done(self.last(last)?),
+            Err(_) => return Err(silent()),
+        };
+        let Some(until) = wait.map(|wait| begun + wait) else {
+            return Ok(first);
+        };
+        let _place = Place::take(self)?;
+        let done = match first {
+            Ordered::Accepted(_) => self.end_of(&text, &told, until)?,
+            Ordered::Done(text) => text,
+        };
+        match drained {
+            Some(server) => self.empty(server, &done, until),
+            None => Ok(Ordered::Done(done)),
+        }
+    }
+
+    fn last(&self, answer: OrderAnswer) -> Result<String, OrderError> {
+        match answer {
+            OrderAnswer::Done(text) | OrderAnswer::Accepted(text) => Ok(text),
+            OrderAnswer::Refused(why) => Err(OrderError::Refused(why)),
+            OrderAnswer::Failed(why) => Err(OrderError::Failed(why)),
+        }
+    }
+
+    /// Waits for the last answer.
+    fn end_of(
+        &self,
+        order: &str,
+        told: &Receiver<OrderAnswer>,
+        until: Instant,
+    ) -> Result<String, OrderError> {
+        loop {
+            match told.recv_timeout(LOOK) {
+                Ok(answer) if answer.is_last() => return self.last(answer),
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let why = format!("{order}: what comes of it is not followed any more");
+                    return Err(OrderError::Unavailable(why));
+                }
+                Err(RecvTimeoutError::Timeout) => self.may_wait(until, || {
+                    format!("{order}: still under way; `evenkeel status` shows how it goes on")
+                })?,
+            }
+        }
+    }
+
+    /// Waits until a drained server has nothing in flight.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "on a thread that may wait, between two looks at a number that tells nobody of its changes"
+    )]
+    fn empty(&self, server: ServerId, done: &str, until: Instant) -> Result<Ordered, OrderError> {
+        let in_flight = || {
+            let entry = self.state.services().get(server.service.0 as usize)?;
+            let roster = entry.roster();
+            Some(
+                roster
+                    .pool()
+                    .members()
+                    .get(server.index as usize)?
+                    .state
+                    .in_flight(),
+            )
+        };
+        loop {
+            let number = in_flight().unwrap_or(0);
+            if number == 0 {
+                return Ok(Ordered::Done(format!("{done}; nothing is in flight there")));
+            }
+            self.may_wait(until, || {
+                format!("{done}; {number} requests are still in flight there")
+            })?;
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn may_wait(&self, until: Instant, why: impl Fn() -> String) -> Result<(), OrderError> {
+        if *self.draining.borrow() {
+            return Err(OrderError::Unavailable("evenkeel is stopping".to_owned()));
+        }
+        if self.clock.now() >= until {
+            return Err(OrderError::Unfinished(why()));
+        }
+        Ok(())
+    }
+
+    /// The order by ids, and the server whose requests in flight are waited for, if any are.
+    fn translated(
+        &self,
+        order: &Order,
+        terms: &OrderTerms,
+    ) -> Result<(OperatorOrder, Option<ServerId>), String> {
+        let mut drained = None;
+        let order = match order {
+            Order::Drain { service, server } => {
+                let server = self.find(service, server)?;
+                drained = Some(server);
+                OperatorOrder::Drain(server, terms.clone())
+            }
+            Order::Eject { service, server } => {
+                OperatorOrder::Eject(self.find(service, server)?, terms.clone())
+            }
+            Order::Restore { service, server } => {
+                OperatorOrder::Restore(self.find(service, server)?)
+            }
+            Order::Restart { service, server } => {
+                OperatorOrder::Restart(self.find(service, server)?, terms.clone())
+            }
+            Order::Maintenance { service, on } => {
+                let id = self.find_service(service)?;
+                if *on {
+                    OperatorOrder::MaintenanceOn(id, terms.clone())
+                } else {
+                    OperatorOrder::MaintenanceOff(id, terms.clone())
+                }
+            }
+            Order::Approve(id) => OperatorOrder::Approve(id.clone()),
+            Order::Reject(id) => OperatorOrder::Reject(id.clone()),
+            Order::Close(id) => OperatorOrder::Close(id.clone()),
+        };
+        Ok((order, drained))
+    }
+
+    fn find_service(&self, name: &str) -> Result<ServiceId, String> {
+        let mut services = (0_u32..).zip(self.state.services());
+        services
+            .find(|(_, entry)| entry.name() == name)
+            .map(|(id, _)| ServiceId(id))
+            .ok_or_else(|| format!("there is no service {name}"))
+    }
+}
+
+/// One of the places for those who wait.
+#[derive(Debug)]
+struct Place<'a>(&'a Now);
+
+impl<'a> Place<'a> {
+    fn take(now: &'a Now) -> Result<Self, OrderError> {
+        if now.waiting.fetch_add(1, Ordering::AcqRel) >= MOST_WAITING {
+            now.waiting.fetch_sub(1, Ordering::AcqRel);
+            let why =
+                format!("the order is given, but {MOST_WAITING} others are waited for already");
+            return Err(OrderError::Unfinished(why));
+        }
+        Ok(Self(now))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}

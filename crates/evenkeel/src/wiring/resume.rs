@@ -1,0 +1,46 @@
+//! What was in maintenance when evenkeel ended is out of service again before the first request comes. The control loop,
+//! which starts later, reads the same records and looks after them from then on.
+
+use evenkeel_config::Plan;
+use evenkeel_core::{Directive, Instant, ServerId, ServiceId, Verdict};
+use evenkeel_fault::MaintenanceRecord;
+use evenkeel_fault::maintenance::TakenOut;
+use evenkeel_history::Store;
+use evenkeel_proxy::ProxyState;
+use evenkeel_runtime::Clock;
+
+/// Tells the balancer of what the store has. A store that cannot be read is told of when it is opened.
+pub(super) fn take_out(plan: &Plan, state: &ProxyState, clock: Clock) {
+    let file = plan.store.file.as_deref().filter(|file| file.exists());
+    let store = file.and_then(|file| Store::open_read_only(file).ok());
+    let records = store.and_then(|store| store.maintenance().ok());
+    for record in records.unwrap_or_default() {
+        apply(&record, plan, state, clock.now());
+    }
+}
+
+fn apply(record: &MaintenanceRecord, plan: &Plan, state: &ProxyState, now: Instant) {
+    let mut services = (0_u32..).zip(&plan.services);
+    let Some((service, planned)) = services.find(|(_, planned)| planned.name == record.service)
+    else {
+        return;
+    };
+    let Some(name) = &record.server else {
+        state.set_maintenance(ServiceId(service), true);
+        return;
+    };
+    // Who is at the place of a server from DNS is not known yet.
+    let mut servers = (0_u32..).zip(&planned.servers);
+    let found = servers.find(|(_, server)| server.name == *name && server.address.is_some());
+    let Some((index, _)) = found else { return };
+    let server = ServerId::new(service, index);
+    let directive = match record.maintenance.how {
+        Some(TakenOut::Ejected) => Directive::Eject {
+            server,
+            verdict: Verdict::Known,
+            until: Instant::NEVER,
+        },
+        Some(TakenOut::Drained) | None => Directive::Drain { server },
+    };
+    state.apply(&directive, now);
+}

@@ -1,0 +1,407 @@
+//! Maintenance: what a person takes out of service is left alone until they give it back, and is verified then.
+//!
+//! A server: it takes nothing, an open incident of it ends as handed over, and nothing that its process or its probes do
+//! opens another one. A service: its requests are kept from all of its servers, which run on and are probed. When that is
+//! taken back, faults are looked for again at once, and requests flow from the moment one server is verified, so that a
+//! service whose servers do not come back is repaired behind the same answer.
+
+use evenkeel_core::{Instant, ServerId, ServiceId, Verdict};
+
+use crate::contract::{OrderAnswer, Output, Pace, Ticket};
+use crate::incident::End;
+use crate::maintenance::{Maintenance, MaintenanceRecord, OrderTerms, TakenOut};
+use crate::verify::Verification;
+
+use super::server::{Held, Routine, RoutineKind, Server};
+use super::service::ServiceMaintenance;
+use super::{Keeper, Work};
+
+/// So much maintenance of servers that DNS does not name at present is remembered per service.
+const AWAY: usize = 1024;
+
+impl Keeper {
+    /// The maintenance of a server.
+    #[must_use]
+    pub fn server_maintenance(&self, server: ServerId) -> Option<&Maintenance> {
+        let service = self.services.get(server.service.0 as usize)?;
+        let held = service.servers.get(server.index as usize)?.held.as_ref();
+        held.map(|held| &held.maintenance)
+    }
+
+    /// The maintenance of a whole service, and whether it is ending: its first server is still to be verified.
+    #[must_use]
+    pub fn service_maintenance(&self, service: ServiceId) -> Option<(&Maintenance, bool)> {
+        let service = self.services.get(service.0 as usize)?;
+        let maintenance = service.maintenance.as_ref()?;
+        Some((&maintenance.maintenance, maintenance.is_ending))
+    }
+
+    /// Goes on with what was in maintenance when the program ended. Who is not in the configuration any more is forgotten.
+    pub(super) fn resume(&mut self, now: Instant, out: &mut Vec<Output>) {
+        for record in std::mem::take(&mut self.resumed) {
+            let MaintenanceRecord {
+                service,
+                server,
+                maintenance,
+            } = record;
+            let mut services = self.services.iter_mut();
+            let Some(service) = services.find(|known| known.spec.name == service) else {
+                continue;
+            };
+            let until = maintenance.ends(now, self.shared.epoch);
+            let Some(server) = server else {
+                out.push(Output::Gate {
+                    service: service.spec.id,
+                    open: false,
+                });
+                service.maintenance = Some(Box::new(ServiceMaintenance {
+                    maintenance,
+                    until,
+                    is_ending: false,
+                    asked: None,
+                }));
+                continue;
+            };
+            let mut servers = service.servers.iter();
+            let Some(known) = servers.find(|known| known.name == server) else {
+                continue;
+            };
+            let id = known.id;
+            if known.vacant.is_some() {
+                service.send_away(id.index, maintenance);
+                continue;
+            }
+            self.with(now, id, out, |work| {
+                work.server.hold(held(maintenance, until), work.out);
+            });
+        }
+    }
+
+    pub(super) fn maintenance_on(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        id: ServiceId,
+        terms: &OrderTerms,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(service) = self.services.get_mut(id.0 as usize) else {
+            return;
+        };
+        let maintenance = Maintenance::begin(None, terms, now, self.shared.epoch);
+        if let Some(asked) = service.maintenance.take().and_then(|before| before.asked) {
+            let answer = OrderAnswer::Failed("maintenance was ordered again".to_owned());
+            out.push(Output::Answer {
+                ticket: asked,
+                answer,
+            });
+        }
+        service.maintenance = Some(Box::new(ServiceMaintenance {
+            maintenance: maintenance.clone(),
+            until: terms.lasts.map(|lasts| now + lasts),
+            is_ending: false,
+            asked: None,
+        }));
+        let name = service.spec.name.clone();
+        let servers: Vec<ServerId> = service.servers.iter().map(|server| server.id).collect();
+        for server in servers {
+            self.with(now, server, out, |work| {
+                work.hand_over("a person took the service into maintenance");
+            });
+        }
+        out.push(Output::Gate {
+            service: id,
+            open: false,
+        });
+        out.push(Output::Maintenance {
+            service: id,
+            server: None,
+            maintenance: Some(Box::new(maintenance)),
+        });
+        out.push(Output::Answer {
+            ticket,
+            answer: OrderAnswer::Done(format!(
+                "{name} is in maintenance: its requests are answered for it"
+            )),
+        });
+    }
+
+    /// Ends the maintenance of a service, by an order or because its time is over.
+    pub(super) fn maintenance_off(
+        &mut self,
+        now: Instant,
+        ticket: Option<Ticket>,
+        id: ServiceId,
+        force: bool,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(service) = self.services.get_mut(id.0 as usize) else {
+            return;
+        };
+        let name = service.spec.name.clone();
+        let answer = |answer| ticket.map(|ticket| Output::Answer { ticket, answer });
+        let Some(maintenance) = &mut service.maintenance else {
+            out.extend(answer(OrderAnswer::Refused(format!(
+                "{name} is not in maintenance"
+            ))));
+            return;
+        };
+        maintenance.until = None;
+        let was_ending = std::mem::replace(&mut maintenance.is_ending, true);
+        if let Some(before) = std::mem::replace(&mut maintenance.asked, ticket) {
+            let answer = OrderAnswer::Failed("the end of maintenance was ordered again".to_owned());
+            out.push(Output::Answer {
+                ticket: before,
+                answer,
+            });
+        }
+        if !was_ending {
+            out.push(Output::Maintenance {
+                service: id,
+                server: None,
+                maintenance: None,
+            });
+            let servers: Vec<ServerId> = service.servers.iter().map(|server| server.id).collect();
+            for server in servers {
+                self.with(now, server, out, |work| work.return_from_maintenance());
+            }
+        }
+        if force {
+            self.open_gate(id, out);
+        } else {
+            out.extend(answer(OrderAnswer::Accepted(format!(
+                "{name}: requests go to its servers once one of them is verified"
+            ))));
+        }
+    }
+
+    /// What time and verifications bring.
+    pub(super) fn tick_maintenance(&mut self, now: Instant, out: &mut Vec<Output>) {
+        for place in 0..self.services.len() {
+            let service = &self.services[place];
+            let Some(maintenance) = &service.maintenance else {
+                continue;
+            };
+            let id = service.spec.id;
+            if maintenance.is_ending && service.servers.iter().any(Server::is_verified) {
+                self.open_gate(id, out);
+            } else if maintenance.until.is_some_and(|until| now >= until) {
+                self.maintenance_off(now, None, id, false, out);
+            }
+        }
+    }
+
+    fn open_gate(&mut self, id: ServiceId, out: &mut Vec<Output>) {
+        let Some(service) = self.services.get_mut(id.0 as usize) else {
+            return;
+        };
+        let asked = service.maintenance.take().and_then(|ended| ended.asked);
+        out.push(Output::Gate {
+            service: id,
+            open: true,
+        });
+        let answer = OrderAnswer::Done(format!("{} is in service again", service.spec.name));
+        out.extend(asked.map(|ticket| Output::Answer { ticket, answer }));
+    }
+}
+
+impl Server {
+    /// Whether requests may be sent to it after a maintenance of the service.
+    fn is_verified(&self) -> bool {
+        let routine = self.routine.as_ref();
+        self.vacant.is_none()
+            && self.held.is_none()
+            && self.case.is_none()
+            && self.starting.is_none()
+            && self.facts.process.down.is_none()
+            && routine
+                .is_none_or(|routine| routine.order.is_none() && routine.verification.in_trickle())
+    }
+}
+
+impl Work<'_> {
+    /// Whether nothing is detected and repaired here by a person's order.
+    pub(super) fn is_held(&self) -> bool {
+        self.suspended || self.server.held.is_some()
+    }
+
+    pub(super) fn hold_by_hand(&mut self, ticket: Ticket, how: TakenOut, terms: &OrderTerms) {
+        let name = self.full_name();
+        let leaves_nothing = self.server.serves() && self.capacity.others_serving == 0;
+        if leaves_nothing && !terms.force {
+            let service = &self.spec.name;
+            self.reply(
+                ticket,
+                OrderAnswer::Refused(format!(
+                    "no other server of {service} is in service: without {name} its requests would have no answer; --force does it all the same"
+                )),
+            );
+            return;
+        }
+        self.hand_over(match how {
+            TakenOut::Drained => "a person drained the server",
+            TakenOut::Ejected => "a person ejected the server",
+        });
+        self.server.routine = None;
+        self.server.starting = None;
+        self.server.doubt_until = None;
+        self.server.answer(
+            OrderAnswer::Failed("another order took its place".to_owned()),
+            self.out,
+        );
+        let mut maintenance = Maintenance::begin(Some(how), terms, self.now, self.shared.epoch);
+        let place = self.server.id.index as usize;
+        maintenance.address = self
+            .spec
+            .servers
+            .get(place)
+            .and_then(|spec| spec.address.clone());
+        let until = terms.lasts.map(|lasts| self.now + lasts);
+        self.server.hold(held(maintenance, until), self.out);
+        // What evenkeel had ordered about it ends only now, so that no request comes in between.
+        self.server.restore(true, self.out);
+        self.server.set_pace(Pace::Normal, self.out);
+        self.tell_maintenance();
+        let words = match how {
+            TakenOut::Drained => "it takes no new requests, and what it has may finish",
+            TakenOut::Ejected => "it takes no new requests",
+        };
+        self.reply(
+            ticket,
+            OrderAnswer::Done(format!("{name} is in maintenance: {words}")),
+        );
+    }
+
+    /// Ends a maintenance, or puts a server back that evenkeel has taken out.
+    pub(super) fn restore_by_hand(&mut self, ticket: Ticket) {
+        let name = self.full_name();
+        if self.server.held.is_none() {
+            self.restore_ejected(ticket);
+            return;
+        }
+        self.server.answer(
+            OrderAnswer::Failed("another order took its place".to_owned()),
+            self.out,
+        );
+        self.server.asked = Some(ticket);
+        self.end_maintenance();
+        self.server.answer(
+            OrderAnswer::Accepted(format!("{name} is verified, then it takes requests again")),
+            self.out,
+        );
+    }
+
+    /// The end of a maintenance: the server is verified before it serves.
+    pub(super) fn end_maintenance(&mut self) {
+        if self.server.held.take().is_none() {
+            return;
+        }
+        self.tell_maintenance();
+        if self.is_off() || self.suspended {
+            self.server.release(self.out);
+            let name = self.full_name();
+            self.server.answer(
+                OrderAnswer::Done(format!("{name} takes requests again")),
+                self.out,
+            );
+            return;
+        }
+        self.server.eject(self.now, Verdict::Known, self.out);
+        self.return_from_maintenance();
+    }
+
+    /// Looks at the server as at one after a repair. One whose process was ended meanwhile is started.
+    fn return_from_maintenance(&mut self) {
+        if self.server.vacant.is_some() || self.server.held.is_some() || self.server.case.is_some()
+        {
+            return;
+        }
+        if self.server.facts.process.down.is_some()
+            && self.server.managed.restarts()
+            && self.may_act()
+        {
+            self.order_routine(RoutineKind::Return);
+            return;
+        }
+        self.server.facts.forget(self.now);
+        if self.server.facts.process.down.is_some() {
+            self.process_down();
+            return;
+        }
+        let rules = self.rules(true);
+        self.server
+            .set_pace(Pace::Every(rules.options.every), self.out);
+        self.server.routine = Some(Box::new(Routine {
+            kind: RoutineKind::Return,
+            order: None,
+            verification: Verification::new(rules),
+        }));
+    }
+
+    /// Ends the open incident: a person looks after the server now. What evenkeel has taken out stays out.
+    pub(super) fn hand_over(&mut self, text: &str) {
+        let now = self.now;
+        if let Some(case) = self.case() {
+            case.note(now, "maintenance", text.to_owned());
+            self.close(End::Maintenance);
+        }
+    }
+
+    /// The time of a maintenance may be over.
+    pub(super) fn tick_held(&mut self) {
+        let until = self.server.held.as_ref().and_then(|held| held.until);
+        if until.is_some_and(|until| self.now >= until) {
+            self.end_maintenance();
+        }
+    }
+
+    /// Another server has come, one that was in maintenance at the index `before` when it went.
+    pub(super) fn maintenance_back(&mut self, before: u32, maintenance: Maintenance) {
+        let until = maintenance.ends(self.now, self.shared.epoch);
+        let id = self.server.id;
+        if before != id.index {
+            self.out.push(Output::Maintenance {
+                service: id.service,
+                server: Some(before),
+                maintenance: None,
+            });
+        }
+        self.server.hold(held(maintenance, until), self.out);
+        self.tell_maintenance();
+    }
+
+    /// Says what there is now.
+    pub(super) fn tell_maintenance(&mut self) {
+        let server = self.server.id;
+        let held = self.server.held.as_ref();
+        self.out.push(Output::Maintenance {
+            service: server.service,
+            server: Some(server.index),
+            maintenance: held.map(|held| Box::new(held.maintenance.clone())),
+        });
+    }
+}
+
+impl super::service::Service {
+    /// Remembers the maintenance of a server that is not there any more.
+    pub(super) fn send_away(&mut self, index: u32, maintenance: Maintenance) {
+        if self.away.len() < AWAY && maintenance.address.is_some() {
+            self.away.push((index, maintenance));
+        }
+    }
+
+    /// The maintenance of the server at this address, if it had one when it went, and the index that it had.
+    pub(super) fn take_back(&mut self, address: &str) -> Option<(u32, Maintenance)> {
+        let is_it = |away: &(u32, Maintenance)| away.1.address.as_deref() == Some(address);
+        let place = self.away.iter().position(is_it)?;
+        Some(self.away.swap_remove(place))
+    }
+}
+
+fn held(maintenance: Maintenance, until: Option<Instant>) -> Held {
+    Held {
+        how: maintenance.how.unwrap_or(TakenOut::Drained),
+        until,
+        maintenance,
+    }
+}
