@@ -4,6 +4,7 @@ use evenkeel_core::ServerId;
 use evenkeel_fault::contract::{Managed, OperatorOrder, ServerState};
 use evenkeel_fault::incident::Status;
 use evenkeel_fault::kind::FaultKind;
+use evenkeel_fault::maintenance::OrderTerms;
 
 use super::world::{Condition, World, options};
 
@@ -20,7 +21,10 @@ fn an_ordered_restart_of_a_slow_starter_is_one_restart_and_no_incident() {
             world.run(2_000);
             world.starts_in(millis);
             let failed = world.totals.failed;
-            world.order(OperatorOrder::Restart(ServerId::new(0, 1)));
+            world.order(OperatorOrder::Restart(
+                ServerId::new(0, 1),
+                OrderTerms::default(),
+            ));
             world.run(millis / 2);
             assert!(!world.in_service(1));
             world.run(millis / 2 + 5_000);
@@ -51,13 +55,19 @@ fn a_start_that_takes_longer_than_allowed_gets_more_time_with_each_try() {
     let mut world = World::new(3, Managed::Child, options());
     world.run(2_000);
     world.starts_in(25_000);
-    world.order(OperatorOrder::Restart(ServerId::new(0, 1)));
+    world.order(OperatorOrder::Restart(
+        ServerId::new(0, 1),
+        OrderTerms::default(),
+    ));
     world.run(120_000);
     assert_eq!(world.state(1), ServerState::Up);
     assert!(world.restarts.len() <= 3, "{}", world.restarts.len());
     // Learnt: the next one is one restart.
     let before = world.restarts.len();
-    world.order(OperatorOrder::Restart(ServerId::new(0, 1)));
+    world.order(OperatorOrder::Restart(
+        ServerId::new(0, 1),
+        OrderTerms::default(),
+    ));
     world.run(60_000);
     assert_eq!(world.restarts.len(), before + 1);
     assert_eq!(world.state(1), ServerState::Up);
