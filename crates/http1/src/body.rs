@@ -8,7 +8,8 @@
 //! what was untidy ([`Body::advance_tidied`]).
 
 use crate::Framing;
-use crate::bytes::{LENGTH_MAX, is_token, is_value};
+use crate::bytes::{LENGTH_MAX, is_value};
+use crate::trailer::Name;
 
 /// Hexadecimal digits of a chunk's size.
 const SIZE_DIGITS: u8 = 16;
@@ -151,53 +152,6 @@ enum Chunk {
     },
     LastLf,
 }
-
-/// The beginning of a trailer's name, enough to know those that are forbidden.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Name {
-    bytes: [u8; NAME_BYTES],
-    length: u8,
-}
-
-const NAME_BYTES: usize = 20;
-
-/// Fields that decide about framing, routing, the connection, who asks or how the content is read may not come after it (RFC
-/// 9110 section 6.5.1): a server that adds trailers to the header would be told them behind our back.
-const FORBIDDEN: [&[u8]; 29] = [
-    b"age",
-    b"authorization",
-    b"cache-control",
-    b"connection",
-    b"cookie",
-    b"date",
-    b"expect",
-    b"expires",
-    b"forwarded",
-    b"host",
-    b"http2-settings",
-    b"keep-alive",
-    b"location",
-    b"max-forwards",
-    b"pragma",
-    b"range",
-    b"retry-after",
-    b"set-cookie",
-    b"set-cookie2",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-    b"vary",
-    b"via",
-    b"warning",
-    b"www-authenticate",
-    b"x-evenkeel-mirror",
-    b"x-request-id",
-];
-/// The same for all fields whose names begin so, but [`PERMITTED`].
-const FORBIDDEN_PREFIXES: [&[u8]; 4] = [b"content-", b"if-", b"proxy-", b"x-forwarded-"];
-/// Made to be sent after the content (RFC 9530; RFC 1864).
-const PERMITTED: [&[u8]; 2] = [b"content-digest", b"content-md5"];
 
 impl Body {
     /// The body of a request with this framing.
@@ -405,7 +359,10 @@ impl Chunk {
             Self::DataCr | Self::DataLf | Self::Data(_) => return Err(BodyError::ChunkEnd),
             Self::LastLf if byte == b'\n' => return Ok(State::Done),
             Self::TrailerStart { .. } if byte == b'\r' => Self::LastLf,
-            Self::TrailerStart { total } => Name::new().with(byte, count(total)?)?,
+            Self::TrailerStart { total } => Self::TrailerName {
+                total: count(total)?,
+                name: Name::new().with(byte)?,
+            },
             Self::TrailerName { total, name } if byte == b':' && !name.is_forbidden() => {
                 Self::TrailerValue {
                     total: count(total)?,
@@ -414,7 +371,10 @@ impl Chunk {
             Self::TrailerName { total, .. } if byte == b':' && lenient => Self::DroppedValue {
                 total: count(total)?,
             },
-            Self::TrailerName { total, name } => name.with(byte, count(total)?)?,
+            Self::TrailerName { total, name } => Self::TrailerName {
+                total: count(total)?,
+                name: name.with(byte)?,
+            },
             Self::TrailerValue { .. } | Self::DroppedValue { .. } => self.trailer_value(byte)?,
             Self::TrailerLf { total } | Self::DroppedLf { total } if byte == b'\n' => {
                 Self::TrailerStart {
@@ -477,36 +437,5 @@ fn count(total: u16) -> Result<u16, BodyError> {
         Ok(total + 1)
     } else {
         Err(BodyError::Trailer)
-    }
-}
-
-impl Name {
-    const fn new() -> Self {
-        Self {
-            bytes: [0; NAME_BYTES],
-            length: 0,
-        }
-    }
-
-    fn with(mut self, byte: u8, total: u16) -> Result<Chunk, BodyError> {
-        if !is_token(byte) {
-            return Err(BodyError::Trailer);
-        }
-        if let Some(place) = self.bytes.get_mut(usize::from(self.length)) {
-            *place = byte.to_ascii_lowercase();
-        }
-        self.length = self.length.saturating_add(1);
-        Ok(Chunk::TrailerName { total, name: self })
-    }
-
-    fn is_forbidden(&self) -> bool {
-        let length = usize::from(self.length);
-        let begins = &self.bytes[..length.min(NAME_BYTES)];
-        let whole = (length <= NAME_BYTES).then_some(begins);
-        let is = |names: &[&[u8]]| whole.is_some_and(|name| names.contains(&name));
-        let has_prefix = FORBIDDEN_PREFIXES
-            .iter()
-            .any(|prefix| begins.starts_with(prefix));
-        is(&FORBIDDEN) || (has_prefix && !is(&PERMITTED))
     }
 }

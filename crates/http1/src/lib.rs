@@ -10,6 +10,7 @@ mod fields;
 mod request;
 mod response;
 mod tidy;
+mod trailer;
 mod body;
 pub mod write;
 

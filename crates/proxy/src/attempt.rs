@@ -12,9 +12,10 @@ use crate::drive::Journey;
 use crate::finish::Finish;
 use crate::hedge::{Raced, Won};
 use crate::idle_timeout::Reuse;
+use crate::patience::Patience;
 use crate::rescue::until_given_up;
 use crate::roster::Roster;
-use crate::talk::{Desk, Patience, Talk, TalkEnd};
+use crate::talk::{Desk, Talk, TalkEnd};
 use crate::upstream::Upstream;
 use crate::violation::Violation;
 

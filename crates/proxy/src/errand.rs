@@ -16,9 +16,9 @@ use evenkeel_tolerate::TimeoutOptions;
 use crate::flight::Flight;
 use crate::idle_timeout::Reuse;
 use crate::line::{BodyEnd, Line};
+use crate::patience::earlier;
 use crate::roster::Roster;
 use crate::state::ServiceEntry;
-use crate::talk::earlier;
 use crate::worker::Worker;
 
 /// What is asked, of which service.

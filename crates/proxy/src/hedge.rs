@@ -22,9 +22,10 @@ use crate::drive::Journey;
 use crate::flight::Flight;
 use crate::idle_timeout::Reuse;
 use crate::line::Line;
+use crate::patience::{Patience, earlier};
 use crate::results::Results;
 use crate::roster::Roster;
-use crate::talk::{Desk, Patience, Talk, TalkEnd, earlier};
+use crate::talk::{Desk, Talk, TalkEnd};
 use crate::worker::Worker;
 
 /// What became of attempts that were made beside others, or were to be made; the place is what is counted with.

@@ -14,6 +14,7 @@ use crate::body::RequestBody;
 use crate::buffer::{Buffer, STANDARD};
 use crate::client::{Client, poll_fill, poll_write_two};
 use crate::own;
+use crate::patience::Patience;
 use crate::poll_budget::PollBudget;
 use crate::rewrite;
 use crate::upstream::Upstream;
@@ -30,36 +31,6 @@ pub(crate) const RESPONSE_LIMITS: Limits = Limits {
 pub(crate) const INTERIM_LIMIT: u32 = 16;
 /// How long an answer is waited for after the server has stopped to take the request: it has been sent by then, if there is one.
 const ANSWER_AFTER_BREAK: Duration = Duration::from_secs(1);
-
-/// The deadlines of an attempt.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
-    /// From the request fully written to the response's head.
-    pub(crate) attempt: Duration,
-    /// Without a byte, while a body is sent.
-    pub(crate) idle: Duration,
-    /// The end of the time for the whole request.
-    pub(crate) total: Instant,
-    /// When the client gives up: no slowness of its own moves that.
-    pub(crate) told: Instant,
-}
-
-impl Patience {
-    /// When an attempt is late that was written, or had its head, at `since`, and which limit that is.
-    fn end(self, since: Instant, waited_for_body: Duration) -> (Instant, Limit) {
-        let total = (self.total + waited_for_body).min(self.told);
-        earlier(since + self.attempt, total)
-    }
-}
-
-/// The end of an attempt that may last until `attempt`, of a request that may last until `total`, and which of both it is.
-pub(crate) fn earlier(attempt: Instant, total: Instant) -> (Instant, Limit) {
-    if attempt <= total {
-        (attempt, Limit::Attempt)
-    } else {
-        (total, Limit::Total)
-    }
-}
 
 /// How an attempt ended.
 #[derive(Debug)]

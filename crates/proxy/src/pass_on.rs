@@ -1,0 +1,105 @@
+//! What becomes of a response: passed on to the client, or put aside for another attempt; then how it ended is judged, and its
+//! connection kept if both directions are complete.
+
+use std::time::Duration;
+
+use evenkeel_core::blame::{Event, Phase};
+use evenkeel_core::{Blame, Instant, ServerId};
+use evenkeel_http1::{Body, Framing};
+
+use crate::client::Persist;
+use crate::drive::Journey;
+use crate::finish::Finish;
+use crate::flight::Flight;
+use crate::relay::{Relay, RelayEnd};
+use crate::rewrite;
+use crate::talk::{Desk, Talk};
+use crate::tunnel;
+
+impl Journey<'_> {
+    /// Passes over an answer, keeping its connection if it is complete.
+    pub(crate) fn put_aside(&self, desk: &Desk<'_>, server: ServerId, talk: Talk, now: Instant) {
+        let response = &desk.work.response;
+        let there = (talk.incoming.len() - response.length) as u64;
+        let complete = match response.framing {
+            Framing::None => there == 0,
+            Framing::Length(length) => there == length,
+            Framing::Chunked | Framing::UntilClose => false,
+        };
+        let event = Event::Answered(response.status);
+        let judged = talk.judge(event, Phase::Holding, complete && response.keep_alive);
+        let upstream = talk.end(self.worker);
+        if judged.may_keep {
+            self.worker.keep_connection(server, upstream, response, now);
+        }
+    }
+
+    /// Passes a response on: from here on nothing can be taken back.
+    pub(crate) async fn pass_on(
+        &mut self,
+        desk: &mut Desk<'_>,
+        mut talk: Talk,
+        server: ServerId,
+        mut flight: Flight<'_>,
+        upgrade: bool,
+    ) -> Finish {
+        let status = desk.work.response.status;
+        let tee = self.tee(desk, &talk, self.latest);
+        let manner = self.commit(desk, &mut talk, server);
+        let idle = self.policies.timeout.idle;
+        if status == 101 && upgrade {
+            let end = tunnel::run(desk, &mut talk, idle).await;
+            let event = end.err().unwrap_or(Event::Answered(status));
+            let judged = talk.judge(event, Phase::Tunnel, false);
+            self.count_attempt(server, judged.outcome);
+            drop(talk.end(self.worker));
+            return Finish::answered(Persist::Close, status);
+        }
+        let already = talk.bytes_received;
+        let server_keeps = desk.work.response.keep_alive;
+        let is_delimited = rewrite::is_delimited(&desk.work.response, manner.decode);
+        let body = Body::of_response(desk.work.response.framing);
+        let mut relay = Relay::new(body, manner.decode, tee);
+        let end = relay.run(desk, &mut talk, idle).await;
+        let now = self.worker.clock.now();
+        self.latest = now;
+        let received = &self.worker.server_counters(server).bytes_received;
+        received.add_from_owner(talk.bytes_received - already);
+        let (event, clean) = match end {
+            RelayEnd::Done { clean } => (Event::Answered(status), clean && server_keeps),
+            RelayEnd::Broken(event) => (event, false),
+        };
+        let judged = talk.judge(event, Phase::Streaming, clean);
+        self.count_attempt(server, judged.outcome);
+        let upstream = talk.end(self.worker);
+        if judged.may_keep {
+            let head = &desk.work.response;
+            self.worker.keep_connection(server, upstream, head, now);
+        }
+        if matches!(end, RelayEnd::Broken(_)) {
+            if judged.outcome.is_failure() {
+                flight.came_to(now, judged.outcome, Duration::ZERO);
+            }
+            self.note_broken(now, server, judged.outcome);
+            if !is_delimited {
+                desk.client.reset_on_close();
+            }
+            return Finish {
+                broken_off: Some(judged.outcome),
+                aborted: judged.blame == Blame::Client,
+                ..Finish::answered(Persist::Close, status)
+            };
+        }
+        if let Some(tee) = relay.into_tee() {
+            self.keep(*tee);
+        }
+        // A close with unread bytes is a reset, which can take the answer with it.
+        let unread = !desk.body.is_through() || !desk.client.buffer.is_empty();
+        let persist = match (manner.keep_alive, unread) {
+            (true, _) => Persist::Keep,
+            (false, true) => Persist::Linger,
+            (false, false) => Persist::Close,
+        };
+        Finish::answered(persist, status)
+    }
+}
