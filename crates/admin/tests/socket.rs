@@ -27,7 +27,7 @@ impl Server {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let live = Arc::new(Fake::with_incident());
+        let live = Arc::new(Fake::with_proposal());
         let (stop, stopped) = oneshot::channel::<()>();
         let guard = Guard {
             token: TOKEN.to_owned(),

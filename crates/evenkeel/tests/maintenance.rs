@@ -108,7 +108,8 @@ fn an_order_is_told_what_came_of_it() {
     let program = Program::run(
         "[admin]\naddress = \"127.0.0.1:0\"\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\
          [service.shop]\nservers = [\n{ address = \"127.0.0.1:9\", name = \"plain\" },\n\
-         { address = \"127.0.0.1:9\", name = \"broken\", managed_by = { exec = { restart = [\"/no/such/program\"] } } },\n]\n",
+         { address = \"127.0.0.1:10\", name = \"broken\", managed_by = { exec = { restart = [\"/no/such/program\"] } } },\n]\n\
+         [service.shop.recover]\nmode = \"off\"\n",
     );
     let refused = order(&program, &["restart", "shop/plain", "--force"]);
     assert!(
