@@ -40,6 +40,7 @@ mod body;
 mod dial;
 mod patience;
 mod talk;
+mod interim;
 mod relay;
 mod pass_on;
 mod tunnel;

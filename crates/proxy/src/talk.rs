@@ -8,15 +8,13 @@ use std::time::Duration;
 
 use evenkeel_core::blame::{Event as Ended, Facts, Judgement, Limit, Peer, Phase, Sent, judge};
 use evenkeel_core::{Instant, Outcome};
-use evenkeel_http1::{Body, BodyError, Framing, HeadError, Limits, Parsed, Version, head_end};
+use evenkeel_http1::{Body, BodyError, Framing, HeadError, Limits, Parsed, head_end};
 
 use crate::body::RequestBody;
 use crate::buffer::{Buffer, STANDARD};
 use crate::client::{Client, poll_fill, poll_write_two};
-use crate::own;
 use crate::patience::Patience;
 use crate::poll_budget::PollBudget;
-use crate::rewrite;
 use crate::upstream::Upstream;
 use crate::violation::Violation;
 use crate::worker::{Worker, Workspace};
@@ -75,7 +73,8 @@ pub(crate) struct Talk {
     pub(crate) broken: bool,
     /// What the timer stands for.
     limit: Limit,
-    interim: u32,
+    /// Interim responses so far.
+    pub(crate) interim: u32,
     /// Bytes of `incoming` in which no end of a head was found.
     scanned: usize,
 }
@@ -89,7 +88,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) body: &'a mut RequestBody,
 }
 
-enum Event {
+/// What a look at the server's side came to.
+pub(crate) enum Event {
     End(TalkEnd),
     Interim,
 }
@@ -181,7 +181,7 @@ impl Talk {
         }
     }
 
-    fn failed(&self, event: Ended) -> TalkEnd {
+    pub(crate) fn failed(&self, event: Ended) -> TalkEnd {
         TalkEnd::Failed(self.judge(event, Phase::AwaitingHead, false).outcome)
     }
 
@@ -348,7 +348,7 @@ impl Talk {
         }
     }
 
-    fn parse(&mut self, desk: &mut Desk<'_>) -> Option<Event> {
+    pub(crate) fn parse(&mut self, desk: &mut Desk<'_>) -> Option<Event> {
         // A head that dribbles is looked at as a whole only once, when its end is there.
         let from = self.scanned.saturating_sub(3);
         if self.scanned > 0 && head_end(self.incoming.unread(), from).is_none() {
@@ -401,36 +401,6 @@ impl Talk {
             Body::of_response(head.framing).advance(begun)?;
         }
         Ok(())
-    }
-
-    /// Passes an interim response on to a client that can take it, and looks at what came after it.
-    async fn pass_interim(&mut self, desk: &mut Desk<'_>) -> Option<TalkEnd> {
-        self.interim += 1;
-        if self.interim > INTERIM_LIMIT {
-            return Some(self.failed(Ended::Malformed(Peer::Server)));
-        }
-        if desk.work.request.version == Version::Http11 {
-            desk.work.to_client.clear();
-            rewrite::interim(
-                &mut desk.work.to_client,
-                &desk.work.response,
-                self.incoming.unread(),
-            );
-            let sent = own::send(desk.worker, desk.client, desk.work).await;
-            if sent.is_err() {
-                return Some(TalkEnd::ClientGone);
-            }
-        }
-        self.incoming.consume(desk.work.response.length);
-        if self.incoming.is_empty() {
-            return None;
-        }
-        match self.parse(desk) {
-            Some(Event::End(end)) => Some(end),
-            // The next interim response is handled when more comes, or by the same way at once.
-            Some(Event::Interim) => Box::pin(self.pass_interim(desk)).await,
-            None => None,
-        }
     }
 
     /// Reads on until the answer has `length` bytes, head and body; false if it breaks off. One that is not whole when an

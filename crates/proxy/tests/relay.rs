@@ -438,3 +438,40 @@ fn heads_that_stay_refused_say_which_field_and_which_rule() {
         "{status}"
     );
 }
+
+/// What evenkeel has ready is sent for as long as the client takes some of it, however long that is on the whole.
+#[test]
+fn a_slow_reader_gets_the_whole_of_a_kept_answer() {
+    const LENGTH: usize = 200_000;
+    let (address, seen) = server(|connection| {
+        while connection.request().is_some() {
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: {LENGTH}\r\n\r\n"
+            );
+            connection.answer(head);
+            connection.answer(vec![b'x'; LENGTH]);
+        }
+    });
+    let rig = Rig::new(
+        &[address],
+        "fallback = { stale = { answer_first = true, object = \"256KiB\" } }\n",
+    );
+    assert_eq!(rig.client().get("/").body.len(), LENGTH);
+    let mut slow = rig.client();
+    socket2::SockRef::from(&slow.stream)
+        .set_recv_buffer_size(4 * 1024)
+        .unwrap();
+    slow.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    let (_stop, pace) = std::sync::mpsc::channel::<()>();
+    let (mut read, mut part) = (0, vec![0; 8 * 1024]);
+    loop {
+        // Longer on the whole than an answer may wait without a byte being taken, when that was 5 s.
+        pace.recv_timeout(Duration::from_millis(250)).ok();
+        match slow.stream.read(&mut part).expect("it is not cut") {
+            0 => break,
+            n => read += n,
+        }
+    }
+    assert!(read > LENGTH, "{read}");
+    assert_eq!(seen.lock().unwrap().len(), 1, "it was kept");
+}
