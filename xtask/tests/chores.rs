@@ -19,10 +19,10 @@ if [ -s "$root/fails" ] && echo "$*" | grep -qf "$root/fails"; then exit 1; fi
 if [ "$1" = metadata ]; then cat "$root/metadata.json"; fi
 "#;
 
-/// Stands for the demo: fails in the round that the file `bad-round` holds.
-const DEMO: &str = r#"#!/bin/sh
-echo "demo|$*" >>calls
-[ "$(grep -c '^demo' calls)" != "$(cat bad-round)" ]
+/// Stands for the laboratory: fails if the file `fails` names it.
+const LAB: &str = r#"#!/bin/sh
+echo "lab|$*" >>calls
+! grep -q lab fails
 "#;
 
 const METADATA: &str = r#"{"target_directory": "TARGET", "packages": [{"targets": [
@@ -33,7 +33,7 @@ const METADATA: &str = r#"{"target_directory": "TARGET", "packages": [{"targets"
 static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chores");
     fs::create_dir_all(folder.join("release")).unwrap();
-    for (name, text) in [("cargo", CARGO), ("release/evenkeel", DEMO)] {
+    for (name, text) in [("cargo", CARGO), ("release/evenkeel-lab", LAB)] {
         let path = folder.join(name);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -44,8 +44,8 @@ static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
 fn chores(test: &str) -> Chores {
     let root = PROGRAMS.join(test);
     fs::create_dir_all(root.join("fuzz")).unwrap();
-    for (name, text) in [("calls", ""), ("fails", ""), ("bad-round", "0")] {
-        fs::write(root.join(name), text).unwrap();
+    for name in ["calls", "fails"] {
+        fs::write(root.join(name), "").unwrap();
     }
     let target = PROGRAMS.to_str().unwrap();
     fs::write(
@@ -116,20 +116,28 @@ fn keepalive_runs_the_test_of_real_servers_if_they_are_there() {
 }
 
 #[test]
-fn soak_runs_one_round_at_least() {
+fn soak_builds_the_release_and_runs_the_laboratory() {
     let chores = chores("soak");
-    assert_eq!(chores.soak(0), Ok(()));
+    assert_eq!(chores.soak(7), Ok(()));
+    let calls = calls(&chores);
     assert_eq!(
-        calls(&chores),
-        [".|build --release --package evenkeel", "demo|demo --plain"]
+        calls[0],
+        ".|build --release --package evenkeel --package evenkeel-lab"
     );
+    let program = PROGRAMS.join("release/evenkeel");
+    let expected = format!(
+        "lab|soak --program {} --minutes 7 --commit",
+        program.display()
+    );
+    assert!(calls[1].starts_with(&expected), "{calls:?}");
+    assert!(calls[1].contains("--report bench/results/soak-"));
 }
 
 #[test]
-fn soak_ends_with_the_round_that_failed() {
+fn a_soak_that_found_something_is_an_error() {
     let chores = chores("soak-fails");
-    fs::write(chores.root.join("bad-round"), "3").unwrap();
-    assert!(chores.soak(60).unwrap_err().starts_with("round 3: "));
+    fs::write(chores.root.join("fails"), "lab\n").unwrap();
+    assert!(chores.soak(1).unwrap_err().contains("soak"));
 }
 
 #[test]

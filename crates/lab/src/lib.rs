@@ -12,6 +12,7 @@ pub mod origin;
 pub mod floor;
 pub mod closed;
 pub mod bench;
+pub mod soak;
 
 pub use load::{Load, LoadPlan, LoadStats, Shape};
 pub use relay::{Relay, RelayFault};

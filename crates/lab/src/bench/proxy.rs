@@ -22,6 +22,8 @@ const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nHost: bench\r\n\r\n";
 pub enum Proxy {
     /// What this is all about.
     Evenkeel,
+    /// Another build of it: what a change costs is the ratio of the two.
+    Baseline,
     /// Debian's HAProxy.
     Haproxy,
     /// Debian's nginx.
@@ -43,6 +45,8 @@ pub struct Place {
     pub load_core: usize,
     /// A folder for what the proxies write.
     pub scratch: PathBuf,
+    /// The other build of evenkeel, if there is one to compare with.
+    pub baseline: Option<PathBuf>,
 }
 
 /// A process that ends with this value.
@@ -53,15 +57,44 @@ pub struct Running {
     pub address: SocketAddr,
 }
 
+impl Place {
+    fn baseline(&self) -> PathBuf {
+        self.baseline.clone().unwrap_or_default()
+    }
+}
+
+/// The baseline's configuration, in the scratch folder: evenkeel's own but for the ports.
+const BASELINE_CONFIG: &str = "baseline.toml";
+const EVENKEEL_ADMIN_PORT: u16 = 18_079;
+const BASELINE_ADMIN_PORT: u16 = 18_078;
+
+fn write_baseline_config(place: &Place) -> io::Result<()> {
+    let mut text = std::fs::read_to_string(place.bench.join("evenkeel.toml"))?;
+    for (own, other) in [
+        (Proxy::Evenkeel.port(), Proxy::Baseline.port()),
+        (EVENKEEL_ADMIN_PORT, BASELINE_ADMIN_PORT),
+    ] {
+        text = text.replace(&format!(":{own}\""), &format!(":{other}\""));
+    }
+    std::fs::write(place.scratch.join(BASELINE_CONFIG), text)
+}
+
 impl Proxy {
     /// All of them, the one that the others are compared with first.
-    pub const ALL: [Self; 4] = [Self::Evenkeel, Self::Haproxy, Self::Nginx, Self::Floor];
+    pub const ALL: [Self; 5] = [
+        Self::Evenkeel,
+        Self::Baseline,
+        Self::Haproxy,
+        Self::Nginx,
+        Self::Floor,
+    ];
 
     /// Its name on the command line and in the tables.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Evenkeel => "evenkeel",
+            Self::Baseline => "baseline",
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
             Self::Floor => "floor",
@@ -77,6 +110,7 @@ impl Proxy {
     const fn port(self) -> u16 {
         match self {
             Self::Evenkeel => 18_080,
+            Self::Baseline => 18_084,
             Self::Haproxy => 18_081,
             Self::Nginx => 18_082,
             Self::Floor => 18_083,
@@ -88,6 +122,7 @@ impl Proxy {
     pub fn version(self, place: &Place) -> String {
         let (program, word) = match self {
             Self::Evenkeel => (place.programs.join("evenkeel"), "--version"),
+            Self::Baseline => (place.baseline(), "--version"),
             Self::Haproxy => (PathBuf::from("haproxy"), "-v"),
             Self::Nginx => (PathBuf::from("nginx"), "-v"),
             Self::Floor => return "bare forwarder".to_owned(),
@@ -112,6 +147,11 @@ impl Proxy {
                 program("evenkeel"),
                 "run".to_owned(),
                 config("evenkeel.toml"),
+            ]),
+            Self::Baseline => words.extend([
+                place.baseline().display().to_string(),
+                "run".to_owned(),
+                place.scratch.join(BASELINE_CONFIG).display().to_string(),
             ]),
             Self::Haproxy => {
                 words.extend(["haproxy", "-db", "-f"].map(str::to_owned));
@@ -142,7 +182,7 @@ impl Proxy {
         let mut command = Command::new("taskset");
         command
             .args(words)
-            .env("STATE_DIRECTORY", &place.scratch)
+            .env("STATE_DIRECTORY", place.scratch.join(self.name()))
             .env("PATH", path());
         command
     }
@@ -152,6 +192,9 @@ impl Proxy {
     /// # Errors
     /// If its port is taken or it cannot be started.
     pub fn spawn(self, place: &Place) -> io::Result<Running> {
+        if self == Self::Baseline {
+            write_baseline_config(place)?;
+        }
         spawn(self.name(), self.command(place), local(self.port()), place)
     }
 

@@ -15,6 +15,7 @@ use evenkeel_lab::bench::{self, BenchPlan};
 use evenkeel_lab::closed::{self, ClosedCounts, ClosedPlan};
 use evenkeel_lab::floor::Floor;
 use evenkeel_lab::origin::Origin;
+use evenkeel_lab::soak::{self, SoakPlan};
 use evenkeel_lab::{Load, LoadPlan, LoadStats, ServerOptions, Shape, server};
 
 #[derive(Debug, Parser)]
@@ -48,6 +49,8 @@ enum Command {
     Bench(BenchArgs),
     /// Measure idle connections and starts (use the script bench/memory)
     Memory(MemoryArgs),
+    /// Soak an evenkeel under awkward clients and servers (use `cargo xtask soak`)
+    Soak(SoakArgs),
     /// Run the benchmark's origin server
     Origin {
         /// Where to listen; may be given more than once
@@ -139,6 +142,9 @@ struct PlaceArgs {
     /// Whom to measure, the first compared with the others [default: evenkeel,haproxy,nginx, and floor but for memory]
     #[arg(long, value_delimiter = ',')]
     proxies: Vec<String>,
+    /// Another build of evenkeel to measure in the same run, as "baseline"
+    #[arg(long)]
+    baseline: Option<PathBuf>,
     /// Where the JSON goes; given twice, the last counts
     #[arg(long, overrides_with = "results")]
     results: Option<PathBuf>,
@@ -177,6 +183,25 @@ struct MemoryArgs {
     starts: usize,
 }
 
+#[derive(Debug, Args)]
+struct SoakArgs {
+    /// The program to soak
+    #[arg(long)]
+    program: PathBuf,
+    /// How long
+    #[arg(long, default_value_t = 30)]
+    minutes: u32,
+    /// Decides what clients and servers do
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The commit that is soaked
+    #[arg(long, default_value = "unknown")]
+    commit: String,
+    /// A file for the report
+    #[arg(long)]
+    report: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let outcome = match Program::parse().command {
         Command::Server(args) => serve(args),
@@ -188,6 +213,16 @@ fn main() -> ExitCode {
         }),
         Command::Bench(args) => bench(&args),
         Command::Memory(args) => memory(&args),
+        Command::Soak(args) => soak::run(
+            &SoakPlan {
+                program: args.program,
+                span: Duration::from_secs(60 * u64::from(args.minutes)),
+                seed: args.seed,
+                commit: args.commit,
+                report: args.report,
+            },
+            &mut io::stdout(),
+        ),
         Command::Origin { listen } => Origin::bind(&listen).and_then(|origin| {
             for address in origin.addresses()? {
                 say(&format!("origin listens on {address}"))?;
@@ -280,7 +315,7 @@ fn bench(args: &BenchArgs) -> io::Result<()> {
     let wanted = |workload: &Workload| {
         args.only.is_empty() || args.only.iter().any(|name| workload.name == name)
     };
-    let proxies = proxies(&args.place, &Proxy::ALL)?;
+    let proxies = proxies(&args.place, &PEERS)?;
     let plan = BenchPlan {
         place: place(&args.place)?,
         rounds: args.rounds,
@@ -314,10 +349,26 @@ fn memory(args: &MemoryArgs) -> io::Result<()> {
     finish(&place, outcome)
 }
 
+/// Whom evenkeel is measured beside.
+const PEERS: [Proxy; 4] = [Proxy::Evenkeel, Proxy::Haproxy, Proxy::Nginx, Proxy::Floor];
 /// The floor holds a server connection for each idle client, which says nothing about the others.
 const KEEP_IDLE: [Proxy; 3] = [Proxy::Evenkeel, Proxy::Haproxy, Proxy::Nginx];
 
 fn proxies(args: &PlaceArgs, without: &[Proxy]) -> io::Result<Vec<Proxy>> {
+    let mut proxies = named(args, without)?;
+    match (&args.baseline, proxies.contains(&Proxy::Baseline)) {
+        (Some(_), false) => proxies.insert(1.min(proxies.len()), Proxy::Baseline),
+        (None, true) => {
+            return Err(io::Error::other(
+                "\"baseline\" needs --baseline PATH, the program to compare with",
+            ));
+        }
+        (Some(_), true) | (None, false) => {}
+    }
+    Ok(proxies)
+}
+
+fn named(args: &PlaceArgs, without: &[Proxy]) -> io::Result<Vec<Proxy>> {
     if args.proxies.is_empty() {
         return Ok(without.to_vec());
     }
@@ -337,12 +388,19 @@ fn place(args: &PlaceArgs) -> io::Result<Place> {
     let scratch = std::env::temp_dir().join(format!("evenkeel-bench-{}", std::process::id()));
     std::fs::create_dir_all(&scratch)?;
     let bench = args.bench.canonicalize()?;
+    let baseline = match &args.baseline {
+        Some(path) => Some(path.canonicalize().map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        })?),
+        None => None,
+    };
     Ok(Place {
         bench,
         programs,
         proxy_core: args.proxy_core,
         load_core: args.load_core,
         scratch,
+        baseline,
     })
 }
 
