@@ -4,6 +4,7 @@
 pub const USAGE: &str = "\
 cargo xtask tidy                 what must hold for the repository's text and dependencies
 cargo xtask soak [--minutes N]   awkward clients and servers for N minutes (30): nothing may leak, no server may be blamed wrongly
+cargo xtask scorecards           what depends on the machine's speed and quiet: tail latency, recovery from overload
 cargo xtask fuzz [--minutes N]   the fuzz targets in turn, N minutes in all (3)
 cargo xtask keepalive            POSTs to uvicorn and gunicorn just when they close idle connections; some minutes
 cargo xtask bench [OPTION...]    bench/run; its options are in bench/README.md
@@ -19,11 +20,13 @@ pub enum Ask {
     Help,
     /// Check the repository.
     Tidy,
-    /// Run the demo for so many minutes.
+    /// Awkward clients and servers for so many minutes.
     Soak {
-        /// After these no new round starts.
+        /// How long the load lasts.
         minutes: u32,
     },
+    /// Run what is measured by the clock.
+    Scorecards,
     /// Run the fuzz targets.
     Fuzz {
         /// For all targets together.
@@ -57,6 +60,8 @@ impl Ask {
             "tidy" => Err("tidy takes no arguments".to_owned()),
             "keepalive" if rest.is_empty() => Ok(Self::Keepalive),
             "keepalive" => Err("keepalive takes no arguments".to_owned()),
+            "scorecards" if rest.is_empty() => Ok(Self::Scorecards),
+            "scorecards" => Err("scorecards takes no arguments".to_owned()),
             "soak" => minutes(&rest, SOAK_MINUTES).map(|minutes| Self::Soak { minutes }),
             "fuzz" => minutes(&rest, FUZZ_MINUTES).map(|minutes| Self::Fuzz { minutes }),
             "bench" => Ok(Self::Script {
@@ -98,6 +103,7 @@ mod tests {
         assert_eq!(read(""), Ok(Ask::Help));
         assert_eq!(read("tidy"), Ok(Ask::Tidy));
         assert_eq!(read("keepalive"), Ok(Ask::Keepalive));
+        assert_eq!(read("scorecards"), Ok(Ask::Scorecards));
         assert_eq!(read("soak"), Ok(Ask::Soak { minutes: 30 }));
         assert_eq!(read("fuzz --minutes 9"), Ok(Ask::Fuzz { minutes: 9 }));
         let arguments = vec!["--rounds".to_owned(), "2".to_owned()];
@@ -126,6 +132,7 @@ mod tests {
             "fuzz --minutes",
             "fuzz --minutes 0",
             "soak --hours 1",
+            "scorecards tail",
         ] {
             assert!(read(line).is_err(), "{line}");
         }

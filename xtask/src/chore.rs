@@ -83,6 +83,22 @@ impl Chores {
         run(test.env("EVENKEEL_KEEPALIVE_AT_LENGTH", "1"))
     }
 
+    /// Tail latency beside a bad server, and recovery from an overload, with real sockets and real time. They need a quiet machine,
+    /// which is why they are no tests.
+    ///
+    /// # Errors
+    /// If a card is not good enough.
+    pub fn scorecards(&self) -> Result<(), String> {
+        run(&mut self.cargo(&["bench", "--package", "evenkeel-proxy", "--bench", "tail"]))?;
+        run(&mut self.cargo(&[
+            "bench",
+            "--package",
+            "evenkeel-proxy",
+            "--bench",
+            "metastable",
+        ]))
+    }
+
     /// Each fuzz target for its share of the minutes, from the seeds of the codec's tests.
     ///
     /// # Errors

@@ -134,6 +134,17 @@ fn soak_builds_the_release_and_runs_the_laboratory() {
 }
 
 #[test]
+fn scorecards_are_benchmarks_and_end_with_the_first_that_is_not_good_enough() {
+    let chores = chores("scorecards");
+    assert_eq!(chores.scorecards(), Ok(()));
+    let bench = |name: &str| format!(".|bench --package evenkeel-proxy --bench {name}");
+    assert_eq!(calls(&chores), [bench("tail"), bench("metastable")]);
+    fs::write(chores.root.join("fails"), "tail\n").unwrap();
+    assert!(chores.scorecards().unwrap_err().contains("tail"));
+    assert_eq!(calls(&chores).len(), 3);
+}
+
+#[test]
 fn a_soak_that_found_something_is_an_error() {
     let chores = chores("soak-fails");
     fs::write(chores.root.join("fails"), "lab\n").unwrap();

@@ -4,16 +4,13 @@
 
 mod common;
 
-use common::{call, now};
-use std::time::Duration;
+use common::call;
 
 #[test]
-fn the_demo_breaks_and_heals_within_a_minute() {
+fn the_demo_breaks_and_heals() {
     let folder = tempfile::TempDir::new().unwrap();
-    let began = now();
     let demo = call(folder.path(), &["demo"]);
     assert_eq!(demo.status, Some(0), "{}{}", demo.out, demo.err);
-    assert!(began.elapsed() < Duration::from_secs(60), "{}", demo.out);
     for chapter in [
         "is killed (SIGKILL)",
         "diagnosis    process-crashed",

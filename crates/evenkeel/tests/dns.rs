@@ -242,16 +242,9 @@ fn a_dead_server_leaves_the_answer() {
     };
     assert!(answered("shop-2"));
     signal(victim.pid.unwrap(), "KILL");
-    let begun = common::now();
     wait_for("it to leave the answer", || {
         (!answered("shop-2")).then_some(())
     });
-    // The exit is seen at once, and the call of dig takes most of it.
-    assert!(
-        begun.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        begun.elapsed()
-    );
     assert!(answered("shop-1") && answered("shop-3"));
     for server in program.servers() {
         if let Some(pid) = server.pid {

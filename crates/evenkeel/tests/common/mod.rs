@@ -2,6 +2,7 @@
 
 #![expect(dead_code, reason = "each test file uses a part of it")]
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_evenkeel");
 /// How long anything may take on a loaded machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The time now; tests are the one place that may look.
 #[expect(
@@ -43,14 +44,27 @@ pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Ports that are free now, all different.
+/// Ports for servers that somebody else starts, all different and this process's own until it ends: a lock file for each keeps other
+/// tests away, and the kernel gives none of them to a connection or to port 0, as they lie below its range for these.
 pub(crate) fn free_ports(number: usize) -> Vec<u16> {
-    let held: Vec<TcpListener> = (0..number)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    held.iter()
-        .map(|one| one.local_addr().unwrap().port())
-        .collect()
+    static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let folder = std::env::temp_dir().join("evenkeel-test-ports");
+    std::fs::create_dir_all(&folder).unwrap();
+    let first = 20_000 + std::process::id() % 10_000;
+    let mut ports = Vec::new();
+    for port in (first..30_000).chain(20_000..first) {
+        let port = u16::try_from(port).unwrap();
+        let file = File::create(folder.join(port.to_string())).unwrap();
+        if file.try_lock().is_err() || TcpListener::bind(("127.0.0.1", port)).is_err() {
+            continue;
+        }
+        HELD.lock().unwrap().push(file);
+        ports.push(port);
+        if ports.len() == number {
+            return ports;
+        }
+    }
+    panic!("no {number} ports are left for tests");
 }
 
 /// A configuration with two sample servers that evenkeel runs; `more` is added to the service.

@@ -1,19 +1,23 @@
-//! The overload that does not end by itself (Bronson et al., "Metastable failures in distributed systems", HotOS 2021): 280 requests a
+//! A scorecard, not a test: the overload that does not end by itself (Bronson et al., "Metastable failures in distributed systems", HotOS 2021): 280 requests a
 //! second for a server that can do 300, clients that give up after a second, one retry, and a stall of ten seconds. Done with real
-//! sockets, side by side: with what evenkeel has against it, and without.
+//! sockets, side by side: with what evenkeel has against it, and without. It means something on a quiet machine only;
+//! `cargo xtask scorecards` runs it. In virtual time the same is a test of `tolerate`.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "an experiment in real time with clients and a server of its own"
+    clippy::print_stdout,
+    reason = "an experiment in real time with clients and a server of its own, and a report"
 )]
 
+#[path = "../tests/common/mod.rs"]
 mod common;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::Rig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -154,14 +158,12 @@ const GUARDED: &str = "[service.shop.timeout]\nattempt = \"500ms\"\ntotal = \"1s
 const NAIVE: &str = "[service.shop.timeout]\nattempt = \"500ms\"\ntotal = \"1s\"\n\
     [service.shop.retry]\nlimit = 1\nbudget = { ratio = 1.0, floor_per_second = 1000, burst = 1000 }";
 
-#[test]
-fn goodput_is_back_within_two_seconds_of_the_stall() {
+fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime");
-    let begun = Instant::now();
     let (guarded, naive) = runtime.block_on(async {
         let naive = tokio::spawn(run(NAIVE));
         let guarded = run(GUARDED).await;
@@ -175,19 +177,30 @@ fn goodput_is_back_within_two_seconds_of_the_stall() {
     for (second, (guarded, naive)) in guarded.iter().zip(&naive).enumerate() {
         println!("{second:6} {guarded:10} {naive:7}");
     }
-    println!("took {:.1?}", begun.elapsed());
 
     let enough = (OFFERED * 0.9) as u32;
     let quiet = |good: &[u32]| good[1..QUIET - 1].iter().all(|count| *count >= enough);
-    assert!(
-        quiet(&guarded) && quiet(&naive),
-        "both work without a stall"
-    );
     let back = QUIET + STALL + 2;
-    assert!(
-        guarded[back..].iter().all(|count| *count >= enough),
-        "{guarded:?}"
-    );
-    let collapsed = naive[back..].iter().all(|count| *count < enough / 2);
-    assert!(collapsed, "{naive:?}");
+    let cards = [
+        (
+            "both work without a stall",
+            quiet(&guarded) && quiet(&naive),
+        ),
+        (
+            "guarded, 90 % are good again two seconds after the stall",
+            guarded[back..].iter().all(|count| *count >= enough),
+        ),
+        (
+            "without a guard the overload stays",
+            naive[back..].iter().all(|count| *count < enough / 2),
+        ),
+    ];
+    for (what, holds) in cards {
+        println!("{} {what}", if holds { "yes" } else { "NO " });
+    }
+    if cards.iter().all(|(_, holds)| *holds) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
