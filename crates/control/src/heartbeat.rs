@@ -37,11 +37,15 @@ mod tests {
             700
         );
         heartbeat.beat(Instant::from_millis(1_000));
-        let shown = heartbeat.clone();
         assert_eq!(
-            shown.silent_for(Instant::from_millis(1_250)).as_millis(),
+            heartbeat
+                .silent_for(Instant::from_millis(1_250))
+                .as_millis(),
             250
         );
-        assert_eq!(shown.silent_for(Instant::from_millis(900)), Duration::ZERO);
+        assert_eq!(
+            heartbeat.silent_for(Instant::from_millis(900)),
+            Duration::ZERO
+        );
     }
 }

@@ -122,9 +122,9 @@ proptest! {
                 drop(queue.push(now, class, deadline, 1));
                 drop(queue.push(now, class, deadline, 2));
                 prop_assert!(queue.waits_until(now, deadline) <= deadline.max(now));
-                drop(queue.pop(now));
+                let _left = queue.pop(now);
             }
-            drop(queue.expire(now));
+            let _left = queue.expire(now);
         }
     }
 

@@ -622,7 +622,7 @@ impl World {
                 sim.trial_until = until;
             }
             Directive::Rescue { .. } => {
-                assert!(sim.known_until.max(sim.out_until) > now, "it is out")
+                assert!(sim.known_until.max(sim.out_until) > now, "it is out");
             }
             Directive::Drain { .. } => sim.drained = true,
             Directive::Restore { .. } => {

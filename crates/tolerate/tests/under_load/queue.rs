@@ -61,7 +61,10 @@ fn good(queue: Option<QueueOptions>, takes: Takes, load: f64, deadline: u64) -> 
             let call = Call::idempotent("get").until(Deadline::new(at, millis(deadline)));
             let run = policy.call(call).run(|_| {
                 let work = clock.sleep(work);
-                async move { Ok::<_, ()>(work.await) }
+                async move {
+                    work.await;
+                    Ok::<_, ()>(())
+                }
             });
             let is_good = run.await.is_good();
             good.set(good.get() + u32::from(is_good));

@@ -203,7 +203,7 @@ fn change(options: &mut RecoveryOptions, which: u8, value: u32) {
             options.queue = Some(QueueOptions {
                 length: value,
                 ..QueueOptions::default()
-            })
+            });
         }
     }
 }
