@@ -62,48 +62,46 @@ struct Prepared {
     memory: evenkeel_fault::Memory,
     books: Books,
     supervisor: Supervisor,
+    signals: mpsc::Receiver<evenkeel_core::Signal>,
 }
 
-fn prepare(
-    plan: &Plan,
-    clock: Clock,
-    signals: mpsc::Sender<evenkeel_core::Signal>,
-) -> Result<Prepared, String> {
+fn prepare(plan: &Plan, clock: Clock) -> Result<Prepared, String> {
+    let (sender, signals) = mpsc::channel(SIGNALS);
     let store = open_store(plan, clock)?;
     let memory = evenkeel_control::memory(&store).map_err(|error| error.to_string())?;
     let books = Writer::start(store)
         .map_err(|error| format!("cannot start the history thread: {error}"))?;
-    let supervisor = Supervisor::start(
-        plan,
-        clock,
-        evenkeel_supervise::guardian::command(),
-        signals,
-    )
-    .map_err(|error| format!("cannot start the guardian of the servers: {error}"))?;
+    let supervisor =
+        Supervisor::start(plan, clock, evenkeel_supervise::guardian::command(), sender)
+            .map_err(|error| format!("cannot start the guardian of the servers: {error}"))?;
     Ok(Prepared {
         memory,
         books,
         supervisor,
+        signals,
     })
 }
 
 /// Runs until everything is to end; children are stopped and incidents written when it returns.
 pub(super) async fn run(parts: Parts) {
+    match prepare(&parts.plan, parts.clock) {
+        Ok(prepared) => serve(parts, prepared).await,
+        Err(why) => {
+            // Whoever waits for the report is in the same program.
+            parts.report.send(Err(why)).ok();
+        }
+    }
+}
+
+async fn serve(parts: Parts, prepared: Prepared) {
     let (plan, clock, seed) = (&*parts.plan, parts.clock, parts.seed);
-    let (sender, signals) = mpsc::channel(SIGNALS);
     let (order_sender, orders) = mpsc::channel(ORDERS);
     let Prepared {
         memory,
         books,
         supervisor,
-    } = match prepare(plan, clock, sender) {
-        Ok(prepared) => prepared,
-        Err(why) => {
-            // Whoever waits for the report is in the same program.
-            parts.report.send(Err(why)).ok();
-            return;
-        }
-    };
+        signals,
+    } = prepared;
     let state = Arc::clone(&parts.traffic.state);
     let tasks = Tasks::default();
     let control = Control::new(
