@@ -2,7 +2,7 @@
 
 use evenkeel_http1::{Field, RequestHead};
 use evenkeel_request::Head;
-use evenkeel_request::head::{host_without_port, path_of_target, query_of_target};
+use evenkeel_request::head::{host_name, path_of_target, query_of_target};
 
 /// A parsed head and the bytes that it was parsed from.
 #[derive(Debug)]
@@ -13,9 +13,7 @@ pub(crate) struct View<'a> {
 
 impl Head for View<'_> {
     fn host(&self) -> Option<&[u8]> {
-        self.head
-            .host
-            .map(|host| host_without_port(host.of(self.bytes)))
+        self.head.host.map(|host| host_name(host.of(self.bytes)))
     }
 
     fn method(&self) -> &[u8] {

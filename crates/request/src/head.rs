@@ -2,7 +2,7 @@
 
 /// What routing needs to know of a request, without building it anew.
 pub trait Head {
-    /// The host that the client asked for, without port; `None` where HTTP/1.0 left it out.
+    /// The host that the client asked for, as [`host_name`] has it; `None` where HTTP/1.0 left it out.
     fn host(&self) -> Option<&[u8]>;
     /// The method.
     fn method(&self) -> &[u8];
@@ -39,9 +39,18 @@ fn split_at(bytes: &[u8], mark: u8) -> (&[u8], &[u8]) {
     }
 }
 
-/// The host of a `Host` header's value: without port, brackets of an IPv6 address kept.
+/// The host of a `Host` header's value: without port, brackets of an IPv6 address kept. A name's final dot goes as well: it
+/// says that the name is complete, so `shop.example.com.` is `shop.example.com` (RFC 1034 section 3.1).
 #[must_use]
-pub fn host_without_port(value: &[u8]) -> &[u8] {
+pub fn host_name(value: &[u8]) -> &[u8] {
+    let host = without_port(value);
+    match host {
+        [name @ .., b'.'] if !name.is_empty() => name,
+        _ => host,
+    }
+}
+
+fn without_port(value: &[u8]) -> &[u8] {
     if value.first() == Some(&b'[') {
         return value
             .iter()
@@ -113,10 +122,18 @@ mod tests {
     }
 
     #[test]
-    fn hosts_lose_their_port() {
-        assert_eq!(host_without_port(b"example.com:80"), b"example.com");
-        assert_eq!(host_without_port(b"example.com"), b"example.com");
-        assert_eq!(host_without_port(b"[::1]:80"), b"[::1]");
+    fn hosts_lose_their_port_and_their_final_dot() {
+        assert_eq!(host_name(b"example.com:80"), b"example.com");
+        assert_eq!(host_name(b"example.com"), b"example.com");
+        assert_eq!(host_name(b"example.com."), b"example.com");
+        assert_eq!(host_name(b"example.com.:80"), b"example.com");
+        assert_eq!(host_name(b"127.0.0.1.:80"), b"127.0.0.1");
+        assert_eq!(host_name(b"[::1]:80"), b"[::1]");
+        assert_eq!(host_name(b"[::1]"), b"[::1]");
+        // An empty label is none to leave out; more than one is not a name.
+        assert_eq!(host_name(b"."), b".");
+        assert_eq!(host_name(b"example.com.."), b"example.com.");
+        assert_eq!(host_name(b""), b"");
     }
 
     #[test]

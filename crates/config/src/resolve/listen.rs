@@ -210,6 +210,8 @@ fn host_rule(text: &str) -> Ruled<HostRule> {
         ));
     }
     let lower = text.to_lowercase();
+    // With a final dot it is the same name.
+    let lower = lower.strip_suffix('.').unwrap_or(&lower).to_owned();
     let rule = lower.strip_prefix('*').map_or_else(
         || is_host(&lower).then(|| HostRule::Exact(lower.clone())),
         |suffix| {
@@ -219,8 +221,8 @@ fn host_rule(text: &str) -> Ruled<HostRule> {
                 .then(|| HostRule::Suffix(suffix.to_owned()))
         },
     );
-    let bracketed = lower.starts_with('[') && lower.ends_with(']') && lower.len() > 2;
-    let rule = rule.or_else(|| bracketed.then(|| HostRule::Exact(lower.clone())));
+    let literal = || lower.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let rule = rule.or_else(|| literal().map(HostRule::Ipv6));
     rule.ok_or_else(|| {
         let message = format!("`{}` is not a host rule", text.escape_debug());
         let help = match text.rsplit_once(':') {

@@ -2,6 +2,8 @@
 
 mod template;
 
+use std::net::Ipv6Addr;
+
 pub use template::Template;
 
 use evenkeel_core::{Random, ServiceId};
@@ -14,7 +16,7 @@ use crate::{HashOn, Head, HeaderChanges, Mirror, Policies};
 /// One rule of a listener. Every condition that is present must hold.
 #[derive(Debug, Clone)]
 pub struct Route {
-    /// On the host, without port.
+    /// On the host, without port and final dot.
     pub host: Option<HostRule>,
     /// On the path, without query.
     pub path: Option<PathRule>,
@@ -135,6 +137,8 @@ pub enum HostRule {
     Exact(String),
     /// Any name that ends in this, which begins with a dot (lower case): `*.example.com` is `.example.com`.
     Suffix(String),
+    /// This IPv6 address, however it is written: `[::1]` is `[0:0:0:0:0:0:0:1]`.
+    Ipv6(Ipv6Addr),
 }
 
 /// A condition on the path.
@@ -232,8 +236,15 @@ impl HostRule {
                 host.len() > suffix.len()
                     && host[host.len() - suffix.len()..].eq_ignore_ascii_case(suffix.as_bytes())
             }
+            Self::Ipv6(address) => ipv6(host) == Some(*address),
         }
     }
+}
+
+/// The address of an IPv6 literal in brackets.
+fn ipv6(host: &[u8]) -> Option<Ipv6Addr> {
+    let inner = host.strip_prefix(b"[")?.strip_suffix(b"]")?;
+    str::from_utf8(inner).ok()?.parse().ok()
 }
 
 impl PathRule {
@@ -372,6 +383,9 @@ mod tests {
     #[test]
     fn hosts_match_in_any_case_and_a_suffix_needs_a_label_before_it() {
         assert!(HostRule::Exact("shop.example".into()).matches(b"Shop.EXAMPLE"));
+        let literal = HostRule::Ipv6(Ipv6Addr::LOCALHOST);
+        assert!(literal.matches(b"[::1]") && literal.matches(b"[0:0:0:0:0:0:0:1]"));
+        assert!(!literal.matches(b"[::2]") && !literal.matches(b"::1"));
         let suffix = HostRule::Suffix(".example.com".into());
         assert!(
             suffix.matches(b"a.Example.com")
