@@ -48,7 +48,7 @@ pub fn load(text: &str, name: &str, around: &Surroundings<'_>) -> Result<Loaded,
     let draft = resolve::resolve(&file, around, &mut mistakes);
     validate::validate(&file, &draft, &mut mistakes);
     if mistakes.errors() == 0 {
-        lint::lint(&file, &draft, &mut mistakes);
+        lint::lint(&file, &draft, around.descriptors, &mut mistakes);
     }
     mistakes.sort();
     if mistakes.errors() > 0 {

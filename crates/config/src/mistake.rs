@@ -135,6 +135,8 @@ codes! {
     LimitWithoutEffect = "EK-126" Warning,
     /// Faults are injected on purpose.
     FaultsInjected = "EK-127" Warning,
+    /// More clients than there are descriptors for.
+    FewDescriptors = "EK-128" Warning,
 }
 
 /// One mistake in a file.

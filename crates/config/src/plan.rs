@@ -134,8 +134,17 @@ pub struct ListenerLimits {
     pub head_time: Duration,
     /// Without a request on a kept-alive connection.
     pub idle_time: Duration,
-    /// Connections at the same time.
+    /// Connections at the same time, over all workers.
     pub connections: usize,
+}
+
+/// The most clients that can be connected with so many descriptors: each may need a second one, to a server, and 64 are for
+/// what is neither: the store, the log, probes, the admin API, pipes of processes.
+#[must_use]
+pub const fn most_clients(descriptors: u64) -> u64 {
+    const OVERHEAD: u64 = 64;
+    let most = descriptors.saturating_sub(OVERHEAD) / 2;
+    if most == 0 { 1 } else { most }
 }
 
 /// A service: servers that can answer the same requests, and how they are looked after.

@@ -31,6 +31,7 @@ fn read(text: &str) -> Result<Loaded, Mistakes> {
         base_dir: Path::new("/etc/shop"),
         state_dir: Path::new("/state"),
         cores: 4,
+        descriptors: 65_536,
         resolver: &resolver,
     };
     load(text, "evenkeel.toml", &around)
@@ -592,6 +593,11 @@ const LINTS: &[(&str, &str, &str)] = &[
         "EK-126 EK-126",
         "",
         "[service.shop.limit]\nadaptive = { max = 50 }\nshares = { sheddable = 0.5 }",
+    ),
+    (
+        "EK-128",
+        "",
+        "[listen.b]\naddress = \"127.0.0.1:81\"\nservice = \"shop\"\nlimits = { connections = 100_000 }",
     ),
     (
         "EK-127 EK-127",

@@ -28,6 +28,7 @@ fn mistakes_of(text: &str, name: &str) -> Mistakes {
         base_dir: Path::new("/b"),
         state_dir: Path::new("/s"),
         cores: 2,
+        descriptors: 65_536,
         resolver: &resolver,
     };
     match load(text, name, &around) {

@@ -27,6 +27,7 @@ fn read(routes: &str) -> Result<Loaded, Mistakes> {
         base_dir: Path::new("/b"),
         state_dir: Path::new("/s"),
         cores: 2,
+        descriptors: 65_536,
         resolver: &|_| Err("no such host".to_owned()),
     };
     let all = "{ path = \"/a\", service = \"api\" }, { path = \"/b\", service = \"spare\" }";
@@ -239,6 +240,7 @@ fn nothing_is_said_twice() {
         base_dir: Path::new("/b"),
         state_dir: Path::new("/s"),
         cores: 2,
+        descriptors: 65_536,
         resolver: &|_| Err("no such host".to_owned()),
     };
     let listen = "[listen.web]\naddress = \"127.0.0.1:8080\"\nservice = \"shop\"\n";

@@ -24,6 +24,7 @@ fn around() -> Surroundings<'static> {
         base_dir: Path::new("/b"),
         state_dir: Path::new("/s"),
         cores: 2,
+        descriptors: 65_536,
         resolver: &resolver,
     }
 }

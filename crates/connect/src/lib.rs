@@ -15,20 +15,24 @@ use tokio::net::TcpStream;
 /// The outcome of an attempt that ends here: refused, timed out, unreachable, reset before anything was sent, or
 /// [`Outcome::LocalError`] if evenkeel itself could not open a connection.
 pub async fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream, Outcome> {
-    match tokio::time::timeout(timeout, TcpStream::connect(address)).await {
-        Err(_) => Err(Outcome::ConnectTimeout),
-        Ok(Err(error)) => Err(outcome_of(&error)),
-        Ok(Ok(stream)) => {
-            stream
-                .set_nodelay(true)
-                .map_err(|error| outcome_of(&error))?;
-            Ok(stream)
-        }
-    }
+    open(address, timeout)
+        .await
+        .map_err(|error| outcome_of(&error))
+}
+
+/// The same, with what the operating system said.
+///
+/// # Errors
+/// What [`outcome_of`] has an outcome for; [`io::ErrorKind::TimedOut`] if it took longer than `timeout`.
+pub async fn open(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let stream = tokio::time::timeout(timeout, TcpStream::connect(address)).await??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// What an error of connecting says of the server.
-fn outcome_of(error: &io::Error) -> Outcome {
+#[must_use]
+pub fn outcome_of(error: &io::Error) -> Outcome {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Outcome::ConnectRefused,
         io::ErrorKind::TimedOut => Outcome::ConnectTimeout,
@@ -41,23 +45,26 @@ fn outcome_of(error: &io::Error) -> Outcome {
     }
 }
 
+/// Whether an error of opening or accepting a socket says that there is no descriptor or no memory for one more: what closing
+/// another one mends.
+#[must_use]
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
+}
+
 /// Whether an error of opening, connecting or accepting a socket says that evenkeel's own process or machine has run out of
 /// something (descriptors, local ports, socket memory), and so nothing about the other side.
 #[must_use]
 pub fn is_local(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(
-            Errno::MFILE
-                | Errno::NFILE
-                | Errno::NOBUFS
-                | Errno::NOMEM
-                | Errno::ADDRNOTAVAIL
-                | Errno::ADDRINUSE
-                // What connect(2) says when there is no free local port.
-                | Errno::AGAIN
+    is_out_of_descriptors(error)
+        || matches!(
+            Errno::from_io_error(error),
+            // The last is what connect(2) says when there is no free local port.
+            Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE | Errno::AGAIN)
         )
-    )
 }
 
 #[cfg(test)]

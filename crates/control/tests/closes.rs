@@ -189,6 +189,7 @@ fn plan() -> Plan {
         base_dir: here,
         state_dir: here,
         cores: 1,
+        descriptors: 65_536,
         resolver: &resolver,
     };
     evenkeel_config::load(text, "test", &around).unwrap().plan

@@ -67,6 +67,8 @@ fn load_text(
             base_dir,
             state_dir,
             cores,
+            // It is raised as far as that when serving begins.
+            descriptors: evenkeel_runtime::descriptors::hard_limit(),
             resolver: &resolve,
         },
     )

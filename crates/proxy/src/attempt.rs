@@ -166,8 +166,8 @@ impl<'a> Journey<'a> {
         }
         let address = self.roster.address(server.index);
         let address = address.ok_or(Outcome::Unreachable)?;
-        let stream = dial(address, self.policies.timeout.connect, rest).await?;
-        counters.connections.add_from_owner(1);
+        let timeout = self.policies.timeout.connect;
+        let stream = dial(self.worker, (server, address), timeout, rest).await?;
         Ok(Upstream::fresh(stream, generation))
     }
 

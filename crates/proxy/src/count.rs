@@ -9,6 +9,7 @@ use evenkeel_core::{Outcome, ServerId, ServiceId};
 
 use crate::ask::AskCounters;
 use crate::deadline::{DEADLINES, DeadlineCounters};
+use crate::descriptors::LOCAL_ERRORS;
 use crate::effort::Effort;
 use crate::fallback::{FALLBACKS, FallbackCounters};
 use crate::hedge::{HEDGES, HedgeCounters};
@@ -24,6 +25,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) connections_opened: Counter,
     pub(crate) connections_closed: Counter,
     pub(crate) connections_refused: Counter,
+    /// Connections that could not be accepted or opened for want of descriptors, local ports or memory.
+    pub(crate) local_errors: [Counter; LOCAL_ERRORS.len()],
     /// Requests that were answered before a service was found, by status.
     pub(crate) homeless: Statuses,
     pub(crate) signals_dropped: Counter,
@@ -388,6 +391,17 @@ impl Source for ProxyState {
         );
         let full = "Client connections that were closed at once because the listener was full.";
         sink.counter("evenkeel_connections_refused_total", full, &[], refused);
+        for (place, side) in LOCAL_ERRORS.iter().enumerate() {
+            let value = self.sum(|worker| worker.local_errors[place].value());
+            let about = "Connections that evenkeel could not accept (client) or open (server) for want of descriptors, local ports or memory.";
+            let labels = [("side", *side)];
+            sink.counter("evenkeel_local_errors_total", about, &labels, value);
+        }
+        let (limit, about) = (
+            evenkeel_runtime::descriptors::limit(),
+            "The most descriptors that evenkeel may have open.",
+        );
+        sink.gauge("evenkeel_descriptor_limit", about, &[], limit as f64);
         let lost = "Signals that were lost because the control loop did not read them in time.";
         sink.counter("evenkeel_signals_dropped_total", lost, &[], dropped);
         self.collect_mirrors(sink);

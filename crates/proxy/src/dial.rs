@@ -3,22 +3,25 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use evenkeel_connect::connect;
-use evenkeel_core::Outcome;
 use evenkeel_core::blame::{Event, Facts, Limit, Phase, Sent, judge};
+use evenkeel_core::{Outcome, ServerId};
 use tokio::net::TcpStream;
+
+use crate::worker::Worker;
 
 /// Connects within `timeout.connect`, or within what is left of the request if that is less. A server that was not given
 /// its whole time is not blamed for it.
 ///
 /// # Errors
-/// How it ended, as [`connect`] says it.
+/// How it ended, as [`Worker::connect`] says it.
 pub(crate) async fn dial(
-    address: SocketAddr,
+    worker: &Worker,
+    (server, address): (ServerId, SocketAddr),
     timeout: Duration,
     left: Duration,
 ) -> Result<TcpStream, Outcome> {
-    connect(address, timeout.min(left))
+    worker
+        .connect(server, address, timeout.min(left))
         .await
         .map_err(|outcome| match outcome {
             Outcome::ConnectTimeout if left < timeout => ran_out(),

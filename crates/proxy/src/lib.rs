@@ -15,6 +15,7 @@ mod signals;
 mod upstream;
 mod worker;
 mod cache_request;
+mod accept;
 mod client;
 mod client_watch;
 mod destination;
@@ -57,6 +58,8 @@ mod copy;
 mod renew;
 mod ask;
 mod own;
+mod date;
+mod descriptors;
 mod pause;
 mod load;
 

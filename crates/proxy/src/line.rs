@@ -71,8 +71,7 @@ impl Line {
         let upstream = match worker.kept_connection(server, generation, reuse, now) {
             Some(kept) => kept,
             None => {
-                let stream = dial(address, timeout, left).await?;
-                worker.server_counters(server).connections.add_from_owner(1);
+                let stream = dial(worker, (server, address), timeout, left).await?;
                 Upstream::fresh(stream, generation)
             }
         };

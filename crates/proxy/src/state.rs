@@ -12,8 +12,10 @@ use evenkeel_request::{HashOn, HeaderChanges, Mirror, Policies};
 use evenkeel_runtime::Clock;
 use evenkeel_tolerate::{Budget, Inject, StaleOptions};
 
+use crate::accept::ClientLimits;
 use crate::admit::{Admission, RateGate};
 use crate::count::WorkerCounters;
+use crate::descriptors::Exhaustion;
 use crate::mirror;
 use crate::queue::Queue;
 use crate::rescue::RescueInbox;
@@ -25,6 +27,10 @@ use crate::stale::Stale;
 pub struct ProxyState {
     clock: Clock,
     listeners: Vec<ListenerPlan>,
+    /// How many clients may be connected, over all workers.
+    pub(crate) clients: ClientLimits,
+    /// What is said when descriptors run out.
+    pub(crate) exhaustion: Exhaustion,
     services: Vec<ServiceEntry>,
     workers: Vec<Arc<WorkerCounters>>,
     /// By worker.
@@ -81,6 +87,8 @@ impl ProxyState {
         let mut state = Self {
             clock,
             listeners: plan.listeners.clone(),
+            clients: ClientLimits::new(plan),
+            exhaustion: Exhaustion::default(),
             services: plan
                 .services
                 .iter()

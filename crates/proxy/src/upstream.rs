@@ -234,6 +234,13 @@ impl Upstreams {
         }
     }
 
+    /// Closes all, to have their descriptors back; says how many.
+    pub(crate) fn close_all(&self) -> usize {
+        let kept = self.services.iter().flatten();
+        kept.map(|kept| std::mem::take(&mut kept.borrow_mut().kept).len())
+            .sum()
+    }
+
     fn of(&self, server: ServerId) -> &RefCell<ServerPool> {
         &self.services[server.service.0 as usize][server.index as usize]
     }

@@ -8,18 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_balance::Picker;
-use evenkeel_core::{Instant, Observation, Outcome, Random, ServerId, ServiceId, Signal};
+use evenkeel_core::{Blame, Instant, Observation, Outcome, Random, ServerId, ServiceId, Signal};
 use evenkeel_http1::{RequestHead, ResponseHead};
 use evenkeel_runtime::Clock;
 use evenkeel_tolerate::HedgeDelay;
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, watch};
 
+use crate::accept::accept;
 use crate::buffer::Buffers;
-use crate::client;
 use crate::client_watch::ClientWatcher;
 use crate::count::{ServerCounters, ServiceCounters, WorkerCounters};
+use crate::date::{DateCache, DateText};
 use crate::roster::Seen;
 use crate::signals::SignalWriter;
 use crate::state::ProxyState;
@@ -27,8 +27,6 @@ use crate::timer::Timers;
 use crate::upstream::{SWEEP, Upstreams};
 use crate::violation::Violation;
 
-/// A pause when no connection can be accepted (descriptors exhausted), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Workspaces that are kept for the next request.
 const KEPT_WORKSPACES: usize = 1024;
 
@@ -59,8 +57,10 @@ pub(crate) struct Worker {
     )]
     workspaces: RefCell<Vec<Box<Workspace>>>,
     signals: RefCell<SignalWriter>,
-    connections: Vec<Cell<usize>>,
-    all_closed: Notify,
+    /// Client connections that are open.
+    pub(crate) connections: Cell<usize>,
+    pub(crate) all_closed: Notify,
+    dates: DateCache,
     request_prefix: u64,
     requests: Cell<u64>,
 }
@@ -125,35 +125,6 @@ pub(crate) fn run(parts: WorkerParts) -> io::Result<()> {
     })
 }
 
-async fn accept(worker: Rc<Worker>, index: usize, listener: StdListener) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
-    let limit = worker.state.listeners()[index]
-        .limits
-        .connections
-        .div_ceil(worker.state.workers().len());
-    loop {
-        match listener.accept().await {
-            Ok(_) if worker.connections[index].get() >= limit => {
-                worker.counters.connections_refused.add_from_owner(1);
-            }
-            Ok((stream, peer)) => {
-                let open = OpenConnection::new(&worker, index);
-                tokio::task::spawn_local(async move {
-                    client::serve(&open.worker, open.listener, stream, peer).await;
-                    drop(open);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                worker
-                    .clock
-                    .sleep_until(worker.clock.now() + ACCEPT_PAUSE)
-                    .await;
-            }
-        }
-    }
-}
-
 async fn rescue(worker: Rc<Worker>, index: usize) {
     while let Some(inbox) = worker.state.rescues().get(index) {
         worker.watcher.servers_out(&inbox.take().await);
@@ -164,35 +135,7 @@ async fn sweep(worker: Rc<Worker>) {
     loop {
         worker.clock.sleep_until(worker.clock.now() + SWEEP).await;
         worker.sweep_connections();
-    }
-}
-
-/// Counts a client connection for as long as it lives, whatever ends it.
-struct OpenConnection {
-    worker: Rc<Worker>,
-    listener: usize,
-}
-
-impl OpenConnection {
-    fn new(worker: &Rc<Worker>, listener: usize) -> Self {
-        worker.counters.connections_opened.add_from_owner(1);
-        let open = &worker.connections[listener];
-        open.set(open.get() + 1);
-        Self {
-            worker: Rc::clone(worker),
-            listener,
-        }
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.worker.counters.connections_closed.add_from_owner(1);
-        let open = &self.worker.connections[self.listener];
-        open.set(open.get() - 1);
-        if self.worker.draining.get() && self.worker.open_connections() == 0 {
-            self.worker.all_closed.notify_one();
-        }
+        worker.state.exhaustion.report(worker.clock.now());
     }
 }
 
@@ -236,8 +179,9 @@ impl Worker {
             asking: state.services().iter().map(|_| Cell::new(0)).collect(),
             workspaces: RefCell::default(),
             signals: RefCell::new(signals),
-            connections: state.listeners().iter().map(|_| Cell::new(0)).collect(),
+            connections: Cell::new(0),
             all_closed: Notify::new(),
+            dates: DateCache::new(),
             request_prefix: random.bits(),
             requests: Cell::new(0),
             random: RefCell::new(random),
@@ -282,7 +226,7 @@ impl Worker {
         self.counters.services[server.service.0 as usize].server(server.index)
     }
 
-    /// An attempt has shown how the server is.
+    /// An attempt has shown how the server is. What evenkeel itself lacked shows nothing.
     pub(crate) fn signal(
         &self,
         at: Instant,
@@ -290,6 +234,9 @@ impl Worker {
         outcome: Outcome,
         latency: Duration,
     ) {
+        if outcome.blame() == Blame::Local {
+            return;
+        }
         let signal = Signal {
             at,
             server,
@@ -300,14 +247,15 @@ impl Worker {
             .push(signal, outcome, &self.counters);
     }
 
-    fn open_connections(&self) -> usize {
-        self.connections.iter().map(Cell::get).sum()
+    /// The date for an answer at `now`.
+    pub(crate) fn date(&self, now: Instant) -> DateText {
+        self.dates.at(now, || self.clock.wall())
     }
 
     async fn drain(&self) {
         self.draining.set(true);
         self.timers.wake_all();
-        while self.open_connections() > 0 {
+        while self.connections.get() > 0 {
             self.all_closed.notified().await;
         }
     }

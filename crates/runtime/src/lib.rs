@@ -7,6 +7,7 @@ pub mod clock;
 pub mod spawn;
 pub mod listen;
 pub mod lines;
+pub mod descriptors;
 
 pub use clock::Clock;
 pub use lines::{LineLimits, LineQueue};

@@ -109,7 +109,7 @@ table! {
         head_time: Time = defaults::HEAD_TIME;
         /// Without a request on a kept-alive connection.
         idle_time: Time = defaults::IDLE_TIME;
-        /// Connections at the same time.
+        /// Connections at the same time, over all workers. Half of the process's descriptors bound those of all listeners together.
         connections: Whole<1, 1_000_000> = defaults::CONNECTIONS;
     }
     later {}

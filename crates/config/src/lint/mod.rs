@@ -8,6 +8,7 @@ mod layout;
 mod spread;
 mod mirror;
 mod inject;
+mod descriptors;
 
 use evenkeel_request::Policies;
 
@@ -71,7 +72,7 @@ const ROUTE_LINTS: &[Lint] = &[
 ];
 
 /// Puts the warnings about a plan that is free of errors into `out`.
-pub(crate) fn lint(file: &File, draft: &Draft, out: &mut Mistakes) {
+pub(crate) fn lint(file: &File, draft: &Draft, descriptors: u64, out: &mut Mistakes) {
     let typed = file.service.iter().flat_map(|map| &map.value);
     for (((name, typed), plan), servers) in typed.zip(&draft.plan.services).zip(&draft.server_spans)
     {
@@ -93,6 +94,7 @@ pub(crate) fn lint(file: &File, draft: &Draft, out: &mut Mistakes) {
     layout::unreachable_route(file, out);
     mirror::unsafe_method_mirrored(file, out);
     inject::injects(file, out);
+    descriptors::few_descriptors(file, draft, descriptors, out);
 }
 
 /// What a route changes can be as wrong as what a service says. What the service is told already is not said again.

@@ -130,6 +130,7 @@ pub(crate) fn fill_probe_hosts(services: &mut [ServicePlan], listeners: &[Listen
                 .filter(|route| route.target.services().any(|to| to == id))
                 .find_map(|route| match &route.host {
                     Some(HostRule::Exact(name)) => Some(name.clone()),
+                    Some(HostRule::Ipv6(address)) => Some(format!("[{address}]")),
                     Some(HostRule::Suffix(_)) | None => None,
                 });
         }

@@ -40,6 +40,8 @@ pub struct Surroundings<'a> {
     pub state_dir: &'a Path,
     /// Processor cores: the default number of workers.
     pub cores: usize,
+    /// The most descriptors that evenkeel may have open when it serves: they bound how many clients can be connected.
+    pub descriptors: u64,
     /// Turns `host:port` into addresses, or says why not.
     pub resolver: &'a dyn Fn(&str) -> Result<Vec<SocketAddr>, String>,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use evenkeel_config::Plan;
-use evenkeel_runtime::LineQueue;
+use evenkeel_runtime::{LineQueue, descriptors};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::find::DEFAULT_FILE;
@@ -43,6 +43,7 @@ pub(super) fn serve(configure: impl FnOnce() -> Result<Plan>) -> Result {
     // Before anything else, so that no signal is missed, and none that has no meaning ends the program.
     let mut signals = runtime.block_on(async { Signals::new() })?;
     let plan = configure()?;
+    raise_descriptor_limit();
     let results = logging::queue("results", io::stdout().as_fd(), |_| ())
         .map_err(|error| Failure::world("cannot write to standard output", error))?;
     let running = wiring::start(plan)?;
@@ -61,6 +62,20 @@ pub(super) fn serve(configure: impl FnOnce() -> Result<Plan>) -> Result {
     // The children of a process that ends are ended by their guardian.
     runtime.shutdown_background();
     Ok(Ending::Good)
+}
+
+/// Lets as many clients be connected as the limits that evenkeel was given allow.
+fn raise_descriptor_limit() {
+    match descriptors::raise_limit() {
+        Ok((from, to)) if from < to => {
+            tracing::info!(from, to, "the limit of descriptors was raised");
+        }
+        Ok(_) => {}
+        Err(error) => {
+            let limit = descriptors::limit();
+            tracing::warn!(%error, limit, "the limit of descriptors could not be raised");
+        }
+    }
 }
 
 /// Says where it serves. Whoever wanted to read it may be gone, or not read at all: that stops nothing.

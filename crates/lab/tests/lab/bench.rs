@@ -18,6 +18,7 @@ fn evenkeel_accepts_its_configuration_without_a_warning() {
         base_dir: Path::new("."),
         state_dir: Path::new("."),
         cores: 2,
+        descriptors: 65_536,
         resolver: &|_| Err("no names here".to_owned()),
     };
     let loaded = load(&file("evenkeel.toml"), "evenkeel.toml", &around).unwrap();

@@ -41,6 +41,7 @@ impl Rig {
             base_dir: Path::new("."),
             state_dir: Path::new("."),
             cores: 1,
+            descriptors: 65_536,
             resolver: &|name| Err(format!("{name} is not to be resolved")),
         };
         let loaded = evenkeel_config::load(text, "test.toml", &around)

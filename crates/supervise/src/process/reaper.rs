@@ -12,6 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use evenkeel_runtime::descriptors;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, kill_process_group, waitid,
     waitpid,
@@ -92,6 +93,7 @@ impl Reaper {
         // Held over the spawn: the entry is there before anybody could reap the process.
         let mut children = self.children();
         let mut child = command.process_group(0).spawn()?;
+        descriptors::restore_limit_of(child.id());
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| io::Error::other("the kernel gave no process id"))?;
         children.insert(

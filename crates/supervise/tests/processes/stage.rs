@@ -112,6 +112,7 @@ pub(super) fn plan(text: &str) -> Plan {
         base_dir: Path::new("/"),
         state_dir: Path::new("/"),
         cores: 1,
+        descriptors: 65_536,
         resolver: &|_| Err("no names here".to_owned()),
     };
     evenkeel_config::load(text, "test.toml", &around)

@@ -1,0 +1,71 @@
+//! What happens when evenkeel's own descriptors run out. The limit is the process's, so this file has one test.
+
+mod common;
+
+use std::fs::File;
+use std::time::Duration;
+
+use common::{Client, Rig, counter, server};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Opens files until there is no descriptor left.
+fn fill(files: &mut Vec<File>) {
+    while let Ok(file) = File::open("/dev/null") {
+        files.push(file);
+    }
+}
+
+#[test]
+fn no_server_is_blamed_and_clients_are_accepted_when_there_are_some_again() {
+    let servers: Vec<_> = (0..2)
+        .map(|_| {
+            server(|connection| {
+                if connection.request().is_some() {
+                    connection.answer(
+                        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+                    );
+                }
+            })
+            .0
+        })
+        .collect();
+    let mut rig = Rig::new(&servers, "");
+    let signals = rig.take_signals();
+    let mut client = rig.client();
+    assert_eq!(client.get("/").status, 200);
+
+    let limit = getrlimit(Resource::Nofile);
+    let low = Rlimit {
+        current: Some(200),
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, low).expect("it may be lowered");
+    let mut files = Vec::new();
+    fill(&mut files);
+    for _ in 0..20 {
+        // The server's side of the request before may have been closed only now.
+        fill(&mut files);
+        let response = client.get("/");
+        assert_eq!(response.status, 503);
+        let why = response.header("proxy-status").unwrap_or_default();
+        assert!(why.contains("proxy_internal_error") && why.contains("local-error"));
+        assert_eq!(response.header("connection"), None);
+    }
+    let local = |side| counter(&rig, "evenkeel_local_errors_total", &[side]);
+    rig.wait_for(|rig| counter(rig, "evenkeel_attempts_total", &["shop", "local-error"]) == 20);
+    assert!(local("server") >= 20);
+
+    // One more client: it has a descriptor, and evenkeel has none for it.
+    files.pop();
+    let mut second = Client::connect(rig.address());
+    rig.wait_for(|_| local("client") > 0);
+    drop(files);
+    assert_eq!(second.get("/").status, 200);
+    assert_eq!(client.get("/").status, 200);
+
+    let mut seen = Vec::new();
+    let mut signals = signals;
+    signals.drain(&mut seen);
+    assert_eq!(seen.len(), 3, "one for each answer of a server: {seen:?}");
+    assert!(rig.drain(Duration::from_secs(30)));
+}
