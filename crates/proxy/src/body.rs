@@ -54,6 +54,16 @@ impl RequestBody {
         buffer.consume(n);
     }
 
+    /// Takes what there is of it off the client's buffer, if that is all: there is nobody that it is for. Whether nothing of it
+    /// is still to come, so that what comes next is another request.
+    pub(crate) fn discard(&mut self, buffer: &mut Buffer) -> bool {
+        let whole = self.approve(buffer).is_ok() && self.has_come();
+        if whole {
+            buffer.consume(std::mem::take(&mut self.approved));
+        }
+        whole
+    }
+
     /// Whether every byte of it has come.
     pub(crate) fn has_come(&self) -> bool {
         self.body.is_done()

@@ -1,7 +1,7 @@
 //! The commit: a response's head is written for the client, and nothing can be taken back from there.
 
 use evenkeel_core::ServerId;
-use evenkeel_http1::{Framing, Version};
+use evenkeel_http1::{FieldKind, Framing, Version};
 
 use crate::drive::Journey;
 use crate::edit::{Answerer, Edits};
@@ -17,10 +17,15 @@ impl Journey<'_> {
             && rewrite::is_delimited(head, decode)
             && desk.body.is_through()
             && !self.worker.draining.get();
+        let has_date = head
+            .fields
+            .iter()
+            .any(|field| field.kind == FieldKind::Date);
         let manner = Manner {
             version: self.version,
             keep_alive,
             decode,
+            date: (!has_date).then(|| self.worker.date(self.latest)),
         };
         let edits = Edits::of_response(self.service, self.route).map(|edits| {
             let answerer = Answerer {

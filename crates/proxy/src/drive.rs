@@ -84,11 +84,11 @@ pub(crate) async fn handle(
             return own::redirect(worker, client, work, route, redirect).await;
         }
         Destination::Nowhere => {
-            return own::refuse(worker, client, work, Cause::NoRoute).await;
+            return own::refuse_request(worker, client, work, Cause::NoRoute).await;
         }
     };
     if work.request.method == Method::Connect {
-        return own::refuse(worker, client, work, Cause::MethodNotAllowed).await;
+        return own::refuse_request(worker, client, work, Cause::MethodNotAllowed).await;
     }
     let service = &worker.state.services()[service_id.0 as usize];
     let own = route.and_then(|route| route.policies(service_id));
@@ -156,7 +156,7 @@ impl Journey<'_> {
             };
         }
         if let Some(cause) = refused {
-            let keep = self.may_keep(work, body);
+            let keep = self.may_keep(client, body);
             return self.answer(client, work, cause, keep).await;
         }
         let kept = match self.service.in_maintenance() {
@@ -167,7 +167,7 @@ impl Journey<'_> {
             if is_turn {
                 self.renew(&work.to_server);
             }
-            let keep = self.may_keep(work, body);
+            let keep = self.may_keep(client, body);
             let status = self.compose_old(&mut work.to_client, &kept, None, (client.peer, keep));
             let sent = own::send(self.worker, client, work).await;
             return Finish::sent(sent, keep, status);

@@ -5,7 +5,7 @@
 
 use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, ServiceId};
-use evenkeel_http1::{Framing, write};
+use evenkeel_http1::write;
 use evenkeel_request::exchange::REMEMBERED;
 use evenkeel_request::{Cause, Exchange, FallbackTo, Policies};
 
@@ -127,13 +127,13 @@ impl<'a> Journey<'a> {
         &mut self,
         client: &mut Client,
         work: &mut Workspace,
-        body: &RequestBody,
+        body: &mut RequestBody,
         lack: Lack,
     ) -> Option<Finish> {
-        let keep_alive = self.may_keep(work, body);
         if let Some(kept) = self.old_answer(self.latest) {
             self.count_fallback(STALE);
             self.fallen.stale = true;
+            let keep_alive = self.may_keep(client, body);
             let who = (client.peer, keep_alive);
             let status = self.compose_old(&mut work.to_client, &kept, Some(lack), who);
             let sent = own::send(self.worker, client, work).await;
@@ -146,8 +146,9 @@ impl<'a> Journey<'a> {
             Some(FallbackTo::Response(response)) => {
                 self.count_fallback(RESPONSE);
                 self.fallen.response = true;
-                let (id, method) = (self.id, self.method);
-                own::compose_response(&mut work.to_client, response, lack, id, method, keep_alive);
+                let keep_alive = self.may_keep(client, body);
+                let context = self.reply_context(keep_alive);
+                own::compose_response(&mut work.to_client, response, lack, &context);
                 let sent = own::send(self.worker, client, work).await;
                 Some(Finish {
                     cause: lack.cause(),
@@ -157,6 +158,7 @@ impl<'a> Journey<'a> {
             Some(FallbackTo::Service(_)) if self.turn(body) => None,
             _ => {
                 let cause = lack.cause().unwrap_or(Cause::NoServer);
+                let keep_alive = self.may_keep(client, body);
                 Some(self.answer(client, work, cause, keep_alive).await)
             }
         }
@@ -202,10 +204,10 @@ impl<'a> Journey<'a> {
         waits && body.is_replayable() && (spare.may_repeat || unsent)
     }
 
-    /// Whether the client's connection can stay: a body that is still to come would be read as the next request.
-    pub(crate) fn may_keep(&self, work: &Workspace, body: &RequestBody) -> bool {
-        let body_has_come = work.request.framing == Framing::None || body.is_through();
-        self.keep_alive && body_has_come && !self.worker.draining.get()
+    /// Whether the client's connection can stay when evenkeel answers: a body that is still to come would be read as the next
+    /// request. One that has come is left out.
+    pub(crate) fn may_keep(&self, client: &mut Client, body: &mut RequestBody) -> bool {
+        self.keep_alive && body.discard(&mut client.buffer) && !self.worker.draining.get()
     }
 
     /// The service that the request came for.

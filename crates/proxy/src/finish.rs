@@ -8,7 +8,7 @@ use evenkeel_request::Cause;
 
 use crate::client::{Client, Persist};
 use crate::drive::Journey;
-use crate::own;
+use crate::own::{self, ReplyContext};
 use crate::talk::Talk;
 use crate::worker::Workspace;
 
@@ -25,6 +25,17 @@ pub(crate) struct Finish {
 }
 
 impl Journey<'_> {
+    /// What an answer of evenkeel's own to this request needs to know.
+    pub(crate) fn reply_context(&self, keep_alive: bool) -> ReplyContext {
+        ReplyContext {
+            id: self.id,
+            method: self.method,
+            version: self.version,
+            keep_alive,
+            date: self.worker.date(self.worker.clock.now()),
+        }
+    }
+
     /// Tells the client why there is no answer from a server.
     pub(crate) async fn answer(
         &self,
@@ -35,8 +46,8 @@ impl Journey<'_> {
     ) -> Finish {
         // Of a violation that another attempt made good again, the answer does not speak.
         let violation = work.violation.as_ref().filter(|_| cause.is_of_a_message());
-        let (out, id) = (&mut work.to_client, self.id);
-        own::compose(out, cause, id, self.method, keep_alive, violation);
+        let context = self.reply_context(keep_alive);
+        own::compose(&mut work.to_client, cause, &context, violation);
         let sent = own::send(self.worker, client, work).await;
         Finish {
             cause: Some(cause),

@@ -48,7 +48,7 @@ impl Journey<'_> {
             return None;
         }
         Some(Box::new(Tee {
-            answer: Answer::of(head, bytes),
+            answer: Answer::of(head, bytes, &self.worker.date(now)),
             came: now,
             keep_for,
             body: Body::of_response(head.framing),

@@ -1,41 +1,93 @@
 //! Answers that evenkeel makes itself, on the wire.
+//!
+//! Each has a `Date` and says how it is framed. The connection stays if the request was understood and nothing of its body is
+//! still to come; then an HTTP/1.0 client is told so, since for it the end of the connection would be the end of the answer.
 
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
 use evenkeel_core::blame::{Event, Limit, Peer};
-use evenkeel_http1::{Framing, Method, Version, write};
+use evenkeel_http1::{Method, Version, write};
 use evenkeel_request::route::{Redirect, Route};
 use evenkeel_request::{Cause, FallbackResponse, Head as _};
 
+use crate::body::RequestBody;
 use crate::client::{Client, Persist, poll_write_two};
+use crate::date::{self, DateText};
 use crate::fallback::Lack;
 use crate::poll_budget::PollBudget;
 use crate::view::View;
 use crate::violation::Violation;
 use crate::worker::{RequestId, Worker, Workspace};
 
-/// Refuses a request that never became one: answers, counts, and closes.
+/// What an answer of evenkeel's own needs to know beside what it says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReplyContext {
+    pub(crate) id: RequestId,
+    /// The request's: an answer to HEAD has no content (RFC 9110 section 9.3.2).
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    /// Whether the connection stays open after it.
+    pub(crate) keep_alive: bool,
+    pub(crate) date: DateText,
+}
+
+/// Refuses what never became a request: answers, counts, and closes.
 pub(crate) async fn refuse(
     worker: &Worker,
     client: &mut Client,
     work: &mut Workspace,
     cause: Cause,
 ) -> Persist {
+    // Of what could not be parsed, at least whether content is expected can be told.
+    let method = if client.buffer.unread().starts_with(b"HEAD ") {
+        Method::Head
+    } else {
+        Method::Get
+    };
+    let context = ReplyContext {
+        id: worker.request_id(),
+        method,
+        version: Version::Http11,
+        keep_alive: false,
+        date: worker.date(worker.clock.now()),
+    };
+    refuse_with(worker, client, work, cause, &context).await
+}
+
+/// Refuses the request whose head is in `work`, which no service is asked for.
+pub(crate) async fn refuse_request(
+    worker: &Worker,
+    client: &mut Client,
+    work: &mut Workspace,
+    cause: Cause,
+) -> Persist {
+    let mut context = context(worker, client, work);
+    client.buffer.consume(work.request.length);
+    // What follows a CONNECT is not HTTP.
+    context.keep_alive &= discard_body(client, work) && work.request.method != Method::Connect;
+    refuse_with(worker, client, work, cause, &context).await
+}
+
+async fn refuse_with(
+    worker: &Worker,
+    client: &mut Client,
+    work: &mut Workspace,
+    cause: Cause,
+    context: &ReplyContext,
+) -> Persist {
     worker.counters.homeless.add_one(cause.status());
-    let id = worker.request_id();
     // The workspace has served other requests before.
     let violation = work.violation.take().filter(|_| cause.is_of_a_message());
-    let out = &mut work.to_client;
-    compose(out, cause, id, Method::Get, false, violation.as_ref());
+    compose(&mut work.to_client, cause, context, violation.as_ref());
     let violation = violation.map(tracing::field::display);
     tracing::debug!(peer = %client.peer, cause = cause.word(), violation, "a request was refused");
     let sent = send(worker, client, work).await;
-    Persist::after(sent.is_ok(), false)
+    Persist::after(sent.is_ok(), context.keep_alive)
 }
 
-/// Sends the client elsewhere. The body of its request is not read: with one, the connection closes.
+/// Sends the client elsewhere.
 pub(crate) async fn redirect(
     worker: &Worker,
     client: &mut Client,
@@ -44,40 +96,74 @@ pub(crate) async fn redirect(
     redirect: &Redirect,
 ) -> Persist {
     worker.counters.homeless.add_one(redirect.status);
-    let keep = work.request.keep_alive && matches!(work.request.framing, Framing::None);
+    let mut context = context(worker, client, work);
     let view = View {
         head: &work.request,
         bytes: client.buffer.unread(),
     };
     let out = &mut work.to_client;
+    begin(out, redirect.status, &context);
+    out.extend_from_slice(b"location: ");
+    redirect.location.write(out, &view, route.rest(view.path()));
+    out.extend_from_slice(b"\r\ncontent-length: 0\r\n");
+    client.buffer.consume(work.request.length);
+    context.keep_alive &= discard_body(client, work);
+    end(&mut work.to_client, &context);
+    let sent = send(worker, client, work).await;
+    Persist::after(sent.is_ok(), context.keep_alive)
+}
+
+/// For the request whose head is in `work`, before its body was looked at. The client waits anew from now on.
+fn context(worker: &Worker, client: &mut Client, work: &Workspace) -> ReplyContext {
+    client.latest = worker.clock.now();
+    ReplyContext {
+        id: worker.request_id(),
+        method: work.request.method,
+        version: work.request.version,
+        keep_alive: work.request.keep_alive && !worker.draining.get(),
+        date: worker.date(client.latest),
+    }
+}
+
+/// Leaves out the body of a request whose head is off the buffer, if all of it has come; whether it has.
+fn discard_body(client: &mut Client, work: &Workspace) -> bool {
+    RequestBody::new(work.request.framing, 0).discard(&mut client.buffer)
+}
+
+/// Begins an answer: its status and its date.
+fn begin(out: &mut Vec<u8>, status: u16, context: &ReplyContext) {
     out.clear();
     out.extend_from_slice(b"HTTP/1.1 ");
-    write::decimal(out, u64::from(redirect.status));
+    write::decimal(out, u64::from(status));
     out.push(b' ');
-    out.extend_from_slice(write::reason(redirect.status).as_bytes());
-    out.extend_from_slice(b"\r\nlocation: ");
-    redirect.location.write(out, &view, route.rest(view.path()));
-    out.extend_from_slice(b"\r\ncontent-length: 0\r\nx-request-id: ");
-    worker.request_id().write(out);
+    out.extend_from_slice(write::reason(status).as_bytes());
     out.extend_from_slice(b"\r\n");
-    if !keep {
-        out.extend_from_slice(b"connection: close\r\n");
-    } else if work.request.version == Version::Http10 {
-        out.extend_from_slice(b"connection: keep-alive\r\n");
+    date::write(out, &context.date);
+}
+
+/// Ends an answer's head.
+fn end(out: &mut Vec<u8>, context: &ReplyContext) {
+    out.extend_from_slice(b"x-request-id: ");
+    context.id.write(out);
+    out.extend_from_slice(b"\r\n");
+    write_connection(out, context.version, context.keep_alive);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Says whether the connection stays, where that is not what the client takes for granted (RFC 9112 section 9.3).
+pub(crate) fn write_connection(out: &mut Vec<u8>, version: Version, keep_alive: bool) {
+    match (keep_alive, version) {
+        (false, _) => out.extend_from_slice(b"connection: close\r\n"),
+        (true, Version::Http10) => out.extend_from_slice(b"connection: keep-alive\r\n"),
+        (true, Version::Http11) => {}
     }
-    out.extend_from_slice(b"\r\n");
-    client.buffer.consume(work.request.length);
-    let sent = send(worker, client, work).await;
-    Persist::after(sent.is_ok(), keep)
 }
 
 /// Writes the whole answer to `out`.
 pub(crate) fn compose(
     out: &mut Vec<u8>,
     cause: Cause,
-    id: RequestId,
-    method: Method,
-    keep_alive: bool,
+    context: &ReplyContext,
     violation: Option<&Violation>,
 ) {
     const BEFORE_CAUSE: &[u8] = b" evenkeel has no answer from a server: ";
@@ -85,15 +171,10 @@ pub(crate) fn compose(
     const END: &[u8] = b")\n";
     const ID_LENGTH: usize = 24;
     let status = cause.status();
-    let reason = write::reason(status);
     let length =
         3 + BEFORE_CAUSE.len() + cause.word().len() + BEFORE_ID.len() + ID_LENGTH + END.len();
-    out.clear();
-    out.extend_from_slice(b"HTTP/1.1 ");
-    write::decimal(out, u64::from(status));
-    out.push(b' ');
-    out.extend_from_slice(reason.as_bytes());
-    out.extend_from_slice(b"\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: ");
+    begin(out, status, context);
+    out.extend_from_slice(b"content-type: text/plain; charset=utf-8\r\ncontent-length: ");
     write::decimal(out, length as u64);
     out.extend_from_slice(b"\r\nproxy-status: evenkeel; error=");
     out.extend_from_slice(cause.proxy_error().as_bytes());
@@ -103,9 +184,7 @@ pub(crate) fn compose(
         out.extend_from_slice(b"; ");
         violation.write(out);
     }
-    out.extend_from_slice(b"\"\r\nx-request-id: ");
-    id.write(out);
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(b"\"\r\n");
     let retry_after = match cause {
         Cause::RateLimited { seconds } => Some(seconds),
         Cause::Maintenance => Some(MAINTENANCE_RETRY_SECONDS),
@@ -121,16 +200,13 @@ pub(crate) fn compose(
             b"allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH, QUERY\r\n",
         );
     }
-    if !keep_alive {
-        out.extend_from_slice(b"connection: close\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
-    if method != Method::Head {
+    end(out, context);
+    if context.method != Method::Head {
         write::decimal(out, u64::from(status));
         out.extend_from_slice(BEFORE_CAUSE);
         out.extend_from_slice(cause.word().as_bytes());
         out.extend_from_slice(BEFORE_ID);
-        id.write(out);
+        context.id.write(out);
         out.extend_from_slice(END);
     }
 }
@@ -140,37 +216,28 @@ pub(crate) fn compose_response(
     out: &mut Vec<u8>,
     response: &FallbackResponse,
     lack: Lack,
-    id: RequestId,
-    method: Method,
-    keep_alive: bool,
+    context: &ReplyContext,
 ) {
-    out.clear();
-    out.extend_from_slice(b"HTTP/1.1 ");
-    write::decimal(out, u64::from(response.status));
-    out.push(b' ');
-    out.extend_from_slice(write::reason(response.status).as_bytes());
+    begin(out, response.status, context);
     let bodiless = matches!(response.status, 204 | 304);
     if !bodiless {
-        out.extend_from_slice(b"\r\ncontent-type: ");
+        out.extend_from_slice(b"content-type: ");
         out.extend_from_slice(response.content_type.as_bytes());
         out.extend_from_slice(b"\r\ncontent-length: ");
         write::decimal(out, response.body.len() as u64);
+        out.extend_from_slice(b"\r\n");
     }
     if let Some(after) = response.retry_after {
-        out.extend_from_slice(b"\r\nretry-after: ");
+        out.extend_from_slice(b"retry-after: ");
         write::decimal(out, after.as_secs());
+        out.extend_from_slice(b"\r\n");
     }
     // It stands for a moment's lack, whatever its status says to caches.
-    out.extend_from_slice(b"\r\ncache-control: no-store\r\nproxy-status: evenkeel; ");
+    out.extend_from_slice(b"cache-control: no-store\r\nproxy-status: evenkeel; ");
     lack.write(out);
-    out.extend_from_slice(b"\r\nx-request-id: ");
-    id.write(out);
     out.extend_from_slice(b"\r\n");
-    if !keep_alive {
-        out.extend_from_slice(b"connection: close\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
-    if method != Method::Head && !bodiless {
+    end(out, context);
+    if context.method != Method::Head && !bodiless {
         out.extend_from_slice(response.body.as_bytes());
     }
 }
@@ -246,14 +313,16 @@ mod tests {
             Cause::Maintenance,
         ] {
             let mut out = Vec::new();
-            compose(
-                &mut out,
-                cause,
-                RequestId::for_tests(),
-                Method::Get,
-                true,
-                None,
-            );
+            let context = ReplyContext {
+                id: RequestId::for_tests(),
+                method: Method::Get,
+                version: Version::Http11,
+                keep_alive: true,
+                date: *b"Sun, 06 Nov 1994 08:49:37 GMT",
+            };
+            compose(&mut out, cause, &context, None);
+            let date = &b"\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"[..];
+            assert!(out.windows(date.len()).any(|line| line == date));
             let mut head = ResponseHead::default();
             assert_eq!(
                 head.parse(&out, Method::Get, &Limits::default()),

@@ -138,7 +138,7 @@ impl Renewal {
             self.errand.over(answered, BodyEnd::Enough);
             return NOT_KEPT;
         }
-        let mut answer = Answer::of(head, bytes);
+        let mut answer = Answer::of(head, bytes, &self.errand.worker.date(answered.at));
         answered
             .line
             .until((answered.at + BODY_TIME, Limit::Attempt));

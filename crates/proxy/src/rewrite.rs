@@ -14,7 +14,9 @@ use evenkeel_request::Head as _;
 use evenkeel_request::deadline::ROOM;
 use evenkeel_request::route::Route;
 
+use crate::date::{self, DateText};
 use crate::edit::{Answerer, Edits};
+use crate::own;
 use crate::view::View;
 use crate::worker::RequestId;
 
@@ -113,6 +115,8 @@ pub(crate) struct Manner {
     pub(crate) keep_alive: bool,
     /// Whether the chunks are taken apart, for a client that does not know them.
     pub(crate) decode: bool,
+    /// When it came, if it does not say itself when it was made (RFC 9110 section 6.6.1).
+    pub(crate) date: Option<DateText>,
 }
 
 /// Writes the response's head for the client to `out`, with `more` lines.
@@ -136,6 +140,11 @@ pub(crate) fn response(
     };
     let changes = edits.map(|(edits, _)| edits);
     copy_changed(out, &head.fields, bytes, changes, passes);
+    if let Some(date) = &manner.date
+        && !changes.is_some_and(|changes| changes.drops(b"date"))
+    {
+        date::write(out, date);
+    }
     if let Some((edits, answerer)) = edits {
         edits.write_response(out, answerer);
     }
@@ -143,10 +152,8 @@ pub(crate) fn response(
     out.extend_from_slice(b"via: 1.1 evenkeel\r\n");
     if head.status == 101 {
         write_upgrade(out, head, bytes);
-    } else if !manner.keep_alive {
-        out.extend_from_slice(b"connection: close\r\n");
-    } else if manner.version == Version::Http10 {
-        out.extend_from_slice(b"connection: keep-alive\r\n");
+    } else {
+        own::write_connection(out, manner.version, manner.keep_alive);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -395,6 +402,7 @@ mod tests {
             version: Version::Http11,
             keep_alive: true,
             decode: false,
+            date: None,
         };
         response(&mut out, &head, text, manner, None, b"");
         assert_eq!(

@@ -16,9 +16,11 @@ use evenkeel_tolerate::StaleOptions;
 use evenkeel_tolerate::stale::{CacheControl, Exchanged, KeepFor, Kept, StaleCache};
 
 use crate::cache_request::CacheKey;
+use crate::date::{self, DateText};
 use crate::drive::Journey;
 use crate::edit::{Answerer, Edits};
 use crate::fallback::Lack;
+use crate::own;
 use crate::renew::RENEWALS;
 use crate::state::ProxyState;
 
@@ -57,7 +59,9 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// One with this head, whose body is still to come.
-    pub(crate) fn of(head: &ResponseHead, bytes: &[u8]) -> Self {
+    ///
+    /// `date`: when it came, for one that does not say when it was made (RFC 9110 section 6.6.1).
+    pub(crate) fn of(head: &ResponseHead, bytes: &[u8], date: &DateText) -> Self {
         let mut lines = Vec::new();
         let passes = |field: &&Field| {
             matches!(
@@ -67,6 +71,13 @@ impl Answer {
         };
         for field in head.fields.iter().filter(passes) {
             lines.extend_from_slice(field.line.of(bytes));
+        }
+        if !head
+            .fields
+            .iter()
+            .any(|field| field.kind == FieldKind::Date)
+        {
+            date::write(&mut lines, date);
         }
         Self {
             status: head.status,
@@ -270,9 +281,7 @@ impl Journey<'_> {
         out.extend_from_slice(b"\r\nx-request-id: ");
         self.id.write(out);
         out.extend_from_slice(b"\r\n");
-        if !keep_alive {
-            out.extend_from_slice(b"connection: close\r\n");
-        }
+        own::write_connection(out, self.version, keep_alive);
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&answer.body);
         answer.status

@@ -29,10 +29,15 @@ fn no_server_is_blamed_and_clients_are_accepted_when_there_are_some_again() {
             .0
         })
         .collect();
-    let mut rig = Rig::new(&servers, "");
-    let signals = rig.take_signals();
+    let mut rig = Rig::of(&format!(
+        "workers = 1\n[listen.web]\naddress = \"127.0.0.1:0\"\nroutes = [{{ path = \"/\", service = \"shop\" }}]\n\
+         [service.shop]\nservers = [\"{}\", \"{}\"]\n",
+        servers[0], servers[1]
+    ));
+    let mut signals = rig.take_signals();
+    // Accepted, and nothing has been opened that could be closed later: no server is asked for this.
     let mut client = rig.client();
-    assert_eq!(client.get("/").status, 200);
+    assert_eq!(client.get("/elsewhere").status, 404);
 
     let limit = getrlimit(Resource::Nofile);
     let low = Rlimit {
@@ -43,8 +48,6 @@ fn no_server_is_blamed_and_clients_are_accepted_when_there_are_some_again() {
     let mut files = Vec::new();
     fill(&mut files);
     for _ in 0..20 {
-        // The server's side of the request before may have been closed only now.
-        fill(&mut files);
         let response = client.get("/");
         assert_eq!(response.status, 503);
         let why = response.header("proxy-status").unwrap_or_default();
@@ -64,8 +67,7 @@ fn no_server_is_blamed_and_clients_are_accepted_when_there_are_some_again() {
     assert_eq!(client.get("/").status, 200);
 
     let mut seen = Vec::new();
-    let mut signals = signals;
     signals.drain(&mut seen);
-    assert_eq!(seen.len(), 3, "one for each answer of a server: {seen:?}");
+    assert_eq!(seen.len(), 2, "one for each answer of a server: {seen:?}");
     assert!(rig.drain(Duration::from_secs(30)));
 }
