@@ -1,3 +1,5 @@
+//! The wheel held against a plain map of deadlines, and the task that turns it on a clock that only jumps.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
