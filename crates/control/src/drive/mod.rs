@@ -3,6 +3,9 @@
 //! It never blocks: orders are tasks with a time limit whose answers come back as inputs, and incidents are handed to a
 //! thread that writes them.
 
+mod carry_out;
+mod show;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,11 +14,10 @@ use std::time::Duration;
 
 use evenkeel_config::Plan;
 use evenkeel_core::metric::Counter;
-use evenkeel_core::{Instant, Observation, ServerId, ServiceId, Signal};
-use evenkeel_fault::contract::{ActionOrder, ServerState, Totals};
-use evenkeel_fault::incident::{ActionOutcome, Status};
+use evenkeel_core::{Instant, Observation, ServiceId, Signal};
+use evenkeel_fault::contract::{ServerState, Totals};
 use evenkeel_fault::keeper::Memory;
-use evenkeel_fault::{Incident, Input, Keeper, Maintenance, Output};
+use evenkeel_fault::{Incident, Input, Keeper, Output};
 use evenkeel_runtime::Clock;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -25,8 +27,7 @@ use crate::asked::{Asked, OrderRequest};
 use crate::counters::Counters;
 use crate::heartbeat::Heartbeat;
 use crate::specs::{server_names, specs};
-use crate::timeline::{fresh, log};
-use crate::view::{Event, Events, View, Views};
+use crate::view::{Events, Views};
 use crate::world::{Books, Hands, Traffic};
 
 /// Between two looks at the signals of good news while there are some.
@@ -324,135 +325,6 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         taken > 0
     }
 
-    fn carry_out(&mut self, now: Instant, output: Output) {
-        match output {
-            Output::Directive(directive) => {
-                tracing::debug!(?directive, "directive");
-                self.traffic.apply(&directive, now);
-            }
-            Output::Act(order) => self.act(*order),
-            Output::Examine {
-                id,
-                server,
-                timeout,
-            } => {
-                let (clock, examination) = (self.clock, self.hands.examine(server, timeout));
-                self.tasks.spawn(async move {
-                    // A little more than the limit, so that what was found until then still counts.
-                    let limit = timeout + Duration::from_millis(500);
-                    let examination = tokio::time::timeout(limit, contained(examination)).await;
-                    let examination = examination.ok().flatten().unwrap_or_default();
-                    Input::Examined {
-                        id,
-                        at: clock.now(),
-                        examination,
-                    }
-                });
-            }
-            Output::Pace { server, pace } => self.hands.pace(server, pace),
-            Output::Record(incident) => self.record(now, Arc::from(incident)),
-            Output::Maintenance {
-                service,
-                server,
-                maintenance,
-            } => self.keep_maintenance(service, server, maintenance.map(|kept| *kept)),
-            Output::Gate { service, open } => self.traffic.gate(service, open),
-            Output::Answer { ticket, answer } => {
-                if let Some(order) = self.asked.answer(ticket, &answer) {
-                    self.counters.order(order, answer.word());
-                }
-            }
-        }
-    }
-
-    /// The names of a server's service and of the server itself.
-    fn names(&self, server: ServerId) -> (&str, &str) {
-        let service = server.service.0 as usize;
-        let servers = self.servers.get(service);
-        (
-            self.services.get(service).map_or("", String::as_str),
-            servers
-                .and_then(|servers| servers.get(server.index as usize))
-                .map_or("", String::as_str),
-        )
-    }
-
-    fn act(&mut self, order: ActionOrder) {
-        let (clock, id, limit) = (self.clock, order.id, self.hands.limit(&order));
-        let (service, server) = self.names(order.server);
-        tracing::info!(
-            incident = order.incident, service, server, fault = %order.fault, action = order.action.word(), "action"
-        );
-        let work = self.hands.act(order);
-        self.tasks.spawn(async move {
-            let (outcome, detail) = match tokio::time::timeout(limit, contained(work)).await {
-                Ok(Some(ended)) => ended,
-                Ok(None) => {
-                    let why = "evenkeel made a mistake while it carried this out: see its log";
-                    (ActionOutcome::Failed, Some(why.to_owned()))
-                }
-                Err(_) => {
-                    let why = format!("not done within {limit:?}");
-                    (ActionOutcome::TimedOut, Some(why))
-                }
-            };
-            Input::ActionEnded {
-                id,
-                at: clock.now(),
-                outcome,
-                detail,
-            }
-        });
-    }
-
-    fn keep_maintenance(
-        &mut self,
-        service: ServiceId,
-        server: Option<u32>,
-        maintenance: Option<Maintenance>,
-    ) {
-        let (place, servers) = (service.0 as usize, &self.servers);
-        let names = servers.get(place);
-        let server = server
-            .and_then(|index| names?.get(index as usize))
-            .map(String::as_str);
-        let Some(service) = self.services.get(place) else {
-            return;
-        };
-        match &maintenance {
-            Some(begun) => tracing::info!(
-                service,
-                server,
-                by = begun.by,
-                reason = begun.reason,
-                until = begun.until,
-                "maintenance began"
-            ),
-            None => tracing::info!(service, server, "maintenance is over"),
-        }
-        self.again
-            .maintenance(service, server, maintenance.as_ref());
-        self.books.maintenance(service, server, maintenance);
-    }
-
-    pub(crate) fn record(&mut self, now: Instant, incident: Arc<Incident>) {
-        self.again.number(&incident.id);
-        let known = self.open.get(&incident.id);
-        for entry in fresh(known.map(|known| &**known), &incident) {
-            log(&incident, entry);
-        }
-        self.books.save(&incident);
-        self.counters.incident(&incident);
-        if incident.status == Status::Closed {
-            // Whoever reads the report now finds the requests in it.
-            self.book(now);
-            self.open.remove(&incident.id);
-        } else {
-            self.open.insert(incident.id.clone(), Arc::clone(&incident));
-        }
-        self.events.emit(Event::Incident { at: now, incident });
-    }
-
     /// Writes down the requests since the last time.
     fn book(&mut self, now: Instant) {
         self.book_at = now + BOOK_EVERY;
@@ -467,59 +339,4 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             *booked = totals;
         }
     }
-
-    /// Whether a state has changed since it was last shown; emits the changes.
-    fn compare(&mut self, at: Instant) -> bool {
-        let mut changed = false;
-        for (service, states) in (0_u32..).zip(&mut self.states) {
-            for (index, state) in (0_u32..).zip(states) {
-                let server = ServerId::new(service, index);
-                let to = self.keeper.server_state(server);
-                if to != *state {
-                    self.events.emit(Event::State {
-                        at,
-                        server,
-                        from: *state,
-                        to,
-                    });
-                    *state = to;
-                    changed = true;
-                }
-            }
-        }
-        changed
-    }
-
-    fn show(&self) {
-        let mut held = BTreeMap::new();
-        let mut closed_services = BTreeMap::new();
-        for (service, states) in (0_u32..).zip(&self.states) {
-            if let Some((maintenance, ending)) = self.keeper.service_maintenance(ServiceId(service))
-            {
-                closed_services.insert(service, (maintenance.clone(), ending));
-            }
-            for (index, state) in (0_u32..).zip(states) {
-                let server = ServerId::new(service, index);
-                if *state == ServerState::Maintenance
-                    && let Some(maintenance) = self.keeper.server_maintenance(server)
-                {
-                    held.insert((service, index), maintenance.clone());
-                }
-            }
-        }
-        self.views.publish(View {
-            held,
-            closed_services,
-            states: self.states.clone(),
-            pids: self.pids.clone(),
-            open: self.open.values().cloned().collect(),
-        });
-    }
-}
-
-/// What `work` gives; nothing if it panics, so that whoever waits for it hears of that. It ends with this future.
-async fn contained<O: Send + 'static>(work: impl Future<Output = O> + Send + 'static) -> Option<O> {
-    let mut one = JoinSet::new();
-    one.spawn(work);
-    one.join_next().await?.ok()
 }

@@ -1,0 +1,154 @@
+//! What the keeper has decided, carried out: directives, orders, examinations, records. Nothing here decides.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_core::{Instant, ServerId, ServiceId};
+use evenkeel_fault::contract::ActionOrder;
+use evenkeel_fault::incident::{ActionOutcome, Status};
+use evenkeel_fault::{Incident, Input, Maintenance, Output};
+use tokio::task::JoinSet;
+
+use super::Control;
+use crate::timeline::{fresh, log};
+use crate::view::Event;
+use crate::world::{Books, Hands, Traffic};
+
+impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
+    pub(super) fn carry_out(&mut self, now: Instant, output: Output) {
+        match output {
+            Output::Directive(directive) => {
+                tracing::debug!(?directive, "directive");
+                self.traffic.apply(&directive, now);
+            }
+            Output::Act(order) => self.act(*order),
+            Output::Examine {
+                id,
+                server,
+                timeout,
+            } => {
+                let (clock, examination) = (self.clock, self.hands.examine(server, timeout));
+                self.tasks.spawn(async move {
+                    // A little more than the limit, so that what was found until then still counts.
+                    let limit = timeout + Duration::from_millis(500);
+                    let examination = tokio::time::timeout(limit, contained(examination)).await;
+                    let examination = examination.ok().flatten().unwrap_or_default();
+                    Input::Examined {
+                        id,
+                        at: clock.now(),
+                        examination,
+                    }
+                });
+            }
+            Output::Pace { server, pace } => self.hands.pace(server, pace),
+            Output::Record(incident) => self.record(now, Arc::from(incident)),
+            Output::Maintenance {
+                service,
+                server,
+                maintenance,
+            } => self.keep_maintenance(service, server, maintenance.map(|kept| *kept)),
+            Output::Gate { service, open } => self.traffic.gate(service, open),
+            Output::Answer { ticket, answer } => {
+                if let Some(order) = self.asked.answer(ticket, &answer) {
+                    self.counters.order(order, answer.word());
+                }
+            }
+        }
+    }
+
+    /// The names of a server's service and of the server itself.
+    fn names(&self, server: ServerId) -> (&str, &str) {
+        let service = server.service.0 as usize;
+        let servers = self.servers.get(service);
+        (
+            self.services.get(service).map_or("", String::as_str),
+            servers
+                .and_then(|servers| servers.get(server.index as usize))
+                .map_or("", String::as_str),
+        )
+    }
+
+    fn act(&mut self, order: ActionOrder) {
+        let (clock, id, limit) = (self.clock, order.id, self.hands.limit(&order));
+        let (service, server) = self.names(order.server);
+        tracing::info!(
+            incident = order.incident, service, server, fault = %order.fault, action = order.action.word(), "action"
+        );
+        let work = self.hands.act(order);
+        self.tasks.spawn(async move {
+            let (outcome, detail) = match tokio::time::timeout(limit, contained(work)).await {
+                Ok(Some(ended)) => ended,
+                Ok(None) => {
+                    let why = "evenkeel made a mistake while it carried this out: see its log";
+                    (ActionOutcome::Failed, Some(why.to_owned()))
+                }
+                Err(_) => {
+                    let why = format!("not done within {limit:?}");
+                    (ActionOutcome::TimedOut, Some(why))
+                }
+            };
+            Input::ActionEnded {
+                id,
+                at: clock.now(),
+                outcome,
+                detail,
+            }
+        });
+    }
+
+    fn keep_maintenance(
+        &mut self,
+        service: ServiceId,
+        server: Option<u32>,
+        maintenance: Option<Maintenance>,
+    ) {
+        let (place, servers) = (service.0 as usize, &self.servers);
+        let names = servers.get(place);
+        let server = server
+            .and_then(|index| names?.get(index as usize))
+            .map(String::as_str);
+        let Some(service) = self.services.get(place) else {
+            return;
+        };
+        match &maintenance {
+            Some(begun) => tracing::info!(
+                service,
+                server,
+                by = begun.by,
+                reason = begun.reason,
+                until = begun.until,
+                "maintenance began"
+            ),
+            None => tracing::info!(service, server, "maintenance is over"),
+        }
+        self.again
+            .maintenance(service, server, maintenance.as_ref());
+        self.books.maintenance(service, server, maintenance);
+    }
+
+    pub(crate) fn record(&mut self, now: Instant, incident: Arc<Incident>) {
+        self.again.number(&incident.id);
+        let known = self.open.get(&incident.id);
+        for entry in fresh(known.map(|known| &**known), &incident) {
+            log(&incident, entry);
+        }
+        self.books.save(&incident);
+        self.counters.incident(&incident);
+        if incident.status == Status::Closed {
+            // Whoever reads the report now finds the requests in it.
+            self.book(now);
+            self.open.remove(&incident.id);
+        } else {
+            self.open.insert(incident.id.clone(), Arc::clone(&incident));
+        }
+        self.events.emit(Event::Incident { at: now, incident });
+    }
+}
+
+/// What `work` gives; nothing if it panics, so that whoever waits for it hears of that. It ends with this future.
+async fn contained<O: Send + 'static>(work: impl Future<Output = O> + Send + 'static) -> Option<O> {
+    let mut one = JoinSet::new();
+    one.spawn(work);
+    one.join_next().await?.ok()
+}

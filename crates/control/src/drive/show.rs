@@ -1,0 +1,60 @@
+//! What readers see: the states of servers, what is held by people, the incidents that are open.
+
+use std::collections::BTreeMap;
+
+use evenkeel_core::{Instant, ServerId, ServiceId};
+use evenkeel_fault::contract::ServerState;
+
+use super::Control;
+use crate::view::{Event, View};
+use crate::world::{Books, Hands, Traffic};
+
+impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
+    /// Whether a state has changed since it was last shown; emits the changes.
+    pub(super) fn compare(&mut self, at: Instant) -> bool {
+        let mut changed = false;
+        for (service, states) in (0_u32..).zip(&mut self.states) {
+            for (index, state) in (0_u32..).zip(states) {
+                let server = ServerId::new(service, index);
+                let to = self.keeper.server_state(server);
+                if to != *state {
+                    self.events.emit(Event::State {
+                        at,
+                        server,
+                        from: *state,
+                        to,
+                    });
+                    *state = to;
+                    changed = true;
+                }
+            }
+        }
+        changed
+    }
+
+    pub(super) fn show(&self) {
+        let mut held = BTreeMap::new();
+        let mut closed_services = BTreeMap::new();
+        for (service, states) in (0_u32..).zip(&self.states) {
+            if let Some((maintenance, ending)) = self.keeper.service_maintenance(ServiceId(service))
+            {
+                closed_services.insert(service, (maintenance.clone(), ending));
+            }
+            for (index, state) in (0_u32..).zip(states) {
+                let server = ServerId::new(service, index);
+                if *state == ServerState::Maintenance
+                    && let Some(maintenance) = self.keeper.server_maintenance(server)
+                {
+                    held.insert((service, index), maintenance.clone());
+                }
+            }
+        }
+        self.views.publish(View {
+            held,
+            closed_services,
+            states: self.states.clone(),
+            pids: self.pids.clone(),
+            open: self.open.values().cloned().collect(),
+        });
+    }
+}
