@@ -155,11 +155,6 @@ fn killed() {
         evidence.contains("SIGKILL") || evidence.contains("signal 9"),
         "{evidence}"
     );
-    let restored = incident.durations_ms.time_to_restore().unwrap();
-    assert!(
-        restored < 1500.0,
-        "restored after {restored} ms: {incident:#?}"
-    );
     let now = case.program.servers().remove(1);
     assert!(now.pid.is_some_and(|new| new != pid), "{now:?}");
     case.end();
