@@ -43,11 +43,17 @@ impl<'a> Journey<'a> {
         let total = self.exchange.deadline();
         let client = desk.client.watched.get();
         let _waits = client.waits_on(server);
-        let connection = self.connection(server, self.reuse(desk), now);
-        let may_rescue = || self.may_rescue(desk.body, server, roster);
-        let upstream = match until_given_up(&client, connection, may_rescue).await {
-            Ok(Ok(upstream)) => upstream,
-            Ok(Err(outcome)) | Err(outcome) => return Made::Failed(outcome),
+        let upstream = match self.kept_connection(server, self.reuse(desk), now) {
+            Some(upstream) => upstream,
+            None => {
+                // Boxed: most requests need no new connection, and all would be larger by it.
+                let mut connection = Box::pin(self.new_connection(server, now));
+                let may_rescue = || self.may_rescue(desk.body, server, roster);
+                match until_given_up(&client, connection.as_mut(), may_rescue).await {
+                    Ok(Ok(upstream)) => upstream,
+                    Ok(Err(outcome)) | Err(outcome) => return Made::Failed(outcome),
+                }
+            }
         };
         let patience = self.patience(total.end());
         self.tell_deadline(&mut desk.work.to_server);
@@ -77,9 +83,11 @@ impl<'a> Journey<'a> {
             let Some(length) = self.length_to_hold(desk, &talk) else {
                 return Made::Answer(talk);
             };
-            let hold = talk.hold(desk, length, patience);
             let may_rescue = || self.may_rescue(desk.body, server, roster);
-            let held = until_given_up(&client, hold, may_rescue).await;
+            let held = {
+                let mut hold = Box::pin(talk.hold(desk, length, patience));
+                until_given_up(&client, hold.as_mut(), may_rescue).await
+            };
             if held == Ok(true) {
                 return Made::Answer(talk);
             }
@@ -150,20 +158,19 @@ impl<'a> Journey<'a> {
         (may && all > talk.incoming.len() && all <= talk.incoming.size()).then_some(all)
     }
 
-    /// A kept connection to the server, or a new one.
-    async fn connection(
-        &self,
-        server: ServerId,
-        reuse: Reuse,
-        now: Instant,
-    ) -> Result<Upstream, Outcome> {
-        let rest = self.exchange.deadline().remaining(now);
-        let counters = self.worker.server_counters(server);
+    fn kept_connection(&self, server: ServerId, reuse: Reuse, now: Instant) -> Option<Upstream> {
         let generation = self.roster.generation(server.index);
-        if let Some(upstream) = self.worker.kept_connection(server, generation, reuse, now) {
+        let kept = self.worker.kept_connection(server, generation, reuse, now);
+        if kept.is_some() {
+            let counters = self.worker.server_counters(server);
             counters.reused.add_from_owner(1);
-            return Ok(upstream);
         }
+        kept
+    }
+
+    async fn new_connection(&self, server: ServerId, now: Instant) -> Result<Upstream, Outcome> {
+        let rest = self.exchange.deadline().remaining(now);
+        let generation = self.roster.generation(server.index);
         let address = self.roster.address(server.index);
         let address = address.ok_or(Outcome::Unreachable)?;
         let timeout = self.policies.timeout.connect;

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -235,15 +235,14 @@ impl ClientWatch {
     }
 }
 
-/// Does `work` until it is done or the client is gone. What is given up is dropped, and gives back what it holds.
+/// Does `work` until it is done or the client is gone. What is given up is dropped by the caller, and gives back what it holds.
 ///
 /// # Errors
 /// If the client is gone first.
 pub(crate) async fn until_gone<F: Future>(
     client: &ClientWatch,
-    work: F,
+    mut work: Pin<&mut F>,
 ) -> Result<F::Output, ClientGone> {
-    let mut work = pin!(work);
     poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(done) => Poll::Ready(Ok(done)),
         Poll::Pending if client.poll_gone(cx) => Poll::Ready(Err(ClientGone)),

@@ -1,5 +1,6 @@
 //! Drives one request: asks the exchange what comes next and does it with sockets.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -360,7 +361,7 @@ impl Journey<'_> {
             client.timer.set(at);
             // If the client is gone, `place` says so.
             let _: Result<(), ClientGone> =
-                until_gone(&client.watched.get(), client.timer.expired()).await;
+                until_gone(&client.watched.get(), pin!(client.timer.expired())).await;
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Apart from everything that notices faults: servers have no part in these, so no signal tells of them, and no retry or
 //! fallback hides them.
 
+use std::pin::pin;
+
 use evenkeel_core::metric::Sink;
 use evenkeel_request::Cause;
 use evenkeel_tolerate::Inject;
@@ -29,7 +31,7 @@ impl Journey<'_> {
         if let Some(delay) = self.injected.delay {
             let end = self.exchange.deadline().end();
             client.timer.set((self.worker.clock.now() + delay).min(end));
-            let waited = until_gone(&client.watched.get(), client.timer.expired()).await;
+            let waited = until_gone(&client.watched.get(), pin!(client.timer.expired())).await;
             self.latest = self.worker.clock.now();
             waited?;
             if self.latest >= end {

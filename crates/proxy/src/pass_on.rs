@@ -48,7 +48,8 @@ impl Journey<'_> {
         let manner = self.commit(desk, &mut talk, server);
         let idle = self.policies.timeout.idle;
         if status == 101 && upgrade {
-            let end = tunnel::run(desk, &mut talk, idle).await;
+            // Boxed: few requests become tunnels, and all would be larger by it.
+            let end = Box::pin(tunnel::run(desk, &mut talk, idle)).await;
             let event = end.err().unwrap_or(Event::Answered(status));
             let judged = talk.judge(event, Phase::Tunnel, false);
             self.count_attempt(server, judged.outcome);

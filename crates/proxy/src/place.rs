@@ -70,7 +70,8 @@ impl<'a> Journey<'a> {
         let mut looked = false;
         loop {
             let turn = self.wait_for_turn(&mut waiting, roster, client, looked);
-            let reason = until_gone(&client.watched.get(), turn).await;
+            // Boxed: few requests wait, and all would be larger by it.
+            let reason = until_gone(&client.watched.get(), Box::pin(turn).as_mut()).await;
             looked = true;
             let now = self.worker.clock.now();
             self.latest = now;

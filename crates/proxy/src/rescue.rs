@@ -4,7 +4,7 @@
 //! decided by [`evenkeel_request::Exchange::may_rescue`], once, by whoever waits. Nothing of it costs a request anything.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -63,15 +63,15 @@ impl Journey<'_> {
 }
 
 /// Does `work`, a part of an attempt, until it is done, the client is gone, or the server was taken out and `may_rescue` agrees.
+/// It is pinned by the caller: a future that is moved into another one takes its room twice.
 ///
 /// # Errors
 /// The outcome of an attempt that is given up.
 pub(crate) async fn until_given_up<F: Future>(
     client: &ClientWatch,
-    work: F,
+    mut work: Pin<&mut F>,
     may_rescue: impl Fn() -> bool,
 ) -> Result<F::Output, Outcome> {
-    let mut work = pin!(work);
     let given_up = |cx: &Context<'_>| {
         if client.poll_gone(cx) {
             Some(Outcome::Cancelled)
