@@ -7,6 +7,7 @@ use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::Framing;
 use evenkeel_request::Cause;
 
+use crate::client_watch::ClientWatch;
 use crate::dial::dial;
 use crate::drive::Journey;
 use crate::finish::Finish;
@@ -43,17 +44,9 @@ impl<'a> Journey<'a> {
         let total = self.exchange.deadline();
         let client = desk.client.watched.get();
         let _waits = client.waits_on(server);
-        let upstream = match self.kept_connection(server, self.reuse(desk), now) {
-            Some(upstream) => upstream,
-            None => {
-                // Boxed: most requests need no new connection, and all would be larger by it.
-                let mut connection = Box::pin(self.new_connection(server, now));
-                let may_rescue = || self.may_rescue(desk.body, server, roster);
-                match until_given_up(&client, connection.as_mut(), may_rescue).await {
-                    Ok(Ok(upstream)) => upstream,
-                    Ok(Err(outcome)) | Err(outcome) => return Made::Failed(outcome),
-                }
-            }
+        let upstream = match self.connection(desk, &client, (server, roster), now).await {
+            Ok(upstream) => upstream,
+            Err(outcome) => return Made::Failed(outcome),
         };
         let patience = self.patience(total.end());
         self.tell_deadline(&mut desk.work.to_server);
@@ -156,6 +149,23 @@ impl<'a> Journey<'a> {
         let may = length <= most && self.may_repeat && desk.body.is_replayable();
         let all = head.length + length;
         (may && all > talk.incoming.len() && all <= talk.incoming.size()).then_some(all)
+    }
+
+    /// A kept connection to the server, or a new one.
+    async fn connection(
+        &self,
+        desk: &Desk<'_>,
+        client: &ClientWatch,
+        (server, roster): (ServerId, &Roster),
+        now: Instant,
+    ) -> Result<Upstream, Outcome> {
+        if let Some(upstream) = self.kept_connection(server, self.reuse(desk), now) {
+            return Ok(upstream);
+        }
+        // Boxed: most requests need no new connection, and all would be larger by it.
+        let mut connection = Box::pin(self.new_connection(server, now));
+        let may_rescue = || self.may_rescue(desk.body, server, roster);
+        until_given_up(client, connection.as_mut(), may_rescue).await?
     }
 
     fn kept_connection(&self, server: ServerId, reuse: Reuse, now: Instant) -> Option<Upstream> {
