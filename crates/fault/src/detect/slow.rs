@@ -109,12 +109,15 @@ pub struct Limits {
     pub attempts: Option<(Duration, Duration)>,
     /// For probes.
     pub probes: Option<(Duration, Duration)>,
+    /// Above which latency the quick attempts of a server, its first quartile, are slow.
+    pub quick_attempts: Option<Duration>,
 }
 
 /// What is typical of all servers of a service, sorted: so that the median of any one's peers is a look and not a sort.
 #[derive(Debug)]
 pub struct Peers {
     attempts: Vec<f64>,
+    quick_attempts: Vec<f64>,
     probes: Vec<f64>,
 }
 
@@ -122,18 +125,17 @@ impl Peers {
     /// Of these servers, those that can be compared with.
     #[must_use]
     pub fn new(all: &[Option<Latest>]) -> Self {
-        let of = |which: fn(&Latest) -> Typical| {
+        let of = |which: fn(&Latest) -> Typical, what: fn(Typical) -> Duration| {
             let all = all.iter().flatten().map(which);
             let counted = all.filter(|typical| typical.count >= PEER_MINIMUM);
-            let mut sorted: Vec<f64> = counted
-                .map(|typical| typical.median.as_secs_f64())
-                .collect();
+            let mut sorted: Vec<f64> = counted.map(|typical| what(typical).as_secs_f64()).collect();
             sorted.sort_unstable_by(f64::total_cmp);
             sorted
         };
         Self {
-            attempts: of(|latest| latest.attempts),
-            probes: of(|latest| latest.probes),
+            attempts: of(|latest| latest.attempts, |typical| typical.median),
+            quick_attempts: of(|latest| latest.attempts, |typical| typical.quick),
+            probes: of(|latest| latest.probes, |typical| typical.median),
         }
     }
 
@@ -150,9 +152,14 @@ impl Peers {
                 .max(peers + NOTICEABLE);
             Some((peers, limit))
         };
+        let quick = own.map(|own| own.attempts);
+        let quick = quick.filter(|own| own.count >= PEER_MINIMUM);
+        let quick = quick.map(|own| own.quick.as_secs_f64());
         Limits {
             attempts: of(&self.attempts, own.map(|own| own.attempts)),
             probes: of(&self.probes, own.map(|own| own.probes)),
+            quick_attempts: median_without(&self.quick_attempts, quick)
+                .map(|peers| Duration::from_secs_f64(peers * options.times_peers.clamp(1.0, 1e6))),
         }
     }
 }
@@ -172,12 +179,15 @@ fn median_without(sorted: &[f64], own: Option<f64>) -> Option<f64> {
 #[must_use]
 pub fn slow(own: Latest, limits: Limits, options: &SlowOptions) -> Option<Comparison> {
     let minimum = u64::from(options.minimum_attempts.max(1));
+    let limits_of_quick = limits.quick_attempts;
     let judge = |typical: Typical, limits: Option<(Duration, Duration)>, by_probes: bool| {
         let (peers, limit) = limits?;
         let slow_row = if by_probes { 0 } else { own.slow_row };
         let times = typical.median.as_secs_f64() / peers.as_secs_f64().max(1e-6);
         let weight = if by_probes { PROBE_WEIGHT } else { 1 };
-        let is_slow = typical.count >= PEER_MINIMUM && typical.median > limit;
+        // Where requests differ much by nature, a few slow ones move a median. A server that is slow is so for quick ones too.
+        let quick_too = by_probes || limits_of_quick.is_none_or(|quick| typical.quick > quick);
+        let is_slow = typical.count >= PEER_MINIMUM && typical.median > limit && quick_too;
         is_slow.then_some(Comparison {
             own: typical,
             peers,
@@ -222,8 +232,20 @@ mod tests {
     fn typical(millis: u64, count: u64) -> Typical {
         Typical {
             median: Duration::from_millis(millis),
+            quick: Duration::from_millis(millis),
             count,
         }
+    }
+
+    #[test]
+    fn slow_requests_by_chance_do_not_make_a_slow_server() {
+        let quick = Duration::from_millis(4);
+        let by_chance = Typical {
+            quick,
+            ..typical(400, 20)
+        };
+        assert_eq!(judged(by_chance, typical(2, 5)), None);
+        assert!(judged(typical(400, 20), typical(2, 5)).is_some());
     }
 
     fn judged(attempts: Typical, probes: Typical) -> Option<Comparison> {

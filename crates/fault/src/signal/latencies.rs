@@ -13,6 +13,8 @@ const PROBES: usize = 64;
 pub struct Typical {
     /// The median.
     pub median: Duration,
+    /// The first quartile: what its quick answers take.
+    pub quick: Duration,
     /// Of so many.
     pub count: u64,
 }
@@ -20,23 +22,28 @@ pub struct Typical {
 impl Typical {
     const NONE: Self = Self {
         median: Duration::ZERO,
+        quick: Duration::ZERO,
         count: 0,
     };
 
     fn of(histogram: &CoarseHistogram) -> Self {
         Self {
             median: histogram.median(),
+            quick: histogram.quantile_with(&CoarseHistogram::default(), 0.25),
             count: histogram.count(),
         }
     }
 
-    /// Of both: the medians, each for as many as it was taken from.
+    /// Of both: the quantiles, each for as many as it was taken from.
     fn with(self, other: Self) -> Self {
         let count = self.count + other.count;
-        let sum = |typical: Self| typical.median.as_secs_f64() * typical.count as f64;
-        let mean = (sum(self) + sum(other)) / count.max(1) as f64;
+        let mean = |of: fn(Self) -> Duration| {
+            let sum = |typical: Self| of(typical).as_secs_f64() * typical.count as f64;
+            Duration::from_secs_f64((sum(self) + sum(other)) / count.max(1) as f64)
+        };
         Self {
-            median: Duration::from_secs_f64(mean),
+            median: mean(|typical| typical.median),
+            quick: mean(|typical| typical.quick),
             count,
         }
     }
@@ -180,6 +187,8 @@ impl Latencies {
         let median = Duration::from_secs_f64(median(&seconds).unwrap_or(0.0));
         Typical {
             median,
+            // A probe is the same small request each time.
+            quick: median,
             count: seconds.len() as u64,
         }
     }
