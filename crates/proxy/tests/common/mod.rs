@@ -130,14 +130,18 @@ impl Response {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the proxy listens");
+        Self::try_connect(address).expect("the proxy listens")
+    }
+
+    pub(crate) fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .expect("a timeout");
-        Self {
+        Ok(Self {
             stream,
             buffer: Vec::new(),
-        }
+        })
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
