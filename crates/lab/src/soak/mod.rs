@@ -1,7 +1,7 @@
 //! The soak: one evenkeel under a mix of ordinary and awkward clients and servers, disturbed on purpose, and watched for
 //! leaks and for blame that nobody deserved.
 //!
-//! The client and the servers agree on the bytes of every body ([`pattern`]), so that a byte of one exchange in another is seen.
+//! The client and the servers agree on the bytes of every body (see `pattern`), so that a byte of one exchange in another is seen.
 //! Three times something happens to evenkeel itself: the reader of its log goes away, its descriptors run out, it is stopped for
 //! 12 s. Afterwards everything must be as it was: connections, requests in flight, queue places, descriptors, memory.
 
