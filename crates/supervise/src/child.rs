@@ -51,7 +51,7 @@ pub(crate) struct Table {
     pub(crate) closing: bool,
 }
 
-/// What [`Children::start`] needs for each process.
+/// What `Children::start` needs for each process.
 #[derive(Debug)]
 pub(crate) struct ChildSpec {
     pub(crate) server: ServerId,
