@@ -320,6 +320,8 @@ impl Checker {
             }
             Directive::Restore { .. } => {
                 self.out[index] = false;
+                // It was verified. Who started the process of a server that evenkeel does not run is not told to it.
+                self.dead[index] = false;
                 None
             }
         }
@@ -570,4 +572,16 @@ proptest! {
         prop_assert!(unanswered.is_empty(), "orders without an answer: {unanswered:?}");
         prop_assert_eq!(storm.keeper.inconsistencies(), 0);
     }
+}
+
+/// A server whose process had ended, started by somebody else and verified, serves like others.
+#[test]
+fn a_verified_server_counts_as_serving_whoever_started_it() {
+    let seed = 4_258_185_722_972_903_582;
+    let mut storm = Storm::new(seed, Managed::Nothing, Mode::Automatic, false);
+    for _ in 0..1_500 {
+        storm.step();
+    }
+    storm.calm();
+    assert_eq!(storm.keeper.incidents().count(), 0);
 }
