@@ -143,14 +143,15 @@ impl Peers {
     /// told. `own` is what is typical of the server itself, one of these or none.
     #[must_use]
     pub fn limits(&self, own: Option<Latest>, options: &SlowOptions) -> Limits {
+        let limit_of = |peers: Duration| {
+            let times = options.times_peers.clamp(1.0, 1e6);
+            peers.mul_f64(times).max(peers + NOTICEABLE)
+        };
         let of = |sorted: &[f64], own: Option<Typical>| {
             let own = own.filter(|own| own.count >= PEER_MINIMUM);
             let peers = median_without(sorted, own.map(|own| own.median.as_secs_f64()))?;
             let peers = Duration::from_secs_f64(peers);
-            let limit = peers
-                .mul_f64(options.times_peers.clamp(1.0, 1e6))
-                .max(peers + NOTICEABLE);
-            Some((peers, limit))
+            Some((peers, limit_of(peers)))
         };
         let quick = own.map(|own| own.attempts);
         let quick = quick.filter(|own| own.count >= PEER_MINIMUM);
@@ -159,7 +160,8 @@ impl Peers {
             attempts: of(&self.attempts, own.map(|own| own.attempts)),
             probes: of(&self.probes, own.map(|own| own.probes)),
             quick_attempts: median_without(&self.quick_attempts, quick)
-                .map(|peers| Duration::from_secs_f64(peers * options.times_peers.clamp(1.0, 1e6))),
+                .map(Duration::from_secs_f64)
+                .map(limit_of),
         }
     }
 }
