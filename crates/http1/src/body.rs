@@ -214,32 +214,38 @@ impl Body {
     /// As [`Body::advance`].
     pub fn advance_tidied(&mut self, bytes: &mut [u8]) -> Result<Tidied, BodyError> {
         let (mut taken, mut kept) = (0, 0);
-        // Where the trailer line that is under way began: in the bytes, in what is kept, and the state there.
-        let mut line = (0, 0, self.state);
+        // Bytes from here on are not moved yet: the name of a trailer, until it is known whether it may be passed on.
+        let mut held = 0;
+        let mut line_start = self.state;
         while taken < bytes.len() && !self.is_done() {
             let before = self.state;
-            let (length, _) = self.step(&bytes[taken..])?;
-            if matches!(before, State::Chunk(Chunk::TrailerStart { .. })) {
-                line = (taken, kept, before);
-            }
-            let is_dropped = match self.state {
-                State::Chunk(Chunk::DroppedValue { .. }) => {
-                    kept = line.1;
-                    true
+            taken += self.step(&bytes[taken..])?.0;
+            match (before, self.state) {
+                (
+                    State::Chunk(Chunk::TrailerStart { .. }),
+                    State::Chunk(Chunk::TrailerName { .. }),
+                ) => {
+                    line_start = before;
                 }
-                State::Chunk(Chunk::Blank { .. } | Chunk::DroppedLf { .. }) => true,
-                _ => matches!(before, State::Chunk(Chunk::DroppedLf { .. })),
-            };
-            if !is_dropped {
-                if kept != taken {
-                    bytes.copy_within(taken..taken + length, kept);
+                (_, State::Chunk(Chunk::TrailerName { .. })) => {}
+                (State::Chunk(Chunk::DroppedLf { .. }), _)
+                | (
+                    _,
+                    State::Chunk(
+                        Chunk::Blank { .. } | Chunk::DroppedValue { .. } | Chunk::DroppedLf { .. },
+                    ),
+                ) => held = taken,
+                _ => {
+                    if kept != held {
+                        bytes.copy_within(held..taken, kept);
+                    }
+                    kept += taken - held;
+                    held = taken;
                 }
-                kept += length;
             }
-            taken += length;
         }
         if matches!(self.state, State::Chunk(Chunk::TrailerName { .. })) {
-            (taken, kept, self.state) = line;
+            (taken, self.state) = (held, line_start);
         }
         Ok(Tidied { taken, kept })
     }

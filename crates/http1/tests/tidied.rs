@@ -175,7 +175,7 @@ fn relayed(parts: &[&[u8]]) -> Result<(Vec<u8>, bool, usize), BodyError> {
     Ok((out, body.is_done(), taken))
 }
 
-const UNTIDY: [(&str, &str); 9] = [
+const UNTIDY: [(&str, &str); 11] = [
     ("5   \r\nhello\r\n0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n"),
     ("5\t\r\nhello\r\n0 \r\n\r\n", "5\r\nhello\r\n0\r\n\r\n"),
     (
@@ -183,6 +183,12 @@ const UNTIDY: [(&str, &str); 9] = [
         "5;a=b\r\nhello\r\n0\r\n\r\n",
     ),
     ("0\r\nSet-Cookie: a=b\r\n\r\n", "0\r\n\r\n"),
+    // What was dropped before a trailer must not move a name that is not known yet.
+    ("0 \r\nSet-Cookie: a=b\r\n\r\n", "0\r\n\r\n"),
+    (
+        "0  \r\nSet-Cookie: b\r\nX-Digest: c\r\n\r\n",
+        "0\r\nX-Digest: c\r\n\r\n",
+    ),
     (
         "0\r\nX: a\r\nset-cookie: b\r\nY: c\r\n\r\n",
         "0\r\nX: a\r\nY: c\r\n\r\n",
