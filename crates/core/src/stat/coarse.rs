@@ -8,7 +8,7 @@ const SUB_BITS: u32 = 3;
 const LEAST_POWER: u32 = 13;
 /// 2³⁷ ns, 137 s: what is longer is all alike.
 const MOST_POWER: u32 = 37;
-const BUCKETS: usize = ((MOST_POWER - LEAST_POWER) << SUB_BITS) as usize;
+pub(super) const BUCKETS: usize = ((MOST_POWER - LEAST_POWER) << SUB_BITS) as usize;
 
 /// Counts durations from 8 µs to 137 s, within 6.3 %.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,12 @@ pub struct CoarseHistogram {
 }
 
 impl CoarseHistogram {
+    /// Has counted nothing.
+    pub const EMPTY: Self = Self {
+        counts: None,
+        count: 0,
+    };
+
     /// Counts one duration. Allocates the first time.
     pub fn add(&mut self, duration: Duration) {
         let counts = self.counts.get_or_insert_with(|| Box::new([0; BUCKETS]));
@@ -36,6 +42,11 @@ impl CoarseHistogram {
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.count
+    }
+
+    /// How many durations each bucket holds, from the shortest on; nothing if none was counted.
+    pub(super) fn counts(&self) -> impl Iterator<Item = u16> {
+        self.counts.iter().flat_map(|counts| counts.iter().copied())
     }
 
     /// The median of what both have counted, within 6.3 %; zero if that is nothing.

@@ -4,6 +4,7 @@ mod ewma;
 mod coarse;
 mod histogram;
 mod rank;
+mod rank_sum;
 mod wilson;
 mod window;
 
@@ -11,5 +12,6 @@ pub use coarse::CoarseHistogram;
 pub use ewma::Ewma;
 pub use histogram::Histogram;
 pub use rank::{median, quantile};
+pub use rank_sum::Pool;
 pub use wilson::wilson_lower_bound;
 pub use window::{Tally, Window};

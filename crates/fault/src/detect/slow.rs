@@ -109,15 +109,12 @@ pub struct Limits {
     pub attempts: Option<(Duration, Duration)>,
     /// For probes.
     pub probes: Option<(Duration, Duration)>,
-    /// Above which latency the quick attempts of a server, its first quartile, are slow.
-    pub quick_attempts: Option<Duration>,
 }
 
 /// What is typical of all servers of a service, sorted: so that the median of any one's peers is a look and not a sort.
 #[derive(Debug)]
 pub struct Peers {
     attempts: Vec<f64>,
-    quick_attempts: Vec<f64>,
     probes: Vec<f64>,
 }
 
@@ -125,17 +122,18 @@ impl Peers {
     /// Of these servers, those that can be compared with.
     #[must_use]
     pub fn new(all: &[Option<Latest>]) -> Self {
-        let of = |which: fn(&Latest) -> Typical, what: fn(Typical) -> Duration| {
+        let of = |which: fn(&Latest) -> Typical| {
             let all = all.iter().flatten().map(which);
             let counted = all.filter(|typical| typical.count >= PEER_MINIMUM);
-            let mut sorted: Vec<f64> = counted.map(|typical| what(typical).as_secs_f64()).collect();
+            let mut sorted: Vec<f64> = counted
+                .map(|typical| typical.median.as_secs_f64())
+                .collect();
             sorted.sort_unstable_by(f64::total_cmp);
             sorted
         };
         Self {
-            attempts: of(|latest| latest.attempts, |typical| typical.median),
-            quick_attempts: of(|latest| latest.attempts, |typical| typical.quick),
-            probes: of(|latest| latest.probes, |typical| typical.median),
+            attempts: of(|latest| latest.attempts),
+            probes: of(|latest| latest.probes),
         }
     }
 
@@ -153,15 +151,9 @@ impl Peers {
             let peers = Duration::from_secs_f64(peers);
             Some((peers, limit_of(peers)))
         };
-        let quick = own.map(|own| own.attempts);
-        let quick = quick.filter(|own| own.count >= PEER_MINIMUM);
-        let quick = quick.map(|own| own.quick.as_secs_f64());
         Limits {
             attempts: of(&self.attempts, own.map(|own| own.attempts)),
             probes: of(&self.probes, own.map(|own| own.probes)),
-            quick_attempts: median_without(&self.quick_attempts, quick)
-                .map(Duration::from_secs_f64)
-                .map(limit_of),
         }
     }
 }
@@ -177,19 +169,27 @@ fn median_without(sorted: &[f64], own: Option<f64>) -> Option<f64> {
     Some(f64::midpoint(at(last / 2), at(last.div_ceil(2))))
 }
 
-/// Holds a server against its peers; `None` if it is not slow, or nothing can be compared.
+/// By how many standard deviations the attempts of a server must rank above those of its peers: chance does it once in a
+/// million looks.
+const BEYOND_CHANCE: f64 = 4.75;
+
+/// Holds a server against its peers; `None` if it is not slow, or nothing can be compared. `excess` is asked only where a
+/// median is slow: by how many standard deviations the server's attempts rank above those of its peers. Where requests differ much
+/// by nature, a few slow ones more than usual move a median, and prove nothing.
 #[must_use]
-pub fn slow(own: Latest, limits: Limits, options: &SlowOptions) -> Option<Comparison> {
+pub fn slow(
+    own: Latest,
+    limits: Limits,
+    options: &SlowOptions,
+    excess: impl FnOnce() -> f64,
+) -> Option<Comparison> {
     let minimum = u64::from(options.minimum_attempts.max(1));
-    let limits_of_quick = limits.quick_attempts;
     let judge = |typical: Typical, limits: Option<(Duration, Duration)>, by_probes: bool| {
         let (peers, limit) = limits?;
         let slow_row = if by_probes { 0 } else { own.slow_row };
         let times = typical.median.as_secs_f64() / peers.as_secs_f64().max(1e-6);
         let weight = if by_probes { PROBE_WEIGHT } else { 1 };
-        // Where requests differ much by nature, a few slow ones move a median. A server that is slow is so for quick ones too.
-        let quick_too = by_probes || limits_of_quick.is_none_or(|quick| typical.quick > quick);
-        let is_slow = typical.count >= PEER_MINIMUM && typical.median > limit && quick_too;
+        let is_slow = typical.count >= PEER_MINIMUM && typical.median > limit;
         is_slow.then_some(Comparison {
             own: typical,
             peers,
@@ -201,7 +201,11 @@ pub fn slow(own: Latest, limits: Limits, options: &SlowOptions) -> Option<Compar
             enough: typical.count * weight >= minimum || slow_row >= minimum,
         })
     };
-    let by_attempts = judge(own.attempts, limits.attempts, false);
+    let mut by_attempts = judge(own.attempts, limits.attempts, false);
+    if let Some(attempts) = &mut by_attempts {
+        // Half of the peers' attempts are quick: a row of slow ones is no chance either.
+        attempts.enough &= attempts.slow_row >= minimum || excess() >= BEYOND_CHANCE;
+    }
     // Enough real requests know better than any probe.
     if own.attempts.count >= minimum {
         return by_attempts;
@@ -234,20 +238,15 @@ mod tests {
     fn typical(millis: u64, count: u64) -> Typical {
         Typical {
             median: Duration::from_millis(millis),
-            quick: Duration::from_millis(millis),
             count,
         }
     }
 
     #[test]
     fn slow_requests_by_chance_do_not_make_a_slow_server() {
-        let quick = Duration::from_millis(4);
-        let by_chance = Typical {
-            quick,
-            ..typical(400, 20)
-        };
-        assert_eq!(judged(by_chance, typical(2, 5)), None);
-        assert!(judged(typical(400, 20), typical(2, 5)).is_some());
+        let judged = |excess| judged_by(typical(400, 20), typical(2, 5), 0, excess).unwrap();
+        assert!(!judged(3.0).enough);
+        assert!(judged(5.0).enough);
     }
 
     fn judged(attempts: Typical, probes: Typical) -> Option<Comparison> {
@@ -255,6 +254,15 @@ mod tests {
     }
 
     fn judged_with_row(attempts: Typical, probes: Typical, slow_row: u64) -> Option<Comparison> {
+        judged_by(attempts, probes, slow_row, f64::INFINITY)
+    }
+
+    fn judged_by(
+        attempts: Typical,
+        probes: Typical,
+        slow_row: u64,
+        excess: f64,
+    ) -> Option<Comparison> {
         let peer = Latest {
             attempts: typical(4, 500),
             probes: typical(2, 5),
@@ -266,7 +274,8 @@ mod tests {
             slow_row,
         };
         let all = [Some(own), Some(peer), Some(peer)];
-        slow(own, Peers::new(&all).limits(Some(own), &OPTIONS), &OPTIONS)
+        let limits = Peers::new(&all).limits(Some(own), &OPTIONS);
+        slow(own, limits, &OPTIONS, || excess)
     }
 
     #[test]

@@ -401,7 +401,9 @@ impl Keeper {
             let peers = detect::Peers::new(&latest);
             for (index, own) in latest.iter().enumerate() {
                 let limits = peers.limits(*own, &options);
-                let comparison = own.and_then(|own| detect::slow(own, limits, &options));
+                let service = &self.services[place];
+                let excess = || service.excess(index, &latest, now, &options);
+                let comparison = own.and_then(|own| detect::slow(own, limits, &options, excess));
                 let id = self.services[place].servers[index].id;
                 self.with(now, id, out, |work| work.compared(limits, comparison));
             }

@@ -1,5 +1,6 @@
 //! What the keeper holds of one service: its servers, its totals, and who of them is to be compared with whom.
 
+use evenkeel_core::stat::Pool;
 use evenkeel_core::{Instant, ServerId};
 
 use crate::analyze::Traffic;
@@ -102,5 +103,30 @@ impl Service {
             serves.then(|| Latest::read(latencies, now, options))
         };
         self.servers.iter_mut().map(read).collect()
+    }
+
+    /// By how many standard deviations the attempts of one server rank above those of the others that are compared.
+    pub(super) fn excess(
+        &self,
+        index: usize,
+        latest: &[Option<Latest>],
+        now: Instant,
+        options: &SlowOptions,
+    ) -> f64 {
+        let minimum = u64::from(options.minimum_attempts.max(1));
+        let (mut own, mut peers) = (Pool::default(), Pool::default());
+        for (place, (server, _)) in self
+            .servers
+            .iter()
+            .zip(latest)
+            .enumerate()
+            .filter(|(_, (_, latest))| latest.is_some())
+        {
+            let pool = if place == index { &mut own } else { &mut peers };
+            if let Some(latencies) = &server.facts.latencies {
+                latencies.pool(now, minimum, pool);
+            }
+        }
+        own.excess_over(&peers)
     }
 }

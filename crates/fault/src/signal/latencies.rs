@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::stat::{CoarseHistogram, median};
+use evenkeel_core::stat::{CoarseHistogram, Pool, median};
 use evenkeel_core::{Instant, Recent};
 
 /// How many probes are remembered.
@@ -13,40 +13,8 @@ const PROBES: usize = 64;
 pub struct Typical {
     /// The median.
     pub median: Duration,
-    /// The first quartile: what its quick answers take.
-    pub quick: Duration,
     /// Of so many.
     pub count: u64,
-}
-
-impl Typical {
-    const NONE: Self = Self {
-        median: Duration::ZERO,
-        quick: Duration::ZERO,
-        count: 0,
-    };
-
-    fn of(histogram: &CoarseHistogram) -> Self {
-        Self {
-            median: histogram.median(),
-            quick: histogram.quantile_with(&CoarseHistogram::default(), 0.25),
-            count: histogram.count(),
-        }
-    }
-
-    /// Of both: the quantiles, each for as many as it was taken from.
-    fn with(self, other: Self) -> Self {
-        let count = self.count + other.count;
-        let mean = |of: fn(Self) -> Duration| {
-            let sum = |typical: Self| of(typical).as_secs_f64() * typical.count as f64;
-            Duration::from_secs_f64((sum(self) + sum(other)) / count.max(1) as f64)
-        };
-        Self {
-            median: mean(|typical| typical.median),
-            quick: mean(|typical| typical.quick),
-            count,
-        }
-    }
 }
 
 /// What is slow for a server, as its peers are now, and since when all its answers have been so.
@@ -62,8 +30,8 @@ pub struct SlowRow {
 
 /// Latencies of one server over a window.
 ///
-/// Attempts are counted in a histogram of half a window; of the half before only what was typical is kept. Counting allocates
-/// the first time only.
+/// Attempts are counted in a histogram of half a window; that of the half before is kept. Counting allocates in the first
+/// two halves only.
 #[derive(Debug, Clone)]
 pub struct Latencies {
     /// Something came since the flag was last taken down.
@@ -74,7 +42,7 @@ pub struct Latencies {
     pub slow_probes: SlowRow,
     window: Duration,
     now: CoarseHistogram,
-    before: Typical,
+    before: CoarseHistogram,
     half: u64,
     probes: Recent<Passed>,
 }
@@ -134,7 +102,7 @@ impl Latencies {
             slow_probes: SlowRow::EMPTY,
             window,
             now: CoarseHistogram::default(),
-            before: Typical::NONE,
+            before: CoarseHistogram::default(),
             half: 0,
             probes: Recent::new(PROBES),
         }
@@ -169,11 +137,28 @@ impl Latencies {
     /// holds at least `minimum`: then a change shows sooner.
     pub fn attempts(&mut self, now: Instant, minimum: u64) -> Typical {
         self.turn(now);
+        let before = self.before(now, minimum);
+        Typical {
+            median: self.now.median_with(before),
+            count: self.now.count() + before.count(),
+        }
+    }
+
+    /// Adds the attempts that [`Self::attempts`] looked at.
+    pub fn pool(&self, now: Instant, minimum: u64, pool: &mut Pool) {
+        pool.add(&self.now);
+        pool.add(self.before(now, minimum));
+    }
+
+    /// What counts of the half window before this one.
+    fn before(&self, now: Instant, minimum: u64) -> &CoarseHistogram {
+        const NOTHING: &CoarseHistogram = &CoarseHistogram::EMPTY;
         let age = Duration::from_nanos(now.as_nanos() % self.half_nanos());
         if age * 5 >= self.window && self.now.count() >= minimum {
-            return Typical::of(&self.now);
+            NOTHING
+        } else {
+            &self.before
         }
-        self.before.with(Typical::of(&self.now))
     }
 
     /// What is typical of probes.
@@ -187,8 +172,6 @@ impl Latencies {
         let median = Duration::from_secs_f64(median(&seconds).unwrap_or(0.0));
         Typical {
             median,
-            // A probe is the same small request each time.
-            quick: median,
             count: seconds.len() as u64,
         }
     }
@@ -196,7 +179,7 @@ impl Latencies {
     /// Forgets all.
     pub fn forget(&mut self) {
         self.now.clear();
-        self.before = Typical::NONE;
+        self.before.clear();
         self.probes.clear();
         self.slow_attempts = SlowRow::EMPTY;
         self.slow_probes = SlowRow::EMPTY;
@@ -213,12 +196,11 @@ impl Latencies {
         if half <= self.half {
             return;
         }
-        self.before = if half == self.half + 1 {
-            Typical::of(&self.now)
-        } else {
-            Typical::NONE
-        };
+        std::mem::swap(&mut self.before, &mut self.now);
         self.now.clear();
+        if half > self.half + 1 {
+            self.before.clear();
+        }
         self.half = half;
     }
 }
