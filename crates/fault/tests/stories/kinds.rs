@@ -235,6 +235,26 @@ fn ten_times_slower_is_a_slow_server() {
 }
 
 #[test]
+fn servers_of_mixed_requests_are_not_slow_by_chance_and_one_that_is_slow_is_found() {
+    for seed in 0..6 {
+        let mut world = World::new(3, Managed::Nothing, options());
+        world.random = evenkeel_core::Random::seeded(seed);
+        world.every = ms(28);
+        (0..3).for_each(|index| world.break_server(index, Condition::Mixed(1)));
+        world.run(600_000);
+        assert!(
+            world.incidents.is_empty(),
+            "seed {seed}: {:#?}",
+            world.incidents
+        );
+        world.break_server(1, Condition::Mixed(8));
+        world.until(60_000, |world| !world.incidents.is_empty());
+        let incident = world.incidents.values().next().unwrap();
+        assert_eq!(incident.servers, ["two"], "seed {seed}");
+    }
+}
+
+#[test]
 fn a_slow_server_that_evenkeel_does_not_run_stays_out_and_is_tried_again() {
     let mut world = World::new(3, Managed::Nothing, options());
     world.run(15_000);

@@ -1,12 +1,12 @@
 //! A small world for stories: servers that can be broken, probes and orders that are answered, traffic at a rate.
-//! Time jumps from event to event; nothing is random.
+//! Time jumps from event to event; only latencies of [`Condition::Mixed`] are random, by a seed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use evenkeel_core::{
-    Directive, Epoch, Exit, Instant, Observation, Outcome, ProbeOutcome, ServerId, ServiceId,
-    Signal, StartFailure, Verdict, Wall,
+    Directive, Epoch, Exit, Instant, Observation, Outcome, ProbeOutcome, Random, ServerId,
+    ServiceId, Signal, StartFailure, Verdict, Wall,
 };
 use evenkeel_fault::contract::{
     ActionOrder, Examination, Managed, OperatorOrder, OrderAnswer, OrderId, Pace, ProcessState,
@@ -88,6 +88,8 @@ pub(super) enum Condition {
     Deaf,
     /// So many of a hundred attempts are answered 500.
     Errors(u32),
+    /// Half of the requests take so many milliseconds, the others up to 800 times as long.
+    Mixed(u32),
     /// So many times slower.
     Slow(u32),
     Unreachable,
@@ -131,6 +133,7 @@ pub(super) struct World {
     pub(super) incidents: BTreeMap<String, Incident>,
     pub(super) totals: Totals,
     pub(super) restarts: Vec<(Instant, ServerId, ActionOrder)>,
+    pub(super) random: Random,
     spec: FaultOptions,
     sims: Vec<Sim>,
     pending: Vec<(Instant, Input)>,
@@ -202,6 +205,7 @@ impl World {
             incidents: BTreeMap::new(),
             totals: Totals::default(),
             restarts: Vec::new(),
+            random: Random::seeded(1),
             spec,
             sims: sims.collect(),
             pending: Vec::new(),
@@ -471,7 +475,7 @@ impl World {
             return (ProbeOutcome::Refused, ms(0));
         }
         match sim.condition {
-            Condition::Well | Condition::Doomed(_) | Condition::Errors(_) => {
+            Condition::Well | Condition::Doomed(_) | Condition::Errors(_) | Condition::Mixed(_) => {
                 (ProbeOutcome::Passed, ms(2))
             }
             Condition::Slow(times) => (ProbeOutcome::Passed, ms(5) * times),
@@ -533,6 +537,13 @@ impl World {
                     (Outcome::Answered(500), ms(5))
                 }
                 Condition::Slow(times) => (Outcome::Answered(200), ms(5) * times),
+                Condition::Mixed(millis) if self.random.below(2) == 0 => {
+                    (Outcome::Answered(200), ms(1) * millis)
+                }
+                Condition::Mixed(millis) => {
+                    let longest = ms(800) * millis;
+                    (Outcome::Answered(200), self.random.duration_up_to(longest))
+                }
                 Condition::Unreachable => (Outcome::ConnectTimeout, ms(1_000)),
                 _ => (Outcome::Answered(200), ms(5)),
             };
