@@ -127,11 +127,15 @@ pub fn run(plan: &SoakPlan, out: &mut impl Write) -> io::Result<()> {
     Err(io::Error::other("the soak found something"))
 }
 
+/// Each before the second quarter and, but for the reader of the log, which cannot come back, again before the last one: what
+/// a disturbance costs once, as a log queue that fills up to its bound, is no leak, and what it costs each time is.
 fn disturbances(span: Duration) -> Vec<(Duration, Disturbance)> {
     vec![
-        (span / 3, Disturbance::LogReaderGone),
-        (span / 2, Disturbance::DescriptorsExhausted),
-        (span * 2 / 3, Disturbance::Stopped),
+        (span / 10, Disturbance::LogReaderGone),
+        (span * 14 / 100, Disturbance::DescriptorsExhausted),
+        (span * 18 / 100, Disturbance::Stopped),
+        (span * 55 / 100, Disturbance::DescriptorsExhausted),
+        (span * 60 / 100, Disturbance::Stopped),
     ]
 }
 
