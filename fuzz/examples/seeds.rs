@@ -28,6 +28,31 @@ fn main() -> std::io::Result<()> {
     for (name, bytes, _, _) in corpus::GOOD_CHUNKED {
         write("chunked", name, &[cuts, bytes])?;
     }
+    untidy(cuts)
+}
+
+/// What is put right, and as much that is tidy or stays refused.
+fn untidy(cuts: &[u8]) -> std::io::Result<()> {
+    for (name, head, ..) in corpus::untidy::HEADS {
+        write("tidied_head", name, &[b"g\x05", head.as_bytes(), b"5\r\n"])?;
+    }
+    for (at, (head, ..)) in corpus::untidy::REFUSED_HEADS.iter().enumerate() {
+        let name = format!("refused {at}");
+        write("tidied_head", &name, &[b"g\x05", head.as_bytes()])?;
+    }
+    for (name, _, head, follows) in corpus::GOOD_RESPONSES {
+        write("tidied_head", name, &[b"h\x11", head, follows])?;
+    }
+    for (at, (body, _)) in corpus::untidy::BODIES.iter().enumerate() {
+        write("tidied_body", &format!("{at}"), &[cuts, body.as_bytes()])?;
+    }
+    for (at, body) in corpus::untidy::REFUSED_BODIES.iter().enumerate() {
+        let name = format!("refused {at}");
+        write("tidied_body", &name, &[cuts, body.as_bytes()])?;
+    }
+    for (name, body, ..) in corpus::GOOD_CHUNKED {
+        write("tidied_body", name, &[cuts, body])?;
+    }
     Ok(())
 }
 

@@ -30,12 +30,12 @@ fn line_length(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// A line end before a blank is part of a field's value: it becomes blanks. Not after the first line, where there is no field
-/// that could go on (RFC 9112 section 2.2).
+/// that could go on (RFC 9112 section 2.2), and not before the colon, where no value has begun.
 fn unfold(head: &mut [u8], first: usize) {
     let (mut line, mut at) = (first, first);
     while let Some(end) = line_length(head, at).map(|length| at + length) {
-        let is_field = end - line > 2 && !is_blank(head[line]);
-        if is_field && head.get(end).copied().is_some_and(is_blank) {
+        let in_value = !is_blank(head[line]) && head[line..end].contains(&b':');
+        if in_value && head.get(end).copied().is_some_and(is_blank) {
             head[end - 2..end].fill(b' ');
         } else {
             line = end;
@@ -156,6 +156,7 @@ mod tests {
             "S\r\n A: b\r\n\r\n",
             "S\r\nA b: c\r\n\r\n",
             "S\r\n: c\r\n\r\n",
+            "S\r\nA\r\n : b\r\n\r\n",
             "S\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
             "S\r\nContent-Length: 5, 6\r\n\r\n",
             "S\r\nContent-Length: 5,\r\n\r\n",

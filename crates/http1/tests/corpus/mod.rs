@@ -5,6 +5,8 @@
 
 use evenkeel_http1::{BodyError, HeadError, Method};
 
+pub(crate) mod untidy;
+
 /// Name, message, why it is refused.
 pub(crate) type Refused<E> = (&'static str, &'static [u8], E);
 

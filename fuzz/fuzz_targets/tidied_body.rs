@@ -1,0 +1,133 @@
+//! Chunked bodies of responses that are put right: the cuts do not matter, and a strict reader takes what is passed on, to the
+//! same end, with the same content. The first bytes choose the cuts.
+#![no_main]
+
+use evenkeel_http1::{Body, BodyError, Framing};
+use libfuzzer_sys::fuzz_target;
+
+/// Some trailers that would be told behind our back.
+const FORBIDDEN: [&[u8]; 4] = [
+    b"content-length",
+    b"transfer-encoding",
+    b"set-cookie",
+    b"host",
+];
+
+fuzz_target!(|input: &[u8]| {
+    let (cuts, bytes) = input.split_at(input.len().min(4));
+    let whole = relayed(&[bytes]);
+    let mut cuts: Vec<usize> = cuts
+        .iter()
+        .map(|&cut| usize::from(cut).min(bytes.len()))
+        .collect();
+    cuts.extend([0, bytes.len()]);
+    cuts.sort_unstable();
+    let parts: Vec<&[u8]> = cuts
+        .windows(2)
+        .map(|pair| &bytes[pair[0]..pair[1]])
+        .collect();
+    assert_eq!(relayed(&parts), whole, "the cuts matter");
+    let each: Vec<&[u8]> = bytes.chunks(1).collect();
+    assert_eq!(relayed(&each), whole, "byte by byte it is another");
+
+    let mut content = Vec::new();
+    let decoded = Body::of_response(Framing::Chunked).advance_decoded(bytes, &mut content);
+    let strictly = Body::new(Framing::Chunked).advance(bytes);
+    match whole {
+        Err(error) => {
+            assert_eq!(decoded, Err(error));
+            assert!(strictly.is_err(), "refused without need");
+        }
+        Ok(relayed) => {
+            let decoded = decoded.expect("what is passed on can be decoded");
+            assert_eq!(decoded.done, relayed.done);
+            assert!(!relayed.done || decoded.taken == relayed.taken);
+            let (mut strict, mut again) = (Body::new(Framing::Chunked), Vec::new());
+            let progress = strict
+                .advance_decoded(&relayed.out, &mut again)
+                .expect("a strict reader takes what is passed on");
+            assert_eq!(
+                progress.taken,
+                relayed.out.len(),
+                "there is something behind it"
+            );
+            assert_eq!(progress.done, relayed.done);
+            assert_eq!(again, content, "another content");
+            if strictly.is_ok_and(|strictly| strictly.done) {
+                assert_eq!(
+                    relayed.out,
+                    bytes[..relayed.taken],
+                    "a tidy body was changed"
+                );
+            }
+            if relayed.done {
+                assert_no_forbidden_trailer(&relayed.out);
+            }
+        }
+    }
+});
+
+#[derive(Debug, PartialEq, Eq)]
+struct Relayed {
+    out: Vec<u8>,
+    done: bool,
+    taken: usize,
+}
+
+/// As a relay does it: what is not taken waits in the buffer for what comes next.
+fn relayed(parts: &[&[u8]]) -> Result<Relayed, BodyError> {
+    let mut body = Body::of_response(Framing::Chunked);
+    let (mut out, mut waiting, mut taken) = (Vec::new(), Vec::new(), 0);
+    for part in parts {
+        waiting.extend_from_slice(part);
+        let had = waiting.len();
+        let tidied = body.advance_tidied(&mut waiting)?;
+        assert!(tidied.kept <= tidied.taken && tidied.taken <= had);
+        out.extend_from_slice(&waiting[..tidied.kept]);
+        waiting.drain(..tidied.taken);
+        taken += tidied.taken;
+        let name = |byte: &u8| byte.is_ascii_graphic() && *byte != b':';
+        assert!(
+            body.is_done() || waiting.iter().all(name),
+            "more than a name waits"
+        );
+    }
+    let done = body.is_done();
+    assert_eq!(body.end_of_stream().is_ok(), done);
+    Ok(Relayed { out, done, taken })
+}
+
+/// Looks at the lines behind the last chunk of a tidy body.
+fn assert_no_forbidden_trailer(body: &[u8]) {
+    let mut at = 0;
+    while at < body.len() {
+        let line = at
+            + body[at..]
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .expect("it is tidy")
+            + 1;
+        let digits = body[at..line]
+            .iter()
+            .take_while(|byte| byte.is_ascii_hexdigit())
+            .count();
+        let size = std::str::from_utf8(&body[at..at + digits]).expect("digits");
+        let size = usize::from_str_radix(size, 16).expect("a size");
+        at = line;
+        if size == 0 {
+            break;
+        }
+        at += size + 2;
+    }
+    for line in body[at..].split(|byte| *byte == b'\n') {
+        let name: Vec<u8> = line
+            .iter()
+            .take_while(|byte| **byte != b':')
+            .map(u8::to_ascii_lowercase)
+            .collect();
+        assert!(
+            !FORBIDDEN.contains(&&name[..]),
+            "a forbidden trailer is passed on"
+        );
+    }
+}
