@@ -153,7 +153,7 @@ impl Question {
             "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: evenkeel\r\nAccept: application/json\r\n\r\n",
             plan.path, self.address
         );
-        let status = match line.ask(request.as_bytes(), Method::Get).await {
+        let status = match line.ask(request.as_bytes(), Method::Get, None).await {
             Ok(status) => status,
             Err(outcome) => {
                 line.end(worker, self.server, false);

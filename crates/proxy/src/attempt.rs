@@ -10,7 +10,6 @@ use evenkeel_request::Cause;
 use crate::client_watch::ClientWatch;
 use crate::dial::dial;
 use crate::drive::Journey;
-use crate::finish::Finish;
 use crate::hedge::{Raced, Won};
 use crate::idle_timeout::Reuse;
 use crate::patience::Patience;
@@ -26,8 +25,8 @@ pub(crate) enum Made<'r> {
     /// Of another attempt, which was made beside this one.
     Other(Box<Won<'r>>),
     Failed(Outcome),
-    /// The client's doing: nothing is to be tried again.
-    Over(Finish),
+    /// The client's doing: nothing is to be tried again, and this is the answer.
+    Over(Cause),
 }
 
 impl<'a> Journey<'a> {
@@ -61,6 +60,8 @@ impl<'a> Journey<'a> {
                 match Box::pin(race).await {
                     Raced::First(end) => end,
                     Raced::Won(won) => {
+                        let counters = self.worker.server_counters(server);
+                        counters.bytes_sent.add_from_owner(talk.bytes_sent);
                         drop(talk.end(self.worker));
                         return Made::Other(won);
                     }
@@ -95,15 +96,11 @@ impl<'a> Journey<'a> {
             TalkEnd::Head | TalkEnd::ClientGone | TalkEnd::Paused => {
                 Made::Failed(Outcome::Cancelled)
             }
-            TalkEnd::ClientLate => {
-                let cause = Cause::RequestTimeout;
-                Made::Over(self.answer(desk.client, desk.work, cause, false).await)
-            }
+            TalkEnd::ClientLate => Made::Over(Cause::RequestTimeout),
             TalkEnd::BadBody(error) => {
                 desk.work.violation = Some(Violation::of_body(error));
                 let (status, word) = (400, error.word());
-                let cause = Cause::BadRequest { status, word };
-                Made::Over(self.answer(desk.client, desk.work, cause, false).await)
+                Made::Over(Cause::BadRequest { status, word })
             }
         }
     }

@@ -224,7 +224,10 @@ impl Journey<'_> {
                     (Outcome::Answered(desk.work.response.status), Some(won.talk))
                 }
                 Made::Failed(outcome) => (outcome, None),
-                Made::Over(finish) => return Ok(finish),
+                Made::Over(cause) => {
+                    self.note_over(server, flight, begun);
+                    return Ok(self.answer(client, work, cause, false).await);
+                }
             };
             let ended = self.worker.clock.now();
             self.latest = ended;

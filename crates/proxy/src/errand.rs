@@ -177,9 +177,8 @@ impl Errand {
         }
         let end = begun + timeout.connect + timeout.attempt;
         line.until(earlier(end, begun + timeout.total));
-        let result = line.ask(bytes, self.method).await;
-        counters.bytes_sent.add_from_owner(line.sent as u64);
-        match result {
+        let sent = Some(&counters.bytes_sent);
+        match line.ask(bytes, self.method, sent).await {
             Ok(status) => (Outcome::Answered(status), Some(line)),
             Err(outcome) => {
                 self.end(line, server, false);

@@ -8,6 +8,7 @@ use evenkeel_request::Cause;
 
 use crate::client::{Client, Persist};
 use crate::drive::Journey;
+use crate::flight::Flight;
 use crate::own::{self, ReplyContext};
 use crate::talk::Talk;
 use crate::worker::Workspace;
@@ -66,6 +67,16 @@ impl Journey<'_> {
     ) {
         self.count_attempt(server, outcome);
         self.note_attempt(at, server, outcome, latency, talk);
+    }
+
+    /// Counts an attempt that the client has ended by what it sent, or did not send.
+    pub(crate) fn note_over(&mut self, server: ServerId, mut flight: Flight<'_>, begun: Instant) {
+        let now = self.worker.clock.now();
+        let (outcome, took) = (Outcome::Cancelled, now.since(begun));
+        self.latest = now;
+        flight.came_to(now, outcome, took);
+        self.end_attempt(now, server, outcome, took, None);
+        self.exchange.over(server.index, outcome, took);
     }
 
     /// Counts how an attempt ended: once for each, when that is known.
@@ -134,6 +145,7 @@ impl Journey<'_> {
         if finish.status >= 500 || finish.broken_off.is_some() {
             counters.failed.add_from_owner(1);
         } else if service == self.service_id
+            && finish.cause.is_none()
             && self.exchange.attempts() > 1 + self.exchange.hedges()
         {
             counters.saved_by_retry.add_from_owner(1);

@@ -422,9 +422,8 @@ impl<'r> Ground<'r> {
         }
         line.until(end);
         let written = self.worker.clock.now();
-        let head = line.ask(bytes, method).await;
-        counters.bytes_sent.add_from_owner(line.sent as u64);
-        match head {
+        let sent = Some(&counters.bytes_sent);
+        match line.ask(bytes, method, sent).await {
             Ok(_) => Ok((line, written)),
             Err(outcome) => {
                 line.end(self.worker, server, false);

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use evenkeel_core::blame::{Event, Facts, Judgement, Limit, Peer, Phase, Sent, judge};
+use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::{Body, Method, Parsed, ResponseHead, head_end};
 use tokio::io::AsyncWrite;
@@ -101,8 +102,14 @@ impl Line {
     }
 
     /// Sends the request and waits for the answer's head, past interim ones. An answer that comes before the whole request is
-    /// sent is as good as any; the rest is not sent then.
-    pub(crate) async fn ask(&mut self, bytes: &[u8], method: Method) -> Result<u16, Outcome> {
+    /// sent is as good as any; the rest is not sent then. What is sent is added to `sent` at once, since this may be dropped before
+    /// it is over.
+    pub(crate) async fn ask(
+        &mut self,
+        bytes: &[u8],
+        method: Method,
+        sent: Option<&Counter>,
+    ) -> Result<u16, Outcome> {
         let mut interim = 0;
         let mut scanned = 0_usize;
         loop {
@@ -126,7 +133,7 @@ impl Line {
                     (Ok(Parsed::Partial), _) => {}
                 }
             }
-            match self.more(bytes).await {
+            match self.more(bytes, sent).await {
                 Some(0) if self.incoming.spare().is_empty() => return Err(self.malformed()),
                 Some(0) => return Err(self.ended(Event::Closed(Peer::Server))),
                 Some(_) => {}
@@ -198,7 +205,7 @@ impl Line {
             if read > most || (read == most && content.is_none()) {
                 return BodyEnd::Enough;
             }
-            match self.more(&[]).await {
+            match self.more(&[], None).await {
                 Some(0) if body.end_of_stream().is_ok() => {
                     return BodyEnd::Whole { reusable: false };
                 }
@@ -210,9 +217,13 @@ impl Line {
     }
 
     /// Reads more, while what is left of the request `bytes` goes out; 0 at the end, nothing when the time is over.
-    async fn more(&mut self, bytes: &[u8]) -> Option<usize> {
+    async fn more(&mut self, bytes: &[u8], sent: Option<&Counter>) -> Option<usize> {
         let read = poll_fn(|cx| {
+            let before = self.sent;
             self.poll_write(bytes, cx);
+            if let Some(counter) = sent {
+                counter.add_from_owner((self.sent - before) as u64);
+            }
             match poll_fill(&mut self.upstream.stream, &mut self.incoming, cx) {
                 Poll::Ready(read) => Poll::Ready(Some(read.unwrap_or(0))),
                 Poll::Pending if self.timer.poll_expired(cx) => Poll::Ready(None),

@@ -56,7 +56,7 @@ impl Journey<'_> {
             drop(talk.end(self.worker));
             return Finish::answered(Persist::Close, status);
         }
-        let already = talk.bytes_received;
+        let (already_sent, already) = (talk.bytes_sent, talk.bytes_received);
         let server_keeps = desk.work.response.keep_alive;
         let is_delimited = rewrite::is_delimited(&desk.work.response, manner.decode);
         let body = Body::of_response(desk.work.response.framing);
@@ -64,8 +64,10 @@ impl Journey<'_> {
         let end = relay.run(desk, &mut talk, idle).await;
         let now = self.worker.clock.now();
         self.latest = now;
-        let received = &self.worker.server_counters(server).bytes_received;
-        received.add_from_owner(talk.bytes_received - already);
+        let counters = self.worker.server_counters(server);
+        (counters.bytes_received).add_from_owner(talk.bytes_received - already);
+        // The rest of the request's body, if the server has answered before it was there.
+        (counters.bytes_sent).add_from_owner(talk.bytes_sent - already_sent);
         let (event, clean) = match end {
             RelayEnd::Done { clean } => (Event::Answered(status), clean && server_keeps),
             RelayEnd::Broken(event) => (event, false),
@@ -94,9 +96,10 @@ impl Journey<'_> {
         if let Some(tee) = relay.into_tee() {
             self.keep(*tee);
         }
-        // A close with unread bytes is a reset, which can take the answer with it.
-        let unread = !desk.body.is_through() || !desk.client.buffer.is_empty();
-        let persist = match (manner.keep_alive, unread) {
+        // A close with unread bytes is a reset, which can take the answer with it. Whoever has not asked for the close itself
+        // may have sent its next requests, or send them now.
+        let more = self.keep_alive || !desk.body.is_through() || !desk.client.buffer.is_empty();
+        let persist = match (manner.keep_alive, more) {
             (true, _) => Persist::Keep,
             (false, true) => Persist::Linger,
             (false, false) => Persist::Close,

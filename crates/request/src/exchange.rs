@@ -240,6 +240,16 @@ impl Exchange {
         });
     }
 
+    /// An attempt has ended with its request, by the client's doing: there is nothing to be decided.
+    pub fn over(&mut self, server: u32, outcome: Outcome, took: Duration) {
+        self.remember(AttemptRecord {
+            server,
+            outcome,
+            took,
+            stopped: None,
+        });
+    }
+
     /// The answer of the last attempt has broken off after its head was passed on.
     pub fn broke_off(&mut self, outcome: Outcome) {
         let place = (self.attempts as usize).wrapping_sub(1);
