@@ -20,7 +20,7 @@ use crate::client::poll_fill;
 use crate::dial::dial;
 use crate::idle_timeout::Reuse;
 use crate::poll_budget::POLL_BYTES;
-use crate::talk::{INTERIM_LIMIT, RESPONSE_LIMITS, Talk};
+use crate::talk::{INTERIM_LIMIT, RESPONSE_LIMITS, Talk, begin_of_body};
 use crate::timer::Timer;
 use crate::upstream::Upstream;
 use crate::worker::Worker;
@@ -129,6 +129,9 @@ impl Line {
                         continue;
                     }
                     (Ok(Parsed::Complete), 100..=199) => return Err(self.malformed()),
+                    (Ok(Parsed::Complete), _) if begin_of_body(&self.head, bytes).is_err() => {
+                        return Err(self.malformed());
+                    }
                     (Ok(Parsed::Complete), status) => return Ok(status),
                     (Ok(Parsed::Partial), _) => {}
                 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use evenkeel_core::blame::{Event as Ended, Facts, Judgement, Limit, Peer, Phase, Sent, judge};
 use evenkeel_core::{Instant, Outcome};
-use evenkeel_http1::{Body, BodyError, Framing, HeadError, Limits, Parsed, head_end};
+use evenkeel_http1::{Body, BodyError, Framing, HeadError, Limits, Parsed, ResponseHead, head_end};
 
 use crate::body::RequestBody;
 use crate::buffer::{Buffer, STANDARD};
@@ -281,7 +281,7 @@ impl Talk {
         match desk.work.response.status {
             101 if desk.work.request.upgrade.is_none() => Some(self.malformed()),
             100 | 102..=199 => Some(Event::Interim),
-            _ => match self.begin_of_body(desk) {
+            _ => match begin_of_body(&desk.work.response, self.incoming.unread()) {
                 Ok(()) => Some(Event::End(TalkEnd::Head)),
                 Err(error) => {
                     desk.work.violation = Some(Violation::of_body(error));
@@ -302,16 +302,6 @@ impl Talk {
 
     fn malformed(&self) -> Event {
         Event::End(self.failed(Ended::Malformed(Peer::Server)))
-    }
-
-    /// Whether what has come behind the head is a body: what is known not to be one now can still be taken back.
-    fn begin_of_body(&self, desk: &Desk<'_>) -> Result<(), BodyError> {
-        let head = &desk.work.response;
-        if head.framing == Framing::Chunked {
-            let begun = &self.incoming.unread()[head.length..];
-            Body::of_response(head.framing).advance(begun)?;
-        }
-        Ok(())
     }
 
     /// Reads on until the answer has `length` bytes, head and body; false if it breaks off. One that is not whole when an
@@ -368,4 +358,13 @@ impl Talk {
         worker.buffers.give(std::mem::take(&mut self.incoming));
         self.upstream
     }
+}
+
+/// Whether what has come behind the head at the front of `bytes` is the beginning of a body: what is known not to be one now can
+/// still be taken back.
+pub(crate) fn begin_of_body(head: &ResponseHead, bytes: &[u8]) -> Result<(), BodyError> {
+    if head.framing == Framing::Chunked {
+        Body::of_response(head.framing).advance(&bytes[head.length..])?;
+    }
+    Ok(())
 }

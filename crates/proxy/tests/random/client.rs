@@ -350,7 +350,8 @@ impl<'a> Reader<'a> {
         let owed = next.filter(|message| message.fate == Fate::Answered);
         if let Some(message) = owed.filter(|_| !self.last) {
             let (id, ended) = (message.id, self.ended);
-            self.fault(format!("{id:x} is not answered: {ended:?}"));
+            let text = String::from_utf8_lossy(&message.bytes[..message.bytes.len().min(120)]);
+            self.fault(format!("{id:x} is not answered ({ended:?}): {text:?}"));
         }
     }
 }
