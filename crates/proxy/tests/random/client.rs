@@ -59,17 +59,20 @@ pub(crate) fn connection(world: &World, random: &mut Random, address: SocketAddr
         return;
     }
     let mut reader = Reader::new(world, &messages, leaves);
+    let mut sent_all = true;
     if pipelined {
         std::thread::scope(|scope| {
             let other = stream.try_clone().expect("a descriptor");
             let messages = &messages;
-            scope.spawn(move || {
+            let writer = scope.spawn(move || {
                 let sent = messages.iter().all(|m| send(&mut writing, &other, m));
                 if sent && leaves == Leaves::HalfClosed {
                     other.shutdown(Shutdown::Write).ok();
                 }
+                sent
             });
             reader.read(random, &stream, messages.len());
+            sent_all = writer.join().expect("no panic");
         });
     } else {
         for (at, message) in messages.iter().enumerate() {
@@ -78,12 +81,17 @@ pub(crate) fn connection(world: &World, random: &mut Random, address: SocketAddr
             if at + 1 == messages.len() && leaves == Leaves::HalfClosed {
                 stream.shutdown(Shutdown::Write).ok();
             }
+            sent_all &= sent;
             if !sent || !reader.read(random, &stream, at + 1) {
                 break;
             }
         }
     }
     reader.read(random, &stream, messages.len());
+    if !sent_all && reader.ended == Some(Ended::Closed) {
+        // A reset is told once: to whoever writes or reads first.
+        reader.ended = Some(Ended::Reset);
+    }
     reader.conclude();
 }
 
@@ -204,7 +212,7 @@ impl<'a> Reader<'a> {
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock) => {
                     let waits_for = self.waiting.front().map(|message| message.id);
                     let (answered, last) = (self.answered, self.last);
-                    self.fault(format!("hangs: {waits_for:x?} after {answered} {last}"));
+                    self.fault(&format!("hangs: {waits_for:x?} after {answered} {last}"));
                     self.ended = Some(Ended::Reset);
                 }
                 Err(_) => self.ended = Some(Ended::Reset),
@@ -213,7 +221,7 @@ impl<'a> Reader<'a> {
         self.ended.is_none() && !self.last
     }
 
-    fn fault(&self, what: String) {
+    fn fault(&self, what: &str) {
         self.world.fault(format!("client: {what}"));
     }
 
@@ -229,7 +237,7 @@ impl<'a> Reader<'a> {
                 .body
                 .advance_decoded(&self.buffer, &mut current.content)
             else {
-                self.fault(format!("{:x}: its body is none", current.message.id));
+                self.fault(&format!("{:x}: its body is none", current.message.id));
                 self.buffer.clear();
                 return;
             };
@@ -246,7 +254,7 @@ impl<'a> Reader<'a> {
     fn head(&mut self) -> bool {
         let Some(message) = self.waiting.front().copied() else {
             let text = String::from_utf8_lossy(&self.buffer).into_owned();
-            self.fault(format!("more than was asked for: {text:?}"));
+            self.fault(&format!("more than was asked for: {text:?}"));
             self.buffer.clear();
             return false;
         };
@@ -257,18 +265,18 @@ impl<'a> Reader<'a> {
             Err(error) => {
                 let text = String::from_utf8_lossy(&self.buffer).into_owned();
                 let text: String = text.chars().take(300).collect();
-                self.fault(format!("{:x}: no answer ({error}): {text:?}", message.id));
+                self.fault(&format!("{:x}: no answer ({error}): {text:?}", message.id));
                 self.buffer.clear();
                 return false;
             }
         }
         if self.last {
-            self.fault(format!("{:x}: answered after the last", message.id));
+            self.fault(&format!("{:x}: answered after the last", message.id));
         }
         let bytes: Vec<u8> = self.buffer.drain(..head.length).collect();
         if !ids(ANSWER, &bytes).all(|id| id == message.id) {
             let text = String::from_utf8_lossy(&bytes);
-            self.fault(format!(
+            self.fault(&format!(
                 "{:x} got the answer of another: {text}",
                 message.id
             ));
@@ -279,10 +287,10 @@ impl<'a> Reader<'a> {
         self.waiting.pop_front();
         let by_server = head.header(&bytes, "x-answer-to").is_some();
         if !by_server && head.header(&bytes, "proxy-status").is_none() {
-            self.fault(format!("{:x}: nobody's answer", message.id));
+            self.fault(&format!("{:x}: nobody's answer", message.id));
         }
         if message.fate == Fate::Refused && (by_server || head.status < 400) {
-            self.fault(format!("{:x} is no request: {}", message.id, head.status));
+            self.fault(&format!("{:x} is no request: {}", message.id, head.status));
         }
         let length = head.header(&bytes, "x-len").filter(|_| by_server);
         let length = length.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
@@ -320,14 +328,14 @@ impl<'a> Reader<'a> {
                 is_content(ANSWER, id, &content) && ids(ANSWER, &raw).all(|other| other == id);
             if !own || (whole && has_body && content.len() != length) {
                 let (n, framing) = (content.len(), head.framing);
-                self.fault(format!(
+                self.fault(&format!(
                     "{id:x}: not its content: {n} of {length} by {framing:?}"
                 ));
             }
         }
         self.last = !whole || !head.keep_alive;
         if !self.last && matches!(message.fate, Fate::BadBody | Fate::Refused) {
-            self.fault(format!("{id:x}: the connection stays after what is none"));
+            self.fault(&format!("{id:x}: the connection stays after what is none"));
         }
         if message.fate == Fate::Refused {
             return;
@@ -351,7 +359,7 @@ impl<'a> Reader<'a> {
         if let Some(message) = owed.filter(|_| !self.last) {
             let (id, ended) = (message.id, self.ended);
             let text = String::from_utf8_lossy(&message.bytes[..message.bytes.len().min(120)]);
-            self.fault(format!("{id:x} is not answered ({ended:?}): {text:?}"));
+            self.fault(&format!("{id:x} is not answered ({ended:?}): {text:?}"));
         }
     }
 }

@@ -17,9 +17,10 @@ mod world;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use evenkeel_core::Outcome;
+use evenkeel_runtime::Clock;
 
 use crate::access::Line;
 use crate::client::HANG_GUARD;
@@ -44,8 +45,9 @@ fn streams_of_random_bytes_are_never_mixed_and_come_to_an_end() {
         }
     });
     let seconds = given("EVENKEEL_TEST_SECONDS").map_or(0, |text| text.parse().expect("a number"));
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(seconds) {
+    let clock = Clock::start();
+    let end = clock.now() + Duration::from_secs(seconds);
+    while clock.now() < end {
         run(new_seed());
     }
 }
@@ -76,6 +78,7 @@ fn rig(world: &Arc<World>) -> Rig {
     ))
 }
 
+#[expect(clippy::print_stdout, reason = "the seed is said also if it hangs")]
 fn run(seed: u64) {
     println!("EVENKEEL_TEST_SEED=0x{seed:016x}");
     let world = Arc::new(World::new(seed));
@@ -94,17 +97,18 @@ fn run(seed: u64) {
         }
     });
     let state = rig.proxy().state();
-    let end = Instant::now() + HANG_GUARD;
-    while state.connections() > 0 && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(1));
+    let clock = rig.clock;
+    let end = clock.now() + HANG_GUARD;
+    while state.connections() > 0 && clock.now() < end {
+        world::wait(Duration::from_millis(1));
     }
     check_nothing_is_left(&world, &rig);
     check_log(&world, &rig, &access::take(&world.prefix()));
     if !rig.drain(HANG_GUARD) {
         world.fault("proxy: it does not end".to_owned());
     }
-    while world.open.load(Ordering::Relaxed) > 0 && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(1));
+    while world.open.load(Ordering::Relaxed) > 0 && clock.now() < end {
+        world::wait(Duration::from_millis(1));
     }
     let open = world.open.load(Ordering::Relaxed);
     if open > 0 {

@@ -56,7 +56,7 @@ impl Message {
             68..83 => draft.with_chunks("POST"),
             83..85 => draft.without_body(Method::Get, "GET", "HTTP/1.0", ""),
             85..88 => {
-                draft.without_body(Method::Get, "GET", "HTTP/1.0", "Connection: keep-alive\r\n")
+                draft.without_body(Method::Get, "GET", "HTTP/1.0", "Connection: keep-alive\r\n");
             }
             88..91 => draft.without_body(Method::Get, "GET", "HTTP/1.1", "Connection: close\r\n"),
             91..95 => draft.refused(),

@@ -11,7 +11,7 @@ use evenkeel_http1::{Body, Framing, Limits, Method, Parsed, RequestHead};
 
 use crate::answer::{Answer, End};
 use crate::bytes::{REQUEST, ids, is_content, one_in};
-use crate::world::{World, pause, pieces, reset_on_drop};
+use crate::world::{World, pause, pieces, reset_on_drop, wait};
 
 /// Starts one; it lives as long as the program.
 pub(crate) fn start(world: &Arc<World>) -> SocketAddr {
@@ -76,7 +76,7 @@ impl Connection<'_> {
             self.body(request)?;
         }
         pause(&mut random, 2);
-        std::thread::sleep(answer.pause);
+        wait(answer.pause);
         let pieces = match answer.one_piece {
             true => vec![&answer.bytes[..]],
             false => pieces(&mut random, &answer.bytes),

@@ -97,8 +97,14 @@ impl World {
 /// A pause of at most so many milliseconds, mostly none.
 pub(crate) fn pause(random: &mut Random, most: u64) {
     if one_in(random, 3) {
-        std::thread::sleep(random.duration_up_to(Duration::from_millis(most)));
+        wait(random.duration_up_to(Duration::from_millis(most)));
     }
+}
+
+/// Does nothing for a while. Nothing is expected to have happened after it.
+#[expect(clippy::disallowed_methods, reason = "timing is what is varied here")]
+pub(crate) fn wait(duration: Duration) {
+    std::thread::sleep(duration);
 }
 
 /// `bytes` in random pieces.
