@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn ask(rig: &Rig) -> (TcpStream, bool) {
         .expect("a timeout");
     let sent = stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     let mut answer = [0; 16];
-    let answered = sent.is_ok() && stream.read(&mut answer).is_ok_and(|n| n > 0);
+    let answered = sent.is_ok() && common::read_some(&stream, &mut answer).is_ok_and(|n| n > 0);
     (stream, answered)
 }
 

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
-use common::{Rig, always, counter, server};
+use common::{Rig, always, counter, read_some, server};
 use evenkeel_core::{Observation, Outcome};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -135,7 +135,7 @@ fn a_client_can_tell_that_an_answer_without_a_length_broke_off() {
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut bytes = [0; 1024];
     let end = loop {
-        match client.stream.read(&mut bytes) {
+        match read_some(&client.stream, &mut bytes) {
             Ok(0) => panic!("it looks whole"),
             Ok(_) => {}
             Err(error) => break error.kind(),
@@ -467,7 +467,7 @@ fn a_slow_reader_gets_the_whole_of_a_kept_answer() {
     loop {
         // Longer on the whole than an answer may wait without a byte being taken, when that was 5 s.
         pace.recv_timeout(Duration::from_millis(250)).ok();
-        match slow.stream.read(&mut part).expect("it is not cut") {
+        match read_some(&slow.stream, &mut part).expect("it is not cut") {
             0 => break,
             n => read += n,
         }

@@ -111,6 +111,16 @@ pub(crate) struct Client {
     buffer: Vec<u8>,
 }
 
+/// Reads what is there. A read with a timeout also ends early when the process was stopped for a while (signal(7)).
+pub(crate) fn read_some(mut stream: &TcpStream, part: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.read(part) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
 /// A response as a client sees it.
 #[derive(Debug)]
 pub(crate) struct Response {
@@ -157,7 +167,7 @@ impl Client {
 
     fn more(&mut self) -> usize {
         let mut chunk = [0; 65536];
-        let n = self.stream.read(&mut chunk).unwrap_or(0);
+        let n = read_some(&self.stream, &mut chunk).unwrap_or(0);
         self.buffer.extend_from_slice(&chunk[..n]);
         n
     }

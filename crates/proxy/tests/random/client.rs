@@ -9,6 +9,7 @@ use evenkeel_core::Random;
 use evenkeel_http1::{Body, Framing, Limits, Parsed, ResponseHead};
 
 use crate::bytes::{ANSWER, ids, is_content, one_in, pick};
+use crate::common::read_some;
 use crate::message::{Fate, Message};
 use crate::world::{Seen, World, pause, pieces, reset_on_drop};
 
@@ -194,7 +195,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads until so many answers are there; `false` if there will not be more.
-    fn read(&mut self, random: &mut Random, mut stream: &TcpStream, count: usize) -> bool {
+    fn read(&mut self, random: &mut Random, stream: &TcpStream, count: usize) -> bool {
         let mut piece = vec![0; 64 * 1024];
         // Whoever will send nothing more, or is told so, sees the end.
         let all = count == self.answered + self.waiting.len() + usize::from(self.current.is_some());
@@ -203,7 +204,7 @@ impl<'a> Reader<'a> {
         {
             pause(random, 1);
             let most = [100, 5_000, piece.len()][pick(random, 3)];
-            match stream.read(&mut piece[..most]) {
+            match read_some(stream, &mut piece[..most]) {
                 Ok(0) => self.ended = Some(Ended::Closed),
                 Ok(n) => {
                     self.buffer.extend_from_slice(&piece[..n]);
