@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -481,7 +480,7 @@ fn an_answer_that_passes_slowly_does_not_replace_a_newer_one() {
     let mut there = [0; 4096];
     let mut begun = Vec::new();
     while !begun.ends_with(b"ol\r\n") {
-        let n = common::read_some(&slow.stream, &mut there).expect("it begins");
+        let n = read_some(&slow.stream, &mut there).expect("it begins");
         assert!(n > 0, "it ended early");
         begun.extend_from_slice(&there[..n]);
     }
