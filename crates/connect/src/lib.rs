@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use evenkeel_core::Outcome;
+use evenkeel_core::blame::{Event, Facts, Limit, Peer, judge};
 use rustix::io::Errno;
 use tokio::net::TcpStream;
 
@@ -33,15 +34,32 @@ pub async fn open(address: SocketAddr, timeout: Duration) -> io::Result<TcpStrea
 /// What an error of connecting says of the server.
 #[must_use]
 pub fn outcome_of(error: &io::Error) -> Outcome {
+    judge(event_of(error), Facts::CONNECTING).outcome
+}
+
+/// What has happened, by an error of connecting; [`judge`] says whose fault that is.
+#[must_use]
+pub fn event_of(error: &io::Error) -> Event {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => Outcome::ConnectRefused,
-        io::ErrorKind::TimedOut => Outcome::ConnectTimeout,
+        io::ErrorKind::ConnectionRefused => Event::Refused,
+        io::ErrorKind::TimedOut => Event::Late(Limit::Attempt),
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::NotConnected => Outcome::Reset { sent: false },
-        _ if is_local(error) => Outcome::LocalError,
+        | io::ErrorKind::NotConnected => Event::Closed(Peer::Server),
+        _ if is_local(error) => Event::Exhausted,
         // No route, no network: the request cannot have left this machine.
-        _ => Outcome::Unreachable,
+        _ => Event::Unreachable,
+    }
+}
+
+/// What has happened, by an error of reading from or writing to a server: it ended the connection, unless evenkeel's machine has
+/// no memory left for it.
+#[must_use]
+pub fn stream_event(error: &io::Error) -> Event {
+    if is_local(error) {
+        Event::Exhausted
+    } else {
+        Event::Closed(Peer::Server)
     }
 }
 

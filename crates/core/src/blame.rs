@@ -1,5 +1,5 @@
 //! Whose fault the end of an attempt is, and what may follow from it: one function, so that requests, hedged attempts,
-//! copies, background requests and tunnels cannot disagree.
+//! copies, background requests, tunnels and probes cannot disagree.
 //!
 //! The rule behind the table: a server is blamed only for what it did itself, while it had all the time that it was
 //! promised. What the client did, what a limit of the configuration did (idle timeout, total timeout, the client's own
@@ -59,6 +59,10 @@ pub enum Limit {
 pub enum Event {
     /// The response has come to its proper end; in [`Phase::AwaitingHead`], its head has come.
     Answered(u16),
+    /// Nothing listens at the server's address.
+    Refused,
+    /// The network says that the server's address cannot be reached.
+    Unreachable,
     /// This peer closed or reset its connection before that.
     Closed(Peer),
     /// This peer sent something that is not HTTP, or not a body.
@@ -80,6 +84,16 @@ pub struct Facts {
     pub reused: bool,
     /// Whether the server lets the connection stay open, and nothing has come on it beyond the response.
     pub clean: bool,
+}
+
+impl Facts {
+    /// Before there is a connection to the server.
+    pub const CONNECTING: Self = Self {
+        phase: Phase::Connecting,
+        sent: Sent::Nothing,
+        reused: false,
+        clean: false,
+    };
 }
 
 /// What is to be made of it.
@@ -109,6 +123,8 @@ pub const fn judge(event: Event, facts: Facts) -> Judgement {
         Event::Late(Limit::Total) => Blame::Nobody,
         Event::Exhausted => Blame::Local,
         Event::Answered(_)
+        | Event::Refused
+        | Event::Unreachable
         | Event::Closed(Peer::Server)
         | Event::Malformed(Peer::Server)
         | Event::Late(Limit::Attempt | Limit::Idle(Peer::Server)) => outcome.blame(),
@@ -131,6 +147,8 @@ const fn outcome(event: Event, facts: Facts) -> Outcome {
     const SWITCHED: u16 = 101;
     match (event, facts.phase) {
         (Event::Answered(status), _) => Outcome::Answered(status),
+        (Event::Refused, _) => Outcome::ConnectRefused,
+        (Event::Unreachable, _) => Outcome::Unreachable,
         (Event::Exhausted, _) => Outcome::LocalError,
         (Event::Late(Limit::Idle(_)), Phase::Streaming | Phase::Tunnel) => Outcome::IdleTimeout,
         (Event::Closed(Peer::Client) | Event::Malformed(Peer::Client), _)
@@ -176,6 +194,8 @@ mod tests {
             Event::Answered(503),
             Event::Late(Limit::Attempt),
             Event::Late(Limit::Total),
+            Event::Refused,
+            Event::Unreachable,
             Event::Exhausted,
         ];
         for peer in PEERS {
@@ -232,7 +252,7 @@ mod tests {
 
     /// What ended, under which circumstances; then outcome, blame, whether it may be repeated, whether the connection is kept.
     #[rustfmt::skip] // A table is read row by row.
-    const TABLE: [Row; 28] = [
+    const TABLE: [Row; 30] = [
         ("answered", Event::Answered(200), whole(Phase::Streaming), Outcome::Answered(200), Blame::Nobody, false, true),
         ("answered before the request was written", Event::Answered(200), part(Phase::Streaming), Outcome::Answered(200), Blame::Nobody, false, false),
         ("too large, told early", Event::Answered(413), part(Phase::AwaitingHead), Outcome::Answered(413), Blame::Nobody, true, false),
@@ -247,6 +267,8 @@ mod tests {
         ("no HTTP", Event::Malformed(Peer::Server), whole(Phase::AwaitingHead), Outcome::BadResponse, Blame::Server, true, false),
         ("a bad chunk before the commit", Event::Malformed(Peer::Server), whole(Phase::Holding), Outcome::BadResponse, Blame::Server, true, false),
         ("a bad chunk after it", Event::Malformed(Peer::Server), whole(Phase::Streaming), Outcome::BadResponse, Blame::Server, false, false),
+        ("nobody listens", Event::Refused, Facts::CONNECTING, Outcome::ConnectRefused, Blame::Server, true, false),
+        ("no way there", Event::Unreachable, Facts::CONNECTING, Outcome::Unreachable, Blame::Path, true, false),
         ("no descriptor left", Event::Exhausted, nothing(Phase::Connecting), Outcome::LocalError, Blame::Local, false, false),
         ("no connection in time", Event::Late(Limit::Attempt), nothing(Phase::Connecting), Outcome::ConnectTimeout, Blame::Path, true, false),
         ("no connection in what was left", Event::Late(Limit::Total), nothing(Phase::Connecting), Outcome::Cancelled, Blame::Nobody, false, false),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use evenkeel_core::blame::{Event, Facts, Limit, Phase, Sent, judge};
+use evenkeel_core::blame::{Event, Facts, Limit, judge};
 use evenkeel_core::{Outcome, ServerId};
 use tokio::net::TcpStream;
 
@@ -24,17 +24,9 @@ pub(crate) async fn dial(
         .connect(server, address, timeout.min(left))
         .await
         .map_err(|outcome| match outcome {
-            Outcome::ConnectTimeout if left < timeout => ran_out(),
+            Outcome::ConnectTimeout if left < timeout => {
+                judge(Event::Late(Limit::Total), Facts::CONNECTING).outcome
+            }
             outcome => outcome,
         })
-}
-
-const fn ran_out() -> Outcome {
-    let facts = Facts {
-        phase: Phase::Connecting,
-        sent: Sent::Nothing,
-        reused: false,
-        clean: false,
-    };
-    judge(Event::Late(Limit::Total), facts).outcome
 }

@@ -4,11 +4,13 @@
 //! Apart from `talk`, which passes things on between a client and a server: here nobody waits behind it.
 
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use evenkeel_connect::stream_event;
 use evenkeel_core::blame::{Event, Facts, Judgement, Limit, Peer, Phase, Sent, judge};
 use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, Outcome, ServerId};
@@ -137,9 +139,10 @@ impl Line {
                 }
             }
             match self.more(bytes, sent).await {
-                Some(0) if self.incoming.spare().is_empty() => return Err(self.malformed()),
-                Some(0) => return Err(self.ended(Event::Closed(Peer::Server))),
-                Some(_) => {}
+                Some(Ok(0)) if self.incoming.spare().is_empty() => return Err(self.malformed()),
+                Some(Ok(0)) => return Err(self.ended(Event::Closed(Peer::Server))),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(self.ended(stream_event(&error))),
                 None => return Err(self.ended(Event::Late(self.limit))),
             }
         }
@@ -209,18 +212,23 @@ impl Line {
                 return BodyEnd::Enough;
             }
             match self.more(&[], None).await {
-                Some(0) if body.end_of_stream().is_ok() => {
+                Some(Ok(0)) if body.end_of_stream().is_ok() => {
                     return BodyEnd::Whole { reusable: false };
                 }
-                Some(0) => return BodyEnd::Broken(Event::Closed(Peer::Server)),
-                Some(_) => {}
+                Some(Ok(0)) => return BodyEnd::Broken(Event::Closed(Peer::Server)),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return BodyEnd::Broken(stream_event(&error)),
                 None => return BodyEnd::Late,
             }
         }
     }
 
     /// Reads more, while what is left of the request `bytes` goes out; 0 at the end, nothing when the time is over.
-    async fn more(&mut self, bytes: &[u8], sent: Option<&Counter>) -> Option<usize> {
+    async fn more(
+        &mut self,
+        bytes: &[u8],
+        sent: Option<&Counter>,
+    ) -> Option<io::Result<usize>> {
         let read = poll_fn(|cx| {
             let before = self.sent;
             self.poll_write(bytes, cx);
@@ -228,13 +236,16 @@ impl Line {
                 counter.add_from_owner((self.sent - before) as u64);
             }
             match poll_fill(&mut self.upstream.stream, &mut self.incoming, cx) {
-                Poll::Ready(read) => Poll::Ready(Some(read.unwrap_or(0))),
+                Poll::Ready(read) => Poll::Ready(Some(read)),
                 Poll::Pending if self.timer.poll_expired(cx) => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             }
         })
         .await;
-        let n = read.unwrap_or(0);
+        let n = *read
+            .as_ref()
+            .and_then(|read| read.as_ref().ok())
+            .unwrap_or(&0);
         self.received += n as u64;
         self.turn += n;
         if self.turn >= POLL_BYTES {

@@ -1,8 +1,10 @@
 //! The discriminating tests of a diagnosis, made at one moment: TCP, HTTP, and the process as the kernel sees it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use evenkeel_connect::is_local;
 use evenkeel_core::ProbeOutcome;
 use evenkeel_fault::contract::{Examination, ProcessState};
 use evenkeel_fault::policy::{ProbeKind, ProbeOptions};
@@ -37,7 +39,9 @@ pub(crate) async fn examine(
     };
     let longest = timeout.min(probe.timeout);
     let started = clock.now();
-    let before = process.as_ref().and_then(|(pid, _)| read_stat((*pid)?));
+    let before = process
+        .as_ref()
+        .and_then(|(pid, _)| read_stat((*pid)?).ok());
     let (tcp, http) = tokio::join!(
         send(address, &ProbeKind::Tcp, longest, clock),
         send(address, http, longest, clock)
@@ -54,9 +58,11 @@ pub(crate) async fn examine(
     };
     let (tcp, http) = (told(tcp), told(http));
     let process = process.map(|(pid, last_lines)| {
-        let after = pid.and_then(read_stat);
+        let after = pid.map(read_stat);
+        let pid = pid.filter(|_| after.as_ref().is_some_and(lives));
+        let after = after.and_then(Result::ok);
         ProcessState {
-            pid: pid.filter(|_| after.as_ref().is_some_and(|stat| stat.state != 'Z')),
+            pid,
             state: after.as_ref().map(|stat| stat.state),
             listening: is_listening(address.port()),
             cpu_permille: cpu_permille(before.as_ref(), after.as_ref(), elapsed),
@@ -89,8 +95,17 @@ struct Stat {
     resident_pages: u64,
 }
 
-fn read_stat(pid: u32) -> Option<Stat> {
-    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+fn read_stat(pid: u32) -> io::Result<Stat> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    parse_stat(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Whether a process of which this was read is there. If evenkeel had no descriptor left to read it, nothing is known against it.
+fn lives(stat: &io::Result<Stat>) -> bool {
+    match stat {
+        Ok(stat) => stat.state != 'Z',
+        Err(error) => is_local(error),
+    }
 }
 
 /// The fields after the name, which is in brackets and may hold anything (proc_pid_stat(5): state is the third field,
@@ -139,7 +154,24 @@ fn table_listens(table: &str, port: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
+
+    /// It was "the process is not there" if evenkeel had no descriptor left to look.
+    #[test]
+    fn a_process_is_gone_if_it_is_not_there_and_not_if_it_cannot_be_read() {
+        let pid = std::process::id();
+        assert!(lives(&read_stat(pid)));
+        assert!(!lives(&read_stat(u32::MAX)));
+        assert!(lives(&Err(Errno::MFILE.into())));
+        assert!(!lives(&Err(Errno::SRCH.into())));
+        let zombie = "42 (a) Z 1 42 42 0 -1 4194304 100 0 0 0 7 3 0 0 20 0 1 0 100 0 0";
+        let stat = format!("{zombie} 18446744073709551615");
+        assert!(!lives(
+            &parse_stat(&stat).ok_or_else(|| Errno::INVAL.into())
+        ));
+    }
 
     #[test]
     fn a_process_name_may_hold_brackets_and_spaces() {

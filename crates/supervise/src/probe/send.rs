@@ -1,14 +1,16 @@
 //! One probe: a connection, and for HTTP a request, within one timeout.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use evenkeel_connect::connect;
+use evenkeel_connect::{event_of, open, stream_event};
+use evenkeel_core::blame::{Event, Facts, Limit, Peer, Phase, Sent, judge};
 use evenkeel_core::{Outcome, ProbeOutcome};
 use evenkeel_fault::policy::ProbeKind;
 use evenkeel_http1::{Body, Limits, Method, Parsed, ResponseHead};
 use evenkeel_runtime::Clock;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// The `Host` header if nothing says which: what applications that check it accept.
@@ -27,40 +29,92 @@ pub(crate) async fn send(
     clock: Clock,
 ) -> (ProbeOutcome, Duration) {
     let started = clock.now();
-    let outcome = match connect(address, timeout).await {
-        Err(outcome) => of_connect(outcome),
-        Ok(stream) => match kind {
+    let outcome = match open(address, timeout).await {
+        Err(error) => outcome(event_of(&error), Facts::CONNECTING, ANY),
+        Ok(mut stream) => match kind {
             ProbeKind::Tcp => ProbeOutcome::Passed,
             ProbeKind::Http { path, host, expect } => {
                 let rest = timeout.saturating_sub(clock.now().since(started));
                 let host = host.as_deref().unwrap_or(HOST);
-                let asked = ask(stream, path, host, *expect);
-                tokio::time::timeout(rest, asked)
-                    .await
-                    .unwrap_or(ProbeOutcome::NoAnswer)
+                let request = request(path, host);
+                let asked = tokio::time::timeout(rest, ask(&mut stream, request.as_bytes()));
+                let (event, sent) = match asked.await {
+                    Ok(Ok(answer)) => {
+                        let status = answer.status;
+                        tokio::spawn(close(stream, answer));
+                        (Event::Answered(status), Sent::Whole)
+                    }
+                    Ok(Err(failed)) => failed,
+                    Err(_) => (Event::Late(Limit::Attempt), Sent::Whole),
+                };
+                outcome(event, awaiting_head(sent), *expect)
             }
         },
     };
     (outcome, clock.now().since(started))
 }
 
-const fn of_connect(outcome: Outcome) -> ProbeOutcome {
-    match outcome {
+/// Any status.
+const ANY: (u16, u16) = (100, 599);
+
+/// What a probe says of the server: as with requests, whose fault it is is for [`judge`] to say, and what is nobody's on the
+/// other side says nothing.
+const fn outcome(event: Event, facts: Facts, expect: (u16, u16)) -> ProbeOutcome {
+    match judge(event, facts).outcome {
+        Outcome::Answered(status) if expect.0 <= status && status <= expect.1 => {
+            ProbeOutcome::Passed
+        }
+        Outcome::Answered(status) => ProbeOutcome::WrongStatus(status),
         Outcome::ConnectRefused => ProbeOutcome::Refused,
         Outcome::ConnectTimeout => ProbeOutcome::ConnectTimeout,
-        Outcome::Reset { .. } => ProbeOutcome::Reset,
-        Outcome::LocalError => ProbeOutcome::LocalError,
-        _ => ProbeOutcome::Unreachable,
+        Outcome::Unreachable => ProbeOutcome::Unreachable,
+        Outcome::Reset { .. } | Outcome::Truncated => ProbeOutcome::Reset,
+        Outcome::AttemptTimeout => ProbeOutcome::NoAnswer,
+        Outcome::BadResponse => ProbeOutcome::Invalid,
+        Outcome::LocalError
+        | Outcome::Stale
+        | Outcome::IdleTimeout
+        | Outcome::Cancelled
+        | Outcome::Rescued => ProbeOutcome::LocalError,
     }
 }
 
-async fn ask(mut stream: TcpStream, path: &str, host: &str, expect: (u16, u16)) -> ProbeOutcome {
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: evenkeel-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    );
-    if stream.write_all(request.as_bytes()).await.is_err() {
-        return ProbeOutcome::Reset;
+const fn awaiting_head(sent: Sent) -> Facts {
+    Facts {
+        phase: Phase::AwaitingHead,
+        sent,
+        ..Facts::CONNECTING
     }
+}
+
+/// An answer to a probe, whose body is not read yet.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    body: Body,
+    /// What came behind the head.
+    rest: Vec<u8>,
+}
+
+fn request(path: &str, host: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: evenkeel-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    )
+}
+
+/// Asks, and reads the head of the answer.
+///
+/// # Errors
+/// What happened instead, and how much was sent until then.
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    request: &[u8],
+) -> Result<Answer, (Event, Sent)> {
+    let failed = |error: &io::Error, sent| (stream_event(error), sent);
+    stream
+        .write_all(request)
+        .await
+        .map_err(|error| failed(&error, Sent::Part))?;
     let mut bytes = Vec::with_capacity(1024);
     let mut head = ResponseHead::default();
     let limits = Limits {
@@ -68,23 +122,21 @@ async fn ask(mut stream: TcpStream, path: &str, host: &str, expect: (u16, u16)) 
         ..Limits::default()
     };
     loop {
-        match stream.read_buf(&mut bytes).await {
-            Ok(n) if n > 0 => {}
-            _ => return ProbeOutcome::Reset,
+        let read = stream.read_buf(&mut bytes).await;
+        if read.map_err(|error| failed(&error, Sent::Whole))? == 0 {
+            return Err((Event::Closed(Peer::Server), Sent::Whole));
         }
         match head.parse_tidied(&mut bytes, Method::Get, &limits) {
-            Err(_) => return ProbeOutcome::Invalid,
+            Err(_) => return Err((Event::Malformed(Peer::Server), Sent::Whole)),
             Ok(Parsed::Partial) => {}
             // An interim answer is not the answer: wait for what comes after it.
             Ok(Parsed::Complete) if head.status < 200 => drop(bytes.drain(..head.length)),
             Ok(Parsed::Complete) => {
-                let rest = bytes.split_off(head.length);
-                tokio::spawn(close(stream, Body::new(head.framing), rest));
-                return if (expect.0..=expect.1).contains(&head.status) {
-                    ProbeOutcome::Passed
-                } else {
-                    ProbeOutcome::WrongStatus(head.status)
-                };
+                return Ok(Answer {
+                    status: head.status,
+                    rest: bytes.split_off(head.length),
+                    body: Body::new(head.framing),
+                });
             }
         }
     }
@@ -92,9 +144,9 @@ async fn ask(mut stream: TcpStream, path: &str, host: &str, expect: (u16, u16)) 
 
 /// Reads the body and closes then: with unread bytes the kernel would reset the connection, and the server would log an
 /// error of its client. Beside the probe, which has its answer. A body beyond the bounds is cut off.
-async fn close(mut stream: TcpStream, mut body: Body, rest: Vec<u8>) {
+async fn close(mut stream: TcpStream, answer: Answer) {
     let read = async {
-        let mut chunk = rest;
+        let (mut chunk, mut body) = (answer.rest, answer.body);
         let mut left = BODY_BYTES;
         while let Ok(progress) = body.advance(&chunk)
             && !progress.done
@@ -113,6 +165,11 @@ async fn close(mut stream: TcpStream, mut body: Body, rest: Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use rustix::io::Errno;
+    use tokio::io::ReadBuf;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -122,7 +179,7 @@ mod tests {
         listener: TcpListener,
         head: String,
         body: usize,
-    ) -> (String, std::io::Result<usize>) {
+    ) -> (String, io::Result<usize>) {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut asked = Vec::new();
         while !asked.ends_with(b"\r\n\r\n") {
@@ -141,7 +198,7 @@ mod tests {
         head: &str,
         body: usize,
         host: Option<&str>,
-    ) -> (ProbeOutcome, String, std::io::Result<usize>) {
+    ) -> (ProbeOutcome, String, io::Result<usize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(serve(listener, head.to_owned(), body));
@@ -153,6 +210,93 @@ mod tests {
         let (outcome, _) = send(address, &kind, Duration::from_secs(60), Clock::start()).await;
         let (asked, ended) = server.await.unwrap();
         (outcome, asked, ended)
+    }
+
+    /// A connection whose writes and reads end with these.
+    #[derive(Debug)]
+    struct Scripted {
+        write: Option<Errno>,
+        read: Result<&'static [u8], Errno>,
+    }
+
+    impl AsyncWrite for Scripted {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(
+                self.write
+                    .map_or(Ok(bytes.len()), |errno| Err(errno.into())),
+            )
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncRead for Scripted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            into: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            match &mut self.read {
+                Ok(bytes) => into.put_slice(std::mem::take(bytes)),
+                Err(errno) => return Poll::Ready(Err((*errno).into())),
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// What evenkeel itself lacks blames nobody, whenever it is missed; what the server did is blamed on it, as with requests.
+    #[tokio::test]
+    async fn a_probe_is_judged_like_an_attempt() {
+        for (errno, expected) in [
+            (Errno::MFILE, ProbeOutcome::LocalError),
+            (Errno::ADDRNOTAVAIL, ProbeOutcome::LocalError),
+            (Errno::NOBUFS, ProbeOutcome::LocalError),
+            (Errno::CONNREFUSED, ProbeOutcome::Refused),
+            (Errno::HOSTUNREACH, ProbeOutcome::Unreachable),
+            (Errno::TIMEDOUT, ProbeOutcome::ConnectTimeout),
+            (Errno::CONNRESET, ProbeOutcome::Reset),
+        ] {
+            let event = event_of(&errno.into());
+            assert_eq!(outcome(event, Facts::CONNECTING, ANY), expected, "{errno}");
+        }
+        let answer: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
+        for (write, read, expected) in [
+            (None, Ok(answer), ProbeOutcome::WrongStatus(204)),
+            (None, Ok(&b"hello\r\n\r\n"[..]), ProbeOutcome::Invalid),
+            (None, Ok(&answer[..10]), ProbeOutcome::Reset),
+            (None, Err(Errno::CONNRESET), ProbeOutcome::Reset),
+            (None, Err(Errno::NOMEM), ProbeOutcome::LocalError),
+            (Some(Errno::PIPE), Ok(answer), ProbeOutcome::Reset),
+            (Some(Errno::NOBUFS), Ok(answer), ProbeOutcome::LocalError),
+        ] {
+            let mut stream = Scripted { write, read };
+            let asked = ask(&mut stream, b"GET / HTTP/1.1\r\n\r\n").await;
+            let (event, sent) = match asked {
+                Ok(answer) => (Event::Answered(answer.status), Sent::Whole),
+                Err(failed) => failed,
+            };
+            let facts = awaiting_head(sent);
+            let seen = outcome(event, facts, (200, 200));
+            assert_eq!(seen, expected, "{write:?} {read:?}");
+            let blamed = judge(event, facts).outcome.is_failure();
+            let is_said = !matches!(
+                seen,
+                ProbeOutcome::LocalError | ProbeOutcome::WrongStatus(_)
+            );
+            assert_eq!(blamed, is_said, "{write:?} {read:?}");
+        }
+        let late = outcome(Event::Late(Limit::Attempt), awaiting_head(Sent::Whole), ANY);
+        assert_eq!(late, ProbeOutcome::NoAnswer);
     }
 
     /// It closed with the body unread, which resets the connection.
