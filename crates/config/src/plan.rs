@@ -206,6 +206,8 @@ pub struct ServerPlan {
 pub struct AskPlan {
     /// The path of the request.
     pub path: String,
+    /// The `Host` header: the same as that of the service's HTTP probes.
+    pub host: String,
     /// How long an answer may take.
     pub timeout: Duration,
 }

@@ -50,6 +50,33 @@ service = "shop"
 servers = ["127.0.0.1:9001", "127.0.0.1:9002", "127.0.0.1:9003"]
 "#;
 
+/// Health probes and load probes name the same host.
+#[test]
+fn what_probes_send_as_host() {
+    let with = |probe: &str, route: &str| {
+        let text = format!(
+            "[listen.web]\naddress = \"127.0.0.1:0\"\nroutes = [{{ {route}path = \"/\", service = \"shop\" }}]\n\
+             [service.shop]\nservers = [\"127.0.0.1:1\"]\n[service.shop.detect]\nprobe = {{ {probe} }}\n\
+             [service.shop.balance]\npolicy = \"prequal\"\nprequal = {{ probe = \"/load\" }}\n"
+        );
+        let service = read(&text).unwrap().plan.services.remove(0);
+        let ProbeKind::Http { host, .. } = service.fault.detect.probe.kind else {
+            return (None, service.ask.unwrap().host);
+        };
+        (host, service.ask.unwrap().host)
+    };
+    let (http, own) = (
+        "http = \"/health\"",
+        "http = \"/health\", host = \"own.example\"",
+    );
+    let route = "host = \"shop.example\", ";
+    let both = |name: &str| (Some(name.to_owned()), name.to_owned());
+    assert_eq!(with(own, route), both("own.example"));
+    assert_eq!(with(http, route), both("shop.example"));
+    assert_eq!(with("tcp = true", route), (None, "shop.example".to_owned()));
+    assert_eq!(with(http, ""), (None, "localhost".to_owned()));
+}
+
 #[test]
 fn the_smallest_file_gets_the_defaults() {
     let loaded = read(SMALLEST).unwrap();
@@ -259,8 +286,11 @@ fn servers_are_asked_for_prequal_only() {
     let ask = |lines: &str| with(&format!("{policy}prequal = {{ {lines} }}"));
     let plan = |loaded: Result<Loaded, Mistakes>| loaded.unwrap().plan.services[0].ask.clone();
     let asks = |path: &str, timeout| {
-        let path = path.to_owned();
-        Some(AskPlan { path, timeout })
+        Some(AskPlan {
+            path: path.to_owned(),
+            host: "localhost".to_owned(),
+            timeout,
+        })
     };
     assert_eq!(plan(with(policy)), None);
     let usual = asks("/load", Duration::from_millis(50));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_core::Random;
-use evenkeel_runtime::Clock;
+use evenkeel_runtime::{Clock, Tasks};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
@@ -123,14 +123,18 @@ impl Shared {
 }
 
 /// Serves until `stop` says so. Chances are drawn from `seed`.
+///
+/// # Errors
+/// If the sockets cannot be registered with the runtime.
 pub async fn serve(
     listeners: Vec<Listener>,
     servers: Arc<dyn Servers>,
-    clock: Clock,
-    seed: u64,
+    (clock, seed): (Clock, u64),
+    tasks: Tasks,
     mut stop: watch::Receiver<bool>,
-) {
-    let tasks = LocalSet::new();
+) -> io::Result<()> {
+    let set = LocalSet::new();
+    let _entered = set.enter();
     for (listener, number) in listeners.into_iter().zip(0_u64..) {
         let shared = Rc::new(Shared {
             limit: RefCell::new(Limit::new(listener.options.rate)),
@@ -141,26 +145,23 @@ pub async fn serve(
             clock,
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
         });
-        let (udp, tcp) = (listener.bound.udp, listener.bound.tcp);
+        let udp = Rc::new(UdpSocket::from_std(listener.bound.udp)?);
+        let tcp = Rc::new(TcpListener::from_std(listener.bound.tcp)?);
         let for_udp = Rc::clone(&shared);
-        tasks.spawn_local(async move {
-            if let Err(error) = serve_udp(&for_udp, udp).await {
-                tracing::error!("DNS over UDP ended: {error}");
-            }
+        tasks.spawn_local("dns-udp", clock, move || {
+            serve_udp(Rc::clone(&for_udp), Rc::clone(&udp))
         });
-        tasks.spawn_local(async move {
-            if let Err(error) = serve_tcp(shared, tcp).await {
-                tracing::error!("DNS over TCP ended: {error}");
-            }
+        tasks.spawn_local("dns-tcp", clock, move || {
+            serve_tcp(Rc::clone(&shared), Rc::clone(&tcp))
         });
     }
     // An error means that the sender is gone, which is an order to end as well.
     let stopped = stop.wait_for(|stop| *stop);
-    tasks.run_until(async { stopped.await.is_ok() }).await;
+    set.run_until(async { stopped.await.is_ok() }).await;
+    Ok(())
 }
 
-async fn serve_udp(shared: &Shared, socket: StdSocket) -> io::Result<()> {
-    let socket = UdpSocket::from_std(socket)?;
+async fn serve_udp(shared: Rc<Shared>, socket: Rc<UdpSocket>) {
     let mut query = vec![0; MOST_QUERY];
     loop {
         // What a client's machine says about earlier answers is no error of this socket.
@@ -175,8 +176,7 @@ async fn serve_udp(shared: &Shared, socket: StdSocket) -> io::Result<()> {
     }
 }
 
-async fn serve_tcp(shared: Rc<Shared>, listener: StdListener) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
+async fn serve_tcp(shared: Rc<Shared>, listener: Rc<TcpListener>) {
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -228,4 +228,80 @@ async fn read_query(stream: &mut TcpStream, query: &mut Vec<u8>) -> io::Result<(
     query.resize(length, 0);
     stream.read_exact(query).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use evenkeel_core::ServiceId;
+
+    use super::*;
+    use crate::zone::Found;
+
+    struct Nobody;
+
+    impl Servers for Nobody {
+        fn select(&self, _: ServiceId, _: IpAddr, _: usize) -> Vec<Found> {
+            Vec::new()
+        }
+
+        fn find(&self, _: ServiceId, _: &str) -> Option<SocketAddr> {
+            None
+        }
+    }
+
+    /// Header of a query for `.`, type A.
+    const QUERY: [u8; 17] = [0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1];
+
+    async fn by_udp(address: SocketAddr) -> bool {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let mut answer = [0; 512];
+        // A datagram may be lost, and one that came while nobody read is answered later.
+        for _ in 0..60 {
+            socket.send_to(&QUERY, address).await.unwrap();
+            let read = timeout(Duration::from_millis(500), socket.recv(&mut answer)).await;
+            if matches!(read, Ok(Ok(n)) if n >= 12) {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn by_tcp(address: SocketAddr) -> bool {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&[0, 17]).await.unwrap();
+        stream.write_all(&QUERY).await.unwrap();
+        timeout(Duration::from_secs(30), stream.read_u16())
+            .await
+            .is_ok_and(|read| read.is_ok())
+    }
+
+    #[tokio::test]
+    async fn both_sockets_are_served_again_after_a_panic() {
+        let bound = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = bound.address;
+        let options = DnsOptions {
+            names: Vec::new(),
+            rate: 0,
+        };
+        let listener = Listener::new("names".to_owned(), bound, options);
+        let (tasks, (stop, stopped)) = (Tasks::default(), watch::channel(false));
+        let clock = Clock::start();
+        let servers = Arc::new(Nobody);
+        let served = serve(vec![listener], servers, (clock, 1), tasks.clone(), stopped);
+        let asked = async {
+            assert!(by_udp(address).await && by_tcp(address).await);
+            for task in ["dns-udp", "dns-tcp"] {
+                tasks.inject_panic(task);
+                while tasks.restarts(task).value() == 0 {
+                    tokio::task::yield_now().await;
+                }
+                assert!(by_udp(address).await && by_tcp(address).await, "{task}");
+            }
+            stop.send_replace(true);
+        };
+        let (served, ()) = tokio::join!(served, asked);
+        served.unwrap();
+    }
 }

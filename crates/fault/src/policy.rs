@@ -39,11 +39,16 @@ pub enum ProbeKind {
     Http {
         /// The path, with a leading slash.
         path: String,
-        /// The `Host` header; `localhost` if absent.
+        /// The `Host` header; [`ProbeKind::DEFAULT_HOST`] if absent.
         host: Option<String>,
         /// The lowest and the highest status that pass.
         expect: (u16, u16),
     },
+}
+
+impl ProbeKind {
+    /// The `Host` of requests that nothing names one for: what applications that check it accept.
+    pub const DEFAULT_HOST: &'static str = "localhost";
 }
 
 /// The active probe of a service's servers.

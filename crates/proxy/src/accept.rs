@@ -5,7 +5,6 @@
 //! longer each time, and clients wait in the kernel's queue.
 
 use std::io;
-use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -91,12 +90,7 @@ impl Slots {
 }
 
 /// Accepts a listener's connections for ever.
-pub(crate) async fn accept(
-    worker: Rc<Worker>,
-    index: usize,
-    listener: StdListener,
-) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
+pub(crate) async fn accept(worker: Rc<Worker>, index: usize, listener: Rc<TcpListener>) {
     let mut pause = FIRST_PAUSE;
     loop {
         match listener.accept().await {

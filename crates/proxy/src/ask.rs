@@ -151,7 +151,7 @@ impl Question {
         line.until((end, Limit::Attempt));
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: evenkeel\r\nAccept: application/json\r\n\r\n",
-            plan.path, self.address
+            plan.path, plan.host
         );
         let status = match line.ask(request.as_bytes(), Method::Get, None).await {
             Ok(status) => status,

@@ -102,28 +102,38 @@ impl ClientWatcher {
     }
 
     /// Tells those whose clients are gone, for ever.
-    pub(crate) async fn run(self: Rc<Self>) -> io::Result<()> {
+    pub(crate) async fn run(self: Rc<Self>) {
         let mut events = Vec::with_capacity(BATCH);
         loop {
-            let mut ready = self.epoll.readable().await?;
-            loop {
-                events.clear();
-                let room = rustix::buffer::spare_capacity(&mut events);
-                let at_once = Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 0,
-                };
-                match epoll::wait(&self.epoll, room, Some(&at_once)) {
-                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
-                }
-                events.iter().for_each(|event| self.gone(event.data.u64()));
-                if events.len() < BATCH {
-                    break;
-                }
+            if let Err(error) = self.turn(&mut events).await {
+                // Clients that are gone are only missed when something is written to them.
+                tracing::error!(%error, "client connections are not watched any more");
+                return;
             }
-            ready.clear_ready();
         }
+    }
+
+    /// Waits for events, and tells of all that there are.
+    async fn turn(&self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
+        let mut ready = self.epoll.readable().await?;
+        loop {
+            events.clear();
+            let room = rustix::buffer::spare_capacity(events);
+            let at_once = Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            match epoll::wait(&self.epoll, room, Some(&at_once)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            events.iter().for_each(|event| self.gone(event.data.u64()));
+            if events.len() < BATCH {
+                break;
+            }
+        }
+        ready.clear_ready();
+        Ok(())
     }
 
     fn enter(&self, watch: &Rc<ClientWatch>) -> (u32, u32) {

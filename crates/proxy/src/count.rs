@@ -391,6 +391,13 @@ impl Source for ProxyState {
         );
         let full = "Client connections that were closed at once because the listener was full.";
         sink.counter("evenkeel_connections_refused_total", full, &[], refused);
+        let lost = "Workers that have ended by a mistake of evenkeel's own; their share of connections is not served.";
+        sink.gauge(
+            "evenkeel_workers_lost",
+            lost,
+            &[],
+            self.workers_lost() as f64,
+        );
         for (place, side) in LOCAL_ERRORS.iter().enumerate() {
             let value = self.sum(|worker| worker.local_errors[place].value());
             let about = "Connections that evenkeel could not accept (client) or open (server) for want of descriptors, local ports or memory.";

@@ -65,7 +65,9 @@ mod load;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -92,7 +94,7 @@ pub struct Proxy {
     addresses: Vec<(String, SocketAddr)>,
     signals: Option<SignalReader>,
     draining: watch::Sender<bool>,
-    workers: Vec<JoinHandle<io::Result<()>>>,
+    workers: Vec<JoinHandle<()>>,
 }
 
 /// Why the data plane could not be started.
@@ -192,7 +194,7 @@ impl Proxy {
         let start = |parts: WorkerParts| {
             Builder::new()
                 .name(format!("worker-{}", parts.index))
-                .spawn(move || worker::run(parts))
+                .spawn(move || work(parts))
         };
         let workers = parts.map(start).collect::<io::Result<Vec<_>>>()?;
         Ok(Self {
@@ -242,6 +244,30 @@ impl Proxy {
         }
         self.is_drained()
     }
+}
+
+/// Runs a worker. If it ends before it is to drain, that is said, counted, and fails [`ProxyState::workers_lost`]'s readers.
+fn work(parts: WorkerParts) {
+    let (state, index, draining) = (
+        Arc::clone(&parts.state),
+        parts.index,
+        parts.draining.clone(),
+    );
+    let ended = catch_unwind(AssertUnwindSafe(|| worker::run(parts)));
+    // Nobody is there any more who could say so, or who said so.
+    if *draining.borrow() || draining.has_changed().is_err() {
+        return;
+    }
+    let why = match ended {
+        Ok(Ok(())) => "it has ended".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it has panicked".to_owned(),
+    };
+    state.workers_lost.fetch_add(1, Ordering::Relaxed);
+    tracing::error!(
+        worker = index,
+        "a worker is lost, with its connections: {why}"
+    );
 }
 
 fn open(address: SocketAddr, workers: usize) -> io::Result<TcpListener> {

@@ -1,6 +1,6 @@
 //! What all workers and the control loop share: the services with their servers, and the counters.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -9,7 +9,7 @@ use evenkeel_config::plan::{AskPlan, ListenerPlan, ServicePlan};
 use evenkeel_core::{Directive, Instant, Random, ServiceId};
 use evenkeel_request::route::{RateRule, Route};
 use evenkeel_request::{HashOn, HeaderChanges, Mirror, Policies};
-use evenkeel_runtime::Clock;
+use evenkeel_runtime::{Clock, Tasks};
 use evenkeel_tolerate::{Budget, Inject, StaleOptions};
 
 use crate::accept::ClientLimits;
@@ -43,6 +43,10 @@ pub struct ProxyState {
     /// How many requests a second may come by routes, by the place of the route.
     rates: Vec<Option<RateGate>>,
     pub(crate) access_log: bool,
+    /// The lasting tasks, of the workers and of whoever shares the list.
+    tasks: Tasks,
+    /// Workers that have ended although nobody wanted them to.
+    pub(crate) workers_lost: AtomicUsize,
 }
 
 /// One service as the data plane knows it.
@@ -109,6 +113,8 @@ impl ProxyState {
             injects: Vec::new(),
             rates: Vec::new(),
             access_log: plan.log.access,
+            tasks: Tasks::default(),
+            workers_lost: AtomicUsize::new(0),
         };
         state.keeps_answers = state.services.iter().any(|service| service.stale.is_some());
         let injects = state.policies().map(|policies| policies.inject);
@@ -117,6 +123,18 @@ impl ProxyState {
         let mut gate = |rule: Option<&RateRule>| rule.map(|rule| RateGate::new(rule, &mut random));
         state.rates = rates.map(&mut gate).collect();
         state
+    }
+
+    /// The lasting tasks of the program: those of the workers, and whose else shares the list.
+    #[must_use]
+    pub const fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// Workers that have ended although nobody wanted them to, with their share of connections.
+    #[must_use]
+    pub fn workers_lost(&self) -> usize {
+        self.workers_lost.load(Ordering::Relaxed)
     }
 
     /// Whether some service keeps answers.

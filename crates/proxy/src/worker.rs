@@ -12,8 +12,10 @@ use evenkeel_core::{Blame, Instant, Observation, Outcome, Random, ServerId, Serv
 use evenkeel_http1::{RequestHead, ResponseHead};
 use evenkeel_runtime::Clock;
 use evenkeel_tolerate::HedgeDelay;
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 use crate::accept::accept;
 use crate::buffer::Buffers;
@@ -105,24 +107,44 @@ pub(crate) fn run(parts: WorkerParts) -> io::Result<()> {
         let (index, listeners) = (parts.index, std::mem::take(&mut parts.listeners));
         let mut draining = parts.draining.clone();
         let worker = Rc::new(Worker::new(parts)?);
-        tokio::task::spawn_local(Rc::clone(&worker.timers).run());
-        tokio::task::spawn_local(Rc::clone(&worker.watcher).run());
-        tokio::task::spawn_local(rescue(Rc::clone(&worker), index));
-        let accepting: Vec<_> = listeners
-            .into_iter()
-            .enumerate()
-            .map(|(index, listener)| {
-                tokio::task::spawn_local(accept(Rc::clone(&worker), index, listener))
-            })
-            .collect();
-        let sweep = tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+        let tasks = start_tasks(&worker, index);
+        let accepting = start_accepting(&worker, listeners)?;
         // An error means that the sender is gone, which is an order to end as well.
         let _ended = draining.wait_for(|draining| *draining).await.is_err();
-        accepting.iter().for_each(tokio::task::JoinHandle::abort);
+        accepting.iter().for_each(JoinHandle::abort);
         worker.drain().await;
-        sweep.abort();
+        tasks.iter().for_each(JoinHandle::abort);
         Ok(())
     })
+}
+
+/// What a worker does besides its connections, for as long as it lives.
+fn start_tasks(worker: &Rc<Worker>, index: usize) -> [JoinHandle<()>; 4] {
+    let (tasks, clock) = (worker.state.tasks(), worker.clock);
+    let timers = Rc::clone(&worker.timers);
+    let watcher = Rc::clone(&worker.watcher);
+    let (rescuing, sweeping) = (Rc::clone(worker), Rc::clone(worker));
+    [
+        tasks.spawn_local("timers", clock, move || Rc::clone(&timers).run()),
+        tasks.spawn_local("client-watch", clock, move || Rc::clone(&watcher).run()),
+        tasks.spawn_local("rescue", clock, move || rescue(Rc::clone(&rescuing), index)),
+        tasks.spawn_local("sweep", clock, move || sweep(Rc::clone(&sweeping))),
+    ]
+}
+
+/// The listeners stay open if their task panics: clients wait in the kernel's queue until it is started again.
+fn start_accepting(
+    worker: &Rc<Worker>,
+    listeners: Vec<StdListener>,
+) -> io::Result<Vec<JoinHandle<()>>> {
+    let start = |(index, listener)| {
+        let listener = Rc::new(TcpListener::from_std(listener)?);
+        let (tasks, worker) = (worker.state.tasks(), Rc::clone(worker));
+        Ok(tasks.spawn_local("accept", worker.clock, move || {
+            accept(Rc::clone(&worker), index, Rc::clone(&listener))
+        }))
+    };
+    listeners.into_iter().enumerate().map(start).collect()
 }
 
 async fn rescue(worker: Rc<Worker>, index: usize) {

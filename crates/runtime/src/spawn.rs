@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::thread::{self, Builder};
 use std::time::Duration;
 
 use evenkeel_core::metric::{Counter, Sink, Source};
 use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::clock::Clock;
 
@@ -36,7 +37,7 @@ pub fn runtime() -> io::Result<Runtime> {
 ///
 /// # Errors
 /// If the runtime or the thread cannot be made; `work` has not run then.
-pub fn thread<F, Fut>(name: &str, work: F) -> io::Result<JoinHandle<Fut::Output>>
+pub fn thread<F, Fut>(name: &str, work: F) -> io::Result<thread::JoinHandle<Fut::Output>>
 where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future,
@@ -50,61 +51,112 @@ where
 
 /// The lasting tasks of the program, and how often each was started again. Clones are the same list.
 #[derive(Debug, Clone, Default)]
-pub struct Tasks(Arc<Mutex<BTreeMap<&'static str, Arc<Counter>>>>);
+pub struct Tasks(Arc<Mutex<BTreeMap<&'static str, Task>>>);
+
+/// What is shared by all tasks of one name.
+#[derive(Debug, Clone, Default)]
+struct Task {
+    restarts: Arc<Counter>,
+    /// A test wants one of them to panic.
+    fault: Arc<Notify>,
+}
 
 impl Tasks {
     /// Starts the task `name` on the runtime that this is called in: what `make` gives, and again each time that it
     /// panics. It ends when that ends by itself, or when the handle is aborted. `make` must not panic.
-    pub fn spawn<F, Fut>(
-        &self,
-        name: &'static str,
-        clock: Clock,
-        mut make: F,
-    ) -> tokio::task::JoinHandle<()>
+    pub fn spawn<F, Fut>(&self, name: &'static str, clock: Clock, mut make: F) -> JoinHandle<()>
     where
         F: FnMut() -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let restarts = self.restarts(name);
-        tokio::spawn(async move {
-            let mut pause = Pause::default();
-            loop {
-                let begun = clock.now();
-                // A set aborts what it holds when this task is aborted.
-                let mut one = JoinSet::new();
-                one.spawn(make());
-                if !matches!(one.join_next().await, Some(Err(error)) if error.is_panic()) {
-                    return;
-                }
-                restarts.add_one();
-                let pause = pause.after(clock.now().since(begun));
-                tracing::error!(
-                    task = name,
-                    "a task has panicked and is started again in {pause:?}"
-                );
-                clock.sleep_until(clock.now() + pause).await;
-            }
-        })
+        let task = self.task(name);
+        let fault = Arc::clone(&task.fault);
+        let start = move |set: &mut JoinSet<()>| {
+            set.spawn(until_fault(make(), Arc::clone(&fault)));
+        };
+        tokio::spawn(keep_running(name, task, clock, start))
+    }
+
+    /// The same for a task that stays on the thread of its runtime, which must be one for such tasks.
+    pub fn spawn_local<F, Fut>(
+        &self,
+        name: &'static str,
+        clock: Clock,
+        mut make: F,
+    ) -> JoinHandle<()>
+    where
+        F: FnMut() -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        let task = self.task(name);
+        let fault = Arc::clone(&task.fault);
+        let start = move |set: &mut JoinSet<()>| {
+            set.spawn_local(until_fault(make(), Arc::clone(&fault)));
+        };
+        tokio::task::spawn_local(keep_running(name, task, clock, start))
     }
 
     /// How often the task `name` was started again; for tasks that do it by themselves.
     #[must_use]
     pub fn restarts(&self, name: &'static str) -> Arc<Counter> {
+        self.task(name).restarts
+    }
+
+    /// Lets one task `name` panic, for tests of what comes of that.
+    #[doc(hidden)]
+    pub fn inject_panic(&self, name: &'static str) {
+        self.task(name).fault.notify_one();
+    }
+
+    fn task(&self, name: &'static str) -> Task {
         let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(tasks.entry(name).or_default())
+        tasks.entry(name).or_default().clone()
+    }
+}
+
+/// Starts a task, and again after each panic.
+async fn keep_running(
+    name: &'static str,
+    task: Task,
+    clock: Clock,
+    mut start: impl FnMut(&mut JoinSet<()>),
+) {
+    let mut pause = Pause::default();
+    loop {
+        let begun = clock.now();
+        // A set aborts what it holds when this task is aborted.
+        let mut one = JoinSet::new();
+        start(&mut one);
+        if !matches!(one.join_next().await, Some(Err(error)) if error.is_panic()) {
+            return;
+        }
+        task.restarts.add_one();
+        let pause = pause.after(clock.now().since(begun));
+        tracing::error!(
+            task = name,
+            "a task has panicked and is started again in {pause:?}"
+        );
+        clock.sleep_until(clock.now() + pause).await;
+    }
+}
+
+async fn until_fault(work: impl Future<Output = ()>, fault: Arc<Notify>) {
+    tokio::select! {
+        () = work => {}
+        () = fault.notified() => std::panic::panic_any("injected by a test"),
     }
 }
 
 impl Source for Tasks {
     fn collect(&self, sink: &mut dyn Sink) {
         let help = "Times that a task was started again because it had panicked.";
-        for (name, restarts) in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        for (name, task) in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             let labels = [("task", *name)];
             sink.counter(
                 "evenkeel_task_restarts_total",
                 help,
                 &labels,
-                restarts.value(),
+                task.restarts.value(),
             );
         }
     }
@@ -143,7 +195,7 @@ mod tests {
         let handle = thread("keel-test", || async {
             let local = Rc::new(41);
             tokio::task::yield_now().await;
-            (std::thread::current().name().map(str::to_owned), *local + 1)
+            (thread::current().name().map(str::to_owned), *local + 1)
         })
         .unwrap();
         assert_eq!(handle.join().unwrap(), (Some("keel-test".to_owned()), 42));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use evenkeel_core::{Observation, ServerId, Signal};
-use evenkeel_runtime::Clock;
+use evenkeel_runtime::{Clock, Tasks};
 use rustix::process::{Pid, kill_process_group};
 use tokio::net::unix::pipe;
 use tokio::sync::{OwnedMutexGuard, mpsc, watch};
@@ -37,13 +37,22 @@ pub(crate) struct Children {
     table: Mutex<Table>,
 }
 
+/// What carries orders to the guardian and its events back.
+struct Carrier {
+    /// To the guardian that there is.
+    link: Option<(pipe::Sender, Events)>,
+    inbox: mpsc::Receiver<Order>,
+    /// The command that starts one.
+    guardian: Vec<String>,
+}
+
 impl Children {
     /// Starts the guardian; no child yet.
     pub(crate) fn start(
         specs: Vec<ChildSpec>,
         guardian: Vec<String>,
         reaper: Reaper,
-        clock: Clock,
+        (clock, tasks): (Clock, &Tasks),
         signals: mpsc::Sender<Signal>,
     ) -> io::Result<Arc<Self>> {
         let (orders, inbox) = mpsc::channel(256);
@@ -65,24 +74,27 @@ impl Children {
         });
         if any {
             let link = Link::start(&this.reaper, &guardian)?;
-            tokio::spawn(Arc::clone(&this).run(link, inbox, guardian));
+            let carrier = Arc::new(tokio::sync::Mutex::new(Carrier {
+                link: Some(link.split()),
+                inbox,
+                guardian,
+            }));
+            let this = Arc::clone(&this);
+            tasks.spawn("processes", clock, move || {
+                let (this, carrier) = (Arc::clone(&this), Arc::clone(&carrier));
+                async move { this.run(&mut *carrier.lock().await).await }
+            });
         }
         Ok(this)
     }
 
-    /// Carries orders and events for ever; a guardian that has died is replaced, its children are dead with it.
-    async fn run(
-        self: Arc<Self>,
-        link: Link,
-        mut inbox: mpsc::Receiver<Order>,
-        guardian: Vec<String>,
-    ) {
-        let mut link = Some(link);
+    /// Carries orders and events for ever; a guardian that has died is replaced, its children are dead with it. After a panic
+    /// it can be run again, with the same guardian.
+    async fn run(&self, carrier: &mut Carrier) {
         loop {
-            let (orders, events) = match link.take() {
-                Some(link) => link.split(),
-                None => match Link::start(&self.reaper, &guardian) {
-                    Ok(link) => link.split(),
+            if carrier.link.is_none() {
+                match Link::start(&self.reaper, &carrier.guardian) {
+                    Ok(link) => carrier.link = Some(link.split()),
                     Err(error) => {
                         tracing::error!(%error, "the guardian cannot be started");
                         self.clock
@@ -90,9 +102,9 @@ impl Children {
                             .await;
                         continue;
                     }
-                },
-            };
-            let Some(how) = self.carry(orders, events, &mut inbox).await else {
+                }
+            }
+            let Some(how) = self.carry(carrier).await else {
                 return;
             };
             tracing::error!("{how}, and the processes that it held with it; starting another");
@@ -104,17 +116,13 @@ impl Children {
     }
 
     /// Until the guardian ends; how it did, in words, unless that was wanted.
-    async fn carry(
-        &self,
-        mut orders: pipe::Sender,
-        mut events: Events,
-        inbox: &mut mpsc::Receiver<Order>,
-    ) -> Option<String> {
+    async fn carry(&self, carrier: &mut Carrier) -> Option<String> {
+        let (orders, events) = carrier.link.as_mut()?;
         let pid = events.pid();
         loop {
             tokio::select! {
-                order = inbox.recv() => match order {
-                    Some(order) => if link::send(&mut orders, &order).await.is_err() { break },
+                order = carrier.inbox.recv() => match order {
+                    Some(order) => if link::send(orders, &order).await.is_err() { break },
                     None => break,
                 },
                 event = events.next() => match event {
@@ -126,6 +134,7 @@ impl Children {
                 break;
             }
         }
+        let (orders, events) = carrier.link.take()?;
         drop(orders);
         let status = events.ended().await;
         if self.table().closing {

@@ -179,6 +179,8 @@ fn filled(argument: &str, replace: &[(&str, &str)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use evenkeel_runtime::{Clock, Tasks};
+
     use super::*;
 
     const LONG: Duration = Duration::from_secs(30);
@@ -188,7 +190,7 @@ mod tests {
     }
 
     fn commands() -> Commands {
-        Commands::new(Reaper::start(false).unwrap())
+        Commands::new(Reaper::start(false, &Tasks::default(), Clock::start()).unwrap())
     }
 
     fn lives(pid: &str) -> bool {

@@ -11,7 +11,7 @@ use evenkeel_core::metric::{Sink, Source};
 use evenkeel_core::{Observation, Random, ServerId, Signal};
 use evenkeel_fault::contract::{Examination, Pace};
 use evenkeel_fault::policy::ProbeOptions;
-use evenkeel_runtime::Clock;
+use evenkeel_runtime::{Clock, Tasks};
 use tokio::sync::mpsc;
 
 use crate::child::ChildSpec;
@@ -29,6 +29,7 @@ pub struct Supervisor(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     clock: Clock,
+    tasks: Tasks,
     signals: mpsc::Sender<Signal>,
     children: Arc<Children>,
     commands: Commands,
@@ -60,6 +61,7 @@ impl Supervisor {
     pub fn start(
         plan: &Plan,
         clock: Clock,
+        tasks: &Tasks,
         guardian: Vec<String>,
         signals: mpsc::Sender<Signal>,
     ) -> io::Result<Self> {
@@ -86,18 +88,24 @@ impl Supervisor {
                 },
             );
         // PID 1 of a container gets all its orphans, and nobody else reaps them.
-        let reaper = Reaper::start(rustix::process::getpid().is_init())?;
+        let reaper = Reaper::start(rustix::process::getpid().is_init(), tasks, clock)?;
         let commands = Commands::new(reaper.clone());
-        let children =
-            Children::start(children.collect(), guardian, reaper, clock, signals.clone())?;
+        let children = Children::start(
+            children.collect(),
+            guardian,
+            reaper,
+            (clock, tasks),
+            signals.clone(),
+        )?;
         let probed = all().zip(addresses()).map(|((server, entry), planned)| {
             let is_child = children.is_child(server);
             (server, planned.address, Arc::clone(&entry.probe), is_child)
         });
         let owners = Arc::new(Owners::new(clock, Arc::clone(&children)));
-        let rounds = Rounds::new(clock, signals.clone(), Arc::clone(&owners), probed);
+        let rounds = Rounds::new((clock, tasks), signals.clone(), Arc::clone(&owners), probed);
         Ok(Self(Arc::new(Inner {
             clock,
+            tasks: tasks.clone(),
             signals,
             children,
             commands,
@@ -114,16 +122,21 @@ impl Supervisor {
 
     /// Begins to probe every server, spread over the first interval. Chances are drawn from `seed`.
     pub fn begin_probes(&self, seed: u64) {
-        let rounds = &self.0.rounds;
+        let (rounds, tasks, clock) = (&self.0.rounds, &self.0.tasks, self.0.clock);
         for (server, place) in self.0.children.servers().into_iter().filter_map(|server| {
             let entry = self.entry(server).ok()?;
             Some((server, entry.place))
         }) {
             if let Some(phase) = self.0.children.phase(server) {
-                tokio::spawn(Arc::clone(rounds).follow(place, phase));
+                let rounds = Arc::clone(rounds);
+                tasks.spawn("probe-follow", clock, move || {
+                    Arc::clone(&rounds).follow(place, phase.clone())
+                });
             }
         }
-        tokio::spawn(Arc::clone(rounds).run(Random::seeded(seed)));
+        rounds.begin(Random::seeded(seed));
+        let rounds = Arc::clone(rounds);
+        tasks.spawn("probes", clock, move || Arc::clone(&rounds).run());
     }
 
     /// Changes how often a server is probed.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use evenkeel_balance::Policy;
+use evenkeel_fault::policy::ProbeKind;
 
 use super::pick;
 use crate::defaults;
@@ -41,6 +42,7 @@ pub(super) fn resolve_ask(typed: &Balance, out: &mut Mistakes) -> Option<AskPlan
     }
     Some(AskPlan {
         path: path.value.clone(),
+        host: ProbeKind::DEFAULT_HOST.to_owned(),
         timeout,
     })
 }

@@ -118,23 +118,32 @@ fn resolve_probe_kind(typed: &Probe, at: Option<&At<Probe>>, out: &mut Mistakes)
     }
 }
 
-/// The `Host` of HTTP probes that name none: the first one that a route to the service names literally. Applications that
-/// check the host refuse an address.
+/// The `Host` of HTTP probes that name none, and of load probes: the first one that a route to the service names literally.
+/// Applications that check the host refuse an address.
 pub(crate) fn fill_probe_hosts(services: &mut [ServicePlan], listeners: &[ListenerPlan]) {
-    let routes = || listeners.iter().flat_map(|listener| &listener.routes);
     for (service, id) in services.iter_mut().zip((0..).map(ServiceId)) {
-        if let ProbeKind::Http { host, .. } = &mut service.fault.detect.probe.kind
-            && host.is_none()
-        {
-            *host = routes()
-                .filter(|route| route.target.services().any(|to| to == id))
-                .find_map(|route| match &route.host {
-                    Some(HostRule::Exact(name)) => Some(name.clone()),
-                    Some(HostRule::Ipv6(address)) => Some(format!("[{address}]")),
-                    Some(HostRule::Suffix(_)) | None => None,
-                });
+        let mut name = routed_host(listeners, id);
+        if let ProbeKind::Http { host, .. } = &mut service.fault.detect.probe.kind {
+            if host.is_none() {
+                host.clone_from(&name);
+            }
+            name.clone_from(host);
+        }
+        if let (Some(ask), Some(name)) = (&mut service.ask, name) {
+            ask.host = name;
         }
     }
+}
+
+fn routed_host(listeners: &[ListenerPlan], service: ServiceId) -> Option<String> {
+    let routes = listeners.iter().flat_map(|listener| &listener.routes);
+    routes
+        .filter(|route| route.target.services().any(|to| to == service))
+        .find_map(|route| match &route.host {
+            Some(HostRule::Exact(name)) => Some(name.clone()),
+            Some(HostRule::Ipv6(address)) => Some(format!("[{address}]")),
+            Some(HostRule::Suffix(_)) | None => None,
+        })
 }
 
 /// A TCP probe has nothing of an HTTP probe.

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use evenkeel_config::plan::ServicePlan;
 use evenkeel_config::{Mistakes, Plan, render};
+use evenkeel_fault::policy::ProbeKind;
 
 use super::find::DEFAULT_FILE;
 use crate::configuration;
@@ -62,11 +64,27 @@ fn summary(mistakes: &Mistakes, plan: &Plan) -> String {
         .iter()
         .map(|service| service.servers.len())
         .sum();
-    format!(
+    let mut text = format!(
         "{} can be used: {}, {}, {}",
         mistakes.name(),
         count(plan.listeners.len(), "listener"),
         count(plan.services.len(), "service"),
         count(servers, "server"),
-    )
+    );
+    for service in &plan.services {
+        text += &probe(service);
+    }
+    text
+}
+
+/// What HTTP probes of a service send. An application that checks the host answers 400 to one that it does not know.
+fn probe(service: &ServicePlan) -> String {
+    match &service.fault.detect.probe.kind {
+        ProbeKind::Http { path, host, .. } => {
+            let host = host.as_deref().unwrap_or(ProbeKind::DEFAULT_HOST);
+            let name = &service.name;
+            format!("\n{name}: probes send `GET {path}` with `Host: {host}`")
+        }
+        ProbeKind::Tcp => String::new(),
+    }
 }

@@ -65,15 +65,15 @@ struct Prepared {
     signals: mpsc::Receiver<evenkeel_core::Signal>,
 }
 
-fn prepare(plan: &Plan, clock: Clock) -> Result<Prepared, String> {
+fn prepare(plan: &Plan, clock: Clock, tasks: &Tasks) -> Result<Prepared, String> {
     let (sender, signals) = mpsc::channel(SIGNALS);
     let store = open_store(plan, clock)?;
     let memory = evenkeel_control::memory(&store).map_err(|error| error.to_string())?;
     let books = Writer::start(store)
         .map_err(|error| format!("cannot start the history thread: {error}"))?;
-    let supervisor =
-        Supervisor::start(plan, clock, evenkeel_supervise::guardian::command(), sender)
-            .map_err(|error| format!("cannot start the guardian of the servers: {error}"))?;
+    let guardian = evenkeel_supervise::guardian::command();
+    let supervisor = Supervisor::start(plan, clock, tasks, guardian, sender)
+        .map_err(|error| format!("cannot start the guardian of the servers: {error}"))?;
     Ok(Prepared {
         memory,
         books,
@@ -84,7 +84,7 @@ fn prepare(plan: &Plan, clock: Clock) -> Result<Prepared, String> {
 
 /// Runs until everything is to end; children are stopped and incidents written when it returns.
 pub(super) async fn run(parts: Parts) {
-    match prepare(&parts.plan, parts.clock) {
+    match prepare(&parts.plan, parts.clock, parts.traffic.state.tasks()) {
         Ok(prepared) => serve(parts, prepared).await,
         Err(why) => {
             // Whoever waits for the report is in the same program.
@@ -103,7 +103,7 @@ async fn serve(parts: Parts, prepared: Prepared) {
         signals,
     } = prepared;
     let state = Arc::clone(&parts.traffic.state);
-    let tasks = Tasks::default();
+    let tasks = state.tasks().clone();
     let control = Control::new(
         plan,
         evenkeel_control::Parts {

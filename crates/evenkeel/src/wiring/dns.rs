@@ -115,7 +115,14 @@ impl Dns {
         }
         let balancer = Balancer::new(Arc::clone(state), clock, seed);
         let listeners = self.listeners;
-        let work = move || evenkeel_dns::serve(listeners, Arc::new(balancer), clock, seed, stop);
+        let tasks = state.tasks().clone();
+        let work = move || async move {
+            let balancer = Arc::new(balancer);
+            let served = evenkeel_dns::serve(listeners, balancer, (clock, seed), tasks, stop);
+            if let Err(error) = served.await {
+                tracing::error!("DNS is not served: {error}");
+            }
+        };
         let thread = evenkeel_runtime::spawn::thread("dns", work);
         thread
             .map(Some)

@@ -75,7 +75,7 @@ pub(crate) fn in_words(outcome: ProbeOutcome, kind: &ProbeKind) -> String {
 pub(crate) fn host_check(status: u16, kind: &ProbeKind) -> String {
     match kind {
         ProbeKind::Http { host, .. } if matches!(status, 400 | 403 | 421) => {
-            let host = host.as_deref().unwrap_or("localhost");
+            let host = host.as_deref().unwrap_or(ProbeKind::DEFAULT_HOST);
             format!(
                 " (the application may check the host: probes send `Host: {host}`; set `probe.host` to one that it knows)"
             )

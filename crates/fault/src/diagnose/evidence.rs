@@ -5,7 +5,7 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Outcome, ProbeOutcome};
 
 use crate::contract::{Examination, Managed, ProcessState};
-use crate::detect::{Comparison, host_check};
+use crate::detect::{Comparison, host_check, probe_in_words};
 use crate::policy::{DetectOptions, ProbeKind};
 use crate::signal::{Down, Ended, Facts};
 
@@ -148,6 +148,15 @@ impl Evidence<'_> {
             ProbeKind::Tcp => "HTTP request",
             ProbeKind::Http { .. } => "HTTP probe",
         }
+    }
+
+    /// What the last probe was answered, if that is why it failed: the status, and what it often means.
+    #[must_use]
+    pub fn wrong_status(&self) -> Option<String> {
+        let last = self.facts.probes.last?;
+        let kind = &self.options.probe.kind;
+        matches!(last, ProbeOutcome::WrongStatus(_))
+            .then(|| format!("the last probe: {}", probe_in_words(last, kind)))
     }
 
     /// What the examination found, in words.

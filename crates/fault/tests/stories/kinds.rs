@@ -303,6 +303,10 @@ fn a_red_probe_with_green_traffic_is_a_bad_probe_and_nothing_is_done_to_the_serv
         "{}",
         evidence(incident)
     );
+    // The first evidence is what `status` shows.
+    let first = &incident.diagnosis[0].evidence[0];
+    let cause = "status 400 (the application may check the host: probes send `Host: ";
+    assert!(first.contains(cause), "{first}");
     assert_eq!(actions(incident), [("escalate", "done")]);
     world.heal(1);
     world.until(10_000, closed);

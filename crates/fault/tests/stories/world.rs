@@ -93,7 +93,7 @@ pub(super) enum Condition {
     /// So many times slower.
     Slow(u32),
     Unreachable,
-    /// Traffic succeeds, probes get 404.
+    /// Traffic succeeds, probes get 400.
     BadProbe,
     /// Ready, then dead by itself after so many milliseconds.
     Doomed(u64),
@@ -485,7 +485,7 @@ impl World {
             Condition::Hung => (ProbeOutcome::NoAnswer, ms(1_000)),
             Condition::Unreachable => (ProbeOutcome::ConnectTimeout, ms(1_000)),
             Condition::PortTaken => (ProbeOutcome::PortTaken, ms(2)),
-            Condition::BadProbe => (ProbeOutcome::WrongStatus(404), ms(2)),
+            Condition::BadProbe => (ProbeOutcome::WrongStatus(400), ms(2)),
         }
     }
 

@@ -97,6 +97,8 @@ impl Timers {
 
     /// Turns the wheel for ever.
     pub(crate) async fn run(self: Rc<Self>) {
+        // After a panic some may not know that their deadline has passed.
+        self.wake_all();
         loop {
             let next = self.wheel.borrow_mut().plan();
             if next == NEVER {

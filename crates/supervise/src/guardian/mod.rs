@@ -20,7 +20,7 @@ use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use evenkeel_runtime::Clock;
+use evenkeel_runtime::{Clock, Tasks};
 use rustix::process::{Pid, Signal, getpid, set_child_subreaper};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
@@ -77,9 +77,10 @@ fn run() -> io::Result<()> {
         let stdout = pipe::Sender::from_owned_fd(io::stdout().as_fd().try_clone_to_owned()?)?;
         let (events, outbox) = mpsc::channel(WAITING);
         tokio::spawn(write_events(stdout, outbox));
+        let clock = Clock::start();
         let held = Held {
-            reaper: Reaper::start(adopts)?,
-            clock: Clock::start(),
+            reaper: Reaper::start(adopts, &Tasks::default(), clock)?,
+            clock,
             groups: BTreeMap::new(),
         };
         guard(held, orders, events).await;

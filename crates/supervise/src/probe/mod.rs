@@ -9,10 +9,11 @@ mod owner;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use evenkeel_core::{Observation, ProbeOutcome, Random, ServerId, Signal};
+use evenkeel_core::metric::Counter;
+use evenkeel_core::{Instant, Observation, ProbeOutcome, Random, ServerId, Signal};
 use evenkeel_fault::contract::Pace;
 use evenkeel_fault::policy::ProbeOptions;
-use evenkeel_runtime::Clock;
+use evenkeel_runtime::{Clock, Tasks};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::child::Phase;
@@ -27,6 +28,8 @@ pub(crate) use send::send;
 #[derive(Debug)]
 pub(crate) struct Rounds {
     clock: Clock,
+    /// Of single probes: the next one of the server is sent all the same.
+    panics: Arc<Counter>,
     signals: mpsc::Sender<Signal>,
     servers: Box<[(ServerId, ProbeCounters)]>,
     agenda: Mutex<Agenda>,
@@ -38,7 +41,7 @@ pub(crate) struct Rounds {
 impl Rounds {
     /// Of these servers: where each is, how it is probed, and whether it is a process of evenkeel's own. Nothing is sent yet.
     pub(crate) fn new(
-        clock: Clock,
+        (clock, tasks): (Clock, &Tasks),
         signals: mpsc::Sender<Signal>,
         owners: Arc<Owners>,
         servers: impl Iterator<Item = (ServerId, Option<SocketAddr>, Arc<ProbeOptions>, bool)>,
@@ -52,6 +55,7 @@ impl Rounds {
         agenda.shrink();
         Self {
             clock,
+            panics: tasks.restarts("probe"),
             signals,
             servers,
             agenda: Mutex::new(agenda),
@@ -60,9 +64,13 @@ impl Rounds {
         }
     }
 
-    /// Sends probes for ever, the first ones spread over the first interval. Chances are drawn from `random`.
-    pub(crate) async fn run(self: Arc<Self>, random: Random) {
+    /// Spreads the first probes over the first interval. Chances are drawn from `random`.
+    pub(crate) fn begin(&self, random: Random) {
         self.agenda().begin(self.clock.now(), random);
+    }
+
+    /// Sends probes for ever.
+    pub(crate) async fn run(self: Arc<Self>) {
         loop {
             let changed = self.changed.notified();
             let next = {
@@ -130,15 +138,20 @@ impl Rounds {
     }
 
     async fn send(self: Arc<Self>, due: Due) {
-        let begun = self.clock.now();
+        let under_way = UnderWay {
+            begun: self.clock.now(),
+            rounds: self,
+            due,
+        };
+        let (this, due) = (&under_way.rounds, &under_way.due);
         let options = &due.options;
-        let sent = send(due.address, &options.kind, options.timeout, self.clock);
+        let sent = send(due.address, &options.kind, options.timeout, this.clock);
         let (outcome, latency) = sent.await;
-        let (server, counters) = &self.servers[due.place as usize];
-        let outcome = judge(&self.owners, *server, due.address, outcome).await;
-        let at = self.clock.now();
+        let (server, counters) = &this.servers[due.place as usize];
+        let outcome = judge(&this.owners, *server, due.address, outcome).await;
+        let at = this.clock.now();
         // Told before the next one can be due, so that what is told stays in order.
-        let same = self.agenda().is_same(&due);
+        let same = this.agenda().is_same(due);
         if same {
             counters.add_one(outcome);
             let observation = Observation::Probe { outcome, latency };
@@ -147,17 +160,33 @@ impl Rounds {
                 server: *server,
                 observation,
             };
-            if self.signals.send(signal).await.is_err() {
-                return;
-            }
-        }
-        if self.agenda().ended(&due, begun, self.clock.now()) {
-            self.changed.notify_one();
+            // The keeper is gone only when everything ends.
+            this.signals.send(signal).await.ok();
         }
     }
 
     fn agenda(&self) -> MutexGuard<'_, Agenda> {
         self.agenda.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A probe that is under way. However it ends, the next one of its server is due some time.
+struct UnderWay {
+    rounds: Arc<Rounds>,
+    due: Due,
+    begun: Instant,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let rounds = &self.rounds;
+        if std::thread::panicking() {
+            rounds.panics.add_one();
+        }
+        let now = rounds.clock.now();
+        if rounds.agenda().ended(&self.due, self.begun, now) {
+            rounds.changed.notify_one();
+        }
     }
 }
 

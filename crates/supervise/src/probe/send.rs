@@ -13,8 +13,6 @@ use evenkeel_runtime::Clock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The `Host` header if nothing says which: what applications that check it accept.
-const HOST: &str = "localhost";
 /// Most bytes of an answer's body that are read, and how long that may take, before the connection is closed.
 const BODY_BYTES: usize = 4 * 1024 * 1024;
 const BODY_TIME: Duration = Duration::from_secs(2);
@@ -35,7 +33,7 @@ pub(crate) async fn send(
             ProbeKind::Tcp => ProbeOutcome::Passed,
             ProbeKind::Http { path, host, expect } => {
                 let rest = timeout.saturating_sub(clock.now().since(started));
-                let host = host.as_deref().unwrap_or(HOST);
+                let host = host.as_deref().unwrap_or(ProbeKind::DEFAULT_HOST);
                 let request = request(path, host);
                 let asked = tokio::time::timeout(rest, ask(&mut stream, request.as_bytes()));
                 let (event, sent) = match asked.await {

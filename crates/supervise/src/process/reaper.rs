@@ -12,7 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evenkeel_runtime::descriptors;
+use evenkeel_runtime::{Clock, Tasks, descriptors};
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, kill_process_group, waitid,
     waitpid,
@@ -67,18 +67,22 @@ impl Reaper {
     ///
     /// # Errors
     /// If the handler of SIGCHLD cannot be registered.
-    pub(crate) fn start(adopts: bool) -> io::Result<Self> {
-        let mut ends = signal(SignalKind::child())?;
+    pub(crate) fn start(adopts: bool, tasks: &Tasks, clock: Clock) -> io::Result<Self> {
+        let ends = Arc::new(tokio::sync::Mutex::new(signal(SignalKind::child())?));
         let this = Self(Arc::new(Inner {
             children: Mutex::default(),
             adopts,
         }));
         let reaper = this.clone();
-        tokio::spawn(async move {
-            // What was adopted before the handler was there has sent its signal already.
-            reaper.reap();
-            while ends.recv().await.is_some() {
+        tasks.spawn("reaper", clock, move || {
+            let (reaper, ends) = (reaper.clone(), Arc::clone(&ends));
+            async move {
+                let mut ends = ends.lock().await;
+                // What was adopted before the handler was there has sent its signal already.
                 reaper.reap();
+                while ends.recv().await.is_some() {
+                    reaper.reap();
+                }
             }
         });
         Ok(this)

@@ -90,6 +90,10 @@ fn tests() -> Vec<Trial> {
         ),
         trial("an examination sees a hung process", ports::examination),
         trial("shutdown leaves nothing", life::shutdown),
+        trial(
+            "after a panic processes are restarted, reaped and probed as before",
+            ports::panics,
+        ),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::ProbeOutcome;
+use evenkeel_core::{Observation, ProbeOutcome};
 use evenkeel_fault::contract::Pace;
 use rustix::process::kill_process;
 
@@ -94,4 +94,45 @@ pub(super) async fn inherited() {
     stage.start_until("ready").await;
     stage.supervisor.begin_probes(1);
     assert_eq!(stage.probed().await, ProbeOutcome::Passed);
+}
+
+/// Each lasting task of the supervisor panics once. Nothing of what it does ends with that, and the guardian is the same.
+pub(super) async fn panics() {
+    let file = absent("panics");
+    let command = listening(&file).join(" ");
+    let mut stage = Stage::new(&format!("exec {command}")).await;
+    stage.start_until("ready").await;
+    stage.supervisor.begin_probes(1);
+    assert_eq!(stage.probed().await, ProbeOutcome::Passed);
+    for task in ["probes", "probe-follow", "processes", "reaper"] {
+        stage.tasks.inject_panic(task);
+        let restarts = stage.tasks.restarts(task);
+        let again = async {
+            while restarts.value() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let again = tokio::time::timeout(LONG, again).await;
+        again.unwrap_or_else(|_| panic!("{task} is not started again"));
+    }
+    let before = stage.supervisor.pid(SERVER);
+    assert!(before.is_some(), "no process died of it");
+    let restarted = stage.supervisor.restart(SERVER, true, LONG).await;
+    assert!(restarted.is_ok(), "{restarted:?}");
+    assert_ne!(stage.supervisor.pid(SERVER), before);
+    let mut left = (true, true);
+    while left != (false, false) {
+        match stage.next("probe of the new process").await {
+            Observation::Exited(exit) => {
+                assert!(exit.asked && exit.guardian.is_none(), "{exit:?}");
+                left.0 = false;
+            }
+            Observation::Probe {
+                outcome: ProbeOutcome::Passed,
+                ..
+            } if !left.0 => left.1 = false,
+            _ => {}
+        }
+    }
+    stage.supervisor.shutdown().await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use evenkeel_config::Plan;
 use evenkeel_config::resolve::Surroundings;
 use evenkeel_core::{Exit, Observation, ProbeOutcome, ServerId, Signal};
-use evenkeel_runtime::Clock;
+use evenkeel_runtime::{Clock, Tasks};
 use evenkeel_supervise::{Supervisor, guardian};
 use rustix::process::{Pid, test_kill_process};
 use tokio::sync::mpsc;
@@ -17,6 +17,7 @@ pub(super) const SERVER: ServerId = ServerId::new(0, 0);
 
 /// A supervisor of one server whose command is a shell script.
 pub(super) struct Stage {
+    pub(super) tasks: Tasks,
     pub(super) supervisor: Supervisor,
     pub(super) signals: mpsc::Receiver<Signal>,
     pub(super) port: u16,
@@ -49,10 +50,13 @@ impl Stage {
         );
         let plan = plan(&text);
         let (sender, signals) = mpsc::channel(1024);
-        let supervisor = Supervisor::start(&plan, Clock::start(), guardian::command(), sender)
-            .expect("a guardian");
+        let tasks = Tasks::default();
+        let guardian = guardian::command();
+        let supervisor =
+            Supervisor::start(&plan, Clock::start(), &tasks, guardian, sender).expect("a guardian");
         tokio::task::yield_now().await;
         Self {
+            tasks,
             supervisor,
             signals,
             port,

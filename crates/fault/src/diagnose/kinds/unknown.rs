@@ -10,10 +10,14 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
     let bad_probe = evidence.facts.probe_red_traffic_green(evidence.now);
     if bad_probe {
         let (succeeded, failed) = evidence.facts.since_probes_fail();
+        let answered = evidence.wrong_status();
+        let answered = answered.map_or_else(String::new, |answered| format!("; {answered}"));
         words.push(format!(
-            "bad probe: {} probes failed in a row, while {succeeded} attempts succeeded and {failed} failed",
+            "bad probe: {} probes failed in a row, while {succeeded} attempts succeeded and {failed} failed{answered}",
             evidence.facts.probes.failed_in_row
         ));
+    } else {
+        words.extend(evidence.wrong_status());
     }
     words.extend(evidence.examined());
     words.extend(evidence.attempts_in_words());
