@@ -132,6 +132,10 @@ defaults! {
     THROTTLE_K: f64 = 2.0, "The SRE book's: half of what is sent may be refused before anything is held back, so that recovery is seen soon.";
     /// `service.NAME.limit.throttle.window`
     THROTTLE_WINDOW: Duration = seconds(120), "The SRE book's.";
+    /// `service.NAME.limit.throttle.minimum_attempts`
+    THROTTLE_MINIMUM: u32 = 20, "Fewer say little: the formula alone would hold back nearly everything after five failures at the start.";
+    /// `service.NAME.limit.throttle.max`
+    THROTTLE_MAX: f64 = 0.95, "One in twenty still finds out that the servers are well again.";
 
     /// `service.NAME.timeout.connect`
     TIMEOUT_CONNECT: Duration = seconds(1), "Servers nearby accept within milliseconds; a lost packet is sent again after 1 s, and another server is faster.";

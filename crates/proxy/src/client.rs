@@ -269,8 +269,8 @@ impl Client {
 }
 
 /// Reads into the buffer's spare room; 0 is the end of the stream.
-pub(crate) fn poll_fill(
-    stream: &mut TcpStream,
+pub(crate) fn poll_fill<S: AsyncRead + Unpin>(
+    stream: &mut S,
     buffer: &mut Buffer,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
@@ -282,8 +282,8 @@ pub(crate) fn poll_fill(
 }
 
 /// Writes two pieces, as much as the socket takes; the number of bytes is over both.
-pub(crate) fn poll_write_two(
-    stream: &mut TcpStream,
+pub(crate) fn poll_write_two<S: AsyncWrite + Unpin>(
+    stream: &mut S,
     first: &[u8],
     second: &[u8],
     cx: &mut Context<'_>,

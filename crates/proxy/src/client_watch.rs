@@ -40,6 +40,8 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct ClientWatch {
     gone: Cell<bool>,
+    /// It is gone because the connection was reset, and not because both directions were closed.
+    reset: Cell<bool>,
     /// The server that an attempt waits on, and whether it was taken out as dead or hung since.
     server: Cell<Option<ServerId>>,
     server_out: Cell<bool>,
@@ -86,7 +88,7 @@ impl ClientWatcher {
         }))
     }
 
-    /// Watches a connection. If the kernel has no room for it, its client is only missed when something is written to it.
+    /// Watches a connection: a client's, or for a tunnel a server's. If the kernel has no room for it, its client is only missed when something is written to it.
     pub(crate) fn watch(self: &Rc<Self>, socket: impl AsFd) -> WatchedClient {
         let watch = Rc::<ClientWatch>::default();
         let (index, generation) = self.enter(&watch);
@@ -127,7 +129,11 @@ impl ClientWatcher {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            events.iter().for_each(|event| self.gone(event.data.u64()));
+            for event in &*events {
+                let flags = event.flags;
+                let is_reset = flags.contains(epoll::EventFlags::ERR);
+                self.gone(event.data.u64(), is_reset);
+            }
             if events.len() < BATCH {
                 break;
             }
@@ -163,13 +169,14 @@ impl ClientWatcher {
         }
     }
 
-    fn gone(&self, data: u64) {
+    fn gone(&self, data: u64, is_reset: bool) {
         let (generation, index) = ((data >> 32) as u32, data as u32);
         let entries = self.entries.borrow();
         let entry = entries.get(index as usize);
         let entry = entry.filter(|entry| entry.generation == generation);
         if let Some(watch) = entry.and_then(|entry| entry.watch.as_ref()) {
             watch.gone.set(true);
+            watch.reset.set(is_reset);
             watch.wake();
         }
     }
@@ -184,6 +191,12 @@ impl WatchedClient {
     /// Whether the client is gone; if not, the task is woken when it is.
     pub(crate) fn poll_gone(&self, cx: &Context<'_>) -> bool {
         self.watch.poll_gone(cx)
+    }
+
+    /// Whether the connection was reset; if not, the task is woken when it is. That both directions were closed, each by a FIN of
+    /// its own, is no reset.
+    pub(crate) fn poll_reset(&self, cx: &Context<'_>) -> bool {
+        self.watch.poll_gone(cx) && self.watch.reset.get()
     }
 
     /// The connection, for whoever waits while the client is borrowed.

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use evenkeel_core::blame::{Event, Phase};
-use evenkeel_core::{Blame, Instant, ServerId};
+use evenkeel_core::blame::{Event, Judgement, Peer, Phase};
+use evenkeel_core::{Blame, Instant, Outcome, ServerId};
 use evenkeel_http1::{Body, Framing};
 
 use crate::client::Persist;
@@ -34,6 +34,25 @@ impl Journey<'_> {
         }
     }
 
+    /// How a request ended that had become a tunnel. A server that resets one is not blamed for it, and its client has seen it.
+    fn tunnel_finish(&mut self, server: ServerId, event: Event, judged: Judgement) -> Finish {
+        const SWITCHED: u16 = 101;
+        self.latest = self.worker.clock.now();
+        let broken_off = match event {
+            Event::Answered(_) => None,
+            Event::Closed(Peer::Server) => Some(Outcome::Reset { sent: true }),
+            _ => Some(judged.outcome),
+        };
+        if let Some(outcome) = broken_off.filter(|outcome| !outcome.is_failure()) {
+            self.note_broken(self.latest, server, outcome);
+        }
+        Finish {
+            broken_off,
+            aborted: judged.blame == Blame::Client,
+            ..Finish::answered(Persist::Close, SWITCHED)
+        }
+    }
+
     /// Passes a response on: from here on nothing can be taken back.
     pub(crate) async fn pass_on(
         &mut self,
@@ -54,7 +73,7 @@ impl Journey<'_> {
             let judged = talk.judge(event, Phase::Tunnel, false);
             self.count_attempt(server, judged.outcome);
             drop(talk.end(self.worker));
-            return Finish::answered(Persist::Close, status);
+            return self.tunnel_finish(server, event, judged);
         }
         let (already_sent, already) = (talk.bytes_sent, talk.bytes_received);
         let server_keeps = desk.work.response.keep_alive;

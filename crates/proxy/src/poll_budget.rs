@@ -36,3 +36,78 @@ impl PollBudget {
         yielded.poll(cx).is_pending()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    //! Ends of connections that are always ready, so that nothing but the budget ends a poll.
+
+    use std::io;
+    use std::pin::Pin;
+    use std::task::Poll;
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::*;
+
+    /// More than any poll may move: whoever takes as much has no bound.
+    const FAR_TOO_MUCH: usize = 64 * 1024 * 1024;
+
+    /// As many bytes as there is room for.
+    pub(crate) struct Endless;
+
+    impl AsyncRead for Endless {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            into: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let room = into.remaining();
+            into.initialize_unfilled();
+            into.advance(room);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Takes all that is written.
+    #[derive(Default)]
+    pub(crate) struct Sink {
+        pub(crate) taken: usize,
+    }
+
+    impl AsyncWrite for Sink {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.taken += bytes.len();
+            assert!(self.taken <= FAR_TOO_MUCH, "a poll that does not end");
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Polls until it is done; the most bytes that one poll has moved. `poll` gives the bytes, and whether it is done.
+    pub(crate) fn polls(mut poll: impl FnMut(&mut Context<'_>) -> (usize, bool)) -> usize {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.expect("a runtime");
+        // What a poll leaves for later is woken by the runtime.
+        runtime.block_on(async {
+            let mut most = 0;
+            std::future::poll_fn(|cx| {
+                let (moved, done) = poll(cx);
+                most = most.max(moved);
+                if done { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            most
+        })
+    }
+}

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use evenkeel_core::blame::{Event, Limit, Peer};
 use evenkeel_http1::{Body, Tidied};
+use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::buffer::{Buffer, Buffers};
 use crate::client::{poll_fill, poll_write_two};
 use crate::keep::Tee;
 use crate::poll_budget::PollBudget;
@@ -45,6 +47,16 @@ pub(crate) struct Relay {
     tee: Option<Box<Tee>>,
 }
 
+/// What a response passes through, from the server to the client.
+struct Ends<'a, C, S> {
+    to_client: &'a mut Vec<u8>,
+    client: &'a mut C,
+    server: &'a mut S,
+    incoming: &'a mut Buffer,
+    buffers: &'a Buffers,
+    received: &'a mut u64,
+}
+
 impl Relay {
     /// A response whose head has been consumed from `talk.incoming`.
     pub(crate) fn new(body: Body, decode: bool, tee: Option<Box<Tee>>) -> Self {
@@ -72,7 +84,7 @@ impl Relay {
         idle: Duration,
     ) -> RelayEnd {
         if !talk.incoming.is_empty()
-            && let Err(end) = self.take_in(desk, talk)
+            && let Err(end) = self.take_in(&mut desk.work.to_client, &mut talk.incoming)
         {
             return end;
         }
@@ -93,7 +105,15 @@ impl Relay {
         idle: Duration,
         cx: &mut Context<'_>,
     ) -> Poll<RelayEnd> {
-        if let Poll::Ready(end) = self.poll_response(desk, talk, cx) {
+        let mut ends = Ends {
+            to_client: &mut desk.work.to_client,
+            client: &mut desk.client.stream,
+            server: &mut talk.upstream.stream,
+            incoming: &mut talk.incoming,
+            buffers: &desk.worker.buffers,
+            received: &mut talk.bytes_received,
+        };
+        if let Poll::Ready(end) = self.poll_response(&mut ends, cx) {
             return Poll::Ready(end);
         }
         if talk.is_sending() {
@@ -122,23 +142,26 @@ impl Relay {
         Poll::Pending
     }
 
-    fn poll_response(
+    fn poll_response<C, S>(
         &mut self,
-        desk: &mut Desk<'_>,
-        talk: &mut Talk,
+        ends: &mut Ends<'_, C, S>,
         cx: &mut Context<'_>,
-    ) -> Poll<RelayEnd> {
+    ) -> Poll<RelayEnd>
+    where
+        C: AsyncWrite + Unpin,
+        S: AsyncRead + Unpin,
+    {
         let mut budget = PollBudget::new();
         loop {
-            let first = &desk.work.to_client[self.sent..];
-            let second = &talk.incoming.unread()[..self.ready];
+            let first = &ends.to_client[self.sent..];
+            let second = &ends.incoming.unread()[..self.ready];
             if !(first.is_empty() && second.is_empty()) {
                 let of_first = first.len();
-                match poll_write_two(&mut desk.client.stream, first, second, cx) {
+                match poll_write_two(ends.client, first, second, cx) {
                     Poll::Ready(Ok(n)) if n > 0 => {
                         self.sent += n.min(of_first);
                         let of_body = n.saturating_sub(of_first);
-                        talk.incoming.consume(of_body);
+                        ends.incoming.consume(of_body);
                         self.ready -= of_body;
                         self.progress = true;
                         continue;
@@ -154,16 +177,16 @@ impl Relay {
             }
             self.waits_for_client = false;
             if self.body.is_done() {
-                let clean = talk.incoming.is_empty();
+                let clean = ends.incoming.is_empty();
                 return Poll::Ready(RelayEnd::Done { clean });
             }
             if budget.is_spent(cx) {
                 return Poll::Pending;
             }
-            match self.poll_more(desk, talk, cx) {
+            match self.poll_more(ends, cx) {
                 Poll::Ready(Ok(n)) => {
                     budget.spend(n);
-                    talk.bytes_received += n as u64;
+                    *ends.received += n as u64;
                     self.progress = true;
                 }
                 Poll::Ready(Err(end)) => return Poll::Ready(end),
@@ -172,17 +195,19 @@ impl Relay {
         }
     }
 
-    fn poll_more(
+    fn poll_more<C, S: AsyncRead + Unpin>(
         &mut self,
-        desk: &mut Desk<'_>,
-        talk: &mut Talk,
+        ends: &mut Ends<'_, C, S>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<usize, RelayEnd>> {
-        if talk.incoming.size() == 0 {
-            talk.incoming = desk.worker.buffers.take_large();
+        if ends.incoming.size() == 0 {
+            *ends.incoming = ends.buffers.take_large();
         }
-        match poll_fill(&mut talk.upstream.stream, &mut talk.incoming, cx) {
-            Poll::Ready(Ok(n)) if n > 0 => Poll::Ready(self.take_in(desk, talk).map(|()| n)),
+        match poll_fill(ends.server, ends.incoming, cx) {
+            Poll::Ready(Ok(n)) if n > 0 => {
+                let taken = self.take_in(ends.to_client, ends.incoming);
+                Poll::Ready(taken.map(|()| n))
+            }
             Poll::Ready(Ok(_)) if self.body.end_of_stream().is_ok() => {
                 Poll::Ready(Err(RelayEnd::Done { clean: false }))
             }
@@ -192,28 +217,28 @@ impl Relay {
     }
 
     /// Checks what has come from the server.
-    fn take_in(&mut self, desk: &mut Desk<'_>, talk: &mut Talk) -> Result<(), RelayEnd> {
+    fn take_in(&mut self, to_client: &mut Vec<u8>, incoming: &mut Buffer) -> Result<(), RelayEnd> {
         let malformed = |_| RelayEnd::Broken(Event::Malformed(Peer::Server));
         if self.body.is_done() {
             return Ok(());
         }
         if self.decode {
-            if self.sent == desk.work.to_client.len() {
-                desk.work.to_client.clear();
+            if self.sent == to_client.len() {
+                to_client.clear();
                 self.sent = 0;
             }
             let taken = self
                 .body
-                .advance_decoded(talk.incoming.unread(), &mut desk.work.to_client)
+                .advance_decoded(incoming.unread(), to_client)
                 .map_err(malformed)?
                 .taken;
-            self.write_down(&talk.incoming.unread()[..taken]);
-            talk.incoming.consume(taken);
+            self.write_down(&incoming.unread()[..taken]);
+            incoming.consume(taken);
         } else {
-            let new = &mut talk.incoming.unread_mut()[self.ready..];
+            let new = &mut incoming.unread_mut()[self.ready..];
             let Tidied { taken, kept } = self.body.advance_tidied(new).map_err(malformed)?;
             self.write_down(&new[..kept]);
-            talk.incoming.cut(self.ready + kept, self.ready + taken);
+            incoming.cut(self.ready + kept, self.ready + taken);
             self.ready += kept;
         }
         Ok(())
@@ -221,5 +246,40 @@ impl Relay {
 
     fn write_down(&mut self, bytes: &[u8]) {
         self.tee.take_if(|tee| !tee.take(bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use evenkeel_http1::Framing;
+
+    use super::*;
+    use crate::buffer::LARGE;
+    use crate::poll_budget::POLL_BYTES;
+    use crate::poll_budget::tests::{Endless, Sink, polls};
+
+    /// A fast server and a fast client would keep the worker from all its other connections.
+    #[test]
+    fn a_large_body_leaves_the_worker_after_each_megabyte() {
+        const BODY: usize = 32 * 1024 * 1024;
+        let (mut server, mut client) = (Endless, Sink::default());
+        let (buffers, mut incoming) = (Buffers::default(), Buffer::default());
+        let (mut to_client, mut received) = (Vec::new(), 0);
+        let mut relay = Relay::new(Body::of_response(Framing::Length(BODY as u64)), false, None);
+        let most = polls(|cx| {
+            let before = client.taken;
+            let mut ends = Ends {
+                to_client: &mut to_client,
+                client: &mut client,
+                server: &mut server,
+                incoming: &mut incoming,
+                buffers: &buffers,
+                received: &mut received,
+            };
+            let end = relay.poll_response(&mut ends, cx);
+            (client.taken - before, end.is_ready())
+        });
+        assert_eq!(client.taken, BODY);
+        assert!(most <= POLL_BYTES + LARGE, "{most} bytes in one poll");
     }
 }

@@ -137,6 +137,17 @@ impl ProxyState {
         self.workers_lost.load(Ordering::Relaxed)
     }
 
+    /// # Errors
+    /// Says how many workers are lost, if any is.
+    pub fn all_workers_run(&self) -> Result<(), String> {
+        match self.workers_lost() {
+            0 => Ok(()),
+            lost => Err(format!(
+                "{lost} of evenkeel's workers are lost by a mistake of its own: a part of the clients is not served"
+            )),
+        }
+    }
+
     /// Whether some service keeps answers.
     pub(crate) const fn keeps_answers(&self) -> bool {
         self.keeps_answers

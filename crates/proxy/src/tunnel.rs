@@ -1,4 +1,8 @@
-//! After `101 Switching Protocols`: bytes in both directions until one side ends or both are silent for too long.
+//! After `101 Switching Protocols`: bytes in both directions until both sides have closed, one of them resets its connection, or
+//! both are silent for too long.
+//!
+//! A side that has closed its direction may still read, so a FIN is passed on alone. A reset ends the tunnel at once, also while
+//! the other side does not read, and is passed on as one: a plain close would say that what came was all.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -6,8 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use evenkeel_core::blame::{Event, Limit, Peer};
-use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::buffer::Buffer;
 use crate::client::poll_fill;
@@ -43,7 +46,8 @@ pub(crate) async fn run(desk: &mut Desk<'_>, talk: &mut Talk, idle: Duration) ->
     }
     desk.client.timer.set(desk.worker.clock.now() + idle);
     let (mut up, mut down) = (Direction::default(), Direction::default());
-    poll_fn(|cx| {
+    let server_watched = desk.worker.watcher.watch(&talk.upstream.stream);
+    let end = poll_fn(|cx| {
         let (client, server) = (&mut desk.client.stream, &mut talk.upstream.stream);
         let moved_up = up.poll(client, server, &mut desk.client.buffer, cx);
         let moved_down = down.poll(server, client, &mut talk.incoming, cx);
@@ -60,6 +64,14 @@ pub(crate) async fn run(desk: &mut Desk<'_>, talk: &mut Talk, idle: Duration) ->
         if up.told && down.told {
             return Poll::Ready(Ok(()));
         }
+        for (watched, peer) in [
+            (&desk.client.watched, Peer::Client),
+            (&server_watched, Peer::Server),
+        ] {
+            if watched.poll_reset(cx) {
+                return Poll::Ready(Err(Event::Closed(peer)));
+            }
+        }
         if desk.client.timer.poll_expired(cx) {
             let waits_for_client = !talk.incoming.is_empty();
             let peer = if waits_for_client {
@@ -70,19 +82,28 @@ pub(crate) async fn run(desk: &mut Desk<'_>, talk: &mut Talk, idle: Duration) ->
             return Poll::Ready(Err(Event::Late(Limit::Idle(peer))));
         }
         Poll::Pending
-    })
-    .await
+    });
+    let end = end.await;
+    if end.is_err() {
+        desk.client.reset_on_close();
+        talk.upstream.reset_on_close();
+    }
+    end
 }
 
 impl Direction {
     /// Carries what can be carried; says whether anything moved.
-    fn poll(
+    fn poll<R, W>(
         &mut self,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
+        from: &mut R,
+        to: &mut W,
         buffer: &mut Buffer,
         cx: &mut Context<'_>,
-    ) -> Result<bool, Broken> {
+    ) -> Result<bool, Broken>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
         let mut moved = false;
         let mut budget = PollBudget::new();
         loop {
@@ -114,5 +135,28 @@ impl Direction {
                 Poll::Pending => return Ok(moved),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::{Buffers, STANDARD};
+    use crate::poll_budget::POLL_BYTES;
+    use crate::poll_budget::tests::{Endless, Sink, polls};
+
+    #[test]
+    fn a_direction_that_never_pauses_leaves_the_worker_after_each_megabyte() {
+        const ENOUGH: usize = 8 * POLL_BYTES;
+        let (mut from, mut to) = (Endless, Sink::default());
+        let mut buffer = Buffers::default().take();
+        let mut direction = Direction::default();
+        let most = polls(|cx| {
+            let before = to.taken;
+            let moved = direction.poll(&mut from, &mut to, &mut buffer, cx);
+            assert_eq!(moved, Ok(true));
+            (to.taken - before, to.taken >= ENOUGH)
+        });
+        assert!(most <= POLL_BYTES + STANDARD, "{most} bytes in one poll");
     }
 }

@@ -56,6 +56,15 @@ pub(crate) struct Upstream {
     generation: u64,
 }
 
+impl Upstream {
+    /// The server sees a reset when this is closed.
+    pub(crate) fn reset_on_close(&self) {
+        let socket = SockRef::from(&self.stream);
+        // Without it the server sees a plain end; nothing else depends on it.
+        socket.set_linger(Some(Duration::ZERO)).ok();
+    }
+}
+
 /// A worker's kept connections, by service and server.
 #[derive(Debug)]
 pub(crate) struct Upstreams {

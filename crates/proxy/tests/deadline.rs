@@ -3,9 +3,11 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use common::{Client, Response, Rig, Seen, always, counter, server};
+use evenkeel_config::resolve::Surroundings;
 use evenkeel_core::{Observation, Outcome};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -41,6 +43,51 @@ fn values(seen: &Seen, name: &str) -> Vec<Vec<String>> {
 /// A server that reads requests and answers none.
 fn hung() -> (SocketAddr, Seen) {
     server(|connection| while connection.request().is_some() {})
+}
+
+/// The times that a request has by default, at a tenth of their length: what would take 6 s takes 600 ms.
+#[test]
+fn a_slow_get_succeeds_with_one_attempt_by_default() {
+    const SCALE: u32 = 10;
+    let takes = Duration::from_secs(6) / SCALE;
+    let (address, seen) = server(move |connection| {
+        while connection.request().is_some() {
+            work(takes);
+            connection.answer("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow");
+        }
+    });
+    let (attempt, total) = default_timeouts();
+    let extra = format!(
+        "timeout = {{ attempt = \"{}ms\", total = \"{}ms\" }}\n",
+        (attempt / SCALE).as_millis(),
+        (total / SCALE).as_millis()
+    );
+    let rig = Rig::new(&[address], &extra);
+    let response = rig.client().get("/");
+    assert_eq!((response.status, response.body), (200, b"slow".to_vec()));
+    rig.wait_for(|rig| rig.totals().requests == 1);
+    assert_eq!(counter(&rig, "evenkeel_attempts_total", &["shop"]), 1);
+    assert_eq!(seen.lock().expect("no panic").len(), 1);
+}
+
+#[expect(clippy::disallowed_methods, reason = "a server that takes its time")]
+fn work(takes: Duration) {
+    std::thread::sleep(takes);
+}
+
+/// `timeout.attempt` and `timeout.total`.
+fn default_timeouts() -> (Duration, Duration) {
+    let around = Surroundings {
+        base_dir: Path::new("."),
+        state_dir: Path::new("."),
+        cores: 1,
+        descriptors: 65_536,
+        resolver: &|_| Err("no names".to_owned()),
+    };
+    let text = "[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n[service.shop]\nservers = [\"127.0.0.1:1\"]\n";
+    let loaded = evenkeel_config::load(text, "default.toml", &around).expect("a configuration");
+    let timeout = &loaded.plan.services[0].policies.timeout;
+    (timeout.attempt, timeout.total)
 }
 
 #[test]

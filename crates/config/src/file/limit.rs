@@ -111,6 +111,10 @@ table! {
         k: Number<1_000_000, 100_000_000> = defaults::THROTTLE_K;
         /// What is counted.
         window: Time<1_000> = defaults::THROTTLE_WINDOW;
+        /// Nothing is held back before so many requests have ended in the window.
+        minimum_attempts: Whole<1, 1_000_000> = defaults::THROTTLE_MINIMUM;
+        /// The largest part of the requests that is held back, up to 1: one request a second goes through all the same.
+        max: Number<1_000, 1_000_000> = defaults::THROTTLE_MAX;
     }
     later {}
 }

@@ -136,7 +136,11 @@ fn resolve_throttle(typed: &Throttle) -> SreOptions {
     SreOptions {
         k: pick(typed.k.as_ref(), defaults::THROTTLE_K),
         window: pick(typed.window.as_ref(), defaults::THROTTLE_WINDOW),
-        ..SreOptions::default()
+        minimum_attempts: u64::from(pick_whole(
+            typed.minimum_attempts.as_ref(),
+            defaults::THROTTLE_MINIMUM,
+        )),
+        max: pick(typed.max.as_ref(), defaults::THROTTLE_MAX),
     }
 }
 

@@ -384,12 +384,7 @@ impl Live for Now {
     }
 
     fn alive(&self) -> Result<(), String> {
-        let lost = self.state.workers_lost();
-        if lost > 0 {
-            return Err(format!(
-                "{lost} workers are lost by a mistake of evenkeel's own: part of the clients is not served"
-            ));
-        }
+        self.state.all_workers_run()?;
         let silent = self.heartbeat.silent_for(self.clock.now());
         if silent < SILENCE {
             return Ok(());
