@@ -224,11 +224,7 @@ impl Line {
     }
 
     /// Reads more, while what is left of the request `bytes` goes out; 0 at the end, nothing when the time is over.
-    async fn more(
-        &mut self,
-        bytes: &[u8],
-        sent: Option<&Counter>,
-    ) -> Option<io::Result<usize>> {
+    async fn more(&mut self, bytes: &[u8], sent: Option<&Counter>) -> Option<io::Result<usize>> {
         let read = poll_fn(|cx| {
             let before = self.sent;
             self.poll_write(bytes, cx);

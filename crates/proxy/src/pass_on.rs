@@ -37,14 +37,14 @@ impl Journey<'_> {
     /// How a request ended that had become a tunnel. A server that resets one is not blamed for it, and its client has seen it.
     fn tunnel_finish(&mut self, server: ServerId, event: Event, judged: Judgement) -> Finish {
         const SWITCHED: u16 = 101;
-        self.latest = self.worker.clock.now();
+        // `latest` stays: how long a tunnel lasts says nothing about how quickly it was answered.
         let broken_off = match event {
             Event::Answered(_) => None,
             Event::Closed(Peer::Server) => Some(Outcome::Reset { sent: true }),
             _ => Some(judged.outcome),
         };
         if let Some(outcome) = broken_off.filter(|outcome| !outcome.is_failure()) {
-            self.note_broken(self.latest, server, outcome);
+            self.note_broken(self.worker.clock.now(), server, outcome);
         }
         Finish {
             broken_off,
