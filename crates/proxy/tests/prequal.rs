@@ -109,9 +109,9 @@ fn a_server_that_others_keep_busy_gets_little() {
     let question = "GET /load HTTP/1.1\r\nHost: localhost\r\nUser-Agent: evenkeel\r\nAccept: application/json\r\n\r\n";
     assert!(questions(&busy.1).iter().all(|head| *head == question));
     // Nothing else comes of it: no attempt, no load, no signal; connections are shared with requests.
+    rig.wait_for(|rig| rig.totals().requests == 600);
     assert_eq!(counter(&rig, "evenkeel_attempts_total", &["shop"]), 600);
     assert_eq!(counter(&rig, "evenkeel_picks_total", &["shop"]), 600);
-    rig.wait_for(|rig| rig.totals().requests == 600);
     assert!(number(&rig, "evenkeel_server_in_flight", &["shop"]) < 0.5);
     let mut heard = Vec::new();
     assert_eq!(signals.drain(&mut heard), 600);
