@@ -106,6 +106,19 @@ fn check_says_that_a_file_is_right() {
     assert!(called.err.is_empty(), "{}", called.err);
 }
 
+/// The first thing to look at when an application answers 400 to probes only.
+#[test]
+fn check_says_what_probes_send_as_host() {
+    let text = format!(
+        "{SMALLEST}\n[service.shop.detect]\nprobe = {{ http = \"/health\", host = \"shop.example\" }}\n"
+    );
+    let folder = folder_with("evenkeel.toml", &text);
+    let called = call(folder.path(), &["check"]);
+    assert_eq!(called.status, Some(0), "{called:?}");
+    let line = "shop: probes send `GET /health` with `Host: shop.example`";
+    assert!(called.out.contains(line), "{}", called.out);
+}
+
 #[test]
 fn check_shows_all_mistakes_at_once_with_their_places() {
     let text = SMALLEST
