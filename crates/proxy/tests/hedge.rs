@@ -59,7 +59,10 @@ fn a_server_that_hangs_costs_the_delay_and_no_more() {
         let begun = rig.clock.now();
         assert_eq!(rig.client().get("/").body, b"other");
         let took = rig.clock.now().since(begun);
-        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert!(
+            took < Duration::from_secs(20),
+            "it waited for the server that hangs: {took:?}"
+        );
     }
     rig.wait_for(|rig| rig.totals().requests == 6);
     assert_eq!((hedges(&rig, "won"), hedges(&rig, "lost")), (3, 0));
