@@ -89,9 +89,10 @@ fn a_reset_of_the_client_ends_the_servers_side_at_once() {
         }
         reset(&tunnel.client.stream);
         drop(tunnel.client);
-        assert!(ends_by_reset(&tunnel.server), "full: {full}");
         let aborted = |rig: &Rig| requests(rig, "evenkeel_requests_aborted_total") == 1;
         tunnel.rig.wait_for(aborted);
+        // Only now: reading would let the tunnel go on, and find the reset by that.
+        assert!(ends_by_reset(&tunnel.server), "full: {full}");
         let cancelled = counter(&tunnel.rig, "evenkeel_attempts_total", &["cancelled"]);
         assert_eq!(cancelled, 1, "full: {full}");
     }
@@ -122,9 +123,9 @@ fn a_reset_of_the_server_ends_the_clients_side_at_once_and_is_not_held_against_i
         }
         reset(&tunnel.server);
         drop(tunnel.server);
-        assert!(ends_by_reset(&tunnel.client.stream), "full: {full}");
         let failed = |rig: &Rig| requests(rig, "evenkeel_requests_failed_total") == 1;
         tunnel.rig.wait_for(failed);
+        assert!(ends_by_reset(&tunnel.client.stream), "full: {full}");
         let mut seen = Vec::new();
         signals.drain(&mut seen);
         let seen = format!("{seen:?}");
