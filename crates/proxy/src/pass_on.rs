@@ -106,10 +106,19 @@ impl Journey<'_> {
             if !is_delimited {
                 desk.client.reset_on_close();
             }
+            // Earlier answers may still be on their way to a client that has sent several requests.
+            let by_server = matches!(
+                event,
+                Event::Closed(Peer::Server) | Event::Malformed(Peer::Server)
+            );
+            let persist = match by_server && is_delimited {
+                true => Persist::Linger,
+                false => Persist::Close,
+            };
             return Finish {
                 broken_off: Some(judged.outcome),
                 aborted: judged.blame == Blame::Client,
-                ..Finish::answered(Persist::Close, status)
+                ..Finish::answered(persist, status)
             };
         }
         if let Some(tee) = relay.into_tee() {

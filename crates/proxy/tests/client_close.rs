@@ -101,3 +101,30 @@ fn what_is_sent_beside_an_answer_is_counted() {
     let sent = counter(&rig, "evenkeel_server_sent_bytes_total", &["shop"]);
     assert!(sent > BODY as u64, "{sent}");
 }
+
+#[test]
+fn requests_behind_a_broken_answer_do_not_reset_it() {
+    let (go, wait) = channel();
+    let wait = Mutex::new(wait);
+    let (address, _) = server(move |connection| {
+        if connection.request().is_some() {
+            connection.answer("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nfirst ");
+            wait.lock().expect("no panic").recv_timeout(HANG).ok();
+        }
+    });
+    let rig = Rig::new(&[address], "");
+    let mut client = rig.client();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    let mut answer = Vec::new();
+    let mut part = [0; 4096];
+    while !answer.ends_with(b"first ") {
+        let n = read_some(&client.stream, &mut part).expect("an answer");
+        assert!(n > 0, "it ended early");
+        answer.extend_from_slice(&part[..n]);
+    }
+    client.send("GET /more HTTP/1.1\r\nHost: test\r\n\r\n");
+    go.send(()).expect("the server waits");
+    let end = client.stream.read_to_end(&mut answer);
+    assert!(end.is_ok(), "the answers were reset: {end:?}");
+    assert!(answer.ends_with(b"first "), "nothing more comes");
+}

@@ -7,7 +7,7 @@ pub(crate) const REQUEST: u8 = b'q';
 /// What a server sends.
 pub(crate) const ANSWER: u8 = b'a';
 /// Bytes of a token.
-const TOKEN: usize = 10;
+pub(crate) const TOKEN: usize = 10;
 
 /// One of `bound` numbers.
 pub(crate) fn pick(random: &mut Random, bound: usize) -> usize {
@@ -30,10 +30,10 @@ pub(crate) fn content(side: u8, id: u32, length: usize) -> Vec<u8> {
     token.into_iter().cycle().take(length).collect()
 }
 
-/// Whether it is the beginning of the content of this exchange.
-pub(crate) fn is_content(side: u8, id: u32, bytes: &[u8]) -> bool {
+/// Whether it is the content of this exchange from this byte on.
+pub(crate) fn is_content(side: u8, id: u32, from: usize, bytes: &[u8]) -> bool {
     let token = token(side, id);
-    let mut pattern = token.as_bytes().iter().cycle();
+    let mut pattern = token.as_bytes().iter().cycle().skip(from % TOKEN);
     bytes.iter().all(|byte| pattern.next() == Some(byte))
 }
 

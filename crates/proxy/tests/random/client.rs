@@ -89,7 +89,7 @@ pub(crate) fn connection(world: &World, random: &mut Random, address: SocketAddr
         }
     }
     reader.read(random, &stream, messages.len());
-    if !sent_all && reader.ended == Some(Ended::Closed) {
+    if !sent_all && reader.ended == Some(Ended::Closed) && reader.current.is_some() {
         // A reset is told once: to whoever writes or reads first.
         reader.ended = Some(Ended::Reset);
     }
@@ -326,7 +326,7 @@ impl<'a> Reader<'a> {
         let has_body = head.framing != Framing::None;
         if let Some(length) = length {
             let own =
-                is_content(ANSWER, id, &content) && ids(ANSWER, &raw).all(|other| other == id);
+                is_content(ANSWER, id, 0, &content) && ids(ANSWER, &raw).all(|other| other == id);
             if !own || (whole && has_body && content.len() != length) {
                 let (n, framing) = (content.len(), head.framing);
                 self.fault(&format!(
@@ -345,6 +345,13 @@ impl<'a> Reader<'a> {
         let seen = Seen {
             status: head.status,
             whole,
+            how: format!(
+                "{} of {length:?} by {:?}, {:?}, behind it {}",
+                content.len(),
+                head.framing,
+                self.ended,
+                self.waiting.len()
+            ),
         };
         self.world.seen.lock().expect("no panic").insert(id, seen);
     }

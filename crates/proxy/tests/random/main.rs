@@ -207,7 +207,12 @@ fn check_log(world: &World, rig: &Rig, lines: &[Line]) {
             fault(format!("{id:x} has no line"));
             continue;
         };
-        let is_broken = !line["broken"].is_empty();
+        // The reset that tells of a broken answer without a length takes those before it along, if they are still on their way.
+        let of_connection = by_id.range(id..&(id / 8 * 8 + 8));
+        let is_broken = of_connection
+            .map(|(_, line)| line)
+            .take(if seen.whole { 1 } else { 8 })
+            .any(|line| !line["broken"].is_empty());
         let truly = line["status"] == seen.status.to_string()
             && is_broken != seen.whole
             && line["aborted"] == "false";

@@ -10,7 +10,7 @@ use evenkeel_core::Random;
 use evenkeel_http1::{Body, Framing, Limits, Method, Parsed, RequestHead};
 
 use crate::answer::{Answer, End};
-use crate::bytes::{REQUEST, ids, is_content, one_in};
+use crate::bytes::{REQUEST, TOKEN, ids, is_content, one_in};
 use crate::world::{World, pause, pieces, reset_on_drop, wait};
 
 /// Starts one; it lives as long as the program.
@@ -164,6 +164,7 @@ impl Connection<'_> {
         let mut content = Vec::new();
         let mut raw = Vec::new();
         loop {
+            let (seen, raw_seen) = (content.len(), raw.len().saturating_sub(TOKEN - 1));
             let progress = body.advance_decoded(&self.buffer, &mut content);
             let Ok(progress) = progress else {
                 self.world
@@ -171,8 +172,8 @@ impl Connection<'_> {
                 return None;
             };
             raw.extend(self.buffer.drain(..progress.taken));
-            let own = is_content(REQUEST, request.id, &content)
-                && ids(REQUEST, &raw).all(|id| id == request.id);
+            let own = is_content(REQUEST, request.id, seen, &content[seen..])
+                && ids(REQUEST, &raw[raw_seen..]).all(|id| id == request.id);
             if !own || (progress.done && content.len() != request.length) {
                 let fault = format!(
                     "server: the body of {:x} is not its own: {} of {} bytes",

@@ -33,11 +33,14 @@ pub(crate) struct World {
 }
 
 /// What a client has seen.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) status: u16,
     /// Whether it came to its end.
     pub(crate) whole: bool,
+    /// How it ended, for the message of a failure.
+    #[expect(dead_code, reason = "it is shown only")]
+    pub(crate) how: String,
 }
 
 impl World {
