@@ -2,7 +2,8 @@
 //!
 //! Each worker has its own, so that no request waits for another worker's. Before a kept connection is used again its socket is
 //! looked at (`MSG_PEEK`, one system call): what the runtime knows is only as fresh as its last turn, and an end, or bytes that
-//! nobody asked for, may have come since. What comes after the look cannot be told from an answer. A request that may not be
+//! nobody asked for, may have come since. One that carried an answer a moment ago is asked for what the runtime knows, since a
+//! look would cost a busy proxy 4 % of its time. What comes after the look cannot be told from an answer. A request that may not be
 //! repeated takes only a connection that its server is not about to close ([`crate::idle_timeout`]).
 
 use std::cell::RefCell;
@@ -24,6 +25,9 @@ use crate::worker::Worker;
 const KEPT: usize = 1024;
 /// Between two looks at all kept connections: how exactly it is known when a server has closed one.
 pub(crate) const SWEEP: Duration = Duration::from_millis(250);
+
+/// What was idle for less than this is not looked at itself if the runtime has heard nothing: a turn of the runtime is shorter.
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// Why kept connections were not used again; the place is what is counted with.
 const ENDS: [&str; 4] = ["closed-by-server", "unasked", "too-old", "too-many"];
@@ -175,7 +179,12 @@ impl Upstreams {
                 }
                 return None;
             }
-            match peek(&one.stream) {
+            let seen = if idle < MOMENT {
+                look(&one.stream)
+            } else {
+                peek(&one.stream)
+            };
+            match seen {
                 Look::Quiet => {
                     return Some(Upstream {
                         stream: one.stream,
