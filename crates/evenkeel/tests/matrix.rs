@@ -164,7 +164,7 @@ fn killed() {
 fn hung() {
     let case = Case::start("[service.shop.timeout]\nattempt = \"1s\"");
     let pid = case.victim.pid.unwrap();
-    signal(pid, "STOP");
+    common::keep_stopped(pid);
     let incident = case.closed(FaultKind::ProcessHung);
     assert!(restarted(&incident), "{incident:#?}");
     assert!(!common::lives(pid), "the hung process was killed");
@@ -177,7 +177,7 @@ fn hung_with_the_default_timeouts() {
     let case = Case::start(
         "[service.shop.detect]\nprobe = { http = \"/health\", every = \"500ms\", timeout = \"400ms\", fast = \"100ms\" }",
     );
-    signal(case.victim.pid.unwrap(), "STOP");
+    common::keep_stopped(case.victim.pid.unwrap());
     let incident = case.closed(FaultKind::ProcessHung);
     assert!(restarted(&incident), "{incident:#?}");
     let metrics = get(case.program.admin, "/metrics").unwrap().body;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Client, Response, Rig, Seen, always, counter, server};
+use common::{Client, Response, Rig, Seen, always, counter, server, still_open_after};
 use evenkeel_config::resolve::Surroundings;
 use evenkeel_core::{Observation, Outcome};
 
@@ -122,10 +122,7 @@ fn each_attempt_is_told_anew() {
     let (shop, seen) = server(|connection| {
         while connection.request().is_some() {
             // Nothing comes, so this is how long it thinks.
-            let think = Some(Duration::from_millis(20));
-            connection.stream.set_read_timeout(think).expect("a socket");
-            connection.stream.peek(&mut [0]).ok();
-            connection.stream.set_read_timeout(None).expect("a socket");
+            still_open_after(&connection.stream, Duration::from_millis(20));
             connection.answer(BUSY);
         }
     });

@@ -5,7 +5,7 @@ mod common;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::{Connection, Rig, always, counter, server};
+use common::{Rig, always, counter, server, still_open_after};
 use evenkeel_core::Observation;
 use evenkeel_core::Outcome;
 
@@ -31,22 +31,13 @@ fn after(wait: Duration, answer: &'static str) -> SocketAddr {
     server(move |connection| {
         while connection.request().is_some() {
             // It ends when the peer closes, and not a moment later than it should answer.
-            if !still_there_after(connection, wait) {
+            if !still_open_after(&connection.stream, wait) {
                 return;
             }
             connection.answer(answer);
         }
     })
     .0
-}
-
-fn still_there_after(connection: &Connection, wait: Duration) -> bool {
-    let stream = &connection.stream;
-    stream.set_read_timeout(Some(wait)).expect("a socket");
-    let mut byte = [0];
-    let gone = matches!(stream.peek(&mut byte), Ok(0));
-    stream.set_read_timeout(None).expect("a socket");
-    !gone
 }
 
 #[test]
@@ -146,7 +137,7 @@ fn who_fails_leaves_it_to_the_other() {
     // The first one breaks off while the second is under way.
     let (dies, _) = server(|connection| {
         if connection.request().is_some() {
-            still_there_after(connection, Duration::from_millis(100));
+            still_open_after(&connection.stream, Duration::from_millis(100));
         }
     });
     let slow = after(Duration::from_millis(250), OK);
@@ -161,10 +152,11 @@ fn who_fails_leaves_it_to_the_other() {
     // The second one has no good answer, so the first is waited for.
     let (busy, _) = always(UNAVAILABLE);
     let two = rig(&[slow, busy], "after = \"20ms\"", no_retry);
-    let mut statuses: Vec<u16> = (0..4).map(|_| two.client().get("/").status).collect();
-    statuses.sort_unstable();
-    assert_eq!(statuses, [200, 200, 503, 503]);
+    let statuses: Vec<u16> = (0..4).map(|_| two.client().get("/").status).collect();
     assert_eq!(hedges(&two, "failed"), 2);
+    // Of the other two, one is hedged only if the machine was too busy to answer it in time.
+    let good = statuses.iter().filter(|status| **status == 200).count();
+    assert_eq!(good as u64, 2 + hedges(&two, "won"), "{statuses:?}");
 }
 
 #[test]
@@ -195,7 +187,7 @@ fn a_quantile_of_what_was_seen() {
         let mut count = 0;
         while connection.request().is_some() {
             count += 1;
-            if count % 20 == 0 && !still_there_after(connection, Duration::from_secs(5)) {
+            if count % 20 == 0 && !still_open_after(&connection.stream, Duration::from_secs(5)) {
                 return;
             }
             connection.answer(OK);

@@ -5,7 +5,7 @@ mod common;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::{Connection, Rig, always, counter, nowhere, server};
+use common::{Rig, always, counter, nowhere, server, still_open_after};
 use evenkeel_core::ServiceId;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -30,15 +30,8 @@ fn hung() -> SocketAddr {
 
 /// Answers after this time, unless the other side has closed.
 fn after(wait: Duration, answer: &'static str) -> SocketAddr {
-    let gone = move |connection: &Connection| {
-        let stream = &connection.stream;
-        stream.set_read_timeout(Some(wait)).expect("a socket");
-        let gone = matches!(stream.peek(&mut [0]), Ok(0));
-        stream.set_read_timeout(None).expect("a socket");
-        gone
-    };
     server(move |connection| {
-        while connection.request().is_some() && !gone(connection) {
+        while connection.request().is_some() && still_open_after(&connection.stream, wait) {
             connection.answer(answer);
         }
     })

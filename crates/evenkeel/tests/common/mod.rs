@@ -376,6 +376,31 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(status.success(), "kill -{name} {pid}");
 }
 
+/// Stops a process for as long as it lives, also if somebody continues it: whoever stops all processes of a test for a moment
+/// continues this one, too.
+pub(crate) fn keep_stopped(pid: u32) {
+    let started = start_time(pid);
+    signal(pid, "STOP");
+    std::thread::spawn(move || {
+        while lives(pid) && start_time(pid) == started {
+            // It may be gone by now.
+            Command::new("kill")
+                .args(["-STOP", &pid.to_string()])
+                .stderr(Stdio::null())
+                .status()
+                .unwrap();
+            pause();
+        }
+    });
+}
+
+/// When a process was started, in ticks since the machine's start: a pid can be another's after it.
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(19)?.parse().ok()
+}
+
 /// Whether a process lives (an ended one that nobody has waited for does not).
 pub(crate) fn lives(pid: u32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {

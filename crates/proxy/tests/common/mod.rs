@@ -121,6 +121,28 @@ pub(crate) fn read_some(mut stream: &TcpStream, part: &mut [u8]) -> std::io::Res
     }
 }
 
+/// Waits for so long, not less when the process is stopped meanwhile; `false` as soon as the peer has closed.
+pub(crate) fn still_open_after(stream: &TcpStream, wait: Duration) -> bool {
+    let clock = Clock::start();
+    let end = clock.now() + wait;
+    let open = loop {
+        let left = end - clock.now();
+        if left.is_zero() {
+            break true;
+        }
+        stream.set_read_timeout(Some(left)).expect("a socket");
+        match stream.peek(&mut [0]) {
+            Ok(0) => break false,
+            // The next request is there already: only time is waited for.
+            Ok(_) => std::thread::sleep(left),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break false,
+            Err(_) => {}
+        }
+    };
+    stream.set_read_timeout(None).expect("a socket");
+    open
+}
+
 /// A response as a client sees it.
 #[derive(Debug)]
 pub(crate) struct Response {
