@@ -134,7 +134,7 @@ pub(crate) fn still_open_after(stream: &TcpStream, wait: Duration) -> bool {
         match stream.peek(&mut [0]) {
             Ok(0) => break false,
             // The next request is there already: only time is waited for.
-            Ok(_) => std::thread::sleep(left),
+            Ok(_) => std::thread::park_timeout(left),
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break false,
             Err(_) => {}
         }
