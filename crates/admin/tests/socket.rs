@@ -114,8 +114,13 @@ impl Drop for Server {
 fn rest(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
-    while let Ok(length @ 1..) = stream.read(&mut buffer) {
-        answer.extend_from_slice(&buffer[..length]);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(length @ 1..) => answer.extend_from_slice(&buffer[..length]),
+            // The process was stopped for a while, which ends a read with a timeout.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => break,
+        }
     }
     String::from_utf8(answer).unwrap()
 }
