@@ -397,7 +397,7 @@ mod tests {
                 .write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
                 .expect("a socket");
             for reuse in [Reuse::Repeatable, Reuse::Once] {
-                assert!(!bench.take(reuse, ms(1_001)));
+                assert!(!bench.take(reuse, ms(1_005)));
             }
             assert_eq!(bench.ended(), [0, 1, 0, 0]);
         });
@@ -411,11 +411,25 @@ mod tests {
             second
                 .shutdown(std::net::Shutdown::Write)
                 .expect("a socket");
-            assert!(bench.take(Reuse::Once, ms(1_001)), "the other one is good");
+            assert!(bench.take(Reuse::Once, ms(1_005)), "the other one is good");
             drop((first, second));
-            assert!(!bench.take(Reuse::Once, ms(1_001)));
+            assert!(!bench.take(Reuse::Once, ms(1_005)));
             assert_eq!(bench.ended(), [1, 0, 0, 0]);
         });
+    }
+
+    /// No system call is made for it.
+    #[test]
+    fn what_was_used_a_moment_ago_is_closed_once_the_runtime_knows_its_end() {
+        let test = async {
+            let bench = Bench::new();
+            drop(bench.give(ms(1_000)));
+            // Turns of the runtime, in which it hears of the end.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert!(!bench.take(Reuse::Repeatable, ms(1_004)));
+            assert_eq!(bench.ended(), [1, 0, 0, 0]);
+        };
+        runtime().block_on(test);
     }
 
     #[test]

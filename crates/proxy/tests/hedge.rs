@@ -3,6 +3,7 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use common::{Rig, always, counter, server, still_open_after};
@@ -134,13 +135,29 @@ fn nothing_is_hedged_that_is_in_time() {
 
 #[test]
 fn who_fails_leaves_it_to_the_other() {
-    // The first one breaks off while the second is under way.
-    let (dies, _) = server(|connection| {
+    // One breaks off as soon as the other has been asked, and while that is under way.
+    let asked = Arc::new((Mutex::new((0, 0)), Condvar::new()));
+    let other = Arc::clone(&asked);
+    let (dies, _) = server(move |connection| {
         if connection.request().is_some() {
-            still_open_after(&connection.stream, Duration::from_millis(100));
+            let (counts, changed) = &*asked;
+            let mut counts = counts.lock().expect("no panic");
+            counts.0 += 1;
+            let mine = counts.0;
+            drop(changed.wait_while(counts, |(_, other)| *other < mine));
         }
     });
-    let slow = after(Duration::from_millis(250), OK);
+    let wait = Duration::from_millis(600);
+    let (slow, _) = server(move |connection| {
+        while connection.request().is_some() {
+            other.0.lock().expect("no panic").1 += 1;
+            other.1.notify_all();
+            if !still_open_after(&connection.stream, wait) {
+                return;
+            }
+            connection.answer(OK);
+        }
+    });
     let no_retry = "retry = { limit = 0, on = [] }\n";
     let one = rig(&[dies, slow], "after = \"20ms\"", no_retry);
     for _ in 0..4 {
@@ -151,6 +168,7 @@ fn who_fails_leaves_it_to_the_other() {
 
     // The second one has no good answer, so the first is waited for.
     let (busy, _) = always(UNAVAILABLE);
+    let slow = after(wait, OK);
     let two = rig(&[slow, busy], "after = \"20ms\"", no_retry);
     let statuses: Vec<u16> = (0..4).map(|_| two.client().get("/").status).collect();
     assert_eq!(hedges(&two, "failed"), 2);
