@@ -254,6 +254,10 @@ defaults! {
     MODE: Mode = Mode::Automatic, "Repair is what evenkeel is for; guards and verification bound it.";
     /// `service.NAME.recover.keep_serving`
     KEEP_SERVING: f64 = 0.5, "Half a service usually carries the load of a quiet hour; below that, acting costs more than it gives.";
+    /// `service.NAME.recover.at_once`
+    AT_ONCE: u32 = 1, "One restart tells whether a restart helps, at the price of one server.";
+    /// `service.NAME.recover.hang_wait`
+    HANG_WAIT: Duration = seconds(10), "Longer than most pauses for garbage collection; a restart of a large process takes longer than that.";
     /// `service.NAME.recover.limit.actions`
     LIMIT_ACTIONS: u32 = 5, "What five restarts did not cure, a sixth will not.";
     /// `service.NAME.recover.limit.within`

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use evenkeel_core::{Directive, Instant, ServerId, ServiceId, Signal};
+use evenkeel_core::{Directive, Instant, RequestShape, ServerId, ServiceId, ShapeText, Signal};
 use evenkeel_fault::contract::{ActionOrder, Examination, Pace, Totals};
 use evenkeel_fault::incident::ActionOutcome;
 use evenkeel_fault::{Incident, Maintenance};
@@ -18,6 +18,8 @@ pub trait Traffic {
     fn totals(&self, service: ServiceId) -> Totals;
     /// Takes all signals that are there; says how many.
     fn drain_signals(&mut self, signals: &mut Vec<Signal>) -> usize;
+    /// Takes the words for requests that failed lately.
+    fn drain_names(&mut self) -> Vec<(RequestShape, ShapeText)>;
     /// Waits for a signal that should not wait. Cancel safe.
     fn wait(&mut self) -> impl Future<Output = ()>;
 }

@@ -13,7 +13,8 @@ use evenkeel_config::{Plan, Surroundings};
 use evenkeel_control::{Books, Control, Event, Hands, Heartbeat, Parts, Traffic, Views};
 use evenkeel_core::metric::Counter;
 use evenkeel_core::{
-    Directive, Exit, Instant, Observation, Outcome, ProbeOutcome, ServerId, ServiceId, Signal,
+    Directive, Exit, Instant, Observation, Outcome, ProbeOutcome, RequestShape, ServerId,
+    ServiceId, ShapeText, Signal,
 };
 use evenkeel_fault::contract::{ActionOrder, Examination, Pace, ServerState, Totals};
 use evenkeel_fault::incident::{ActionOutcome, Status};
@@ -101,6 +102,10 @@ impl Traffic for World {
         Totals::default()
     }
 
+    fn drain_names(&mut self) -> Vec<(RequestShape, ShapeText)> {
+        Vec::new()
+    }
+
     fn drain_signals(&mut self, signals: &mut Vec<Signal>) -> usize {
         // Requests go on: each server in service answers one per turn.
         let ejected = self.log.lock().unwrap().ejected.clone();
@@ -114,6 +119,7 @@ impl Traffic for World {
             observation: Observation::Attempt {
                 outcome: Outcome::Answered(200),
                 latency: Duration::ZERO,
+                shape: RequestShape::UNKNOWN,
             },
         }));
         signals.len() - before

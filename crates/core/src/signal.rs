@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::{Instant, Outcome, ServerId};
+use crate::{Instant, Outcome, RequestShape, ServerId};
 
 /// One observation of one server.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,8 @@ pub enum Observation {
         outcome: Outcome,
         /// From the request fully written to the response's head, or to the failure.
         latency: Duration,
+        /// What it asked for.
+        shape: RequestShape,
     },
     /// A probe ended.
     Probe {

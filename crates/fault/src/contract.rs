@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Directive, Epoch, Instant, ProbeOutcome, ServerId, ServiceId, Signal};
+use evenkeel_core::{
+    Directive, Epoch, Instant, ProbeOutcome, RequestShape, ServerId, ServiceId, ShapeText, Signal,
+};
 
 use crate::incident::{ActionOutcome, Incident};
 use crate::kind::FaultKind;
@@ -96,6 +98,13 @@ pub enum Input {
         /// What.
         order: OperatorOrder,
     },
+    /// The words for a request that failed.
+    Named {
+        /// Which.
+        shape: RequestShape,
+        /// In words.
+        text: ShapeText,
+    },
     /// The machine's calendar clock was set: stamps follow it from now on.
     ClockSet {
         /// Where the monotonic clock's zero lies on the calendar now.
@@ -120,6 +129,15 @@ pub enum OrderAnswer {
     Refused(String),
     /// It was tried and did not succeed.
     Failed(String),
+}
+
+impl Examination {
+    /// Whether the process was found stopped by somebody (state T, not that of a debugger).
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        let process = self.process.as_ref();
+        process.is_some_and(|process| process.state == Some('T'))
+    }
 }
 
 impl OrderAnswer {

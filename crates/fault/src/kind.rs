@@ -48,13 +48,17 @@ pub enum FaultKind {
     PartitionedBalancer,
     /// It changes between well and ill too often.
     Flapping,
+    /// Its probe is wrong: probes fail while requests succeed.
+    BadProbe,
+    /// Requests of a route fail on all servers, and all others succeed.
+    BrokenRoute,
     /// None of the above is supported by the evidence.
     Unknown,
 }
 
 impl FaultKind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::ProcessCrashed,
         Self::CrashLoop,
         Self::OutOfMemory,
@@ -76,6 +80,8 @@ impl FaultKind {
         Self::DiskFull,
         Self::PartitionedBalancer,
         Self::Flapping,
+        Self::BadProbe,
+        Self::BrokenRoute,
         Self::Unknown,
     ];
 
@@ -104,6 +110,8 @@ impl FaultKind {
             Self::DiskFull => "disk-full",
             Self::PartitionedBalancer => "partitioned-balancer",
             Self::Flapping => "flapping",
+            Self::BadProbe => "bad-probe",
+            Self::BrokenRoute => "broken-route",
             Self::Unknown => "unknown",
         }
     }

@@ -110,6 +110,11 @@ pub struct RecoverOptions {
     pub mode: Mode,
     /// Never act on more servers than leave this share in service.
     pub keep_serving: f64,
+    /// So many running servers of a service may be under a costly action (restart, stop, exec) at a time.
+    pub at_once: u32,
+    /// How long a server that takes connections and answers nothing stays out of rotation before it is restarted, until it is
+    /// known how long its pauses last.
+    pub hang_wait: Duration,
     /// Actions that change a server (restart, stop, roll-back, exec), per server.
     pub limit: ActionLimit,
     /// Between restarts of one server; the first is immediate.

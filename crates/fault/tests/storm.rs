@@ -67,6 +67,8 @@ fn spec(managed: Managed, mode: Mode, keep_serving: f64) -> ServiceSpec {
             recover: RecoverOptions {
                 mode,
                 keep_serving,
+                at_once: 1,
+                hang_wait: Duration::from_secs(10),
                 limit: LIMIT,
                 backoff: RestartBackoff {
                     base: ms(100),
@@ -141,10 +143,12 @@ fn observation(random: &mut Random, mood: usize) -> Observation {
         _ if mood == 0 => Observation::Attempt {
             outcome: Outcome::Answered(200),
             latency,
+            shape: evenkeel_core::RequestShape::UNKNOWN,
         },
         _ => Observation::Attempt {
             outcome: outcome(random),
             latency,
+            shape: evenkeel_core::RequestShape::UNKNOWN,
         },
     }
 }
@@ -496,6 +500,7 @@ impl Storm {
             let attempt = Observation::Attempt {
                 outcome: Outcome::Answered(200),
                 latency,
+                shape: evenkeel_core::RequestShape::UNKNOWN,
             };
             self.inputs.push(Input::Signal(Signal {
                 at,

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
+use evenkeel_core::{Instant, Outcome, RequestShape, ServerId, ServiceId, ShapeText};
 use evenkeel_http1::{Method, Version};
 use evenkeel_request::route::Route;
 use evenkeel_request::{After, Cause, DeadlineHeader, Exchange, Policies, Rules};
@@ -47,6 +47,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) latest: Instant,
     pub(crate) id: RequestId,
     pub(crate) method: Method,
+    /// What it asks for, for those who look for faults.
+    pub(crate) shape: RequestShape,
     pub(crate) version: Version,
     /// The route that it came by, if one matched.
     pub(crate) route: Option<&'a Route>,
@@ -110,6 +112,7 @@ pub(crate) async fn handle(
         latest: started,
         id: worker.request_id(),
         method: work.request.method,
+        shape: RequestShape::of(method_text, work.request.target.of(client.buffer.unread())),
         version: work.request.version,
         route,
         mirror: None,
@@ -189,6 +192,15 @@ impl Journey<'_> {
         }
     }
 
+    /// Says what the request is called, by its head for servers, since one of its attempts failed.
+    fn name_shape(&self, head: &[u8]) {
+        self.worker.name_shape(self.shape, || {
+            let mut words = head.split(|&byte| byte == b' ');
+            let method = words.next().unwrap_or_default();
+            ShapeText::of(method, words.next().unwrap_or_default())
+        });
+    }
+
     /// Makes attempts until one is passed on, or until there is nothing to be passed on.
     async fn travel(
         &mut self,
@@ -234,6 +246,9 @@ impl Journey<'_> {
             let latency = latency(talk.as_ref(), begun, ended);
             flight.came_to(ended, outcome, latency);
             let wish = self.wish(&desk, talk.as_ref(), &roster, server, ended);
+            if outcome.is_failure() {
+                self.name_shape(&desk.work.to_server);
+            }
             self.note_attempt(ended, server, outcome, latency, talk.as_ref());
             if self.mirror.is_some() {
                 self.send_copy(&desk);

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use evenkeel_core::blame::Phase;
-use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
+use evenkeel_core::{Instant, Outcome, RequestShape, ServerId, ServiceId};
 use evenkeel_http1::Method;
 use evenkeel_request::Cause;
 use evenkeel_tolerate::TimeoutOptions;
@@ -202,7 +202,9 @@ impl Errand {
         latency: Duration,
     ) {
         if self.worker.roster(self.to).generation(server.index) == generation {
-            self.worker.signal(at, server, outcome, latency);
+            // Copies and renewals are of all kinds; the requests themselves say which kind fails.
+            let shape = RequestShape::UNKNOWN;
+            self.worker.signal(at, server, outcome, latency, shape);
         }
     }
 }

@@ -108,7 +108,7 @@ impl Journey<'_> {
         let now = (self.service.version() != self.roster.version)
             .then(|| self.worker.roster(self.service_id).generation(server.index));
         if now.is_none_or(|now| now == self.roster.generation(server.index)) {
-            self.worker.signal(at, server, outcome, latency);
+            self.worker.signal(at, server, outcome, latency, self.shape);
         }
     }
 

@@ -1,8 +1,9 @@
 //! How outcomes of attempts leave the data plane: one bounded ring per worker, no lock, overflow dropped and counted.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use evenkeel_core::{Outcome, Signal};
+use evenkeel_core::{Outcome, RequestShape, ShapeText, Signal};
 use rtrb::{Consumer, Producer, RingBuffer};
 use tokio::sync::Notify;
 
@@ -11,11 +12,20 @@ use crate::count::WorkerCounters;
 /// Signals that a worker can hold until they are read: at 70,000 requests a second, those of 100 ms.
 const CAPACITY: usize = 8192;
 
+/// Words for requests that wait to be read; more are said again later.
+const NAMES: usize = 256;
+
+/// The words for requests that failed: few, so they are behind a lock that successes never take.
+type Names = Arc<Mutex<Vec<(RequestShape, ShapeText)>>>;
+
 /// A worker's end of its ring.
 #[derive(Debug)]
 pub(crate) struct SignalWriter {
     ring: Producer<Signal>,
     wake: Arc<Notify>,
+    names: Names,
+    /// Routes whose words were said.
+    named: BTreeSet<u32>,
 }
 
 /// The control loop's end of all rings.
@@ -23,11 +33,13 @@ pub(crate) struct SignalWriter {
 pub struct SignalReader {
     rings: Vec<Consumer<Signal>>,
     wake: Arc<Notify>,
+    names: Names,
 }
 
 /// One writer per worker, and the reader of all.
 pub(crate) fn signals(workers: usize) -> (Vec<SignalWriter>, SignalReader) {
     let wake = Arc::new(Notify::new());
+    let names = Names::default();
     let (writers, rings) = (0..workers)
         .map(|_| {
             let (ring, reader) = RingBuffer::new(CAPACITY);
@@ -35,12 +47,14 @@ pub(crate) fn signals(workers: usize) -> (Vec<SignalWriter>, SignalReader) {
                 SignalWriter {
                     ring,
                     wake: Arc::clone(&wake),
+                    names: Arc::clone(&names),
+                    named: BTreeSet::new(),
                 },
                 reader,
             )
         })
         .unzip();
-    (writers, SignalReader { rings, wake })
+    (writers, SignalReader { rings, wake, names })
 }
 
 impl SignalWriter {
@@ -55,7 +69,31 @@ impl SignalWriter {
     }
 }
 
+impl SignalWriter {
+    /// A request failed: says the words behind its shape, unless they were said.
+    pub(crate) fn name(&mut self, shape: RequestShape, words: impl FnOnce() -> ShapeText) {
+        if !shape.is_known() || self.named.contains(&shape.route) {
+            return;
+        }
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() >= NAMES {
+            return;
+        }
+        names.push((shape, words()));
+        drop(names);
+        if self.named.len() >= NAMES {
+            self.named.clear();
+        }
+        self.named.insert(shape.route);
+    }
+}
+
 impl SignalReader {
+    /// The words for requests that failed, as far as they were not read before.
+    pub fn names(&mut self) -> Vec<(RequestShape, ShapeText)> {
+        std::mem::take(&mut *self.names.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Takes all signals that are there; says how many. Those of one worker are in their order.
     pub fn drain(&mut self, signals: &mut Vec<Signal>) -> usize {
         let before = signals.len();
@@ -92,6 +130,7 @@ mod tests {
         let observation = Observation::Attempt {
             outcome: Outcome::Answered(200),
             latency: Duration::from_nanos(n),
+            shape: RequestShape::UNKNOWN,
         };
         Signal {
             at: Instant::from_nanos(n),

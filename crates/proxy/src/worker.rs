@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_balance::Picker;
-use evenkeel_core::{Blame, Instant, Observation, Outcome, Random, ServerId, ServiceId, Signal};
+use evenkeel_core::{
+    Blame, Instant, Observation, Outcome, Random, RequestShape, ServerId, ServiceId, ShapeText,
+    Signal,
+};
 use evenkeel_http1::{RequestHead, ResponseHead};
 use evenkeel_runtime::Clock;
 use evenkeel_tolerate::HedgeDelay;
@@ -255,6 +258,7 @@ impl Worker {
         server: ServerId,
         outcome: Outcome,
         latency: Duration,
+        shape: RequestShape,
     ) {
         if outcome.blame() == Blame::Local {
             return;
@@ -262,11 +266,20 @@ impl Worker {
         let signal = Signal {
             at,
             server,
-            observation: Observation::Attempt { outcome, latency },
+            observation: Observation::Attempt {
+                outcome,
+                latency,
+                shape,
+            },
         };
         self.signals
             .borrow_mut()
             .push(signal, outcome, &self.counters);
+    }
+
+    /// A request of this shape has failed: whoever looks for faults is told what it is called.
+    pub(crate) fn name_shape(&self, shape: RequestShape, words: impl FnOnce() -> ShapeText) {
+        self.signals.borrow_mut().name(shape, words);
     }
 
     /// The date for an answer at `now`.

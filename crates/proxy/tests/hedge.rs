@@ -64,7 +64,9 @@ fn a_server_that_hangs_costs_the_delay_and_no_more() {
     let (mut taken, mut broken_off) = (Vec::new(), 0);
     signals.drain(&mut taken);
     for signal in taken {
-        if let Observation::Attempt { outcome, latency } = signal.observation
+        if let Observation::Attempt {
+            outcome, latency, ..
+        } = signal.observation
             && outcome == Outcome::Cancelled
         {
             assert!(latency >= Duration::from_millis(30) && signal.server.index == 0);

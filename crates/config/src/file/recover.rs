@@ -21,6 +21,12 @@ table! {
         mode: ModeWord = defaults::MODE;
         /// Never act on more servers than leave this share in service. Servers that already serve nothing cost nothing.
         keep_serving: Share = defaults::KEEP_SERVING;
+        /// So many running servers of the service may be under a costly action (restart, stop, exec) at a time. Starting a process
+        /// that has ended is not one.
+        at_once: Whole<1, 1_000> = defaults::AT_ONCE;
+        /// How long a server that takes connections and answers nothing is out of rotation before it is restarted. Once it has come
+        /// back by itself, twice its longest pause, from 10 to 60 s. A process that is stopped (state T) is not waited for.
+        hang_wait: Time<0> = defaults::HANG_WAIT;
         /// How many actions that change a server (restart, stop, exec) one server may get.
         limit: ActionLimit;
         /// Between restarts of one server; the first is immediate.

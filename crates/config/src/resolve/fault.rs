@@ -206,6 +206,8 @@ fn resolve_recover(typed: &Recover, out: &mut Mistakes) -> RecoverOptions {
     RecoverOptions {
         mode: pick(typed.mode.as_ref(), defaults::MODE),
         keep_serving: pick(typed.keep_serving.as_ref(), defaults::KEEP_SERVING),
+        at_once: pick_whole(typed.at_once.as_ref(), defaults::AT_ONCE),
+        hang_wait: pick(typed.hang_wait.as_ref(), defaults::HANG_WAIT),
         limit: ActionLimit {
             actions: pick_whole(limit.actions.as_ref(), defaults::LIMIT_ACTIONS),
             within: pick(limit.within.as_ref(), defaults::LIMIT_WITHIN),

@@ -283,6 +283,9 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             });
         }
         let taken = self.traffic.drain_signals(&mut self.outcomes);
+        let names = self.traffic.drain_names().into_iter();
+        self.inputs
+            .extend(names.map(|(shape, text)| Input::Named { shape, text }));
         self.inputs
             .extend(self.outcomes.drain(..).map(Input::Signal));
         // Answers are taken before signals and handed on after them: that a process was started must be known before

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use evenkeel_control::Traffic;
-use evenkeel_core::{Directive, Instant, ServiceId, Signal};
+use evenkeel_core::{Directive, Instant, RequestShape, ServiceId, ShapeText, Signal};
 use evenkeel_fault::contract::Totals;
 use evenkeel_proxy::{ProxyState, SignalReader};
 use tokio::sync::Notify;
@@ -47,6 +47,10 @@ impl Traffic for DataPlane {
 
     fn drain_signals(&mut self, signals: &mut Vec<Signal>) -> usize {
         self.signals.drain(signals)
+    }
+
+    fn drain_names(&mut self) -> Vec<(RequestShape, ShapeText)> {
+        self.signals.names()
     }
 
     async fn wait(&mut self) {

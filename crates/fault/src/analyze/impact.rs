@@ -51,6 +51,25 @@ impl Traffic {
             .map_or(self.latest, |(_, totals)| *totals)
     }
 
+    /// Requests of the last two seconds as a multiple of what came, in the same time, in the minute before the last ten; one
+    /// where too little is known.
+    #[must_use]
+    pub fn load(&self, now: Instant) -> f64 {
+        const LATELY: Duration = Duration::from_secs(2);
+        const BEFORE: Duration = Duration::from_secs(10);
+        let Some((oldest, first)) = self.before.iter().next() else {
+            return 1.0;
+        };
+        let until = now.before(BEFORE);
+        let length = until.since(*oldest);
+        let usual = self.at(until).requests.saturating_sub(first.requests);
+        if length < Duration::from_secs(5) || usual < 10 {
+            return 1.0;
+        }
+        let lately = self.latest.requests - self.at(now.before(LATELY)).requests;
+        (lately as f64 / LATELY.as_secs_f64()) / (usual as f64 / length.as_secs_f64())
+    }
+
     /// The difference from `start` until now. `budget_spent` takes the requests of the objective's period to be as many
     /// as the rate since the start of the program (`now` after it) gives.
     #[must_use]

@@ -132,15 +132,17 @@ const fn in_words(fault: FaultKind) -> &'static str {
         FaultKind::DiskFull => "its disk was full",
         FaultKind::PartitionedBalancer => "only this balancer could not reach it",
         FaultKind::Flapping => "it changed between well and ill too often",
+        FaultKind::BadProbe => "its probe failed although requests succeeded",
+        FaultKind::BrokenRoute => {
+            "requests of one kind failed on all servers, and all others succeeded"
+        }
         FaultKind::Unknown => "something was wrong that no known fault explains",
     }
 }
 
 fn recommendations(incident: &Incident, fault: FaultKind, similar: usize) -> Vec<String> {
     let mut advice: Vec<String> = Vec::new();
-    if has_evidence(incident, "bad probe") {
-        advice.push("Correct the probe: it fails although real requests succeed.".to_owned());
-    } else if has_evidence(incident, "state T") {
+    if has_evidence(incident, "state T") {
         advice.push(
             "Find out who stopped the process (state T): it cannot do that itself.".to_owned(),
         );
@@ -203,6 +205,8 @@ const fn for_failed_requests(fault: FaultKind) -> Option<&'static str> {
         | FaultKind::MemoryLeak
         | FaultKind::DiskFull
         | FaultKind::Flapping
+        | FaultKind::BadProbe
+        | FaultKind::BrokenRoute
         | FaultKind::Unknown => None,
     }
 }
@@ -264,6 +268,10 @@ const fn by_kind(fault: FaultKind) -> &'static str {
         }
         FaultKind::DiskFull => "Free space and rotate logs.",
         FaultKind::Flapping => "Raise `fall` and `rise`, or look for a cause that comes and goes.",
+        FaultKind::BadProbe => "Correct the probe: it fails although real requests succeed.",
+        FaultKind::BrokenRoute => {
+            "Look at what only this kind of request uses: its code, or a dependency of its own."
+        }
         FaultKind::Unknown => "Read the timeline: nothing that evenkeel knows explains it.",
     }
 }

@@ -70,6 +70,10 @@ pub enum End {
     Maintenance,
     /// The server is not a member of the service any more.
     Left,
+    /// Its cause is shared by other servers: it goes on as the incident of the service.
+    Merged,
+    /// Each of its servers turned out to have a fault of its own: it goes on as incidents of those.
+    Split,
     /// evenkeel itself ended; what became of the server is not known.
     EvenkeelEnded,
 }
@@ -83,6 +87,8 @@ impl End {
             Self::ClosedByPerson => "a person closed it",
             Self::Maintenance => "a person took the server into maintenance",
             Self::Left => "the server is not a member any more",
+            Self::Merged => "it goes on as an incident of the whole service",
+            Self::Split => "it goes on as incidents of single servers",
             Self::EvenkeelEnded => "evenkeel ended before it was over",
         }
     }

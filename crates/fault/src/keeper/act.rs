@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::Verdict;
+use evenkeel_core::{Instant, Verdict};
 
 use crate::contract::OrderAnswer;
 use crate::incident::{ActionOutcome, Status};
@@ -19,6 +19,15 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// After the guard of capacity refused, the next look.
 const REFUSED: Duration = Duration::from_secs(5);
 
+/// Peers with the same cause show it within this time.
+const ALONE: Duration = Duration::from_secs(1);
+/// Between two looks whether it is a server's turn to be changed.
+const TURN: Duration = Duration::from_millis(500);
+/// A hang is waited for so long at least, once pauses of the server are known, unless less is configured …
+const LEAST_HANG_WAIT: Duration = Duration::from_secs(10);
+/// … and at most, unless more is.
+const LONGEST_HANG_WAIT: Duration = Duration::from_secs(60);
+
 /// What one action leads to.
 pub(super) enum Next {
     /// The next action.
@@ -29,11 +38,11 @@ pub(super) enum Next {
 
 impl Work<'_> {
     /// The diagnosis is made: chooses the actions, and begins if that is allowed.
-    pub(super) fn begin_playbook(&mut self, bad_probe: bool, passed: bool) {
+    pub(super) fn begin_playbook(&mut self, passed: bool) {
         let situation = Situation {
             managed: self.server.managed,
-            bad_probe,
             passed,
+            hang_wait: self.hang_wait(),
         };
         let of_user = &self.spec.options.recover.playbooks;
         let Some(case) = self.server.case.as_deref_mut() else {
@@ -127,6 +136,43 @@ impl Work<'_> {
                 Next::On
             }
         }
+    }
+
+    /// How long a hang is waited for: by the longest pause that this server came back from, else as configured.
+    fn hang_wait(&self) -> Option<Duration> {
+        let case = self.server.case.as_deref()?;
+        let configured = self.spec.options.recover.hang_wait;
+        let known = self.server.longest_pause.map(|pause| {
+            let most = LONGEST_HANG_WAIT.max(configured);
+            (pause * 2).clamp(configured.min(LEAST_HANG_WAIT), most)
+        });
+        (!case.is_stopped).then(|| known.unwrap_or(configured))
+    }
+
+    /// Whether the fault is this server's own, as far as can be told: its peers have had the time to show the same, and not too
+    /// many of them are being changed. If not, when it may be asked again, and why not.
+    pub(super) fn may_cost(&self) -> Result<(), (Instant, String)> {
+        let Some(case) = self.server.case.as_deref() else {
+            return Ok(());
+        };
+        if self.server.facts.process.down.is_some() || case.by_person || case.approved {
+            return Ok(());
+        }
+        let alone_at = case.detected + ALONE;
+        if self.now < alone_at {
+            let why = "its peers may be about to show the same".to_owned();
+            return Err((alone_at, why));
+        }
+        let most = self.spec.options.recover.at_once.max(1);
+        if self.changing >= most as usize {
+            let why = format!(
+                "{} of its peers {} being restarted, and `at_once` is {most}",
+                self.changing,
+                if self.changing == 1 { "is" } else { "are" }
+            );
+            return Err((self.now + TURN, why));
+        }
+        Ok(())
     }
 
     fn take_out(&mut self, step: usize, action: &Action) -> Next {

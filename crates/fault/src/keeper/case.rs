@@ -70,6 +70,12 @@ pub(super) struct Case {
     pub(super) acted: bool,
     /// A restart was done.
     pub(super) repaired: bool,
+    /// A running server was restarted, stopped or changed by a command for it.
+    pub(super) costly: bool,
+    /// Its process was found stopped (state T).
+    pub(super) is_stopped: bool,
+    /// Why a costly action waits, as it was told last.
+    pub(super) waits_because: Option<String>,
     /// Whose repair the verification under way is about; none if nothing was repaired since the last one failed.
     pub(super) repaired_by: Option<RepairedBy>,
     /// The action under way was ordered by a person.
@@ -139,6 +145,9 @@ impl Case {
             escalated: false,
             acted: false,
             repaired: false,
+            costly: false,
+            is_stopped: false,
+            waits_because: None,
             repaired_by: None,
             by_person: false,
             only_traffic_tells: false,

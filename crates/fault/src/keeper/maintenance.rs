@@ -109,6 +109,7 @@ impl Keeper {
                 work.hand_over("a person took the service into maintenance");
             });
         }
+        self.close_common(now, id.0 as usize, None, End::Maintenance, out);
         out.push(Output::Gate {
             service: id,
             open: false,

@@ -19,6 +19,8 @@
 //! requests come: impacts are differences of totals.
 
 mod case;
+mod common;
+mod names;
 mod server;
 mod service;
 mod hear;
@@ -38,7 +40,7 @@ use evenkeel_core::{Epoch, Instant, Observation, Random, Recent, ServerId, Signa
 
 use crate::analyze::{Similar, Traffic};
 use crate::contract::{Examination, Input, OrderId, Output, ServerState, ServiceSpec};
-use crate::detect;
+use crate::detect::{self, Detection};
 use crate::incident::{ActionOutcome, Incident, invariants};
 use crate::maintenance::MaintenanceRecord;
 use crate::policy::Mode;
@@ -85,6 +87,7 @@ struct Shared {
     random: Random,
     orders: u64,
     numbers: BTreeMap<String, u32>,
+    names: names::Names,
     recent: Recent<Similar>,
     /// Contradictions that were found in records and mended.
     inconsistencies: u64,
@@ -97,8 +100,12 @@ struct Work<'a> {
     traffic: &'a Traffic,
     shared: &'a mut Shared,
     capacity: Capacity,
+    /// How many of its peers are being restarted or stopped.
+    changing: usize,
     /// The whole service is in maintenance.
     suspended: bool,
+    /// What is detected at servers without an incident is judged for the whole service first.
+    detections: &'a mut Vec<(u32, Detection)>,
     server: &'a mut Server,
     out: &'a mut Vec<Output>,
 }
@@ -122,6 +129,7 @@ impl Keeper {
             random: Random::seeded(seed),
             orders: 0,
             numbers,
+            names: names::Names::default(),
             recent,
             inconsistencies: 0,
         };
@@ -169,8 +177,10 @@ impl Keeper {
                     order,
                 } => self.operator(now, ticket, order, outputs),
                 Input::ClockSet { epoch, by_millis } => self.clock_set(now, epoch, by_millis),
+                Input::Named { shape, text } => self.shared.names.take(shape, text),
             }
         }
+        self.judge_services(now, outputs);
         self.tick_maintenance(now, outputs);
         self.compare(now, outputs);
         self.each(
@@ -179,6 +189,7 @@ impl Keeper {
             |server| server.is_due(now),
             |work| work.tick(),
         );
+        self.judge_services(now, outputs);
     }
 
     /// When [`Self::step`] should be called at the latest, if no input comes before.
@@ -190,6 +201,9 @@ impl Keeper {
                 next = next.min(service.slow_at);
             }
             let maintenance = service.maintenance.as_ref();
+            if let Some(common) = &service.common {
+                next = next.min(common.look_at);
+            }
             if let Some(until) = maintenance.and_then(|maintenance| maintenance.until) {
                 next = next.min(until);
             }
@@ -218,9 +232,14 @@ impl Keeper {
     /// The incidents that are not closed.
     pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
         let servers = self.services.iter().flat_map(|service| &service.servers);
+        let commons = self.services.iter().filter_map(|service| {
+            let common = service.common.as_ref()?;
+            Some(&common.case.incident)
+        });
         servers
             .filter_map(|server| server.case.as_ref())
             .map(|case| &case.incident)
+            .chain(commons)
     }
 
     /// The machine's calendar clock was set: open incidents say so, and what is written from now on follows it.
@@ -230,6 +249,9 @@ impl Keeper {
             let servers = service.servers.iter_mut();
             for case in servers.filter_map(|server| server.case.as_deref_mut()) {
                 case.clock_set(now, epoch, by_millis);
+            }
+            if let Some(common) = &mut service.common {
+                common.case.clock_set(now, epoch, by_millis);
             }
         }
     }
@@ -249,13 +271,22 @@ impl Keeper {
             // What was under way when the server went.
             return;
         }
-        if let Observation::Attempt { outcome, latency } = observation {
-            let service = self.services.get_mut(id.service.0 as usize);
-            let Some(server) =
-                service.and_then(|service| service.servers.get_mut(id.index as usize))
-            else {
+        if let Observation::Attempt {
+            outcome,
+            latency,
+            shape,
+        } = observation
+        {
+            let Some(service) = self.services.get_mut(id.service.0 as usize) else {
                 return;
             };
+            let Some(server) = service.servers.get_mut(id.index as usize) else {
+                return;
+            };
+            service.routes.take(at, id.index, shape, outcome);
+            if let Some(common) = &mut service.common {
+                common.attempt(at, id.index, &server.name, shape, outcome);
+            }
             let said = server.facts.attempt(at, outcome, latency);
             if said != Said::Failure && server.is_quiet() {
                 return;
@@ -300,6 +331,8 @@ impl Keeper {
         };
         if let Some(server) = self.find(is_it) {
             self.with(now, server, out, |work| work.diagnose(Some(examination)));
+        } else {
+            self.examined_for_common(now, id, examination, out);
         }
     }
 
@@ -362,11 +395,14 @@ impl Keeper {
             spec,
             servers,
             traffic,
+            detections,
             serving,
             present,
+            changing,
             ..
         } = service;
         if let Some(server) = servers.get_mut(id.index as usize) {
+            *changing -= usize::from(server.is_being_changed());
             *serving -= usize::from(server.serves());
             *present -= usize::from(server.vacant.is_none());
             what(&mut Work {
@@ -375,11 +411,14 @@ impl Keeper {
                 traffic,
                 shared: &mut self.shared,
                 capacity,
+                changing: *changing,
                 suspended,
+                detections,
                 server,
                 out,
             });
             if let Some(server) = servers.get(id.index as usize) {
+                *changing += usize::from(server.is_being_changed());
                 *serving += usize::from(server.serves());
                 *present += usize::from(server.vacant.is_none());
             }
@@ -408,6 +447,15 @@ impl Keeper {
                 self.with(now, id, out, |work| work.compared(limits, comparison));
             }
         }
+    }
+}
+
+impl Shared {
+    /// Hands a record out, consistent.
+    fn record(&mut self, mut incident: Box<Incident>, out: &mut Vec<Output>) {
+        let found = invariants::uphold(&mut incident).len() as u64;
+        self.inconsistencies += found;
+        out.push(Output::Record(incident));
     }
 }
 
@@ -447,10 +495,8 @@ impl Work<'_> {
     }
 
     /// Hands a record out, consistent.
-    fn record(&mut self, mut incident: Box<Incident>) {
-        let found = invariants::uphold(&mut incident).len() as u64;
-        self.shared.inconsistencies += found;
-        self.out.push(Output::Record(incident));
+    fn record(&mut self, incident: Box<Incident>) {
+        self.shared.record(incident, self.out);
     }
 
     /// The open case.

@@ -7,7 +7,7 @@ use evenkeel_core::Verdict;
 use crate::contract::{Examination, OrderAnswer, OrderId, Output, Pace};
 use crate::detect::{self, Comparison, Detection, Detector, Limits};
 use crate::diagnose::{Evidence, diagnose};
-use crate::incident::{ActionOutcome, Status};
+use crate::incident::{ActionOutcome, End, Status};
 use crate::kind::FaultKind;
 use crate::maintenance::stamp;
 use crate::policy::{Action, Mode, ProbeKind};
@@ -28,7 +28,7 @@ impl Case {
 
 impl Shared {
     /// The date of the onset and the next free number.
-    fn next_id(&mut self, onset: evenkeel_core::Instant) -> String {
+    pub(super) fn next_id(&mut self, onset: evenkeel_core::Instant) -> String {
         let date: String = stamp(self.epoch, onset).chars().take(10).collect();
         let number = self.numbers.entry(date.clone()).or_insert(0);
         *number = number.saturating_add(1);
@@ -49,15 +49,50 @@ impl Work<'_> {
         }
         let now = self.now;
         let Some(case) = self.server.case.as_deref_mut() else {
-            self.open(detection);
+            if detection.by == Detector::Supervisor {
+                self.open(detection);
+            } else {
+                self.detections
+                    .push((self.server.id.index, detection.clone()));
+            }
             return;
         };
         let is_new = case.join(now, detection);
         // An open question that new evidence may answer.
         let only_watched = matches!(&case.phase, Phase::Verifying { verification, .. } if !verification.rules.ends);
-        if is_new && only_watched && case.kind == FaultKind::Unknown {
+        let is_open = matches!(case.kind, FaultKind::Unknown | FaultKind::BadProbe);
+        if is_new && only_watched && is_open {
             self.examine();
         }
+    }
+
+    /// It was examined as one of several with the same symptom, and found to be stopped: that is its own fault.
+    pub(super) fn found_stopped(&mut self, detection: &Detection, examination: &Examination) {
+        self.server.facts.process.stopped = true;
+        if self.server.case.is_none() && !self.is_held() {
+            self.open(detection);
+            self.diagnose(Some(examination));
+        }
+    }
+
+    /// What was detected is no common cause.
+    pub(super) fn detected_alone(&mut self, detection: &Detection) {
+        if self.server.case.is_none() && !self.is_held() {
+            self.open(detection);
+        }
+    }
+
+    /// The incident of this server ends in that of the service.
+    pub(super) fn merged(&mut self, into: &str) {
+        let now = self.now;
+        if let Some(case) = self.case() {
+            case.note(
+                now,
+                "diagnosis",
+                format!("its cause is not this server's own: it goes on as {into}"),
+            );
+        }
+        self.close(End::Merged);
     }
 
     fn open(&mut self, detection: &Detection) {
@@ -152,12 +187,11 @@ impl Work<'_> {
     /// Ranks what explains the signals, and goes on to recovery.
     pub(super) fn diagnose(&mut self, examination: Option<&Examination>) {
         self.judge(examination);
-        let unknown = self
+        let bad_probe = self
             .server
             .case
             .as_ref()
-            .is_some_and(|case| case.kind == FaultKind::Unknown);
-        let bad_probe = unknown && self.server.facts.probe_red_traffic_green(self.now);
+            .is_some_and(|case| case.kind == FaultKind::BadProbe);
         let is_down = self.server.facts.process.down.is_some();
         // What was out for the examination only goes back if the diagnosis clears the server.
         let cleared = bad_probe || self.fault_passed(examination);
@@ -167,7 +201,7 @@ impl Work<'_> {
         if is_down && self.mode() != Mode::Off {
             self.server.eject(self.now, Verdict::Known, self.out);
         }
-        self.begin_playbook(bad_probe, self.fault_passed(examination));
+        self.begin_playbook(self.fault_passed(examination));
         self.rescue_if_dead_or_hung();
     }
 
@@ -191,6 +225,8 @@ impl Work<'_> {
             slow: self.server.slow.as_deref(),
         });
         let slow_limit = self.server.slow.as_ref().map(|slow| slow.limit);
+        let is_stopped = examination.is_some_and(Examination::is_stopped);
+        self.server.facts.process.stopped |= is_stopped;
         let probes_pass = self.server.facts.probes.failed_in_row == 0;
         let probes_connect_only = self.spec.options.detect.probe.kind == ProbeKind::Tcp;
         let Some(case) = self.server.case.as_deref_mut() else {
@@ -200,6 +236,7 @@ impl Work<'_> {
             .first()
             .map_or(FaultKind::Unknown, |finding| finding.fault);
         case.incident.diagnosis = findings;
+        case.is_stopped = is_stopped;
         case.slow_limit = slow_limit.filter(|_| case.kind == FaultKind::SlowServer);
         // The kernel takes connections for a process that hangs.
         let hangs_unseen = case.kind == FaultKind::ProcessHung && probes_connect_only;

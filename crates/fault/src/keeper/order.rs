@@ -26,6 +26,10 @@ impl Keeper {
             OperatorOrder::Approve(id) => self.of_incident(at, &id, out, |work| work.approve(told)),
             OperatorOrder::Reject(id) => self.of_incident(at, &id, out, |work| work.reject(told)),
             OperatorOrder::Close(id) => {
+                if let Some(place) = self.common_of(&id) {
+                    self.close_common_by_hand(at, place, &id, out);
+                    return;
+                }
                 self.of_incident(at, &id, out, |work| work.close_by_hand(told));
             }
             OperatorOrder::Drain(server, terms) => {
@@ -87,7 +91,37 @@ impl Keeper {
             self.with(now, server, out, what);
             return;
         }
-        let answer = OrderAnswer::Refused(format!("incident {id} is not open"));
+        // An incident of a whole service proposes nothing.
+        let answer = OrderAnswer::Refused(match self.common_of(id) {
+            Some(_) => "nothing waits for approval: nothing is done to servers for what they share"
+                .to_owned(),
+            None => format!("incident {id} is not open"),
+        });
+        out.push(Output::Answer { ticket, answer });
+    }
+
+    /// The place of the service whose own incident this is.
+    fn common_of(&self, id: &str) -> Option<usize> {
+        self.services.iter().position(|service| {
+            let common = service.common.as_ref();
+            common.is_some_and(|common| common.case.incident.id == id)
+        })
+    }
+
+    /// A person closes the incident of a service as it is.
+    fn close_common_by_hand(
+        &mut self,
+        (now, ticket): (Instant, Ticket),
+        place: usize,
+        id: &str,
+        out: &mut Vec<Output>,
+    ) {
+        if let Some(common) = &mut self.services[place].common {
+            let text = "closed by a person".to_owned();
+            common.case.note(now, "approval", text);
+        }
+        self.close_common(now, place, None, End::ClosedByPerson, out);
+        let answer = OrderAnswer::Done(format!("incident {id} is closed"));
         out.push(Output::Answer { ticket, answer });
     }
 }

@@ -42,6 +42,10 @@ impl Work<'_> {
         if let Err(why) = self.allowed() {
             return self.refuse(step, &Action::Restart, &why);
         }
+        if let Err((at, why)) = self.may_cost() {
+            self.wait_for_turn(step, at, &why);
+            return Next::Parked;
+        }
         let recover = &self.spec.options.recover;
         match self
             .server
@@ -81,6 +85,22 @@ impl Work<'_> {
         Next::Parked
     }
 
+    /// Watches until a costly action may be asked for again. If it is well by then, none is needed.
+    fn wait_for_turn(&mut self, step: usize, at: Instant, why: &str) {
+        let now = self.now;
+        self.watch(Some(Retry {
+            at,
+            step,
+            allowed: false,
+        }));
+        if let Some(case) = self.case()
+            && case.waits_because.as_deref() != Some(why)
+        {
+            case.waits_because = Some(why.to_owned());
+            case.note(now, "action", format!("a restart or stop waits: {why}"));
+        }
+    }
+
     /// Orders the restart; back-off and limit have been asked.
     pub(super) fn restart_now(&mut self, step: usize) {
         let now = self.now;
@@ -102,6 +122,10 @@ impl Work<'_> {
         }
         if is_stop && let Err(why) = self.allowed() {
             return self.refuse(step, action, &why);
+        }
+        if let Err((at, why)) = self.may_cost() {
+            self.wait_for_turn(step, at, &why);
+            return Next::Parked;
         }
         let (now, recover) = (self.now, &self.spec.options.recover);
         if !self.server.repairs.within_limit(now, recover.limit) {
@@ -128,9 +152,11 @@ impl Work<'_> {
     fn act(&mut self, step: usize, action: Action) {
         let (now, order, server) = (self.now, self.order(), self.server.id);
         self.set_status(Status::Recovering);
+        let is_alive = self.server.facts.process.down.is_none();
         let Some(case) = self.server.case.as_deref_mut() else {
             return;
         };
+        case.costly |= is_alive;
         case.action_began(now, &action);
         case.phase = Phase::Acting {
             step,

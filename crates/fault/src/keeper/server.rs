@@ -90,6 +90,8 @@ pub(super) struct Server {
     /// Nobody is here, or nobody yet.
     pub(super) vacant: Option<ServerState>,
     pub(super) starts: StartTimes,
+    /// The longest hang that ended by itself.
+    pub(super) longest_pause: Option<Duration>,
     pub(super) order_limit: Duration,
     pub(super) rise: u32,
 }
@@ -122,6 +124,7 @@ impl Server {
             slow: None,
             vacant: None,
             starts: StartTimes::default(),
+            longest_pause: None,
             rise: options.detect.probe.rise.max(1),
         }
     }
@@ -132,6 +135,19 @@ impl Server {
             && self.held.is_none()
             && self.facts.process.down.is_none()
             && self.vacant.is_none()
+    }
+
+    /// Whether it runs, or ran, and is being restarted or stopped for a fault.
+    pub(super) fn is_being_changed(&self) -> bool {
+        self.case.as_ref().is_some_and(|case| case.costly)
+    }
+
+    /// Whether its open incident may end in one of the whole service: nothing is being done to its process.
+    pub(super) fn may_merge(&self) -> bool {
+        self.facts.process.down.is_none()
+            && self.case.as_ref().is_none_or(|case| {
+                !case.repaired && !matches!(case.phase, Phase::Acting { order: Some(_), .. })
+            })
     }
 
     /// Whether a successful attempt can change nothing here but numbers.

@@ -4,13 +4,20 @@ use evenkeel_core::stat::Pool;
 use evenkeel_core::{Instant, ServerId};
 
 use crate::analyze::Traffic;
+use crate::common_cause::CommonCause;
 use crate::contract::{ServerState, ServiceSpec, Ticket};
+use crate::detect::Detection;
 use crate::detect::Latest;
 use crate::maintenance::Maintenance;
 use crate::policy::SlowOptions;
 use crate::recover::Capacity;
+use crate::signal::Routes;
 
+use super::common::Common;
 use super::server::Server;
+
+/// Over which time routes are counted.
+const ROUTES: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// One service and its servers.
 #[derive(Debug)]
@@ -18,9 +25,17 @@ pub(super) struct Service {
     pub(super) spec: ServiceSpec,
     pub(super) servers: Vec<Server>,
     pub(super) traffic: Traffic,
+    /// How requests end, by route.
+    pub(super) routes: Routes,
+    /// What was detected in this step and is not judged yet, with the server's index.
+    pub(super) detections: Vec<(u32, Detection)>,
+    /// The open incident of the service as a whole.
+    pub(super) common: Option<Box<Common>>,
     pub(super) slow_at: Instant,
     /// How many of its servers take their full share; kept by the keeper with every change.
     pub(super) serving: usize,
+    /// How many running servers are being restarted or stopped; kept likewise.
+    pub(super) changing: usize,
     /// At how many of its places somebody is.
     pub(super) present: usize,
     /// A person has taken the whole service out.
@@ -61,8 +76,12 @@ impl Service {
             spec,
             servers,
             traffic: Traffic::default(),
+            routes: Routes::new(ROUTES),
+            detections: Vec::new(),
+            common: None,
             slow_at: Instant::ZERO,
             serving,
+            changing: 0,
             present,
             maintenance: None,
             away: Vec::new(),
@@ -82,6 +101,23 @@ impl Service {
             servers: self.present,
             others_serving: self.serving - usize::from(own),
         }
+    }
+
+    /// Whether the service's own incident is to be looked at.
+    pub(super) fn common_is_due(&self, now: Instant) -> bool {
+        self.common
+            .as_ref()
+            .is_some_and(|common| now >= common.look_at || common.case.changed)
+    }
+
+    /// The server whose incident becomes that of the service: the first of those that the cause explains.
+    pub(super) fn first_of(&self, cause: &CommonCause) -> Option<usize> {
+        let with_case = cause.servers.iter().copied().filter(|&index| {
+            self.servers
+                .get(index)
+                .is_some_and(|server| server.case.is_some() && server.may_merge())
+        });
+        with_case.min_by_key(|&index| self.servers[index].case.as_ref().map(|case| case.detected))
     }
 
     pub(super) fn is_fresh(&self) -> bool {

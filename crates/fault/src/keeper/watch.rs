@@ -11,6 +11,7 @@ use crate::analyze::{Similar, analysis};
 use crate::contract::{OrderAnswer, Pace};
 use crate::detect::{Detection, Detector};
 use crate::incident::{ActionOutcome, End, Status};
+use crate::kind::FaultKind;
 use crate::policy::{Action, Mode};
 use crate::verify::{Progress, Verification};
 
@@ -232,6 +233,7 @@ impl Work<'_> {
     /// Service has returned.
     fn recovered(&mut self) {
         let now = self.now;
+        self.learn_pause();
         self.server.restore(true, self.out);
         if let Some(case) = self.server.case.as_deref_mut() {
             if let Phase::Verifying { verification, .. } = &case.phase {
@@ -259,6 +261,15 @@ impl Work<'_> {
             case.recovered(now);
         }
         self.close(End::Recovered);
+    }
+
+    /// A hang that ended by itself tells how long the next one may last.
+    fn learn_pause(&mut self) {
+        let case = self.server.case.as_deref();
+        let pause = case
+            .filter(|case| case.kind == FaultKind::ProcessHung && !case.costly)
+            .map(|case| self.now - case.onset);
+        self.server.longest_pause = self.server.longest_pause.max(pause);
     }
 
     /// Writes the report and lets go of the case.
@@ -291,7 +302,9 @@ impl Work<'_> {
         let text = format!("incident {id} is closed: {}", end.words());
         let answer = match end {
             End::Recovered | End::ClosedByPerson => OrderAnswer::Done(text),
-            End::Maintenance | End::Left | End::EvenkeelEnded => OrderAnswer::Failed(text),
+            End::Maintenance | End::Left | End::Merged | End::Split | End::EvenkeelEnded => {
+                OrderAnswer::Failed(text)
+            }
         };
         self.server.answer(answer, self.out);
     }

@@ -75,6 +75,8 @@ pub const fn serves_nothing(fault: FaultKind) -> bool {
         | FaultKind::DiskFull
         | FaultKind::PartitionedBalancer
         | FaultKind::Flapping
+        | FaultKind::BadProbe
+        | FaultKind::BrokenRoute
         | FaultKind::Unknown => false,
     }
 }

@@ -18,10 +18,10 @@ const OUTSIDE_RESTART: Duration = Duration::from_secs(5);
 pub struct Situation {
     /// How restart reaches the server.
     pub managed: Managed,
-    /// Probes fail although traffic succeeds.
-    pub bad_probe: bool,
     /// The fault was gone when it was examined.
     pub passed: bool,
+    /// How long it may hang before it is restarted; none if its process is stopped (state T): that is no pause of its own.
+    pub hang_wait: Option<Duration>,
 }
 
 impl Managed {
@@ -41,9 +41,6 @@ impl Managed {
 /// The actions for `fault`, in order.
 #[must_use]
 pub fn playbook(fault: FaultKind, of_user: &[Playbook], situation: Situation) -> Vec<Action> {
-    if situation.bad_probe {
-        return vec![Action::Escalate];
-    }
     if let Some(playbook) = of_user
         .iter()
         .find(|playbook| playbook.when.contains(&fault))
@@ -60,8 +57,12 @@ fn built_in(fault: FaultKind, situation: Situation) -> Vec<Action> {
         FaultKind::ProcessCrashed
         | FaultKind::CrashLoop
         | FaultKind::OutOfMemory
-        | FaultKind::CannotStart
-        | FaultKind::ProcessHung => vec![Action::Eject, Action::Restart],
+        | FaultKind::CannotStart => vec![Action::Eject, Action::Restart],
+        // A pause for garbage collection, or a loop that is blocked for a while, ends by itself, and a restart would cost more.
+        FaultKind::ProcessHung => match situation.hang_wait {
+            Some(wait) if restart => vec![Action::Eject, Action::Wait(wait), Action::Restart],
+            Some(_) | None => vec![Action::Eject, Action::Restart],
+        },
         // It may be about to listen: a look after a while costs little. A child is started by nobody else; others may be
         // restarted by a person or a supervisor of their own at this very moment, and two copies would be worse.
         FaultKind::NotListening if restart => {
@@ -98,6 +99,8 @@ fn built_in(fault: FaultKind, situation: Situation) -> Vec<Action> {
         FaultKind::PoisonRequest
         | FaultKind::DependencyFailure
         | FaultKind::Overload
+        | FaultKind::BadProbe
+        | FaultKind::BrokenRoute
         | FaultKind::PartitionedBalancer => vec![Action::Escalate],
     }
 }

@@ -5,12 +5,14 @@
 mod attempts;
 mod probes;
 mod process;
+mod routes;
 mod latencies;
 
 pub use attempts::{Attempts, Said};
 pub use latencies::{Latencies, SlowRow, Typical};
 pub use probes::Probes;
 pub use process::{Down, Ended, Process};
+pub use routes::{RouteTally, Routes, ServerSet};
 
 use std::time::Duration;
 
@@ -111,7 +113,8 @@ impl Facts {
         at.before(latency) < self.since
     }
 
-    /// Probes fail, yet real requests succeed, since then and now: then the probe is wrong, not the server.
+    /// Probes are answered, and fail, yet real requests succeed, since then and now: then the probe is wrong, not the server. Where
+    /// probes cannot connect, requests on connections that are kept prove nothing.
     #[must_use]
     pub fn probe_red_traffic_green(&self, now: Instant) -> bool {
         const ENOUGH: u64 = 10;
@@ -119,6 +122,7 @@ impl Facts {
         let (succeeded, failed) = self.since_probes_fail();
         let tally = self.attempts.tally(now);
         self.probes.failed_in_row > 0
+            && !self.probes.cannot_connect()
             && succeeded >= ENOUGH
             && failed * 20 <= succeeded
             && self.attempts.failed_in_row < IN_ROW

@@ -61,6 +61,20 @@ impl Probes {
         }
     }
 
+    /// Whether the last one failed before a connection to the server was made.
+    #[must_use]
+    pub const fn cannot_connect(&self) -> bool {
+        matches!(
+            self.last,
+            Some(
+                ProbeOutcome::Refused
+                    | ProbeOutcome::ConnectTimeout
+                    | ProbeOutcome::Unreachable
+                    | ProbeOutcome::PortTaken
+            )
+        )
+    }
+
     /// Forgets all.
     pub fn forget(&mut self) {
         *self = Self::default();

@@ -43,6 +43,8 @@ pub struct Process {
     pub ready: Option<Instant>,
     /// Why none runs.
     pub down: Option<Down>,
+    /// It was found stopped by somebody (state T) when it was last looked at.
+    pub stopped: bool,
     ended: Recent<Ended>,
 }
 
@@ -52,6 +54,7 @@ impl Default for Process {
             pid: None,
             ready: None,
             down: None,
+            stopped: false,
             ended: Recent::new(REMEMBERED),
         }
     }
@@ -63,6 +66,7 @@ impl Process {
         self.pid = Some(pid);
         self.ready = None;
         self.down = None;
+        self.stopped = false;
     }
 
     /// It ended with the guardian, which is no fault of its own.
@@ -85,6 +89,7 @@ impl Process {
 
     /// It serves.
     pub fn is_ready(&mut self, at: Instant) {
+        self.stopped = false;
         if self.pid.is_some() && self.ready.is_none() {
             self.ready = Some(at);
         }

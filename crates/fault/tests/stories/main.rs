@@ -1,7 +1,9 @@
 //! Stories: something is broken in a small world, and what the keeper makes of it is read in its incidents.
 
 mod world;
+mod common;
 mod kinds;
+mod price;
 mod processes;
 mod rules;
 mod members;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use evenkeel_core::{
-    Directive, Epoch, Exit, Instant, Observation, Outcome, ProbeOutcome, Random, ServerId,
-    ServiceId, Signal, StartFailure, Verdict, Wall,
+    Directive, Epoch, Exit, Instant, Observation, Outcome, ProbeOutcome, Random, RequestShape,
+    ServerId, ServiceId, ShapeText, Signal, StartFailure, Verdict, Wall,
 };
 use evenkeel_fault::contract::{
     ActionOrder, Examination, Managed, OperatorOrder, OrderAnswer, OrderId, Pace, ProcessState,
@@ -55,6 +55,8 @@ pub(super) fn options() -> FaultOptions {
         recover: RecoverOptions {
             mode: Mode::Automatic,
             keep_serving: 0.5,
+            at_once: 1,
+            hang_wait: ms(10_000),
             limit: ActionLimit {
                 actions: 5,
                 within: ms(600_000),
@@ -84,12 +86,19 @@ pub(super) fn options() -> FaultOptions {
 pub(super) enum Condition {
     Well,
     Dead,
+    /// Stopped by somebody.
     Hung,
+    /// It hangs by itself.
+    Blocked,
     Deaf,
     /// So many of a hundred attempts are answered 500.
     Errors(u32),
     /// Half of the requests take so many milliseconds, the others up to 800 times as long.
     Mixed(u32),
+    /// So many of a hundred attempts are answered 503.
+    Sheds(u32),
+    /// Its probe is answered 503, and all else is well.
+    Unhealthy,
     /// So many times slower.
     Slow(u32),
     Unreachable,
@@ -134,6 +143,10 @@ pub(super) struct World {
     pub(super) totals: Totals,
     pub(super) restarts: Vec<(Instant, ServerId, ActionOrder)>,
     pub(super) random: Random,
+    /// The paths that are asked for, in turn.
+    pub(super) paths: Vec<&'static str>,
+    /// What is wrong with a path, on every server.
+    pub(super) broken: Option<(&'static str, Condition)>,
     spec: FaultOptions,
     sims: Vec<Sim>,
     pending: Vec<(Instant, Input)>,
@@ -206,6 +219,8 @@ impl World {
             totals: Totals::default(),
             restarts: Vec::new(),
             random: Random::seeded(1),
+            paths: vec!["/"],
+            broken: None,
             spec,
             sims: sims.collect(),
             pending: Vec::new(),
@@ -475,17 +490,20 @@ impl World {
             return (ProbeOutcome::Refused, ms(0));
         }
         match sim.condition {
-            Condition::Well | Condition::Doomed(_) | Condition::Errors(_) | Condition::Mixed(_) => {
-                (ProbeOutcome::Passed, ms(2))
-            }
+            Condition::Well
+            | Condition::Doomed(_)
+            | Condition::Errors(_)
+            | Condition::Sheds(_)
+            | Condition::Mixed(_) => (ProbeOutcome::Passed, ms(2)),
             Condition::Slow(times) => (ProbeOutcome::Passed, ms(5) * times),
             Condition::Dead | Condition::Deaf | Condition::Stillborn | Condition::Unstartable => {
                 (ProbeOutcome::Refused, ms(0))
             }
-            Condition::Hung => (ProbeOutcome::NoAnswer, ms(1_000)),
+            Condition::Hung | Condition::Blocked => (ProbeOutcome::NoAnswer, ms(1_000)),
             Condition::Unreachable => (ProbeOutcome::ConnectTimeout, ms(1_000)),
             Condition::PortTaken => (ProbeOutcome::PortTaken, ms(2)),
             Condition::BadProbe => (ProbeOutcome::WrongStatus(400), ms(2)),
+            Condition::Unhealthy => (ProbeOutcome::WrongStatus(503), ms(2)),
         }
     }
 
@@ -505,6 +523,11 @@ impl World {
     fn request(&mut self) {
         let count = self.sims.len();
         self.totals.requests += 1;
+        let nth = usize::try_from(self.totals.requests).expect("small");
+        let path = self.paths[nth % self.paths.len()];
+        let (method, target) = path.split_once(' ').unwrap_or(("GET", path));
+        let shape = RequestShape::of(method.as_bytes(), target.as_bytes());
+        let of_path = self.broken.filter(|(broken, _)| *broken == path);
         if !self.gate {
             self.totals.failed += 1;
             return;
@@ -512,42 +535,24 @@ impl World {
         let mut failed = 0;
         for step in 0..count.min(3) {
             let index = (self.turn + step) % count;
-            let sim = &mut self.sims[index];
-            let usable = !sim.drained && self.now >= sim.out_until && self.now >= sim.known_until;
-            if !usable {
+            let Some((outcome, latency)) = self.ask(index, of_path.map(|(_, condition)| condition))
+            else {
                 continue;
-            }
-            if self.now < sim.trial_until {
-                sim.credit += 1;
-                if !sim.credit.is_multiple_of(10) {
-                    continue;
-                }
-            }
-            sim.sent += 1;
-            let nth = u32::try_from(sim.sent % 100).expect("small");
-            let not_ready = self.now < sim.ready_at;
-            let (outcome, latency) = match sim.condition {
-                Condition::Dead
-                | Condition::Deaf
-                | Condition::Stillborn
-                | Condition::Unstartable => (Outcome::ConnectRefused, ms(0)),
-                _ if not_ready => (Outcome::ConnectRefused, ms(0)),
-                Condition::Hung => (Outcome::AttemptTimeout, ms(500)),
-                Condition::Errors(share) if (nth * 37) % 100 < share => {
-                    (Outcome::Answered(500), ms(5))
-                }
-                Condition::Slow(times) => (Outcome::Answered(200), ms(5) * times),
-                Condition::Mixed(millis) if self.random.below(2) == 0 => {
-                    (Outcome::Answered(200), ms(1) * millis)
-                }
-                Condition::Mixed(millis) => {
-                    let longest = ms(800) * millis;
-                    (Outcome::Answered(200), self.random.duration_up_to(longest))
-                }
-                Condition::Unreachable => (Outcome::ConnectTimeout, ms(1_000)),
-                _ => (Outcome::Answered(200), ms(5)),
             };
-            self.signal(latency, index, Observation::Attempt { outcome, latency });
+            if outcome.is_failure() {
+                let text = ShapeText::of(method.as_bytes(), target.as_bytes());
+                self.pending
+                    .push((self.now + latency, Input::Named { shape, text }));
+            }
+            self.signal(
+                latency,
+                index,
+                Observation::Attempt {
+                    outcome,
+                    latency,
+                    shape,
+                },
+            );
             if outcome.is_success() {
                 self.turn = index + 1;
                 if failed > 0 {
@@ -559,6 +564,47 @@ impl World {
         }
         self.turn += 1;
         self.totals.failed += 1;
+    }
+
+    /// How an attempt on this server ends; nothing if it gets none.
+    fn ask(&mut self, index: usize, of_path: Option<Condition>) -> Option<(Outcome, Duration)> {
+        let sim = &mut self.sims[index];
+        let usable = !sim.drained && self.now >= sim.out_until && self.now >= sim.known_until;
+        if !usable {
+            return None;
+        }
+        if self.now < sim.trial_until {
+            sim.credit += 1;
+            if !sim.credit.is_multiple_of(10) {
+                return None;
+            }
+        }
+        sim.sent += 1;
+        let nth = u32::try_from(sim.sent % 100).expect("small");
+        let not_ready = self.now < sim.ready_at;
+        let condition = match (sim.condition, of_path) {
+            (Condition::Well, Some(of_path)) => of_path,
+            (condition, _) => condition,
+        };
+        Some(match condition {
+            Condition::Dead | Condition::Deaf | Condition::Stillborn | Condition::Unstartable => {
+                (Outcome::ConnectRefused, ms(0))
+            }
+            _ if not_ready => (Outcome::ConnectRefused, ms(0)),
+            Condition::Hung | Condition::Blocked => (Outcome::AttemptTimeout, ms(500)),
+            Condition::Sheds(share) if (nth * 37) % 100 < share => (Outcome::Answered(503), ms(1)),
+            Condition::Errors(share) if (nth * 37) % 100 < share => (Outcome::Answered(500), ms(5)),
+            Condition::Slow(times) => (Outcome::Answered(200), ms(5) * times),
+            Condition::Mixed(millis) if self.random.below(2) == 0 => {
+                (Outcome::Answered(200), ms(1) * millis)
+            }
+            Condition::Mixed(millis) => {
+                let longest = ms(800) * millis;
+                (Outcome::Answered(200), self.random.duration_up_to(longest))
+            }
+            Condition::Unreachable => (Outcome::ConnectTimeout, ms(1_000)),
+            _ => (Outcome::Answered(200), ms(5)),
+        })
     }
 
     fn carry_out(&mut self, output: &Output) {

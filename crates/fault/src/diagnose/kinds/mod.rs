@@ -9,6 +9,7 @@ mod cannot_start;
 mod unreachable;
 mod error_burst;
 mod slow_server;
+mod bad_probe;
 mod unknown;
 
 use crate::incident::Finding;
@@ -29,5 +30,6 @@ pub(super) const REGISTRY: &[Judge] = &[
     unreachable::judge,
     error_burst::judge,
     slow_server::judge,
+    bad_probe::judge,
     unknown::judge,
 ];

@@ -1,0 +1,183 @@
+//! What kind of request an attempt carried, as far as a fault may depend on it: method, route and exact target.
+//!
+//! A signal is made for each attempt, so it carries hashes; the words behind one are only made where they are needed.
+
+use std::fmt::Write as _;
+
+/// Segments of a path that tell one route from another; what follows is alike.
+const SEGMENTS: usize = 4;
+/// A segment that is longer is taken for an identifier.
+const LONGEST_WORD: usize = 32;
+/// A target is shown up to so many bytes.
+const SHOWN: usize = 200;
+
+/// Method, route and target of a request, hashed to 32 bits each. Zero where nothing is known.
+///
+/// A route is a path in which identifiers (segments with a digit, or of more than 32 bytes) are all alike, so that `/orders/17` and
+/// `/orders/18` are one; of more than four segments the rest does not count, nor does the query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct RequestShape {
+    /// The method.
+    pub method: u32,
+    /// Method and route.
+    pub route: u32,
+    /// Method and target, as they came.
+    pub target: u32,
+}
+
+impl RequestShape {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        method: 0,
+        route: 0,
+        target: 0,
+    };
+
+    /// The shape of a request for `target`, in whatever form it came.
+    #[must_use]
+    pub fn of(method: &[u8], target: &[u8]) -> Self {
+        let method = Hash::START.add(method).add(b" ");
+        let mut route = method;
+        for segment in segments(target) {
+            route = route.add(b"/").add(segment);
+        }
+        Self {
+            method: method.value(),
+            route: route.value(),
+            target: method.add(target).value(),
+        }
+    }
+
+    /// Whether something is known of it.
+    #[must_use]
+    pub const fn is_known(self) -> bool {
+        self.method != 0
+    }
+}
+
+/// The words behind a shape, safe to be shown: what is not printable ASCII is escaped, and long targets are cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShapeText {
+    /// `POST`.
+    pub method: String,
+    /// `POST /orders/*`.
+    pub route: String,
+    /// `POST /orders/17?x=y`.
+    pub target: String,
+}
+
+impl ShapeText {
+    /// Of a request for `target`.
+    #[must_use]
+    pub fn of(method: &[u8], target: &[u8]) -> Self {
+        let method = shown(method);
+        let mut route = format!("{method} ");
+        for segment in segments(target) {
+            write!(route, "/{}", shown(segment)).expect("a text takes all");
+        }
+        let target = format!("{method} {}", shown(target));
+        Self {
+            method,
+            route,
+            target,
+        }
+    }
+}
+
+/// The segments of a target's path that tell its route, with `*` for identifiers.
+fn segments(target: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let path = target.split(|&byte| byte == b'?').next().unwrap_or(target);
+    // In absolute form the path begins behind the authority.
+    let path = match path.windows(3).position(|three| three == b"://") {
+        Some(scheme) if !path.starts_with(b"/") => {
+            let rest = &path[scheme + 3..];
+            let slash = rest.iter().position(|&byte| byte == b'/');
+            slash.map_or(&b"/"[..], |slash| &rest[slash..])
+        }
+        _ => path,
+    };
+    let path = path.strip_prefix(b"/").unwrap_or(path);
+    path.split(|&byte| byte == b'/')
+        .take(SEGMENTS)
+        .map(|segment| {
+            let is_identifier =
+                segment.len() > LONGEST_WORD || segment.iter().any(u8::is_ascii_digit);
+            if is_identifier { b"*" } else { segment }
+        })
+}
+
+fn shown(bytes: &[u8]) -> String {
+    let cut = &bytes[..bytes.len().min(SHOWN)];
+    let mut text = cut.escape_ascii().to_string();
+    if cut.len() < bytes.len() {
+        text.push('…');
+    }
+    text
+}
+
+/// Eight bytes at a time, as rustc's own hash: quick, and made by no adversary's choice to more than a wrong name in an incident.
+#[derive(Clone, Copy)]
+struct Hash(u64);
+
+impl Hash {
+    const START: Self = Self(0x51_7c_c1_b7_27_22_0a_95);
+    const FACTOR: u64 = 0x51_7c_c1_b7_27_22_0a_95;
+
+    fn add(self, bytes: &[u8]) -> Self {
+        let (chunks, rest) = bytes.as_chunks::<8>();
+        let whole = chunks.iter().map(|chunk| u64::from_le_bytes(*chunk));
+        let last = rest.iter().fold(bytes.len() as u64, |word, byte| {
+            word << 8 | u64::from(*byte)
+        });
+        let hash = whole.chain([last]).fold(self.0, |hash, word| {
+            (hash.rotate_left(5) ^ word).wrapping_mul(Self::FACTOR)
+        });
+        Self(hash)
+    }
+
+    /// The upper half, which depends on all bytes; never zero.
+    const fn value(self) -> u32 {
+        let upper = (self.0 >> 32) as u32;
+        if upper == 0 { 1 } else { upper }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_queries_and_deep_paths_are_one_route() {
+        let of = |target: &str| RequestShape::of(b"GET", target.as_bytes());
+        let alike = [
+            ("/orders/17", "/orders/18?x=1"),
+            ("/a/b/c/d/e", "/a/b/c/d/f"),
+            ("http://shop.example/orders/9", "/orders/10"),
+            ("/", "http://shop.example"),
+        ];
+        for (one, other) in alike {
+            assert_eq!(of(one).route, of(other).route, "{one} {other}");
+            assert_ne!(of(one).target, of(other).target, "{one} {other}");
+        }
+        for (one, other) in [
+            ("/orders", "/order"),
+            ("/a/b", "/ab"),
+            ("/orders/x", "/orders/y"),
+        ] {
+            assert_ne!(of(one).route, of(other).route, "{one} {other}");
+        }
+        let post = RequestShape::of(b"POST", b"/orders/17");
+        assert_ne!(post.method, of("/orders/17").method);
+        assert_ne!(post.route, of("/orders/17").route);
+        assert!(post.is_known() && !RequestShape::UNKNOWN.is_known());
+    }
+
+    #[test]
+    fn words_are_safe_to_be_shown() {
+        let text = ShapeText::of(b"GET", b"/a\x1b[2J/17?q=\xff");
+        assert_eq!(text.route, "GET /*/*");
+        assert_eq!(text.target, "GET /a\\x1b[2J/17?q=\\xff");
+        let long = ShapeText::of(b"GET", &[b'/'; 1000]);
+        assert!(long.target.len() < 220 && long.target.ends_with('…'));
+    }
+}

@@ -1,0 +1,167 @@
+//! One cause for several servers, with real processes: one incident, no restart, nobody taken out, and its end is noticed.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{PROGRAM, Program, ask, free_ports, get, wait_for};
+use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::{FaultKind, Incident};
+use evenkeel_lab::{Load, LoadPlan};
+
+struct Case {
+    program: Program,
+    /// Requests that go on all the while.
+    load: Load,
+    pids: Vec<Option<u32>>,
+}
+
+impl Case {
+    fn start() -> Self {
+        let ports: Vec<String> = free_ports(3).iter().map(u16::to_string).collect();
+        let program = Program::run(&format!(
+            r#"
+[admin]
+address = "127.0.0.1:0"
+
+[listen.web]
+address = "127.0.0.1:0"
+service = "shop"
+
+[service.shop]
+detect.probe = {{ http = "/health" }}
+
+[service.shop.run]
+command = ["{PROGRAM}", "sample-server", "--port", "{{port}}"]
+ports = [{}]
+"#,
+            ports.join(", ")
+        ));
+        program.wait_until_up();
+        let load = Load::start(LoadPlan {
+            timeout: Duration::from_secs(20),
+            ..LoadPlan::new(program.address(), 100.0)
+        });
+        let pids = program.servers().iter().map(|server| server.pid).collect();
+        let case = Self {
+            program,
+            load: load.unwrap(),
+            pids,
+        };
+        case.wait_for_answers(50);
+        case
+    }
+
+    fn tell_all(&self, mode: &str) {
+        for server in self.program.servers() {
+            let answer = ask(server.address, "POST", "/mode", mode).unwrap();
+            assert_eq!(answer.status, 200);
+        }
+    }
+
+    /// Waits until so many more requests have succeeded.
+    fn wait_for_answers(&self, number: u64) {
+        let before = self.load.snapshot().ok;
+        wait_for("answers", || {
+            (self.load.snapshot().ok >= before + number).then_some(())
+        });
+    }
+
+    /// The incident of the service, once it is of this kind and `enough`: the only one that did not end in it.
+    fn incident(&self, kind: FaultKind, enough: impl Fn(&Incident) -> bool) -> Incident {
+        let found =
+            self.program
+                .wait_for_incident(&format!("of all servers, {kind}"), |incident| {
+                    let first = incident.diagnosis.first();
+                    first.is_some_and(|finding| finding.fault == kind) && enough(incident)
+                });
+        let all = self.program.incidents();
+        let own: Vec<&Incident> = all
+            .iter()
+            .filter(|incident| incident.end != Some(End::Merged))
+            .collect();
+        assert_eq!(own.len(), 1, "{own:#?}");
+        found
+    }
+
+    /// Nothing was restarted, and all take requests.
+    fn assert_left_alone(&self) {
+        for incident in self.program.incidents() {
+            let restarts = incident.actions.iter();
+            let restarts = restarts.filter(|action| action.action == "restart");
+            assert_eq!(restarts.count(), 0, "{incident:#?}");
+        }
+        let servers = self.program.servers();
+        let pids: Vec<Option<u32>> = servers.iter().map(|server| server.pid).collect();
+        assert_eq!(pids, self.pids);
+        wait_for("all in rotation", || {
+            let servers = self.program.servers();
+            let out = ["ejected", "recovering", "verifying", "down"];
+            let all_in = servers
+                .iter()
+                .all(|server| !out.contains(&server.state.as_str()));
+            all_in.then_some(())
+        });
+    }
+}
+
+fn is_closed(incident: &Incident) -> bool {
+    incident.status == Status::Closed
+}
+
+#[test]
+fn what_all_servers_depend_on_fails_and_comes_back() {
+    let case = Case::start();
+    case.tell_all("status 500");
+    let incident = case.incident(FaultKind::DependencyFailure, |incident| {
+        incident.servers.len() == 3
+    });
+    assert!(!is_closed(&incident));
+    case.assert_left_alone();
+    case.tell_all("ok");
+    case.wait_for_answers(50);
+    let closed = case.incident(FaultKind::DependencyFailure, is_closed);
+    assert_eq!(closed.id, incident.id);
+    let verification = closed.verification.expect("verified");
+    assert_eq!(verification.outcome, "passed");
+    assert!(verification.requests > 0);
+    case.assert_left_alone();
+}
+
+#[test]
+fn a_route_fails_on_every_server_and_all_else_is_well() {
+    let case = Case::start();
+    let address = case.program.address();
+    let incident = wait_for("an incident that names the route", || {
+        // Not repeated by evenkeel: each is one failure.
+        for _ in 0..20 {
+            assert_eq!(get(address, "/status/500").unwrap().status, 500);
+        }
+        let all = case.program.incidents();
+        let broken = |incident: &&Incident| {
+            let first = incident.diagnosis.first();
+            first.is_some_and(|finding| finding.fault == FaultKind::BrokenRoute)
+        };
+        all.iter().find(broken).cloned()
+    });
+    let evidence = incident.diagnosis[0].evidence.join("\n");
+    assert!(evidence.contains("GET /status/*"), "{evidence}");
+    case.incident(FaultKind::BrokenRoute, |_| true);
+    case.assert_left_alone();
+    let numbers = case.load.stop();
+    assert_eq!(numbers.failed, 0, "{:?}", numbers.failures);
+}
+
+#[test]
+fn the_probes_of_all_servers_fail_and_requests_do_not() {
+    let case = Case::start();
+    case.tell_all("unhealthy");
+    case.incident(FaultKind::BadProbe, |_| true);
+    case.assert_left_alone();
+    case.tell_all("ok");
+    case.incident(FaultKind::BadProbe, is_closed);
+    let numbers = case.load.stop();
+    assert_eq!(numbers.failed, 0, "{:?}", numbers.failures);
+}

@@ -1,0 +1,143 @@
+//! Whether what is seen of a service's servers has one cause: a route, something that all of them depend on, too much work, a
+//! probe that is wrong. Asked before any server is judged alone: for a cause that servers share, restarting or ejecting them
+//! costs capacity and repairs nothing.
+//!
+//! A pure function of a view, so that tables can test it. It says nothing where one server differs from the others.
+
+mod route;
+mod symptom;
+
+pub use route::{Failing, failing};
+pub use symptom::{ServerView, Symptom};
+
+use evenkeel_core::Instant;
+
+use crate::kind::FaultKind;
+use crate::signal::RouteTally;
+
+/// A service as the judge sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct ServiceView<'a> {
+    /// Its servers, by their place; `None` for those that say nothing: not there, in maintenance, starting, or dead.
+    pub servers: &'a [Option<ServerView>],
+    /// Its routes.
+    pub routes: &'a [RouteTally],
+    /// Requests that came lately, as a multiple of what is usual.
+    pub load: f64,
+}
+
+/// One cause for what several servers, or one route on all of them, suffer from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommonCause {
+    /// What it is.
+    pub kind: FaultKind,
+    /// How sure, 0 to 1.
+    pub confidence: f64,
+    /// The places of the servers that show it, the first to show it first.
+    pub servers: Vec<usize>,
+    /// The routes that fail, if it is about routes.
+    pub failing: Option<Failing>,
+    /// Its first sign.
+    pub onset: Instant,
+    /// Why, in words; routes are named by whoever knows their names.
+    pub evidence: Vec<String>,
+}
+
+/// So many times the usual load is too much, if servers fail under it.
+const HIGH_LOAD: f64 = 1.8;
+
+/// The common cause of what is seen, if there is one.
+#[must_use]
+pub fn common_cause(view: &ServiceView<'_>) -> Option<CommonCause> {
+    of_route(view).or_else(|| of_servers(view))
+}
+
+fn of_route(view: &ServiceView<'_>) -> Option<CommonCause> {
+    let members = view.servers.iter().flatten().count();
+    let failing = failing(view.routes, members)?;
+    let mut servers = places(view, |server| server.symptom.is_some());
+    if servers.is_empty() {
+        servers = places(view, |_| true);
+    }
+    let mut evidence = vec![format!(
+        "{} of {} requests of it failed, on {} of {members} servers",
+        failing.failed, failing.total, failing.servers
+    )];
+    evidence.push(format!(
+        "of all other requests {} of {} succeeded on the same servers",
+        failing.others_succeeded, failing.others_total
+    ));
+    Some(CommonCause {
+        kind: FaultKind::BrokenRoute,
+        confidence: 0.9,
+        servers,
+        onset: failing.since,
+        failing: Some(failing),
+        evidence,
+    })
+}
+
+fn of_servers(view: &ServiceView<'_>) -> Option<CommonCause> {
+    let members = view.servers.iter().flatten().count();
+    let all = Symptom::ALL.into_iter().map(|symptom| {
+        let servers = places(view, |server| server.symptom == Some(symptom));
+        (symptom, servers)
+    });
+    let (symptom, servers) = all.max_by_key(|(_, servers)| servers.len())?;
+    if servers.len() < 2 || servers.len() * 2 < members {
+        return None;
+    }
+    let kind = kind_of(symptom, view)?;
+    let onset = servers
+        .iter()
+        .filter_map(|&place| view.servers[place])
+        .map(|server| server.since)
+        .min()?;
+    let mut evidence = vec![format!(
+        "{} of {members} servers {} at the same time",
+        servers.len(),
+        symptom.words()
+    )];
+    if view.load >= HIGH_LOAD {
+        evidence.push(format!(
+            "{:.1} times as many requests as usual come",
+            view.load
+        ));
+    }
+    Some(CommonCause {
+        kind,
+        confidence: if servers.len() == members { 0.85 } else { 0.7 },
+        servers,
+        failing: None,
+        onset,
+        evidence,
+    })
+}
+
+fn kind_of(symptom: Symptom, view: &ServiceView<'_>) -> Option<FaultKind> {
+    let is_high = view.load >= HIGH_LOAD;
+    Some(match symptom {
+        Symptom::Sheds => FaultKind::Overload,
+        Symptom::Errs | Symptom::BreaksOff | Symptom::Hangs if is_high => FaultKind::Overload,
+        Symptom::Errs | Symptom::BreaksOff | Symptom::Hangs => FaultKind::DependencyFailure,
+        Symptom::Unreachable => FaultKind::Unreachable,
+        Symptom::FailsProbes => FaultKind::BadProbe,
+        // A port that is closed is repaired server by server.
+        Symptom::Refuses => return None,
+    })
+}
+
+/// The places of the servers that are so, those that have shown it longest first.
+fn places(view: &ServiceView<'_>, is_so: impl Fn(&ServerView) -> bool) -> Vec<usize> {
+    let all = view.servers.iter().enumerate();
+    let mut found: Vec<(Instant, usize)> = all
+        .filter_map(|(place, server)| server.as_ref().map(|server| (place, server)))
+        .filter(|(_, server)| is_so(server))
+        .map(|(place, server)| (server.since, place))
+        .collect();
+    found.sort_unstable();
+    found.into_iter().map(|(_, place)| place).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! Whether a route, or a method, fails on the servers while all else is well.
+
+use evenkeel_core::{Instant, RequestShape};
+
+use crate::signal::RouteTally;
+
+/// A route fails if so many of its requests failed, and half of all.
+const FAILED: u32 = 5;
+/// So many other requests must have succeeded for a route to be alone in failing.
+const OTHERS: u32 = 10;
+
+/// Routes that fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    /// Which; the one that failed most often first.
+    pub shapes: Vec<RequestShape>,
+    /// Every route of their method fails, and none of another.
+    pub is_method: bool,
+    /// Whether most of their failures were answers that did not come.
+    pub hangs: bool,
+    /// Requests of them that ended.
+    pub total: u32,
+    /// Of these, those that failed.
+    pub failed: u32,
+    /// On how many servers.
+    pub servers: usize,
+    /// Other requests that ended.
+    pub others_total: u32,
+    /// Of these, those that succeeded.
+    pub others_succeeded: u32,
+    /// The first failure.
+    pub since: Instant,
+}
+
+/// The routes that fail on at least half of the `members`, if the rest is well.
+#[must_use]
+pub fn failing(routes: &[RouteTally], members: usize) -> Option<Failing> {
+    let fails =
+        |tally: &&RouteTally| tally.failed() >= FAILED && tally.failed() * 2 >= tally.total();
+    let (bad, good): (Vec<&RouteTally>, Vec<&RouteTally>) = routes.iter().partition(fails);
+    let sum = |of: &[&RouteTally], what: fn(&RouteTally) -> u32| of.iter().map(|t| what(t)).sum();
+    let (total, failed): (u32, u32) = (sum(&bad, RouteTally::total), sum(&bad, RouteTally::failed));
+    let others_total: u32 = sum(&good, RouteTally::total);
+    let others_succeeded: u32 = sum(&good, |tally| tally.succeeded);
+    let others_well = others_succeeded >= OTHERS && others_succeeded * 10 >= others_total * 9;
+    // Where it succeeds on a server as often as not, the other servers are what is wrong.
+    let everywhere = bad.iter().all(|tally| {
+        let (failed_on, well_on) = (tally.failed_on.len(), tally.well_on.len());
+        failed_on * 2 >= members.max(1)
+            && (failed_on > well_on || tally.failed() * 5 >= tally.total() * 4)
+    });
+    if bad.is_empty() || !others_well || !everywhere {
+        return None;
+    }
+    let method = bad[0].shape.method;
+    let is_method = bad.len() > 1
+        && bad.iter().all(|tally| tally.shape.method == method)
+        && good.iter().all(|tally| tally.shape.method != method);
+    Some(Failing {
+        is_method,
+        hangs: sum(&bad, |tally| tally.hung) * 2 > failed,
+        total,
+        failed,
+        servers: bad
+            .iter()
+            .map(|tally| tally.failed_on.len())
+            .max()
+            .unwrap_or(0),
+        others_total,
+        others_succeeded,
+        since: bad
+            .iter()
+            .map(|tally| tally.since)
+            .min()
+            .unwrap_or(Instant::NEVER),
+        shapes: bad.into_iter().map(|tally| tally.shape).collect(),
+    })
+}

@@ -1,0 +1,148 @@
+//! What is wrong with one server, in one word: so that servers can be held against each other.
+
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Outcome, ProbeOutcome};
+
+use crate::detect;
+use crate::policy::DetectOptions;
+use crate::signal::Facts;
+
+/// Failures before this are over.
+const RECENT: Duration = Duration::from_secs(5);
+/// So many failures in a row, or among the recent ones, are a symptom beside peers that have it already.
+const FEW: u32 = 3;
+
+/// What a server shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Symptom {
+    /// It answers with 503: it takes no more.
+    Sheds,
+    /// It answers with other 5xx.
+    Errs,
+    /// It cuts answers off, or what it answers is not HTTP.
+    BreaksOff,
+    /// It takes requests and answers none in time.
+    Hangs,
+    /// Its port is closed.
+    Refuses,
+    /// It cannot be reached.
+    Unreachable,
+    /// Its probes fail; requests do not.
+    FailsProbes,
+}
+
+impl Symptom {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Sheds,
+        Self::Errs,
+        Self::BreaksOff,
+        Self::Hangs,
+        Self::Refuses,
+        Self::Unreachable,
+        Self::FailsProbes,
+    ];
+
+    /// What several servers with it do.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Sheds => "answer with 503",
+            Self::Errs => "answer with errors",
+            Self::BreaksOff => "cut their answers off",
+            Self::Hangs => "do not answer",
+            Self::Refuses => "refuse connections",
+            Self::Unreachable => "cannot be reached",
+            Self::FailsProbes => "fail their probes while requests do not fail",
+        }
+    }
+}
+
+/// One server that takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerView {
+    /// What is wrong with it, if something is.
+    pub symptom: Option<Symptom>,
+    /// Since when; now, if nothing is.
+    pub since: Instant,
+}
+
+impl ServerView {
+    /// Reads a server's facts.
+    #[must_use]
+    pub fn read(facts: &Facts, options: &DetectOptions, now: Instant) -> Self {
+        let from = now.before(RECENT);
+        let recent = facts.attempts.failures(now).filter(|(at, _)| *at >= from);
+        let mut counts = [0_u32; 6];
+        let mut first = None;
+        for (at, outcome) in recent {
+            first.get_or_insert(at);
+            if let Some(place) = place_of(outcome) {
+                counts[place] += 1;
+            }
+        }
+        let failed: u32 = counts.iter().sum();
+        let tally = facts.attempts.tally(now);
+        let above = options.failure_ratio.map_or(0.5, |ratio| ratio.above);
+        let fails = failed >= FEW
+            && (facts.attempts.failed_in_row >= FEW
+                || tally.hits as f64 > tally.total as f64 * above
+                || detect::ratio(facts, options, now).is_some());
+        if fails {
+            let most = (0..counts.len()).max_by_key(|&place| counts[place]);
+            let symptom = most.and_then(|place| Symptom::ALL.get(place).copied());
+            return Self {
+                symptom,
+                since: first.unwrap_or(now),
+            };
+        }
+        let fails_probes = facts.probes.failed_in_row >= options.probe.fall.clamp(1, FEW);
+        if fails_probes {
+            return Self {
+                symptom: Some(of_probe(facts)),
+                since: facts.probes.row_began,
+            };
+        }
+        Self {
+            symptom: None,
+            since: now,
+        }
+    }
+}
+
+/// What failed probes say where requests say nothing else.
+fn of_probe(facts: &Facts) -> Symptom {
+    let (succeeded, _) = facts.since_probes_fail();
+    match facts.probes.last {
+        _ if succeeded > 0 => Symptom::FailsProbes,
+        Some(ProbeOutcome::Refused | ProbeOutcome::PortTaken) => Symptom::Refuses,
+        Some(ProbeOutcome::ConnectTimeout | ProbeOutcome::Unreachable) => Symptom::Unreachable,
+        Some(ProbeOutcome::NoAnswer) => Symptom::Hangs,
+        Some(
+            ProbeOutcome::Passed
+            | ProbeOutcome::WrongStatus(_)
+            | ProbeOutcome::Reset
+            | ProbeOutcome::Invalid
+            | ProbeOutcome::LocalError,
+        )
+        | None => Symptom::FailsProbes,
+    }
+}
+
+/// The place of a failed attempt's symptom in [`Symptom::ALL`].
+const fn place_of(outcome: Outcome) -> Option<usize> {
+    match outcome {
+        Outcome::Answered(503) => Some(0),
+        Outcome::Answered(_) => Some(1),
+        Outcome::Reset { .. } | Outcome::BadResponse | Outcome::Truncated => Some(2),
+        Outcome::AttemptTimeout => Some(3),
+        Outcome::ConnectRefused => Some(4),
+        Outcome::ConnectTimeout | Outcome::Unreachable => Some(5),
+        Outcome::Stale
+        | Outcome::IdleTimeout
+        | Outcome::Cancelled
+        | Outcome::LocalError
+        | Outcome::Rescued => None,
+    }
+}

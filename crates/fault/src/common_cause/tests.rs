@@ -1,0 +1,159 @@
+use evenkeel_core::{Instant, Outcome, RequestShape};
+
+use super::*;
+use crate::signal::Routes;
+
+fn well() -> Option<ServerView> {
+    Some(ServerView {
+        symptom: None,
+        since: Instant::from_millis(1_000),
+    })
+}
+
+fn with(symptom: Symptom, since: u64) -> Option<ServerView> {
+    Some(ServerView {
+        symptom: Some(symptom),
+        since: Instant::from_millis(since),
+    })
+}
+
+/// How a request to these servers fails.
+type Fails<'a> = Option<(Outcome, &'a [u32])>;
+/// What the servers show, the load, and the cause that follows.
+type Row<'a> = (&'a [Option<ServerView>], f64, Option<FaultKind>);
+
+/// Tallies of `(method, target, servers that answer 200, servers that fail like this)`, ten requests each.
+fn tallies(list: &[(&str, &str, &[u32], Fails<'_>)]) -> Vec<RouteTally> {
+    let mut routes = Routes::new(std::time::Duration::from_secs(10));
+    let at = Instant::from_millis(500);
+    for (method, target, well, failing) in list {
+        let shape = RequestShape::of(method.as_bytes(), target.as_bytes());
+        for server in well.iter().cycle().take(well.len() * 10) {
+            routes.take(at, *server, shape, Outcome::Answered(200));
+        }
+        let Some((outcome, servers)) = failing else {
+            continue;
+        };
+        for server in servers.iter().cycle().take(servers.len() * 10) {
+            routes.take(at, *server, shape, *outcome);
+        }
+    }
+    routes.tallies(at)
+}
+
+fn judged(servers: &[Option<ServerView>], routes: &[RouteTally], load: f64) -> Option<FaultKind> {
+    common_cause(&ServiceView {
+        servers,
+        routes,
+        load,
+    })
+    .map(|cause| cause.kind)
+}
+
+#[test]
+fn half_of_the_servers_or_more_with_one_symptom_have_one_cause() {
+    use FaultKind as Kind;
+    use Symptom as S;
+    let none: [Option<ServerView>; 0] = [];
+    let table: &[Row<'_>] = &[
+        (&none, 1.0, None),
+        (&[well(), well(), well()], 1.0, None),
+        (&[with(S::Errs, 1), well(), well()], 1.0, None),
+        (&[with(S::Errs, 1), with(S::Hangs, 2), well()], 1.0, None),
+        (&[with(S::Errs, 1)], 1.0, None),
+        (
+            &[with(S::Errs, 1), with(S::Errs, 2), well()],
+            1.0,
+            Some(Kind::DependencyFailure),
+        ),
+        (
+            &[with(S::Errs, 1), with(S::Errs, 2), well(), well(), well()],
+            1.0,
+            None,
+        ),
+        // Of two servers that are left, both.
+        (
+            &[with(S::Hangs, 1), None, with(S::Hangs, 2)],
+            1.0,
+            Some(Kind::DependencyFailure),
+        ),
+        (
+            &[with(S::Hangs, 1), with(S::Hangs, 2)],
+            5.0,
+            Some(Kind::Overload),
+        ),
+        (
+            &[with(S::Sheds, 1), with(S::Sheds, 2)],
+            1.0,
+            Some(Kind::Overload),
+        ),
+        (
+            &[with(S::FailsProbes, 1), with(S::FailsProbes, 2)],
+            1.0,
+            Some(Kind::BadProbe),
+        ),
+        (
+            &[with(S::Unreachable, 1), with(S::Unreachable, 2)],
+            1.0,
+            Some(Kind::Unreachable),
+        ),
+        (&[with(S::Refuses, 1), with(S::Refuses, 2)], 1.0, None),
+    ];
+    for (servers, load, expected) in table {
+        assert_eq!(judged(servers, &[], *load), *expected, "{servers:?}");
+    }
+}
+
+#[test]
+fn the_first_to_show_it_is_named_first() {
+    let servers = [with(Symptom::Errs, 30), with(Symptom::Errs, 10), well()];
+    let cause = common_cause(&ServiceView {
+        servers: &servers,
+        routes: &[],
+        load: 1.0,
+    })
+    .unwrap();
+    assert_eq!(cause.servers, [1, 0]);
+    assert_eq!(cause.onset, Instant::from_millis(10));
+}
+
+#[test]
+fn a_route_that_fails_everywhere_is_what_is_broken() {
+    let all = [0, 1, 2];
+    let three = [with(Symptom::Errs, 1), with(Symptom::Errs, 2), well()];
+    let error = |servers| Some((Outcome::Answered(500), servers));
+    let broken = tallies(&[
+        ("GET", "/orders/7", &[], error(&all[..])),
+        ("GET", "/", &all, None),
+    ]);
+    assert_eq!(judged(&three, &broken, 1.0), Some(FaultKind::BrokenRoute));
+    // With nothing else to hold it against, it is the servers.
+    let alone = tallies(&[("GET", "/orders/7", &[], error(&all[..]))]);
+    assert_eq!(
+        judged(&three, &alone, 1.0),
+        Some(FaultKind::DependencyFailure)
+    );
+    // On one server only, it is that server.
+    let one = tallies(&[
+        ("GET", "/orders/7", &all[1..], error(&all[..1])),
+        ("GET", "/", &all, None),
+    ]);
+    assert_eq!(
+        judged(&[with(Symptom::Errs, 1), well(), well()], &one, 1.0),
+        None
+    );
+}
+
+#[test]
+fn a_method_that_fails_on_all_routes_is_named_as_one() {
+    let all = [0, 1, 2];
+    let hangs = |servers| Some((Outcome::AttemptTimeout, servers));
+    let routes = tallies(&[
+        ("POST", "/orders", &[], hangs(&all[..])),
+        ("POST", "/carts", &[], hangs(&all[..])),
+        ("GET", "/orders", &all, None),
+    ]);
+    let failing = failing(&routes, 3).unwrap();
+    assert!(failing.is_method && failing.hangs, "{failing:?}");
+    assert_eq!((failing.failed, failing.servers), (60, 3));
+}

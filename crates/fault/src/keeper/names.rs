@@ -1,0 +1,36 @@
+//! The words behind the hashes of requests, for incidents. Bounded; learnt from whoever saw such a request fail.
+
+use std::collections::BTreeMap;
+
+use evenkeel_core::{RequestShape, ShapeText};
+
+/// So many are kept.
+const KEPT: usize = 1024;
+
+/// Names of routes and targets.
+#[derive(Debug, Default)]
+pub(super) struct Names(BTreeMap<u32, ShapeText>);
+
+impl Names {
+    /// Learns the words for a request.
+    pub(super) fn take(&mut self, shape: RequestShape, text: ShapeText) {
+        if self.0.len() >= KEPT && !self.0.contains_key(&shape.route) {
+            self.0.pop_first();
+        }
+        self.0.insert(shape.route, text);
+    }
+
+    /// What a request is called: its method if that is what matters, else its route.
+    pub(super) fn of(&self, shape: RequestShape, by_method: bool) -> String {
+        self.0.get(&shape.route).map_or_else(
+            || "a route whose name is not known".to_owned(),
+            |text| {
+                if by_method {
+                    format!("every {}", text.method)
+                } else {
+                    text.route.clone()
+                }
+            },
+        )
+    }
+}

@@ -1,0 +1,202 @@
+//! One cause for several servers: nothing is ejected or restarted for it, and one incident says what it is.
+
+use evenkeel_core::{Random, ServiceId};
+use evenkeel_fault::contract::{Managed, OperatorOrder};
+use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::maintenance::OrderTerms;
+use evenkeel_fault::policy::Mode;
+use evenkeel_fault::{FaultKind, Incident, Output};
+
+use super::kinds::{evidence, kind};
+use super::world::{Condition, World, ms, options};
+
+fn open(world: &World) -> Vec<&Incident> {
+    let all = world.incidents.values();
+    all.filter(|incident| incident.status != Status::Closed)
+        .collect()
+}
+
+/// The incident of the service: all others have ended in it.
+fn common(world: &World) -> &Incident {
+    let mut own = world
+        .incidents
+        .values()
+        .filter(|incident| incident.end != Some(End::Merged));
+    let incident = own.next().expect("an incident");
+    assert_eq!(own.next(), None, "{:#?}", world.incidents);
+    incident
+}
+
+fn serving(world: &World) -> usize {
+    (0..3).filter(|index| world.in_service(*index)).count()
+}
+
+/// Three servers, all with the same trouble after a while; time and pace of the requests by the seed.
+fn world_of(seed: u64, managed: Managed) -> World {
+    let mut world = World::new(3, managed, options());
+    world.random = Random::seeded(seed);
+    world.every = ms(2 + seed % 10);
+    world.run(5_000 + seed * 37);
+    world
+}
+
+fn break_all(world: &mut World, condition: Condition) {
+    (0..3).for_each(|index| world.break_server(index, condition));
+}
+
+#[test]
+fn a_dependency_that_all_servers_need_is_one_incident_and_its_return_is_used_at_once() {
+    for seed in 0..100 {
+        let managed = [Managed::Child, Managed::Nothing][usize::from(seed % 2 == 0)];
+        let mut world = world_of(seed, managed);
+        break_all(&mut world, Condition::Errors(100));
+        world.run(2_000);
+        for _ in 0..58 {
+            world.run(1_000);
+            assert_eq!(serving(&world), 3, "seed {seed}");
+        }
+        let incident = common(&world);
+        assert_eq!(kind(incident), FaultKind::DependencyFailure, "seed {seed}");
+        assert_eq!(incident.servers.len(), 3, "seed {seed}");
+        assert!(evidence(incident).contains("showed it first"));
+        (0..3).for_each(|index| world.heal(index));
+        let failed = world.totals.failed;
+        world.run(10_000);
+        assert_eq!(world.totals.failed, failed, "seed {seed}");
+        assert!(open(&world).is_empty(), "seed {seed}: {:#?}", open(&world));
+        assert!(world.restarts.is_empty(), "seed {seed}");
+        let verification = common(&world).verification.as_ref().expect("verified");
+        assert_eq!(verification.outcome, "passed");
+        assert!(verification.requests > 0);
+    }
+}
+
+#[test]
+fn a_route_that_fails_on_all_servers_is_one_incident_that_names_it() {
+    for seed in 0..100 {
+        // What hangs is much to simulate.
+        let conditions = [Condition::Errors(100), Condition::Hung];
+        for condition in conditions.into_iter().take(1 + usize::from(seed < 20)) {
+            let mut world = world_of(seed, Managed::Child);
+            world.paths = vec!["/", "/orders/7", "/carts"];
+            world.broken = Some(("/orders/7", condition));
+            world.run(30_000);
+            let incident = common(&world);
+            assert_eq!(
+                kind(incident),
+                FaultKind::BrokenRoute,
+                "seed {seed} {condition:?}"
+            );
+            assert!(
+                evidence(incident).contains("GET /orders/*"),
+                "{}",
+                evidence(incident)
+            );
+            assert_eq!(serving(&world), 3, "seed {seed} {condition:?}");
+            assert!(world.restarts.is_empty(), "seed {seed} {condition:?}");
+            world.broken = None;
+            world.run(20_000);
+            assert!(open(&world).is_empty(), "seed {seed} {condition:?}");
+        }
+    }
+}
+
+#[test]
+fn a_probe_that_is_wrong_on_all_servers_is_one_incident_with_dense_and_with_thin_traffic() {
+    for every in [5, 333] {
+        for seed in 0..50 {
+            let mut world = world_of(seed, Managed::Child);
+            world.every = ms(every);
+            break_all(&mut world, Condition::Unhealthy);
+            world.run(60_000);
+            let incident = common(&world);
+            assert_eq!(kind(incident), FaultKind::BadProbe, "seed {seed} {every}");
+            assert_eq!(serving(&world), 3, "seed {seed} {every}");
+            assert!(world.restarts.is_empty(), "seed {seed} {every}");
+            (0..3).for_each(|index| world.heal(index));
+            world.run(30_000);
+            assert!(open(&world).is_empty(), "seed {seed} {every}");
+        }
+    }
+}
+
+#[test]
+fn what_is_graver_than_a_wrong_probe_is_seen_behind_it() {
+    for seed in 0..50 {
+        let mut world = world_of(seed, Managed::Child);
+        break_all(&mut world, Condition::Unhealthy);
+        world.run(20_000);
+        if seed % 2 == 0 {
+            break_all(&mut world, Condition::Errors(100));
+            world.run(10_000);
+            let incident = common(&world);
+            assert_eq!(kind(incident), FaultKind::DependencyFailure, "seed {seed}");
+            assert!(world.restarts.is_empty(), "seed {seed}");
+        } else {
+            break_all(&mut world, Condition::Dead);
+            world.run(5_000);
+            assert_eq!(world.restarts.len(), 3, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn servers_that_shed_by_themselves_are_overloaded_and_left_alone() {
+    for seed in 0..50 {
+        let mut world = world_of(seed, Managed::Child);
+        break_all(&mut world, Condition::Sheds(30));
+        world.run(60_000);
+        assert_eq!(kind(common(&world)), FaultKind::Overload, "seed {seed}");
+        assert_eq!(serving(&world), 3, "seed {seed}");
+        assert!(world.restarts.is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
+fn one_of_three_is_judged_alone() {
+    for seed in 0..50 {
+        let mut world = world_of(seed, Managed::Child);
+        world.break_server(1, Condition::Errors(100));
+        world.run(10_000);
+        assert_eq!(kind(common(&world)), FaultKind::ErrorBurst, "seed {seed}");
+        assert_eq!(common(&world).servers, ["two"], "seed {seed}");
+        assert_eq!(world.restarts.len(), 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_person_can_close_it_and_maintenance_ends_it() {
+    let orders: [fn(String) -> OperatorOrder; 2] = [OperatorOrder::Close, |_| {
+        OperatorOrder::MaintenanceOn(ServiceId(0), OrderTerms::default())
+    }];
+    for (order, end) in orders
+        .into_iter()
+        .zip([End::ClosedByPerson, End::Maintenance])
+    {
+        let mut world = world_of(1, Managed::Child);
+        break_all(&mut world, Condition::Errors(100));
+        world.run(5_000);
+        let id = common(&world).id.clone();
+        world.order(OperatorOrder::Approve(id.clone()));
+        assert_eq!(world.answers(), ["refused"]);
+        world.order(order(id.clone()));
+        assert_eq!(world.answers(), ["done"]);
+        assert_eq!(world.incidents[&id].end, Some(end));
+    }
+}
+
+#[test]
+fn nothing_is_told_to_the_balancer_where_recovery_is_off() {
+    let mut options = options();
+    options.recover.mode = Mode::Off;
+    let mut world = World::new(3, Managed::Child, options);
+    world.run(5_000);
+    let before = world.outputs.len();
+    break_all(&mut world, Condition::Errors(100));
+    world.run(10_000);
+    assert_eq!(kind(common(&world)), FaultKind::DependencyFailure);
+    let directives = world.outputs[before..]
+        .iter()
+        .filter(|(_, output)| matches!(output, Output::Directive(_)));
+    assert_eq!(directives.count(), 0);
+}

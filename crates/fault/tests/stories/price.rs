@@ -1,0 +1,79 @@
+//! What is costly needs a reason: a server that pauses, that is one of several, or whose peer is being restarted is not restarted.
+
+use evenkeel_fault::FaultKind;
+use evenkeel_fault::contract::Managed;
+use evenkeel_fault::incident::Status;
+
+use super::kinds::kind;
+use super::world::{Condition, World, ms, options};
+
+#[test]
+fn a_loop_that_is_blocked_for_a_while_comes_back_without_a_restart() {
+    for seed in 0..100 {
+        let mut world = World::new(3, Managed::Child, options());
+        world.every = ms(2 + seed % 10);
+        world.run(5_000 + seed * 37);
+        for _ in 0..5 {
+            world.break_server(1, Condition::Blocked);
+            world.run(3_000);
+            world.heal(1);
+            world.run(7_000);
+        }
+        assert!(world.restarts.is_empty(), "seed {seed}");
+        let open = world.incidents.values();
+        let open = open.filter(|incident| incident.status != Status::Closed);
+        assert_eq!(open.count(), 0, "seed {seed}: {:#?}", world.incidents);
+        for incident in world.incidents.values() {
+            assert_eq!(kind(incident), FaultKind::ProcessHung, "seed {seed}");
+        }
+        assert!(world.in_service(1), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_hang_is_restarted_after_its_wait_and_a_stopped_process_at_once() {
+    for (condition, least, most) in [
+        (Condition::Blocked, 10_000, 14_000),
+        (Condition::Hung, 0, 3_000),
+    ] {
+        let mut world = World::new(3, Managed::Child, options());
+        world.run(5_000);
+        world.break_server(1, condition);
+        let took = world.until(20_000, |world| !world.restarts.is_empty());
+        assert!(
+            took >= ms(least) && took <= ms(most),
+            "{condition:?}: {took:?}"
+        );
+        world.until(5_000, |world| world.in_service(1));
+    }
+}
+
+#[test]
+fn the_wait_for_a_hang_is_learnt_from_pauses() {
+    let mut world = World::new(3, Managed::Child, options());
+    world.run(5_000);
+    world.break_server(1, Condition::Blocked);
+    world.run(9_000);
+    world.heal(1);
+    world.run(10_000);
+    world.break_server(1, Condition::Blocked);
+    world.run(16_000);
+    assert!(
+        world.restarts.is_empty(),
+        "twice 9 s and more are waited for"
+    );
+    world.until(10_000, |world| !world.restarts.is_empty());
+}
+
+#[test]
+fn processes_that_somebody_stopped_are_restarted_one_after_the_other() {
+    let mut world = World::new(3, Managed::Child, options());
+    world.run(5_000);
+    (0..3).for_each(|index| world.break_server(index, Condition::Hung));
+    world.until(20_000, |world| world.restarts.len() == 3);
+    world.until(10_000, |world| (0..3).all(|index| world.in_service(index)));
+    let times: Vec<_> = world.restarts.iter().map(|(at, _, _)| *at).collect();
+    for pair in times.windows(2) {
+        assert!(pair[1] > pair[0], "one at a time: {times:?}");
+    }
+}
