@@ -140,16 +140,15 @@ fn a_body_beyond_the_buffer_is_not_sent_twice() {
 #[test]
 fn retries_after_timeouts_have_a_limit_of_their_own() {
     let hang = || server(|connection| while connection.request().is_some() {});
-    let (one, first) = hang();
-    let (two, second) = hang();
-    let (three, third) = hang();
+    let [(one, _), (two, _), (three, _)] = [hang(), hang(), hang()];
     let settings = format!(
         "{ROUND_ROBIN}[service.shop.timeout]\nattempt = \"50ms\"\n[service.shop.retry]\nlimit = 2\ntimeout_limit = 1\n"
     );
     let rig = Rig::new(&[one, two, three], &settings);
     assert_eq!(rig.client().get("/").status, 504);
-    let asked = [first, second, third].map(|seen| seen.lock().expect("no panic").len());
-    assert_eq!(asked.iter().sum::<usize>(), 2, "{asked:?}");
+    // A busy server may not have seen the attempt that was given up.
+    let attempts = common::counter(&rig, "evenkeel_attempts_total", &["shop", "timeout"]);
+    assert_eq!(attempts, 2);
     rig.wait_for(|rig| {
         common::counter(rig, "evenkeel_retries_denied_total", &["timeout-limit"]) == 1
     });
@@ -176,7 +175,8 @@ fn a_server_that_never_answers_costs_one_attempt_timeout() {
     for _ in 0..2 {
         assert_eq!(client.get("/").status, 200);
     }
-    assert!(rig.clock.now().since(started) < Duration::from_secs(5));
+    // Far below the 30 s of a default attempt.
+    assert!(rig.clock.now().since(started) < Duration::from_secs(20));
 
     let (hung, _) = server(|connection| {
         assert!(connection.stream.read_to_end(&mut Vec::new()).is_ok());
