@@ -35,6 +35,8 @@ pub struct CommonCause {
     pub confidence: f64,
     /// The places of the servers that show it, the first to show it first.
     pub servers: Vec<usize>,
+    /// What the servers show; none if it is about routes.
+    pub symptom: Option<Symptom>,
     /// The routes that fail, if it is about routes.
     pub failing: Option<Failing>,
     /// Its first sign.
@@ -69,6 +71,7 @@ fn of_route(view: &ServiceView<'_>) -> Option<CommonCause> {
     ));
     Some(CommonCause {
         kind: FaultKind::BrokenRoute,
+        symptom: None,
         confidence: 0.9,
         servers,
         onset: failing.since,
@@ -106,6 +109,7 @@ fn of_servers(view: &ServiceView<'_>) -> Option<CommonCause> {
     }
     Some(CommonCause {
         kind,
+        symptom: Some(symptom),
         confidence: if servers.len() == members { 0.85 } else { 0.7 },
         servers,
         failing: None,

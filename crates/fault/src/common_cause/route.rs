@@ -32,6 +32,27 @@ pub struct Failing {
     pub since: Instant,
 }
 
+impl Failing {
+    /// Whether it is about such requests.
+    #[must_use]
+    pub fn covers(&self, shape: RequestShape) -> bool {
+        let same = |one: &RequestShape| {
+            one.route == shape.route || self.is_method && one.method == shape.method
+        };
+        self.shapes.iter().any(same)
+    }
+
+    /// Whether the server at place `server` fails for other requests, too, as far as `routes` tell: then it has a fault of its own.
+    #[must_use]
+    pub fn is_not_all(&self, routes: &[RouteTally], server: u32) -> bool {
+        let others = routes.iter().filter(|tally| !self.covers(tally.shape));
+        let fails = |tally: &RouteTally| {
+            tally.failed_on.contains(server) && !tally.well_on.contains(server)
+        };
+        others.into_iter().any(fails)
+    }
+}
+
 /// The routes that fail on at least half of the `members`, if the rest is well.
 #[must_use]
 pub fn failing(routes: &[RouteTally], members: usize) -> Option<Failing> {

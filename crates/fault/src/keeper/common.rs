@@ -95,12 +95,8 @@ impl Common {
     }
 
     fn is_about(&self, shape: RequestShape) -> bool {
-        self.cause.failing.as_ref().is_none_or(|failing| {
-            let same = |one: &RequestShape| {
-                one.route == shape.route || failing.is_method && one.method == shape.method
-            };
-            failing.shapes.iter().any(same)
-        })
+        let failing = self.cause.failing.as_ref();
+        failing.is_none_or(|failing| failing.covers(shape))
     }
 
     /// Whether what opened it is gone, and whether that is proven.
@@ -134,6 +130,31 @@ impl Service {
             takes_part.then(|| ServerView::read(&server.facts, detect, now))
         };
         self.servers.iter().map(of).collect()
+    }
+
+    /// Whether the open incident of the service explains what was detected at one of its servers: the server shows the same, and
+    /// nothing else.
+    fn explains(&mut self, now: Instant, index: u32, detection: &Detection) -> bool {
+        let routes = self.routes.tallies(now);
+        let Some(common) = &self.common else {
+            return false;
+        };
+        let server = &self.servers[index as usize];
+        let shows = ServerView::read(&server.facts, &self.spec.options.detect, now).symptom;
+        let cause = &common.cause;
+        match detection.by {
+            Detector::Supervisor => false,
+            Detector::Slow => cause.kind == FaultKind::Overload,
+            // Probes say nothing about a route; one that is answered may fail for the same cause as requests.
+            Detector::Probe => {
+                cause.failing.is_none()
+                    && (!server.facts.probes.nobody_answers() || shows == cause.symptom)
+            }
+            Detector::ConsecutiveFailures | Detector::FailureRatio => match &cause.failing {
+                Some(failing) => !failing.is_not_all(&routes, index),
+                None => shows.is_none() || shows == cause.symptom,
+            },
+        }
     }
 
     pub(super) fn cause(&mut self, now: Instant) -> Option<CommonCause> {
@@ -182,11 +203,11 @@ impl Keeper {
     ) {
         for (index, detection) in detections {
             let service = &mut self.services[place];
-            let name = service.servers[index as usize].name.clone();
-            if let Some(common) = &mut service.common
-                && common.explains(index, &detection)
-            {
-                common.joins(now, index, name, &detection);
+            if service.explains(now, index, &detection) {
+                let name = service.servers[index as usize].name.clone();
+                if let Some(common) = &mut service.common {
+                    common.joins(now, index, name, &detection);
+                }
                 continue;
             }
             let id = service.servers[index as usize].id;
@@ -511,17 +532,6 @@ impl Keeper {
 }
 
 impl Common {
-    /// Whether a detection at a server is part of it.
-    fn explains(&self, index: u32, detection: &Detection) -> bool {
-        match detection.by {
-            Detector::Supervisor => false,
-            Detector::Slow => self.cause.kind == FaultKind::Overload,
-            Detector::Probe | Detector::ConsecutiveFailures | Detector::FailureRatio => {
-                self.cause.failing.is_some() || self.cause.servers.contains(&(index as usize))
-            }
-        }
-    }
-
     fn joins(&mut self, now: Instant, index: u32, name: String, detection: &Detection) {
         if !self.case.incident.servers.contains(&name) {
             self.case

@@ -20,6 +20,12 @@ impl ServerSet {
         self.0 |= 1 << (index % 64);
     }
 
+    /// Whether it holds this one.
+    #[must_use]
+    pub const fn contains(self, index: u32) -> bool {
+        self.0 & 1 << (index % 64) != 0
+    }
+
     /// How many.
     #[must_use]
     pub const fn len(self) -> usize {

@@ -165,6 +165,35 @@ fn one_of_three_is_judged_alone() {
 }
 
 #[test]
+fn a_server_with_a_fault_of_its_own_is_repaired_while_the_service_has_one() {
+    for seed in 0..20 {
+        for (shared, own) in [
+            (None, Condition::Hung),
+            (None, Condition::Dead),
+            (Some(Condition::Errors(100)), Condition::Hung),
+            (Some(Condition::Errors(100)), Condition::Dead),
+            (Some(Condition::Unhealthy), Condition::Hung),
+        ] {
+            let mut world = world_of(seed, Managed::Child);
+            world.paths = vec!["/", "/orders/7", "/carts"];
+            match shared {
+                Some(condition) => break_all(&mut world, condition),
+                None => world.broken = Some(("/orders/7", Condition::Errors(100))),
+            }
+            world.run(20_000);
+            assert!(world.restarts.is_empty(), "seed {seed} {shared:?}");
+            world.break_server(1, own);
+            world.until(20_000, |world| !world.restarts.is_empty());
+            assert_eq!(world.restarts.len(), 1, "seed {seed} {shared:?} {own:?}");
+            assert_eq!(
+                world.restarts[0].1.index, 1,
+                "seed {seed} {shared:?} {own:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_person_can_close_it_and_maintenance_ends_it() {
     let orders: [fn(String) -> OperatorOrder; 2] = [OperatorOrder::Close, |_| {
         OperatorOrder::MaintenanceOn(ServiceId(0), OrderTerms::default())
