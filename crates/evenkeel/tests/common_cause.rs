@@ -32,6 +32,8 @@ service = "shop"
 
 [service.shop]
 detect.probe = {{ http = "/health" }}
+# A start may take long on a busy machine.
+recover.verify.within = "50s"
 
 [service.shop.run]
 command = ["{PROGRAM}", "sample-server", "--port", "{{port}}"]

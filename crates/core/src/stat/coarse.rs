@@ -27,8 +27,7 @@ impl CoarseHistogram {
     /// Counts one duration. Allocates the first time.
     pub fn add(&mut self, duration: Duration) {
         let counts = self.counts.get_or_insert_with(|| Box::new([0; BUCKETS]));
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let place = bucket(nanos);
+        let place = bucket_of(duration);
         if counts[place] == u16::MAX {
             // All at half keep their proportions.
             counts.iter_mut().for_each(|count| *count /= 2);
@@ -101,6 +100,11 @@ impl CoarseHistogram {
         }
         self.count = 0;
     }
+}
+
+/// The bucket of a duration.
+pub(super) fn bucket_of(duration: Duration) -> usize {
+    bucket(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
 }
 
 const fn bucket(nanos: u64) -> usize {

@@ -1,6 +1,8 @@
 //! Whether one set of durations is longer than another by more than chance.
 
-use super::coarse::{BUCKETS, CoarseHistogram};
+use std::time::Duration;
+
+use super::coarse::{BUCKETS, CoarseHistogram, bucket_of};
 
 /// The durations of several histograms together.
 #[derive(Debug, Clone)]
@@ -22,6 +24,14 @@ impl Pool {
         for (sum, count) in self.counts.iter_mut().zip(histogram.counts()) {
             *sum += u64::from(count);
         }
+    }
+
+    /// The share of these durations that lie above `limit`, within the width of a bucket; zero if there is none.
+    #[must_use]
+    pub fn share_above(&self, limit: Duration) -> f64 {
+        let all: u64 = self.counts.iter().sum();
+        let above = self.counts.iter().skip(bucket_of(limit) + 1);
+        above.sum::<u64>() as f64 / all.max(1) as f64
     }
 
     /// By how many standard deviations these durations rank above the others, if both came from one distribution: the
@@ -50,8 +60,6 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::Random;
 
@@ -77,6 +85,16 @@ mod tests {
         let tied = pool([2.0, 4.0, 8.0]).excess_over(&pool([1.0, 2.0, 4.0]));
         let expected = 2.5 / (9.0 / 12.0 * (7.0 - 12.0 / 30.0_f64)).sqrt();
         assert!((tied - expected).abs() < 1e-9, "{tied} {expected}");
+    }
+
+    #[test]
+    fn the_share_above_a_limit_is_counted() {
+        let some = pool([1.0, 2.0, 40.0, 80.0]);
+        for (millis, share) in [(0, 1.0), (10, 0.5), (50, 0.25), (200, 0.0)] {
+            let found = some.share_above(Duration::from_millis(millis));
+            assert!((found - share).abs() < 1e-9, "{millis}: {found}");
+        }
+        assert!(pool([]).share_above(Duration::ZERO).abs() < 1e-9);
     }
 
     #[test]

@@ -87,7 +87,14 @@ fn of_servers(view: &ServiceView<'_>) -> Option<CommonCause> {
         (symptom, servers)
     });
     let (symptom, servers) = all.max_by_key(|(_, servers)| servers.len())?;
-    if servers.len() < 2 || servers.len() * 2 < members {
+    // While another server is well, those that fail are better out of rotation, each by itself; what is costly is refused
+    // all the same (`Alike`).
+    let others_well = view
+        .servers
+        .iter()
+        .flatten()
+        .any(|server| server.symptom.is_none() && server.is_well);
+    if !is_shared(servers.len(), members) || others_well {
         return None;
     }
     let kind = kind_of(symptom, view)?;
@@ -116,6 +123,40 @@ fn of_servers(view: &ServiceView<'_>) -> Option<CommonCause> {
         onset,
         evidence,
     })
+}
+
+/// Whether so many servers of `members` with the same symptom have it from one cause: half of them, and more than one.
+const fn is_shared(alike: usize, members: usize) -> bool {
+    alike >= 2 && alike * 2 >= members
+}
+
+/// How many servers of a service show the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Alike {
+    by_symptom: [usize; Symptom::ALL.len()],
+    members: usize,
+}
+
+impl Alike {
+    /// Counts them.
+    #[must_use]
+    pub fn count(servers: &[Option<ServerView>]) -> Self {
+        let mut alike = Self::default();
+        for server in servers.iter().flatten() {
+            alike.members += 1;
+            if let Some(symptom) = server.symptom {
+                alike.by_symptom[symptom.place()] += 1;
+            }
+        }
+        alike
+    }
+
+    /// If half of the servers or more show this, how many of how many.
+    #[must_use]
+    pub fn shared(&self, symptom: Symptom) -> Option<(usize, usize)> {
+        let alike = self.by_symptom[symptom.place()];
+        is_shared(alike, self.members).then_some((alike, self.members))
+    }
 }
 
 fn kind_of(symptom: Symptom, view: &ServiceView<'_>) -> Option<FaultKind> {

@@ -44,6 +44,12 @@ impl Symptom {
         Self::FailsProbes,
     ];
 
+    /// Its place in [`Symptom::ALL`].
+    #[must_use]
+    pub const fn place(self) -> usize {
+        self as usize
+    }
+
     /// What several servers with it do.
     #[must_use]
     pub const fn words(self) -> &'static str {
@@ -66,6 +72,8 @@ pub struct ServerView {
     pub symptom: Option<Symptom>,
     /// Since when; now, if nothing is.
     pub since: Instant,
+    /// Its last requests succeeded.
+    pub is_well: bool,
 }
 
 impl ServerView {
@@ -95,18 +103,22 @@ impl ServerView {
             return Self {
                 symptom,
                 since: first.unwrap_or(now),
+                is_well: false,
             };
         }
+        let is_well = facts.attempts.failed_in_row == 0 && tally.total > tally.hits;
         let fails_probes = facts.probes.failed_in_row >= options.probe.fall.clamp(1, FEW);
         if fails_probes {
             return Self {
                 symptom: Some(of_probe(facts)),
                 since: facts.probes.row_began,
+                is_well,
             };
         }
         Self {
             symptom: None,
             since: now,
+            is_well,
         }
     }
 }

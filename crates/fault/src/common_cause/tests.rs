@@ -3,10 +3,20 @@ use evenkeel_core::{Instant, Outcome, RequestShape};
 use super::*;
 use crate::signal::Routes;
 
+/// Its requests succeed.
 fn well() -> Option<ServerView> {
     Some(ServerView {
         symptom: None,
         since: Instant::from_millis(1_000),
+        is_well: true,
+    })
+}
+
+/// Nothing is known of it.
+fn quiet() -> Option<ServerView> {
+    Some(ServerView {
+        is_well: false,
+        ..well()?
     })
 }
 
@@ -14,6 +24,7 @@ fn with(symptom: Symptom, since: u64) -> Option<ServerView> {
     Some(ServerView {
         symptom: Some(symptom),
         since: Instant::from_millis(since),
+        is_well: symptom == Symptom::FailsProbes,
     })
 }
 
@@ -62,12 +73,20 @@ fn half_of_the_servers_or_more_with_one_symptom_have_one_cause() {
         (&[with(S::Errs, 1), with(S::Hangs, 2), well()], 1.0, None),
         (&[with(S::Errs, 1)], 1.0, None),
         (
-            &[with(S::Errs, 1), with(S::Errs, 2), well()],
+            &[with(S::Errs, 1), with(S::Errs, 2), quiet()],
             1.0,
             Some(Kind::DependencyFailure),
         ),
+        // The one that is well can carry what the others do not.
+        (&[with(S::Errs, 1), with(S::Errs, 2), well()], 1.0, None),
         (
-            &[with(S::Errs, 1), with(S::Errs, 2), well(), well(), well()],
+            &[
+                with(S::Errs, 1),
+                with(S::Errs, 2),
+                quiet(),
+                quiet(),
+                quiet(),
+            ],
             1.0,
             None,
         ),
@@ -105,8 +124,17 @@ fn half_of_the_servers_or_more_with_one_symptom_have_one_cause() {
 }
 
 #[test]
+fn what_is_costly_is_refused_where_half_show_the_same_though_others_are_well() {
+    let servers = [with(Symptom::Errs, 1), with(Symptom::Errs, 2), well(), None];
+    let alike = Alike::count(&servers);
+    assert_eq!(alike.shared(Symptom::Errs), Some((2, 3)));
+    assert_eq!(alike.shared(Symptom::Hangs), None);
+    assert_eq!(Alike::count(&servers[1..]).shared(Symptom::Errs), None);
+}
+
+#[test]
 fn the_first_to_show_it_is_named_first() {
-    let servers = [with(Symptom::Errs, 30), with(Symptom::Errs, 10), well()];
+    let servers = [with(Symptom::Errs, 30), with(Symptom::Errs, 10), quiet()];
     let cause = common_cause(&ServiceView {
         servers: &servers,
         routes: &[],
@@ -120,7 +148,7 @@ fn the_first_to_show_it_is_named_first() {
 #[test]
 fn a_route_that_fails_everywhere_is_what_is_broken() {
     let all = [0, 1, 2];
-    let three = [with(Symptom::Errs, 1), with(Symptom::Errs, 2), well()];
+    let three = [with(Symptom::Errs, 1), with(Symptom::Errs, 2), quiet()];
     let error = |servers| Some((Outcome::Answered(500), servers));
     let broken = tallies(&[
         ("GET", "/orders/7", &[], error(&all[..])),

@@ -14,7 +14,7 @@ pub(crate) use exit::in_words as exit_in_words;
 pub(crate) use probe::{host_check, in_words as probe_in_words};
 pub use probe::{late_start, probe};
 pub use ratio::ratio;
-pub use slow::{Comparison, Latest, Limits, Peers, slow};
+pub use slow::{Comparison, Latest, Limits, Peers, Standing, slow};
 
 use std::time::Duration;
 

@@ -173,15 +173,28 @@ fn median_without(sorted: &[f64], own: Option<f64>) -> Option<f64> {
 /// million looks.
 const BEYOND_CHANCE: f64 = 4.75;
 
-/// Holds a server against its peers; `None` if it is not slow, or nothing can be compared. `excess` is asked only where a
-/// median is slow: by how many standard deviations the server's attempts rank above those of its peers. Where requests differ much
+/// A row of slow attempts proves something if at most this share of the peers' attempts is slow: with the default minimum of 20,
+/// chance does it once in 10¹² attempts.
+const RARELY_SLOW: f64 = 0.25;
+
+/// How a server's attempts lie among those of its peers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Standing {
+    /// By how many standard deviations they rank above.
+    pub excess: f64,
+    /// The share of the peers' attempts that are slow.
+    pub peers_slow: f64,
+}
+
+/// Holds a server against its peers; `None` if it is not slow, or nothing can be compared. `standing` is asked
+/// only where a median is slow, with the limit. Where requests differ much
 /// by nature, a few slow ones more than usual move a median, and prove nothing.
 #[must_use]
 pub fn slow(
     own: Latest,
     limits: Limits,
     options: &SlowOptions,
-    excess: impl FnOnce() -> f64,
+    standing: impl FnOnce(Duration) -> Standing,
 ) -> Option<Comparison> {
     let minimum = u64::from(options.minimum_attempts.max(1));
     let judge = |typical: Typical, limits: Option<(Duration, Duration)>, by_probes: bool| {
@@ -203,8 +216,9 @@ pub fn slow(
     };
     let mut by_attempts = judge(own.attempts, limits.attempts, false);
     if let Some(attempts) = &mut by_attempts {
-        // Half of the peers' attempts are quick: a row of slow ones is no chance either.
-        attempts.enough &= attempts.slow_row >= minimum || excess() >= BEYOND_CHANCE;
+        let standing = standing(attempts.limit);
+        let is_row = attempts.slow_row >= minimum && standing.peers_slow <= RARELY_SLOW;
+        attempts.enough &= is_row || standing.excess >= BEYOND_CHANCE;
     }
     // Enough real requests know better than any probe.
     if own.attempts.count >= minimum {
@@ -275,7 +289,10 @@ mod tests {
         };
         let all = [Some(own), Some(peer), Some(peer)];
         let limits = Peers::new(&all).limits(Some(own), &OPTIONS);
-        slow(own, limits, &OPTIONS, || excess)
+        slow(own, limits, &OPTIONS, |_| Standing {
+            excess,
+            peers_slow: 0.1,
+        })
     }
 
     #[test]

@@ -28,6 +28,25 @@ const LEAST_HANG_WAIT: Duration = Duration::from_secs(10);
 /// … and at most, unless more is.
 const LONGEST_HANG_WAIT: Duration = Duration::from_secs(60);
 
+/// Why a costly action waits.
+pub(super) struct NotYet {
+    /// When it may be asked again.
+    pub(super) at: Instant,
+    pub(super) why: String,
+    /// Other servers show the same.
+    pub(super) is_shared: bool,
+}
+
+impl NotYet {
+    const fn new(at: Instant, why: String) -> Self {
+        Self {
+            at,
+            why,
+            is_shared: false,
+        }
+    }
+}
+
 /// What one action leads to.
 pub(super) enum Next {
     /// The next action.
@@ -151,18 +170,35 @@ impl Work<'_> {
 
     /// Whether the fault is this server's own, as far as can be told: its peers have had the time to show the same, and not too
     /// many of them are being changed. If not, when it may be asked again, and why not.
-    pub(super) fn may_cost(&self) -> Result<(), (Instant, String)> {
+    pub(super) fn may_cost(&self) -> Result<(), NotYet> {
         let Some(case) = self.server.case.as_deref() else {
             return Ok(());
         };
         if self.server.facts.process.down.is_some() || case.by_person || case.approved {
             return Ok(());
         }
+        if case.is_stopped {
+            // Nobody shares that.
+            return self.may_change();
+        }
         let alone_at = case.detected + ALONE;
         if self.now < alone_at {
             let why = "its peers may be about to show the same".to_owned();
-            return Err((alone_at, why));
+            return Err(NotYet::new(alone_at, why));
         }
+        if let Some((alike, members)) = case.symptom.and_then(|symptom| self.alike.shared(symptom))
+        {
+            let why = format!("{alike} of {members} servers show the same");
+            return Err(NotYet {
+                is_shared: true,
+                ..NotYet::new(self.now + TURN, why)
+            });
+        }
+        self.may_change()
+    }
+
+    /// Whether it is its turn to be changed.
+    fn may_change(&self) -> Result<(), NotYet> {
         let most = self.spec.options.recover.at_once.max(1);
         if self.changing >= most as usize {
             let why = format!(
@@ -170,7 +206,7 @@ impl Work<'_> {
                 self.changing,
                 if self.changing == 1 { "is" } else { "are" }
             );
-            return Err((self.now + TURN, why));
+            return Err(NotYet::new(self.now + TURN, why));
         }
         Ok(())
     }

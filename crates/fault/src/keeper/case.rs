@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use evenkeel_core::{Epoch, Instant};
 
+use crate::common_cause::Symptom;
 use crate::contract::{OrderId, Totals};
 use crate::detect::{Detection, Detector};
 use crate::incident::{
@@ -72,6 +73,10 @@ pub(super) struct Case {
     pub(super) repaired: bool,
     /// A running server was restarted, stopped or changed by a command for it.
     pub(super) costly: bool,
+    /// What the server showed when it was detected: out of rotation it shows nothing more.
+    pub(super) symptom: Option<Symptom>,
+    /// Other servers showed the same when a costly action was asked for.
+    pub(super) was_shared: bool,
     /// Its process was found stopped (state T).
     pub(super) is_stopped: bool,
     /// Why a costly action waits, as it was told last.
@@ -104,30 +109,7 @@ impl Case {
         epoch: Epoch,
     ) -> Self {
         let onset = detection.onset.min(now);
-        let incident = Incident {
-            id,
-            drill: false,
-            status: Status::Open,
-            service,
-            servers: vec![server],
-            onset: stamp(epoch, onset),
-            detected: Some(stamp(epoch, now)),
-            diagnosed: None,
-            recovered: None,
-            closed: None,
-            durations_ms: Durations {
-                detection: Some(millis(now - onset)),
-                ..Durations::default()
-            },
-            detected_by: detection.by.word().to_owned(),
-            diagnosis: Vec::new(),
-            actions: Vec::new(),
-            verification: None,
-            impact: Impact::default(),
-            timeline: Vec::new(),
-            end: None,
-            analysis: None,
-        };
+        let incident = record((id, service, server), detection, now, epoch);
         let mut case = Self {
             incident,
             onset,
@@ -146,6 +128,8 @@ impl Case {
             acted: false,
             repaired: false,
             costly: false,
+            symptom: None,
+            was_shared: false,
             is_stopped: false,
             waits_because: None,
             repaired_by: None,
@@ -352,6 +336,40 @@ impl Case {
         self.incident.durations_ms.analysis = Some(millis(now - since));
         self.set_status(Status::Closed);
         closed
+    }
+}
+
+/// The record of an incident that begins.
+fn record(
+    (id, service, server): (String, String, String),
+    detection: &Detection,
+    now: Instant,
+    epoch: Epoch,
+) -> Incident {
+    let onset = detection.onset.min(now);
+    Incident {
+        id,
+        drill: false,
+        status: Status::Open,
+        service,
+        servers: vec![server],
+        onset: stamp(epoch, onset),
+        detected: Some(stamp(epoch, now)),
+        diagnosed: None,
+        recovered: None,
+        closed: None,
+        durations_ms: Durations {
+            detection: Some(millis(now - onset)),
+            ..Durations::default()
+        },
+        detected_by: detection.by.word().to_owned(),
+        diagnosis: Vec::new(),
+        actions: Vec::new(),
+        verification: None,
+        impact: Impact::default(),
+        timeline: Vec::new(),
+        end: None,
+        analysis: None,
     }
 }
 

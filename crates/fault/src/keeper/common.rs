@@ -10,7 +10,7 @@ use evenkeel_core::stat::Window;
 use evenkeel_core::{Instant, Outcome, RequestShape, ServerId, Verdict};
 
 use crate::analyze::{Similar, analysis};
-use crate::common_cause::{CommonCause, ServerView, ServiceView, common_cause};
+use crate::common_cause::{Alike, CommonCause, ServerView, ServiceView, common_cause};
 use crate::contract::{Examination, OrderId, Output, Pace};
 use crate::detect::{Detection, Detector};
 use crate::incident::{ActionOutcome, End, Finding, Status, Verification};
@@ -24,6 +24,8 @@ use super::{Keeper, Shared};
 
 /// Between two looks while an incident of the service is open.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Between two counts of who shows the same.
+const ALIKE_EVERY: Duration = Duration::from_millis(100);
 /// Requests that are looked at to tell whether it is over.
 const WINDOW: Duration = Duration::from_secs(3);
 /// So many of them, at least, prove something.
@@ -127,7 +129,21 @@ impl Service {
                 && server.routine.is_none()
                 && server.facts.process.down.is_none()
                 && !server.facts.process.stopped;
-            takes_part.then(|| ServerView::read(&server.facts, detect, now))
+            let read = || {
+                let view = ServerView::read(&server.facts, detect, now);
+                let case = server.case.as_deref();
+                match case.and_then(|case| case.symptom.map(|symptom| (symptom, case.onset))) {
+                    Some((symptom, since)) if view.symptom.is_none() && !view.is_well => {
+                        ServerView {
+                            symptom: Some(symptom),
+                            since,
+                            is_well: false,
+                        }
+                    }
+                    _ => view,
+                }
+            };
+            takes_part.then(read)
         };
         self.servers.iter().map(of).collect()
     }
@@ -157,6 +173,15 @@ impl Service {
         }
     }
 
+    /// Counts, now and then while a server has an incident, who shows the same.
+    fn look_alike(&mut self, now: Instant) {
+        let has_case = self.servers.iter().any(|server| server.case.is_some());
+        if now >= self.alike_at && (has_case || !self.detections.is_empty()) {
+            self.alike_at = now + ALIKE_EVERY;
+            self.alike = Alike::count(&self.views(now));
+        }
+    }
+
     pub(super) fn cause(&mut self, now: Instant) -> Option<CommonCause> {
         let servers = self.views(now);
         let routes = self.routes.tallies(now);
@@ -173,6 +198,7 @@ impl Keeper {
     pub(super) fn judge_services(&mut self, now: Instant, out: &mut Vec<Output>) {
         for place in 0..self.services.len() {
             let service = &mut self.services[place];
+            service.look_alike(now);
             if service.detections.is_empty() && !service.common_is_due(now) {
                 continue;
             }

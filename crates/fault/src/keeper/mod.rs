@@ -39,6 +39,7 @@ use std::collections::BTreeMap;
 use evenkeel_core::{Epoch, Instant, Observation, Random, Recent, ServerId, Signal};
 
 use crate::analyze::{Similar, Traffic};
+use crate::common_cause::Alike;
 use crate::contract::{Examination, Input, OrderId, Output, ServerState, ServiceSpec};
 use crate::detect::{self, Detection};
 use crate::incident::{ActionOutcome, Incident, invariants};
@@ -100,6 +101,8 @@ struct Work<'a> {
     traffic: &'a Traffic,
     shared: &'a mut Shared,
     capacity: Capacity,
+    /// How many servers of the service show the same.
+    alike: Alike,
     /// How many of its peers are being restarted or stopped.
     changing: usize,
     /// The whole service is in maintenance.
@@ -399,6 +402,7 @@ impl Keeper {
             serving,
             present,
             changing,
+            alike,
             ..
         } = service;
         if let Some(server) = servers.get_mut(id.index as usize) {
@@ -411,6 +415,7 @@ impl Keeper {
                 traffic,
                 shared: &mut self.shared,
                 capacity,
+                alike: *alike,
                 changing: *changing,
                 suspended,
                 detections,
@@ -441,8 +446,8 @@ impl Keeper {
             for (index, own) in latest.iter().enumerate() {
                 let limits = peers.limits(*own, &options);
                 let service = &self.services[place];
-                let excess = || service.excess(index, &latest, now, &options);
-                let comparison = own.and_then(|own| detect::slow(own, limits, &options, excess));
+                let standing = |limit| service.standing((index, limit), &latest, now, &options);
+                let comparison = own.and_then(|own| detect::slow(own, limits, &options, standing));
                 let id = self.services[place].servers[index].id;
                 self.with(now, id, out, |work| work.compared(limits, comparison));
             }

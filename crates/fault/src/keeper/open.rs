@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use evenkeel_core::Verdict;
 
+use crate::common_cause::ServerView;
 use crate::contract::{Examination, OrderAnswer, OrderId, Output, Pace};
 use crate::detect::{self, Comparison, Detection, Detector, Limits};
 use crate::diagnose::{Evidence, diagnose};
@@ -105,6 +106,8 @@ impl Work<'_> {
         let (service, server) = (self.spec.name.clone(), self.server.name.clone());
         let mut case = Case::new(id, service, server, detection, now, self.shared.epoch);
         case.totals = self.traffic.at(case.onset);
+        let detect = &self.spec.options.detect;
+        case.symptom = ServerView::read(&self.server.facts, detect, now).symptom;
         self.server.case = Some(Box::new(case));
         if self.server.facts.process.down.is_some() {
             self.diagnose(None);

@@ -11,13 +11,16 @@ use crate::policy::Action;
 use crate::recover::{Allowance, serves_nothing};
 
 use super::Work;
-use super::act::Next;
+use super::act::{Next, NotYet};
 use super::case::{Phase, Retry};
 use super::server::Server;
 
 /// An order that is not answered for so long after its own limit is given up: then nobody works on it any more, and another
 /// one cannot start a second process.
 const UNANSWERED: Duration = Duration::from_secs(10);
+
+/// A server whose trouble was its peers', too, has so long to do well again before it is repaired.
+const TRIED: Duration = Duration::from_secs(15);
 
 impl Server {
     /// Whether an answer to this order is waited for.
@@ -42,8 +45,7 @@ impl Work<'_> {
         if let Err(why) = self.allowed() {
             return self.refuse(step, &Action::Restart, &why);
         }
-        if let Err((at, why)) = self.may_cost() {
-            self.wait_for_turn(step, at, &why);
+        if self.must_wait(step) {
             return Next::Parked;
         }
         let recover = &self.spec.options.recover;
@@ -85,14 +87,47 @@ impl Work<'_> {
         Next::Parked
     }
 
+    /// Whether a costly action waits. What was shared and is over at its peers is tried with requests before it is repaired.
+    fn must_wait(&mut self, step: usize) -> bool {
+        match self.may_cost() {
+            Err(NotYet { at, why, is_shared }) => {
+                self.wait_for_turn(step, at, &why);
+                if let Some(case) = self.case() {
+                    case.was_shared |= is_shared;
+                }
+                true
+            }
+            Ok(()) => {
+                let was_shared = self
+                    .case()
+                    .is_some_and(|case| std::mem::take(&mut case.was_shared));
+                if was_shared {
+                    let at = self.now + TRIED;
+                    self.watch(None);
+                    self.wait_for_turn(step, at, "its peers do well again, so it is tried first");
+                }
+                was_shared
+            }
+        }
+    }
+
     /// Watches until a costly action may be asked for again. If it is well by then, none is needed.
     fn wait_for_turn(&mut self, step: usize, at: Instant, why: &str) {
         let now = self.now;
-        self.watch(Some(Retry {
+        let next = Retry {
             at,
             step,
             allowed: false,
-        }));
+        };
+        match self.case().map(|case| &mut case.phase) {
+            // What is being watched goes on.
+            Some(Phase::Verifying {
+                verification,
+                retry,
+                ..
+            }) if !verification.rules.ends => *retry = Some(next),
+            _ => self.watch(Some(next)),
+        }
         if let Some(case) = self.case()
             && case.waits_because.as_deref() != Some(why)
         {
@@ -123,8 +158,7 @@ impl Work<'_> {
         if is_stop && let Err(why) = self.allowed() {
             return self.refuse(step, action, &why);
         }
-        if let Err((at, why)) = self.may_cost() {
-            self.wait_for_turn(step, at, &why);
+        if self.must_wait(step) {
             return Next::Parked;
         }
         let (now, recover) = (self.now, &self.spec.options.recover);

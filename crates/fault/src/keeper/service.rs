@@ -1,13 +1,14 @@
 //! What the keeper holds of one service: its servers, its totals, and who of them is to be compared with whom.
 
+use std::time::Duration;
+
 use evenkeel_core::stat::Pool;
 use evenkeel_core::{Instant, ServerId};
 
 use crate::analyze::Traffic;
-use crate::common_cause::CommonCause;
+use crate::common_cause::{Alike, CommonCause};
 use crate::contract::{ServerState, ServiceSpec, Ticket};
-use crate::detect::Detection;
-use crate::detect::Latest;
+use crate::detect::{Detection, Latest, Standing};
 use crate::maintenance::Maintenance;
 use crate::policy::SlowOptions;
 use crate::recover::Capacity;
@@ -17,7 +18,7 @@ use super::common::Common;
 use super::server::Server;
 
 /// Over which time routes are counted.
-const ROUTES: std::time::Duration = std::time::Duration::from_secs(10);
+const ROUTES: Duration = Duration::from_secs(10);
 
 /// One service and its servers.
 #[derive(Debug)]
@@ -27,6 +28,10 @@ pub(super) struct Service {
     pub(super) traffic: Traffic,
     /// How requests end, by route.
     pub(super) routes: Routes,
+    /// How many servers show the same, as of the last look.
+    pub(super) alike: Alike,
+    /// When that is looked at again.
+    pub(super) alike_at: Instant,
     /// What was detected in this step and is not judged yet, with the server's index.
     pub(super) detections: Vec<(u32, Detection)>,
     /// The open incident of the service as a whole.
@@ -77,6 +82,8 @@ impl Service {
             servers,
             traffic: Traffic::default(),
             routes: Routes::new(ROUTES),
+            alike: Alike::default(),
+            alike_at: Instant::ZERO,
             detections: Vec::new(),
             common: None,
             slow_at: Instant::ZERO,
@@ -141,14 +148,14 @@ impl Service {
         self.servers.iter_mut().map(read).collect()
     }
 
-    /// By how many standard deviations the attempts of one server rank above those of the others that are compared.
-    pub(super) fn excess(
+    /// How the attempts of one server lie among those of the others that are compared, where those above `limit` are slow.
+    pub(super) fn standing(
         &self,
-        index: usize,
+        (index, limit): (usize, Duration),
         latest: &[Option<Latest>],
         now: Instant,
         options: &SlowOptions,
-    ) -> f64 {
+    ) -> Standing {
         let minimum = u64::from(options.minimum_attempts.max(1));
         let (mut own, mut peers) = (Pool::default(), Pool::default());
         for (place, (server, _)) in self
@@ -163,6 +170,9 @@ impl Service {
                 latencies.pool(now, minimum, pool);
             }
         }
-        own.excess_over(&peers)
+        Standing {
+            excess: own.excess_over(&peers),
+            peers_slow: peers.share_above(limit),
+        }
     }
 }

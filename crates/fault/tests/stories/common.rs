@@ -152,6 +152,26 @@ fn servers_that_shed_by_themselves_are_overloaded_and_left_alone() {
     }
 }
 
+/// The third can carry what they do not; and yet a restart of either would repair nothing that they share.
+#[test]
+fn two_of_three_are_taken_out_and_not_restarted() {
+    for condition in [Condition::Errors(100), Condition::Blocked] {
+        let mut world = world_of(3, Managed::Child);
+        (0..2).for_each(|index| world.break_server(index, condition));
+        world.run(10_000);
+        let before = world.totals;
+        world.run(60_000);
+        assert!(world.restarts.is_empty(), "{condition:?}");
+        // Now and then they are tried with a trickle.
+        let failed = world.totals.failed - before.failed;
+        let all = world.totals.requests - before.requests;
+        assert!(failed * 100 <= all, "{condition:?}: {failed} of {all}");
+        (0..2).for_each(|index| world.heal(index));
+        world.until(200_000, |world| serving(world) == 3);
+        assert!(world.restarts.is_empty(), "{condition:?}");
+    }
+}
+
 #[test]
 fn one_of_three_is_judged_alone() {
     for seed in 0..50 {
