@@ -151,7 +151,6 @@ impl Service {
     /// Whether the open incident of the service explains what was detected at one of its servers: the server shows the same, and
     /// nothing else.
     fn explains(&mut self, now: Instant, index: u32, detection: &Detection) -> bool {
-        let routes = self.routes.tallies(now);
         let Some(common) = &self.common else {
             return false;
         };
@@ -167,7 +166,7 @@ impl Service {
                     && (!server.facts.probes.nobody_answers() || shows == cause.symptom)
             }
             Detector::ConsecutiveFailures | Detector::FailureRatio => match &cause.failing {
-                Some(failing) => !failing.is_not_all(&routes, index),
+                Some(failing) => !failing.is_not_all(&self.routes.tallies(now), index),
                 None => shows.is_none() || shows == cause.symptom,
             },
         }

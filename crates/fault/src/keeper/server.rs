@@ -146,7 +146,9 @@ impl Server {
     pub(super) fn may_merge(&self) -> bool {
         self.facts.process.down.is_none()
             && self.case.as_ref().is_none_or(|case| {
-                !case.repaired && !matches!(case.phase, Phase::Acting { order: Some(_), .. })
+                !case.repaired
+                    && !case.costly
+                    && !matches!(case.phase, Phase::Acting { order: Some(_), .. })
             })
     }
 
