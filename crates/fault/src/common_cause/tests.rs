@@ -1,3 +1,5 @@
+//! Tables of what servers and routes show, and the cause that follows.
+
 use evenkeel_core::{Instant, Outcome, RequestShape};
 
 use super::*;

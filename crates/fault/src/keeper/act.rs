@@ -168,6 +168,15 @@ impl Work<'_> {
         (!case.is_stopped).then(|| known.unwrap_or(configured))
     }
 
+    /// A hang that ended by itself tells how long the next one may last.
+    pub(super) fn learn_pause(&mut self) {
+        let case = self.server.case.as_deref();
+        let pause = case
+            .filter(|case| case.kind == FaultKind::ProcessHung && !case.costly)
+            .map(|case| self.now - case.onset);
+        self.server.longest_pause = self.server.longest_pause.max(pause);
+    }
+
     /// Whether the fault is this server's own, as far as can be told: its peers have had the time to show the same, and not too
     /// many of them are being changed. If not, when it may be asked again, and why not.
     pub(super) fn may_cost(&self) -> Result<(), NotYet> {

@@ -24,6 +24,7 @@ mod names;
 mod server;
 mod service;
 mod hear;
+mod take_in;
 mod open;
 mod act;
 mod repair;
@@ -36,7 +37,7 @@ mod guardian;
 
 use std::collections::BTreeMap;
 
-use evenkeel_core::{Epoch, Instant, Observation, Random, Recent, ServerId, Signal};
+use evenkeel_core::{Epoch, Instant, Random, Recent, ServerId};
 
 use crate::analyze::{Similar, Traffic};
 use crate::common_cause::Alike;
@@ -46,7 +47,6 @@ use crate::incident::{ActionOutcome, Incident, invariants};
 use crate::maintenance::MaintenanceRecord;
 use crate::policy::Mode;
 use crate::recover::Capacity;
-use crate::signal::Said;
 use crate::verify::Rules;
 
 use case::Case;
@@ -257,66 +257,6 @@ impl Keeper {
                 common.case.clock_set(now, epoch, by_millis);
             }
         }
-    }
-
-    fn signal(&mut self, now: Instant, signal: Signal, out: &mut Vec<Output>) {
-        let Signal {
-            at,
-            server: id,
-            observation,
-        } = signal;
-        let at = at.min(now);
-        if let Observation::Moved(address) = observation {
-            self.moved(now, id, address, out);
-            return;
-        }
-        if self.is_vacant(id) {
-            // What was under way when the server went.
-            return;
-        }
-        if let Observation::Attempt {
-            outcome,
-            latency,
-            shape,
-        } = observation
-        {
-            let Some(service) = self.services.get_mut(id.service.0 as usize) else {
-                return;
-            };
-            let Some(server) = service.servers.get_mut(id.index as usize) else {
-                return;
-            };
-            service.routes.take(at, id.index, shape, outcome);
-            if let Some(common) = &mut service.common {
-                common.attempt(at, id.index, &server.name, shape, outcome);
-            }
-            let said = server.facts.attempt(at, outcome, latency);
-            if said != Said::Failure && server.is_quiet() {
-                return;
-            }
-            self.with(now, id, out, |work| {
-                work.attempt(at, said, outcome, latency);
-            });
-            return;
-        }
-        if let Observation::Exited(exit) = &observation
-            && self.joins_guardian(now, id, exit, out)
-        {
-            return;
-        }
-        self.with(now, id, out, |work| match observation {
-            Observation::Attempt { .. } | Observation::Moved(_) => {}
-            Observation::Probe { outcome, latency } => work.probe(at, outcome, latency),
-            Observation::Started { pid } => work.started(at, pid),
-            Observation::Exited(exit) => {
-                work.server.facts.process.exited(at, *exit);
-                work.process_down();
-            }
-            Observation::StartFailed(failure) => {
-                work.server.facts.process.start_failed(at, failure.reason);
-                work.process_down();
-            }
-        });
     }
 
     fn examined(

@@ -11,7 +11,6 @@ use crate::analyze::{Similar, analysis};
 use crate::contract::{OrderAnswer, Pace};
 use crate::detect::{Detection, Detector};
 use crate::incident::{ActionOutcome, End, Status};
-use crate::kind::FaultKind;
 use crate::policy::{Action, Mode};
 use crate::verify::{Progress, Verification};
 
@@ -261,15 +260,6 @@ impl Work<'_> {
             case.recovered(now);
         }
         self.close(End::Recovered);
-    }
-
-    /// A hang that ended by itself tells how long the next one may last.
-    fn learn_pause(&mut self) {
-        let case = self.server.case.as_deref();
-        let pause = case
-            .filter(|case| case.kind == FaultKind::ProcessHung && !case.costly)
-            .map(|case| self.now - case.onset);
-        self.server.longest_pause = self.server.longest_pause.max(pause);
     }
 
     /// Writes the report and lets go of the case.

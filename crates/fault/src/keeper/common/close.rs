@@ -1,0 +1,146 @@
+//! An incident of a service goes on, changes its diagnosis, and is over.
+
+use evenkeel_core::{Instant, ServerId};
+
+use crate::analyze::{Similar, analysis};
+use crate::common_cause::CommonCause;
+use crate::contract::{Output, Pace};
+use crate::incident::{End, Verification};
+use crate::keeper::Keeper;
+use crate::keeper::case::IMPACT_EVERY;
+
+use super::{Common, LOOK_EVERY};
+
+impl Keeper {
+    /// The incident of the service goes on, changes its diagnosis, or is over.
+    pub(super) fn look_again(
+        &mut self,
+        now: Instant,
+        place: usize,
+        cause: Option<CommonCause>,
+        out: &mut Vec<Output>,
+    ) {
+        let service = &mut self.services[place];
+        let traffic = service.traffic.clone();
+        let objective = service.spec.options.objective;
+        let Some(common) = &mut service.common else {
+            return;
+        };
+        common.look_at = now + LOOK_EVERY;
+        if now >= common.case.impact_at {
+            common.case.impact_at = now + IMPACT_EVERY;
+            let impact = traffic.impact(common.case.totals, now, objective.as_ref());
+            common.case.changed |= impact != common.case.incident.impact;
+            common.case.incident.impact = impact;
+        }
+        let still_there = cause.is_some();
+        if let Some(cause) = cause {
+            let changes = common.is_overruled_by(&cause, now);
+            let grew = cause
+                .servers
+                .iter()
+                .any(|at| !common.cause.servers.contains(at));
+            if changes || grew && cause.kind == common.cause.kind {
+                let mut servers = common.cause.servers.clone();
+                servers.extend(
+                    cause
+                        .servers
+                        .iter()
+                        .filter(|at| !servers.contains(at))
+                        .copied()
+                        .collect::<Vec<_>>(),
+                );
+                common.cause = CommonCause { servers, ..cause };
+                let mut common = service.common.take().expect("it is there");
+                common.name_servers(service);
+                if changes {
+                    common.diagnose(now, &self.shared);
+                }
+                let id = common.case.incident.id.clone();
+                service.common = Some(common);
+                self.merge(now, place, &id, out);
+            }
+        }
+        let over = self.services[place]
+            .common
+            .as_mut()
+            .and_then(|common| common.is_over(now, still_there));
+        if let Some(is_proven) = over {
+            self.close_common(now, place, Some(is_proven), End::Recovered, out);
+        }
+        self.record_common(place, out);
+    }
+
+    /// Writes the report and lets go of the service's incident.
+    pub(in crate::keeper) fn close_common(
+        &mut self,
+        now: Instant,
+        place: usize,
+        is_proven: Option<bool>,
+        end: End,
+        out: &mut Vec<Output>,
+    ) {
+        let service = &mut self.services[place];
+        let Some(common) = service.common.take() else {
+            return;
+        };
+        let Common {
+            mut case,
+            succeeded,
+            well_since,
+            ..
+        } = *common;
+        if let Some(is_proven) = is_proven {
+            let outcome = if is_proven { "passed" } else { "not-proven" };
+            case.incident.verification = Some(Verification {
+                outcome: outcome.to_owned(),
+                repaired_by: None,
+                probes: 0,
+                requests: succeeded,
+            });
+            let text = if is_proven {
+                format!("passed: {succeeded} requests of the kind that failed have succeeded")
+            } else {
+                "not proven: no request of the kind that failed has come since".to_owned()
+            };
+            case.note(now, "verification", text);
+            case.recovered(well_since.unwrap_or(now));
+        }
+        case.incident.end = Some(end);
+        case.incident.impact =
+            service
+                .traffic
+                .impact(case.totals, now, service.spec.options.objective.as_ref());
+        let report = analysis(&case.incident, self.shared.recent.iter());
+        case.note(now, "analysis", report.summary.clone());
+        case.incident.analysis = Some(report);
+        let closed = case.closed(now, now, end);
+        self.shared.recent.push(Similar {
+            id: case.incident.id.clone(),
+            service: case.incident.service.clone(),
+            fault: case.kind,
+            closed,
+        });
+        service.routes.forget();
+        let ids: Vec<ServerId> = service.servers.iter().map(|server| server.id).collect();
+        for id in ids {
+            self.with(now, id, out, |work| {
+                if work.server.is_quiet() && work.server.facts.process.down.is_none() {
+                    work.server.facts.forget(now);
+                    work.server.set_pace(Pace::Normal, work.out);
+                }
+            });
+        }
+        self.shared.record(Box::new(case.incident), out);
+    }
+
+    pub(super) fn record_common(&mut self, place: usize, out: &mut Vec<Output>) {
+        let Some(common) = &mut self.services[place].common else {
+            return;
+        };
+        if std::mem::take(&mut common.case.changed) {
+            let incident = Box::new(common.case.incident.clone());
+            self.shared.record(incident, out);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What a detection belongs to: a cause that servers share, or its server alone.
+
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+
+use crate::common_cause::{Alike, CommonCause, ServerView, ServiceView, common_cause};
+use crate::contract::Output;
+use crate::detect::{Detection, Detector};
+use crate::keeper::Keeper;
+use crate::keeper::service::Service;
+use crate::kind::FaultKind;
+
+/// Between two counts of who shows the same.
+const ALIKE_EVERY: Duration = Duration::from_millis(100);
+
+impl Service {
+    fn views(&self, now: Instant) -> Vec<Option<ServerView>> {
+        let detect = &self.spec.options.detect;
+        let of = |server: &crate::keeper::server::Server| {
+            let takes_part = server.vacant.is_none()
+                && server.held.is_none()
+                && server.starting.is_none()
+                && server.routine.is_none()
+                && server.facts.process.down.is_none()
+                && !server.facts.process.stopped;
+            let read = || {
+                let view = ServerView::read(&server.facts, detect, now);
+                let case = server.case.as_deref();
+                match case.and_then(|case| case.symptom.map(|symptom| (symptom, case.onset))) {
+                    Some((symptom, since)) if view.symptom.is_none() && !view.is_well => {
+                        ServerView {
+                            symptom: Some(symptom),
+                            since,
+                            is_well: false,
+                        }
+                    }
+                    _ => view,
+                }
+            };
+            takes_part.then(read)
+        };
+        self.servers.iter().map(of).collect()
+    }
+
+    /// Whether the open incident of the service explains what was detected at one of its servers: the server shows the same, and
+    /// nothing else.
+    fn explains(&mut self, now: Instant, index: u32, detection: &Detection) -> bool {
+        let Some(common) = &self.common else {
+            return false;
+        };
+        let server = &self.servers[index as usize];
+        let shows = ServerView::read(&server.facts, &self.spec.options.detect, now).symptom;
+        let cause = &common.cause;
+        match detection.by {
+            Detector::Supervisor => false,
+            Detector::Slow => cause.kind == FaultKind::Overload,
+            // Probes say nothing about a route; one that is answered may fail for the same cause as requests.
+            Detector::Probe => {
+                cause.failing.is_none()
+                    && (!server.facts.probes.nobody_answers() || shows == cause.symptom)
+            }
+            Detector::ConsecutiveFailures | Detector::FailureRatio => match &cause.failing {
+                Some(failing) => !failing.is_not_all(&self.routes.tallies(now), index),
+                None => shows.is_none() || shows == cause.symptom,
+            },
+        }
+    }
+
+    /// Counts, now and then while a server has an incident, who shows the same.
+    fn look_alike(&mut self, now: Instant) {
+        let has_case = self.servers.iter().any(|server| server.case.is_some());
+        if now >= self.alike_at && (has_case || !self.detections.is_empty()) {
+            self.alike_at = now + ALIKE_EVERY;
+            self.alike = Alike::count(&self.views(now));
+        }
+    }
+
+    pub(in crate::keeper) fn cause(&mut self, now: Instant) -> Option<CommonCause> {
+        let servers = self.views(now);
+        let routes = self.routes.tallies(now);
+        common_cause(&ServiceView {
+            servers: &servers,
+            routes: &routes,
+            load: self.traffic.load(now),
+        })
+    }
+}
+
+impl Keeper {
+    /// Judges what was detected in this step, and looks at the services whose incident is due.
+    pub(in crate::keeper) fn judge_services(&mut self, now: Instant, out: &mut Vec<Output>) {
+        for place in 0..self.services.len() {
+            let service = &mut self.services[place];
+            service.look_alike(now);
+            if service.detections.is_empty() && !service.common_is_due(now) {
+                continue;
+            }
+            let detections = std::mem::take(&mut service.detections);
+            let is_due = service.common.is_none() || service.common_is_due(now);
+            let cause = if !is_due || service.is_suspended() {
+                None
+            } else {
+                service.cause(now)
+            };
+            match cause {
+                _ if !is_due => {}
+                cause if service.common.is_some() => self.look_again(now, place, cause, out),
+                Some(cause) => self.open_common(now, place, cause, detections.first(), out),
+                None => {}
+            }
+            self.pass_on(now, place, detections, out);
+        }
+    }
+
+    /// What the service's incident does not explain is its server's own.
+    fn pass_on(
+        &mut self,
+        now: Instant,
+        place: usize,
+        detections: Vec<(u32, Detection)>,
+        out: &mut Vec<Output>,
+    ) {
+        for (index, detection) in detections {
+            let service = &mut self.services[place];
+            if service.explains(now, index, &detection) {
+                let name = service.servers[index as usize].name.clone();
+                if let Some(common) = &mut service.common {
+                    common.joins(now, index, name, &detection);
+                }
+                continue;
+            }
+            let id = service.servers[index as usize].id;
+            self.with(now, id, out, |work| work.detected_alone(&detection));
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Incidents of a whole service: one cause that servers share. Judged before a server is judged alone, and while such an
+//! incident is open.
+//!
+//! Its servers stay in rotation: what they share is not repaired by taking them out, and requests that reach them
+//! show at once when it is back. Nothing costly is done. It ends when requests of the kind that failed succeed.
+//!
+//! `judge` decides what a detection belongs to, `open` begins an incident and takes in those of single servers, `close` looks
+//! again until it is over.
+
+mod judge;
+mod open;
+mod close;
+
+use std::time::Duration;
+
+use evenkeel_core::stat::Window;
+use evenkeel_core::{Instant, Outcome, RequestShape};
+
+use crate::common_cause::CommonCause;
+use crate::contract::OrderId;
+use crate::detect::Detection;
+use crate::incident::Finding;
+use crate::kind::FaultKind;
+
+use super::Shared;
+use super::case::Case;
+use super::service::Service;
+
+/// Between two looks while an incident of the service is open.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Requests that are looked at to tell whether it is over.
+const WINDOW: Duration = Duration::from_secs(3);
+/// So many of them, at least, prove something.
+const PROOF: u64 = 3;
+/// It must have been well for so long.
+const QUIET: Duration = Duration::from_secs(2);
+/// Without requests that tell, it is over after so long, and not proven.
+const UNPROVEN: Duration = Duration::from_secs(600);
+/// A success after so many failures in a row is a return …
+const ROW: u32 = 10;
+/// … of which so many are told.
+const RETURNS: u32 = 20;
+/// After so long the first diagnosis stands unless something graver is seen.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// An incident of a whole service.
+#[derive(Debug)]
+pub(in crate::keeper) struct Common {
+    pub(in crate::keeper) case: Case,
+    cause: CommonCause,
+    /// The ends of the requests that it is about.
+    ends: Window,
+    succeeded: u32,
+    well_since: Option<Instant>,
+    last_failure: Instant,
+    /// Of each server that fails, how many failures in a row there are: the first success after several is told.
+    failing: Vec<(u32, u32)>,
+    /// Returns that were told.
+    returns: u32,
+    /// Servers that are being examined: one that somebody has stopped is no sign of a common cause.
+    examined: Vec<(OrderId, usize)>,
+    pub(in crate::keeper) look_at: Instant,
+}
+
+impl Common {
+    /// An attempt has ended.
+    pub(in crate::keeper) fn attempt(
+        &mut self,
+        at: Instant,
+        server: u32,
+        name: &str,
+        shape: RequestShape,
+        outcome: Outcome,
+    ) {
+        let failed = outcome.is_failure();
+        if !(failed || outcome.is_success()) || !self.is_about(shape) {
+            return;
+        }
+        self.ends.add(at, failed);
+        if failed {
+            self.last_failure = at;
+            self.well_since = None;
+            match self.failing.iter_mut().find(|(one, _)| *one == server) {
+                Some((_, row)) => *row += 1,
+                None => self.failing.push((server, 1)),
+            }
+            return;
+        }
+        self.succeeded = self.succeeded.saturating_add(1);
+        let place = self.failing.iter().position(|(one, _)| *one == server);
+        let row = place.map_or(0, |place| self.failing.swap_remove(place).1);
+        if row >= ROW && self.returns < RETURNS {
+            self.returns += 1;
+            self.case
+                .note(at, "signal", format!("{name} answers again"));
+        }
+    }
+
+    fn is_about(&self, shape: RequestShape) -> bool {
+        let failing = self.cause.failing.as_ref();
+        failing.is_none_or(|failing| failing.covers(shape))
+    }
+
+    /// Whether what opened it is gone, and whether that is proven.
+    fn is_over(&mut self, now: Instant, still_there: bool) -> Option<bool> {
+        let tally = self.ends.clone().tally(now);
+        let is_well = if self.cause.kind == FaultKind::BadProbe {
+            !still_there
+        } else {
+            tally.total >= PROOF && tally.hits * 10 <= tally.total
+        };
+        if !is_well {
+            self.well_since = None;
+            let silent = tally.total == 0 && !still_there;
+            return (silent && now.since(self.last_failure) >= UNPROVEN).then_some(false);
+        }
+        let since = *self.well_since.get_or_insert(now);
+        (now.since(since) >= QUIET).then_some(true)
+    }
+}
+
+impl Common {
+    fn joins(&mut self, now: Instant, index: u32, name: String, detection: &Detection) {
+        if !self.case.incident.servers.contains(&name) {
+            self.case
+                .note(now, "detection", format!("{name} also: {}", detection.text));
+            self.case.incident.servers.push(name);
+            self.cause.servers.push(index as usize);
+        }
+    }
+
+    /// Whether a later look tells more: soon after the first, or if what was only the probes' is the requests' by now.
+    fn is_overruled_by(&self, cause: &CommonCause, now: Instant) -> bool {
+        cause.kind != self.cause.kind
+            && (now.since(self.case.detected) < SETTLED || self.cause.kind == FaultKind::BadProbe)
+    }
+
+    fn name_servers(&mut self, service: &Service) {
+        let names = self.cause.servers.iter().filter_map(|&at| {
+            let server = service.servers.get(at)?;
+            Some(server.name.clone())
+        });
+        self.case.incident.servers = names.collect();
+        self.case.changed = true;
+    }
+
+    fn diagnose(&mut self, now: Instant, shared: &Shared) {
+        let mut evidence = self.cause.evidence.clone();
+        if let Some(failing) = &self.cause.failing {
+            let named = failing.shapes.iter().take(3);
+            let names: Vec<String> = named
+                .map(|shape| shared.names.of(*shape, failing.is_method))
+                .collect();
+            evidence.insert(0, format!("what fails is {}", names.join(", ")));
+        }
+        if let Some(first) = self.case.incident.servers.first()
+            && self.cause.failing.is_none()
+        {
+            evidence.push(format!("{first} showed it first"));
+        }
+        self.case.kind = self.cause.kind;
+        self.case.incident.diagnosis = vec![Finding {
+            fault: self.cause.kind,
+            confidence: self.cause.confidence,
+            evidence,
+        }];
+        self.case.diagnosed(now);
+    }
+}

@@ -1,0 +1,203 @@
+//! An incident of a service begins: it takes in those of single servers, and has a few servers examined.
+
+use evenkeel_core::stat::Window;
+use evenkeel_core::{Instant, Verdict};
+
+use crate::common_cause::CommonCause;
+use crate::contract::{Examination, OrderId, Output, Pace};
+use crate::detect::{Detection, Detector};
+use crate::incident::{ActionOutcome, End, Status};
+use crate::keeper::Keeper;
+use crate::keeper::case::{Case, Phase};
+use crate::keeper::server::Shown;
+use crate::policy::{Action, Mode};
+
+use super::{Common, LOOK_EVERY, WINDOW};
+
+/// So many servers are examined, at most.
+const EXAMINED: usize = 8;
+
+impl Keeper {
+    pub(super) fn open_common(
+        &mut self,
+        now: Instant,
+        place: usize,
+        cause: CommonCause,
+        detection: Option<&(u32, Detection)>,
+        out: &mut Vec<Output>,
+    ) {
+        let service = &mut self.services[place];
+        let first = service.first_of(&cause);
+        let case = match first {
+            Some(index) => {
+                let mut case = service.servers[index].case.take();
+                if let Some(case) = &mut case {
+                    case.give_up_actions(now, "the cause is not the server's own");
+                    case.note(now, "diagnosis", "other servers show the same".to_owned());
+                }
+                case
+            }
+            None => None,
+        };
+        let case = case.map_or_else(
+            || {
+                let detection = detection.map_or_else(
+                    || Detection {
+                        by: Detector::FailureRatio,
+                        onset: cause.onset,
+                        text: cause.evidence.join("; "),
+                    },
+                    |(_, detection)| Detection {
+                        onset: detection.onset.min(cause.onset),
+                        ..detection.clone()
+                    },
+                );
+                let id = self.shared.next_id(detection.onset.min(now));
+                let name = service.spec.name.clone();
+                let mut case =
+                    Case::new(id, name, String::new(), &detection, now, self.shared.epoch);
+                case.totals = service.traffic.at(case.onset);
+                case
+            },
+            |case| *case,
+        );
+        let mut common = Common {
+            case,
+            ends: Window::new(WINDOW),
+            succeeded: 0,
+            well_since: None,
+            last_failure: now,
+            failing: Vec::new(),
+            returns: 0,
+            examined: Vec::new(),
+            look_at: now + LOOK_EVERY,
+            cause,
+        };
+        common.case.phase = Phase::Examining {
+            order: OrderId(0),
+            until: Instant::NEVER,
+        };
+        common.name_servers(service);
+        common.diagnose(now, &self.shared);
+        let id = common.case.incident.id.clone();
+        service.common = Some(Box::new(common));
+        self.merge(now, place, &id, out);
+        self.escalate_common(now, place, out);
+        self.examine_some(place, out);
+    }
+
+    /// Incidents of single servers that the common cause explains end in it, and their servers return to rotation.
+    pub(super) fn merge(&mut self, now: Instant, place: usize, into: &str, out: &mut Vec<Output>) {
+        let servers = self.services[place]
+            .common
+            .as_ref()
+            .map_or_else(Vec::new, |common| common.cause.servers.clone());
+        for index in 0..self.services[place].servers.len() {
+            let server = &self.services[place].servers[index];
+            let (id, is_alive) = (server.id, server.facts.process.down.is_none());
+            let merges = servers.contains(&index) && server.may_merge();
+            let lost_its_case = server.case.is_none()
+                && server.routine.is_none()
+                && matches!(
+                    server.shown,
+                    Shown::Ejected(Verdict::Suspected) | Shown::Trial
+                );
+            if !is_alive || !(merges || lost_its_case) {
+                continue;
+            }
+            self.with(now, id, out, |work| {
+                if work.server.case.is_some() {
+                    work.merged(into);
+                }
+                work.server.restore(false, work.out);
+                work.server.set_pace(Pace::Fast, work.out);
+            });
+        }
+    }
+
+    /// Has a few of the servers examined that do not answer.
+    fn examine_some(&mut self, place: usize, out: &mut Vec<Output>) {
+        let service = &mut self.services[place];
+        let Some(common) = &mut service.common else {
+            return;
+        };
+        if service.spec.options.recover.mode == Mode::Off {
+            return;
+        }
+        for &index in common.cause.servers.iter().take(EXAMINED) {
+            self.shared.orders += 1;
+            let id = OrderId(self.shared.orders);
+            common.examined.push((id, index));
+            out.push(Output::Examine {
+                id,
+                server: service.servers[index].id,
+                timeout: service.spec.options.diagnose_timeout,
+            });
+        }
+    }
+
+    /// What an examination found out about a server of the service's incident.
+    pub(in crate::keeper) fn examined_for_common(
+        &mut self,
+        now: Instant,
+        id: OrderId,
+        examination: &Examination,
+        out: &mut Vec<Output>,
+    ) {
+        for place in 0..self.services.len() {
+            let service = &mut self.services[place];
+            let Some(common) = &mut service.common else {
+                continue;
+            };
+            let Some(found) = common.examined.iter().position(|(one, _)| *one == id) else {
+                continue;
+            };
+            let (_, index) = common.examined.swap_remove(found);
+            if !examination.is_stopped() {
+                return;
+            }
+            let server = service.servers[index].id;
+            let name = &service.servers[index].name;
+            let text = format!("the process of {name} is stopped (state T): that is its own fault");
+            common.case.note(now, "diagnosis", text.clone());
+            common.cause.servers.retain(|one| *one != index);
+            common.case.incident.servers.retain(|one| one != name);
+            let onset = common.case.onset;
+            let is_empty = common.cause.servers.is_empty();
+            let detection = Detection {
+                by: Detector::Probe,
+                onset,
+                text,
+            };
+            self.with(now, server, out, |work| {
+                work.found_stopped(&detection, examination);
+            });
+            if is_empty {
+                self.close_common(now, place, None, End::Split, out);
+            }
+            return;
+        }
+    }
+
+    fn escalate_common(&mut self, now: Instant, place: usize, out: &mut Vec<Output>) {
+        let service = &mut self.services[place];
+        let mode = service.spec.options.recover.mode;
+        let Some(common) = &mut service.common else {
+            return;
+        };
+        let case = &mut common.case;
+        if mode != Mode::Off && !case.escalated {
+            case.escalated = true;
+            let why = "servers are not ejected or restarted for a cause that they share";
+            case.action(
+                now,
+                &Action::Escalate,
+                ActionOutcome::Done,
+                Some(why.to_owned()),
+            );
+            case.note(now, "escalation", format!("a person is needed: {why}"));
+            case.set_status(Status::Escalated);
+        }
+        self.record_common(place, out);
+    }
+}

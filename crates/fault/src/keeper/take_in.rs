@@ -1,0 +1,70 @@
+//! Takes a signal in: whom it is about, what is remembered of it, and whether anything follows.
+
+use evenkeel_core::{Instant, Observation, Signal};
+
+use crate::contract::Output;
+use crate::signal::Said;
+
+use super::Keeper;
+
+impl Keeper {
+    pub(super) fn signal(&mut self, now: Instant, signal: Signal, out: &mut Vec<Output>) {
+        let Signal {
+            at,
+            server: id,
+            observation,
+        } = signal;
+        let at = at.min(now);
+        if let Observation::Moved(address) = observation {
+            self.moved(now, id, address, out);
+            return;
+        }
+        if self.is_vacant(id) {
+            // What was under way when the server went.
+            return;
+        }
+        if let Observation::Attempt {
+            outcome,
+            latency,
+            shape,
+        } = observation
+        {
+            let Some(service) = self.services.get_mut(id.service.0 as usize) else {
+                return;
+            };
+            let Some(server) = service.servers.get_mut(id.index as usize) else {
+                return;
+            };
+            service.routes.take(at, id.index, shape, outcome);
+            if let Some(common) = &mut service.common {
+                common.attempt(at, id.index, &server.name, shape, outcome);
+            }
+            let said = server.facts.attempt(at, outcome, latency);
+            if said != Said::Failure && server.is_quiet() {
+                return;
+            }
+            self.with(now, id, out, |work| {
+                work.attempt(at, said, outcome, latency);
+            });
+            return;
+        }
+        if let Observation::Exited(exit) = &observation
+            && self.joins_guardian(now, id, exit, out)
+        {
+            return;
+        }
+        self.with(now, id, out, |work| match observation {
+            Observation::Attempt { .. } | Observation::Moved(_) => {}
+            Observation::Probe { outcome, latency } => work.probe(at, outcome, latency),
+            Observation::Started { pid } => work.started(at, pid),
+            Observation::Exited(exit) => {
+                work.server.facts.process.exited(at, *exit);
+                work.process_down();
+            }
+            Observation::StartFailed(failure) => {
+                work.server.facts.process.start_failed(at, failure.reason);
+                work.process_down();
+            }
+        });
+    }
+}
