@@ -94,7 +94,8 @@ fn of_servers(view: &ServiceView<'_>) -> Option<CommonCause> {
         .iter()
         .flatten()
         .any(|server| server.symptom.is_none() && server.is_well);
-    if !is_shared(servers.len(), members) || others_well {
+    let is_unserved = symptom != Symptom::FailsProbes;
+    if !is_shared(servers.len(), members) || others_well && is_unserved {
         return None;
     }
     let kind = kind_of(symptom, view)?;

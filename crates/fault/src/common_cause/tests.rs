@@ -113,6 +113,12 @@ fn half_of_the_servers_or_more_with_one_symptom_have_one_cause() {
             1.0,
             Some(Kind::BadProbe),
         ),
+        // Their requests succeed: nobody has to carry anything.
+        (
+            &[with(S::FailsProbes, 1), with(S::FailsProbes, 2), well()],
+            1.0,
+            Some(Kind::BadProbe),
+        ),
         (
             &[with(S::Unreachable, 1), with(S::Unreachable, 2)],
             1.0,
