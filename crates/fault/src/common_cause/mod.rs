@@ -94,7 +94,8 @@ fn of_servers(view: &ServiceView<'_>) -> Option<CommonCause> {
         .iter()
         .flatten()
         .any(|server| server.symptom.is_none() && server.is_well);
-    let is_unserved = symptom != Symptom::FailsProbes;
+    let is_served = |place: &usize| view.servers[*place].is_some_and(|server| server.is_well);
+    let is_unserved = symptom != Symptom::FailsProbes || !servers.iter().all(is_served);
     if !is_shared(servers.len(), members) || others_well && is_unserved {
         return None;
     }

@@ -72,7 +72,7 @@ pub struct ServerView {
     pub symptom: Option<Symptom>,
     /// Since when; now, if nothing is.
     pub since: Instant,
-    /// Its last requests succeeded.
+    /// Its last requests succeeded; where none came, its last probe.
     pub is_well: bool,
 }
 
@@ -106,7 +106,8 @@ impl ServerView {
                 is_well: false,
             };
         }
-        let is_well = facts.attempts.failed_in_row == 0 && tally.total > tally.hits;
+        let passes = facts.probes.last.is_some_and(ProbeOutcome::passed);
+        let is_well = facts.attempts.failed_in_row == 0 && (tally.total > tally.hits || passes);
         let fails_probes = facts.probes.failed_in_row >= options.probe.fall.clamp(1, FEW);
         if fails_probes {
             return Self {
