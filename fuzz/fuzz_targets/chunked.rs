@@ -2,25 +2,13 @@
 //! same content. The first bytes choose the cuts.
 #![no_main]
 
+mod cuts;
+
 use evenkeel_http1::{Body, BodyError, Framing, write};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    let (cuts, bytes) = input.split_at(input.len().min(4));
-    let whole = read(&[bytes]);
-    let mut cuts: Vec<usize> = cuts
-        .iter()
-        .map(|&cut| usize::from(cut).min(bytes.len()))
-        .collect();
-    cuts.extend([0, bytes.len()]);
-    cuts.sort_unstable();
-    let parts: Vec<&[u8]> = cuts
-        .windows(2)
-        .map(|pair| &bytes[pair[0]..pair[1]])
-        .collect();
-    assert_eq!(read(&parts), whole, "the cuts matter");
-    let each: Vec<&[u8]> = bytes.chunks(1).collect();
-    assert_eq!(read(&each), whole, "byte by byte it is another");
+    let (bytes, whole) = cuts::cut_anywhere(input, read);
 
     let plain = Body::new(Framing::Chunked).advance(bytes);
     match whole {
