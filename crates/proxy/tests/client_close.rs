@@ -7,10 +7,21 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Rig, counter, read_some, server};
+use common::{Client, Rig, counter, read_some, server};
 
 /// How long a step may take before it counts as a hang.
 const HANG: Duration = Duration::from_secs(30);
+
+/// An answer up to the word `first`.
+fn first_part(client: &Client) -> Vec<u8> {
+    let (mut answer, mut part) = (Vec::new(), [0; 4096]);
+    while !answer.ends_with(b"first ") {
+        let n = read_some(&client.stream, &mut part).expect("an answer");
+        assert!(n > 0, "it ended early");
+        answer.extend_from_slice(&part[..n]);
+    }
+    answer
+}
 
 #[test]
 fn requests_behind_the_last_answer_do_not_reset_it() {
@@ -26,13 +37,7 @@ fn requests_behind_the_last_answer_do_not_reset_it() {
     let rig = Rig::new(&[address], "");
     let mut client = rig.client();
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-    let mut answer = Vec::new();
-    let mut part = [0; 4096];
-    while !answer.ends_with(b"first ") {
-        let n = read_some(&client.stream, &mut part).expect("an answer");
-        assert!(n > 0, "it ended early");
-        answer.extend_from_slice(&part[..n]);
-    }
+    let mut answer = first_part(&client);
     // Nobody has told the client yet that the connection's end is the answer's end.
     client.send("GET /more HTTP/1.1\r\nHost: test\r\n\r\n");
     go.send(()).expect("the server waits");
@@ -115,13 +120,7 @@ fn requests_behind_a_broken_answer_do_not_reset_it() {
     let rig = Rig::new(&[address], "");
     let mut client = rig.client();
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-    let mut answer = Vec::new();
-    let mut part = [0; 4096];
-    while !answer.ends_with(b"first ") {
-        let n = read_some(&client.stream, &mut part).expect("an answer");
-        assert!(n > 0, "it ended early");
-        answer.extend_from_slice(&part[..n]);
-    }
+    let mut answer = first_part(&client);
     client.send("GET /more HTTP/1.1\r\nHost: test\r\n\r\n");
     go.send(()).expect("the server waits");
     let end = client.stream.read_to_end(&mut answer);
