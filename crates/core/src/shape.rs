@@ -1,4 +1,4 @@
-//! What kind of request an attempt carried, as far as a fault may depend on it: method, route and exact target.
+//! What kind of request an attempt carried, as far as a fault may depend on it: its method and its route.
 //!
 //! A signal is made for each attempt, so it carries hashes; the words behind one are only made where they are needed.
 
@@ -8,10 +8,8 @@ use std::fmt::Write as _;
 const SEGMENTS: usize = 4;
 /// A segment that is longer is taken for an identifier.
 const LONGEST_WORD: usize = 32;
-/// A target is shown up to so many bytes.
-const SHOWN: usize = 200;
 
-/// Method, route and target of a request, hashed to 32 bits each. Zero where nothing is known.
+/// Method and route of a request, hashed to 32 bits each. Zero where nothing is known.
 ///
 /// A route is a path in which identifiers (segments with a digit, or of more than 32 bytes) are all alike, so that `/orders/17` and
 /// `/orders/18` are one; of more than four segments the rest does not count, nor does the query.
@@ -21,8 +19,6 @@ pub struct RequestShape {
     pub method: u32,
     /// Method and route.
     pub route: u32,
-    /// Method and target, as they came.
-    pub target: u32,
 }
 
 impl RequestShape {
@@ -30,7 +26,6 @@ impl RequestShape {
     pub const UNKNOWN: Self = Self {
         method: 0,
         route: 0,
-        target: 0,
     };
 
     /// The shape of a request for `target`, in whatever form it came.
@@ -44,7 +39,6 @@ impl RequestShape {
         Self {
             method: method.value(),
             route: route.value(),
-            target: method.add(target).value(),
         }
     }
 
@@ -55,48 +49,36 @@ impl RequestShape {
     }
 }
 
-/// The words behind a shape, safe to be shown: what is not printable ASCII is escaped, and long targets are cut.
+/// The words behind a shape, safe to be shown: what is not printable ASCII is escaped, and neither identifiers nor the query, which
+/// may hold secrets, are in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShapeText {
     /// `POST`.
     pub method: String,
     /// `POST /orders/*`.
     pub route: String,
-    /// `POST /orders/17?x=y`.
-    pub target: String,
 }
 
 impl ShapeText {
     /// Of a request for `target`.
     #[must_use]
     pub fn of(method: &[u8], target: &[u8]) -> Self {
-        let method = shown(method);
+        let method = method.escape_ascii().to_string();
         let mut route = format!("{method} ");
         for segment in segments(target) {
-            write!(route, "/{}", shown(segment)).expect("a text takes all");
+            write!(route, "/{}", segment.escape_ascii()).expect("a text takes all");
         }
-        let target = format!("{method} {}", shown(target));
-        Self {
-            method,
-            route,
-            target,
-        }
+        Self { method, route }
     }
 }
 
 /// The segments of a target's path that tell its route, with `*` for identifiers.
 fn segments(target: &[u8]) -> impl Iterator<Item = &[u8]> {
     let path = target.split(|&byte| byte == b'?').next().unwrap_or(target);
-    // In absolute form the path begins behind the authority.
-    let path = match path.windows(3).position(|three| three == b"://") {
-        Some(scheme) if !path.starts_with(b"/") => {
-            let rest = &path[scheme + 3..];
-            let slash = rest.iter().position(|&byte| byte == b'/');
-            slash.map_or(&b"/"[..], |slash| &rest[slash..])
-        }
-        _ => path,
+    let path = match path.strip_prefix(b"/") {
+        Some(path) => path,
+        None => behind_authority(path),
     };
-    let path = path.strip_prefix(b"/").unwrap_or(path);
     path.split(|&byte| byte == b'/')
         .take(SEGMENTS)
         .map(|segment| {
@@ -106,13 +88,14 @@ fn segments(target: &[u8]) -> impl Iterator<Item = &[u8]> {
         })
 }
 
-fn shown(bytes: &[u8]) -> String {
-    let cut = &bytes[..bytes.len().min(SHOWN)];
-    let mut text = cut.escape_ascii().to_string();
-    if cut.len() < bytes.len() {
-        text.push('…');
-    }
-    text
+/// The path of a target in absolute form, without its first slash; other forms as they are.
+fn behind_authority(target: &[u8]) -> &[u8] {
+    let scheme = target.windows(3).position(|three| three == b"://");
+    scheme.map_or(target, |scheme| {
+        let rest = &target[scheme + 3..];
+        let slash = rest.iter().position(|&byte| byte == b'/');
+        slash.map_or(&[][..], |slash| &rest[slash + 1..])
+    })
 }
 
 /// Eight bytes at a time, as rustc's own hash: quick, and made by no adversary's choice to more than a wrong name in an incident.
@@ -157,7 +140,6 @@ mod tests {
         ];
         for (one, other) in alike {
             assert_eq!(of(one).route, of(other).route, "{one} {other}");
-            assert_ne!(of(one).target, of(other).target, "{one} {other}");
         }
         for (one, other) in [
             ("/orders", "/order"),
@@ -176,8 +158,9 @@ mod tests {
     fn words_are_safe_to_be_shown() {
         let text = ShapeText::of(b"GET", b"/a\x1b[2J/17?q=\xff");
         assert_eq!(text.route, "GET /*/*");
-        assert_eq!(text.target, "GET /a\\x1b[2J/17?q=\\xff");
-        let long = ShapeText::of(b"GET", &[b'/'; 1000]);
-        assert!(long.target.len() < 220 && long.target.ends_with('…'));
+        let text = ShapeText::of(b"GET", b"/a\xff/b?token=secret");
+        assert_eq!(text.route, "GET /a\\xff/b");
+        let long = ShapeText::of(b"GET", &[b'a'; 10_000]);
+        assert_eq!(long.route, "GET /*");
     }
 }

@@ -66,7 +66,8 @@ impl Traffic {
         if length < Duration::from_secs(5) || usual < 10 {
             return 1.0;
         }
-        let lately = self.latest.requests - self.at(now.before(LATELY)).requests;
+        let before = self.at(now.before(LATELY)).requests;
+        let lately = self.latest.requests.saturating_sub(before);
         (lately as f64 / LATELY.as_secs_f64()) / (usual as f64 / length.as_secs_f64())
     }
 

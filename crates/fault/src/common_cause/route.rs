@@ -16,8 +16,6 @@ pub struct Failing {
     pub shapes: Vec<RequestShape>,
     /// Every route of their method fails, and none of another.
     pub is_method: bool,
-    /// Whether most of their failures were answers that did not come.
-    pub hangs: bool,
     /// Requests of them that ended.
     pub total: u32,
     /// Of these, those that failed.
@@ -79,7 +77,6 @@ pub fn failing(routes: &[RouteTally], members: usize) -> Option<Failing> {
         && good.iter().all(|tally| tally.shape.method != method);
     Some(Failing {
         is_method,
-        hangs: sum(&bad, |tally| tally.hung) * 2 > failed,
         total,
         failed,
         servers: bad

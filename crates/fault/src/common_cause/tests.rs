@@ -190,6 +190,6 @@ fn a_method_that_fails_on_all_routes_is_named_as_one() {
         ("GET", "/orders", &all, None),
     ]);
     let failing = failing(&routes, 3).unwrap();
-    assert!(failing.is_method && failing.hangs, "{failing:?}");
+    assert!(failing.is_method, "{failing:?}");
     assert_eq!((failing.failed, failing.servers), (60, 3));
 }

@@ -141,15 +141,14 @@ impl Peers {
     /// told. `own` is what is typical of the server itself, one of these or none.
     #[must_use]
     pub fn limits(&self, own: Option<Latest>, options: &SlowOptions) -> Limits {
-        let limit_of = |peers: Duration| {
-            let times = options.times_peers.clamp(1.0, 1e6);
-            peers.mul_f64(times).max(peers + NOTICEABLE)
-        };
         let of = |sorted: &[f64], own: Option<Typical>| {
             let own = own.filter(|own| own.count >= PEER_MINIMUM);
             let peers = median_without(sorted, own.map(|own| own.median.as_secs_f64()))?;
             let peers = Duration::from_secs_f64(peers);
-            Some((peers, limit_of(peers)))
+            let limit = peers
+                .mul_f64(options.times_peers.clamp(1.0, 1e6))
+                .max(peers + NOTICEABLE);
+            Some((peers, limit))
         };
         Limits {
             attempts: of(&self.attempts, own.map(|own| own.attempts)),
@@ -186,9 +185,9 @@ pub struct Standing {
     pub peers_slow: f64,
 }
 
-/// Holds a server against its peers; `None` if it is not slow, or nothing can be compared. `standing` is asked
-/// only where a median is slow, with the limit. Where requests differ much
-/// by nature, a few slow ones more than usual move a median, and prove nothing.
+/// Holds a server against its peers; `None` if it is not slow, or nothing can be compared. `standing` is asked with the limit, and
+/// only where a median is slow. Where requests differ much by nature, a few slow ones more than usual move a median, and prove
+/// nothing.
 #[must_use]
 pub fn slow(
     own: Latest,
@@ -258,9 +257,17 @@ mod tests {
 
     #[test]
     fn slow_requests_by_chance_do_not_make_a_slow_server() {
-        let judged = |excess| judged_by(typical(400, 20), typical(2, 5), 0, excess).unwrap();
-        assert!(!judged(3.0).enough);
-        assert!(judged(5.0).enough);
+        let judged = |slow_row, excess, peers_slow| {
+            let standing = Standing { excess, peers_slow };
+            judged_by(typical(400, 20), typical(2, 5), slow_row, standing)
+                .unwrap()
+                .enough
+        };
+        assert!(!judged(0, 3.0, 0.1));
+        assert!(judged(0, 5.0, 0.1));
+        // A row proves something only where few of the peers' attempts are slow.
+        assert!(judged(20, 0.0, 0.1));
+        assert!(!judged(20, 0.0, 0.5));
     }
 
     fn judged(attempts: Typical, probes: Typical) -> Option<Comparison> {
@@ -268,14 +275,18 @@ mod tests {
     }
 
     fn judged_with_row(attempts: Typical, probes: Typical, slow_row: u64) -> Option<Comparison> {
-        judged_by(attempts, probes, slow_row, f64::INFINITY)
+        let beyond_doubt = Standing {
+            excess: f64::INFINITY,
+            peers_slow: 0.1,
+        };
+        judged_by(attempts, probes, slow_row, beyond_doubt)
     }
 
     fn judged_by(
         attempts: Typical,
         probes: Typical,
         slow_row: u64,
-        excess: f64,
+        standing: Standing,
     ) -> Option<Comparison> {
         let peer = Latest {
             attempts: typical(4, 500),
@@ -289,10 +300,7 @@ mod tests {
         };
         let all = [Some(own), Some(peer), Some(peer)];
         let limits = Peers::new(&all).limits(Some(own), &OPTIONS);
-        slow(own, limits, &OPTIONS, |_| Standing {
-            excess,
-            peers_slow: 0.1,
-        })
+        slow(own, limits, &OPTIONS, |_| standing)
     }
 
     #[test]

@@ -159,13 +159,12 @@ impl Work<'_> {
 
     /// How long a hang is waited for: by the longest pause that this server came back from, else as configured.
     fn hang_wait(&self) -> Option<Duration> {
-        let case = self.server.case.as_deref()?;
         let configured = self.spec.options.recover.hang_wait;
         let known = self.server.longest_pause.map(|pause| {
             let most = LONGEST_HANG_WAIT.max(configured);
             (pause * 2).clamp(configured.min(LEAST_HANG_WAIT), most)
         });
-        (!case.is_stopped).then(|| known.unwrap_or(configured))
+        (!self.server.facts.process.stopped).then(|| known.unwrap_or(configured))
     }
 
     /// A hang that ended by itself tells how long the next one may last.
@@ -186,7 +185,7 @@ impl Work<'_> {
         if self.server.facts.process.down.is_some() || case.by_person || case.approved {
             return Ok(());
         }
-        if case.is_stopped {
+        if self.server.facts.process.stopped {
             // Nobody shares that.
             return self.may_change();
         }
@@ -256,25 +255,10 @@ impl Work<'_> {
     /// A person is needed; told once.
     pub(super) fn escalate(&mut self, why: &str) {
         let now = self.now;
-        let Some(case) = self
-            .server
-            .case
-            .as_deref_mut()
-            .filter(|case| !case.escalated)
-        else {
-            return;
-        };
-        case.escalated = true;
-        case.action(
-            now,
-            &Action::Escalate,
-            ActionOutcome::Done,
-            Some(why.to_owned()),
-        );
-        case.note(now, "escalation", format!("a person is needed: {why}"));
-        case.set_status(Status::Escalated);
-        let text = format!("a person is needed: {why}");
-        self.server.answer(OrderAnswer::Failed(text), self.out);
+        if self.case().is_some_and(|case| case.escalate(now, why)) {
+            let text = format!("a person is needed: {why}");
+            self.server.answer(OrderAnswer::Failed(text), self.out);
+        }
     }
 
     /// The guard of capacity. A server that serves nothing costs none.

@@ -77,8 +77,6 @@ pub(super) struct Case {
     pub(super) symptom: Option<Symptom>,
     /// Other servers showed the same when a costly action was asked for.
     pub(super) was_shared: bool,
-    /// Its process was found stopped (state T).
-    pub(super) is_stopped: bool,
     /// Why a costly action waits, as it was told last.
     pub(super) waits_because: Option<String>,
     /// Whose repair the verification under way is about; none if nothing was repaired since the last one failed.
@@ -130,7 +128,6 @@ impl Case {
             costly: false,
             symptom: None,
             was_shared: false,
-            is_stopped: false,
             waits_because: None,
             repaired_by: None,
             by_person: false,
@@ -261,6 +258,18 @@ impl Case {
     ) {
         self.action_began(now, action);
         self.action_ended(now, outcome, detail);
+    }
+
+    /// A person is needed; told once. Whether it is told now.
+    pub(super) fn escalate(&mut self, now: Instant, why: &str) -> bool {
+        if std::mem::replace(&mut self.escalated, true) {
+            return false;
+        }
+        let detail = Some(why.to_owned());
+        self.action(now, &Action::Escalate, ActionOutcome::Done, detail);
+        self.note(now, "escalation", format!("a person is needed: {why}"));
+        self.set_status(Status::Escalated);
+        true
     }
 
     /// The first diagnosis sets the duration; later ones replace the list.

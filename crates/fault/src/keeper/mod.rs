@@ -29,6 +29,7 @@ mod open;
 mod act;
 mod repair;
 mod watch;
+mod report;
 mod order;
 mod maintenance;
 mod member;

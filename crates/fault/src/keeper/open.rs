@@ -228,8 +228,7 @@ impl Work<'_> {
             slow: self.server.slow.as_deref(),
         });
         let slow_limit = self.server.slow.as_ref().map(|slow| slow.limit);
-        let is_stopped = examination.is_some_and(Examination::is_stopped);
-        self.server.facts.process.stopped |= is_stopped;
+        self.server.facts.process.stopped |= examination.is_some_and(Examination::is_stopped);
         let probes_pass = self.server.facts.probes.failed_in_row == 0;
         let probes_connect_only = self.spec.options.detect.probe.kind == ProbeKind::Tcp;
         let Some(case) = self.server.case.as_deref_mut() else {
@@ -239,7 +238,6 @@ impl Work<'_> {
             .first()
             .map_or(FaultKind::Unknown, |finding| finding.fault);
         case.incident.diagnosis = findings;
-        case.is_stopped = is_stopped;
         case.slow_limit = slow_limit.filter(|_| case.kind == FaultKind::SlowServer);
         // The kernel takes connections for a process that hangs.
         let hangs_unseen = case.kind == FaultKind::ProcessHung && probes_connect_only;

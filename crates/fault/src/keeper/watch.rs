@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, Verdict};
 
-use crate::analyze::{Similar, analysis};
 use crate::contract::{OrderAnswer, Pace};
 use crate::detect::{Detection, Detector};
 use crate::incident::{ActionOutcome, End, Status};
@@ -265,26 +264,13 @@ impl Work<'_> {
     /// Writes the report and lets go of the case.
     pub(super) fn close(&mut self, end: End) {
         let now = self.now;
-        let Some(mut case) = self.server.case.take() else {
+        let Some(case) = self.server.case.take() else {
             return;
         };
-        case.give_up_actions(now, "the incident was closed before it had ended");
-        case.incident.end = Some(end);
-        case.incident.impact =
-            self.traffic
-                .impact(case.totals, now, self.spec.options.objective.as_ref());
-        let report = analysis(&case.incident, self.shared.recent.iter());
-        case.note(now, "analysis", report.summary.clone());
-        case.incident.analysis = Some(report);
-        let closed = case.closed(now, now, end);
         let id = case.incident.id.clone();
-        self.shared.recent.push(Similar {
-            id: id.clone(),
-            service: case.incident.service.clone(),
-            fault: case.kind,
-            closed,
-        });
-        self.record(Box::new(case.incident));
+        let objective = self.spec.options.objective.as_ref();
+        let impact = self.traffic.impact(case.totals, now, objective);
+        self.shared.report(now, *case, (end, impact), self.out);
         self.server.facts.forget(now);
         self.server.slow = None;
         self.server.doubt_until = None;

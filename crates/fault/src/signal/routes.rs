@@ -46,7 +46,7 @@ impl ServerSet {
 /// How the attempts of one route ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouteTally {
-    /// Which; the target is that of the last one that failed.
+    /// Which.
     pub shape: RequestShape,
     /// Answered below 500.
     pub succeeded: u32,
@@ -93,7 +93,7 @@ impl RouteTally {
         self.succeeded + self.failed()
     }
 
-    fn take(&mut self, at: Instant, server: u32, shape: RequestShape, outcome: Outcome) {
+    fn take(&mut self, at: Instant, server: u32, outcome: Outcome) {
         let counter = match outcome {
             Outcome::Answered(503) => &mut self.refused,
             Outcome::Answered(status) if status >= 500 => &mut self.errors,
@@ -116,7 +116,6 @@ impl RouteTally {
         };
         *counter = counter.saturating_add(1);
         self.failed_on.insert(server);
-        self.shape.target = shape.target;
         self.since = self.since.min(at);
     }
 
@@ -166,7 +165,7 @@ impl Routes {
             .iter()
             .position(|tally| tally.shape.route == shape.route)
             .unwrap_or_else(|| self.make_room(shape));
-        self.now[place].take(at, server, shape, outcome);
+        self.now[place].take(at, server, outcome);
     }
 
     /// What is counted now, the routes that failed most often first.

@@ -2,7 +2,6 @@
 
 use evenkeel_core::{Instant, ServerId};
 
-use crate::analyze::{Similar, analysis};
 use crate::common_cause::CommonCause;
 use crate::contract::{Output, Pace};
 use crate::incident::{End, Verification};
@@ -21,7 +20,6 @@ impl Keeper {
         out: &mut Vec<Output>,
     ) {
         let service = &mut self.services[place];
-        let traffic = service.traffic.clone();
         let objective = service.spec.options.objective;
         let Some(common) = &mut service.common else {
             return;
@@ -29,7 +27,9 @@ impl Keeper {
         common.look_at = now + LOOK_EVERY;
         if now >= common.case.impact_at {
             common.case.impact_at = now + IMPACT_EVERY;
-            let impact = traffic.impact(common.case.totals, now, objective.as_ref());
+            let impact = service
+                .traffic
+                .impact(common.case.totals, now, objective.as_ref());
             common.case.changed |= impact != common.case.incident.impact;
             common.case.incident.impact = impact;
         }
@@ -41,15 +41,10 @@ impl Keeper {
                 .iter()
                 .any(|at| !common.cause.servers.contains(at));
             if changes || grew && cause.kind == common.cause.kind {
-                let mut servers = common.cause.servers.clone();
-                servers.extend(
-                    cause
-                        .servers
-                        .iter()
-                        .filter(|at| !servers.contains(at))
-                        .copied()
-                        .collect::<Vec<_>>(),
-                );
+                let mut servers = std::mem::take(&mut common.cause.servers);
+                let new = cause.servers.iter().filter(|at| !servers.contains(at));
+                let new: Vec<usize> = new.copied().collect();
+                servers.extend(new);
                 common.cause = CommonCause { servers, ..cause };
                 let mut common = service.common.take().expect("it is there");
                 common.name_servers(service);
@@ -106,21 +101,8 @@ impl Keeper {
             case.note(now, "verification", text);
             case.recovered(well_since.unwrap_or(now));
         }
-        case.incident.end = Some(end);
-        case.incident.impact =
-            service
-                .traffic
-                .impact(case.totals, now, service.spec.options.objective.as_ref());
-        let report = analysis(&case.incident, self.shared.recent.iter());
-        case.note(now, "analysis", report.summary.clone());
-        case.incident.analysis = Some(report);
-        let closed = case.closed(now, now, end);
-        self.shared.recent.push(Similar {
-            id: case.incident.id.clone(),
-            service: case.incident.service.clone(),
-            fault: case.kind,
-            closed,
-        });
+        let objective = service.spec.options.objective.as_ref();
+        let impact = service.traffic.impact(case.totals, now, objective);
         service.routes.forget();
         let ids: Vec<ServerId> = service.servers.iter().map(|server| server.id).collect();
         for id in ids {
@@ -131,7 +113,7 @@ impl Keeper {
                 }
             });
         }
-        self.shared.record(Box::new(case.incident), out);
+        self.shared.report(now, case, (end, impact), out);
     }
 
     pub(super) fn record_common(&mut self, place: usize, out: &mut Vec<Output>) {

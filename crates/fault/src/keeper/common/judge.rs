@@ -8,6 +8,7 @@ use crate::common_cause::{Alike, CommonCause, ServerView, ServiceView, common_ca
 use crate::contract::Output;
 use crate::detect::{Detection, Detector};
 use crate::keeper::Keeper;
+use crate::keeper::server::Server;
 use crate::keeper::service::Service;
 use crate::kind::FaultKind;
 
@@ -17,7 +18,7 @@ const ALIKE_EVERY: Duration = Duration::from_millis(100);
 impl Service {
     fn views(&self, now: Instant) -> Vec<Option<ServerView>> {
         let detect = &self.spec.options.detect;
-        let of = |server: &crate::keeper::server::Server| {
+        let of = |server: &Server| {
             let takes_part = server.vacant.is_none()
                 && server.held.is_none()
                 && server.starting.is_none()
@@ -106,7 +107,12 @@ impl Keeper {
             match cause {
                 _ if !is_due => {}
                 cause if service.common.is_some() => self.look_again(now, place, cause, out),
-                Some(cause) => self.open_common(now, place, cause, detections.first(), out),
+                Some(cause) => {
+                    let is_its =
+                        |(index, _): &&(u32, Detection)| cause.servers.contains(&(*index as usize));
+                    let first = detections.iter().find(is_its);
+                    self.open_common(now, place, cause.clone(), first, out);
+                }
                 None => {}
             }
             self.pass_on(now, place, detections, out);

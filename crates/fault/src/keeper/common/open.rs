@@ -6,11 +6,11 @@ use evenkeel_core::{Instant, Verdict};
 use crate::common_cause::CommonCause;
 use crate::contract::{Examination, OrderId, Output, Pace};
 use crate::detect::{Detection, Detector};
-use crate::incident::{ActionOutcome, End, Status};
+use crate::incident::End;
 use crate::keeper::Keeper;
 use crate::keeper::case::{Case, Phase};
 use crate::keeper::server::Shown;
-use crate::policy::{Action, Mode};
+use crate::policy::Mode;
 
 use super::{Common, LOOK_EVERY, WINDOW};
 
@@ -185,18 +185,9 @@ impl Keeper {
         let Some(common) = &mut service.common else {
             return;
         };
-        let case = &mut common.case;
-        if mode != Mode::Off && !case.escalated {
-            case.escalated = true;
+        if mode != Mode::Off {
             let why = "servers are not ejected or restarted for a cause that they share";
-            case.action(
-                now,
-                &Action::Escalate,
-                ActionOutcome::Done,
-                Some(why.to_owned()),
-            );
-            case.note(now, "escalation", format!("a person is needed: {why}"));
-            case.set_status(Status::Escalated);
+            common.case.escalate(now, why);
         }
         self.record_common(place, out);
     }
