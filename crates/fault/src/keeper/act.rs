@@ -28,23 +28,27 @@ const LEAST_HANG_WAIT: Duration = Duration::from_secs(10);
 /// … and at most, unless more is.
 const LONGEST_HANG_WAIT: Duration = Duration::from_secs(60);
 
-/// Why a costly action waits.
+/// A costly action waits.
 pub(super) struct NotYet {
+    /// For what.
+    pub(super) waits: Waits,
     /// When it may be asked again.
     pub(super) at: Instant,
+    /// In words.
     pub(super) why: String,
-    /// Other servers show the same.
-    pub(super) is_shared: bool,
 }
 
-impl NotYet {
-    const fn new(at: Instant, why: String) -> Self {
-        Self {
-            at,
-            why,
-            is_shared: false,
-        }
-    }
+/// What a costly action waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// Peers with the same cause are about to show it.
+    ToBeAlone,
+    /// Half of the servers or more show the same.
+    WhileShared,
+    /// What was shared is over at the peers: whether it is here, too.
+    ToBeTried,
+    /// Another server is being changed.
+    ForItsTurn,
 }
 
 /// What one action leads to.
@@ -192,14 +196,19 @@ impl Work<'_> {
         let alone_at = case.detected + ALONE;
         if self.now < alone_at {
             let why = "its peers may be about to show the same".to_owned();
-            return Err(NotYet::new(alone_at, why));
+            return Err(NotYet {
+                waits: Waits::ToBeAlone,
+                at: alone_at,
+                why,
+            });
         }
         if let Some((alike, members)) = case.symptom.and_then(|symptom| self.alike.shared(symptom))
         {
             let why = format!("{alike} of {members} servers show the same");
             return Err(NotYet {
-                is_shared: true,
-                ..NotYet::new(self.now + TURN, why)
+                waits: Waits::WhileShared,
+                at: self.now + TURN,
+                why,
             });
         }
         self.may_change()
@@ -214,7 +223,11 @@ impl Work<'_> {
                 self.changing,
                 if self.changing == 1 { "is" } else { "are" }
             );
-            return Err(NotYet::new(self.now + TURN, why));
+            return Err(NotYet {
+                waits: Waits::ForItsTurn,
+                at: self.now + TURN,
+                why,
+            });
         }
         Ok(())
     }

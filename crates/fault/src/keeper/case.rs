@@ -16,6 +16,8 @@ use crate::maintenance::stamp;
 use crate::policy::Action;
 use crate::verify::Verification;
 
+use super::act::Waits;
+
 /// The timeline keeps its beginning and its end; between them entries are dropped above this number.
 const ENTRIES: usize = 300;
 /// Likewise for actions.
@@ -75,10 +77,8 @@ pub(super) struct Case {
     pub(super) costly: bool,
     /// What the server showed when it was detected: out of rotation it shows nothing more.
     pub(super) symptom: Option<Symptom>,
-    /// Other servers showed the same when a costly action was asked for.
-    pub(super) was_shared: bool,
-    /// Why a costly action waits, as it was told last.
-    pub(super) waits_because: Option<String>,
+    /// What a costly action waits for, or waited for last.
+    pub(super) waits: Option<Waits>,
     /// Whose repair the verification under way is about; none if nothing was repaired since the last one failed.
     pub(super) repaired_by: Option<RepairedBy>,
     /// The action under way was ordered by a person.
@@ -127,8 +127,7 @@ impl Case {
             repaired: false,
             costly: false,
             symptom: None,
-            was_shared: false,
-            waits_because: None,
+            waits: None,
             repaired_by: None,
             by_person: false,
             only_traffic_tells: false,

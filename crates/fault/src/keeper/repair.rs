@@ -11,7 +11,7 @@ use crate::policy::Action;
 use crate::recover::{Allowance, serves_nothing};
 
 use super::Work;
-use super::act::{Next, NotYet};
+use super::act::{Next, NotYet, Waits};
 use super::case::{Phase, Retry};
 use super::server::Server;
 
@@ -89,49 +89,46 @@ impl Work<'_> {
 
     /// Whether a costly action waits. What was shared and is over at its peers is tried with requests before it is repaired.
     fn must_wait(&mut self, step: usize) -> bool {
-        match self.may_cost() {
-            Err(NotYet { at, why, is_shared }) => {
-                self.wait_for_turn(step, at, &why);
-                if let Some(case) = self.case() {
-                    case.was_shared |= is_shared;
-                }
-                true
-            }
-            Ok(()) => {
-                let was_shared = self
-                    .case()
-                    .is_some_and(|case| std::mem::take(&mut case.was_shared));
-                if was_shared {
-                    let at = self.now + TRIED;
-                    self.watch(None);
-                    self.wait_for_turn(step, at, "its peers do well again, so it is tried first");
-                }
-                was_shared
-            }
-        }
+        let waited = self.case().and_then(|case| case.waits);
+        let not_yet = match self.may_cost() {
+            Err(not_yet) => not_yet,
+            Ok(()) if waited == Some(Waits::WhileShared) => NotYet {
+                waits: Waits::ToBeTried,
+                at: self.now + TRIED,
+                why: "its peers do well again, so it is tried first".to_owned(),
+            },
+            Ok(()) => return false,
+        };
+        self.wait_for_turn(step, &not_yet, waited);
+        true
     }
 
     /// Watches until a costly action may be asked for again. If it is well by then, none is needed.
-    fn wait_for_turn(&mut self, step: usize, at: Instant, why: &str) {
-        let now = self.now;
+    fn wait_for_turn(&mut self, step: usize, not_yet: &NotYet, waited: Option<Waits>) {
+        let NotYet { waits, at, why } = not_yet;
+        let (now, is_new) = (self.now, waited != Some(*waits));
         let next = Retry {
-            at,
+            at: *at,
             step,
             allowed: false,
         };
+        let begins = is_new && *waits == Waits::ToBeTried;
         match self.case().map(|case| &mut case.phase) {
             // What is being watched goes on.
             Some(Phase::Verifying {
                 verification,
                 retry,
                 ..
-            }) if !verification.rules.ends => *retry = Some(next),
+            }) if !verification.rules.ends && !begins => *retry = Some(next),
             _ => self.watch(Some(next)),
         }
-        if let Some(case) = self.case()
-            && case.waits_because.as_deref() != Some(why)
-        {
-            case.waits_because = Some(why.to_owned());
+        // Requests would only tell what is known, and put the action off.
+        let is_short = matches!(waits, Waits::ToBeAlone | Waits::ForItsTurn);
+        if let Some(verification) = self.verification().filter(|_| is_short) {
+            verification.again(*at);
+        }
+        if let Some(case) = self.case().filter(|_| is_new) {
+            case.waits = Some(*waits);
             case.note(now, "action", format!("a restart or stop waits: {why}"));
         }
     }

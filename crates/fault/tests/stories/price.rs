@@ -48,6 +48,23 @@ fn a_hang_is_restarted_after_its_wait_and_a_stopped_process_at_once() {
     }
 }
 
+/// It waits for its peers, and for nothing else: no request is spent on it meanwhile.
+#[test]
+fn a_server_that_errs_alone_is_restarted_a_second_after_it_is_noticed() {
+    for seed in 0..20 {
+        let mut world = World::new(3, Managed::Child, options());
+        world.run(5_000 + seed * 37);
+        world.break_server(1, Condition::Errors(100));
+        let noticed = world.until(5_000, |world| !world.incidents.is_empty());
+        let waited = world.until(5_000, |world| !world.restarts.is_empty());
+        assert!(noticed < ms(500), "seed {seed}: {noticed:?}");
+        assert!(
+            waited >= ms(950) && waited <= ms(1_100),
+            "seed {seed}: {waited:?}"
+        );
+    }
+}
+
 #[test]
 fn the_wait_for_a_hang_is_learnt_from_pauses() {
     let mut world = World::new(3, Managed::Child, options());

@@ -155,6 +155,7 @@ impl Scale {
 /// A token bucket, shared by all workers.
 #[derive(Debug)]
 pub struct Rate {
+    #[cfg(feature = "recover")]
     options: RateOptions,
     scale: Scale,
     spent: AtomicU64,
@@ -171,6 +172,7 @@ impl Rate {
     #[must_use]
     pub fn new(options: RateOptions) -> Self {
         Self {
+            #[cfg(feature = "recover")]
             options,
             scale: Scale::new(options),
             spent: AtomicU64::new(0),
