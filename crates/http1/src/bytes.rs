@@ -101,32 +101,58 @@ pub(crate) const fn is_target(byte: u8) -> bool {
     is(byte, TARGET)
 }
 
-/// Of a registered name (RFC 3986 section 3.2.2).
-pub(crate) const fn is_host(byte: u8) -> bool {
-    is(byte, HOST)
+/// How many bytes at the front may be in a registered name (RFC 3986 section 3.2.2), and whether a `%` is among them.
+pub(crate) fn host_length(bytes: &[u8]) -> (usize, bool) {
+    let mut has_escape = false;
+    let end = bytes.iter().position(|&byte| {
+        has_escape |= byte == b'%';
+        !is(byte, HOST)
+    });
+    (end.unwrap_or(bytes.len()), has_escape)
 }
 
-/// How many bytes at the front may be in a field value; `None` if all may. Eight at a time, since values are most of a head.
+/// How many bytes at the front may be in a field value; `None` if all may.
 pub(crate) fn value_length(bytes: &[u8]) -> Option<usize> {
-    let words = bytes.as_chunks::<8>().0;
-    let plain = words
-        .iter()
-        .take_while(|word| is_plain(u64::from_le_bytes(**word)))
-        .count()
-        * 8;
-    let rest = bytes[plain..].iter().position(|&byte| !is_value(byte))?;
-    Some(plain + rest)
+    let mut at = next_control(bytes, 0)?;
+    while bytes[at] == b'\t' {
+        at = next_control(bytes, at + 1)?;
+    }
+    Some(at)
 }
 
-/// Whether none of eight bytes is a control (a tab is one).
-const fn is_plain(word: u64) -> bool {
+/// The first CR or LF from `at` on.
+pub(crate) fn line_break(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut at = next_control(bytes, at)?;
+    while !matches!(bytes[at], b'\r' | b'\n') {
+        at = next_control(bytes, at + 1)?;
+    }
+    Some(at)
+}
+
+/// The first control (a tab is one) from `at` on. Eight bytes at a time: most of a head are values.
+fn next_control(bytes: &[u8], at: usize) -> Option<usize> {
+    let (words, rest) = bytes[at..].as_chunks::<8>();
+    let mut start = at;
+    for word in words {
+        let found = controls(u64::from_le_bytes(*word));
+        if found != 0 {
+            return Some(start + found.trailing_zeros() as usize / 8);
+        }
+        start += 8;
+    }
+    let found = rest.iter().position(|byte| byte.is_ascii_control())?;
+    Some(start + found)
+}
+
+/// The top bit of each of eight bytes that is a control. Of those that are set the lowest is right: a borrow goes upwards.
+const fn controls(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     const TOPS: u64 = ONES << 7;
     // A byte below 0x20 borrows from its top bit; one that is 0x7f becomes 0 and borrows likewise.
     let below = word.wrapping_sub(ONES * 0x20) & !word;
     let delete = word ^ (ONES * 0x7f);
     let delete = delete.wrapping_sub(ONES) & !delete;
-    (below | delete) & TOPS == 0
+    (below | delete) & TOPS
 }
 
 /// `[from..to]` without spaces and tabs at both ends.
@@ -159,4 +185,30 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
         let number = number.checked_mul(10)?.checked_add(digit)?;
         (number <= LENGTH_MAX).then_some(number)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_are_found_wherever_they_are_and_whatever_is_around_them() {
+        for around in [b' ', b'~', 0x80, 0xff] {
+            for control in (0..0x20).chain([0x7f]) {
+                for at in 0..20 {
+                    let mut bytes = vec![around; 20];
+                    bytes[at] = control;
+                    let break_at = matches!(control, b'\r' | b'\n').then_some(at);
+                    let end = (control != b'\t').then_some(at);
+                    assert_eq!(next_control(&bytes, 0), Some(at));
+                    assert_eq!(next_control(&bytes, at + 1), None);
+                    assert_eq!(line_break(&bytes, 0), break_at, "{control:#x} at {at}");
+                    assert_eq!(value_length(&bytes), end, "{control:#x} at {at}");
+                    bytes.push(b'\r');
+                    assert_eq!(line_break(&bytes, 0), break_at.or(Some(20)));
+                    assert_eq!(value_length(&bytes), end.or(Some(20)));
+                }
+            }
+        }
+    }
 }

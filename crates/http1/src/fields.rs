@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use crate::bytes::{decimal, is_host, is_token, list, trim, value_length};
+use crate::bytes::{decimal, host_length, is_token, line_break, list, trim, value_length};
 use crate::field::{Special, classify};
 use crate::{Field, FieldKind, HeadError, Limits, Span, Version};
 
@@ -216,9 +216,9 @@ pub(crate) fn check_host(host: &[u8]) -> Result<(), HeadError> {
             &after[1..]
         }
         _ => {
-            let end = host.iter().position(|&byte| byte == b':');
-            let (name, after) = host.split_at(end.unwrap_or(host.len()));
-            if !is_registered_name(name) {
+            let (length, has_escape) = host_length(host);
+            let (name, after) = host.split_at(length);
+            if name.is_empty() || has_escape && !escapes_are_whole(name) {
                 return Err(HeadError::Host);
             }
             after
@@ -233,13 +233,11 @@ pub(crate) fn check_host(host: &[u8]) -> Result<(), HeadError> {
     }
 }
 
-fn is_registered_name(name: &[u8]) -> bool {
-    !name.is_empty()
-        && name.iter().all(|&byte| is_host(byte))
-        && name
-            .split(|&byte| byte == b'%')
-            .skip(1)
-            .all(|rest| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit))
+/// Whether two hexadecimal digits are behind each `%`.
+fn escapes_are_whole(name: &[u8]) -> bool {
+    name.split(|&byte| byte == b'%')
+        .skip(1)
+        .all(|rest| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit))
 }
 
 /// What must hold of the fields together, in requests and responses.
@@ -307,13 +305,9 @@ pub(crate) fn version(text: &[u8]) -> Result<Version, HeadError> {
 
 /// The end of the line that starts at `at`: the index of its CR, if its LF has come as well.
 pub(crate) fn line_end(bytes: &[u8], at: usize) -> Result<Option<usize>, HeadError> {
-    let Some(length) = bytes[at..]
-        .iter()
-        .position(|&byte| matches!(byte, b'\r' | b'\n'))
-    else {
+    let Some(end) = line_break(bytes, at) else {
         return Ok(None);
     };
-    let end = at + length;
     match (bytes[end], bytes.get(end + 1)) {
         (b'\r', None) => Ok(None),
         (b'\r', Some(b'\n')) => Ok(Some(end)),

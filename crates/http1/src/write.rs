@@ -81,6 +81,10 @@ pub fn hexadecimal(out: &mut Vec<u8>, number: u64) {
 }
 
 fn digits<const BASE: u64>(out: &mut Vec<u8>, number: u64) {
+    if number < 10 {
+        out.push(b'0' + number as u8);
+        return;
+    }
     let mut digits = [0; 20]; // u64::MAX in decimal
     let mut at = digits.len();
     let mut rest = number;

@@ -26,8 +26,11 @@ const KEPT: usize = 1024;
 /// Between two looks at all kept connections: how exactly it is known when a server has closed one.
 pub(crate) const SWEEP: Duration = Duration::from_millis(250);
 
-/// What was idle for less than this is not looked at itself if the runtime has heard nothing: a turn of the runtime is shorter.
-const MOMENT: Duration = Duration::from_millis(5);
+/// What was idle for less than this is not looked at itself if the runtime has heard nothing: it asks the kernel after 61 polls
+/// of tasks, about once a millisecond when it is busy. Only a worker that was stopped knows less.
+const TURN: Duration = Duration::from_millis(50);
+/// Likewise for a request that may not be repeated.
+const SHORT_TURN: Duration = Duration::from_millis(5);
 
 /// Why kept connections were not used again; the place is what is counted with.
 const ENDS: [&str; 4] = ["closed-by-server", "unasked", "too-old", "too-many"];
@@ -164,6 +167,10 @@ impl Upstreams {
     ) -> Option<Upstream> {
         let pool = &mut *self.of(server).borrow_mut();
         let limit = pool.timeout.limit(reuse, now);
+        let turn = match reuse {
+            Reuse::Repeatable => TURN,
+            Reuse::Once => SHORT_TURN,
+        };
         let mut is_youngest = true;
         while let Some(one) = pool.kept.pop() {
             if one.generation != generation {
@@ -179,7 +186,7 @@ impl Upstreams {
                 }
                 return None;
             }
-            let seen = if idle < MOMENT {
+            let seen = if idle < turn {
                 look(&one.stream)
             } else {
                 peek(&one.stream)
