@@ -70,6 +70,7 @@ impl World {
             last_lines: Vec::new(),
             guardian: None,
             port_holder: None,
+            changed: None,
         };
         self.signal(server, Observation::Exited(Box::new(exit)));
     }

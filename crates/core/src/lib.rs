@@ -22,6 +22,6 @@ pub use outcome::{Blame, Outcome};
 pub use random::Random;
 pub use recent::Recent;
 pub use shape::{RequestShape, ShapeText};
-pub use signal::{Exit, Observation, ProbeOutcome, Signal, StartFailure};
+pub use signal::{Exit, Observation, ProbeOutcome, ProgramChange, Signal, StartFailure};
 pub use text::is_control_or_bidi;
 pub use time::{Calendar, Epoch, Instant, Wall, duration_from_seconds};

@@ -115,6 +115,17 @@ pub struct Exit {
     pub guardian: Option<String>,
     /// Who listens on its port after its end, in words, if somebody does.
     pub port_holder: Option<String>,
+    /// What of its program was changed before this start, if something was.
+    pub changed: Option<ProgramChange>,
+}
+
+/// A file of a program's command was changed, and no process of it has lived long enough since to be trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramChange {
+    /// The file.
+    pub path: String,
+    /// When it was changed, in milliseconds since 1970-01-01T00:00:00Z.
+    pub modified_millis: i64,
 }
 
 /// Why a supervised process could not be started.
@@ -122,4 +133,6 @@ pub struct Exit {
 pub struct StartFailure {
     /// In words, with the command and the operating system's reason.
     pub reason: String,
+    /// What of its program was changed before this start, if something was.
+    pub changed: Option<ProgramChange>,
 }

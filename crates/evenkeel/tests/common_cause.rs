@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{PROGRAM, Program, ask, free_ports, get, wait_for};
+use common::{PROGRAM, Program, ask, free_ports, get, signal, wait_for};
 use evenkeel_fault::incident::{End, Status};
 use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::{Load, LoadPlan};
@@ -166,4 +166,77 @@ fn the_probes_of_all_servers_fail_and_requests_do_not() {
     case.incident(FaultKind::BadProbe, is_closed);
     let numbers = case.load.stop();
     assert_eq!(numbers.failed, 0, "{:?}", numbers.failures);
+}
+
+/// Its servers are started by a script; restarts are tried quickly, so that a test can see the end of them.
+fn scripted() -> Program {
+    let ports: Vec<String> = free_ports(3).iter().map(u16::to_string).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let configuration = format!(
+        r#"
+[admin]
+address = "127.0.0.1:0"
+
+[listen.web]
+address = "127.0.0.1:0"
+service = "shop"
+
+[service.shop.recover]
+verify.within = "50s"
+limit = {{ actions = 1000, within = "1m" }}
+backoff = {{ base = "50ms", cap = "1s" }}
+
+[service.shop.run]
+command = ["sh", "start.sh", "{PROGRAM}", "sample-server", "--port", "{{port}}"]
+directory = "{}"
+ports = [{}]
+"#,
+        path.display(),
+        ports.join(", ")
+    );
+    std::fs::write(path.join("start.sh"), GOOD).unwrap();
+    std::fs::write(path.join("evenkeel.toml"), configuration).unwrap();
+    Program::start(folder, &["run", "evenkeel.toml"])
+}
+
+const GOOD: &str = "exec \"$@\"\n";
+
+#[test]
+fn a_version_that_cannot_start_is_one_incident_that_names_the_change() {
+    let program = scripted();
+    program.wait_until_up();
+    let script = program.folder.path().join("start.sh");
+    std::fs::write(&script, "echo no such module\nexit 1\n").unwrap();
+    for server in program.servers() {
+        signal(server.pid.unwrap(), "KILL");
+    }
+    let of_all = |incident: &Incident| {
+        let first = incident.diagnosis.first();
+        first.is_some_and(|finding| finding.fault == FaultKind::BadDeploy)
+            && incident.servers.len() == 3
+    };
+    let incident = program.wait_for_incident("of all servers, bad-deploy", of_all);
+    let evidence = incident.diagnosis[0].evidence.join("; ");
+    assert!(
+        evidence.contains("start.sh was changed at 20"),
+        "{evidence}"
+    );
+    assert!(evidence.contains("no such module"), "{evidence}");
+    let open = program.incidents();
+    let open = open.iter().filter(|one| !is_closed(one));
+    assert_eq!(open.count(), 1);
+    // Only one of them is tried.
+    let tried = program.wait_for_incident("five starts", |one| {
+        one.id == incident.id && one.actions.len() >= 5
+    });
+    let first = &incident.servers[0];
+    assert!(tried.actions.iter().all(|action| action.server == *first));
+
+    std::fs::write(&script, GOOD).unwrap();
+    program.wait_for_incident("closed", |one| one.id == incident.id && is_closed(one));
+    program.wait_until_up();
+    let later = program.incidents();
+    let later = later.iter().filter(|one| !is_closed(one));
+    assert_eq!(later.count(), 0);
 }

@@ -51,7 +51,10 @@ impl Case {
     fn start(more: &str) -> Self {
         let program = Program::run(&service(more));
         program.wait_until_up();
-        let victim = program.servers().remove(1);
+        let victim = wait_for("the victim's process", || {
+            let victim = program.servers().remove(1);
+            (victim.state == "up" && victim.pid.is_some()).then_some(victim)
+        });
         let load = Load::start(LoadPlan {
             timeout: Duration::from_secs(20),
             ..LoadPlan::new(program.address(), 100.0)

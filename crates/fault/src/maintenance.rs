@@ -93,7 +93,11 @@ impl Maintenance {
 /// The time as RFC 3339 in UTC with milliseconds.
 pub(crate) fn stamp(epoch: Epoch, at: Instant) -> String {
     let Wall(millis) = epoch.wall(at);
-    let millis = i64::try_from(millis).unwrap_or(i64::MAX);
+    calendar(i64::try_from(millis).unwrap_or(i64::MAX))
+}
+
+/// Milliseconds since 1970 as RFC 3339 in UTC.
+pub(crate) fn calendar(millis: i64) -> String {
     jiff::Timestamp::from_millisecond(millis).map_or_else(
         |_| "9999-12-31T23:59:59.999Z".to_owned(),
         |time| format!("{time:.3}"),

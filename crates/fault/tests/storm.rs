@@ -121,6 +121,7 @@ fn exit(random: &mut Random) -> Exit {
         last_lines: Vec::new(),
         guardian: None,
         port_holder: None,
+        changed: None,
     }
 }
 
@@ -130,6 +131,7 @@ fn observation(random: &mut Random, mood: usize) -> Observation {
         0 => Observation::Exited(Box::new(exit(random))),
         1 => Observation::StartFailed(Box::new(StartFailure {
             reason: "no".to_owned(),
+            changed: None,
         })),
         2..4 => Observation::Started { pid: 1 },
         4..14 if mood == 0 => Observation::Probe {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use evenkeel_config::plan::ChildPlan;
 use evenkeel_core::{Exit, Instant, Observation, Recent, ServerId, StartFailure};
@@ -10,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::count::ChildCounters;
 use crate::guardian::protocol::Event;
+use crate::program::{Program, ProgramFile};
 
 /// Lines of output that are remembered, and bytes of each.
 const LAST_LINES: usize = 20;
@@ -40,6 +42,7 @@ pub(crate) struct Child {
     pub(crate) started: Instant,
     pub(crate) asked: bool,
     pub(crate) last_lines: Recent<String>,
+    program: Program,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) counters: ChildCounters,
 }
@@ -93,7 +96,8 @@ impl Table {
             Event::StartFailed { reason, .. } => {
                 child.counters.start_failures.add_one();
                 child.phase.send_replace(Phase::Idle);
-                Observation::StartFailed(Box::new(StartFailure { reason }))
+                let changed = child.program.ended(Duration::ZERO);
+                Observation::StartFailed(Box::new(StartFailure { reason, changed }))
             }
             Event::Exited { code, signal, .. } => {
                 child.counters.exits.add_one();
@@ -108,6 +112,7 @@ impl Table {
                     last_lines,
                     guardian: None,
                     port_holder: None,
+                    changed: child.program.ended(uptime),
                 }))
             }
         };
@@ -127,14 +132,16 @@ impl Child {
             started: Instant::ZERO,
             asked: false,
             last_lines: Recent::new(LAST_LINES),
+            program: Program::default(),
             phase: watch::channel(Phase::Idle).0,
             counters: ChildCounters::default(),
         }
     }
 
-    pub(crate) fn begin(&mut self, spawn: u64, before: Vec<u64>) {
+    pub(crate) fn begin(&mut self, spawn: u64, before: Vec<u64>, files: Vec<ProgramFile>) {
         self.spawn = spawn;
         self.before = before;
+        self.program.starts(files);
         self.asked = false;
         self.last_lines.clear();
         self.phase.send_replace(Phase::Starting);

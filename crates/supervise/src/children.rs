@@ -18,6 +18,7 @@ use crate::guardian::link::{self, Events, Link};
 use crate::guardian::protocol::{Event, Order};
 use crate::listener::{self, Subject};
 use crate::process::Reaper;
+use crate::program::{self, ProgramFile};
 
 const KILL: i32 = 9;
 /// The kernel ends a killed process within this time, unless the machine is in deep trouble.
@@ -354,6 +355,7 @@ impl Children {
 
     async fn order_start(&self, server: ServerId) -> Result<watch::Receiver<Phase>, String> {
         let before = self.listening(server).await;
+        let files = self.program_files(server).await;
         let (order, phase) = {
             let mut table = self.table();
             if table.closing {
@@ -367,7 +369,7 @@ impl Children {
             if !child.is_idle() {
                 return Err("its process runs already".to_owned());
             }
-            child.begin(spawn, before);
+            child.begin(spawn, before, files);
             let directory = child
                 .plan
                 .directory
@@ -399,6 +401,20 @@ impl Children {
         };
         let looked = tokio::task::spawn_blocking(move || listener::sockets(address));
         looked.await.unwrap_or_default()
+    }
+
+    /// The files of a server's program as they are now.
+    async fn program_files(&self, server: ServerId) -> Vec<ProgramFile> {
+        let plan = self
+            .table()
+            .children
+            .get(&server)
+            .map(|child| child.plan.clone());
+        let Some(plan) = plan else {
+            return Vec::new();
+        };
+        let read = tokio::task::spawn_blocking(move || program::files(&plan));
+        read.await.unwrap_or_default()
     }
 
     async fn order(&self, order: Order) -> Result<(), String> {

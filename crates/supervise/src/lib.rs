@@ -5,6 +5,7 @@
 pub mod guardian;
 mod count;
 mod process;
+mod program;
 mod child;
 mod children;
 mod listener;

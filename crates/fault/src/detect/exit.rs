@@ -16,7 +16,7 @@ pub fn exit(facts: &Facts) -> Option<Detection> {
                 None => format!("the process ended: {}", in_words(&ended.exit)),
             },
         ),
-        Down::NotStarted { at, reason } => {
+        Down::NotStarted { at, reason, .. } => {
             (*at, format!("the process could not be started: {reason}"))
         }
     };

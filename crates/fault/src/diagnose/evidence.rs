@@ -5,7 +5,7 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Outcome, ProbeOutcome};
 
 use crate::contract::{Examination, Managed, ProcessState};
-use crate::detect::{Comparison, host_check, probe_in_words};
+use crate::detect::{Comparison, exit_in_words, host_check, probe_in_words};
 use crate::policy::{DetectOptions, ProbeKind};
 use crate::signal::{Down, Ended, Facts};
 
@@ -24,6 +24,8 @@ pub struct Evidence<'a> {
     pub examination: Option<&'a Examination>,
     /// How it compares with its peers, if it is slow.
     pub slow: Option<&'a Comparison>,
+    /// Servers of the same service that cannot start either, and wait for this one.
+    pub followers: &'a [String],
 }
 
 /// Failed attempts by how they failed.
@@ -77,6 +79,30 @@ impl Evidence<'_> {
             }
         }
         counts
+    }
+
+    /// Why its last start failed, in words.
+    pub(super) fn start_failure(&self) -> Vec<String> {
+        match &self.facts.process.down {
+            Some(Down::NotStarted { reason, .. }) => {
+                vec![format!("it could not be started: {reason}")]
+            }
+            Some(Down::Ended(ended)) => {
+                let exit = &ended.exit;
+                let mut words = vec![
+                    format!("exit status: {}", exit_in_words(exit)),
+                    format!(
+                        "it ended {} ms after its start and had never passed a probe",
+                        exit.uptime.as_millis()
+                    ),
+                ];
+                let first = exit.last_lines.len().saturating_sub(3);
+                let lines = exit.last_lines[first..].iter();
+                words.extend(lines.map(|line| format!("it printed: {line}")));
+                words
+            }
+            Some(Down::Stopped) | None => Vec::new(),
+        }
     }
 
     /// How the examination's bare connect ended.

@@ -235,6 +235,11 @@ impl Case {
         self.note(at, "action", text);
     }
 
+    /// Whether an order is under way.
+    pub(super) const fn awaits_action(&self) -> bool {
+        matches!(self.phase, Phase::Acting { order: Some(_), .. })
+    }
+
     /// Ends what is still under way: nobody waits for it any more.
     pub(super) fn give_up_actions(&mut self, now: Instant, why: &str) {
         while self

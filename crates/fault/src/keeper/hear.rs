@@ -110,6 +110,7 @@ impl Work<'_> {
     pub(super) fn started(&mut self, at: Instant, pid: u32) {
         self.server.facts.process.started(pid);
         self.server.starts.began(at);
+        self.server.follows = false;
         self.server.facts.forget(at);
         if let Some(verification) = self.verification() {
             verification.started();

@@ -1,7 +1,7 @@
 //! The keeper: the only control flow of a fault's way. Signals and answers go in, directives and orders come out.
 //!
 //! Every server has at most one open incident, its case. A detection opens it; later ones join it. Servers of one
-//! service that fail together get an incident each. The files here follow a case: `case` (the record), `hear` (signals
+//! service that fail together get an incident each, unless `common` or `failed_starts` finds one cause. The files here follow a case: `case` (the record), `hear` (signals
 //! and time), `open` (from detection to diagnosis), `act` (the playbook), `repair` (orders that change a server), `watch` (verification, closing), `order` (a person's orders),
 //! `maintenance` (what a person has taken out).
 //!
@@ -34,6 +34,7 @@ mod order;
 mod maintenance;
 mod member;
 mod start;
+mod failed_starts;
 mod guardian;
 
 use std::collections::BTreeMap;
@@ -106,6 +107,8 @@ struct Work<'a> {
     alike: Alike,
     /// How many of its peers are being restarted or stopped.
     changing: usize,
+    /// How many of its peers cannot start.
+    failed_starts: usize,
     /// The whole service is in maintenance.
     suspended: bool,
     /// What is detected at servers without an incident is judged for the whole service first.
@@ -187,13 +190,12 @@ impl Keeper {
         self.judge_services(now, outputs);
         self.tick_maintenance(now, outputs);
         self.compare(now, outputs);
-        self.each(
-            now,
-            outputs,
-            |server| server.is_due(now),
-            |work| work.tick(),
-        );
+        self.tick_due(now, outputs);
         self.judge_services(now, outputs);
+        if self.gather_failed_starts(now, outputs) {
+            self.tick_due(now, outputs);
+            self.judge_services(now, outputs);
+        }
     }
 
     /// When [`Self::step`] should be called at the latest, if no input comes before.
@@ -297,6 +299,10 @@ impl Keeper {
         }
     }
 
+    fn tick_due(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.each(now, out, |server| server.is_due(now), |work| work.tick());
+    }
+
     fn find(&self, is_it: impl Fn(&Server) -> bool) -> Option<ServerId> {
         let mut servers = self.services.iter().flat_map(|service| &service.servers);
         servers.find(|server| is_it(server)).map(|server| server.id)
@@ -343,11 +349,13 @@ impl Keeper {
             serving,
             present,
             changing,
+            failed_starts,
             alike,
             ..
         } = service;
         if let Some(server) = servers.get_mut(id.index as usize) {
             *changing -= usize::from(server.is_being_changed());
+            *failed_starts -= usize::from(server.cannot_start());
             *serving -= usize::from(server.serves());
             *present -= usize::from(server.vacant.is_none());
             what(&mut Work {
@@ -358,6 +366,7 @@ impl Keeper {
                 capacity,
                 alike: *alike,
                 changing: *changing,
+                failed_starts: *failed_starts,
                 suspended,
                 detections,
                 server,
@@ -365,6 +374,7 @@ impl Keeper {
             });
             if let Some(server) = servers.get(id.index as usize) {
                 *changing += usize::from(server.is_being_changed());
+                *failed_starts += usize::from(server.cannot_start());
                 *serving += usize::from(server.serves());
                 *present += usize::from(server.vacant.is_none());
             }

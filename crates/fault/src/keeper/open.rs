@@ -40,6 +40,9 @@ impl Shared {
 impl Work<'_> {
     /// Something is wrong: opens a case, or tells the open one.
     pub(super) fn detected(&mut self, detection: &Detection) {
+        if self.server.follows {
+            return;
+        }
         if self.is_held() || self.server.starting.is_some() && detection.by != Detector::Supervisor
         {
             return;
@@ -219,7 +222,10 @@ impl Work<'_> {
     /// Writes the diagnosis into the case.
     pub(super) fn judge(&mut self, examination: Option<&Examination>) {
         let now = self.now;
+        let case = self.server.case.as_deref();
+        let servers = case.map_or(&[][..], |case| &case.incident.servers);
         let findings = diagnose(&Evidence {
+            followers: servers.get(1..).unwrap_or_default(),
             now,
             facts: &self.server.facts,
             options: &self.spec.options.detect,

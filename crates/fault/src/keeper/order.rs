@@ -269,6 +269,17 @@ impl Work<'_> {
                 "an action on {name} is under way; wait for its end"
             ));
         }
+        if self.server.facts.process.down.is_none() && self.failed_starts > 0 && !terms.force {
+            let (service, n) = (&self.spec.name, self.failed_starts);
+            let start = if n == 1 {
+                "1 server does not start".to_owned()
+            } else {
+                format!("{n} servers do not start")
+            };
+            return Err(format!(
+                "{start} in {service} since the last restart: {name}, which runs, would perhaps not start again either; --force does it all the same"
+            ));
+        }
         if self.server.serves() && self.capacity.others_serving == 0 && !terms.force {
             let service = &self.spec.name;
             return Err(format!(

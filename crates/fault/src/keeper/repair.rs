@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Verdict};
+use evenkeel_core::{Instant, StartFailure, Verdict};
 
 use crate::contract::{ActionOrder, Managed, OrderId, Output, Pace};
 use crate::incident::{ActionOutcome, RepairedBy, Status};
@@ -267,7 +267,13 @@ impl Work<'_> {
             }
             ActionOutcome::Failed => {
                 if self.server.managed == Managed::Child && !has_failed && process.pid.is_none() {
-                    process.start_failed(at, why.clone());
+                    process.start_failed(
+                        at,
+                        StartFailure {
+                            reason: why.clone(),
+                            changed: None,
+                        },
+                    );
                 }
                 self.repair_failed(&why);
             }

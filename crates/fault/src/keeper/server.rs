@@ -90,6 +90,8 @@ pub(super) struct Server {
     /// Nobody is here, or nobody yet.
     pub(super) vacant: Option<ServerState>,
     pub(super) starts: StartTimes,
+    /// It cannot start, as another server, which is tried first.
+    pub(super) follows: bool,
     /// The longest hang that ended by itself.
     pub(super) longest_pause: Option<Duration>,
     pub(super) order_limit: Duration,
@@ -124,6 +126,7 @@ impl Server {
             slow: None,
             vacant: None,
             starts: StartTimes::default(),
+            follows: false,
             longest_pause: None,
             rise: options.detect.probe.rise.max(1),
         }

@@ -15,6 +15,7 @@ use crate::recover::Capacity;
 use crate::signal::Routes;
 
 use super::common::Common;
+use super::failed_starts::Canary;
 use super::server::Server;
 
 /// Over which time routes are counted.
@@ -41,6 +42,10 @@ pub(super) struct Service {
     pub(super) serving: usize,
     /// How many running servers are being restarted or stopped; kept likewise.
     pub(super) changing: usize,
+    /// How many servers cannot start; kept likewise.
+    pub(super) failed_starts: usize,
+    /// The one that is tried for all of them.
+    pub(super) canary: Option<Canary>,
     /// At how many of its places somebody is.
     pub(super) present: usize,
     /// A person has taken the whole service out.
@@ -89,6 +94,8 @@ impl Service {
             slow_at: Instant::ZERO,
             serving,
             changing: 0,
+            failed_starts: 0,
+            canary: None,
             present,
             maintenance: None,
             away: Vec::new(),

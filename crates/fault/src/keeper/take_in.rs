@@ -62,7 +62,7 @@ impl Keeper {
                 work.process_down();
             }
             Observation::StartFailed(failure) => {
-                work.server.facts.process.start_failed(at, failure.reason);
+                work.server.facts.process.start_failed(at, *failure);
                 work.process_down();
             }
         });

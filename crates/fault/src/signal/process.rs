@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Exit, Instant, Recent};
+use evenkeel_core::{Exit, Instant, ProgramChange, Recent, StartFailure};
 
 /// How many ends are remembered.
 const REMEMBERED: usize = 16;
@@ -29,6 +29,8 @@ pub enum Down {
         at: Instant,
         /// In words.
         reason: String,
+        /// What of its program was changed before.
+        changed: Option<ProgramChange>,
     },
     /// It was stopped on purpose.
     Stopped,
@@ -45,6 +47,8 @@ pub struct Process {
     pub down: Option<Down>,
     /// It was found stopped by somebody (state T) when it was last looked at.
     pub stopped: bool,
+    /// Some process of it was ready once.
+    pub was_ready: bool,
     ended: Recent<Ended>,
 }
 
@@ -55,6 +59,7 @@ impl Default for Process {
             ready: None,
             down: None,
             stopped: false,
+            was_ready: false,
             ended: Recent::new(REMEMBERED),
         }
     }
@@ -91,6 +96,7 @@ impl Process {
     pub fn is_ready(&mut self, at: Instant) {
         self.stopped = false;
         if self.pid.is_some() && self.ready.is_none() {
+            self.was_ready = true;
             self.ready = Some(at);
         }
     }
@@ -114,10 +120,15 @@ impl Process {
     }
 
     /// It could not be started.
-    pub fn start_failed(&mut self, at: Instant, reason: String) {
+    pub fn start_failed(&mut self, at: Instant, failure: StartFailure) {
+        let StartFailure { reason, changed } = failure;
         self.pid = None;
         self.ready = None;
-        self.down = Some(Down::NotStarted { at, reason });
+        self.down = Some(Down::NotStarted {
+            at,
+            reason,
+            changed,
+        });
     }
 
     /// The ends that nobody asked for, since `from`, oldest first.

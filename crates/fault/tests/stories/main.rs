@@ -5,6 +5,7 @@ mod common;
 mod kinds;
 mod price;
 mod processes;
+mod starts;
 mod rules;
 mod members;
 mod rescue;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use evenkeel_core::{
-    Directive, Epoch, Exit, Instant, Observation, Outcome, ProbeOutcome, Random, RequestShape,
-    ServerId, ServiceId, ShapeText, Signal, StartFailure, Verdict, Wall,
+    Directive, Epoch, Exit, Instant, Observation, Outcome, ProbeOutcome, ProgramChange, Random,
+    RequestShape, ServerId, ServiceId, ShapeText, Signal, StartFailure, Verdict, Wall,
 };
 use evenkeel_fault::contract::{
     ActionOrder, Examination, Managed, OperatorOrder, OrderAnswer, OrderId, Pace, ProcessState,
@@ -154,6 +154,8 @@ pub(super) struct World {
     next_pid: u32,
     turn: usize,
     start_millis: u64,
+    /// What of the program was changed, as failed starts tell.
+    pub(super) changed: Option<ProgramChange>,
     /// Whether requests are sent to servers.
     pub(super) gate: bool,
     maintenance: BTreeMap<Option<u32>, MaintenanceRecord>,
@@ -228,6 +230,7 @@ impl World {
             next_pid: 4711,
             turn: 0,
             start_millis: 30,
+            changed: None,
             gate: true,
             maintenance: BTreeMap::new(),
             answers: Vec::new(),
@@ -289,6 +292,7 @@ impl World {
                     last_lines: vec!["bye".to_owned()],
                     guardian: None,
                     port_holder: None,
+                    changed: None,
                 },
             );
         } else {
@@ -318,6 +322,7 @@ impl World {
                     last_lines: vec![],
                     guardian: Some("the guardian (process 7) ended: signal: 9".to_owned()),
                     port_holder: None,
+                    changed: None,
                 },
             );
         }
@@ -404,6 +409,7 @@ impl World {
                         last_lines: vec!["panic!".to_owned()],
                         guardian: None,
                         port_holder: None,
+                        changed: self.changed.clone(),
                     },
                 );
             }
@@ -714,6 +720,7 @@ impl World {
                     answer(5, ActionOutcome::Failed, Some("no such file: ./shop"));
                     let failure = StartFailure {
                         reason: "./shop: no such file".to_owned(),
+                        changed: self.changed.clone(),
                     };
                     self.signal(ms(4), index, Observation::StartFailed(Box::new(failure)));
                 } else {
@@ -734,6 +741,7 @@ impl World {
                                 last_lines: vec![],
                                 guardian: None,
                                 port_holder: None,
+                                changed: None,
                             },
                         );
                     }
@@ -754,6 +762,7 @@ impl World {
                         last_lines: vec![],
                         guardian: None,
                         port_holder: None,
+                        changed: None,
                     },
                 );
             }

@@ -6,6 +6,7 @@ mod process_hung;
 mod port_taken;
 mod not_listening;
 mod cannot_start;
+mod bad_deploy;
 mod unreachable;
 mod error_burst;
 mod slow_server;
@@ -26,6 +27,7 @@ pub(super) const REGISTRY: &[Judge] = &[
     process_hung::judge,
     port_taken::judge,
     not_listening::judge,
+    bad_deploy::judge,
     cannot_start::judge,
     unreachable::judge,
     error_burst::judge,

@@ -1,0 +1,141 @@
+//! Servers that cannot start for one cause: one incident, one of them is tried, and all come back once it starts.
+
+use evenkeel_core::{ProgramChange, Random, ServerId};
+use evenkeel_fault::FaultKind;
+use evenkeel_fault::contract::{Managed, OperatorOrder};
+use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::maintenance::OrderTerms;
+use evenkeel_fault::policy::Mode;
+
+use super::kinds::{evidence, kind};
+use super::world::{Condition, World, ms, options};
+
+const CANNOT: [Condition; 2] = [Condition::Stillborn, Condition::Unstartable];
+
+/// Three servers that have run well, and whose next processes cannot start.
+fn world_of(seed: u64, changed: bool) -> World {
+    let mut world = World::new(3, Managed::Child, options());
+    world.random = Random::seeded(seed);
+    world.every = ms(2 + seed % 10);
+    world.changed = changed.then(|| ProgramChange {
+        path: "shop.py".to_owned(),
+        modified_millis: 1_764_000_000_000,
+    });
+    world.run(5_000 + seed * 37);
+    for index in 0..3 {
+        world.reborn(index, CANNOT[seed as usize % 2]);
+    }
+    world
+}
+
+fn open(world: &World) -> usize {
+    let all = world.incidents.values();
+    all.filter(|incident| incident.status != Status::Closed)
+        .count()
+}
+
+#[test]
+fn a_version_that_cannot_start_is_one_incident_and_one_server_is_tried() {
+    for seed in 0..100 {
+        let mut world = world_of(seed, seed % 3 > 0);
+        for index in 0..3 {
+            world.break_server(index, Condition::Dead);
+            world.run(seed % 5 * 300);
+        }
+        world.run(60_000);
+        let not_merged = world.incidents.values();
+        let incident = not_merged
+            .filter(|incident| incident.end != Some(End::Merged))
+            .collect::<Vec<_>>();
+        let [incident] = incident.as_slice() else {
+            panic!("seed {seed}: {:#?}", world.incidents);
+        };
+        assert_eq!(kind(incident), FaultKind::BadDeploy, "seed {seed}");
+        assert_eq!(incident.servers.len(), 3, "seed {seed}");
+        let names_change = evidence(incident).contains("shop.py was changed at 2025-11-24T16:00");
+        assert_eq!(names_change, seed % 3 > 0, "seed {seed}");
+        let first = world.restarts[0].1;
+        let tried = world
+            .restarts
+            .iter()
+            .filter(|(_, server, _)| *server == first);
+        let others = world.restarts.len() - tried.count();
+        assert!(others <= 2, "seed {seed}: {others}");
+        assert!(
+            world.restarts.len() <= 8,
+            "seed {seed}: {}",
+            world.restarts.len()
+        );
+
+        // The old version is back.
+        (0..3).for_each(|index| world.reborn(index, Condition::Well));
+        world.until(120_000, |world| (0..3).all(|index| world.in_service(index)));
+        assert_eq!(open(&world), 0, "seed {seed}");
+        assert_eq!(world.incidents.len(), 3, "seed {seed}");
+    }
+}
+
+#[test]
+fn those_that_wait_are_judged_by_themselves_if_the_incident_ends_otherwise() {
+    let mut world = world_of(0, true);
+    (0..3).for_each(|index| world.break_server(index, Condition::Dead));
+    world.run(10_000);
+    let mut all = world.incidents.values();
+    let id = all
+        .find(|incident| incident.status != Status::Closed)
+        .map(|incident| incident.id.clone())
+        .expect("an open incident");
+    world.order(OperatorOrder::Close(id));
+    world.run(5_000);
+    assert_eq!(open(&world), 1, "{:#?}", world.incidents);
+    (0..3).for_each(|index| world.reborn(index, Condition::Well));
+    world.until(200_000, |world| (1..3).all(|index| world.in_service(index)));
+}
+
+#[test]
+fn one_server_that_cannot_start_after_a_change_is_a_bad_deploy_and_alone_without_one_it_is_not() {
+    for (changed, expected) in [
+        (true, FaultKind::BadDeploy),
+        (false, FaultKind::CannotStart),
+    ] {
+        let mut world = world_of(2, changed);
+        world.break_server(1, Condition::Dead);
+        world.run(10_000);
+        assert_eq!(kind(world.only()), expected);
+    }
+}
+
+#[test]
+fn a_rolling_restart_stops_at_the_first_server_that_does_not_start() {
+    let mut world = world_of(1, true);
+    let restart = |server: u32, force| {
+        let terms = OrderTerms {
+            force,
+            ..OrderTerms::default()
+        };
+        OperatorOrder::Restart(ServerId::new(0, server), terms)
+    };
+    world.order(restart(0, false));
+    world.run(5_000);
+    world.order(restart(1, false));
+    world.run(100);
+    assert_eq!(world.answers().last(), Some(&"refused"));
+    assert!(world.in_service(1) && world.in_service(2));
+    world.order(restart(1, true));
+    world.run(100);
+    assert_ne!(world.answers().last(), Some(&"refused"));
+}
+
+#[test]
+fn while_a_person_is_asked_nothing_is_started_unasked() {
+    let mut spec = options();
+    spec.recover.mode = Mode::Ask;
+    let mut world = World::new(3, Managed::Child, spec);
+    world.run(5_000);
+    for index in 0..3 {
+        world.reborn(index, Condition::Stillborn);
+        world.break_server(index, Condition::Dead);
+    }
+    world.run(60_000);
+    assert!(world.restarts.is_empty());
+}

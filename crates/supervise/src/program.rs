@@ -1,0 +1,143 @@
+//! Whether a program was changed since it last ran: the file that is executed, and files among its arguments, as of a script.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use evenkeel_config::plan::ChildPlan;
+use evenkeel_core::ProgramChange;
+
+/// A process that has lived for so long shows that its program is good.
+const TRUSTED: Duration = Duration::from_secs(60);
+
+/// A file as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ProgramFile {
+    path: PathBuf,
+    modified: SystemTime,
+    length: u64,
+}
+
+impl ProgramFile {
+    fn read(path: PathBuf) -> Option<Self> {
+        let metadata = std::fs::metadata(&path).ok()?;
+        Some(Self {
+            modified: metadata.modified().ok().filter(|_| metadata.is_file())?,
+            length: metadata.len(),
+            path,
+        })
+    }
+}
+
+/// The program of one server, from start to start.
+#[derive(Debug, Default)]
+pub(crate) struct Program {
+    files: Vec<ProgramFile>,
+    change: Option<ProgramChange>,
+}
+
+impl Program {
+    /// A process is started from these files.
+    pub(crate) fn starts(&mut self, files: Vec<ProgramFile>) {
+        let changed = files
+            .iter()
+            .filter(|file| !self.files.contains(file))
+            .max_by_key(|file| file.modified);
+        if let Some(file) = changed.filter(|_| !self.files.is_empty()) {
+            let since = file.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.change = Some(ProgramChange {
+                path: file.path.to_string_lossy().into_owned(),
+                modified_millis: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            });
+        }
+        self.files = files;
+    }
+
+    /// A process of it has ended, or could not be started: what was changed before.
+    pub(crate) fn ended(&mut self, uptime: Duration) -> Option<ProgramChange> {
+        if uptime >= TRUSTED {
+            self.change = None;
+        }
+        self.change.clone()
+    }
+}
+
+/// The files of a command as they are now. Blocks.
+pub(crate) fn files(plan: &ChildPlan) -> Vec<ProgramFile> {
+    let directory = plan.directory.as_deref().unwrap_or(Path::new("."));
+    let mut words = plan.command.iter();
+    let program = words.next().and_then(|word| program(word, directory));
+    let arguments = words.filter(|word| !word.is_empty());
+    program
+        .into_iter()
+        .chain(arguments.map(|word| directory.join(word)))
+        .filter_map(ProgramFile::read)
+        .collect()
+}
+
+/// Where the file of a program is: as it is written if there is a slash in it, else the first of the search path.
+fn program(word: &str, directory: &Path) -> Option<PathBuf> {
+    if word.contains('/') {
+        return Some(directory.join(word));
+    }
+    let path = std::env::var_os("PATH")?;
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join(word));
+    places.find(|place| place.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, second: u64) -> ProgramFile {
+        ProgramFile {
+            path: path.into(),
+            modified: UNIX_EPOCH + Duration::from_secs(second),
+            length: 1,
+        }
+    }
+
+    #[test]
+    fn a_change_is_told_until_a_process_of_it_has_lived_long_enough() {
+        let second = Duration::from_secs(1);
+        let mut program = Program::default();
+        let old = vec![file("/bin/python3", 1), file("shop.py", 2)];
+        program.starts(old.clone());
+        assert_eq!(program.ended(second), None, "nothing is known before");
+        program.starts(old);
+        assert_eq!(program.ended(second), None);
+        let new = vec![file("/bin/python3", 1), file("shop.py", 7)];
+        let change = Some(ProgramChange {
+            path: "shop.py".to_owned(),
+            modified_millis: 7_000,
+        });
+        for _ in 0..3 {
+            program.starts(new.clone());
+            assert_eq!(program.ended(second), change);
+        }
+        assert_eq!(program.ended(TRUSTED), None);
+        program.starts(new);
+        assert_eq!(program.ended(second), None);
+    }
+
+    #[test]
+    fn the_program_and_files_among_its_arguments_are_looked_at() {
+        let folder = std::env::temp_dir().join(format!("evenkeel-program-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("shop.py"), "1").unwrap();
+        let plan = ChildPlan {
+            command: ["sh", "shop.py", "--port", "80", "missing.py", ""]
+                .map(str::to_owned)
+                .to_vec(),
+            directory: Some(folder.clone()),
+            environment: Vec::new(),
+            stop_signal: 15,
+            stop_wait: Duration::from_secs(1),
+        };
+        let names: Vec<String> = files(&plan)
+            .iter()
+            .filter_map(|file| Some(file.path.file_name()?.to_string_lossy().into_owned()))
+            .collect();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(names, ["sh", "shop.py"]);
+    }
+}
