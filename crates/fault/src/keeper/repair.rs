@@ -8,7 +8,7 @@ use crate::contract::{ActionOrder, Managed, OrderId, Output, Pace};
 use crate::incident::{ActionOutcome, RepairedBy, Status};
 use crate::kind::FaultKind;
 use crate::policy::Action;
-use crate::recover::{Allowance, serves_nothing};
+use crate::recover::{Allowance, Change, serves_nothing};
 
 use super::Work;
 use super::act::{Next, NotYet, Waits};
@@ -18,6 +18,9 @@ use super::server::Server;
 /// An order that is not answered for so long after its own limit is given up: then nobody works on it any more, and another
 /// one cannot start a second process.
 const UNANSWERED: Duration = Duration::from_secs(10);
+
+/// So often it is asked whether a process that the limit keeps from being started is wanted by now.
+const ASKED_AGAIN: Duration = Duration::from_millis(500);
 
 /// A server whose trouble was its peers', too, has so long to do well again before it is repaired.
 const TRIED: Duration = Duration::from_secs(15);
@@ -49,11 +52,16 @@ impl Work<'_> {
             return Next::Parked;
         }
         let recover = &self.spec.options.recover;
-        match self
-            .server
-            .repairs
-            .restart(now, recover.limit, &recover.backoff)
-        {
+        let repairs = &mut self.server.repairs;
+        let is_dead = self.server.facts.process.down.is_some();
+        // A process that does not run serves nobody: what can it cost to start it, where servers are wanting?
+        let is_wanting = self.capacity.allows(recover.keep_serving).is_err();
+        let allowance = if is_dead && is_wanting {
+            repairs.start(now, &recover.backoff)
+        } else {
+            repairs.restart(now, recover.limit, &recover.backoff)
+        };
+        match allowance {
             Allowance::Now => self.restart_now(step),
             Allowance::At(at) => {
                 self.watch(Some(Retry {
@@ -77,10 +85,12 @@ impl Work<'_> {
                     limit.actions,
                     limit.within.as_secs()
                 ));
+                // It may be wanted before.
+                let asked_before = is_dead && at > now + ASKED_AGAIN;
                 self.watch(Some(Retry {
-                    at,
+                    at: if asked_before { now + ASKED_AGAIN } else { at },
                     step,
-                    allowed: true,
+                    allowed: !asked_before,
                 }));
             }
         }
@@ -136,9 +146,13 @@ impl Work<'_> {
     /// Orders the restart; back-off and limit have been asked.
     pub(super) fn restart_now(&mut self, step: usize) {
         let now = self.now;
+        let change = match self.server.facts.process.down {
+            Some(_) => Change::Start,
+            None => Change::Restart,
+        };
         self.server
             .repairs
-            .note(now, true, &self.spec.options.recover.backoff);
+            .note(now, change, &self.spec.options.recover.backoff);
         self.server.eject(now, Verdict::Known, self.out);
         self.server.set_pace(Pace::Paused, self.out);
         if self.server.managed == Managed::Child && self.server.facts.process.down.is_some() {
@@ -172,7 +186,9 @@ impl Work<'_> {
             self.escalate(&why);
             return Next::On;
         }
-        self.server.repairs.note(now, false, &recover.backoff);
+        self.server
+            .repairs
+            .note(now, Change::Other, &recover.backoff);
         if is_stop {
             self.server.eject(now, Verdict::Known, self.out);
         }

@@ -237,6 +237,9 @@ impl Work<'_> {
             if let Phase::Verifying { verification, .. } = &case.phase {
                 let verification = verification.clone();
                 let is_proven = case.is_proven(&verification);
+                if case.repaired {
+                    self.server.repairs.verified();
+                }
                 let outcome = if is_proven { "passed" } else { "not-proven" };
                 case.verified(&verification, outcome);
                 let trickle = match verification.succeeded {

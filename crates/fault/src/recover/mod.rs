@@ -7,4 +7,4 @@ mod repairs;
 pub use guard::{Capacity, serves_nothing};
 pub(crate) use guard::{KEEP_SERVING, UNMANAGED};
 pub use playbooks::{Situation, playbook};
-pub use repairs::{Allowance, Repairs};
+pub use repairs::{Allowance, Change, Repairs};

@@ -2,7 +2,8 @@
 //!
 //! Two bounds: back-off between restarts, and a limit on all actions that change a server. Reaching the limit does not
 //! mean giving up for ever: one slow retry per `backoff.cap` goes on, or a normal one as soon as the limit's window
-//! has room, whichever comes first.
+//! has room, whichever comes first. A start of a dead process that was verified does not count against the limit, which is
+//! there for repairs that do not help.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -31,10 +32,21 @@ pub enum Allowance {
     Limited(Instant),
 }
 
+/// What is done to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Its process, which had ended, is started.
+    Start,
+    /// Its process, which runs, is replaced.
+    Restart,
+    /// A stop or a command.
+    Other,
+}
+
 /// What was done to one server.
 #[derive(Debug, Clone, Default)]
 pub struct Repairs {
-    actions: VecDeque<Instant>,
+    actions: VecDeque<(Instant, Change)>,
     restarts: u32,
     last_restart: Option<Instant>,
     holds: u32,
@@ -43,15 +55,23 @@ pub struct Repairs {
 
 impl Repairs {
     /// An action that changes the server begins.
-    pub fn note(&mut self, now: Instant, is_restart: bool, backoff: &RestartBackoff) {
+    pub fn note(&mut self, now: Instant, change: Change, backoff: &RestartBackoff) {
         if self.actions.len() == REMEMBERED {
             self.actions.pop_front();
         }
-        self.actions.push_back(now);
-        if is_restart {
+        self.actions.push_back((now, change));
+        if change != Change::Other {
             self.forgive(now, backoff);
             self.restarts = self.restarts.saturating_add(1);
             self.last_restart = Some(now);
+        }
+    }
+
+    /// What was done last was verified. If it was the start of a dead process, it does not count against the limit any more; for
+    /// the back-off it does, so that a process that ends again and again is started ever more slowly.
+    pub fn verified(&mut self) {
+        if let Some((_, Change::Start)) = self.actions.back() {
+            self.actions.pop_back();
         }
     }
 
@@ -61,7 +81,7 @@ impl Repairs {
         let recent = self
             .actions
             .iter()
-            .filter(|at| now.since(**at) < limit.within)
+            .filter(|(at, _)| now.since(*at) < limit.within)
             .count();
         recent < limit.actions as usize
     }
@@ -78,6 +98,11 @@ impl Repairs {
             let room = self.room_at(limit);
             return Allowance::Limited(slow.min(room).max(now));
         }
+        self.start(now, backoff)
+    }
+
+    /// Whether a process that has ended may be started now, or when, where that is not rationed: the back-off alone decides.
+    pub fn start(&mut self, now: Instant, backoff: &RestartBackoff) -> Allowance {
         self.forgive(now, backoff);
         match delay(self.restarts, backoff) {
             Duration::ZERO => Allowance::Now,
@@ -102,7 +127,7 @@ impl Repairs {
         };
         self.actions
             .get(place)
-            .map_or(Instant::NEVER, |at| *at + limit.within)
+            .map_or(Instant::NEVER, |(at, _)| *at + limit.within)
     }
 
     fn forgive(&mut self, now: Instant, backoff: &RestartBackoff) {
@@ -154,7 +179,7 @@ mod tests {
             repairs.restart(Instant::ZERO, LIMIT, &BACKOFF),
             Allowance::Now
         );
-        repairs.note(Instant::ZERO, true, &BACKOFF);
+        repairs.note(Instant::ZERO, Change::Restart, &BACKOFF);
         let soon = Instant::from_millis(1);
         assert_eq!(
             repairs.restart(soon, LIMIT, &BACKOFF),
@@ -168,7 +193,7 @@ mod tests {
     fn at_the_limit_one_slow_retry_per_cap_or_when_the_window_has_room() {
         let mut repairs = Repairs::default();
         for n in 0..5 {
-            repairs.note(Instant::from_millis(n), true, &BACKOFF);
+            repairs.note(Instant::from_millis(n), Change::Restart, &BACKOFF);
         }
         let now = Instant::from_millis(10);
         assert_eq!(
@@ -183,6 +208,25 @@ mod tests {
             repairs.restart(now, LIMIT, &slow),
             Allowance::Limited(Instant::from_millis(600_000))
         );
+    }
+
+    #[test]
+    fn verified_starts_of_the_dead_do_not_count_and_where_not_rationed_only_the_back_off_does() {
+        let mut repairs = Repairs::default();
+        for n in 0..20 {
+            repairs.note(Instant::from_millis(n), Change::Start, &BACKOFF);
+            repairs.verified();
+        }
+        let now = Instant::from_millis(30);
+        assert!(repairs.within_limit(now, LIMIT));
+        // Of a process that ran, each counts, verified or not.
+        for n in 20..25 {
+            repairs.note(Instant::from_millis(n), Change::Restart, &BACKOFF);
+            repairs.verified();
+        }
+        assert!(!repairs.within_limit(now, LIMIT));
+        let later = Allowance::At(now + BACKOFF.cap);
+        assert_eq!(repairs.start(now, &BACKOFF), later);
     }
 
     #[test]
