@@ -185,6 +185,11 @@ pub enum Order {
         /// Whether it begins.
         on: bool,
     },
+    /// The service's requests that are in quarantine are sent to servers again.
+    LiftQuarantine {
+        /// The service's name.
+        service: String,
+    },
     /// Do what the incident of this id proposes.
     Approve(String),
     /// Do not.
@@ -207,6 +212,7 @@ impl fmt::Display for Order {
                     if *on { "on" } else { "off" }
                 )
             }
+            Self::LiftQuarantine { service } => write!(f, "lift the quarantine of {service}"),
             Self::Approve(id) => write!(f, "approve {id}"),
             Self::Reject(id) => write!(f, "reject {id}"),
             Self::Close(id) => write!(f, "close {id}"),

@@ -57,7 +57,7 @@ fn understood(order: Order, query: &str) -> Step<OrderDetails> {
             (terms.by, wait_for) = (text("by", by, BY_MAX)?, waiting(wait)?);
             order
         }
-        Order::Reject(_) | Order::Close(_) => {
+        Order::Reject(_) | Order::Close(_) | Order::LiftQuarantine { .. } => {
             let [by] = parameters(query, ["by"])?;
             terms.by = text("by", by, BY_MAX)?;
             order
@@ -107,7 +107,7 @@ fn is_there(live: &dyn Live, order: &Order) -> Step<()> {
                 &format!("there is no server {server:?} in a service {service:?}"),
             ))
         }
-        Order::Maintenance { service, .. } => {
+        Order::Maintenance { service, .. } | Order::LiftQuarantine { service } => {
             if live.services().iter().any(|view| view.name == *service) {
                 return Ok(());
             }

@@ -30,6 +30,11 @@ impl Route {
                 service: service.to_owned(),
                 on: true,
             }),
+            ["api", "services", service, "quarantine", "lift"] => {
+                Self::Order(Order::LiftQuarantine {
+                    service: service.to_owned(),
+                })
+            }
             ["api", "services", service, "servers", server, verb] => Self::Order(order_on_server(
                 service.to_owned(),
                 server.to_owned(),

@@ -78,5 +78,6 @@ const fn word(order: &OperatorOrder) -> &'static str {
         OperatorOrder::Restart(..) => "restart",
         OperatorOrder::MaintenanceOn(..) => "maintenance-on",
         OperatorOrder::MaintenanceOff(..) => "maintenance-off",
+        OperatorOrder::LiftQuarantine(_) => "lift-quarantine",
     }
 }

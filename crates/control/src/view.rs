@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use evenkeel_core::{Instant, ServerId};
 use evenkeel_fault::contract::ServerState;
+use evenkeel_fault::poison::Quarantined;
 use evenkeel_fault::{Incident, Maintenance};
 use tokio::sync::broadcast;
 
@@ -25,6 +26,8 @@ pub struct View {
     pub open: Vec<Arc<Incident>>,
     /// The servers that a person has taken out, by service and index.
     pub held: BTreeMap<(u32, u32), Maintenance>,
+    /// The requests in quarantine, by service.
+    pub quarantined: BTreeMap<u32, Vec<Quarantined>>,
     /// The services that a person has taken out, and whether that is ending: their first server is being verified.
     pub closed_services: BTreeMap<u32, (Maintenance, bool)>,
 }

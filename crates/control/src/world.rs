@@ -3,7 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use evenkeel_core::{Directive, Instant, RequestShape, ServerId, ServiceId, ShapeText, Signal};
+use evenkeel_core::{
+    Directive, Exposure, Instant, RequestShape, ServerId, ServiceId, ShapeOrders, ShapeText, Signal,
+};
 use evenkeel_fault::contract::{ActionOrder, Examination, Pace, Totals};
 use evenkeel_fault::incident::ActionOutcome;
 use evenkeel_fault::{Incident, Maintenance};
@@ -20,6 +22,10 @@ pub trait Traffic {
     fn drain_signals(&mut self, signals: &mut Vec<Signal>) -> usize;
     /// Takes the words for requests that failed lately.
     fn drain_names(&mut self) -> Vec<(RequestShape, ShapeText)>;
+    /// Takes what was observed lately of requests that may bring servers down.
+    fn drain_exposures(&mut self) -> Vec<Exposure>;
+    /// Keeps certain requests of a service from its servers, and has others told of.
+    fn set_shapes(&self, orders: &ShapeOrders);
     /// Waits for a signal that should not wait. Cancel safe.
     fn wait(&mut self) -> impl Future<Output = ()>;
 }

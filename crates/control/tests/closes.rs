@@ -13,8 +13,8 @@ use evenkeel_config::{Plan, Surroundings};
 use evenkeel_control::{Books, Control, Event, Hands, Heartbeat, Parts, Traffic, Views};
 use evenkeel_core::metric::Counter;
 use evenkeel_core::{
-    Directive, Exit, Instant, Observation, Outcome, ProbeOutcome, RequestShape, ServerId,
-    ServiceId, ShapeText, Signal,
+    Directive, Exit, Exposure, Instant, Observation, Outcome, ProbeOutcome, RequestShape, ServerId,
+    ServiceId, ShapeOrders, ShapeText, Signal,
 };
 use evenkeel_fault::contract::{ActionOrder, Examination, Pace, ServerState, Totals};
 use evenkeel_fault::incident::{ActionOutcome, Status};
@@ -106,6 +106,12 @@ impl Traffic for World {
     fn drain_names(&mut self) -> Vec<(RequestShape, ShapeText)> {
         Vec::new()
     }
+
+    fn drain_exposures(&mut self) -> Vec<Exposure> {
+        Vec::new()
+    }
+
+    fn set_shapes(&self, _orders: &ShapeOrders) {}
 
     fn drain_signals(&mut self, signals: &mut Vec<Signal>) -> usize {
         // Requests go on: each server in service answers one per turn.

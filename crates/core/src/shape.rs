@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 const SEGMENTS: usize = 4;
 /// A segment that is longer is taken for an identifier.
 const LONGEST_WORD: usize = 32;
+/// So much of a path is shown.
+const LONGEST_PATH: usize = 224;
 
 /// Method and route of a request, hashed to 32 bits each. Zero where nothing is known.
 ///
@@ -72,6 +74,90 @@ impl ShapeText {
     }
 }
 
+/// Exactly what a request asks for, as far as the server sees it: hashed to 64 bits each. Made only where a request may have
+/// brought a server down, or where such requests are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ExactShape {
+    /// Method and path.
+    pub path: u64,
+    /// Method, path and query. The same as `path` where there is no query.
+    pub target: u64,
+}
+
+impl ExactShape {
+    /// Of a request for `target`, in whatever form it came.
+    #[must_use]
+    pub fn of(method: &[u8], target: &[u8]) -> Self {
+        let (path, query) = path_and_query(target);
+        let path = Hash::START.add(method).add(b" ").add(path);
+        let target = if query.is_empty() {
+            path
+        } else {
+            path.add(query)
+        };
+        Self {
+            path: path.whole(),
+            target: target.whole(),
+        }
+    }
+
+    /// Of the request with this head, as it is written for servers.
+    #[must_use]
+    pub fn of_head(head: &[u8]) -> Self {
+        let (method, target) = first_words(head);
+        Self::of(method, target)
+    }
+}
+
+/// The words for an exact shape. The path is whole, so that a person can find the request: an incident names it. The query, which
+/// may hold secrets, is not in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExactText {
+    /// `GET /orders/17`, at most 256 bytes of it.
+    pub path: String,
+    /// The path is its route, too: all requests for that route are for this path.
+    pub is_route: bool,
+}
+
+impl ExactText {
+    /// Of the request with this head, as it is written for servers.
+    #[must_use]
+    pub fn of_head(head: &[u8]) -> Self {
+        let (method, target) = first_words(head);
+        let (path, _) = path_and_query(target);
+        let shown = path.get(..LONGEST_PATH).unwrap_or(path);
+        let method = method.get(..LONGEST_WORD).unwrap_or(method);
+        let rest = path.strip_prefix(b"/").unwrap_or(path);
+        let count = rest.split(|&byte| byte == b'/').count();
+        Self {
+            path: format!("{} {}", method.escape_ascii(), shown.escape_ascii()),
+            is_route: count <= SEGMENTS
+                && rest
+                    .split(|&byte| byte == b'/')
+                    .all(|one| !is_identifier(one)),
+        }
+    }
+}
+
+/// Method and target of a head.
+fn first_words(head: &[u8]) -> (&[u8], &[u8]) {
+    let mut words = head.split(|&byte| byte == b' ');
+    let method = words.next().unwrap_or_default();
+    (method, words.next().unwrap_or_default())
+}
+
+/// The path of a target and its query, if it has one, from the question mark on.
+fn path_and_query(target: &[u8]) -> (&[u8], &[u8]) {
+    let at = target.iter().position(|&byte| byte == b'?');
+    let (path, query) = target.split_at(at.unwrap_or(target.len()));
+    if path.starts_with(b"/") {
+        return (path, query);
+    }
+    let authority = path.len() - behind_authority(path).len();
+    // The slash belongs to the path.
+    (&path[authority.saturating_sub(1)..], query)
+}
+
 /// The segments of a target's path that tell its route, with `*` for identifiers.
 fn segments(target: &[u8]) -> impl Iterator<Item = &[u8]> {
     let path = target.split(|&byte| byte == b'?').next().unwrap_or(target);
@@ -82,10 +168,16 @@ fn segments(target: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/')
         .take(SEGMENTS)
         .map(|segment| {
-            let is_identifier =
-                segment.len() > LONGEST_WORD || segment.iter().any(u8::is_ascii_digit);
-            if is_identifier { b"*" } else { segment }
+            if is_identifier(segment) {
+                b"*"
+            } else {
+                segment
+            }
         })
+}
+
+fn is_identifier(segment: &[u8]) -> bool {
+    segment.len() > LONGEST_WORD || segment.iter().any(u8::is_ascii_digit)
 }
 
 /// The path of a target in absolute form, without its first slash; other forms as they are.
@@ -116,6 +208,12 @@ impl Hash {
             (hash.rotate_left(5) ^ word).wrapping_mul(Self::FACTOR)
         });
         Self(hash)
+    }
+
+    /// All of it, mixed so that each bit depends on all bytes.
+    const fn whole(self) -> u64 {
+        let mixed = (self.0 ^ self.0 >> 32).wrapping_mul(0x9e_37_79_b9_7f_4a_7c_15);
+        mixed ^ mixed >> 29
     }
 
     /// The upper half, which depends on all bytes; never zero.
@@ -152,6 +250,30 @@ mod tests {
         assert_ne!(post.method, of("/orders/17").method);
         assert_ne!(post.route, of("/orders/17").route);
         assert!(post.is_known() && !RequestShape::UNKNOWN.is_known());
+    }
+
+    #[test]
+    fn exact_shapes_differ_by_each_byte_of_path_and_query() {
+        let of = |target: &str| ExactShape::of(b"GET", target.as_bytes());
+        assert_eq!(of("/orders/17"), of("http://shop.example/orders/17"));
+        assert_eq!(of("/orders/17").path, of("/orders/17?x=1").path);
+        assert_ne!(of("/orders/17").target, of("/orders/17?x=1").target);
+        assert_ne!(of("/orders/17?x=2").target, of("/orders/17?x=1").target);
+        assert_ne!(of("/orders/17").path, of("/orders/18").path);
+        assert_ne!(of("/a").path, ExactShape::of(b"POST", b"/a").path);
+        assert_eq!(of("/a").path, of("/a").target);
+        let head = b"GET /orders/17?x=1 HTTP/1.1\r\nhost: a\r\n\r\n";
+        assert_eq!(ExactShape::of_head(head), of("/orders/17?x=1"));
+    }
+
+    #[test]
+    fn exact_words_show_the_path_and_not_the_query() {
+        let text = |target: &str| ExactText::of_head(format!("GET {target} HTTP/1.1").as_bytes());
+        assert_eq!(text("/orders/17?token=s").path, "GET /orders/17");
+        assert!(!text("/orders/17").is_route && !text("/a/b/c/d/e").is_route);
+        assert!(text("/carts/all?x").is_route);
+        assert_eq!(text("/\x1b[2J").path, "GET /\\x1b[2J");
+        assert!(text(&"/x".repeat(1000)).path.len() < 256);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use evenkeel_core::{
-    Directive, Epoch, Instant, ProbeOutcome, RequestShape, ServerId, ServiceId, ShapeText, Signal,
+    Directive, Epoch, Exposure, Instant, ProbeOutcome, RequestShape, ServerId, ServiceId,
+    ShapeOrders, ShapeText, Signal,
 };
 
 use crate::incident::{ActionOutcome, Incident};
@@ -105,6 +106,8 @@ pub enum Input {
         /// In words.
         text: ShapeText,
     },
+    /// What was observed of a request that may bring servers down.
+    Exposed(Box<Exposure>),
     /// The machine's calendar clock was set: stamps follow it from now on.
     ClockSet {
         /// Where the monotonic clock's zero lies on the calendar now.
@@ -199,6 +202,8 @@ pub enum OperatorOrder {
     Restart(ServerId, OrderTerms),
     /// The service is in maintenance: its requests are not sent to servers until that ends.
     MaintenanceOn(ServiceId, OrderTerms),
+    /// Requests of the service that are in quarantine are sent to servers again.
+    LiftQuarantine(ServiceId),
     /// The service's maintenance ends, once one of its servers is verified.
     MaintenanceOff(ServiceId, OrderTerms),
 }
@@ -238,6 +243,8 @@ pub struct ProcessState {
 pub enum Output {
     /// To the balancer.
     Directive(Directive),
+    /// To the balancer: requests that no server gets, and those whose attempts are to be told of.
+    Shapes(Box<ShapeOrders>),
     /// Carry this out and answer with [`Input::ActionEnded`].
     Act(Box<ActionOrder>),
     /// Examine this server and answer with [`Input::Examined`] within `timeout`.

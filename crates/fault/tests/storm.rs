@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use evenkeel_core::{
-    Directive, Epoch, Exit, Instant, Observation, Outcome, ProbeOutcome, Random, ServerId,
-    ServiceId, Signal, StartFailure, Verdict, Wall,
+    Directive, Epoch, ExactShape, ExactText, Exit, Exposed, Exposure, Instant, Observation,
+    Outcome, ProbeOutcome, Random, ServerId, ServiceId, Signal, StartFailure, Verdict, Wall,
 };
 use evenkeel_fault::contract::{
     ActionOrder, Examination, Managed, OperatorOrder, OrderId, ProcessState, ServerSpec,
@@ -155,6 +155,26 @@ fn observation(random: &mut Random, mood: usize) -> Observation {
     }
 }
 
+fn exposure(random: &mut Random, at: Instant, server: ServerId) -> Exposure {
+    let target = format!("/{}", random.below(5));
+    let head = format!("GET {target} HTTP/1.1");
+    Exposure {
+        at,
+        server,
+        shape: ExactShape::of_head(head.as_bytes()),
+        what: match random.below(4) {
+            0 => Exposed::Began,
+            1 => Exposed::Survived,
+            2 => Exposed::Unsent,
+            _ => Exposed::Broke {
+                age: random.duration_up_to(Duration::from_secs(2)),
+                route: evenkeel_core::RequestShape::of(b"GET", target.as_bytes()),
+                text: ExactText::of_head(head.as_bytes()),
+            },
+        },
+    }
+}
+
 fn order(random: &mut Random) -> OperatorOrder {
     let server = ServerId::new(0, u32::try_from(random.below(5)).expect("small"));
     let id = format!("2026-11-22-{:04}", random.below(20));
@@ -164,7 +184,8 @@ fn order(random: &mut Random) -> OperatorOrder {
         force: random.below(2) == 0,
         ..OrderTerms::default()
     };
-    match random.below(9) {
+    match random.below(10) {
+        8 => OperatorOrder::LiftQuarantine(ServiceId(0)),
         0 => OperatorOrder::Approve(id),
         1 => OperatorOrder::Reject(id),
         2 => OperatorOrder::Close(id),
@@ -258,7 +279,12 @@ impl Checker {
                         .trim_start_matches('s')
                         .parse()
                         .expect("a number");
-                    self.kinds[index] = incident.diagnosis.first().map(|finding| finding.fault);
+                    // What brought it down says nothing of whether it serves; how it ended does.
+                    let mut kinds = incident.diagnosis.iter().map(|finding| finding.fault);
+                    let own = kinds.find(|kind| *kind != FaultKind::PoisonRequest);
+                    if own.is_some() || incident.diagnosis.is_empty() {
+                        self.kinds[index] = own;
+                    }
                 }
                 Output::Answer { ticket, answer } => {
                     let known = if answer.is_last() {
@@ -270,6 +296,7 @@ impl Checker {
                 }
                 Output::Examine { .. }
                 | Output::Pace { .. }
+                | Output::Shapes(_)
                 | Output::Maintenance { .. }
                 | Output::Gate { .. } => {}
             }
@@ -290,8 +317,9 @@ impl Checker {
             .acted
             .iter()
             .filter(|(at, index)| *index == server && now - *at < LIMIT.within);
-        // The limit, and one slow retry per cap beyond it.
-        let most = LIMIT.actions as u128 + LIMIT.within.as_millis() / CAP.as_millis() + 1;
+        // Where servers are wanting, and for starts that are verified, only the back-off counts: eight steps up to its cap, then one
+        // start per cap.
+        let most = 8 + LIMIT.within.as_millis() / CAP.as_millis() + 1;
         assert!(
             self.with_operators || (recent.count() as u128) <= most,
             "more than {most} actions"
@@ -437,6 +465,7 @@ impl Storm {
                 Output::Examine { id, .. } => self.pending.push((at, *id, false)),
                 Output::Directive(_)
                 | Output::Pace { .. }
+                | Output::Shapes(_)
                 | Output::Record(_)
                 | Output::Maintenance { .. }
                 | Output::Gate { .. }
@@ -462,6 +491,10 @@ impl Storm {
         };
         self.checker.hear(&signal);
         self.inputs.push(Input::Signal(signal));
+        if self.random.below(20) == 0 {
+            let exposure = exposure(&mut self.random, at, server);
+            self.inputs.push(Input::Exposed(Box::new(exposure)));
+        }
     }
 
     /// All answers come, all probes pass, traffic succeeds.
@@ -544,6 +577,7 @@ impl Storm {
                 }
                 Output::Directive(_)
                 | Output::Pace { .. }
+                | Output::Shapes(_)
                 | Output::Record(_)
                 | Output::Maintenance { .. }
                 | Output::Gate { .. }

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Outcome, RequestShape, ServerId, ServiceId, ShapeText};
+use evenkeel_core::{ExactShape, Instant, Outcome, RequestShape, ServerId, ServiceId, ShapeText};
 use evenkeel_http1::{Method, Version};
 use evenkeel_request::route::Route;
 use evenkeel_request::{After, Cause, DeadlineHeader, Exchange, Policies, Rules};
@@ -49,6 +49,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) method: Method,
     /// What it asks for, for those who look for faults.
     pub(crate) shape: RequestShape,
+    /// What it asks for exactly, if its attempts are to be told of.
+    pub(crate) watched: Option<Box<ExactShape>>,
     pub(crate) version: Version,
     /// The route that it came by, if one matched.
     pub(crate) route: Option<&'a Route>,
@@ -113,6 +115,7 @@ pub(crate) async fn handle(
         id: worker.request_id(),
         method: work.request.method,
         shape: RequestShape::of(method_text, work.request.target.of(client.buffer.unread())),
+        watched: None,
         version: work.request.version,
         route,
         mirror: None,
@@ -215,12 +218,16 @@ impl Journey<'_> {
                 0 => self.latest,
                 _ => self.worker.clock.now(),
             };
+            if let Some(cause) = self.quarantined(&work.to_server, now) {
+                return Err(Lack::Cause(cause));
+            }
             let (mut server, mut flight) = match self.place(&roster, client, now).await {
                 Ok(place) => place,
                 Err(Unplaced::Cause(cause)) => return Err(Lack::Cause(cause)),
                 Err(Unplaced::ClientGone) => return Ok(Finish::aborted(Persist::Close)),
             };
             let mut begun = self.latest.max(now);
+            self.tell_began(server, begun);
             let mut desk = Desk {
                 worker: self.worker,
                 client,
@@ -231,6 +238,7 @@ impl Journey<'_> {
                 Made::Answer(talk) => (Outcome::Answered(desk.work.response.status), Some(talk)),
                 Made::Other(won) => {
                     let (at, outcome) = won.first;
+                    self.tell_ended(&desk.work.to_server, (begun, at), server, outcome);
                     self.note_beside(at, server, (flight, outcome), at.since(begun));
                     (server, flight, begun) = (won.server, won.flight, won.begun);
                     (Outcome::Answered(desk.work.response.status), Some(won.talk))
@@ -249,6 +257,7 @@ impl Journey<'_> {
             if outcome.is_failure() {
                 self.name_shape(&desk.work.to_server);
             }
+            self.tell_ended(&desk.work.to_server, (begun, ended), server, outcome);
             self.note_attempt(ended, server, outcome, latency, talk.as_ref());
             if self.mirror.is_some() {
                 self.send_copy(&desk);

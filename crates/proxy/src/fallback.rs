@@ -80,6 +80,10 @@ impl Lack {
         }
     }
 
+    const fn is_quarantine(self) -> bool {
+        matches!(self, Self::Cause(Cause::Quarantined { .. }))
+    }
+
     const fn cause(self) -> Option<Cause> {
         match self {
             Self::Cause(cause) => Some(cause),
@@ -155,7 +159,8 @@ impl<'a> Journey<'a> {
                     ..Finish::sent(sent, keep_alive, response.status)
                 })
             }
-            Some(FallbackTo::Service(_)) if self.turn(body) => None,
+            // What brings these servers down may do so to others.
+            Some(FallbackTo::Service(_)) if !lack.is_quarantine() && self.turn(body) => None,
             _ => {
                 let cause = lack.cause().unwrap_or(Cause::NoServer);
                 let keep_alive = self.may_keep(client, body);

@@ -27,6 +27,7 @@ mod stale;
 mod keep;
 mod observe;
 mod admit;
+mod quarantine;
 mod queue;
 mod sticky;
 mod place;

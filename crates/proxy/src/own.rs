@@ -186,7 +186,7 @@ pub(crate) fn compose(
     }
     out.extend_from_slice(b"\"\r\n");
     let retry_after = match cause {
-        Cause::RateLimited { seconds } => Some(seconds),
+        Cause::RateLimited { seconds } | Cause::Quarantined { seconds } => Some(seconds),
         Cause::Maintenance => Some(MAINTENANCE_RETRY_SECONDS),
         _ => None,
     };
@@ -310,6 +310,7 @@ mod tests {
             Cause::TotalTimeout,
             Cause::MethodNotAllowed,
             Cause::RateLimited { seconds: 7 },
+            Cause::Quarantined { seconds: 600 },
             Cause::Maintenance,
         ] {
             let mut out = Vec::new();

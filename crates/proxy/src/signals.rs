@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use evenkeel_core::{Outcome, RequestShape, ShapeText, Signal};
+use evenkeel_core::{Exposure, Outcome, RequestShape, ShapeText, Signal};
 use rtrb::{Consumer, Producer, RingBuffer};
 use tokio::sync::Notify;
 
@@ -15,6 +15,12 @@ const CAPACITY: usize = 8192;
 /// Words for requests that wait to be read; more are said again later.
 const NAMES: usize = 256;
 
+/// What was observed of requests that may bring servers down, and waits to be read.
+const EXPOSURES: usize = 1024;
+
+/// What was observed of requests that may bring servers down: hardly ever any, so it is behind a lock, too.
+type Exposures = Arc<Mutex<Vec<Exposure>>>;
+
 /// The words for requests that failed: few, so they are behind a lock that successes never take.
 type Names = Arc<Mutex<Vec<(RequestShape, ShapeText)>>>;
 
@@ -24,6 +30,7 @@ pub(crate) struct SignalWriter {
     ring: Producer<Signal>,
     wake: Arc<Notify>,
     names: Names,
+    exposures: Exposures,
     /// Routes whose words were said.
     named: BTreeSet<u32>,
 }
@@ -34,12 +41,14 @@ pub struct SignalReader {
     rings: Vec<Consumer<Signal>>,
     wake: Arc<Notify>,
     names: Names,
+    exposures: Exposures,
 }
 
 /// One writer per worker, and the reader of all.
 pub(crate) fn signals(workers: usize) -> (Vec<SignalWriter>, SignalReader) {
     let wake = Arc::new(Notify::new());
     let names = Names::default();
+    let exposures = Exposures::default();
     let (writers, rings) = (0..workers)
         .map(|_| {
             let (ring, reader) = RingBuffer::new(CAPACITY);
@@ -48,13 +57,20 @@ pub(crate) fn signals(workers: usize) -> (Vec<SignalWriter>, SignalReader) {
                     ring,
                     wake: Arc::clone(&wake),
                     names: Arc::clone(&names),
+                    exposures: Arc::clone(&exposures),
                     named: BTreeSet::new(),
                 },
                 reader,
             )
         })
         .unzip();
-    (writers, SignalReader { rings, wake, names })
+    let reader = SignalReader {
+        rings,
+        wake,
+        names,
+        exposures,
+    };
+    (writers, reader)
 }
 
 impl SignalWriter {
@@ -88,7 +104,34 @@ impl SignalWriter {
     }
 }
 
+impl SignalWriter {
+    /// Passes on what was observed of a request, and wakes the reader. Overflow is dropped and counted.
+    pub(crate) fn expose(&mut self, exposure: Exposure, counters: &WorkerCounters) {
+        let mut exposures = self
+            .exposures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if exposures.len() >= EXPOSURES {
+            counters.signals_dropped.add_from_owner(1);
+            return;
+        }
+        exposures.push(exposure);
+        drop(exposures);
+        self.wake.notify_one();
+    }
+}
+
 impl SignalReader {
+    /// What was observed of requests that may bring servers down, as far as it was not read before; that of one worker is in its
+    /// order.
+    pub fn exposures(&mut self) -> Vec<Exposure> {
+        let mut exposures = self
+            .exposures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *exposures)
+    }
+
     /// The words for requests that failed, as far as they were not read before.
     pub fn names(&mut self) -> Vec<(RequestShape, ShapeText)> {
         std::mem::take(&mut *self.names.lock().unwrap_or_else(PoisonError::into_inner))
@@ -137,6 +180,24 @@ mod tests {
             server: ServerId::default(),
             observation,
         }
+    }
+
+    #[test]
+    fn what_is_observed_of_requests_is_bounded_and_read_once() {
+        let (mut writers, mut reader) = signals(1);
+        let counters = WorkerCounters::default();
+        for _ in 0..EXPOSURES + 3 {
+            let exposure = Exposure {
+                at: Instant::ZERO,
+                server: ServerId::default(),
+                shape: evenkeel_core::ExactShape::of(b"GET", b"/"),
+                what: evenkeel_core::Exposed::Began,
+            };
+            writers[0].expose(exposure, &counters);
+        }
+        assert_eq!(reader.exposures().len(), EXPOSURES);
+        assert!(reader.exposures().is_empty());
+        assert_eq!(counters.signals_dropped.value(), 3);
     }
 
     #[test]

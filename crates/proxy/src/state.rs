@@ -17,6 +17,7 @@ use crate::admit::{Admission, RateGate};
 use crate::count::WorkerCounters;
 use crate::descriptors::Exhaustion;
 use crate::mirror;
+use crate::quarantine::QuarantineGate;
 use crate::queue::Queue;
 use crate::rescue::RescueInbox;
 use crate::roster::{Joined, Roster};
@@ -63,6 +64,8 @@ pub struct ServiceEntry {
     in_maintenance: AtomicBool,
     /// What requests are hashed on, if the policy hashes.
     pub(crate) hash_on: Option<HashOn>,
+    /// Requests that bring servers down.
+    pub(crate) quarantine: QuarantineGate,
     pub(crate) queue: Queue,
     pub(crate) admission: Admission,
     /// Old answers, if any are kept.
@@ -283,6 +286,7 @@ impl ServiceEntry {
             version: AtomicU64::new(0),
             changing: Mutex::new(()),
             in_maintenance: AtomicBool::new(false),
+            quarantine: QuarantineGate::default(),
             queue: Queue::new(plan.limit.queue, clock),
             admission: Admission::new(&plan.limit, random),
             stale: None,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use evenkeel_balance::Picker;
 use evenkeel_core::{
-    Blame, Instant, Observation, Outcome, Random, RequestShape, ServerId, ServiceId, ShapeText,
-    Signal,
+    Blame, Exposure, Instant, Observation, Outcome, Random, RequestShape, ServerId, ServiceId,
+    ShapeText, Signal,
 };
 use evenkeel_http1::{RequestHead, ResponseHead};
 use evenkeel_runtime::Clock;
@@ -280,6 +280,11 @@ impl Worker {
     /// A request of this shape has failed: whoever looks for faults is told what it is called.
     pub(crate) fn name_shape(&self, shape: RequestShape, words: impl FnOnce() -> ShapeText) {
         self.signals.borrow_mut().name(shape, words);
+    }
+
+    /// Something was observed of a request that may bring servers down.
+    pub(crate) fn expose(&self, exposure: Exposure) {
+        self.signals.borrow_mut().expose(exposure, &self.counters);
     }
 
     /// The date for an answer at `now`.

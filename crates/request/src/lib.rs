@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod fallback;
 pub mod deadline;
 pub mod policies;
+pub mod quarantine;
 pub mod respond;
 
 pub use deadline::DeadlineHeader;

@@ -27,6 +27,11 @@ pub enum Cause {
         /// How long until there may be another one, in seconds.
         seconds: u32,
     },
+    /// Such requests bring servers down, so none gets it.
+    Quarantined {
+        /// How long until one may get it again, in seconds.
+        seconds: u32,
+    },
     /// The servers refuse most of what they get, so a part is not sent to them.
     Throttled,
     /// The request could not be understood without doubt; the word says why.
@@ -80,6 +85,7 @@ impl Cause {
             | Self::QueueLate
             | Self::Shed
             | Self::Throttled
+            | Self::Quarantined { .. }
             | Self::LocalError => 503,
             Self::RateLimited { .. } => 429,
             Self::BadRequest { status, .. } | Self::Injected { status } => status,
@@ -109,6 +115,7 @@ impl Cause {
             Self::Shed => "shed",
             Self::RateLimited { .. } => "rate-limited",
             Self::Throttled => "throttled",
+            Self::Quarantined { .. } => "quarantined",
             Self::BadRequest { word, .. } => word,
             Self::RequestTimeout => "request-timeout",
             Self::MethodNotAllowed => "method-not-allowed",
@@ -143,7 +150,9 @@ impl Cause {
                 "connection_limit_reached"
             }
             Self::BadRequest { .. } | Self::RequestTimeout => "http_request_error",
-            Self::MethodNotAllowed | Self::RateLimited { .. } => "http_request_denied",
+            Self::MethodNotAllowed | Self::RateLimited { .. } | Self::Quarantined { .. } => {
+                "http_request_denied"
+            }
             Self::ConnectRefused => "connection_refused",
             Self::ConnectTimeout => "connection_timeout",
             Self::Unreachable => "destination_ip_unroutable",

@@ -22,6 +22,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
                 tracing::debug!(?directive, "directive");
                 self.traffic.apply(&directive, now);
             }
+            Output::Shapes(orders) => self.traffic.set_shapes(&orders),
             Output::Act(order) => self.act(*order),
             Output::Examine {
                 id,

@@ -256,7 +256,10 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         for output in outputs.drain(..) {
             self.changed |= matches!(
                 output,
-                Output::Record(_) | Output::Maintenance { .. } | Output::Gate { .. }
+                Output::Record(_)
+                    | Output::Maintenance { .. }
+                    | Output::Gate { .. }
+                    | Output::Shapes(_)
             );
             self.carry_out(now, output);
         }
@@ -288,6 +291,9 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             .extend(names.map(|(shape, text)| Input::Named { shape, text }));
         self.inputs
             .extend(self.outcomes.drain(..).map(Input::Signal));
+        let exposures = self.traffic.drain_exposures().into_iter();
+        self.inputs
+            .extend(exposures.map(|exposure| Input::Exposed(Box::new(exposure))));
         // Answers are taken before signals and handed on after them: that a process was started must be known before
         // the restart is said to be done.
         while let Some(Ok(answer)) = self.tasks.try_join_next() {

@@ -35,7 +35,12 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
     pub(super) fn show(&self) {
         let mut held = BTreeMap::new();
         let mut closed_services = BTreeMap::new();
+        let mut quarantined = BTreeMap::new();
         for (service, states) in (0_u32..).zip(&self.states) {
+            let of_service: Vec<_> = self.keeper.quarantined(ServiceId(service)).collect();
+            if !of_service.is_empty() {
+                quarantined.insert(service, of_service);
+            }
             if let Some((maintenance, ending)) = self.keeper.service_maintenance(ServiceId(service))
             {
                 closed_services.insert(service, (maintenance.clone(), ending));
@@ -51,6 +56,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         }
         self.views.publish(View {
             held,
+            quarantined,
             closed_services,
             states: self.states.clone(),
             pids: self.pids.clone(),

@@ -62,6 +62,9 @@ enum Command {
                       Example:\n  evenkeel maintenance shop on --for 30m --reason \"a new schema\"\n  evenkeel maintenance shop off --wait"
     )]
     Maintenance(order::Maintenance),
+    /// Send requests that are in quarantine, since they brought servers down, to servers again.
+    #[command(after_help = "Example:\n  evenkeel lift shop")]
+    Lift(order::Lift),
     /// Do what an incident proposes (`recover.mode = "ask"`).
     #[command(after_help = "Example:\n  evenkeel approve 2026-11-22-0007 --wait")]
     Approve(order::Approve),
@@ -90,6 +93,7 @@ impl Call {
             Command::Eject(command) => command.carry_out("eject"),
             Command::Restart(command) => command.carry_out(),
             Command::Maintenance(command) => command.carry_out(),
+            Command::Lift(command) => command.carry_out(),
             Command::Approve(command) => command.carry_out(),
             Command::Reject(command) => command.carry_out("reject"),
             Command::Schema(command) => command.carry_out(),

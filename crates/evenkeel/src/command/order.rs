@@ -113,6 +113,16 @@ enum Switch {
     Off,
 }
 
+/// `lift`
+#[derive(Debug, Args)]
+pub(crate) struct Lift {
+    /// The service, as `evenkeel status` shows it.
+    #[arg(value_name = "SERVICE")]
+    service: String,
+    #[command(flatten)]
+    find: Find,
+}
+
 /// `approve`
 #[derive(Debug, Args)]
 pub(crate) struct Approve {
@@ -183,6 +193,15 @@ impl Maintenance {
             .wait(&self.wait);
         let path = format!("/api/services/{}/maintenance", escaped(&self.service));
         order(&self.find, &path, query, &self.wait)
+    }
+}
+
+impl Lift {
+    pub(crate) fn carry_out(self) -> Result {
+        let service = escaped(&self.service);
+        let path = format!("/api/services/{service}/quarantine/lift");
+        let wait = Wait { wait: None };
+        order(&self.find, &path, Query::default(), &wait)
     }
 }
 

@@ -163,6 +163,9 @@ impl Now {
                     OperatorOrder::MaintenanceOff(id, terms.clone())
                 }
             }
+            Order::LiftQuarantine { service } => {
+                OperatorOrder::LiftQuarantine(self.find_service(service)?)
+            }
             Order::Approve(id) => OperatorOrder::Approve(id.clone()),
             Order::Reject(id) => OperatorOrder::Reject(id.clone()),
             Order::Close(id) => OperatorOrder::Close(id.clone()),

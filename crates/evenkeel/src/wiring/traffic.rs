@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use evenkeel_control::Traffic;
-use evenkeel_core::{Directive, Instant, RequestShape, ServiceId, ShapeText, Signal};
+use evenkeel_core::{
+    Directive, Exposure, Instant, RequestShape, ServiceId, ShapeOrders, ShapeText, Signal,
+};
 use evenkeel_fault::contract::Totals;
 use evenkeel_proxy::{ProxyState, SignalReader};
 use tokio::sync::Notify;
@@ -47,6 +49,14 @@ impl Traffic for DataPlane {
 
     fn drain_signals(&mut self, signals: &mut Vec<Signal>) -> usize {
         self.signals.drain(signals)
+    }
+
+    fn drain_exposures(&mut self) -> Vec<Exposure> {
+        self.signals.exposures()
+    }
+
+    fn set_shapes(&self, orders: &ShapeOrders) {
+        self.state.set_shapes(orders);
     }
 
     fn drain_names(&mut self) -> Vec<(RequestShape, ShapeText)> {

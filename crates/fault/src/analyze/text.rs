@@ -256,7 +256,7 @@ const fn by_kind(fault: FaultKind) -> &'static str {
         }
         FaultKind::BadDeploy => "Take the change back and compare both versions.",
         FaultKind::PoisonRequest => {
-            "Find the request in the log and refuse it until the server is fixed."
+            "Find out what this request does to the server. Until that is mended evenkeel refuses it, and tries it again whenever its quarantine ends."
         }
         FaultKind::DependencyFailure => "Look at what all servers depend on.",
         FaultKind::Overload => "Add capacity or shed load.",

@@ -8,8 +8,8 @@ use crate::common_cause::Symptom;
 use crate::contract::{OrderId, Totals};
 use crate::detect::{Detection, Detector};
 use crate::incident::{
-    ActionOutcome, ActionRecord, Durations, End, Entry, Impact, Incident, RepairedBy, Status,
-    Verification as Outcome,
+    ActionOutcome, ActionRecord, Durations, End, Entry, Finding, Impact, Incident, RepairedBy,
+    Status, Verification as Outcome,
 };
 use crate::kind::FaultKind;
 use crate::maintenance::stamp;
@@ -88,6 +88,8 @@ pub(super) struct Case {
     pub(super) slow_limit: Option<Duration>,
     /// A refusal by the guard was recorded; it is not repeated.
     pub(super) refused: bool,
+    /// The request that brought its server down, if that is known.
+    poisoned: Option<Finding>,
     /// To be shown at the end of the step.
     pub(super) changed: bool,
     /// When the impact is looked at again.
@@ -133,6 +135,7 @@ impl Case {
             only_traffic_tells: false,
             slow_limit: None,
             refused: false,
+            poisoned: None,
             changed: true,
             impact_at: now + IMPACT_EVERY,
             epoch,
@@ -192,8 +195,35 @@ impl Case {
 
     /// An action began.
     pub(super) fn action_began(&mut self, now: Instant, action: &Action) {
+        self.began(now, action.word());
+    }
+
+    /// Requests of a certain shape are not sent to servers from now on.
+    pub(super) fn quarantined(&mut self, now: Instant, detail: String) {
+        self.began(now, "quarantine");
+        self.action_ended(now, ActionOutcome::Done, Some(detail));
+    }
+
+    /// A certain request brought the server down: the incident of the service, `into`, tells more.
+    pub(super) fn poisoned(&mut self, now: Instant, finding: Finding, into: &str) {
+        let what = &finding.evidence[0];
+        self.note(now, "diagnosis", format!("{what}: see {into}"));
+        self.poisoned = Some(finding);
+        self.name_poison();
+    }
+
+    /// What brought the server down comes before how it ended.
+    pub(super) fn name_poison(&mut self) {
+        if let Some(finding) = &self.poisoned {
+            let findings = &mut self.incident.diagnosis;
+            findings.retain(|one| one.fault != FaultKind::PoisonRequest);
+            findings.insert(0, finding.clone());
+        }
+    }
+
+    fn began(&mut self, now: Instant, word: &str) {
         let record = ActionRecord {
-            action: action.word().to_owned(),
+            action: word.to_owned(),
             server: self.incident.servers.first().cloned().unwrap_or_default(),
             started: stamp(self.epoch, now),
             ended: None,

@@ -20,6 +20,7 @@
 
 mod case;
 mod common;
+mod poison;
 mod names;
 mod server;
 mod service;
@@ -185,6 +186,7 @@ impl Keeper {
                 } => self.operator(now, ticket, order, outputs),
                 Input::ClockSet { epoch, by_millis } => self.clock_set(now, epoch, by_millis),
                 Input::Named { shape, text } => self.shared.names.take(shape, text),
+                Input::Exposed(exposure) => self.exposed(now, *exposure),
             }
         }
         self.judge_services(now, outputs);
@@ -196,6 +198,7 @@ impl Keeper {
             self.tick_due(now, outputs);
             self.judge_services(now, outputs);
         }
+        self.judge_poison(now, outputs);
     }
 
     /// When [`Self::step`] should be called at the latest, if no input comes before.
@@ -206,6 +209,7 @@ impl Keeper {
             if service.is_fresh() {
                 next = next.min(service.slow_at);
             }
+            next = next.min(service.poison.wake());
             let maintenance = service.maintenance.as_ref();
             if let Some(common) = &service.common {
                 next = next.min(common.look_at);
@@ -242,10 +246,15 @@ impl Keeper {
             let common = service.common.as_ref()?;
             Some(&common.case.incident)
         });
+        let poisons = self.services.iter().filter_map(|service| {
+            let open = service.poison.open.as_ref()?;
+            Some(&open.case.incident)
+        });
         servers
             .filter_map(|server| server.case.as_ref())
             .map(|case| &case.incident)
             .chain(commons)
+            .chain(poisons)
     }
 
     /// The machine's calendar clock was set: open incidents say so, and what is written from now on follows it.
@@ -258,6 +267,9 @@ impl Keeper {
             }
             if let Some(common) = &mut service.common {
                 common.case.clock_set(now, epoch, by_millis);
+            }
+            if let Some(open) = &mut service.poison.open {
+                open.case.clock_set(now, epoch, by_millis);
             }
         }
     }

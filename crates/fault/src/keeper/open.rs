@@ -244,6 +244,7 @@ impl Work<'_> {
             .first()
             .map_or(FaultKind::Unknown, |finding| finding.fault);
         case.incident.diagnosis = findings;
+        case.name_poison();
         case.slow_limit = slow_limit.filter(|_| case.kind == FaultKind::SlowServer);
         // The kernel takes connections for a process that hangs.
         let hangs_unseen = case.kind == FaultKind::ProcessHung && probes_connect_only;

@@ -1,6 +1,6 @@
 //! A person's orders. They go before the keeper's own: no limit holds them up, and each is told what came of it.
 
-use evenkeel_core::{Instant, ServerId, Verdict};
+use evenkeel_core::{Instant, ServerId, ServiceId, Verdict};
 
 use crate::contract::{ActionOrder, OperatorOrder, OrderAnswer, OrderId, Output, Pace, Ticket};
 use crate::incident::{ActionOutcome, End, Status};
@@ -30,6 +30,10 @@ impl Keeper {
                     self.close_common_by_hand(at, place, &id, out);
                     return;
                 }
+                if let Some(place) = self.poison_of(&id) {
+                    self.close_poison_by_hand(at, place, &id, out);
+                    return;
+                }
                 self.of_incident(at, &id, out, |work| work.close_by_hand(told));
             }
             OperatorOrder::Drain(server, terms) => {
@@ -51,6 +55,7 @@ impl Keeper {
             OperatorOrder::MaintenanceOn(service, terms) => {
                 self.maintenance_on(now, ticket, service, &terms, out);
             }
+            OperatorOrder::LiftQuarantine(service) => self.lift_quarantine(at, service, out),
             OperatorOrder::MaintenanceOff(service, terms) => {
                 self.maintenance_off(now, Some(ticket), service, terms.force, out);
             }
@@ -92,7 +97,7 @@ impl Keeper {
             return;
         }
         // An incident of a whole service proposes nothing.
-        let answer = OrderAnswer::Refused(match self.common_of(id) {
+        let answer = OrderAnswer::Refused(match self.common_of(id).or(self.poison_of(id)) {
             Some(_) => "nothing waits for approval: nothing is done to servers for what they share"
                 .to_owned(),
             None => format!("incident {id} is not open"),
@@ -122,6 +127,48 @@ impl Keeper {
         }
         self.close_common(now, place, None, End::ClosedByPerson, out);
         let answer = OrderAnswer::Done(format!("incident {id} is closed"));
+        out.push(Output::Answer { ticket, answer });
+    }
+}
+
+impl Keeper {
+    /// A person closes the incident of a request that brought servers down. What is in quarantine stays there.
+    fn close_poison_by_hand(
+        &mut self,
+        (now, ticket): (Instant, Ticket),
+        place: usize,
+        id: &str,
+        out: &mut Vec<Output>,
+    ) {
+        if let Some(open) = &mut self.services[place].poison.open {
+            let text = "closed by a person".to_owned();
+            open.case.note(now, "approval", text);
+        }
+        self.close_poison(now, place, None, End::ClosedByPerson, out);
+        let answer = OrderAnswer::Done(format!("incident {id} is closed"));
+        out.push(Output::Answer { ticket, answer });
+    }
+
+    /// A person ends the quarantine of a service's requests.
+    fn lift_quarantine(
+        &mut self,
+        (now, ticket): (Instant, Ticket),
+        service: ServiceId,
+        out: &mut Vec<Output>,
+    ) {
+        let answer = match self.services.get_mut(service.0 as usize) {
+            Some(service) => {
+                let name = &service.spec.name;
+                match service.poison.judge.lift(now) {
+                    0 => OrderAnswer::Refused(format!("no request of {name} is in quarantine")),
+                    1 => OrderAnswer::Done(format!("1 request of {name} is sent to servers again")),
+                    n => OrderAnswer::Done(format!(
+                        "{n} requests of {name} are sent to servers again"
+                    )),
+                }
+            }
+            None => OrderAnswer::Refused("there is no such service".to_owned()),
+        };
         out.push(Output::Answer { ticket, answer });
     }
 }

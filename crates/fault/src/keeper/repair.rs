@@ -61,6 +61,12 @@ impl Work<'_> {
         } else {
             repairs.restart(now, recover.limit, &recover.backoff)
         };
+        let (starts, kind) = (repairs.restarts(), self.case().map(|case| case.kind));
+        if kind == Some(FaultKind::CrashLoop) && starts >= recover.limit.actions {
+            self.escalate(&format!(
+                "it ends again and again, and was started {starts} times"
+            ));
+        }
         match allowance {
             Allowance::Now => self.restart_now(step),
             Allowance::At(at) => {

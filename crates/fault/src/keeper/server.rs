@@ -18,9 +18,9 @@ use super::case::{Case, Phase};
 use super::start::StartTimes;
 
 /// A directive is given for so long …
-const EXPIRES: Duration = Duration::from_secs(5);
+pub(super) const EXPIRES: Duration = Duration::from_secs(5);
 /// … and renewed this often.
-const RENEWED: Duration = Duration::from_secs(1);
+pub(super) const RENEWED: Duration = Duration::from_secs(1);
 /// One failed attempt puts a server in doubt for so long.
 pub(super) const DOUBT: Duration = Duration::from_secs(2);
 
@@ -138,6 +138,11 @@ impl Server {
             && self.held.is_none()
             && self.facts.process.down.is_none()
             && self.vacant.is_none()
+    }
+
+    /// Whether nothing is wrong with it, as far as is known.
+    pub(super) fn is_well(&self) -> bool {
+        self.case.is_none() && self.routine.is_none() && self.serves()
     }
 
     /// Whether it runs, or ran, and is being restarted or stopped for a fault.

@@ -16,6 +16,7 @@ use crate::signal::Routes;
 
 use super::common::Common;
 use super::failed_starts::Canary;
+use super::poison::PoisonWatch;
 use super::server::Server;
 
 /// Over which time routes are counted.
@@ -29,6 +30,8 @@ pub(super) struct Service {
     pub(super) traffic: Traffic,
     /// How requests end, by route.
     pub(super) routes: Routes,
+    /// What its requests do to its servers.
+    pub(super) poison: PoisonWatch,
     /// How many servers show the same, as of the last look.
     pub(super) alike: Alike,
     /// When that is looked at again.
@@ -87,6 +90,7 @@ impl Service {
             servers,
             traffic: Traffic::default(),
             routes: Routes::new(ROUTES),
+            poison: PoisonWatch::default(),
             alike: Alike::default(),
             alike_at: Instant::ZERO,
             detections: Vec::new(),

@@ -1,8 +1,8 @@
 //! Takes a signal in: whom it is about, what is remembered of it, and whether anything follows.
 
-use evenkeel_core::{Instant, Observation, Signal};
+use evenkeel_core::{Instant, Observation, Outcome, ProbeOutcome, Signal};
 
-use crate::contract::Output;
+use crate::contract::{Managed, Output};
 use crate::signal::Said;
 
 use super::Keeper;
@@ -39,6 +39,11 @@ impl Keeper {
             if let Some(common) = &mut service.common {
                 common.attempt(at, id.index, &server.name, shape, outcome);
             }
+            if outcome.is_success() {
+                service.poison.judge.succeeded();
+            } else if outcome == Outcome::ConnectRefused && server.managed != Managed::Child {
+                service.poison.judge.refused(at, id.index);
+            }
             let said = server.facts.attempt(at, outcome, latency);
             if said != Said::Failure && server.is_quiet() {
                 return;
@@ -52,6 +57,18 @@ impl Keeper {
             && self.joins_guardian(now, id, exit, out)
         {
             return;
+        }
+        match &observation {
+            Observation::Exited(exit) => self.ended(at, id, exit),
+            Observation::Probe {
+                outcome: ProbeOutcome::Refused,
+                ..
+            } => self.refused(at, id),
+            Observation::Probe { .. }
+            | Observation::Attempt { .. }
+            | Observation::Started { .. }
+            | Observation::StartFailed(_)
+            | Observation::Moved(_) => {}
         }
         self.with(now, id, out, |work| match observation {
             Observation::Attempt { .. } | Observation::Moved(_) => {}

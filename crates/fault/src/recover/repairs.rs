@@ -75,6 +75,12 @@ impl Repairs {
         }
     }
 
+    /// Restarts so far, until a quiet time forgives them.
+    #[must_use]
+    pub const fn restarts(&self) -> u32 {
+        self.restarts
+    }
+
     /// Whether the limit has room.
     #[must_use]
     pub fn within_limit(&self, now: Instant, limit: ActionLimit) -> bool {

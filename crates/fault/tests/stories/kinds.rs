@@ -19,7 +19,7 @@ fn closed(world: &World) -> bool {
             .all(|incident| incident.status == Status::Closed)
 }
 
-fn actions(incident: &Incident) -> Vec<(&str, &str)> {
+pub(super) fn actions(incident: &Incident) -> Vec<(&str, &str)> {
     incident
         .actions
         .iter()

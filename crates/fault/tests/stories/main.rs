@@ -4,6 +4,7 @@ mod world;
 mod common;
 mod kinds;
 mod price;
+mod poison;
 mod processes;
 mod starts;
 mod rules;

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use evenkeel_core::{
-    Directive, Epoch, Exit, Instant, Observation, Outcome, ProbeOutcome, ProgramChange, Random,
-    RequestShape, ServerId, ServiceId, ShapeText, Signal, StartFailure, Verdict, Wall,
+    Directive, Epoch, ExactShape, ExactText, Exit, Exposed, Exposure, Instant, Observation,
+    Outcome, ProbeOutcome, ProgramChange, Random, RequestShape, ServerId, ServiceId, ShapeOrders,
+    ShapeText, Signal, StartFailure, Verdict, Wall,
 };
 use evenkeel_fault::contract::{
     ActionOrder, Examination, Managed, OperatorOrder, OrderAnswer, OrderId, Pace, ProcessState,
@@ -147,6 +148,14 @@ pub(super) struct World {
     pub(super) paths: Vec<&'static str>,
     /// What is wrong with a path, on every server.
     pub(super) broken: Option<(&'static str, Condition)>,
+    /// Whether a request for this path ends the process that gets it.
+    pub(super) kills: fn(&str) -> bool,
+    /// Processes that ended by themselves.
+    pub(super) deaths: u32,
+    /// Requests that were not sent to a server since they are in quarantine.
+    pub(super) refused: u64,
+    /// What was ordered about requests last.
+    pub(super) shapes: Option<ShapeOrders>,
     spec: FaultOptions,
     sims: Vec<Sim>,
     pending: Vec<(Instant, Input)>,
@@ -161,6 +170,29 @@ pub(super) struct World {
     maintenance: BTreeMap<Option<u32>, MaintenanceRecord>,
     /// By ticket, what came of each order.
     answers: Vec<Vec<OrderAnswer>>,
+}
+
+fn split(path: &'static str) -> ((&'static str, &'static str), RequestShape) {
+    let (method, target) = path.split_once(' ').unwrap_or(("GET", path));
+    let shape = RequestShape::of(method.as_bytes(), target.as_bytes());
+    ((method, target), shape)
+}
+
+fn head(path: &str) -> String {
+    let (method, target) = path.split_once(' ').unwrap_or(("GET", path));
+    format!("{method} {target} HTTP/1.1")
+}
+
+fn exact(path: &str) -> ExactShape {
+    ExactShape::of_head(head(path).as_bytes())
+}
+
+fn broke(path: &'static str, age: Duration) -> Exposed {
+    Exposed::Broke {
+        age,
+        route: split(path).1,
+        text: ExactText::of_head(head(path).as_bytes()),
+    }
 }
 
 const NAMES: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
@@ -223,6 +255,10 @@ impl World {
             random: Random::seeded(1),
             paths: vec!["/"],
             broken: None,
+            kills: |_| false,
+            deaths: 0,
+            refused: 0,
+            shapes: None,
             spec,
             sims: sims.collect(),
             pending: Vec::new(),
@@ -455,10 +491,69 @@ impl World {
     }
 
     fn die(&mut self, index: usize, exit: Exit) {
+        self.deaths += u32::from(!exit.asked);
+        self.break_off(index);
         let sim = &mut self.sims[index];
         sim.condition = Condition::Dead;
         sim.dies_at = Instant::NEVER;
         self.signal(ms(1), index, Observation::Exited(Box::new(exit)));
+    }
+
+    /// What is under way on a server that ends breaks off.
+    fn break_off(&mut self, index: usize) {
+        let (now, paths) = (self.now, self.paths.clone());
+        let mut broken = Vec::new();
+        for (at, input) in &mut self.pending {
+            if let Input::Signal(Signal {
+                at: ends,
+                server,
+                observation:
+                    Observation::Attempt {
+                        outcome: outcome @ Outcome::Answered(_),
+                        latency,
+                        shape,
+                    },
+            }) = input
+                && server.index as usize == index
+            {
+                *latency = now - ends.before(*latency);
+                *outcome = Outcome::Reset { sent: true };
+                (*at, *ends) = (now, now);
+                let is_it = |path: &&&'static str| split(path).1 == *shape;
+                if let Some(path) = paths.iter().find(is_it) {
+                    broken.push((*path, *latency));
+                }
+            }
+        }
+        for (path, age) in broken {
+            self.expose(Duration::ZERO, index, path, broke(path, age));
+        }
+    }
+
+    /// Something is observed of a request.
+    fn expose(&mut self, after: Duration, index: usize, path: &str, what: Exposed) {
+        let at = self.now + after;
+        let exposure = Exposure {
+            at,
+            server: ServerId::new(0, u32::try_from(index).expect("small")),
+            shape: exact(path),
+            what,
+        };
+        self.pending.push((at, Input::Exposed(Box::new(exposure))));
+    }
+
+    /// What was ordered about this request: refused, watched.
+    fn treatment(&self, path: &str) -> (bool, bool) {
+        let Some(orders) = self.shapes.as_ref().filter(|one| self.now < one.until) else {
+            return (false, false);
+        };
+        let ExactShape { path, target } = exact(path);
+        let is_it = |hash: u64| hash == path || hash == target;
+        let is_refused = |one: &(u64, Instant)| is_it(one.0) && self.now < one.1;
+        (
+            orders.refused.iter().any(is_refused),
+            orders.watched.iter().any(|hash| is_it(*hash)),
+        )
     }
 
     fn start(&mut self, index: usize, condition: Condition, after: u64) {
@@ -527,12 +622,22 @@ impl World {
 
     /// One request: up to three attempts, each on another server.
     fn request(&mut self) {
+        let nth = usize::try_from(self.totals.requests + 1).expect("small");
+        self.send(self.paths[nth % self.paths.len()]);
+    }
+
+    /// One request for this path. One that ends a process is tried once more.
+    pub(super) fn send(&mut self, path: &'static str) {
         let count = self.sims.len();
         self.totals.requests += 1;
-        let nth = usize::try_from(self.totals.requests).expect("small");
-        let path = self.paths[nth % self.paths.len()];
-        let (method, target) = path.split_once(' ').unwrap_or(("GET", path));
-        let shape = RequestShape::of(method.as_bytes(), target.as_bytes());
+        let ((method, target), shape) = split(path);
+        let (is_refused, is_watched) = self.treatment(path);
+        if is_refused {
+            self.refused += 1;
+            self.totals.failed += 1;
+            return;
+        }
+        let mut killed = 0;
         let of_path = self.broken.filter(|(broken, _)| *broken == path);
         if !self.gate {
             self.totals.failed += 1;
@@ -545,6 +650,22 @@ impl World {
             else {
                 continue;
             };
+            if is_watched {
+                self.expose(Duration::ZERO, index, path, Exposed::Began);
+            }
+            if outcome.is_success() && (self.kills)(path) {
+                killed += 1;
+                self.kill(index, path, shape);
+                if killed == 2 {
+                    break;
+                }
+                continue;
+            }
+            if is_watched && outcome.is_success() {
+                self.expose(latency, index, path, Exposed::Survived);
+            } else if is_watched {
+                self.expose(latency, index, path, Exposed::Unsent);
+            }
             if outcome.is_failure() {
                 let text = ShapeText::of(method.as_bytes(), target.as_bytes());
                 self.pending
@@ -570,6 +691,35 @@ impl World {
         }
         self.turn += 1;
         self.totals.failed += 1;
+    }
+
+    /// A request ends the process that has got it, 2 ms later.
+    fn kill(&mut self, index: usize, path: &'static str, shape: RequestShape) {
+        let age = ms(2);
+        self.expose(age, index, path, broke(path, age));
+        let outcome = Outcome::Reset { sent: true };
+        self.signal(
+            age,
+            index,
+            Observation::Attempt {
+                outcome,
+                latency: age,
+                shape,
+            },
+        );
+        let uptime = self.now - self.sims[index].since;
+        self.die(
+            index,
+            Exit {
+                code: None,
+                signal: Some(11),
+                asked: false,
+                uptime,
+                last_lines: vec!["segmentation fault".to_owned()],
+                guardian: None,
+                port_holder: None,
+            },
+        );
     }
 
     /// How an attempt on this server ends; nothing if it gets none.
@@ -654,6 +804,11 @@ impl World {
                     maintenance: (**maintenance).clone(),
                 };
                 self.maintenance.insert(*server, record);
+            }
+            Output::Shapes(orders) => {
+                assert!(orders.until > self.now, "they do not expire at once");
+                assert!(orders.refused.len() + orders.watched.len() <= 64);
+                self.shapes = Some((**orders).clone());
             }
             Output::Gate { service: _, open } => self.gate = *open,
             Output::Answer { ticket, answer } => {

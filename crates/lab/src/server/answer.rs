@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::http::{Checksum, Framing, RequestHead, Wire};
 
-use super::{Mode, Shared, set_mode};
+use super::{Mode, Shared, leave, set_mode};
 
 /// Longest body that is sent.
 const BODY_LIMIT: u64 = 1 << 30;
@@ -210,6 +210,8 @@ async fn endpoint(
                 .map(|(name, value)| format!("{name}: {value}\n"))
                 .collect(),
         ),
+        // Without an answer: what a request does that its server cannot bear.
+        ("exit", Some(code)) => leave(&shared.name, i32::try_from(code).unwrap_or(1)),
         ("garbage", _) => Answer::Garbage,
         ("reset", _) => Answer::Reset,
         ("upgrade", _) => Answer::Tunnel,

@@ -1,0 +1,420 @@
+//! Requests that bring servers down: what is observed of them is held against ends of processes, what is convicted is put in
+//! quarantine, and one incident of the service tells of it.
+//!
+//! The servers are repaired by their own incidents, which name the request and that incident. It closes when all of them serve
+//! again and none has ended for a while; the quarantine lasts longer.
+
+use std::time::Duration;
+
+use evenkeel_core::{Exit, Exposed, Exposure, Instant, ServerId, ServiceId, ShapeOrders};
+
+use crate::contract::{Managed, OrderId, Output};
+use crate::detect::{Detection, Detector};
+use crate::incident::{End, Finding, RepairedBy, Status, Verification};
+use crate::kind::FaultKind;
+use crate::maintenance::stamp;
+use crate::poison::{Broken, Conviction, Level, Poison, Quarantined};
+use crate::policy::Mode;
+
+use super::Keeper;
+use super::case::{Case, IMPACT_EVERY, Phase};
+use super::server::{EXPIRES, RENEWED, Server};
+
+/// Between two looks while the incident is open.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A quarantine has held when no process has ended with such a request for so long.
+const HELD: Duration = Duration::from_secs(10);
+/// If its servers do not all come back, the incident is over after so long, and not proven.
+const UNPROVEN: Duration = Duration::from_secs(600);
+
+/// What a service's requests do to its servers.
+#[derive(Debug)]
+pub(super) struct PoisonWatch {
+    pub(super) judge: Poison,
+    /// The open incident.
+    pub(super) open: Option<Box<PoisonCase>>,
+    /// When the orders to the balancer are renewed; never if there are none.
+    renew_at: Instant,
+}
+
+/// The incident of a request that brings servers down.
+#[derive(Debug)]
+pub(super) struct PoisonCase {
+    pub(super) case: Case,
+    /// The indexes of the servers that it brought down.
+    servers: Vec<u32>,
+    finding: Finding,
+    last_end: Instant,
+    /// Since when all of them serve again.
+    back_since: Option<Instant>,
+    look_at: Instant,
+}
+
+impl Default for PoisonWatch {
+    fn default() -> Self {
+        Self {
+            judge: Poison::default(),
+            open: None,
+            renew_at: Instant::NEVER,
+        }
+    }
+}
+
+impl PoisonWatch {
+    /// When something is to be done here.
+    pub(super) fn wake(&self) -> Instant {
+        let look_at = self.open.as_ref().map(|open| open.look_at);
+        let judge_at = self.judge.wake();
+        let wakes = [look_at, judge_at].into_iter().flatten();
+        wakes.fold(self.renew_at, Instant::min)
+    }
+
+    /// The orders for the balancer, if they have changed or are about to expire.
+    fn orders(&mut self, now: Instant, service: ServiceId, mode: Mode) -> Option<ShapeOrders> {
+        if !self.judge.take_change() && now < self.renew_at {
+            return None;
+        }
+        let refused = self.judge.quarantined();
+        let refused: Vec<(u64, Instant)> = match mode {
+            Mode::Off => Vec::new(),
+            Mode::Automatic | Mode::Ask | Mode::DryRun => {
+                refused.map(|one| (one.hash, one.until)).collect()
+            }
+        };
+        let watched: Vec<u64> = self.judge.watched().collect();
+        let is_empty = refused.is_empty() && watched.is_empty();
+        self.renew_at = if is_empty {
+            Instant::NEVER
+        } else {
+            now + RENEWED
+        };
+        Some(ShapeOrders {
+            service,
+            refused,
+            watched,
+            until: now + EXPIRES,
+        })
+    }
+}
+
+impl Server {
+    /// Its process has ended although nobody had asked it to: whether that counts, and whether the process did it by itself.
+    fn ended_by_itself(&self, exit: &Exit) -> Option<bool> {
+        // Hangup, interrupt, quit, kill, terminate: by somebody else, in a shell's way of telling it, too.
+        let is_from_outside = |signal: i32| matches!(signal, 1 | 2 | 3 | 9 | 15);
+        let signal = exit.signal.or(exit.code.map(|code| code - 128));
+        let counts = !exit.asked && exit.guardian.is_none() && self.held.is_none();
+        counts.then(|| !signal.is_some_and(is_from_outside))
+    }
+}
+
+impl Keeper {
+    /// Something was observed of a request.
+    pub(super) fn exposed(&mut self, now: Instant, exposure: Exposure) {
+        let server = exposure.server;
+        let Some(service) = self.services.get_mut(server.service.0 as usize) else {
+            return;
+        };
+        let (at, index, shape) = (exposure.at.min(now), server.index, exposure.shape);
+        let judge = &mut service.poison.judge;
+        match exposure.what {
+            Exposed::Began => judge.began(at, index, shape),
+            Exposed::Survived => judge.survived(at, index, shape),
+            Exposed::Unsent => judge.unsent(index, shape),
+            Exposed::Broke { age, route, text } => {
+                judge.note_routes(&service.routes.tallies(now));
+                judge.broke(Broken {
+                    at,
+                    server: index,
+                    shape,
+                    age,
+                    text,
+                    route,
+                });
+            }
+        }
+    }
+
+    /// A process has ended.
+    pub(super) fn ended(&mut self, at: Instant, id: ServerId, exit: &Exit) {
+        let service = self.services.get_mut(id.service.0 as usize);
+        let Some(service) = service else { return };
+        let server = service.servers.get(id.index as usize);
+        if let Some(by_itself) = server.and_then(|server| server.ended_by_itself(exit)) {
+            service.poison.judge.ended(at, id.index, by_itself);
+        }
+    }
+
+    /// Nobody listens at a server.
+    pub(super) fn refused(&mut self, at: Instant, id: ServerId) {
+        let service = self.services.get_mut(id.service.0 as usize);
+        let Some(service) = service else { return };
+        let server = service.servers.get(id.index as usize);
+        // Of a child the end is reported.
+        if server.is_some_and(|server| server.managed != Managed::Child) {
+            service.poison.judge.refused(at, id.index);
+        }
+    }
+
+    /// Judges what was observed in this step, and does what is due.
+    pub(super) fn judge_poison(&mut self, now: Instant, out: &mut Vec<Output>) {
+        for place in 0..self.services.len() {
+            let watch = &mut self.services[place].poison;
+            if watch.judge.wake().is_some_and(|at| now >= at) {
+                watch.judge.tick(now);
+            }
+            while let Some(conviction) = self.services[place].poison.judge.convict(now) {
+                self.convicted(now, place, &conviction, out);
+            }
+            for (server, at) in self.services[place].poison.judge.take_further() {
+                self.further(now, place, (server, at), out);
+            }
+            let service = &mut self.services[place];
+            let mode = service.spec.options.recover.mode;
+            if let Some(orders) = service.poison.orders(now, service.spec.id, mode) {
+                out.push(Output::Shapes(Box::new(orders)));
+            }
+            self.look_at_poison(now, place, out);
+        }
+    }
+
+    /// What is in quarantine in this service.
+    pub fn quarantined(&self, service: ServiceId) -> impl Iterator<Item = Quarantined> {
+        let service = self.services.get(service.0 as usize);
+        service
+            .into_iter()
+            .flat_map(|service| service.poison.judge.quarantined())
+    }
+
+    /// The place of the service whose incident of a request this is.
+    pub(super) fn poison_of(&self, id: &str) -> Option<usize> {
+        self.services.iter().position(|service| {
+            let open = service.poison.open.as_ref();
+            open.is_some_and(|open| open.case.incident.id == id)
+        })
+    }
+
+    fn convicted(
+        &mut self,
+        now: Instant,
+        place: usize,
+        conviction: &Conviction,
+        out: &mut Vec<Output>,
+    ) {
+        let service = &mut self.services[place];
+        let name = |&index: &u32| {
+            service
+                .servers
+                .get(index as usize)
+                .map(|one| one.name.clone())
+        };
+        let names: Vec<String> = conviction.servers.iter().filter_map(name).collect();
+        let finding = finding(conviction, &names);
+        let text = finding.evidence[0].clone();
+        let mut open = service.poison.open.take().unwrap_or_else(|| {
+            let detection = Detection {
+                by: Detector::Supervisor,
+                onset: conviction.since,
+                text: text.clone(),
+            };
+            let id = self.shared.next_id(conviction.since.min(now));
+            let (of, epoch) = (service.spec.name.clone(), self.shared.epoch);
+            let mut case = Case::new(id, of, String::new(), &detection, now, epoch);
+            case.incident.servers.clear();
+            case.totals = service.traffic.at(case.onset);
+            case.phase = Phase::Examining {
+                order: OrderId(0),
+                until: Instant::NEVER,
+            };
+            Box::new(PoisonCase {
+                case,
+                servers: Vec::new(),
+                finding: finding.clone(),
+                last_end: now,
+                back_since: None,
+                look_at: now,
+            })
+        });
+        let case = &mut open.case;
+        case.kind = FaultKind::PoisonRequest;
+        if case.diagnosed.is_some() {
+            case.note(now, "detection", text);
+        }
+        case.incident.diagnosis.insert(0, finding.clone());
+        case.incident.diagnosis.truncate(FINDINGS);
+        case.diagnosed(now);
+        for name in names {
+            if !case.incident.servers.contains(&name) {
+                case.incident.servers.push(name);
+            }
+        }
+        if service.spec.options.recover.mode != Mode::Off {
+            let until = stamp(self.shared.epoch, conviction.until);
+            let what = conviction.words();
+            case.quarantined(now, format!("{what} is answered with 503 until {until}"));
+            case.set_status(Status::Verifying);
+        }
+        for released in &conviction.released {
+            let text = format!("{} is no longer taken for it", released.path);
+            case.note(now, "action", text);
+        }
+        (open.last_end, open.back_since, open.look_at) = (now, None, now + LOOK_EVERY);
+        open.finding = finding;
+        service.poison.open = Some(open);
+        for &server in &conviction.servers {
+            self.tell_victim(now, place, server, out);
+        }
+    }
+
+    /// One more process has ended with a request that had been under way when its quarantine began.
+    fn further(
+        &mut self,
+        now: Instant,
+        place: usize,
+        (server, at): (u32, Instant),
+        out: &mut Vec<Output>,
+    ) {
+        let service = &mut self.services[place];
+        let name = service
+            .servers
+            .get(server as usize)
+            .map(|one| one.name.clone());
+        let (Some(open), Some(name)) = (&mut service.poison.open, name) else {
+            return;
+        };
+        let text = format!("{name} has ended, too: the request was under way there already");
+        open.case.note(now, "signal", text);
+        if !open.case.incident.servers.contains(&name) {
+            open.case.incident.servers.push(name);
+        }
+        open.last_end = open.last_end.max(at);
+        open.back_since = None;
+        self.tell_victim(now, place, server, out);
+    }
+
+    /// The server's own incident names the request, and the service's incident.
+    fn tell_victim(&mut self, now: Instant, place: usize, server: u32, out: &mut Vec<Output>) {
+        let service = &mut self.services[place];
+        let Some(open) = &mut service.poison.open else {
+            return;
+        };
+        if !open.servers.contains(&server) {
+            open.servers.push(server);
+        }
+        let (finding, into) = (open.finding.clone(), open.case.incident.id.clone());
+        let id = ServerId {
+            service: service.spec.id,
+            index: server,
+        };
+        self.with(now, id, out, |work| {
+            let is_down = work.server.facts.process.down.is_some();
+            if let Some(case) = work.case().filter(|_| is_down) {
+                case.poisoned(now, finding, &into);
+            }
+        });
+    }
+
+    /// The incident goes on, or is over.
+    fn look_at_poison(&mut self, now: Instant, place: usize, out: &mut Vec<Output>) {
+        let service = &mut self.services[place];
+        let Some(open) = &mut service.poison.open else {
+            return;
+        };
+        if now >= open.look_at {
+            open.look_at = now + LOOK_EVERY;
+            if now >= open.case.impact_at {
+                open.case.impact_at = now + IMPACT_EVERY;
+                let objective = service.spec.options.objective.as_ref();
+                let impact = service.traffic.impact(open.case.totals, now, objective);
+                open.case.changed |= impact != open.case.incident.impact;
+                open.case.incident.impact = impact;
+            }
+            let is_back = |&index: &u32| {
+                let server = service.servers.get(index as usize);
+                server.is_none_or(|one| one.vacant.is_some() || one.held.is_some() || one.is_well())
+            };
+            let all_back = open.servers.iter().all(is_back);
+            open.back_since = all_back.then(|| open.back_since.unwrap_or(now));
+            let quiet = now.since(open.last_end);
+            if all_back && quiet >= HELD || quiet >= UNPROVEN {
+                self.close_poison(now, place, Some(all_back), End::Recovered, out);
+                return;
+            }
+        }
+        if std::mem::take(&mut open.case.changed) {
+            let incident = Box::new(open.case.incident.clone());
+            self.shared.record(incident, out);
+        }
+    }
+
+    /// Writes the report and lets go of the incident. What is in quarantine stays there.
+    pub(super) fn close_poison(
+        &mut self,
+        now: Instant,
+        place: usize,
+        is_proven: Option<bool>,
+        end: End,
+        out: &mut Vec<Output>,
+    ) {
+        let service = &mut self.services[place];
+        let Some(open) = service.poison.open.take() else {
+            return;
+        };
+        let mut case = open.case;
+        if let Some(is_proven) = is_proven {
+            let outcome = if is_proven { "passed" } else { "not-proven" };
+            let is_off = service.spec.options.recover.mode == Mode::Off;
+            case.incident.verification = Some(Verification {
+                outcome: outcome.to_owned(),
+                repaired_by: (!is_off).then_some(RepairedBy::Evenkeel),
+                probes: 0,
+                requests: 0,
+            });
+            let text = if is_proven {
+                "passed: all servers that it brought down serve again, and none has ended since"
+            } else {
+                "not proven: not all servers that it brought down have come back"
+            };
+            case.note(now, "verification", text.to_owned());
+            case.recovered(open.back_since.unwrap_or(now));
+        }
+        let objective = service.spec.options.objective.as_ref();
+        let impact = service.traffic.impact(case.totals, now, objective);
+        self.shared.report(now, case, (end, impact), out);
+    }
+}
+
+/// So many requests are named in one incident.
+const FINDINGS: usize = 8;
+
+impl Conviction {
+    /// The request in words.
+    fn words(&self) -> String {
+        match self.level {
+            Level::Path => self.text.path.clone(),
+            Level::Target => format!("{} with one certain query", self.text.path),
+        }
+    }
+}
+
+fn finding(conviction: &Conviction, servers: &[String]) -> Finding {
+    let mut evidence = vec![format!(
+        "{} was under way when {} processes ended by themselves: {}",
+        conviction.words(),
+        conviction.ends,
+        servers.join(", ")
+    )];
+    if conviction.again {
+        evidence[0] = format!(
+            "{} brought {} down again after its quarantine",
+            conviction.words(),
+            servers.join(", ")
+        );
+    }
+    evidence.push("no server has survived it since the first of them".to_owned());
+    Finding {
+        fault: FaultKind::PoisonRequest,
+        confidence: if conviction.ends > 2 { 0.95 } else { 0.9 },
+        evidence,
+    }
+}
