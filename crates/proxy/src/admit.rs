@@ -202,5 +202,6 @@ impl ProxyState {
             let name = service.name();
             service.admission.collect(sink, name, now, has_rate);
         }
+        self.collect_quarantine(sink);
     }
 }

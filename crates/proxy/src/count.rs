@@ -420,7 +420,6 @@ impl Source for ProxyState {
         self.collect_efforts(sink);
         self.collect_stale(sink);
         self.collect_admission(sink);
-        self.collect_quarantine(sink);
         self.collect_requests(sink, "", &|worker| Some(&worker.homeless));
         let now = self.now();
         for (index, service) in self.services().iter().enumerate() {

@@ -196,7 +196,7 @@ impl Journey<'_> {
     }
 
     /// Says what the request is called, by its head for servers, since one of its attempts failed.
-    fn name_shape(&self, head: &[u8]) {
+    pub(crate) fn name_shape(&self, head: &[u8]) {
         self.worker.name_shape(self.shape, || {
             let mut words = head.split(|&byte| byte == b' ');
             let method = words.next().unwrap_or_default();
@@ -218,9 +218,7 @@ impl Journey<'_> {
                 0 => self.latest,
                 _ => self.worker.clock.now(),
             };
-            if let Some(cause) = self.quarantined(&work.to_server, now) {
-                return Err(Lack::Cause(cause));
-            }
+            self.quarantined(&work.to_server, now)?;
             let (mut server, mut flight) = match self.place(&roster, client, now).await {
                 Ok(place) => place,
                 Err(Unplaced::Cause(cause)) => return Err(Lack::Cause(cause)),
@@ -254,9 +252,6 @@ impl Journey<'_> {
             let latency = latency(talk.as_ref(), begun, ended);
             flight.came_to(ended, outcome, latency);
             let wish = self.wish(&desk, talk.as_ref(), &roster, server, ended);
-            if outcome.is_failure() {
-                self.name_shape(&desk.work.to_server);
-            }
             self.tell_ended(&desk.work.to_server, (begun, ended), server, outcome);
             self.note_attempt(ended, server, outcome, latency, talk.as_ref());
             if self.mirror.is_some() {

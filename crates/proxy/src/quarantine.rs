@@ -9,10 +9,10 @@ use evenkeel_core::metric::Sink;
 use evenkeel_core::{
     ExactShape, ExactText, Exposed, Exposure, Instant, Outcome, ServerId, ShapeOrders,
 };
-use evenkeel_request::Cause;
 use evenkeel_request::quarantine::{Quarantine, Treatment};
 
 use crate::drive::Journey;
+use crate::fallback::Lack;
 use crate::state::ProxyState;
 
 /// What is ordered about the requests of one service.
@@ -66,25 +66,26 @@ impl ProxyState {
 }
 
 impl Journey<'_> {
-    /// Why no server gets the request with this head, if none does. Asked before each attempt: what is under way when a quarantine
-    /// begins is not tried again.
-    pub(crate) fn quarantined(&mut self, head: &[u8], now: Instant) -> Option<Cause> {
+    /// Whether a server may get the request with this head. Asked before each attempt: what is under way when a quarantine begins
+    /// is not tried again.
+    ///
+    /// # Errors
+    /// Why none may.
+    pub(crate) fn quarantined(&mut self, head: &[u8], now: Instant) -> Result<(), Lack> {
         self.watched = None;
         let gate = &self.service.quarantine;
         if !gate.is_on.load(Ordering::Acquire) {
-            return None;
+            return Ok(());
         }
         match gate.treatment(head, now) {
-            (_, Treatment::Usual) => None,
-            (shape, Treatment::Watched) => {
-                self.watched = Some(Box::new(shape));
-                None
-            }
+            (_, Treatment::Usual) => {}
+            (shape, Treatment::Watched) => self.watched = Some(Box::new(shape)),
             (_, Treatment::Refused(cause)) => {
                 gate.refused.fetch_add(1, Ordering::Relaxed);
-                Some(cause)
+                return Err(Lack::Cause(cause));
             }
         }
+        Ok(())
     }
 
     /// An attempt begins: tells of it if the request is watched.
@@ -94,7 +95,8 @@ impl Journey<'_> {
         }
     }
 
-    /// An attempt that began at `begun` has ended so. Tells of it if it may have brought its server down, or is watched.
+    /// An attempt that began at `begun` has ended so. Says what the request is called if it failed, and tells of the attempt if it may
+    /// have brought its server down, or is watched.
     pub(crate) fn tell_ended(
         &self,
         head: &[u8],
@@ -102,6 +104,9 @@ impl Journey<'_> {
         server: ServerId,
         outcome: Outcome,
     ) {
+        if outcome.is_failure() {
+            self.name_shape(head);
+        }
         let what = match outcome {
             Outcome::Reset { sent: true } | Outcome::Truncated | Outcome::Rescued => {
                 let shape = self.watched.as_deref().copied();

@@ -23,7 +23,6 @@ use evenkeel_dns::DnsCounters;
 use evenkeel_fault::Incident;
 use evenkeel_fault::contract::ServerState;
 use evenkeel_fault::maintenance::OrderTerms;
-use evenkeel_fault::poison::Quarantined;
 use evenkeel_history::StoreError;
 use evenkeel_proxy::{ProxyState, ServiceEntry};
 use evenkeel_runtime::{Clock, Tasks};
@@ -249,29 +248,6 @@ impl Now {
             notes.push(format!("incidents are not kept on disk: {why}"));
         }
         notes
-    }
-
-    /// The requests that no server gets, in words.
-    fn quarantined(&self, service: ServiceId) -> Vec<String> {
-        let (view, epoch) = (self.views.now(), self.clock.epoch());
-        let of_service = view.quarantined.get(&service.0);
-        let name = self.state.services().get(service.0 as usize);
-        let name = name.map_or("", |entry| entry.name());
-        let text = |one: &Quarantined| {
-            let time = |at| period::rfc3339(epoch.wall(at));
-            let query = if one.with_query {
-                " with one certain query"
-            } else {
-                ""
-            };
-            format!(
-                "{}{query} is in quarantine since {} until {}: it brought servers down; `evenkeel lift {name}` ends that",
-                one.request,
-                time(one.since),
-                time(one.until)
-            )
-        };
-        of_service.into_iter().flatten().map(text).collect()
     }
 
     pub(super) fn policy(&self, id: u32) -> String {

@@ -7,6 +7,7 @@ mod control;
 mod dns;
 mod discover;
 mod live;
+mod quarantine;
 mod reasons;
 mod resume;
 mod secrets;

@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Exit, Exposed, Exposure, Instant, ServerId, ServiceId, ShapeOrders};
+use evenkeel_core::{
+    Exit, Exposed, Exposure, Instant, Observation, ProbeOutcome, ServerId, ServiceId, ShapeOrders,
+};
 
 use crate::contract::{Managed, OrderId, Output};
 use crate::detect::{Detection, Detector};
@@ -135,24 +137,30 @@ impl Keeper {
         }
     }
 
-    /// A process has ended.
-    pub(super) fn ended(&mut self, at: Instant, id: ServerId, exit: &Exit) {
+    /// Holds what was under way against a process that has ended.
+    pub(super) fn note_end(&mut self, at: Instant, id: ServerId, observation: &Observation) {
         let service = self.services.get_mut(id.service.0 as usize);
         let Some(service) = service else { return };
-        let server = service.servers.get(id.index as usize);
-        if let Some(by_itself) = server.and_then(|server| server.ended_by_itself(exit)) {
-            service.poison.judge.ended(at, id.index, by_itself);
-        }
-    }
-
-    /// Nobody listens at a server.
-    pub(super) fn refused(&mut self, at: Instant, id: ServerId) {
-        let service = self.services.get_mut(id.service.0 as usize);
-        let Some(service) = service else { return };
-        let server = service.servers.get(id.index as usize);
-        // Of a child the end is reported.
-        if server.is_some_and(|server| server.managed != Managed::Child) {
-            service.poison.judge.refused(at, id.index);
+        let Some(server) = service.servers.get(id.index as usize) else {
+            return;
+        };
+        let judge = &mut service.poison.judge;
+        match observation {
+            Observation::Exited(exit) => {
+                if let Some(by_itself) = server.ended_by_itself(exit) {
+                    judge.ended(at, id.index, by_itself);
+                }
+            }
+            // Of a child the end is reported.
+            Observation::Probe {
+                outcome: ProbeOutcome::Refused,
+                ..
+            } if server.managed != Managed::Child => judge.refused(at, id.index),
+            Observation::Probe { .. }
+            | Observation::Attempt { .. }
+            | Observation::Started { .. }
+            | Observation::StartFailed(_)
+            | Observation::Moved(_) => {}
         }
     }
 

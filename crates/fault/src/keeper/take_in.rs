@@ -1,6 +1,6 @@
 //! Takes a signal in: whom it is about, what is remembered of it, and whether anything follows.
 
-use evenkeel_core::{Instant, Observation, Outcome, ProbeOutcome, Signal};
+use evenkeel_core::{Instant, Observation, Outcome, Signal};
 
 use crate::contract::{Managed, Output};
 use crate::signal::Said;
@@ -58,18 +58,7 @@ impl Keeper {
         {
             return;
         }
-        match &observation {
-            Observation::Exited(exit) => self.ended(at, id, exit),
-            Observation::Probe {
-                outcome: ProbeOutcome::Refused,
-                ..
-            } => self.refused(at, id),
-            Observation::Probe { .. }
-            | Observation::Attempt { .. }
-            | Observation::Started { .. }
-            | Observation::StartFailed(_)
-            | Observation::Moved(_) => {}
-        }
+        self.note_end(at, id, &observation);
         self.with(now, id, out, |work| match observation {
             Observation::Attempt { .. } | Observation::Moved(_) => {}
             Observation::Probe { outcome, latency } => work.probe(at, outcome, latency),

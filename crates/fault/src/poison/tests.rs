@@ -1,3 +1,5 @@
+//! Tables and short stories of the judge: who is convicted, who is not, and for how long.
+
 use evenkeel_core::Outcome;
 
 use super::*;
@@ -67,129 +69,131 @@ enum Step {
 }
 use Step::{Begins, Dies, DiesWatched, Others, Survives};
 
+/// What happened, and which request is convicted at its end; before that, none is.
+const TABLE: &[(&str, &[Step], Option<&str>)] = &[
+    ("one victim only", &[Dies(0, 0, &["/crash"])], None),
+    (
+        "two victims of one request that was tried again",
+        &[Dies(0, 0, &["/crash"]), Dies(5, 1, &["/crash"])],
+        Some("GET /crash"),
+    ),
+    (
+        "two victims far apart on one server",
+        &[Dies(0, 0, &["/crash"]), Dies(500_000, 0, &["/crash"])],
+        Some("GET /crash"),
+    ),
+    (
+        "a crash loop without requests",
+        &[Dies(0, 0, &[]), Dies(1_000, 0, &[]), Dies(3_000, 0, &[])],
+        None,
+    ),
+    (
+        "several at the first end, one at the second",
+        &[
+            Dies(0, 0, &["/crash", "/carts/7", "/slow"]),
+            Dies(500, 1, &["/crash", "/orders/9"]),
+        ],
+        Some("GET /crash"),
+    ),
+    (
+        "a popular path that does well, at every end",
+        &[
+            Dies(0, 0, &["/"]),
+            DiesWatched(500, 1, &["/"]),
+            DiesWatched(900, 2, &["/"]),
+            DiesWatched(1_500, 0, &["/"]),
+        ],
+        None,
+    ),
+    (
+        "a rare path that does well, at ends that come together",
+        &[Dies(0, 0, &["/rare"]), Dies(3, 1, &["/rare"])],
+        None,
+    ),
+    (
+        "the same, and it kills again once it is watched, but nothing else succeeds",
+        &[
+            Dies(0, 0, &["/rare"]),
+            Dies(3, 1, &["/rare"]),
+            DiesWatched(900, 2, &["/rare"]),
+        ],
+        None,
+    ),
+    (
+        "the same, and other requests succeed",
+        &[
+            Dies(0, 0, &["/rare"]),
+            Dies(3, 1, &["/rare"]),
+            Others,
+            DiesWatched(900, 2, &["/rare"]),
+        ],
+        Some("GET /rare"),
+    ),
+    (
+        "what a server survived between",
+        &[
+            Dies(0, 0, &["/slow"]),
+            Survives(100, 1, "/slow"),
+            Dies(500, 1, &["/slow"]),
+        ],
+        None,
+    ),
+    (
+        "what a living server has had under way for long",
+        &[
+            Dies(0, 0, &["/events"]),
+            Begins(10, 2, "/events"),
+            DiesWatched(5_000, 1, &["/events"]),
+        ],
+        None,
+    ),
+    (
+        "what most ends came without",
+        &[
+            Dies(0, 0, &["/slow"]),
+            Dies(100, 1, &[]),
+            Dies(200, 2, &[]),
+            Dies(300, 0, &["/slow"]),
+        ],
+        None,
+    ),
+    (
+        "what comes when all that is asked for brings servers down",
+        &[
+            Dies(0, 0, &["/a"]),
+            Dies(100, 1, &["/b"]),
+            Dies(200, 2, &["/c"]),
+            Dies(1_000, 0, &["/crash"]),
+            Dies(1_100, 1, &["/crash"]),
+            Dies(1_200, 2, &["/crash"]),
+            Dies(1_300, 2, &["/crash"]),
+        ],
+        None,
+    ),
+    (
+        "one query of a path, and no other was asked",
+        &[Dies(0, 0, &["/find?q=x"]), Dies(5, 1, &["/find?q=x"])],
+        Some("GET /find with its query"),
+    ),
+    (
+        "a path with whatever query",
+        &[Dies(0, 0, &["/find?q=1"]), Dies(5, 1, &["/find?q=2"])],
+        Some("GET /find"),
+    ),
+    (
+        "one number of many",
+        &[
+            Dies(0, 0, &["/orders/17", "/orders/18"]),
+            Others,
+            DiesWatched(700, 1, &["/orders/17", "/orders/19"]),
+        ],
+        Some("GET /orders/17"),
+    ),
+];
+
 #[test]
 fn who_is_convicted() {
-    let table: &[(&str, &[Step], Option<&str>)] = &[
-        ("one victim only", &[Dies(0, 0, &["/crash"])], None),
-        (
-            "two victims of one request that was tried again",
-            &[Dies(0, 0, &["/crash"]), Dies(5, 1, &["/crash"])],
-            Some("GET /crash"),
-        ),
-        (
-            "two victims far apart on one server",
-            &[Dies(0, 0, &["/crash"]), Dies(500_000, 0, &["/crash"])],
-            Some("GET /crash"),
-        ),
-        (
-            "a crash loop without requests",
-            &[Dies(0, 0, &[]), Dies(1_000, 0, &[]), Dies(3_000, 0, &[])],
-            None,
-        ),
-        (
-            "several at the first end, one at the second",
-            &[
-                Dies(0, 0, &["/crash", "/carts/7", "/slow"]),
-                Dies(500, 1, &["/crash", "/orders/9"]),
-            ],
-            Some("GET /crash"),
-        ),
-        (
-            "a popular path that does well, at every end",
-            &[
-                Dies(0, 0, &["/"]),
-                DiesWatched(500, 1, &["/"]),
-                DiesWatched(900, 2, &["/"]),
-                DiesWatched(1_500, 0, &["/"]),
-            ],
-            None,
-        ),
-        (
-            "a rare path that does well, at ends that come together",
-            &[Dies(0, 0, &["/rare"]), Dies(3, 1, &["/rare"])],
-            None,
-        ),
-        (
-            "the same, and it kills again once it is watched, but nothing else succeeds",
-            &[
-                Dies(0, 0, &["/rare"]),
-                Dies(3, 1, &["/rare"]),
-                DiesWatched(900, 2, &["/rare"]),
-            ],
-            None,
-        ),
-        (
-            "the same, and other requests succeed",
-            &[
-                Dies(0, 0, &["/rare"]),
-                Dies(3, 1, &["/rare"]),
-                Others,
-                DiesWatched(900, 2, &["/rare"]),
-            ],
-            Some("GET /rare"),
-        ),
-        (
-            "what a server survived between",
-            &[
-                Dies(0, 0, &["/slow"]),
-                Survives(100, 1, "/slow"),
-                Dies(500, 1, &["/slow"]),
-            ],
-            None,
-        ),
-        (
-            "what a living server has had under way for long",
-            &[
-                Dies(0, 0, &["/events"]),
-                Begins(10, 2, "/events"),
-                DiesWatched(5_000, 1, &["/events"]),
-            ],
-            None,
-        ),
-        (
-            "what most ends came without",
-            &[
-                Dies(0, 0, &["/slow"]),
-                Dies(100, 1, &[]),
-                Dies(200, 2, &[]),
-                Dies(300, 0, &["/slow"]),
-            ],
-            None,
-        ),
-        (
-            "what comes when all that is asked for brings servers down",
-            &[
-                Dies(0, 0, &["/a"]),
-                Dies(100, 1, &["/b"]),
-                Dies(200, 2, &["/c"]),
-                Dies(1_000, 0, &["/crash"]),
-                Dies(1_100, 1, &["/crash"]),
-                Dies(1_200, 2, &["/crash"]),
-                Dies(1_300, 2, &["/crash"]),
-            ],
-            None,
-        ),
-        (
-            "one query of a path, and no other was asked",
-            &[Dies(0, 0, &["/find?q=x"]), Dies(5, 1, &["/find?q=x"])],
-            Some("GET /find with its query"),
-        ),
-        (
-            "a path with whatever query",
-            &[Dies(0, 0, &["/find?q=1"]), Dies(5, 1, &["/find?q=2"])],
-            Some("GET /find"),
-        ),
-        (
-            "one number of many",
-            &[
-                Dies(0, 0, &["/orders/17", "/orders/18"]),
-                Others,
-                DiesWatched(700, 1, &["/orders/17", "/orders/19"]),
-            ],
-            Some("GET /orders/17"),
-        ),
-    ];
-    for (name, steps, expected) in table {
+    for (name, steps, expected) in TABLE {
         let mut poison = Poison::default();
         traffic(&mut poison, &[("/", 900), ("/rare", 5), ("/orders/1", 50)]);
         let mut last = 0;

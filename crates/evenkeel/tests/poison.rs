@@ -1,0 +1,122 @@
+//! A request that ends the process that gets it, with real processes: after two victims no other one ends, and all else is served.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{PROGRAM, Program, call, free_ports, get, wait_for};
+use evenkeel_fault::incident::Status;
+use evenkeel_fault::{FaultKind, Incident};
+use evenkeel_lab::{Load, LoadPlan};
+
+/// What the sample server ends with.
+const POISON: &str = "/exit/3";
+
+fn program() -> Program {
+    let ports: Vec<String> = free_ports(3).iter().map(u16::to_string).collect();
+    let program = Program::run(&format!(
+        r#"
+[admin]
+address = "127.0.0.1:0"
+
+[listen.web]
+address = "127.0.0.1:0"
+service = "shop"
+
+[service.shop]
+detect.probe = {{ http = "/health" }}
+# A start may take long on a busy machine.
+recover.verify.within = "50s"
+
+[service.shop.run]
+command = ["{PROGRAM}", "sample-server", "--port", "{{port}}"]
+ports = [{}]
+"#,
+        ports.join(", ")
+    ));
+    program.wait_until_up();
+    program
+}
+
+fn pids(program: &Program) -> Vec<Option<u32>> {
+    program.servers().iter().map(|server| server.pid).collect()
+}
+
+fn is_poison(incident: &Incident) -> bool {
+    let first = incident.diagnosis.first();
+    first.is_some_and(|finding| finding.fault == FaultKind::PoisonRequest)
+}
+
+#[test]
+fn after_two_victims_no_process_ends_and_all_else_is_served() {
+    let program = program();
+    let address = program.address();
+    let before = pids(&program);
+    let load = Load::start(LoadPlan {
+        timeout: Duration::from_secs(20),
+        ..LoadPlan::new(address, 100.0)
+    })
+    .unwrap();
+    // It is tried once more, so that one such request has two victims.
+    let first = get(address, POISON).unwrap();
+    assert_eq!(first.status, 502);
+    wait_for("the quarantine", || {
+        let services = program.api("/api/services").to_string();
+        services
+            .contains("GET /exit/3 is in quarantine")
+            .then_some(())
+    });
+    let refused = get(address, POISON).unwrap();
+    assert_eq!(refused.status, 503);
+    assert!(refused.body.contains("quarantined"), "{refused:?}");
+    assert!(refused.head.contains("retry-after: "), "{refused:?}");
+    program.wait_until_up();
+    let now = pids(&program);
+    let replaced = before.iter().zip(&now).filter(|(one, other)| one != other);
+    assert_eq!(replaced.count(), 2, "{before:?} {now:?}");
+    for _ in 0..20 {
+        assert_eq!(get(address, POISON).unwrap().status, 503);
+        assert_eq!(get(address, "/exit/me").unwrap().status, 200);
+    }
+    assert_eq!(pids(&program), now, "no other process ended");
+    let incident = program.wait_for_incident("of the request, closed", |incident| {
+        is_poison(incident)
+            && incident.status == Status::Closed
+            && incident
+                .actions
+                .iter()
+                .any(|one| one.action == "quarantine")
+    });
+    let evidence = incident.diagnosis[0].evidence.join("\n");
+    assert!(evidence.contains("GET /exit/3 was under way"), "{evidence}");
+    assert_eq!(incident.servers.len(), 2, "{incident:#?}");
+    // What was under way on both victims, one after the other, is not tried a third time.
+    let numbers = load.stop();
+    assert!(numbers.failed <= 2, "{:?}", numbers.failures);
+    assert_is_told(&program);
+}
+
+/// Metrics tell of it, and a person can end it.
+fn assert_is_told(program: &Program) {
+    let metrics = get(program.admin, "/metrics").unwrap().body;
+    for line in [
+        "evenkeel_quarantined{service=\"shop\"} 1",
+        "evenkeel_quarantine_refused_total{service=\"shop\"} 21",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    let lift = || {
+        let admin = format!("http://{}", program.admin);
+        let words = ["lift", "shop", "--admin", &admin];
+        call(program.folder.path(), &words)
+    };
+    let lifted = lift();
+    assert_eq!(lifted.status, Some(0), "{lifted:?}");
+    wait_for("the end of the quarantine", || {
+        let services = program.api("/api/services").to_string();
+        (!services.contains("quarantine")).then_some(())
+    });
+    assert_eq!(lift().status, Some(1), "there is none any more");
+}
