@@ -27,7 +27,8 @@ table! {
         /// How long a server that takes connections and answers nothing is out of rotation before it is restarted. Once it has come
         /// back by itself, twice its longest pause, from 10 to 60 s. A process that is stopped (state T) is not waited for.
         hang_wait: Time<0> = defaults::HANG_WAIT;
-        /// How many actions that change a server (restart, stop, exec) one server may get.
+        /// How many actions that change a server (restart, stop, exec) one server may get. Starts of a process that had ended do
+        /// not count once they are verified, and are not held up while fewer servers serve than `keep_serving`.
         limit: ActionLimit;
         /// Between restarts of one server; the first is immediate.
         backoff: RestartBackoff;
