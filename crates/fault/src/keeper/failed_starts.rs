@@ -7,6 +7,7 @@ use evenkeel_core::Instant;
 
 use crate::contract::{Output, Pace};
 use crate::policy::Mode;
+use crate::recover::Change;
 use crate::signal::Down;
 
 use super::Keeper;
@@ -154,9 +155,12 @@ impl Keeper {
                     return;
                 }
                 let recover = &work.spec.options.recover;
-                let is_allowed = work.server.repairs.within_limit(now, recover.limit);
+                let is_wanting = work.capacity.allows(recover.keep_serving).is_err();
+                let is_allowed = is_wanting || work.server.repairs.within_limit(now, recover.limit);
                 if starts && is_allowed && work.server.managed.restarts() {
-                    work.server.repairs.note(now, true, &recover.backoff);
+                    work.server
+                        .repairs
+                        .note(now, Change::Start, &recover.backoff);
                     work.server.facts.process.replaced();
                     work.order_routine(RoutineKind::Restart);
                 } else {

@@ -244,7 +244,7 @@ fn dead_processes_are_started_beyond_the_limit_while_servers_are_wanting() {
         let mut world = World::new(3, Managed::Child, options());
         world.run(5_000 + seed * 37);
         for index in 0..3 {
-            world.reborn(index, Condition::Stillborn);
+            world.reborn(index, Condition::Doomed(150));
             world.break_server(index, Condition::Dead);
         }
         // Delays of 0.1, 0.2, … 3.2 s, and not of a minute after the fifth.
@@ -260,7 +260,7 @@ fn dead_processes_are_started_beyond_the_limit_while_servers_are_wanting() {
 fn one_that_the_limit_holds_up_is_started_when_it_becomes_wanted() {
     let mut world = World::new(3, Managed::Child, options());
     world.run(5_000);
-    world.reborn(0, Condition::Stillborn);
+    world.reborn(0, Condition::Doomed(150));
     world.break_server(0, Condition::Dead);
     world.run(15_000);
     assert_eq!(world.restarts.len(), 5, "while others serve it is rationed");

@@ -718,6 +718,7 @@ impl World {
                 last_lines: vec!["segmentation fault".to_owned()],
                 guardian: None,
                 port_holder: None,
+                changed: None,
             },
         );
     }
