@@ -52,11 +52,13 @@ impl Work<'_> {
             return Next::Parked;
         }
         let recover = &self.spec.options.recover;
-        let repairs = &mut self.server.repairs;
         let is_dead = self.server.facts.process.down.is_some();
-        // A process that does not run serves nobody: what can it cost to start it, where servers are wanting?
+        // A process that does not run serves nobody: what can it cost to start it, where servers are wanting? But one whose last
+        // start failed is not started for ever.
         let is_wanting = self.capacity.allows(recover.keep_serving).is_err();
-        let allowance = if is_dead && is_wanting {
+        let is_free = is_dead && is_wanting && !self.server.cannot_start();
+        let repairs = &mut self.server.repairs;
+        let allowance = if is_free {
             repairs.start(now, &recover.backoff)
         } else {
             repairs.restart(now, recover.limit, &recover.backoff)
