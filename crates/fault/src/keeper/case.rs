@@ -163,7 +163,10 @@ impl Case {
         let at = at.max(self.latest);
         self.latest = at;
         if self.incident.timeline.len() >= ENTRIES {
-            self.incident.timeline.remove(ENTRIES / 2);
+            // Without the entry that tells of a clock that was set, those before and behind it would contradict each other.
+            let mut later = self.incident.timeline.iter().skip(ENTRIES / 2);
+            let place = later.position(|entry| entry.kind != "clock").unwrap_or(0);
+            self.incident.timeline.remove(ENTRIES / 2 + place);
         }
         self.incident.timeline.push(Entry {
             at: stamp(self.epoch, at),
