@@ -215,6 +215,15 @@ impl Case {
         self.name_poison();
     }
 
+    /// That is not sure any more.
+    pub(super) fn not_poisoned(&mut self) {
+        if self.poisoned.take().is_some() {
+            let findings = &mut self.incident.diagnosis;
+            findings.retain(|one| one.fault != FaultKind::PoisonRequest);
+            self.changed = true;
+        }
+    }
+
     /// What brought the server down comes before how it ended.
     pub(super) fn name_poison(&mut self) {
         if let Some(finding) = &self.poisoned {

@@ -174,6 +174,9 @@ impl Keeper {
             while let Some(conviction) = self.services[place].poison.judge.convict(now) {
                 self.convicted(now, place, &conviction, out);
             }
+            if self.services[place].poison.judge.take_doubt() {
+                self.doubted(now, place, out);
+            }
             for (server, at) in self.services[place].poison.judge.take_further() {
                 self.further(now, place, (server, at), out);
             }
@@ -298,6 +301,27 @@ impl Keeper {
         open.last_end = open.last_end.max(at);
         open.back_since = None;
         self.tell_victim(now, place, server, out);
+    }
+
+    /// The quarantine has ended since it is not sure: the servers' own incidents go on without it.
+    fn doubted(&mut self, now: Instant, place: usize, out: &mut Vec<Output>) {
+        let service = &mut self.services[place];
+        let Some(open) = &mut service.poison.open else {
+            return;
+        };
+        let text =
+            "another process has ended without it: it is not sure, and it is not in quarantine";
+        open.case.note(now, "diagnosis", text.to_owned());
+        let victims = open.servers.clone();
+        let service = service.spec.id;
+        self.close_poison(now, place, None, End::Split, out);
+        for index in victims {
+            self.with(now, ServerId { service, index }, out, |work| {
+                if let Some(case) = work.case() {
+                    case.not_poisoned();
+                }
+            });
+        }
     }
 
     /// The server's own incident names the request, and the service's incident.

@@ -126,6 +126,8 @@ pub struct Poison {
     /// Routes that have done well before servers ended, and whether they are popular.
     routes: Vec<(u32, bool)>,
     changed: bool,
+    /// A quarantine was ended since it is not sure.
+    doubted: bool,
     /// Ends for which a request in quarantine was under way still: the server's index.
     further: Vec<(u32, Instant)>,
 }
@@ -217,6 +219,26 @@ impl Poison {
                 self.attach(&broken, watched, end);
             } else if at.since(broken.at) <= NEAR {
                 self.broken.push_back((broken, watched));
+            }
+        }
+        self.doubt(at);
+    }
+
+    /// A process has ended without what was convicted a moment ago: if nothing else speaks against that, it is as likely that all of
+    /// them ended for one cause of their own.
+    fn doubt(&mut self, at: Instant) {
+        if self.ends.back().is_none_or(|end| end.explained) {
+            return;
+        }
+        let is_fresh = |one: &Suspect| {
+            one.refused
+                .is_some_and(|(since, _)| at.since(since) <= NEAR)
+        };
+        for suspect in &mut self.suspects {
+            if is_fresh(suspect) && suspect.terms == 1 && !suspect.is_alone() {
+                suspect.release(at);
+                suspect.terms = 0;
+                (self.changed, self.doubted) = (true, true);
             }
         }
     }
@@ -349,6 +371,11 @@ impl Poison {
     /// Whether what is watched or refused has changed since this was asked.
     pub fn take_change(&mut self) -> bool {
         std::mem::take(&mut self.changed)
+    }
+
+    /// Whether a quarantine was ended since it is not sure, and there is no other, since this was asked.
+    pub fn take_doubt(&mut self) -> bool {
+        std::mem::take(&mut self.doubted) && self.quarantined().next().is_none()
     }
 
     /// Processes that ended with a request in quarantine that had been under way before it, since this was asked.

@@ -247,6 +247,24 @@ fn processes_that_are_killed_together_say_nothing_of_requests() {
 }
 
 #[test]
+fn a_quarantine_is_given_up_when_another_process_ends_at_once_without_it() {
+    for (alone, expected) in [(false, 0), (true, 1)] {
+        let mut poison = Poison::default();
+        for (time, server) in [(0, 0), (5, 1)] {
+            broke(&mut poison, time, server, "/rare");
+            poison.ended(at(time), server, true);
+            (0..10).filter(|_| alone).for_each(|_| poison.succeeded());
+        }
+        assert!(poison.convict(at(5)).is_some());
+        assert!(!poison.take_doubt());
+        poison.ended(at(9), 2, true);
+        assert_eq!(poison.quarantined().count(), expected, "alone: {alone}");
+        assert_eq!(poison.take_doubt(), !alone);
+        assert_eq!(poison.convict(at(9)), None);
+    }
+}
+
+#[test]
 fn a_server_whose_process_is_not_known_has_ended_when_nobody_listens() {
     let mut poison = Poison::default();
     for (time, server) in [(0, 0), (100, 1)] {
@@ -269,9 +287,9 @@ fn a_wrong_one_is_given_up_for_another_that_explains_more() {
         poison.ended(at(time), server, true);
     }
     assert_eq!(convicted(&mut poison, 100).as_deref(), Some("GET /beside"));
-    broke_after(&mut poison, 500, 2, "/crash", 5);
-    poison.ended(at(500), 2, true);
-    let conviction = poison.convict(at(500)).expect("the other one");
+    broke_after(&mut poison, 1_500, 2, "/crash", 5);
+    poison.ended(at(1_500), 2, true);
+    let conviction = poison.convict(at(1_500)).expect("the other one");
     assert_eq!(conviction.text.path, "GET /crash");
     assert_eq!(conviction.servers, [0, 1, 2]);
     assert_eq!(conviction.released[0].path, "GET /beside");
@@ -319,9 +337,9 @@ fn what_is_known_is_bounded_and_what_kills_stays() {
     }
     assert!(poison.convict(at(5)).is_some());
     for n in 0..2_000 {
-        broke_after(&mut poison, 1_000, 0, &format!("/x/{n}?{n}"), 5_000);
+        broke_after(&mut poison, 2_000, 0, &format!("/x/{n}?{n}"), 5_000);
     }
-    poison.ended(at(1_000), 0, true);
+    poison.ended(at(2_000), 0, true);
     assert_eq!(poison.suspects.len(), SUSPECTS);
     assert!(poison.broken.len() <= BROKEN && poison.ends.len() <= ENDS);
     assert_eq!(poison.quarantined().count(), 1);

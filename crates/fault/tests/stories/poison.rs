@@ -128,6 +128,30 @@ fn where_every_request_brings_servers_down_none_is_blamed_and_service_is_back_wi
     }
 }
 
+/// What they share ends them one after the other, and a request that is seldom asked for meets two of them.
+#[test]
+fn processes_that_end_together_are_not_blamed_on_a_request() {
+    for seed in 0..100 {
+        let mut world = world_of(seed);
+        world.kills = |path| path == "/rare";
+        world.send("/rare");
+        world.kills = |_| false;
+        world.run(3 + seed % 30);
+        for index in 0..3 {
+            if world.state(index) == ServerState::Up {
+                world.break_server(index as usize, Condition::Doomed(0));
+            }
+        }
+        world.run(10_000);
+        world.send("/rare");
+        assert_eq!((world.deaths, world.refused), (3, 0), "seed {seed}");
+        world.until(30_000, |world| {
+            let mut all = world.incidents.values();
+            all.all(|one| one.status == Status::Closed)
+        });
+    }
+}
+
 #[test]
 fn one_victim_is_not_enough() {
     let mut world = world_of(1);
