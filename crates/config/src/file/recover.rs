@@ -16,8 +16,9 @@ use crate::mistake::{Code, Mistake, Mistakes};
 table! {
     /// What is done about a fault.
     pub struct Recover {
-        /// Who decides. `automatic`: evenkeel acts; `ask`: a person approves; `dry-run`: evenkeel writes down what it
-        /// would do; `off`: it only detects, diagnoses and records.
+        /// Who decides about actions that cost something: restart, stop, commands. `automatic`: evenkeel acts; `ask`: a person approves;
+        /// `dry-run`: evenkeel writes down what it would do. In these three, servers that fail leave the rotation and come back. `off`:
+        /// it only detects, diagnoses and records.
         mode: ModeWord = defaults::MODE;
         /// Never act on more servers than leave this share in service. Servers that already serve nothing cost nothing.
         keep_serving: Share = defaults::KEEP_SERVING;

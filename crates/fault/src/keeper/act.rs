@@ -60,7 +60,7 @@ pub(super) enum Next {
 }
 
 impl Work<'_> {
-    /// The diagnosis is made: chooses the actions, and begins if that is allowed.
+    /// The diagnosis is made: chooses the actions, and begins unless recovery is off.
     pub(super) fn begin_playbook(&mut self, passed: bool) {
         let situation = Situation {
             managed: self.server.managed,
@@ -71,44 +71,14 @@ impl Work<'_> {
         let Some(case) = self.server.case.as_deref_mut() else {
             return;
         };
-        let same = case.steps.clone();
         case.steps = playbook(case.kind, of_user, situation);
         case.acted = false;
-        let steps = case.steps.clone();
-        if self.may_act() {
-            self.set_status(Status::Recovering);
-            self.run(0);
+        if self.is_off() {
+            self.watch(None);
             return;
         }
-        let proposed = same == steps && !steps.is_empty();
-        match self.mode() {
-            Mode::DryRun | Mode::Ask if !proposed => self.propose(&steps),
-            Mode::DryRun | Mode::Ask | Mode::Off | Mode::Automatic => {}
-        }
-        self.watch(None);
-    }
-
-    /// Writes down what would be done.
-    fn propose(&mut self, steps: &[Action]) {
-        let now = self.now;
-        let asks = self.mode() == Mode::Ask && !steps.is_empty();
-        let is_out = matches!(self.server.shown, Shown::Ejected(_));
-        let Some(case) = self.case() else {
-            return;
-        };
-        for action in steps {
-            // A dead process is kept out of traffic in these modes too.
-            let outcome = if *action == Action::Eject && is_out {
-                ActionOutcome::Done
-            } else {
-                ActionOutcome::WouldDo
-            };
-            case.action(now, action, outcome, None);
-        }
-        if asks {
-            case.note(now, "approval", "waits for a person's approval".to_owned());
-            self.set_status(Status::AwaitingApproval);
-        }
+        self.set_status(Status::Recovering);
+        self.run(0);
     }
 
     /// Carries out the playbook from action `step` on, until something has to be waited for or the repair is to be
@@ -154,6 +124,7 @@ impl Work<'_> {
                 }
                 Next::Parked
             }
+            Action::Escalate if !self.may_act() => self.propose(step),
             Action::Escalate => {
                 self.escalate("the playbook says so");
                 Next::On
@@ -265,9 +236,28 @@ impl Work<'_> {
         Next::On
     }
 
+    /// Takes it out at once while what comes before it in the playbook is only proposed, if the guard of capacity agrees.
+    pub(super) fn take_out_beside(&mut self, action: &Action) {
+        let now = self.now;
+        let (outcome, why) = match self.allowed() {
+            Ok(()) => (ActionOutcome::Done, None),
+            Err(why) => (ActionOutcome::Refused, Some(why)),
+        };
+        if outcome == ActionOutcome::Done {
+            self.server.eject(now, Verdict::Suspected, self.out);
+        }
+        if let Some(case) = self.case() {
+            case.action(now, action, outcome, why);
+        }
+    }
+
     /// A person is needed; told once.
     pub(super) fn escalate(&mut self, why: &str) {
         let now = self.now;
+        if self.mode() == Mode::DryRun {
+            self.would_escalate(why);
+            return;
+        }
         if self.case().is_some_and(|case| case.escalate(now, why)) {
             let text = format!("a person is needed: {why}");
             self.server.answer(OrderAnswer::Failed(text), self.out);
@@ -329,7 +319,7 @@ impl Work<'_> {
         }
     }
 
-    fn has_done(&self, word: &str) -> bool {
+    pub(super) fn has_done(&self, word: &str) -> bool {
         let actions = self
             .server
             .case

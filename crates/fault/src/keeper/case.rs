@@ -17,6 +17,7 @@ use crate::policy::Action;
 use crate::verify::Verification;
 
 use super::act::Waits;
+use super::propose::Proposal;
 
 /// The timeline keeps its beginning and its end; between them entries are dropped above this number.
 const ENTRIES: usize = 300;
@@ -65,6 +66,8 @@ pub(super) struct Case {
     pub(super) totals: Totals,
     pub(super) steps: Vec<Action>,
     pub(super) phase: Phase,
+    /// What was written down in place of being done.
+    pub(super) proposal: Option<Proposal>,
     /// A person said yes.
     pub(super) approved: bool,
     /// A person is needed and was told.
@@ -123,6 +126,7 @@ impl Case {
                 order: OrderId(0),
                 until: now,
             },
+            proposal: None,
             approved: false,
             escalated: false,
             acted: false,

@@ -2,14 +2,14 @@
 //!
 //! Every server has at most one open incident, its case. A detection opens it; later ones join it. Servers of one
 //! service that fail together get an incident each, unless `common` or `failed_starts` finds one cause. The files here follow a case: `case` (the record), `hear` (signals
-//! and time), `open` (from detection to diagnosis), `act` (the playbook), `repair` (orders that change a server), `watch` (verification, closing), `order` (a person's orders),
+//! and time), `open` (from detection to diagnosis), `act` (the playbook), `propose` (where a person decides), `repair` (orders that change a server), `watch` (verification, closing), `order` (a person's orders),
 //! `maintenance` (what a person has taken out).
 //!
 //! What the modes do:
 //!
 //! - `automatic`: everything.
-//! - `ask`: a server whose process is known to be dead is ejected, since a dead process serves nobody; every other
-//!   action is written down as `would-do` until a person approves. A rejected incident is only watched.
+//! - `ask`: what is free is done (out of rotation, and back once verified); what is costly is written down as `would-do` until a
+//!   person approves. A rejected incident is only watched.
 //! - `dry-run`: the same, and nobody is asked.
 //! - `off`: no directive and no order; incidents are detected, diagnosed and recorded.
 //!
@@ -28,6 +28,7 @@ mod hear;
 mod take_in;
 mod open;
 mod act;
+mod propose;
 mod repair;
 mod watch;
 mod report;
@@ -430,15 +431,6 @@ impl Shared {
 impl Work<'_> {
     fn mode(&self) -> Mode {
         self.spec.options.recover.mode
-    }
-
-    /// Whether actions are carried out for the open case.
-    fn may_act(&self) -> bool {
-        match self.mode() {
-            Mode::Automatic => true,
-            Mode::Ask => self.server.case.as_ref().is_some_and(|case| case.approved),
-            Mode::DryRun | Mode::Off => false,
-        }
     }
 
     fn order(&mut self) -> OrderId {

@@ -11,7 +11,7 @@ use crate::diagnose::{Evidence, diagnose};
 use crate::incident::{ActionOutcome, End, Status};
 use crate::kind::FaultKind;
 use crate::maintenance::stamp;
-use crate::policy::{Action, Mode, ProbeKind};
+use crate::policy::{Action, ProbeKind};
 use crate::recover::serves_nothing;
 
 use super::case::{Case, Phase};
@@ -129,7 +129,7 @@ impl Work<'_> {
     /// guard is against it.
     fn eject_meanwhile(&mut self) {
         let keep = self.spec.options.recover.keep_serving;
-        if !self.may_act()
+        if self.is_off()
             || self.server.shown != Shown::Serving
             || self.capacity.allows(keep).is_err()
         {
@@ -204,7 +204,7 @@ impl Work<'_> {
         if cleared && self.server.shown == Shown::Ejected(Verdict::Suspected) {
             self.server.restore(false, self.out);
         }
-        if is_down && self.mode() != Mode::Off {
+        if is_down && !self.is_off() {
             self.server.eject(self.now, Verdict::Known, self.out);
         }
         self.begin_playbook(self.fault_passed(examination));
@@ -297,7 +297,9 @@ impl Work<'_> {
 
     pub(super) fn set_status(&mut self, status: Status) {
         if let Some(case) = self.case() {
-            let status = if case.escalated && status != Status::Closed {
+            // A question that a person can answer goes before the word that one is needed.
+            let is_last = matches!(status, Status::Closed | Status::AwaitingApproval);
+            let status = if case.escalated && !is_last {
                 Status::Escalated
             } else {
                 status

@@ -209,13 +209,16 @@ impl Work<'_> {
         let Some(case) = self.proposal(ticket) else {
             return;
         };
+        let Some(proposal) = case.proposal.take() else {
+            return;
+        };
         case.approved = true;
         case.note(now, "approval", "approved".to_owned());
-        let steps: Vec<&str> = case.steps.iter().map(Action::word).collect();
-        let text = format!("approved {}: {}", case.incident.id, steps.join(", "));
+        let actions: Vec<&str> = proposal.actions.iter().map(Action::word).collect();
+        let text = format!("approved {}: {}", case.incident.id, actions.join(", "));
         self.follow(ticket, text);
         self.set_status(Status::Recovering);
-        self.run(0);
+        self.run(proposal.step);
     }
 
     fn reject(&mut self, ticket: Ticket) {
@@ -223,6 +226,9 @@ impl Work<'_> {
         let Some(case) = self.proposal(ticket) else {
             return;
         };
+        if let Some(proposal) = &mut case.proposal {
+            proposal.rejected = true;
+        }
         case.note(now, "approval", "rejected: it is only watched".to_owned());
         let text = format!("rejected {}: it is only watched", case.incident.id);
         self.set_status(Status::Open);

@@ -51,6 +51,9 @@ impl Work<'_> {
         if self.must_wait(step) {
             return Next::Parked;
         }
+        if !self.may_act() {
+            return self.propose(step);
+        }
         let recover = &self.spec.options.recover;
         let is_dead = self.server.facts.process.down.is_some();
         // A process that does not run serves nobody: what can it cost to start it, where servers are wanting? But one whose last
@@ -179,6 +182,9 @@ impl Work<'_> {
         }
         if self.must_wait(step) {
             return Next::Parked;
+        }
+        if !self.may_act() {
+            return self.propose(step);
         }
         let (now, recover) = (self.now, &self.spec.options.recover);
         if !self.server.repairs.within_limit(now, recover.limit) {

@@ -10,7 +10,7 @@ use evenkeel_core::{Instant, Verdict};
 use crate::contract::{OrderAnswer, Pace};
 use crate::detect::{Detection, Detector};
 use crate::incident::{ActionOutcome, End, Status};
-use crate::policy::{Action, Mode};
+use crate::policy::Action;
 use crate::verify::{Progress, Verification};
 
 use super::Work;
@@ -194,7 +194,7 @@ impl Work<'_> {
         if is_down {
             self.judge(None);
         }
-        if !self.may_act() {
+        if self.is_off() {
             self.watch(None);
             return;
         }
@@ -421,13 +421,8 @@ impl Work<'_> {
 
     /// How long a server that could not be repaired stays out, with up to a tenth more so that several do not come
     /// back together.
-    fn hold(&mut self) -> Duration {
+    pub(super) fn hold(&mut self) -> Duration {
         let hold = self.server.repairs.hold(self.now);
         hold + self.shared.random.duration_up_to(hold / 10)
-    }
-
-    /// Whether anything but a record may come of a case.
-    pub(super) fn is_off(&self) -> bool {
-        self.mode() == Mode::Off
     }
 }

@@ -3,6 +3,7 @@
 mod world;
 mod common;
 mod kinds;
+mod modes;
 mod price;
 mod poison;
 mod processes;
