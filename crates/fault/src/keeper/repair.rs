@@ -108,8 +108,15 @@ impl Work<'_> {
         Next::Parked
     }
 
-    /// Whether a costly action waits. What was shared and is over at its peers is tried with requests before it is repaired.
+    /// Whether a costly action waits. What was shared and is over at its peers is tried with requests before it is repaired;
+    /// there is nothing to be tried where no process runs, or where a person has decided.
     fn must_wait(&mut self, step: usize) -> bool {
+        let is_decided = self
+            .case()
+            .is_some_and(|case| case.by_person || case.approved);
+        if is_decided || self.server.facts.process.down.is_some() {
+            return false;
+        }
         let waited = self.case().and_then(|case| case.waits);
         let not_yet = match self.may_cost() {
             Err(not_yet) => not_yet,

@@ -65,6 +65,21 @@ fn a_server_that_errs_alone_is_restarted_a_second_after_it_is_noticed() {
     }
 }
 
+/// What they shared was that they were about to end.
+#[test]
+fn a_server_that_waited_for_its_peers_and_then_ended_is_started_at_once() {
+    for seed in 0..20 {
+        let mut world = World::new(3, Managed::Child, options());
+        world.run(5_000 + seed * 37);
+        (0..2).for_each(|index| world.break_server(index, Condition::Deaf));
+        world.run(8_000);
+        assert!(world.restarts.is_empty(), "seed {seed}: both show the same");
+        (0..2).for_each(|index| world.break_server(index, Condition::Dead));
+        world.run(1_000);
+        assert_eq!(world.restarts.len(), 2, "seed {seed}");
+    }
+}
+
 #[test]
 fn the_wait_for_a_hang_is_learnt_from_pauses() {
     let mut world = World::new(3, Managed::Child, options());
