@@ -246,6 +246,8 @@ pub struct ServiceView {
     pub in_flight: u64,
     /// Requests that wait because all servers have as many as they may.
     pub waiting: u32,
+    /// Requests that wait for the first server that comes back.
+    pub held: u32,
     /// Servers by state, each a word of [`evenkeel_fault::contract::ServerState`]; none where there is none.
     pub servers_by_state: BTreeMap<String, u64>,
     /// The last ten seconds.

@@ -123,6 +123,21 @@ impl Pool {
         all.any(|index| !but.contains(index) && self.member(*index).state.standing(now).is_usable())
     }
 
+    /// Whether a member is out of service and being repaired.
+    #[must_use]
+    pub fn is_being_repaired(&self, now: Instant) -> bool {
+        let mut all = self.groups.iter().flat_map(|group| &group.members);
+        all.any(|index| self.member(*index).state.is_being_repaired(now))
+    }
+
+    /// When a standing of a member changes next by itself.
+    #[must_use]
+    pub fn next_change_of_any(&self, now: Instant) -> Instant {
+        let all = self.groups.iter().flat_map(|group| &group.members);
+        let changes = all.map(|index| self.member(*index).state.next_change(now));
+        changes.min().unwrap_or(Instant::NEVER)
+    }
+
     /// Whether a member that takes new attempts, or any if none does, has fewer in flight than it may have.
     #[must_use]
     pub fn has_room(&self, now: Instant) -> bool {

@@ -131,6 +131,7 @@ struct Orders {
     trial_share: AtomicU64,
     relieved_until: AtomicU64,
     warm_since: AtomicU64,
+    repaired_until: AtomicU64,
     /// The slow start of the newest pool that it is in.
     warm_for: AtomicU64,
     /// The part of its share that the load it reports leaves it: the bits of an `f64`, zero for all of it.
@@ -320,6 +321,11 @@ impl ServerState {
             }
             // About attempts under way, of which nothing is known here.
             Directive::Rescue { .. } => return,
+            Directive::Repair { until, .. } => {
+                let until = until.as_nanos();
+                orders.repaired_until.store(until, Ordering::Release);
+                return;
+            }
             Directive::Drain { .. } => orders.drained.store(true, Ordering::Release),
             Directive::Restore { slowly, .. } => {
                 let was_out = orders.is_out();
@@ -335,6 +341,7 @@ impl ServerState {
                     orders.warm_since.store(0, Ordering::Release);
                 }
                 orders.trial_until.store(0, Ordering::Release);
+                orders.repaired_until.store(0, Ordering::Release);
                 orders.end_ejections();
                 orders.drained.store(false, Ordering::Release);
             }
@@ -391,6 +398,12 @@ impl ServerState {
         } else {
             Standing::InService
         }
+    }
+
+    /// Whether it is out of service and somebody is about to bring it back.
+    #[must_use]
+    pub fn is_being_repaired(&self, now: Instant) -> bool {
+        now.as_nanos() < self.orders.repaired_until.load(Ordering::Acquire)
     }
 
     /// The part of its normal share that it takes at `now`: 1 in service, 0 when it takes nothing.

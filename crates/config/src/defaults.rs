@@ -110,6 +110,12 @@ defaults! {
     QUEUE_LENGTH: u32 = 128, "Takes up a burst; what waits longer than `wait` is refused in any case.";
     /// `service.NAME.limit.queue.wait`
     QUEUE_WAIT: Duration = seconds(1), "People leave after a few seconds, and the attempt itself takes time too.";
+    /// `service.NAME.hold_requests.up_to`
+    HOLD_UP_TO: Duration = seconds(3), "A program that is restarted is commonly back by then, and people still wait.";
+    /// `service.NAME.hold_requests.requests`
+    HOLD_REQUESTS: u32 = 1_000, "All of them come at once to the first server that is back.";
+    /// `service.NAME.hold_requests.bytes`
+    HOLD_BYTES: Bytes = Bytes(16 * 1024 * 1024), "Room for 1,000 requests with heads of 16 KiB.";
     /// `service.NAME.limit.adaptive.algorithm`
     ADAPTIVE_ALGORITHM: Algorithm = Algorithm::Gradient2, "Finds the bound before anything fails, and follows when the usual changes.";
     /// `service.NAME.limit.adaptive.initial`

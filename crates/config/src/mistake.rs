@@ -137,6 +137,8 @@ codes! {
     FaultsInjected = "EK-127" Warning,
     /// More clients than there are descriptors for.
     FewDescriptors = "EK-128" Warning,
+    /// Requests are held and have nothing to wait for, or longer than they may take.
+    HoldWithoutEffect = "EK-129" Warning,
 }
 
 /// One mistake in a file.

@@ -8,7 +8,7 @@ use evenkeel_balance::BalanceOptions;
 use evenkeel_core::ServiceId;
 use evenkeel_fault::policy::FaultOptions;
 use evenkeel_request::route::{RateRule, Route};
-use evenkeel_request::{HashOn, HeaderChanges, Mirror, Policies};
+use evenkeel_request::{HashOn, HeaderChanges, HoldOptions, Mirror, Policies};
 use evenkeel_tolerate::throttle::SreOptions;
 use evenkeel_tolerate::{BreakerOptions, Class, LimitOptions, QueueOptions, ShedOptions};
 
@@ -164,6 +164,8 @@ pub struct ServicePlan {
     pub sticky: Option<StickyPlan>,
     /// How much it takes.
     pub limit: LimitPlan,
+    /// Which requests wait for the first server that comes back, if any do.
+    pub hold_requests: Option<HoldOptions>,
     /// The field of responses in which servers say how busy they are, in lower case.
     pub load_header: Option<String>,
     /// How servers are asked how busy they are, if they are.

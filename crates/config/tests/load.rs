@@ -515,6 +515,27 @@ fn a_file_without_anything_misses_both_things() {
 }
 
 #[test]
+fn requests_are_held_within_limits_that_make_sense() {
+    let read_with = |keys: &str| read(&format!("{SMALLEST}[service.shop.hold_requests]\n{keys}\n"));
+    let plan = read_with("").unwrap().plan;
+    let hold = plan.services[0].hold_requests.unwrap();
+    assert_eq!(
+        (hold.up_to, hold.requests, hold.bytes),
+        (Duration::from_secs(3), 1_000, 16 << 20)
+    );
+    assert_eq!(read(SMALLEST).unwrap().plan.services[0].hold_requests, None);
+    for keys in [
+        "up_to = \"0s\"",
+        "requests = 0",
+        "requests = 1_000_001",
+        "bytes = \"100B\"",
+    ] {
+        let mistakes = read_with(keys).unwrap_err();
+        assert_eq!(codes(&mistakes), [Code::OutOfRange], "{keys}: {mistakes}");
+    }
+}
+
+#[test]
 fn mistakes_are_found_in_one_go_and_in_order() {
     let text = SMALLEST
         .replace("9002", "9001")
@@ -588,6 +609,12 @@ const LINTS: &[(&str, &str, &str)] = &[
         "",
     ),
     ("EK-124", "", "[service.shop.limit]\nqueue = { length = 5 }"),
+    (
+        "EK-129",
+        "",
+        "[service.shop.hold_requests]\n[service.shop.recover]\nmode = \"off\"",
+    ),
+    ("EK-129", "", "[service.shop.hold_requests]\nup_to = \"2m\""),
     (
         "EK-118",
         "servers = [{ address = \"127.0.0.1:1\", weight = 2 }, \"127.0.0.1:2\"]\nbalance = { policy = \"random\" }",

@@ -216,6 +216,7 @@ fn defaults_can_be_typed() {
             ".sticky.",
             ".prequal.",
             ".throttle.",
+            ".hold_requests.",
             ".breaker.",
             ".inject.",
             ".discover.",

@@ -90,6 +90,9 @@ impl Traffic for World {
     fn apply(&self, directive: &Directive, _now: Instant) {
         let mut log = self.log.lock().unwrap();
         log.directives.push(*directive);
+        if matches!(directive, Directive::Repair { .. }) {
+            return;
+        }
         log.ejected.retain(|server| *server != directive.server());
         if matches!(directive, Directive::Eject { .. } | Directive::Drain { .. }) {
             log.ejected.push(directive.server());
@@ -318,9 +321,15 @@ async fn an_exit_becomes_a_restart_and_a_closed_incident() {
 
     let log = running.world.log.lock().unwrap();
     assert_eq!(log.actions, ["restart"], "{:#?}", incident.timeline);
-    let first = log.directives[0];
+    let first = &log.directives[..2];
     assert!(
-        matches!(first, Directive::Eject { server: VICTIM, .. }),
+        matches!(
+            first,
+            [
+                Directive::Repair { server: VICTIM, .. },
+                Directive::Eject { server: VICTIM, .. }
+            ]
+        ),
         "{first:?}"
     );
     assert!(log.ejected.is_empty(), "{:?}", log.directives);

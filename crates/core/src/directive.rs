@@ -30,6 +30,14 @@ pub enum Directive {
         /// The server.
         server: ServerId,
     },
+    /// It is being repaired until `until`, unless renewed: it takes nothing yet, and requests that have no other server may wait for
+    /// it. Changes nothing about where attempts go. A moment that has passed ends it.
+    Repair {
+        /// The server.
+        server: ServerId,
+        /// When the directive expires.
+        until: Instant,
+    },
     /// Takes only `share` of the attempts that it would take, until `until`, then all of them.
     Trial {
         /// The server.
@@ -60,6 +68,7 @@ impl Directive {
         match *self {
             Self::Eject { server, .. }
             | Self::Rescue { server }
+            | Self::Repair { server, .. }
             | Self::Trial { server, .. }
             | Self::Drain { server }
             | Self::Restore { server, .. } => server,

@@ -348,6 +348,7 @@ impl Checker {
                 );
                 None
             }
+            Directive::Repair { .. } => None,
             Directive::Drain { .. } => {
                 self.out[index] = true;
                 None

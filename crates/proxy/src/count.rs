@@ -434,7 +434,7 @@ impl Source for ProxyState {
                 let labels = [("service", service.name()), ("server", entry.name())];
                 observe::collect(sink, &labels, &roster, id.index, now);
             }
-            service.queue.collect(sink, service.name());
+            service.collect_waiting(sink);
             let budget = "Retries that the service's budget would pay for now.";
             sink.gauge(
                 "evenkeel_retry_budget",

@@ -24,7 +24,6 @@ use crate::fallback::{Fallen, Lack, Spare};
 use crate::finish::Finish;
 use crate::mirror::Drawn;
 use crate::own;
-use crate::place::Unplaced;
 use crate::rewrite::{self, Origin};
 use crate::roster::{Roster, Seen};
 use crate::state::ServiceEntry;
@@ -71,6 +70,10 @@ pub(crate) struct Journey<'a> {
     pub(crate) injected: Injected,
     /// Where the time that is left stands in the head for servers, if it does.
     pub(crate) room: Option<Room<'a>>,
+    /// When it began to wait for a server to come back, if it ever did.
+    pub(crate) held_since: Option<Instant>,
+    /// How many servers of the service had come back when its last attempt began.
+    pub(crate) returns_seen: u64,
     /// Whether the method is one that may be sent twice.
     pub(crate) may_repeat: bool,
     /// Whether the client's side would let the connection stay open.
@@ -126,6 +129,8 @@ pub(crate) async fn handle(
         fallen: Fallen::default(),
         room: None,
         injected: Injected::default(),
+        held_since: None,
+        returns_seen: 0,
         may_repeat: policies.may_repeat(method_text),
         keep_alive: work.request.keep_alive,
     };
@@ -214,17 +219,12 @@ impl Journey<'_> {
         let upgrade = work.request.upgrade.is_some();
         let roster = Rc::clone(&self.roster);
         loop {
-            let now = match self.exchange.attempts() {
-                0 => self.latest,
-                _ => self.worker.clock.now(),
-            };
-            self.quarantined(&work.to_server, now)?;
-            let (mut server, mut flight) = match self.place(&roster, client, now).await {
+            let asked = (&*client, &*work, &*body);
+            let (mut server, mut flight) = match self.place_or_hold(&roster, asked).await {
                 Ok(place) => place,
-                Err(Unplaced::Cause(cause)) => return Err(Lack::Cause(cause)),
-                Err(Unplaced::ClientGone) => return Ok(Finish::aborted(Persist::Close)),
+                Err(unplaced) => return unplaced.ends(),
             };
-            let mut begun = self.latest.max(now);
+            let mut begun = self.latest;
             self.tell_began(server, begun);
             let mut desk = Desk {
                 worker: self.worker,
@@ -275,7 +275,12 @@ impl Journey<'_> {
                     drop(flight);
                     self.retry(&desk, server, outcome, talk, ended, at).await;
                 }
-                (After::Refuse(cause), _) => return Err(Lack::Cause(cause)),
+                (After::Refuse(cause), _) => {
+                    drop(flight);
+                    if let Err(unplaced) = self.hold_after(&desk, &roster, cause).await {
+                        return unplaced.ends();
+                    }
+                }
                 (After::Accept | After::GiveUp, _) => return Ok(Finish::aborted(Persist::Close)),
             }
         }

@@ -195,7 +195,7 @@ impl<'a> Journey<'a> {
         self.may_repeat = spare.may_repeat;
         self.mirror = None;
         self.roster = self.worker.roster(spare.id);
-        (self.started, self.latest) = (now, now);
+        (self.started, self.latest, self.held_since) = (now, now, None);
         let told_end = self.exchange.told_end();
         self.exchange = Exchange::begin(now, &self.policies.timeout);
         self.exchange.heed(told_end.since(now), now);

@@ -31,6 +31,7 @@ mod quarantine;
 mod queue;
 mod sticky;
 mod place;
+mod hold;
 mod rescue;
 mod attempt;
 mod drive;
@@ -226,6 +227,7 @@ impl Proxy {
 
     /// Stops accepting and lets requests in flight finish.
     pub fn begin_drain(&self) {
+        self.state.end_holds();
         self.draining.send_replace(true);
     }
 

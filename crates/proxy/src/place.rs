@@ -8,9 +8,11 @@ use evenkeel_core::{Instant, ServerId};
 use evenkeel_request::Cause;
 use evenkeel_tolerate::queue::Reason;
 
-use crate::client::Client;
+use crate::client::{Client, Persist};
 use crate::client_watch::{ClientGone, until_gone};
 use crate::drive::Journey;
+use crate::fallback::Lack;
+use crate::finish::Finish;
 use crate::flight::Flight;
 use crate::queue::Waiting;
 use crate::roster::Roster;
@@ -25,6 +27,16 @@ pub(crate) enum Unplaced {
     Cause(Cause),
     /// There is nobody left to be told anything.
     ClientGone,
+}
+
+impl Unplaced {
+    /// How the request ends by it.
+    pub(crate) fn ends(self) -> Result<Finish, Lack> {
+        match self {
+            Self::Cause(cause) => Err(Lack::Cause(cause)),
+            Self::ClientGone => Ok(Finish::aborted(Persist::Close)),
+        }
+    }
 }
 
 impl From<Cause> for Unplaced {

@@ -9,10 +9,10 @@ use evenkeel_core::metric::Sink;
 use evenkeel_core::{
     ExactShape, ExactText, Exposed, Exposure, Instant, Outcome, ServerId, ShapeOrders,
 };
+use evenkeel_request::Cause;
 use evenkeel_request::quarantine::{Quarantine, Treatment};
 
 use crate::drive::Journey;
-use crate::fallback::Lack;
 use crate::state::ProxyState;
 
 /// What is ordered about the requests of one service.
@@ -71,7 +71,7 @@ impl Journey<'_> {
     ///
     /// # Errors
     /// Why none may.
-    pub(crate) fn quarantined(&mut self, head: &[u8], now: Instant) -> Result<(), Lack> {
+    pub(crate) fn quarantined(&mut self, head: &[u8], now: Instant) -> Result<(), Cause> {
         self.watched = None;
         let gate = &self.service.quarantine;
         if !gate.is_on.load(Ordering::Acquire) {
@@ -82,7 +82,7 @@ impl Journey<'_> {
             (shape, Treatment::Watched) => self.watched = Some(Box::new(shape)),
             (_, Treatment::Refused(cause)) => {
                 gate.refused.fetch_add(1, Ordering::Relaxed);
-                return Err(Lack::Cause(cause));
+                return Err(cause);
             }
         }
         Ok(())

@@ -16,6 +16,7 @@ use crate::accept::ClientLimits;
 use crate::admit::{Admission, RateGate};
 use crate::count::WorkerCounters;
 use crate::descriptors::Exhaustion;
+use crate::hold::Holding;
 use crate::mirror;
 use crate::quarantine::QuarantineGate;
 use crate::queue::Queue;
@@ -67,6 +68,8 @@ pub struct ServiceEntry {
     /// Requests that bring servers down.
     pub(crate) quarantine: QuarantineGate,
     pub(crate) queue: Queue,
+    /// Requests that wait for a server to come back, if the service holds them.
+    pub(crate) holding: Option<Holding>,
     pub(crate) admission: Admission,
     /// Old answers, if any are kept.
     pub(crate) stale: Option<Stale>,
@@ -172,8 +175,16 @@ impl ProxyState {
         if matches!(directive, Directive::Rescue { .. }) {
             self.rescues.iter().for_each(|inbox| inbox.push(server));
         }
-        if let Some(member) = roster.pool().members().get(server.index as usize) {
+        let pool = roster.pool();
+        if let Some(member) = pool.members().get(server.index as usize) {
+            let was_repaired = member.state.is_being_repaired(now);
             member.state.apply(directive, now);
+            if let Some(holding) = &service.holding {
+                holding.told(
+                    directive,
+                    was_repaired != member.state.is_being_repaired(now),
+                );
+            }
         }
     }
 
@@ -188,7 +199,17 @@ impl ProxyState {
     pub fn set_maintenance(&self, service: ServiceId, on: bool) {
         if let Some(service) = self.services.get(service.0 as usize) {
             service.in_maintenance.store(on, Ordering::Release);
+            service.holding.iter().for_each(Holding::tell);
         }
+    }
+
+    /// No request waits any longer for a server to come back.
+    pub(crate) fn end_holds(&self) {
+        let holding = self
+            .services
+            .iter()
+            .filter_map(|service| service.holding.as_ref());
+        holding.for_each(Holding::end);
     }
 
     /// Client connections that are open now.
@@ -288,6 +309,7 @@ impl ServiceEntry {
             in_maintenance: AtomicBool::new(false),
             quarantine: QuarantineGate::default(),
             queue: Queue::new(plan.limit.queue, clock),
+            holding: plan.hold_requests.map(Holding::new),
             admission: Admission::new(&plan.limit, random),
             stale: None,
             hash_on: plan.balance.policy.hashes().then(|| plan.hash_on.clone()),
@@ -348,6 +370,12 @@ impl ServiceEntry {
     #[must_use]
     pub fn waiting(&self) -> u32 {
         self.queue.waiting()
+    }
+
+    /// Requests that wait for a server to come back.
+    #[must_use]
+    pub fn held(&self) -> u32 {
+        self.holding.as_ref().map_or(0, Holding::requests)
     }
 
     /// What pays for its retries.

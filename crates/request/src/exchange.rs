@@ -16,6 +16,7 @@ use evenkeel_tolerate::{
 use evenkeel_tolerate::propagate::heed;
 
 use crate::Cause;
+use crate::hold::Past;
 
 /// Attempts that are remembered one by one; more are counted only.
 pub const REMEMBERED: usize = 8;
@@ -73,6 +74,7 @@ pub struct Exchange {
     tried: [u32; REMEMBERED],
     attempts: u32,
     hedges: u32,
+    past: Past,
     denied: Option<StopReason>,
 }
 
@@ -88,6 +90,7 @@ impl Exchange {
             tried: [0; REMEMBERED],
             attempts: 0,
             hedges: 0,
+            past: Past::NOTHING,
             denied: None,
         }
     }
@@ -270,6 +273,25 @@ impl Exchange {
         self.attempts
     }
 
+    /// What the attempts so far came to.
+    #[must_use]
+    pub fn past(&self) -> Past {
+        let found_dead = |record: &AttemptRecord| {
+            record.outcome == Outcome::ConnectRefused && !self.was_seen_by(record.server)
+        };
+        Past {
+            found_dead: self.records().any(found_dead),
+            ..self.past
+        }
+    }
+
+    /// Whether a server may have seen something of the request, as far as attempts are remembered.
+    #[must_use]
+    pub fn was_seen_by(&self, server: u32) -> bool {
+        self.records()
+            .any(|record| record.server == server && !record.outcome.is_unsent())
+    }
+
     /// The first attempts, in order, at most [`REMEMBERED`].
     pub fn records(&self) -> impl Iterator<Item = &AttemptRecord> {
         self.records.iter().flatten()
@@ -292,6 +314,7 @@ impl Exchange {
             *slot = Some(record);
         }
         self.attempts = self.attempts.saturating_add(1);
+        self.past.add(record.outcome);
     }
 
     fn last_cause(&self) -> Option<Cause> {

@@ -151,6 +151,9 @@ fn recent(view: &ServiceView) -> String {
     if view.waiting > 0 {
         facts.push(format!("{} waiting", view.waiting));
     }
+    if view.held > 0 {
+        facts.push(format!("{} held until a server is back", view.held));
+    }
     for (name, value) in [
         ("p50", recent.p50_ms),
         ("p90", recent.p90_ms),

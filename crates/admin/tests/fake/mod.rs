@@ -195,6 +195,7 @@ pub(crate) fn services() -> Vec<ServiceView> {
             p99_ms: Some(14.2),
             in_flight: 3,
             waiting: 0,
+            held: 0,
             servers_by_state: BTreeMap::from([("up".to_owned(), 1), ("ejected".to_owned(), 1)]),
             recent: recent(),
             retry_budget: 99.6,

@@ -15,7 +15,7 @@ use super::hedge::Hedge;
 use super::inject::Inject;
 use super::limit::Limit;
 use super::mirror::Mirror;
-use super::quantity::Time;
+use super::quantity::{Size, Time};
 use super::recover::Recover;
 use super::retry::Retry;
 use super::shape::Shape;
@@ -62,8 +62,24 @@ table! {
         recover: Recover;
         /// How many requests the servers get at once, and who waits.
         limit: Limit;
+        /// Which requests wait for the first server that comes back, while none is left and at least one is being repaired. Off without this
+        /// table.
+        hold_requests: HoldRequests;
         /// What the service promises. Without it nothing is promised, and no error budget is kept.
         objective: Objective;
+    }
+    later {}
+}
+
+table! {
+    /// Requests that wait for a server to come back. What finds no room fails at once, as without this table.
+    pub struct HoldRequests {
+        /// How long each may wait, in all; never longer than `timeout.total`.
+        up_to: Time = defaults::HOLD_UP_TO;
+        /// How many may wait at a time.
+        requests: Whole<1, 1_000_000> = defaults::HOLD_REQUESTS;
+        /// How many bytes they may take at a time, with what has come of their bodies.
+        bytes: Size<1_024, 1_099_511_627_776> = defaults::HOLD_BYTES;
     }
     later {}
 }

@@ -3,6 +3,7 @@
 use evenkeel_fault::policy::{Action, Mode};
 
 use super::Subject;
+use crate::file::quantity::type_duration;
 use crate::mistake::{Code, Mistake, Mistakes};
 use crate::plan::{ManagedPlan, ServerPlan};
 
@@ -60,6 +61,38 @@ pub(super) fn nothing_may_be_acted_on(subject: &Subject<'_>, out: &mut Mistakes)
 /// A share, rounded down to two digits.
 fn short(share: f64) -> String {
     format!("{}", (share * 100.0).floor() / 100.0)
+}
+
+/// Requests that are held where nothing is ever repaired, or longer than they may take.
+pub(super) fn hold_without_effect(subject: &Subject<'_>, out: &mut Mistakes) {
+    let (Some(typed), Some(hold)) = (&subject.typed.hold_requests, subject.plan.hold_requests)
+    else {
+        return;
+    };
+    let total = subject.policies.timeout.total;
+    let (span, message, label, help) = if subject.plan.fault.recover.mode == Mode::Off {
+        (
+            typed.key.clone(),
+            "with `recover.mode = \"off\"` nothing is repaired, so requests have nothing to wait for".to_owned(),
+            "has no effect",
+            "leave it out, or let evenkeel repair",
+        )
+    } else if hold.up_to >= total {
+        (
+            subject.place(typed.value.up_to.as_ref()),
+            format!(
+                "requests wait up to {}, and `timeout.total` ends them after {}",
+                type_duration(hold.up_to),
+                type_duration(total)
+            ),
+            "longer than the whole request",
+            "leave time for the answer",
+        )
+    } else {
+        return;
+    };
+    let mistake = Mistake::new(Code::HoldWithoutEffect, span, message, label);
+    out.push(mistake.help(help));
 }
 
 /// A playbook that restarts what cannot be restarted.

@@ -1,8 +1,8 @@
 //! A service's options: what was typed, and the default for the rest.
 
 use evenkeel_balance::{BalanceOptions, next_prime};
-use evenkeel_request::HashOn;
 use evenkeel_request::headers::{Side, check_name};
+use evenkeel_request::{HashOn, HoldOptions};
 
 use super::ask::resolve_ask;
 use super::breaker::resolve_breaker;
@@ -15,8 +15,8 @@ use super::server::resolve_servers;
 use super::spread::{resolve_sticky, resolve_subset};
 use super::{Surroundings, pick, pick_whole, section};
 use crate::defaults;
-use crate::file::File;
-use crate::file::service::Balance;
+use crate::file::service::{Balance, HoldRequests};
+use crate::file::{At, File};
 use crate::mistake::{Code, Mistake, Mistakes, Span};
 use crate::plan::ServicePlan;
 
@@ -46,6 +46,7 @@ pub(crate) fn resolve_services(
                 policies.timeout.attempt,
                 out,
             ),
+            hold_requests: typed.hold_requests.as_ref().map(resolve_hold),
             load_header: resolve_load_header(&section(typed.balance.as_ref()), out),
             ask: resolve_ask(&section(typed.balance.as_ref()), out),
             policies,
@@ -91,6 +92,18 @@ fn resolve_balance(typed: &Balance, out: &mut Mistakes) -> BalanceOptions {
         maglev_table,
         overprovisioning: pick(typed.overprovisioning.as_ref(), defaults::OVERPROVISIONING),
         subset: resolve_subset(typed.subset.as_ref()),
+    }
+}
+
+fn resolve_hold(typed: &At<HoldRequests>) -> HoldOptions {
+    let typed = &typed.value;
+    HoldOptions {
+        up_to: pick(typed.up_to.as_ref(), defaults::HOLD_UP_TO),
+        requests: pick_whole(typed.requests.as_ref(), defaults::HOLD_REQUESTS),
+        bytes: typed
+            .bytes
+            .as_ref()
+            .map_or(defaults::HOLD_BYTES.value.0, |bytes| bytes.value) as u64,
     }
 }
 

@@ -186,6 +186,7 @@ impl Now {
             p99_ms: millis(durations, 0.99),
             in_flight: servers.iter().map(|server| server.in_flight).sum(),
             waiting: entry.waiting(),
+            held: entry.held(),
             servers_by_state,
             recent: since.whole.recent(time),
             retry_budget: entry.budget().balance(now),

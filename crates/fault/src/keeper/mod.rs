@@ -366,6 +366,7 @@ impl Keeper {
             alike,
             ..
         } = service;
+        let from = out.len();
         if let Some(server) = servers.get_mut(id.index as usize) {
             *changing -= usize::from(server.is_being_changed());
             *failed_starts -= usize::from(server.cannot_start());
@@ -385,7 +386,8 @@ impl Keeper {
                 server,
                 out,
             });
-            if let Some(server) = servers.get(id.index as usize) {
+            if let Some(server) = servers.get_mut(id.index as usize) {
+                server.tell_repair(now, from, out);
                 *changing += usize::from(server.is_being_changed());
                 *failed_starts += usize::from(server.cannot_start());
                 *serving += usize::from(server.serves());

@@ -83,6 +83,8 @@ pub(super) struct Server {
     pub(super) shown: Shown,
     /// Whether its requests in flight were sent elsewhere since it was ejected.
     pub(super) rescued: bool,
+    /// Whether the balancer knows that it is being repaired.
+    repair_told: bool,
     pub(super) renew_at: Instant,
     pub(super) pace: Pace,
     pub(super) doubt_until: Option<Instant>,
@@ -120,6 +122,7 @@ impl Server {
             asked: None,
             shown: Shown::Serving,
             rescued: false,
+            repair_told: false,
             renew_at: Instant::NEVER,
             pace: Pace::Normal,
             doubt_until: None,
@@ -224,6 +227,8 @@ impl Server {
             return;
         }
         self.lasting = false;
+        // The directive ends that as well.
+        self.repair_told = false;
         out.push(Output::Directive(Directive::Restore {
             server: self.id,
             slowly,
@@ -256,6 +261,7 @@ impl Server {
         self.lasting = false;
         self.shown = Shown::Serving;
         self.rescued = false;
+        self.repair_told = false;
         self.renew_at = Instant::NEVER;
         out.push(Output::Directive(Directive::Restore {
             server: self.id,
@@ -313,7 +319,37 @@ impl Server {
                 until,
             },
         };
+        if self.repair_told {
+            out.push(Output::Directive(Directive::Repair { server, until }));
+        }
         out.push(Output::Directive(directive));
+    }
+
+    /// Tells whether it is being repaired, if that has changed: before all else that is said about it from place `at` on, so that
+    /// nobody finds it out of service and knows of no repair.
+    pub(super) fn tell_repair(&mut self, now: Instant, at: usize, out: &mut Vec<Output>) {
+        let is_repaired = self.is_being_repaired();
+        if is_repaired == self.repair_told {
+            return;
+        }
+        self.repair_told = is_repaired;
+        let (at, until) = if is_repaired {
+            (at, now + EXPIRES)
+        } else {
+            (out.len(), now)
+        };
+        let server = self.id;
+        out.insert(at, Output::Directive(Directive::Repair { server, until }));
+    }
+
+    /// Whether it is out of service and on its way back: started, repaired, or verified.
+    fn is_being_repaired(&self) -> bool {
+        let is_out = self.shown != Shown::Serving && self.held.is_none();
+        is_out
+            && matches!(
+                self.state(),
+                ServerState::Starting | ServerState::Recovering | ServerState::Verifying
+            )
     }
 
     /// How it stands, for people.

@@ -1,6 +1,6 @@
 //! Modes are about costly actions: with `ask` and `dry-run` a server that fails leaves the rotation and comes back as with `automatic`.
 
-use evenkeel_core::{Random, ServerId};
+use evenkeel_core::{Directive, Random, ServerId};
 use evenkeel_fault::contract::{Managed, OperatorOrder, ServerState};
 use evenkeel_fault::incident::{ActionOutcome, End, Status};
 use evenkeel_fault::maintenance::OrderTerms;
@@ -254,4 +254,48 @@ fn a_no_is_kept_while_the_same_is_proposed_again() {
     assert_eq!(world.restarts.len(), 1);
     assert_eq!(world.state(1), ServerState::Down);
     assert_eq!(world.only().status, Status::Open, "{:#?}", world.only());
+}
+
+/// So that requests may wait for it: told before the ejection, so that nobody finds it out and knows of no repair.
+#[test]
+fn a_repair_is_told_to_the_balancer_while_it_lasts_and_only_where_there_is_one() {
+    for (mode, managed, is_told) in [
+        (Mode::Automatic, Managed::Child, true),
+        (Mode::Ask, Managed::Child, false),
+        (Mode::DryRun, Managed::Child, false),
+        (Mode::Off, Managed::Child, false),
+    ] {
+        let mut options = options();
+        options.recover.mode = mode;
+        let mut world = World::new(3, managed, options);
+        world.run(5_000);
+        assert!(
+            !(0..3).any(|index| world.is_being_repaired(index)),
+            "{mode:?}"
+        );
+        let before = world.outputs.len();
+        world.starts_in(7_000);
+        (0..3).for_each(|index| world.break_server(index, Condition::Dead));
+        for _ in 0..60 {
+            world.run(100);
+            let told = (0..3).all(|index| world.is_being_repaired(index));
+            assert_eq!(told, is_told, "{mode:?}");
+        }
+        let first = world.outputs[before..]
+            .iter()
+            .find_map(|(_, output)| match output {
+                Output::Directive(directive) => Some(*directive),
+                _ => None,
+            });
+        assert_eq!(
+            matches!(first, Some(Directive::Repair { .. })),
+            is_told,
+            "{mode:?}: {first:?}"
+        );
+        if is_told {
+            world.until(20_000, all_closed);
+            world.run(100);
+            assert!(!(0..3).any(|index| world.is_being_repaired(index)));
+        }
+    }
 }

@@ -23,7 +23,10 @@ fn seen(world: &World) -> (Vec<Instant>, Option<Instant>) {
         match directive {
             Directive::Rescue { .. } => rescued.push(at),
             Directive::Eject { .. } => ejected = ejected.or(Some(at)),
-            Directive::Trial { .. } | Directive::Drain { .. } | Directive::Restore { .. } => {}
+            Directive::Repair { .. }
+            | Directive::Trial { .. }
+            | Directive::Drain { .. }
+            | Directive::Restore { .. } => {}
         }
     }
     (rescued, ejected)

@@ -130,6 +130,7 @@ struct Sim {
     out_until: Instant,
     known_until: Instant,
     trial_until: Instant,
+    repaired_until: Instant,
     drained: bool,
     credit: u32,
     sent: u64,
@@ -240,6 +241,7 @@ impl World {
             out_until: Instant::ZERO,
             known_until: Instant::ZERO,
             trial_until: Instant::ZERO,
+            repaired_until: Instant::ZERO,
             drained: false,
             credit: 0,
             sent: 0,
@@ -399,6 +401,11 @@ impl World {
     pub(super) fn in_service(&self, index: usize) -> bool {
         let sim = &self.sims[index];
         !sim.drained && self.now >= sim.out_until && self.now >= sim.known_until
+    }
+
+    /// Whether the balancer was told that it is out of service and being repaired.
+    pub(super) fn is_being_repaired(&self, index: usize) -> bool {
+        self.now < self.sims[index].repaired_until
     }
 
     pub(super) fn sent(&self, index: usize) -> u64 {
@@ -843,11 +850,13 @@ impl World {
             Directive::Rescue { .. } => {
                 assert!(sim.known_until.max(sim.out_until) > now, "it is out");
             }
+            Directive::Repair { until, .. } => sim.repaired_until = until,
             Directive::Drain { .. } => sim.drained = true,
             Directive::Restore { .. } => {
                 sim.out_until = Instant::ZERO;
                 sim.known_until = Instant::ZERO;
                 sim.trial_until = Instant::ZERO;
+                sim.repaired_until = Instant::ZERO;
                 sim.drained = false;
             }
         }
