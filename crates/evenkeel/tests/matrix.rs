@@ -239,7 +239,8 @@ fn cannot_start() {
     let case = Case::start(QUICK);
     std::fs::write(case.mode_file(), "exit 3").unwrap();
     signal(case.victim.pid.unwrap(), "KILL");
-    escalates_and_comes_back(case, FaultKind::CannotStart);
+    // Its mode file, which is among its arguments, was written.
+    escalates_and_comes_back(case, FaultKind::BadDeploy);
 }
 
 #[test]

@@ -226,8 +226,12 @@ pub struct ProcessState {
     pub pid: Option<u32>,
     /// The letter of `/proc/PID/stat` (`S` sleeping, `T` stopped, `D` waiting for the disk, `Z` ended, `R` running).
     pub state: Option<char>,
-    /// Whether some socket listens on the server's port.
+    /// Whether some socket listens at the server's address.
     pub listening: Option<bool>,
+    /// Connections that wait there to be accepted, if some socket listens.
+    pub accept_queue: Option<u32>,
+    /// Where its processes listen instead, if no socket listens at its address.
+    pub listens_at: Vec<String>,
     /// Processor time used per second of time, over the examination (1.0: one core). In thousandths.
     pub cpu_permille: Option<u32>,
     /// Resident memory in bytes.

@@ -10,7 +10,7 @@ use evenkeel_fault::contract::{Examination, ProcessState};
 use evenkeel_fault::policy::{ProbeKind, ProbeOptions};
 use evenkeel_runtime::Clock;
 
-use crate::listener::Listener;
+use crate::listener::{Listener, Survey};
 use crate::probe::send;
 
 /// Clock ticks of `/proc/PID/stat` in a second; the kernel's interface fixes it at 100 on every architecture we run on.
@@ -24,7 +24,10 @@ pub(crate) async fn examine(
     address: SocketAddr,
     probe: &ProbeOptions,
     process: Option<(Option<u32>, Vec<String>)>,
-    listener: impl Future<Output = Listener>,
+    (listener, survey): (
+        impl Future<Output = Listener>,
+        impl Future<Output = Option<Survey>>,
+    ),
     timeout: Duration,
     clock: Clock,
 ) -> Examination {
@@ -47,6 +50,7 @@ pub(crate) async fn examine(
         send(address, http, longest, clock)
     );
     let elapsed = clock.now().since(started);
+    let survey = survey.await;
     let stranger = match listener.await {
         Listener::Accepted => None,
         Listener::Stranger(who) => Some(who),
@@ -64,7 +68,12 @@ pub(crate) async fn examine(
         ProcessState {
             pid,
             state: after.as_ref().map(|stat| stat.state),
-            listening: is_listening(address.port()),
+            listening: survey.as_ref().map(|found| found.accept_queue.is_some()),
+            accept_queue: survey.as_ref().and_then(|found| found.accept_queue),
+            listens_at: survey
+                .iter()
+                .flat_map(|found| found.elsewhere.iter().map(ToString::to_string))
+                .collect(),
             cpu_permille: cpu_permille(before.as_ref(), after.as_ref(), elapsed),
             resident_bytes: after.as_ref().map(|stat| stat.resident_pages * PAGE_BYTES),
             last_lines,
@@ -129,29 +138,6 @@ fn cpu_permille(before: Option<&Stat>, after: Option<&Stat>, elapsed: Duration) 
     Some((cores * 1000.0).round().clamp(0.0, 1e6) as u32)
 }
 
-/// Whether some socket of this machine listens on `port`.
-fn is_listening(port: u16) -> Option<bool> {
-    let tables: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|path| std::fs::read_to_string(path).ok())
-        .collect();
-    if tables.is_empty() {
-        return None;
-    }
-    Some(tables.iter().any(|table| table_listens(table, port)))
-}
-
-fn table_listens(table: &str, port: u16) -> bool {
-    const LISTEN: &str = "0A";
-    table.lines().skip(1).any(|line| {
-        let mut fields = line.split_whitespace();
-        let local = fields.nth(1).and_then(|local| local.rsplit_once(':'));
-        let state = fields.nth(1);
-        state == Some(LISTEN)
-            && local.and_then(|(_, hex)| u16::from_str_radix(hex, 16).ok()) == Some(port)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use rustix::io::Errno;
@@ -182,13 +168,5 @@ mod tests {
             ('T', 10, 250)
         );
         assert!(parse_stat("").is_none());
-    }
-
-    #[test]
-    fn a_listening_port_is_found_and_a_connected_one_is_not() {
-        let table = "  sl  local_address rem_address   st\n   0: 0100007F:2329 00000000:0000 0A 0\n   1: 0100007F:232A \
-                     0100007F:0050 01 0\n";
-        assert!(table_listens(table, 9001));
-        assert!(!table_listens(table, 9002));
     }
 }

@@ -31,13 +31,77 @@ pub(crate) enum Listener {
     Stranger(String),
 }
 
+/// What the kernel says of the sockets on which a server listens.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Survey {
+    /// Connections that wait to be accepted at its address; none if nobody listens there.
+    pub(crate) accept_queue: Option<u32>,
+    /// Where its own processes listen, if nobody does at its address.
+    pub(crate) elsewhere: Vec<SocketAddr>,
+}
+
+/// A socket that listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ListeningSocket {
+    local: SocketAddr,
+    queue: u32,
+    inode: u64,
+}
+
+impl ListeningSocket {
+    /// Whether it takes connections to `to`.
+    fn takes(&self, to: SocketAddr) -> bool {
+        let local = self.local.ip().to_canonical();
+        let is_there = local == to.ip().to_canonical() || local.is_unspecified();
+        self.local.port() == to.port() && is_there
+    }
+}
+
 /// The inodes of the sockets that listen where a connection to `address` ends up.
 pub(crate) fn sockets(address: SocketAddr) -> Vec<u64> {
+    let all = all_sockets().unwrap_or_default().into_iter();
+    all.filter(|socket| socket.takes(address))
+        .map(|socket| socket.inode)
+        .collect()
+}
+
+/// Looks at the sockets of a server. Reads much of `/proc`: to be called from a thread that may block.
+/// Nothing if the kernel's tables cannot be read.
+pub(crate) fn survey(address: SocketAddr, subject: Option<&Subject>) -> Option<Survey> {
+    /// So many places are told.
+    const TOLD: usize = 4;
+    let all = all_sockets()?;
+    let at_address = all.iter().filter(|socket| socket.takes(address));
+    let accept_queue = at_address.map(|socket| socket.queue).max();
+    let mut elsewhere = Vec::new();
+    if let (None, Some(subject)) = (accept_queue, subject) {
+        let processes = processes();
+        let server = processes.iter().find(|process| process.pid == subject.pid);
+        let own = processes.iter().filter(|process| {
+            server.is_some_and(|server| is_part(process, server, subject, &processes))
+        });
+        let own: Vec<u32> = own.map(|process| process.pid).collect();
+        let held = all.iter().filter(|socket| {
+            own.iter()
+                .any(|pid| holds(*pid, &[socket.inode]) == Some(true))
+        });
+        elsewhere = held.map(|socket| socket.local).take(TOLD).collect();
+    }
+    Some(Survey {
+        accept_queue,
+        elsewhere,
+    })
+}
+
+/// All of this network namespace; nothing if they cannot be read.
+fn all_sockets() -> Option<Vec<ListeningSocket>> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
-    let read = tables
+    let mut read = tables
         .iter()
-        .filter_map(|path| std::fs::read_to_string(path).ok());
-    read.flat_map(|table| listening(&table, address)).collect()
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .peekable();
+    read.peek()?;
+    Some(read.flat_map(|table| listening(&table)).collect())
 }
 
 /// Who listens at `address`, the address of `subject`. Reads much of `/proc`: to be called from a thread that may block.
@@ -134,9 +198,9 @@ fn is_part(process: &Process, server: &Process, subject: &Subject, all: &[Proces
     false
 }
 
-/// The inodes of the listening sockets in one table for a connection to `address` (proc_pid_net(5): the local address is the
-/// second field, the state the fourth, the inode the tenth).
-fn listening(table: &str, address: SocketAddr) -> Vec<u64> {
+/// The listening sockets in one table (proc_pid_net(5): the local address is the second field, the state the fourth, the queues
+/// the fifth, where that of a listening socket is of connections to be accepted, the inode the tenth).
+fn listening(table: &str) -> Vec<ListeningSocket> {
     const LISTEN: &str = "0A";
     let of_line = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -144,17 +208,14 @@ fn listening(table: &str, address: SocketAddr) -> Vec<u64> {
             return None;
         }
         let (ip, port) = fields.get(1)?.rsplit_once(':')?;
-        let is_it = u16::from_str_radix(port, 16).ok()? == address.port()
-            && takes(parse_ip(ip)?, address.ip());
-        fields.get(9)?.parse().ok().filter(|_| is_it)
+        let (_, queue) = fields.get(4)?.rsplit_once(':')?;
+        Some(ListeningSocket {
+            local: SocketAddr::new(parse_ip(ip)?, u16::from_str_radix(port, 16).ok()?),
+            queue: u32::from_str_radix(queue, 16).ok()?,
+            inode: fields.get(9)?.parse().ok()?,
+        })
     };
     table.lines().skip(1).filter_map(of_line).collect()
-}
-
-/// Whether a socket that is bound to `local` takes connections to `to`.
-fn takes(local: IpAddr, to: IpAddr) -> bool {
-    let local = local.to_canonical();
-    local == to.to_canonical() || local.is_unspecified()
 }
 
 /// An address of the kernel's tables: words of four bytes, each in the machine's order.
@@ -237,16 +298,44 @@ mod tests {
     #[cfg(target_endian = "little")]
     #[test]
     fn only_sockets_that_listen_where_a_connection_ends_up_count() {
-        assert_eq!(listening(TABLE, at("127.0.0.1:9001")), [41]);
-        assert!(listening(TABLE, at("127.0.0.2:9001")).is_empty());
-        assert!(
-            listening(TABLE, at("127.0.0.1:9002")).is_empty(),
-            "connected"
-        );
-        assert_eq!(listening(TABLE, at("127.0.0.1:9003")), [43], "any address");
-        let six = "head\n 0: 00000000000000000000000001000000:2329 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 44 1\n";
-        assert_eq!(listening(six, at("[::1]:9001")), [44]);
-        assert!(listening(six, at("127.0.0.1:9001")).is_empty());
+        let at_table = |table: &str, text: &str| -> Vec<u64> {
+            let all = listening(table).into_iter();
+            all.filter(|socket| socket.takes(at(text)))
+                .map(|socket| socket.inode)
+                .collect()
+        };
+        assert_eq!(at_table(TABLE, "127.0.0.1:9001"), [41]);
+        assert!(at_table(TABLE, "127.0.0.2:9001").is_empty());
+        assert!(at_table(TABLE, "127.0.0.1:9002").is_empty(), "connected");
+        assert_eq!(at_table(TABLE, "127.0.0.1:9003"), [43], "any address");
+        let six = "head\n 0: 00000000000000000000000001000000:2329 00000000000000000000000000000000:0000 0A 0:0C 0:0 0 0 0 44 1\n";
+        assert_eq!(at_table(six, "[::1]:9001"), [44]);
+        assert_eq!(listening(six)[0].queue, 12);
+        assert!(at_table(six, "127.0.0.1:9001").is_empty());
+    }
+
+    /// What this process itself listens on.
+    #[test]
+    fn the_accept_queue_is_read_and_where_a_server_listens_instead() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let subject = Subject {
+            pid: std::process::id(),
+            others: Vec::new(),
+            before: Vec::new(),
+        };
+        let look = |at| survey(at, Some(&subject)).unwrap();
+        assert_eq!(look(address).accept_queue, Some(0));
+        let waiting: Vec<_> = (0..3)
+            .map(|_| std::net::TcpStream::connect(address).unwrap())
+            .collect();
+        assert_eq!(look(address).accept_queue, Some(3));
+        drop(waiting);
+        let nowhere = SocketAddr::new(address.ip(), 1);
+        let found = look(nowhere);
+        assert_eq!(found.accept_queue, None);
+        assert!(!found.elsewhere.is_empty());
+        assert_eq!(survey(nowhere, None), Some(Survey::default()));
     }
 
     fn process(pid: u32, parent: u32, group: u32, started: u64) -> Process {

@@ -244,8 +244,12 @@ impl Supervisor {
         let process = children
             .is_child(server)
             .then(|| (children.pid(server), children.last_lines(server)));
-        let look = self.0.owners.listener(server, address);
-        examine::examine(address, &entry.probe, process, look, timeout, self.0.clock).await
+        let owners = &self.0.owners;
+        let looks = (
+            owners.listener(server, address),
+            owners.survey(server, address),
+        );
+        examine::examine(address, &entry.probe, process, looks, timeout, self.0.clock).await
     }
 
     /// The process id of a child that runs.

@@ -124,6 +124,21 @@ impl Evidence<'_> {
             .and_then(|examination| examination.process.as_ref())
     }
 
+    /// Whether connections wait to be accepted; nothing if nobody listens or that is not known.
+    #[must_use]
+    pub fn queues_connections(&self) -> Option<bool> {
+        let queue = self.process()?.accept_queue?;
+        Some(queue > 0)
+    }
+
+    /// How long ago its process was started, if it lives and was never ready.
+    #[must_use]
+    pub fn starting_for(&self) -> Option<Duration> {
+        let process = &self.facts.process;
+        let started = process.started.filter(|_| process.ready.is_none())?;
+        self.living().map(|_| self.now.since(started))
+    }
+
     /// The pid of the process, if it is known to live.
     #[must_use]
     pub fn living(&self) -> Option<u32> {
@@ -216,6 +231,12 @@ impl Evidence<'_> {
                     "does not listen"
                 };
                 words.push(format!("a socket {verb} on its port"));
+            }
+            if let Some(waiting) = process.accept_queue.filter(|waiting| *waiting > 0) {
+                words.push(format!("{waiting} connections wait to be accepted"));
+            }
+            if !process.listens_at.is_empty() {
+                words.push(format!("it listens at {}", process.listens_at.join(", ")));
             }
         }
         words

@@ -117,14 +117,20 @@ impl Keeper {
             work.server.set_pace(Pace::Paused, work.out);
         });
         self.with(now, first, out, |work| {
-            if let Some(case) = work.case() {
-                let text = format!("{name} cannot start either, and waits for this one");
-                case.note(now, "detection", text);
-                if !case.incident.servers.contains(&name) {
-                    case.incident.servers.push(name);
-                }
+            let is_tried = !work.server.cannot_start();
+            let Some(case) = work.case() else {
+                return;
+            };
+            if case.incident.servers.contains(&name) {
+                return;
             }
-            work.judge(None);
+            let text = format!("{name} cannot start either, and waits for this one");
+            case.note(now, "detection", text);
+            case.incident.servers.push(name);
+            // While it is being started nothing is known of its process.
+            if !is_tried {
+                work.judge(None);
+            }
         });
     }
 

@@ -108,7 +108,7 @@ impl Work<'_> {
     }
 
     pub(super) fn started(&mut self, at: Instant, pid: u32) {
-        self.server.facts.process.started(pid);
+        self.server.facts.process.started(at, pid);
         self.server.starts.began(at);
         self.server.follows = false;
         self.server.facts.forget(at);

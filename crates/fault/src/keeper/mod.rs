@@ -195,9 +195,15 @@ impl Keeper {
         self.compare(now, outputs);
         self.tick_due(now, outputs);
         self.judge_services(now, outputs);
-        if self.gather_failed_starts(now, outputs) {
+        let mut has_changed = self.gather_failed_starts(now, outputs);
+        for _ in 0..ROUNDS {
+            if !has_changed {
+                break;
+            }
             self.tick_due(now, outputs);
             self.judge_services(now, outputs);
+            let is_due = self.next_wake().is_some_and(|at| at <= now);
+            has_changed = self.gather_failed_starts(now, outputs) || is_due;
         }
         self.judge_poison(now, outputs);
     }

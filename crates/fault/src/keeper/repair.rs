@@ -26,6 +26,21 @@ const ASKED_AGAIN: Duration = Duration::from_millis(500);
 const TRIED: Duration = Duration::from_secs(15);
 
 impl Server {
+    /// The order to start its process has failed, which no signal may tell.
+    pub(super) fn start_order_failed(&mut self, at: Instant, why: &str) {
+        let process = &mut self.facts.process;
+        if self.managed == Managed::Child && !process.has_failed() && process.pid.is_none() {
+            let reason = why.to_owned();
+            process.start_failed(
+                at,
+                StartFailure {
+                    reason,
+                    changed: None,
+                },
+            );
+        }
+    }
+
     /// Whether an answer to this order is waited for.
     pub(super) fn awaits_action(&self, id: OrderId) -> bool {
         let by_case = self.case.as_ref().is_some_and(
@@ -303,15 +318,7 @@ impl Work<'_> {
                 self.run(step + 1);
             }
             ActionOutcome::Failed => {
-                if self.server.managed == Managed::Child && !has_failed && process.pid.is_none() {
-                    process.start_failed(
-                        at,
-                        StartFailure {
-                            reason: why.clone(),
-                            changed: None,
-                        },
-                    );
-                }
+                self.server.start_order_failed(at, &why);
                 self.repair_failed(&why);
             }
             ActionOutcome::TimedOut => self.repair_failed(&why),

@@ -210,7 +210,15 @@ impl Work<'_> {
             .iter()
             .position(|step| *step == Action::Restart)
             .filter(|_| restarts);
-        match remaining.or(again) {
+        let is_restart = |step: &usize| case.steps.get(*step) == Some(&Action::Restart);
+        let next = remaining.or(again);
+        if let Some(step) = next.filter(is_restart)
+            && let Some(wait) = self.start_wait()
+        {
+            self.start_goes_on(step, wait);
+            return;
+        }
+        match next {
             Some(step) => self.run(step),
             None => {
                 self.escalate(&format!("the repair did not hold: {why}"));
@@ -225,6 +233,23 @@ impl Work<'_> {
                     verification.again(from);
                 }
             }
+        }
+    }
+
+    /// A start that is alive was not ready in time: it gets more, since another one would begin again.
+    fn start_goes_on(&mut self, step: usize, wait: Duration) {
+        let now = self.now;
+        self.watch(Some(Retry {
+            at: now + wait,
+            step,
+            allowed: false,
+        }));
+        if let Some(case) = self.case() {
+            let text = format!(
+                "its process lives: it gets {:.0} s more before it is started again (`recover.verify.within` sets how long a start may take)",
+                wait.as_secs_f64()
+            );
+            case.note(now, "action", text);
         }
     }
 
@@ -343,7 +368,9 @@ impl Work<'_> {
     /// A person's restart was carried out.
     pub(super) fn routine_ended(&mut self, outcome: ActionOutcome, detail: Option<String>) {
         if outcome != ActionOutcome::Done {
-            self.routine_failed(&detail.unwrap_or_else(|| outcome.word().to_owned()));
+            let why = detail.unwrap_or_else(|| outcome.word().to_owned());
+            self.server.start_order_failed(self.now, &why);
+            self.routine_failed(&why);
             return;
         }
         if self.is_held() {

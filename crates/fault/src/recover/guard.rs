@@ -61,11 +61,11 @@ pub const fn serves_nothing(fault: FaultKind) -> bool {
         | FaultKind::PortTaken
         | FaultKind::NotListening
         | FaultKind::CannotStart
+        | FaultKind::BadDeploy
         | FaultKind::Unreachable
         | FaultKind::DnsFailure
         | FaultKind::TlsFailure => true,
         FaultKind::ErrorBurst
-        | FaultKind::BadDeploy
         | FaultKind::PoisonRequest
         | FaultKind::DependencyFailure
         | FaultKind::Overload

@@ -22,6 +22,8 @@ pub struct Situation {
     pub passed: bool,
     /// How long it may hang before it is restarted; none if its process is stopped (state T): that is no pause of its own.
     pub hang_wait: Option<Duration>,
+    /// How much longer its process, which lives, may take to be ready.
+    pub start_wait: Option<Duration>,
 }
 
 impl Managed {
@@ -54,6 +56,10 @@ fn built_in(fault: FaultKind, situation: Situation) -> Vec<Action> {
     let second = Duration::from_secs(1);
     let restart = situation.managed.restarts();
     match fault {
+        // A restart would begin again what is perhaps about to be done.
+        FaultKind::CannotStart if let Some(wait) = situation.start_wait => {
+            vec![Action::Eject, Action::Wait(wait), Action::Restart]
+        }
         FaultKind::ProcessCrashed
         | FaultKind::CrashLoop
         | FaultKind::OutOfMemory

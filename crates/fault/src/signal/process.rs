@@ -41,6 +41,8 @@ pub enum Down {
 pub struct Process {
     /// Its process id while it runs, if it was ever reported.
     pub pid: Option<u32>,
+    /// When it was started, if that was reported.
+    pub started: Option<Instant>,
     /// Since when it has been ready: passed a probe or answered an attempt after its start.
     pub ready: Option<Instant>,
     /// Why none runs.
@@ -56,6 +58,7 @@ impl Default for Process {
     fn default() -> Self {
         Self {
             pid: None,
+            started: None,
             ready: None,
             down: None,
             stopped: false,
@@ -67,7 +70,8 @@ impl Default for Process {
 
 impl Process {
     /// It was started.
-    pub fn started(&mut self, pid: u32) {
+    pub fn started(&mut self, at: Instant, pid: u32) {
+        self.started = Some(at);
         self.pid = Some(pid);
         self.ready = None;
         self.down = None;

@@ -398,7 +398,7 @@ fn a_child_takes_traffic_once_it_is_ready_and_is_given_time() {
     assert!(world.incidents.is_empty());
     assert_eq!(world.state(1), ServerState::Starting);
     world.run(5_000);
-    assert_eq!(kind(world.only()), FaultKind::NotListening);
+    assert_eq!(kind(world.only()), FaultKind::CannotStart);
 }
 
 #[test]

@@ -139,3 +139,57 @@ fn while_a_person_is_asked_nothing_is_started_unasked() {
     world.run(60_000);
     assert!(world.restarts.is_empty());
 }
+
+/// Killed and started again it would never be up.
+#[test]
+fn a_start_that_is_alive_gets_more_time_before_it_is_begun_again() {
+    for (millis, restarts) in [(12_000, 1), (18_000, 1), (25_000, 2), (60_000, 3)] {
+        let mut world = World::new(3, Managed::Child, options());
+        world.run(2_000);
+        world.starts_in(millis);
+        world.break_server(1, Condition::Dead);
+        world.run(200_000);
+        assert!(world.in_service(1), "{millis}");
+        assert!(
+            world.restarts.len() <= restarts,
+            "{millis}: {}",
+            world.restarts.len()
+        );
+        let text = format!("{:?}", world.only().timeline);
+        assert!(text.contains("recover.verify.within"), "{text}");
+    }
+}
+
+#[test]
+fn a_restart_that_takes_too_long_is_a_slow_start_and_says_what_to_set() {
+    let mut world = World::new(3, Managed::Child, options());
+    world.run(2_000);
+    world.starts_in(14_000);
+    world.order(OperatorOrder::Restart(
+        ServerId::new(0, 1),
+        OrderTerms::default(),
+    ));
+    world.run(60_000);
+    assert!(world.in_service(1));
+    assert_eq!(world.restarts.len(), 1);
+    let incident = world.only();
+    assert_eq!(kind(incident), FaultKind::CannotStart);
+    assert!(evidence(incident).contains("recover.verify.within"));
+    assert_eq!(incident.status, Status::Closed);
+}
+
+/// Its queue of connections is empty: they do not get to it, and a restart would not change that.
+#[test]
+fn a_process_that_connections_do_not_reach_is_not_restarted() {
+    let mut world = World::new(3, Managed::Child, options());
+    world.run(5_000);
+    world.break_server(1, Condition::Unreachable);
+    world.run(60_000);
+    assert!(world.restarts.is_empty());
+    assert_eq!(kind(world.only()), FaultKind::Unreachable);
+    assert!(!world.in_service(1));
+    world.heal(1);
+    world.run(60_000);
+    assert!(world.in_service(1));
+    assert_eq!(world.only().status, Status::Closed);
+}

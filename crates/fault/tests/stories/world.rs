@@ -953,6 +953,11 @@ impl World {
                 'S'
             }),
             listening: Some(tcp.0.passed()),
+            accept_queue: match sim.condition {
+                Condition::Unreachable => Some(0),
+                Condition::Hung | Condition::Blocked => Some(3),
+                _ => None,
+            },
             ..ProcessState::default()
         });
         let after = took.min(timeout) + ms(1);

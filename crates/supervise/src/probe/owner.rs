@@ -9,7 +9,7 @@ use evenkeel_core::{Instant, ServerId};
 use evenkeel_runtime::Clock;
 
 use crate::children::Children;
-use crate::listener::{self, Listener};
+use crate::listener::{self, Listener, Survey};
 
 /// While a stranger is there, between two looks.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -38,6 +38,13 @@ impl Owners {
             children,
             known: Mutex::default(),
         }
+    }
+
+    /// What the kernel says of the sockets of a child.
+    pub(crate) async fn survey(&self, server: ServerId, address: SocketAddr) -> Option<Survey> {
+        let subject = self.children.subject(server)?;
+        let looked = tokio::task::spawn_blocking(move || listener::survey(address, Some(&subject)));
+        looked.await.ok().flatten()
     }
 
     /// Who answers at a server's address. Only of a child that runs is it asked.

@@ -1,4 +1,6 @@
-//! The process cannot be started, or ends before it was ever ready.
+//! The process cannot be started, ends before it was ever ready, or lives and is not ready in time.
+
+use evenkeel_core::ProbeOutcome;
 
 use crate::diagnose::{Evidence, finding};
 use crate::incident::Finding;
@@ -6,7 +8,10 @@ use crate::kind::FaultKind;
 use crate::signal::Down;
 
 pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
-    let confidence = match evidence.facts.process.down.as_ref()? {
+    let Some(down) = evidence.facts.process.down.as_ref() else {
+        return too_slow(evidence);
+    };
+    let confidence = match down {
         Down::Stopped => return None,
         Down::NotStarted { .. } => 0.97,
         Down::Ended(ended) if ended.ready_for.is_some() || ended.exit.guardian.is_some() => {
@@ -20,4 +25,27 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
         words.push(format!("{others} cannot start either"));
     }
     finding(FaultKind::CannotStart, confidence, words)
+}
+
+/// It lives, and has neither answered nor listened anywhere since its start.
+fn too_slow(evidence: &Evidence<'_>) -> Option<Finding> {
+    let age = evidence.starting_for()?;
+    let silent = matches!(
+        evidence.facts.probes.last,
+        Some(ProbeOutcome::Refused | ProbeOutcome::NoAnswer)
+    );
+    let listens_elsewhere = evidence
+        .process()
+        .is_some_and(|process| !process.listens_at.is_empty());
+    if !silent || listens_elsewhere {
+        return None;
+    }
+    let mut words = vec![format!(
+        "it is slow: its process has lived for {:.1} s and has not passed a probe yet",
+        age.as_secs_f64()
+    )];
+    words
+        .push("if it needs longer to start, `recover.verify.within` gives it more time".to_owned());
+    words.extend(evidence.examined());
+    finding(FaultKind::CannotStart, 0.96, words)
 }

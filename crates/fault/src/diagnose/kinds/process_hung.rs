@@ -25,6 +25,10 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
         Some(ProbeOutcome::Passed) if http.is_none() && silent => 0.7,
         // A process that takes nothing from its full queue of connections looks like this.
         Some(ProbeOutcome::ConnectTimeout) if stopped => 0.9,
+        // Nobody waits to be accepted: connections do not get there.
+        Some(ProbeOutcome::ConnectTimeout) if evidence.queues_connections() == Some(false) => {
+            return None;
+        }
         Some(ProbeOutcome::ConnectTimeout) if alive => 0.85,
         None if silent => 0.6,
         _ => return None,

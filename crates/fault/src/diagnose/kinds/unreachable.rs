@@ -18,12 +18,16 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
         );
     let confidence = match evidence.tcp().map(|(outcome, _)| outcome) {
         Some(ProbeOutcome::Unreachable) => 0.95,
+        Some(ProbeOutcome::ConnectTimeout) if evidence.queues_connections() == Some(false) => 0.9,
         Some(ProbeOutcome::ConnectTimeout) if evidence.living().is_some() => 0.5,
         Some(ProbeOutcome::ConnectTimeout) => 0.85,
         None if before => 0.6,
         _ => return None,
     };
     let mut words = evidence.examined();
+    if evidence.queues_connections() == Some(false) {
+        words.push("no connection waits to be accepted: they do not get there".to_owned());
+    }
     words.extend(evidence.attempts_in_words());
     finding(FaultKind::Unreachable, confidence, words)
 }
