@@ -143,17 +143,6 @@ impl Work<'_> {
         (!self.server.facts.process.stopped).then(|| known.unwrap_or(configured))
     }
 
-    /// How much longer a start that is alive may take: each that was too late has given the next one more.
-    pub(super) fn start_wait(&self) -> Option<Duration> {
-        let process = &self.server.facts.process;
-        let started = process.started.filter(|_| process.ready.is_none())?;
-        let within = self.spec.options.recover.verify.within;
-        let allowance = self.server.starts.allowance(within);
-        let rest = allowance.saturating_sub(self.now - started);
-        let waits = process.down.is_none() && !rest.is_zero();
-        waits.then_some(rest)
-    }
-
     /// A hang that ended by itself tells how long the next one may last.
     pub(super) fn learn_pause(&mut self) {
         let case = self.server.case.as_deref();

@@ -220,36 +220,22 @@ impl Work<'_> {
         }
         match next {
             Some(step) => self.run(step),
-            None => {
-                self.escalate(&format!("the repair did not hold: {why}"));
-                self.watch(None);
-                let hold = if self.rules(false).patient {
-                    self.hold()
-                } else {
-                    Duration::ZERO
-                };
-                let from = now + hold;
-                if let Some(verification) = self.verification() {
-                    verification.again(from);
-                }
-            }
+            None => self.is_not_repaired(why),
         }
     }
 
-    /// A start that is alive was not ready in time: it gets more, since another one would begin again.
-    fn start_goes_on(&mut self, step: usize, wait: Duration) {
-        let now = self.now;
-        self.watch(Some(Retry {
-            at: now + wait,
-            step,
-            allowed: false,
-        }));
-        if let Some(case) = self.case() {
-            let text = format!(
-                "its process lives: it gets {:.0} s more before it is started again (`recover.verify.within` sets how long a start may take)",
-                wait.as_secs_f64()
-            );
-            case.note(now, "action", text);
+    /// Nothing is left to be tried: a person is told, and it is watched.
+    fn is_not_repaired(&mut self, why: &str) {
+        self.escalate(&format!("the repair did not hold: {why}"));
+        self.watch(None);
+        let hold = if self.rules(false).patient {
+            self.hold()
+        } else {
+            Duration::ZERO
+        };
+        let from = self.now + hold;
+        if let Some(verification) = self.verification() {
+            verification.again(from);
         }
     }
 
@@ -410,16 +396,6 @@ impl Work<'_> {
         self.server.set_pace(Pace::Normal, self.out);
         let text = format!("{} was restarted; it is in maintenance", self.full_name());
         self.server.answer(OrderAnswer::Done(text), self.out);
-    }
-
-    /// The verification of a start is over, and the process still lives: perhaps it only needs longer.
-    fn starts_too_late(&mut self) {
-        let within = self
-            .verification()
-            .map(|verification| verification.rules.options.within);
-        if let Some(within) = within {
-            self.server.starts.too_late(within);
-        }
     }
 
     fn routine_failed(&mut self, why: &str) {
