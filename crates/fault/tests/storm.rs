@@ -599,7 +599,7 @@ fn started(at: Instant, index: u32) -> Input {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_breaks_it(seed in any::<u64>(), managed in 0..3, mode in 0..4, with_operators in any::<bool>()) {

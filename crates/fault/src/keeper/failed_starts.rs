@@ -157,7 +157,8 @@ impl Keeper {
         let ids: Vec<_> = ids.collect();
         for id in ids {
             self.with(now, id, out, |work| {
-                if !work.server.cannot_start() || work.server.routine.is_some() {
+                let is_at_work = work.server.case.is_some() || work.server.routine.is_some();
+                if !work.server.cannot_start() || is_at_work {
                     return;
                 }
                 let recover = &work.spec.options.recover;

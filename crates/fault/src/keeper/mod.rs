@@ -193,19 +193,17 @@ impl Keeper {
         self.judge_services(now, outputs);
         self.tick_maintenance(now, outputs);
         self.compare(now, outputs);
-        self.tick_due(now, outputs);
-        self.judge_services(now, outputs);
-        let mut has_changed = self.gather_failed_starts(now, outputs);
+        // What one judgement does may be due for another at once; never for long.
         for _ in 0..ROUNDS {
-            if !has_changed {
-                break;
-            }
             self.tick_due(now, outputs);
             self.judge_services(now, outputs);
+            let has_gathered = self.gather_failed_starts(now, outputs);
+            self.judge_poison(now, outputs);
             let is_due = self.next_wake().is_some_and(|at| at <= now);
-            has_changed = self.gather_failed_starts(now, outputs) || is_due;
+            if !has_gathered && !is_due {
+                break;
+            }
         }
-        self.judge_poison(now, outputs);
     }
 
     /// When [`Self::step`] should be called at the latest, if no input comes before.

@@ -40,7 +40,7 @@ impl Shared {
 impl Work<'_> {
     /// Something is wrong: opens a case, or tells the open one.
     pub(super) fn detected(&mut self, detection: &Detection) {
-        if self.server.follows {
+        if self.server.follows && self.server.routine.is_none() {
             return;
         }
         if self.is_held() || self.server.starting.is_some() && detection.by != Detector::Supervisor

@@ -347,6 +347,7 @@ impl Work<'_> {
         let (now, server) = (self.now, self.server.id);
         let order: OrderId = self.order();
         self.server.starting = None;
+        self.server.follows = false;
         self.server.eject(now, Verdict::Known, self.out);
         self.server.set_pace(Pace::Paused, self.out);
         let verification = Verification::new(self.rules(true));

@@ -165,8 +165,8 @@ impl Work<'_> {
             }) if !verification.rules.ends && !begins => *retry = Some(next),
             _ => self.watch(Some(next)),
         }
-        // Requests would only tell what is known, and put the action off.
-        let is_short = matches!(waits, Waits::ToBeAlone | Waits::ForItsTurn);
+        // For so short a time requests would only tell what is known, and put the action off. A longer wait may end by them.
+        let is_short = *waits == Waits::ToBeAlone;
         if let Some(verification) = self.verification().filter(|_| is_short) {
             verification.again(*at);
         }
