@@ -55,11 +55,11 @@ pub fn playbook(fault: FaultKind, of_user: &[Playbook], situation: Situation) ->
 fn built_in(fault: FaultKind, situation: Situation) -> Vec<Action> {
     let second = Duration::from_secs(1);
     let restart = situation.managed.restarts();
-    match fault {
+    if let (FaultKind::CannotStart, Some(wait)) = (fault, situation.start_wait) {
         // A restart would begin again what is perhaps about to be done.
-        FaultKind::CannotStart if let Some(wait) = situation.start_wait => {
-            vec![Action::Eject, Action::Wait(wait), Action::Restart]
-        }
+        return vec![Action::Eject, Action::Wait(wait), Action::Restart];
+    }
+    match fault {
         FaultKind::ProcessCrashed
         | FaultKind::CrashLoop
         | FaultKind::OutOfMemory
