@@ -3,6 +3,7 @@
 //! A signal is made for each attempt, so it carries hashes; the words behind one are only made where they are needed.
 
 use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hasher};
 
 /// Segments of a path that tell one route from another; what follows is alike.
 const SEGMENTS: usize = 4;
@@ -76,6 +77,9 @@ impl ShapeText {
 
 /// Exactly what a request asks for, as far as the server sees it: hashed to 64 bits each. Made only where a request may have
 /// brought a server down, or where such requests are looked for.
+///
+/// The hasher must have a secret key: whoever could choose a request that brings servers down and has the hash of another one would
+/// have that one kept from the servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExactShape {
     /// Method and path.
@@ -87,25 +91,28 @@ pub struct ExactShape {
 impl ExactShape {
     /// Of a request for `target`, in whatever form it came.
     #[must_use]
-    pub fn of(method: &[u8], target: &[u8]) -> Self {
+    pub fn of(keys: &impl BuildHasher, method: &[u8], target: &[u8]) -> Self {
         let (path, query) = path_and_query(target);
-        let path = Hash::START.add(method).add(b" ").add(path);
-        let target = if query.is_empty() {
-            path
-        } else {
-            path.add(query)
+        let hash = |query: &[u8]| {
+            let mut hasher = keys.build_hasher();
+            // No method has a space in it, and no path a question mark.
+            for part in [method, b" ", path, query] {
+                hasher.write(part);
+            }
+            hasher.finish()
         };
+        let path = hash(b"");
         Self {
-            path: path.whole(),
-            target: target.whole(),
+            path,
+            target: if query.is_empty() { path } else { hash(query) },
         }
     }
 
     /// Of the request with this head, as it is written for servers.
     #[must_use]
-    pub fn of_head(head: &[u8]) -> Self {
+    pub fn of_head(keys: &impl BuildHasher, head: &[u8]) -> Self {
         let (method, target) = first_words(head);
-        Self::of(method, target)
+        Self::of(keys, method, target)
     }
 }
 
@@ -210,12 +217,6 @@ impl Hash {
         Self(hash)
     }
 
-    /// All of it, mixed so that each bit depends on all bytes.
-    const fn whole(self) -> u64 {
-        let mixed = (self.0 ^ self.0 >> 32).wrapping_mul(0x9e_37_79_b9_7f_4a_7c_15);
-        mixed ^ mixed >> 29
-    }
-
     /// The upper half, which depends on all bytes; never zero.
     const fn value(self) -> u32 {
         let upper = (self.0 >> 32) as u32;
@@ -225,6 +226,8 @@ impl Hash {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::RandomState;
+
     use super::*;
 
     #[test]
@@ -254,16 +257,25 @@ mod tests {
 
     #[test]
     fn exact_shapes_differ_by_each_byte_of_path_and_query() {
-        let of = |target: &str| ExactShape::of(b"GET", target.as_bytes());
+        let keys = RandomState::new();
+        let of = |target: &str| ExactShape::of(&keys, b"GET", target.as_bytes());
         assert_eq!(of("/orders/17"), of("http://shop.example/orders/17"));
         assert_eq!(of("/orders/17").path, of("/orders/17?x=1").path);
         assert_ne!(of("/orders/17").target, of("/orders/17?x=1").target);
         assert_ne!(of("/orders/17?x=2").target, of("/orders/17?x=1").target);
         assert_ne!(of("/orders/17").path, of("/orders/18").path);
-        assert_ne!(of("/a").path, ExactShape::of(b"POST", b"/a").path);
+        assert_ne!(of("/a").path, ExactShape::of(&keys, b"POST", b"/a").path);
         assert_eq!(of("/a").path, of("/a").target);
         let head = b"GET /orders/17?x=1 HTTP/1.1\r\nhost: a\r\n\r\n";
-        assert_eq!(ExactShape::of_head(head), of("/orders/17?x=1"));
+        assert_eq!(ExactShape::of_head(&keys, head), of("/orders/17?x=1"));
+    }
+
+    #[test]
+    fn what_an_exact_shape_is_cannot_be_known_without_the_key() {
+        let [one, other] = [RandomState::new(), RandomState::new()]
+            .map(|keys| ExactShape::of(&keys, b"GET", b"/orders?x=1"));
+        assert_ne!(one.path, other.path);
+        assert_ne!(one.target, other.target);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Random signals and answers: the keeper never panics, never falls asleep over something due, and its guards hold.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
 use evenkeel_core::{
@@ -155,13 +156,15 @@ fn observation(random: &mut Random, mood: usize) -> Observation {
     }
 }
 
+type Keys = BuildHasherDefault<DefaultHasher>;
+
 fn exposure(random: &mut Random, at: Instant, server: ServerId) -> Exposure {
     let target = format!("/{}", random.below(5));
     let head = format!("GET {target} HTTP/1.1");
     Exposure {
         at,
         server,
-        shape: ExactShape::of_head(head.as_bytes()),
+        shape: ExactShape::of_head(&Keys::default(), head.as_bytes()),
         what: match random.below(4) {
             0 => Exposed::Began,
             1 => Exposed::Survived,

@@ -33,11 +33,6 @@ impl QuarantineGate {
         self.is_on.store(is_on, Ordering::Release);
     }
 
-    fn treatment(&self, head: &[u8], now: Instant) -> (ExactShape, Treatment) {
-        let shape = ExactShape::of_head(head);
-        (shape, self.orders.load().treatment(shape, now))
-    }
-
     fn collect(&self, sink: &mut dyn Sink, service: &str, now: Instant) {
         let labels = [("service", service)];
         let about = "Kinds of requests in quarantine, since they bring servers down.";
@@ -55,6 +50,12 @@ impl ProxyState {
         if let Some(service) = self.services().get(orders.service.0 as usize) {
             service.quarantine.set(orders);
         }
+    }
+
+    /// Exactly what the request with this head asks for. Nobody outside knows the key of the hashes.
+    #[must_use]
+    pub fn exact_shape(&self, head: &[u8]) -> ExactShape {
+        ExactShape::of_head(&self.shape_keys, head)
     }
 
     pub(crate) fn collect_quarantine(&self, sink: &mut dyn Sink) {
@@ -77,10 +78,11 @@ impl Journey<'_> {
         if !gate.is_on.load(Ordering::Acquire) {
             return Ok(());
         }
-        match gate.treatment(head, now) {
-            (_, Treatment::Usual) => {}
-            (shape, Treatment::Watched) => self.watched = Some(Box::new(shape)),
-            (_, Treatment::Refused(cause)) => {
+        let shape = self.worker.state.exact_shape(head);
+        match gate.orders.load().treatment(shape, now) {
+            Treatment::Usual => {}
+            Treatment::Watched => self.watched = Some(Box::new(shape)),
+            Treatment::Refused(cause) => {
                 gate.refused.fetch_add(1, Ordering::Relaxed);
                 return Err(cause);
             }
@@ -110,7 +112,7 @@ impl Journey<'_> {
         let what = match outcome {
             Outcome::Reset { sent: true } | Outcome::Truncated | Outcome::Rescued => {
                 let shape = self.watched.as_deref().copied();
-                let shape = shape.unwrap_or_else(|| ExactShape::of_head(head));
+                let shape = shape.unwrap_or_else(|| self.worker.state.exact_shape(head));
                 let broke = Exposed::Broke {
                     age: at.since(begun),
                     route: self.shape,

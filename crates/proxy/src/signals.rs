@@ -190,7 +190,7 @@ mod tests {
             let exposure = Exposure {
                 at: Instant::ZERO,
                 server: ServerId::default(),
-                shape: evenkeel_core::ExactShape::of(b"GET", b"/"),
+                shape: evenkeel_core::ExactShape { path: 1, target: 1 },
                 what: evenkeel_core::Exposed::Began,
             };
             writers[0].expose(exposure, &counters);

@@ -1,5 +1,6 @@
 //! What all workers and the control loop share: the services with their servers, and the counters.
 
+use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,6 +36,8 @@ pub struct ProxyState {
     pub(crate) exhaustion: Exhaustion,
     services: Vec<ServiceEntry>,
     workers: Vec<Arc<WorkerCounters>>,
+    /// The secret of exact shapes.
+    pub(crate) shape_keys: RandomState,
     /// By worker.
     rescues: Vec<RescueInbox>,
     mirrors: Vec<(ServiceId, ServiceId)>,
@@ -111,6 +114,7 @@ impl ProxyState {
             workers: (0..plan.workers.max(1))
                 .map(|_| Arc::new(WorkerCounters::new(plan)))
                 .collect(),
+            shape_keys: RandomState::new(),
             rescues: (0..plan.workers.max(1))
                 .map(|_| RescueInbox::default())
                 .collect(),

@@ -8,8 +8,9 @@ use evenkeel_core::{ExactShape, Exposed, Exposure, Instant, ServiceId, ShapeOrde
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const SPARE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nspare";
 
-fn path(target: &str) -> u64 {
-    ExactShape::of(b"GET", target.as_bytes()).path
+fn shape(rig: &Rig, target: &str) -> ExactShape {
+    let head = format!("GET {target} HTTP/1.1\r\n");
+    rig.proxy().state().exact_shape(head.as_bytes())
 }
 
 /// Refuses and watches these.
@@ -17,9 +18,11 @@ fn order(rig: &Rig, refused: &[&str], watched: &[&str]) {
     rig.proxy().state().set_shapes(&ShapeOrders {
         service: ServiceId(0),
         refused: (refused.iter())
-            .map(|target| (path(target), Instant::NEVER))
+            .map(|target| (shape(rig, target).path, Instant::NEVER))
             .collect(),
-        watched: watched.iter().map(|target| path(target)).collect(),
+        watched: (watched.iter())
+            .map(|target| shape(rig, target).path)
+            .collect(),
         until: Instant::NEVER,
     });
 }
@@ -96,11 +99,11 @@ fn watched_attempts_are_told_of_and_others_only_if_they_break() {
     };
     assert_eq!(text.path, "GET /crash");
     assert!(text.is_route && route.is_known());
-    assert_eq!(told[0].shape, ExactShape::of(b"GET", b"/crash?x"));
+    assert_eq!(told[0].shape, shape(&rig, "/crash?x"));
     order(&rig, &[], &["/slow"]);
     assert_eq!(rig.client().get("/slow?y").status, 200);
     assert_eq!(rig.client().get("/").status, 200);
     let told = signals.exposures();
     assert_eq!(words(&told), ["began", "survived"]);
-    assert_eq!(told[1].shape, ExactShape::of(b"GET", b"/slow?y"));
+    assert_eq!(told[1].shape, shape(&rig, "/slow?y"));
 }

@@ -85,12 +85,16 @@ impl Quarantine {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasherDefault, DefaultHasher};
+
     use evenkeel_core::ServiceId;
 
     use super::*;
 
+    type Keys = BuildHasherDefault<DefaultHasher>;
+
     fn shape(target: &str) -> ExactShape {
-        ExactShape::of(b"GET", target.as_bytes())
+        ExactShape::of(&Keys::default(), b"GET", target.as_bytes())
     }
 
     #[test]

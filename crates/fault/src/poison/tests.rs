@@ -1,6 +1,7 @@
 //! Tables and short stories of the judge: who is convicted, who is not, and for how long.
 
 use evenkeel_core::Outcome;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use super::*;
 use crate::signal::Routes;
@@ -9,12 +10,14 @@ const fn at(millis: u64) -> Instant {
     Instant::from_millis(1_000_000 + millis)
 }
 
+type Keys = BuildHasherDefault<DefaultHasher>;
+
 fn head(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\n")
 }
 
 fn shape(target: &str) -> ExactShape {
-    ExactShape::of_head(head(target).as_bytes())
+    ExactShape::of_head(&Keys::default(), head(target).as_bytes())
 }
 
 /// A request was under way for 2 ms on `server` when its connection broke.

@@ -2,6 +2,7 @@
 //! Time jumps from event to event; only latencies of [`Condition::Mixed`] are random, by a seed.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
 use evenkeel_core::{
@@ -179,13 +180,15 @@ fn split(path: &'static str) -> ((&'static str, &'static str), RequestShape) {
     ((method, target), shape)
 }
 
+type Keys = BuildHasherDefault<DefaultHasher>;
+
 fn head(path: &str) -> String {
     let (method, target) = path.split_once(' ').unwrap_or(("GET", path));
     format!("{method} {target} HTTP/1.1")
 }
 
 fn exact(path: &str) -> ExactShape {
-    ExactShape::of_head(head(path).as_bytes())
+    ExactShape::of_head(&Keys::default(), head(path).as_bytes())
 }
 
 fn broke(path: &'static str, age: Duration) -> Exposed {
