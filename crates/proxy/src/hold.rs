@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use evenkeel_balance::{Member, Pool, Standing};
 use evenkeel_core::metric::{Counter, DurationHistogram, Sink};
 use evenkeel_core::{Directive, Instant, ServerId, Verdict};
-use evenkeel_request::hold::{Candidate, GaveUp, Outlook, Wait};
+use evenkeel_request::hold::{Candidate, GaveUp, Outlook, ServersNow, Wait};
 use evenkeel_request::{Cause, HeldNow, Hold, HoldOptions};
 use tokio::sync::Notify;
 
@@ -292,7 +292,9 @@ impl<'a> Journey<'a> {
             let now = self.worker.clock.now();
             is_cleared |= self.is_cleared(roster.pool(), now);
             let outlook = if is_cleared {
-                self.outlook(holding, roster.pool(), now)
+                self.exchange
+                    .past()
+                    .outlook(self.servers_now(holding, roster.pool(), now))
             } else {
                 self.outlook_of_suspect(roster.pool())
             };
@@ -333,24 +335,15 @@ impl<'a> Journey<'a> {
         }
     }
 
-    /// How the servers stand for a request whose last attempt began when so many had come back.
-    fn outlook(&self, holding: &Holding, pool: &Pool, now: Instant) -> Outlook {
-        let past = self.exchange.past();
-        let is_out = pool.in_service(now) == 0;
-        let has_returned = holding.returns.load(Ordering::Acquire) != self.returns_seen;
-        let met_a_death = past.attempts > 0 && past.met_a_death();
-        // Those that are said to serve have been asked, and were dead: that is not known yet.
-        let is_stale = !is_out && met_a_death;
+    /// What is known of the servers.
+    fn servers_now(&self, holding: &Holding, pool: &Pool, now: Instant) -> ServersNow {
         let last = self.exchange.records().last().map(|record| record.server);
-        // Where two have died with it and one without it, the rest is not asked any more.
-        let has_other =
-            past.deaths <= 1 && last.is_none_or(|last| self.exchange.has_other(pool, now, last));
-        match () {
-            () if !is_out && (has_returned || !is_stale) => Outlook::Back,
-            () if is_stale && has_other => Outlook::NoRepair,
-            () if pool.is_being_repaired(now) => Outlook::Repairing,
-            () if met_a_death && !holding.in_vain.load(Ordering::Acquire) => Outlook::Unknown,
-            () => Outlook::NoRepair,
+        ServersNow {
+            any_in_service: pool.in_service(now) > 0,
+            any_returned: holding.returns.load(Ordering::Acquire) != self.returns_seen,
+            any_other: last.is_none_or(|last| self.exchange.has_other(pool, now, last)),
+            any_in_repair: pool.is_being_repaired(now),
+            in_vain: holding.in_vain.load(Ordering::Acquire),
         }
     }
 

@@ -93,6 +93,21 @@ pub enum Outlook {
     NoRepair,
 }
 
+/// What is known of the servers of a request that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServersNow {
+    /// One is in service, as far as is known.
+    pub any_in_service: bool,
+    /// One has come back since the last attempt began.
+    pub any_returned: bool,
+    /// One is in service that was not asked last.
+    pub any_other: bool,
+    /// One is being repaired.
+    pub any_in_repair: bool,
+    /// Requests have waited in vain for somebody to repair one, and nothing was said since.
+    pub in_vain: bool,
+}
+
 /// The time of a request that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
@@ -141,6 +156,23 @@ impl Past {
     #[must_use]
     pub const fn is_suspect(&self) -> bool {
         self.deaths > 1 && !self.found_dead
+    }
+
+    /// How the servers stand for it.
+    #[must_use]
+    pub fn outlook(&self, servers: ServersNow) -> Outlook {
+        let met_a_death = self.attempts > 0 && self.met_a_death();
+        // Those that are said to serve have been asked, and were dead: that is not known yet.
+        let is_stale = servers.any_in_service && met_a_death;
+        // Where two have died with it and one without it, the rest is not asked any more.
+        let may_ask_others = servers.any_other && self.deaths <= 1;
+        match () {
+            () if servers.any_in_service && (servers.any_returned || !is_stale) => Outlook::Back,
+            () if is_stale && may_ask_others => Outlook::NoRepair,
+            () if servers.any_in_repair => Outlook::Repairing,
+            () if met_a_death && !servers.in_vain => Outlook::Unknown,
+            () => Outlook::NoRepair,
+        }
     }
 
     /// Whether the last attempt found its server dead, or lost it.
@@ -421,6 +453,52 @@ mod tests {
             ..twice
         };
         assert!(!innocent.is_suspect());
+    }
+
+    #[test]
+    fn how_the_servers_stand() {
+        let none = ServersNow {
+            any_in_service: false,
+            any_returned: false,
+            any_other: false,
+            any_in_repair: false,
+            in_vain: false,
+        };
+        let up = ServersNow {
+            any_in_service: true,
+            ..none
+        };
+        let back = ServersNow {
+            any_returned: true,
+            ..up
+        };
+        let others = ServersNow {
+            any_other: true,
+            any_in_repair: true,
+            ..up
+        };
+        let repair = |servers| ServersNow {
+            any_in_repair: true,
+            ..servers
+        };
+        let vain = ServersNow {
+            in_vain: true,
+            ..none
+        };
+        let (first, lost, twice) = (after(&[]), after(&[LOST]), after(&[LOST, LOST]));
+        for (candidate, servers, outlook, why) in [
+            (first, up, Outlook::Back, "one serves"),
+            (first, none, Outlook::NoRepair, "nobody does anything"),
+            (first, repair(none), Outlook::Repairing, "somebody does"),
+            (lost, up, Outlook::Unknown, "it serves by hearsay"),
+            (lost, back, Outlook::Back, "it has come back since"),
+            (lost, others, Outlook::NoRepair, "others are to be asked"),
+            (twice, others, Outlook::Repairing, "others are spared"),
+            (lost, repair(up), Outlook::Repairing, "and is repaired"),
+            (lost, vain, Outlook::NoRepair, "others have waited for it"),
+        ] {
+            assert_eq!(candidate.past.outlook(servers), outlook, "{why}");
+        }
     }
 
     #[test]
