@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{PROGRAM, Program, ask, free_ports, get, signal, wait_for};
+use common::{Program, ask, get, sample_server, shop, signal, wait_for};
 use evenkeel_fault::incident::{End, Status};
 use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::{Load, LoadPlan};
@@ -20,28 +20,7 @@ struct Case {
 
 impl Case {
     fn start() -> Self {
-        let ports: Vec<String> = free_ports(3).iter().map(u16::to_string).collect();
-        let program = Program::run(&format!(
-            r#"
-[admin]
-address = "127.0.0.1:0"
-
-[listen.web]
-address = "127.0.0.1:0"
-service = "shop"
-
-[service.shop]
-detect.probe = {{ http = "/health" }}
-# A start may take long on a busy machine.
-recover.verify.within = "50s"
-
-[service.shop.run]
-command = ["{PROGRAM}", "sample-server", "--port", "{{port}}"]
-ports = [{}]
-"#,
-            ports.join(", ")
-        ));
-        program.wait_until_up();
+        let program = Program::with_three("");
         let load = Load::start(LoadPlan {
             timeout: Duration::from_secs(20),
             ..LoadPlan::new(program.address(), 100.0)
@@ -168,35 +147,25 @@ fn the_probes_of_all_servers_fail_and_requests_do_not() {
     assert_eq!(numbers.failed, 0, "{:?}", numbers.failures);
 }
 
-/// Its servers are started by a script; restarts are tried quickly, so that a test can see the end of them.
-fn scripted() -> Program {
-    let ports: Vec<String> = free_ports(3).iter().map(u16::to_string).collect();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path();
-    let configuration = format!(
-        r#"
-[admin]
-address = "127.0.0.1:0"
-
-[listen.web]
-address = "127.0.0.1:0"
-service = "shop"
-
+/// Restarts are tried quickly, so that a test can see the end of them.
+const QUICK: &str = r#"
 [service.shop.recover]
 verify.within = "50s"
-limit = {{ actions = 1000, within = "1m" }}
-backoff = {{ base = "50ms", cap = "1s" }}
+limit = { actions = 1000, within = "1m" }
+backoff = { base = "50ms", cap = "1s" }
+"#;
 
-[service.shop.run]
-command = ["sh", "start.sh", "{PROGRAM}", "sample-server", "--port", "{{port}}"]
-directory = "{}"
-ports = [{}]
-"#,
-        path.display(),
-        ports.join(", ")
-    );
-    std::fs::write(path.join("start.sh"), GOOD).unwrap();
-    std::fs::write(path.join("evenkeel.toml"), configuration).unwrap();
+/// Its servers are started by a script.
+fn scripted() -> Program {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("start.sh");
+    std::fs::write(&script, GOOD).unwrap();
+    let command = format!(r#""sh", "{}", {}"#, script.display(), sample_server());
+    std::fs::write(
+        folder.path().join("evenkeel.toml"),
+        shop(3, &command, QUICK),
+    )
+    .unwrap();
     Program::start(folder, &["run", "evenkeel.toml"])
 }
 

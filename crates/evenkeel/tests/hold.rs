@@ -7,36 +7,11 @@ mod common;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{PROGRAM, Program, ServerNow, free_ports, get, wait_for};
+use common::{Program, ServerNow, get, wait_for};
 use evenkeel_lab::{Load, LoadPlan};
 
-/// Three servers that evenkeel runs, whose requests wait for up to a minute: how long a start takes on a busy machine is not what
-/// is asked here.
-fn start() -> Program {
-    let ports: Vec<String> = free_ports(3).iter().map(u16::to_string).collect();
-    let program = Program::run(&format!(
-        r#"
-[admin]
-address = "127.0.0.1:0"
-
-[listen.web]
-address = "127.0.0.1:0"
-service = "shop"
-
-[service.shop]
-hold_requests = {{ up_to = "50s" }}
-detect.probe = {{ http = "/health" }}
-recover.verify.within = "50s"
-
-[service.shop.run]
-command = ["{PROGRAM}", "sample-server", "--port", "{{port}}"]
-ports = [{}]
-"#,
-        ports.join(", ")
-    ));
-    program.wait_until_up();
-    program
-}
+/// Requests wait for up to a minute: how long a start takes on a busy machine is not what is asked here.
+const HOLD: &str = "[service.shop.hold_requests]\nup_to = \"50s\"";
 
 fn metric(program: &Program, name: &str) -> f64 {
     let metrics = get(program.admin, "/metrics").unwrap().body;
@@ -46,7 +21,7 @@ fn metric(program: &Program, name: &str) -> f64 {
 
 #[test]
 fn three_servers_that_are_killed_at_once_cost_gets_nothing() {
-    let program = start();
+    let program = Program::with_three(HOLD);
     let load = Load::start(LoadPlan {
         timeout: Duration::from_secs(60),
         ..LoadPlan::new(program.address(), 100.0)

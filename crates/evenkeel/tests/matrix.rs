@@ -10,34 +10,18 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::{PROGRAM, Program, ServerNow, ask, call, free_ports, get, signal, wait_for};
+use common::{Program, ServerNow, ask, call, get, sample_server, shop, signal, wait_for};
 use evenkeel_fault::incident::Status;
 use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::{Load, LoadPlan, LoadStats, Shape};
 
 /// Three sample servers and default settings, with `more` added to the service.
 fn service(more: &str) -> String {
-    let ports = free_ports(3)
-        .iter()
-        .map(u16::to_string)
-        .collect::<Vec<_>>()
-        .join(", ");
-    format!(
-        r#"
-[admin]
-address = "127.0.0.1:0"
-
-[listen.web]
-address = "127.0.0.1:0"
-service = "shop"
-
-[service.shop.run]
-command = ["{PROGRAM}", "sample-server", "--port", "{{port}}", "--mode-file", "{{folder}}/mode-{{port}}"]
-ports = [{ports}]
-
-{more}
-"#
-    )
+    let command = format!(
+        r#"{}, "--mode-file", "{{folder}}/mode-{{port}}""#,
+        sample_server()
+    );
+    shop(3, &command, more)
 }
 
 /// A program with three servers that are up, under load.

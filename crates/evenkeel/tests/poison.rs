@@ -6,39 +6,13 @@ mod common;
 
 use std::time::Duration;
 
-use common::{PROGRAM, Program, call, free_ports, get, wait_for};
+use common::{Program, call, get, wait_for};
 use evenkeel_fault::incident::Status;
 use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::{Load, LoadPlan};
 
 /// What the sample server ends with.
 const POISON: &str = "/exit/3";
-
-fn program() -> Program {
-    let ports: Vec<String> = free_ports(3).iter().map(u16::to_string).collect();
-    let program = Program::run(&format!(
-        r#"
-[admin]
-address = "127.0.0.1:0"
-
-[listen.web]
-address = "127.0.0.1:0"
-service = "shop"
-
-[service.shop]
-detect.probe = {{ http = "/health" }}
-# A start may take long on a busy machine.
-recover.verify.within = "50s"
-
-[service.shop.run]
-command = ["{PROGRAM}", "sample-server", "--port", "{{port}}"]
-ports = [{}]
-"#,
-        ports.join(", ")
-    ));
-    program.wait_until_up();
-    program
-}
 
 fn pids(program: &Program) -> Vec<Option<u32>> {
     program.servers().iter().map(|server| server.pid).collect()
@@ -51,7 +25,7 @@ fn is_poison(incident: &Incident) -> bool {
 
 #[test]
 fn after_two_victims_no_process_ends_and_all_else_is_served() {
-    let program = program();
+    let program = Program::with_three("");
     let address = program.address();
     let before = pids(&program);
     let load = Load::start(LoadPlan {

@@ -67,14 +67,45 @@ pub(crate) fn free_ports(number: usize) -> Vec<u16> {
     panic!("no {number} ports are left for tests");
 }
 
+/// A probe by HTTP, and time for starts that take long on a busy machine: to be added to a service.
+pub(crate) const PROBED: &str = r#"
+[service.shop.detect.probe]
+http = "/health"
+
+[service.shop.recover.verify]
+within = "50s"
+"#;
+
+/// The words that start a sample server.
+pub(crate) fn sample_server() -> String {
+    format!(r#""{PROGRAM}", "sample-server", "--port", "{{port}}""#)
+}
+
+/// A configuration with so many servers that evenkeel runs by these words; `more` is added to the service.
+pub(crate) fn shop(servers: usize, command: &str, more: &str) -> String {
+    let ports: Vec<String> = free_ports(servers).iter().map(u16::to_string).collect();
+    format!(
+        r#"
+[admin]
+address = "127.0.0.1:0"
+
+[listen.web]
+address = "127.0.0.1:0"
+service = "shop"
+
+[service.shop.run]
+command = [{command}]
+ports = [{}]
+
+{more}
+"#,
+        ports.join(", ")
+    )
+}
+
 /// A configuration with two sample servers that evenkeel runs; `more` is added to the service.
 pub(crate) fn children(more: &str) -> String {
-    let ports = free_ports(2);
-    format!(
-        "[admin]\naddress = \"127.0.0.1:0\"\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\
-         [service.shop.run]\ncommand = [\"{PROGRAM}\", \"sample-server\", \"--port\", \"{{port}}\"]\nports = [{}, {}]\n{more}",
-        ports[0], ports[1]
-    )
+    shop(2, &sample_server(), more)
 }
 
 /// What one call of the program gave.
@@ -124,7 +155,17 @@ impl Program {
 
     /// A program with two sample servers that are up; `more` is added to the service.
     pub(crate) fn with_children(more: &str) -> Self {
-        let program = Self::run(&children(more));
+        Self::up(&children(more))
+    }
+
+    /// A program with three sample servers that are up and [`PROBED`]; `more` is added to the service.
+    pub(crate) fn with_three(more: &str) -> Self {
+        Self::up(&shop(3, &sample_server(), &format!("{PROBED}\n{more}")))
+    }
+
+    /// `evenkeel run` with this configuration, its servers up.
+    pub(crate) fn up(configuration: &str) -> Self {
+        let program = Self::run(configuration);
         program.wait_until_up();
         program
     }
