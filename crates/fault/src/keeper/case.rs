@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use evenkeel_core::{Epoch, Instant};
 
+use crate::analyze::Traffic;
 use crate::common_cause::Symptom;
 use crate::contract::{OrderId, Totals};
 use crate::detect::{Detection, Detector};
@@ -13,7 +14,7 @@ use crate::incident::{
 };
 use crate::kind::FaultKind;
 use crate::maintenance::stamp;
-use crate::policy::Action;
+use crate::policy::{Action, Objective};
 use crate::verify::Verification;
 
 use super::act::Waits;
@@ -24,7 +25,7 @@ const ENTRIES: usize = 300;
 /// Likewise for actions.
 const ACTIONS: usize = 100;
 /// The impact of an open incident is written down this often while requests come.
-pub(super) const IMPACT_EVERY: Duration = Duration::from_secs(2);
+const IMPACT_EVERY: Duration = Duration::from_secs(2);
 
 /// Where the work stands.
 #[derive(Debug)]
@@ -308,6 +309,22 @@ impl Case {
     ) {
         self.action_began(now, action);
         self.action_ended(now, outcome, detail);
+    }
+
+    /// Writes down, now and then, what it has cost so far.
+    pub(super) fn keep_impact_up(
+        &mut self,
+        now: Instant,
+        traffic: &Traffic,
+        objective: Option<&Objective>,
+    ) {
+        if now < self.impact_at {
+            return;
+        }
+        self.impact_at = now + IMPACT_EVERY;
+        let impact = traffic.impact(self.totals, now, objective);
+        self.changed |= impact != self.incident.impact;
+        self.incident.impact = impact;
     }
 
     /// A person is needed; told once. Whether it is told now.

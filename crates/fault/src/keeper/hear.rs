@@ -11,7 +11,7 @@ use crate::recover::serves_nothing;
 use crate::signal::Said;
 
 use super::Work;
-use super::case::{IMPACT_EVERY, Phase};
+use super::case::Phase;
 use super::server::DOUBT;
 
 impl Work<'_> {
@@ -156,20 +156,10 @@ impl Work<'_> {
 
     /// Keeps the impact of an open incident up.
     fn tick_impact(&mut self) {
-        let now = self.now;
-        let Some(case) = self
-            .server
-            .case
-            .as_deref_mut()
-            .filter(|case| now >= case.impact_at)
-        else {
-            return;
-        };
-        case.impact_at = now + IMPACT_EVERY;
         let objective = self.spec.options.objective.as_ref();
-        let impact = self.traffic.impact(case.totals, now, objective);
-        case.changed |= impact != case.incident.impact;
-        case.incident.impact = impact;
+        if let Some(case) = self.server.case.as_deref_mut() {
+            case.keep_impact_up(self.now, self.traffic, objective);
+        }
     }
 
     fn tick_start(&mut self) {

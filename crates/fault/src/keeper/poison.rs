@@ -19,7 +19,7 @@ use crate::poison::{Broken, Conviction, Level, Poison, Quarantined};
 use crate::policy::Mode;
 
 use super::Keeper;
-use super::case::{Case, IMPACT_EVERY, Phase};
+use super::case::{Case, Phase};
 use super::server::{EXPIRES, RENEWED, Server};
 
 /// Between two looks while the incident is open.
@@ -354,13 +354,8 @@ impl Keeper {
         };
         if now >= open.look_at {
             open.look_at = now + LOOK_EVERY;
-            if now >= open.case.impact_at {
-                open.case.impact_at = now + IMPACT_EVERY;
-                let objective = service.spec.options.objective.as_ref();
-                let impact = service.traffic.impact(open.case.totals, now, objective);
-                open.case.changed |= impact != open.case.incident.impact;
-                open.case.incident.impact = impact;
-            }
+            let objective = service.spec.options.objective.as_ref();
+            open.case.keep_impact_up(now, &service.traffic, objective);
             let is_back = |&index: &u32| {
                 let server = service.servers.get(index as usize);
                 server.is_none_or(|one| one.vacant.is_some() || one.held.is_some() || one.is_well())

@@ -6,7 +6,6 @@ use crate::common_cause::CommonCause;
 use crate::contract::{Output, Pace};
 use crate::incident::{End, Verification};
 use crate::keeper::Keeper;
-use crate::keeper::case::IMPACT_EVERY;
 
 use super::{Common, LOOK_EVERY};
 
@@ -25,14 +24,9 @@ impl Keeper {
             return;
         };
         common.look_at = now + LOOK_EVERY;
-        if now >= common.case.impact_at {
-            common.case.impact_at = now + IMPACT_EVERY;
-            let impact = service
-                .traffic
-                .impact(common.case.totals, now, objective.as_ref());
-            common.case.changed |= impact != common.case.incident.impact;
-            common.case.incident.impact = impact;
-        }
+        common
+            .case
+            .keep_impact_up(now, &service.traffic, objective.as_ref());
         let still_there = cause.is_some();
         if let Some(cause) = cause {
             let changes = common.is_overruled_by(&cause, now);

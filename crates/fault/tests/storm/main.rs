@@ -1,26 +1,27 @@
 //! Random signals and answers: the keeper never panics, never falls asleep over something due, and its guards hold.
 
-use std::collections::BTreeSet;
-use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
 use evenkeel_core::{
-    Directive, Epoch, ExactShape, ExactText, Exit, Exposed, Exposure, Instant, Observation,
-    Outcome, ProbeOutcome, Random, ServerId, ServiceId, Signal, StartFailure, Verdict, Wall,
+    Epoch, Instant, Observation, Outcome, ProbeOutcome, Random, ServerId, ServiceId, Signal, Wall,
 };
 use evenkeel_fault::contract::{
-    ActionOrder, Examination, Managed, OperatorOrder, OrderId, ProcessState, ServerSpec,
-    ServiceSpec, Ticket, Totals,
+    Examination, Managed, OperatorOrder, OrderId, ServerSpec, ServiceSpec, Ticket, Totals,
 };
 use evenkeel_fault::incident::ActionOutcome;
-use evenkeel_fault::incident::invariants::violations;
 use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_fault::policy::{
-    Action, ActionLimit, DetectOptions, FaultOptions, Mode, ProbeKind, ProbeOptions, RatioOptions,
+    ActionLimit, DetectOptions, FaultOptions, Mode, ProbeKind, ProbeOptions, RatioOptions,
     RecoverOptions, RestartBackoff, SlowOptions, VerifyOptions,
 };
-use evenkeel_fault::{FaultKind, Input, Keeper, Memory, Output};
+use evenkeel_fault::{Input, Keeper, Memory, Output};
 use proptest::prelude::*;
+
+mod checker;
+mod draws;
+
+use checker::Checker;
+use draws::{answer, exposure, observation, order};
 
 const EPOCH: Epoch = Epoch(Wall(1_795_341_600_000));
 const SERVERS: u32 = 4;
@@ -87,300 +88,6 @@ fn spec(managed: Managed, mode: Mode, keep_serving: f64) -> ServiceSpec {
         },
     }
 }
-
-fn outcome(random: &mut Random) -> Outcome {
-    match random.below(9) {
-        0 => Outcome::Answered(500),
-        1 => Outcome::ConnectRefused,
-        2 => Outcome::AttemptTimeout,
-        3 => Outcome::Unreachable,
-        4 => Outcome::Cancelled,
-        5 => Outcome::Reset { sent: true },
-        6 => Outcome::LocalError,
-        _ => Outcome::Answered(200),
-    }
-}
-
-fn probe_outcome(random: &mut Random) -> ProbeOutcome {
-    match random.below(9) {
-        0 => ProbeOutcome::Refused,
-        1 => ProbeOutcome::NoAnswer,
-        2 => ProbeOutcome::WrongStatus(503),
-        3 => ProbeOutcome::Unreachable,
-        4 => ProbeOutcome::LocalError,
-        _ => ProbeOutcome::Passed,
-    }
-}
-
-fn exit(random: &mut Random) -> Exit {
-    let signal = (random.below(2) == 0).then_some(9);
-    Exit {
-        code: signal.is_none().then_some(1),
-        signal,
-        asked: random.below(4) == 0,
-        uptime: random.duration_up_to(Duration::from_secs(20)),
-        last_lines: Vec::new(),
-        guardian: None,
-        port_holder: None,
-        changed: None,
-    }
-}
-
-fn observation(random: &mut Random, mood: usize) -> Observation {
-    let latency = random.duration_up_to(Duration::from_millis(100));
-    match random.below(40) {
-        0 => Observation::Exited(Box::new(exit(random))),
-        1 => Observation::StartFailed(Box::new(StartFailure {
-            reason: "no".to_owned(),
-            changed: None,
-        })),
-        2..4 => Observation::Started { pid: 1 },
-        4..14 if mood == 0 => Observation::Probe {
-            outcome: ProbeOutcome::Passed,
-            latency,
-        },
-        4..14 => Observation::Probe {
-            outcome: probe_outcome(random),
-            latency,
-        },
-        _ if mood == 0 => Observation::Attempt {
-            outcome: Outcome::Answered(200),
-            latency,
-            shape: evenkeel_core::RequestShape::UNKNOWN,
-        },
-        _ => Observation::Attempt {
-            outcome: outcome(random),
-            latency,
-            shape: evenkeel_core::RequestShape::UNKNOWN,
-        },
-    }
-}
-
-type Keys = BuildHasherDefault<DefaultHasher>;
-
-fn exposure(random: &mut Random, at: Instant, server: ServerId) -> Exposure {
-    let target = format!("/{}", random.below(5));
-    let head = format!("GET {target} HTTP/1.1");
-    Exposure {
-        at,
-        server,
-        shape: ExactShape::of_head(&Keys::default(), head.as_bytes()),
-        what: match random.below(4) {
-            0 => Exposed::Began,
-            1 => Exposed::Survived,
-            2 => Exposed::Unsent,
-            _ => Exposed::Broke {
-                age: random.duration_up_to(Duration::from_secs(2)),
-                route: evenkeel_core::RequestShape::of(b"GET", target.as_bytes()),
-                text: ExactText::of_head(head.as_bytes()),
-            },
-        },
-    }
-}
-
-fn order(random: &mut Random) -> OperatorOrder {
-    let server = ServerId::new(0, u32::try_from(random.below(5)).expect("small"));
-    let id = format!("2026-11-22-{:04}", random.below(20));
-    let lasts = random.duration_up_to(Duration::from_secs(60));
-    let terms = OrderTerms {
-        lasts: (random.below(2) == 0).then_some(lasts),
-        force: random.below(2) == 0,
-        ..OrderTerms::default()
-    };
-    match random.below(10) {
-        8 => OperatorOrder::LiftQuarantine(ServiceId(0)),
-        0 => OperatorOrder::Approve(id),
-        1 => OperatorOrder::Reject(id),
-        2 => OperatorOrder::Close(id),
-        3 => OperatorOrder::Drain(server, terms),
-        4 => OperatorOrder::Eject(server, terms),
-        5 => OperatorOrder::Restart(server, terms),
-        6 => OperatorOrder::MaintenanceOn(ServiceId(0), terms),
-        7 => OperatorOrder::MaintenanceOff(ServiceId(0), terms),
-        _ => OperatorOrder::Restore(server),
-    }
-}
-
-fn answer(random: &mut Random, at: Instant, id: OrderId, is_action: bool) -> Input {
-    if is_action {
-        let outcome = match random.below(5) {
-            0 => ActionOutcome::Failed,
-            1 => ActionOutcome::TimedOut,
-            2 => ActionOutcome::Refused,
-            _ => ActionOutcome::Done,
-        };
-        return Input::ActionEnded {
-            id,
-            at,
-            outcome,
-            detail: None,
-        };
-    }
-    let tcp = probe_outcome(random);
-    let process = ProcessState {
-        pid: (random.below(3) > 0).then_some(1),
-        ..ProcessState::default()
-    };
-    let examination = Examination {
-        tcp: Some((tcp, Duration::from_millis(1))),
-        http: tcp
-            .passed()
-            .then(|| (probe_outcome(random), Duration::from_millis(1))),
-        process: (random.below(2) == 0).then_some(process),
-    };
-    Input::Examined {
-        id,
-        at,
-        examination,
-    }
-}
-
-/// What is checked of every step.
-#[derive(Default)]
-struct Checker {
-    with_operators: bool,
-    acted: Vec<(Instant, u32)>,
-    out: [bool; SERVERS as usize],
-    dead: [bool; SERVERS as usize],
-    kinds: [Option<FaultKind>; SERVERS as usize],
-    failed_in_row: [u32; SERVERS as usize],
-    /// Orders without their last answer.
-    open_tickets: BTreeSet<Ticket>,
-}
-
-impl Checker {
-    fn hear(&mut self, signal: &Signal) {
-        let dead = &mut self.dead[signal.server.index as usize];
-        let failed = &mut self.failed_in_row[signal.server.index as usize];
-        match &signal.observation {
-            Observation::Exited(_) | Observation::StartFailed(_) => *dead = true,
-            Observation::Started { .. } => *dead = false,
-            Observation::Attempt { outcome, .. } if outcome.is_failure() => *failed += 1,
-            Observation::Attempt { outcome, .. } if outcome.is_success() => *failed = 0,
-            Observation::Attempt { .. } | Observation::Probe { .. } | Observation::Moved(_) => {}
-        }
-    }
-
-    fn see(&mut self, now: Instant, outputs: &[Output]) {
-        let mut taken_out = Vec::new();
-        for output in outputs {
-            match output {
-                Output::Act(order) => self.acts(now, order),
-                Output::Directive(directive) => {
-                    if let Some(server) = self.direct(now, *directive) {
-                        taken_out.push(server);
-                    }
-                }
-                Output::Record(incident) => {
-                    assert!(incident.timeline.len() <= 400 && incident.actions.len() <= 110);
-                    assert_eq!(violations(incident), Vec::<String>::new(), "{incident:#?}");
-                    let text = serde_json::to_string(incident).expect("serialises");
-                    let back: evenkeel_fault::Incident =
-                        serde_json::from_str(&text).expect("parses");
-                    assert_eq!(back.id, incident.id);
-                    let index: usize = incident.servers[0]
-                        .trim_start_matches('s')
-                        .parse()
-                        .expect("a number");
-                    // What brought it down says nothing of whether it serves; how it ended does.
-                    let mut kinds = incident.diagnosis.iter().map(|finding| finding.fault);
-                    let own = kinds.find(|kind| *kind != FaultKind::PoisonRequest);
-                    if own.is_some() || incident.diagnosis.is_empty() {
-                        self.kinds[index] = own;
-                    }
-                }
-                Output::Answer { ticket, answer } => {
-                    let known = if answer.is_last() {
-                        self.open_tickets.remove(ticket)
-                    } else {
-                        self.open_tickets.contains(ticket)
-                    };
-                    assert!(known, "an order is answered once: {answer:?}");
-                }
-                Output::Examine { .. }
-                | Output::Pace { .. }
-                | Output::Shapes(_)
-                | Output::Maintenance { .. }
-                | Output::Gate { .. } => {}
-            }
-        }
-        for index in taken_out {
-            self.kept_serving(index);
-        }
-    }
-
-    fn acts(&mut self, now: Instant, order: &ActionOrder) {
-        let server = order.server.index;
-        assert!(matches!(
-            order.action,
-            Action::Restart | Action::Stop | Action::Exec(_)
-        ));
-        self.acted.push((now, server));
-        let recent = self
-            .acted
-            .iter()
-            .filter(|(at, index)| *index == server && now - *at < LIMIT.within);
-        // Where servers are wanting, and for starts that are verified, only the back-off counts: eight steps up to its cap, then one
-        // start per cap.
-        let most = 8 + LIMIT.within.as_millis() / CAP.as_millis() + 1;
-        assert!(
-            self.with_operators || (recent.count() as u128) <= most,
-            "more than {most} actions"
-        );
-    }
-
-    /// The server, if it is one that served until now and was only suspected.
-    fn direct(&mut self, now: Instant, directive: Directive) -> Option<usize> {
-        let index = directive.server().index as usize;
-        let was_out = self.out[index] || self.dead[index];
-        match directive {
-            Directive::Eject { until, verdict, .. } => {
-                let by_hand = self.with_operators && until == Instant::NEVER;
-                assert!(by_hand || until > now && until <= now + Duration::from_secs(6));
-                self.out[index] = true;
-                (verdict == Verdict::Suspected && !was_out).then_some(index)
-            }
-            Directive::Trial { until, .. } => {
-                assert!(until > now && until <= now + Duration::from_secs(6));
-                // It takes a trickle: that is no service.
-                self.out[index] = true;
-                None
-            }
-            Directive::Rescue { .. } => {
-                assert!(
-                    self.out[index],
-                    "only what is out of rotation is rescued from"
-                );
-                None
-            }
-            Directive::Repair { .. } => None,
-            Directive::Drain { .. } => {
-                self.out[index] = true;
-                None
-            }
-            Directive::Restore { .. } => {
-                self.out[index] = false;
-                // It was verified. Who started the process of a server that evenkeel does not run is not told to it.
-                self.dead[index] = false;
-                None
-            }
-        }
-    }
-
-    fn kept_serving(&self, index: usize) {
-        let dead_or_deaf = self.kinds[index].is_some_and(evenkeel_fault::recover::serves_nothing);
-        let costs_nothing = dead_or_deaf || self.failed_in_row[index] >= 5;
-        let serving = (0..self.out.len())
-            .filter(|other| !self.out[*other] && !self.dead[*other])
-            .count();
-        assert!(
-            costs_nothing || serving >= 2,
-            "{serving} left after {:?} of {index}",
-            self.kinds[index]
-        );
-    }
-}
-
 struct Storm {
     keeper: Keeper,
     checker: Checker,

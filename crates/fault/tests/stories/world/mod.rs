@@ -1,0 +1,309 @@
+//! A small world for stories: servers that can be broken, probes and orders that are answered, traffic at a rate.
+//! Time jumps from event to event; only latencies of [`Condition::Mixed`] are random, by a seed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use evenkeel_core::{
+    Epoch, Exit, Instant, Observation, ProgramChange, Random, ServerId, ServiceId, ShapeOrders,
+    Signal, Wall,
+};
+use evenkeel_fault::contract::{
+    ActionOrder, Managed, OperatorOrder, OrderAnswer, Pace, ServerSpec, ServerState, ServiceSpec,
+    Ticket, Totals,
+};
+use evenkeel_fault::policy::FaultOptions;
+use evenkeel_fault::{Incident, Input, Keeper, MaintenanceRecord, Memory, Output};
+
+mod options;
+mod servers;
+mod traffic;
+mod orders;
+
+pub(super) use options::options;
+pub(super) use servers::Condition;
+use servers::Sim;
+
+pub(super) const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub(super) struct World {
+    pub(super) keeper: Keeper,
+    pub(super) now: Instant,
+    pub(super) every: Duration,
+    pub(super) outputs: Vec<(Instant, Output)>,
+    pub(super) incidents: BTreeMap<String, Incident>,
+    pub(super) totals: Totals,
+    pub(super) restarts: Vec<(Instant, ServerId, ActionOrder)>,
+    pub(super) random: Random,
+    /// The paths that are asked for, in turn.
+    pub(super) paths: Vec<&'static str>,
+    /// What is wrong with a path, on every server.
+    pub(super) broken: Option<(&'static str, Condition)>,
+    /// Whether a request for this path ends the process that gets it.
+    pub(super) kills: fn(&str) -> bool,
+    /// Processes that ended by themselves.
+    pub(super) deaths: u32,
+    /// Requests that were not sent to a server since they are in quarantine.
+    pub(super) refused: u64,
+    /// What was ordered about requests last.
+    pub(super) shapes: Option<ShapeOrders>,
+    spec: FaultOptions,
+    sims: Vec<Sim>,
+    pending: Vec<(Instant, Input)>,
+    next_traffic: Instant,
+    next_pid: u32,
+    turn: usize,
+    start_millis: u64,
+    /// What of the program was changed, as failed starts tell.
+    pub(super) changed: Option<ProgramChange>,
+    /// Whether requests are sent to servers.
+    pub(super) gate: bool,
+    maintenance: BTreeMap<Option<u32>, MaintenanceRecord>,
+    /// By ticket, what came of each order.
+    answers: Vec<Vec<OrderAnswer>>,
+}
+
+const NAMES: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
+
+impl World {
+    /// One service, `shop`, of servers named `one`, `two`, …; a request every 5 ms.
+    pub(super) fn new(servers: usize, managed: Managed, spec: FaultOptions) -> Self {
+        Self::with_memory(servers, managed, spec, Memory::default())
+    }
+
+    pub(super) fn with_memory(
+        servers: usize,
+        managed: Managed,
+        spec: FaultOptions,
+        memory: Memory,
+    ) -> Self {
+        let list = NAMES
+            .iter()
+            .take(servers)
+            .zip(9001..)
+            .map(|(name, port)| ServerSpec {
+                name: (*name).to_owned(),
+                address: Some(format!("127.0.0.1:{port}")),
+                managed,
+                order_limit: Duration::from_secs(110),
+            });
+        let service = ServiceSpec {
+            id: ServiceId(0),
+            name: "shop".to_owned(),
+            options: spec.clone(),
+            servers: list.collect(),
+        };
+        // 2026-11-22T10:00:00Z.
+        let keeper = Keeper::new(vec![service], Epoch(Wall(1_795_341_600_000)), 7, memory);
+        let sims = (0..servers).map(|_| Sim {
+            condition: Condition::Well,
+            reborn: Condition::Well,
+            managed,
+            pid: 0,
+            since: Instant::ZERO,
+            dies_at: Instant::NEVER,
+            ready_at: Instant::ZERO,
+            pace: Pace::Normal,
+            next_probe: Instant::from_millis(7),
+            out_until: Instant::ZERO,
+            known_until: Instant::ZERO,
+            trial_until: Instant::ZERO,
+            repaired_until: Instant::ZERO,
+            drained: false,
+            credit: 0,
+            sent: 0,
+        });
+        let mut world = Self {
+            keeper,
+            now: Instant::ZERO,
+            every: ms(5),
+            outputs: Vec::new(),
+            incidents: BTreeMap::new(),
+            totals: Totals::default(),
+            restarts: Vec::new(),
+            random: Random::seeded(1),
+            paths: vec!["/"],
+            broken: None,
+            kills: |_| false,
+            deaths: 0,
+            refused: 0,
+            shapes: None,
+            spec,
+            sims: sims.collect(),
+            pending: Vec::new(),
+            next_traffic: Instant::from_millis(100),
+            next_pid: 4711,
+            turn: 0,
+            start_millis: 30,
+            changed: None,
+            gate: true,
+            maintenance: BTreeMap::new(),
+            answers: Vec::new(),
+        };
+        if managed == Managed::Child {
+            for index in 0..servers {
+                world.start(index, Condition::Well, 10);
+            }
+        }
+        world.feed(Vec::new());
+        world
+    }
+
+    /// Runs on for so long.
+    pub(super) fn run(&mut self, millis: u64) {
+        let until = self.now + ms(millis);
+        let mut rounds = 0;
+        loop {
+            let next = self.next().min(until);
+            assert!(next >= self.now, "time runs back");
+            self.now = next;
+            self.events();
+            if self.now >= until && self.next() > until {
+                return;
+            }
+            rounds += 1;
+            assert!(
+                rounds < 2_000_000,
+                "the keeper never sleeps: {:?}",
+                self.keeper.next_wake()
+            );
+        }
+    }
+
+    /// Runs until `what` holds, at most `millis`; how long it took.
+    pub(super) fn until(&mut self, millis: u64, what: impl Fn(&Self) -> bool) -> Duration {
+        let began = self.now;
+        while !what(self) {
+            assert!(
+                self.now - began <= ms(millis),
+                "not within {millis} ms: {:#?}",
+                self.incidents
+            );
+            self.run(10);
+        }
+        self.now - began
+    }
+
+    pub(super) fn order(&mut self, order: OperatorOrder) {
+        let (at, ticket) = (self.now, Ticket(self.answers.len() as u64));
+        self.answers.push(Vec::new());
+        self.feed(vec![Input::Operator { ticket, at, order }]);
+    }
+
+    /// What came of the latest order so far, the words for it.
+    pub(super) fn answers(&self) -> Vec<&'static str> {
+        let latest = self.answers.last().expect("an order was given");
+        latest.iter().map(OrderAnswer::word).collect()
+    }
+
+    /// What is kept for the next run of the program.
+    pub(super) fn kept(&self) -> Vec<MaintenanceRecord> {
+        self.maintenance.values().cloned().collect()
+    }
+
+    pub(super) fn state(&self, index: u32) -> ServerState {
+        self.keeper.server_state(ServerId::new(0, index))
+    }
+
+    /// Whether the balancer would use it, as far as it was told.
+    pub(super) fn in_service(&self, index: usize) -> bool {
+        let sim = &self.sims[index];
+        !sim.drained && self.now >= sim.out_until && self.now >= sim.known_until
+    }
+
+    /// Whether the balancer was told that it is out of service and being repaired.
+    pub(super) fn is_being_repaired(&self, index: usize) -> bool {
+        self.now < self.sims[index].repaired_until
+    }
+
+    pub(super) fn sent(&self, index: usize) -> u64 {
+        self.sims[index].sent
+    }
+
+    pub(super) fn only(&self) -> &Incident {
+        assert_eq!(self.incidents.len(), 1, "{:#?}", self.incidents);
+        self.incidents.values().next().expect("one")
+    }
+
+    fn next(&self) -> Instant {
+        let mut next = self.next_traffic;
+        for sim in &self.sims {
+            next = next.min(sim.dies_at);
+            if sim.pace != Pace::Paused {
+                next = next.min(sim.next_probe);
+            }
+        }
+        for (at, _) in &self.pending {
+            next = next.min(*at);
+        }
+        next.min(self.keeper.next_wake().unwrap_or(Instant::NEVER))
+            .max(self.now)
+    }
+
+    fn events(&mut self) {
+        let now = self.now;
+        for index in 0..self.sims.len() {
+            if now >= self.sims[index].dies_at {
+                let code = if self.sims[index].condition == Condition::Stillborn {
+                    2
+                } else {
+                    1
+                };
+                let uptime = now - self.sims[index].since;
+                self.die(
+                    index,
+                    Exit {
+                        code: Some(code),
+                        signal: None,
+                        asked: false,
+                        uptime,
+                        last_lines: vec!["panic!".to_owned()],
+                        guardian: None,
+                        port_holder: None,
+                        changed: self.changed.clone(),
+                    },
+                );
+            }
+            if self.sims[index].pace != Pace::Paused && now >= self.sims[index].next_probe {
+                self.probe(index);
+            }
+        }
+        if now >= self.next_traffic {
+            self.next_traffic = now + self.every;
+            self.request();
+        }
+        let (due, later): (Vec<_>, Vec<_>) = self.pending.drain(..).partition(|(at, _)| *at <= now);
+        self.pending = later;
+        let mut inputs = vec![Input::Traffic {
+            service: ServiceId(0),
+            totals: self.totals,
+        }];
+        inputs.extend(due.into_iter().map(|(_, input)| input));
+        self.feed(inputs);
+    }
+
+    pub(super) fn feed(&mut self, mut inputs: Vec<Input>) {
+        let mut out = Vec::new();
+        self.keeper.step(self.now, &mut inputs, &mut out);
+        assert!(inputs.is_empty());
+        for output in out {
+            self.carry_out(&output);
+            self.outputs.push((self.now, output));
+        }
+    }
+
+    fn signal(&mut self, after: Duration, index: usize, observation: Observation) {
+        let at = self.now + after;
+        let server = ServerId::new(0, u32::try_from(index).expect("small"));
+        self.pending.push((
+            at,
+            Input::Signal(Signal {
+                at,
+                server,
+                observation,
+            }),
+        ));
+    }
+}

@@ -1,0 +1,240 @@
+//! Servers: how they are broken and mended, start and end, and what probes and examinations find.
+
+use std::time::Duration;
+
+use evenkeel_core::{Exit, Instant, Observation, ProbeOutcome};
+use evenkeel_fault::Input;
+use evenkeel_fault::contract::{Examination, Managed, OrderId, Pace, ProcessState};
+use evenkeel_fault::policy::ProbeKind;
+
+use super::{World, ms};
+
+/// What is wrong with a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Well,
+    Dead,
+    /// Stopped by somebody.
+    Hung,
+    /// It hangs by itself.
+    Blocked,
+    Deaf,
+    /// So many of a hundred attempts are answered 500.
+    Errors(u32),
+    /// Half of the requests take so many milliseconds, the others up to 800 times as long.
+    Mixed(u32),
+    /// So many of a hundred attempts are answered 503.
+    Sheds(u32),
+    /// Its probe is answered 503, and all else is well.
+    Unhealthy,
+    /// So many times slower.
+    Slow(u32),
+    Unreachable,
+    /// Traffic succeeds, probes get 400.
+    BadProbe,
+    /// Ready, then dead by itself after so many milliseconds.
+    Doomed(u64),
+    /// Dead after 20 ms, before it is ready.
+    Stillborn,
+    /// Cannot be started at all.
+    Unstartable,
+    /// It lives, and somebody else answers at its port.
+    PortTaken,
+}
+
+#[derive(Debug)]
+pub(super) struct Sim {
+    pub(super) condition: Condition,
+    /// What a restart makes of it.
+    pub(super) reborn: Condition,
+    pub(super) managed: Managed,
+    pub(super) pid: u32,
+    pub(super) since: Instant,
+    pub(super) dies_at: Instant,
+    pub(super) ready_at: Instant,
+    pub(super) pace: Pace,
+    pub(super) next_probe: Instant,
+    pub(super) out_until: Instant,
+    pub(super) known_until: Instant,
+    pub(super) trial_until: Instant,
+    pub(super) repaired_until: Instant,
+    pub(super) drained: bool,
+    pub(super) credit: u32,
+    pub(super) sent: u64,
+}
+
+impl World {
+    pub(crate) fn break_server(&mut self, index: usize, condition: Condition) {
+        if condition == Condition::Dead {
+            let uptime = self.now - self.sims[index].since;
+            self.die(
+                index,
+                Exit {
+                    code: None,
+                    signal: Some(9),
+                    asked: false,
+                    uptime,
+                    last_lines: vec!["bye".to_owned()],
+                    guardian: None,
+                    port_holder: None,
+                    changed: None,
+                },
+            );
+        } else {
+            self.sims[index].condition = condition;
+            if let Condition::Doomed(millis) = condition {
+                self.sims[index].dies_at = self.now + ms(millis);
+            }
+        }
+    }
+
+    /// From now on a server is ready so many milliseconds after its process was started.
+    pub(crate) fn starts_in(&mut self, millis: u64) {
+        self.start_millis = millis;
+    }
+
+    /// The guardian is killed, and all processes with it.
+    pub(crate) fn guardian_dies(&mut self) {
+        for index in 0..self.sims.len() {
+            let uptime = self.now - self.sims[index].since;
+            self.die(
+                index,
+                Exit {
+                    code: None,
+                    signal: Some(9),
+                    asked: false,
+                    uptime,
+                    last_lines: vec![],
+                    guardian: Some("the guardian (process 7) ended: signal: 9".to_owned()),
+                    port_holder: None,
+                    changed: None,
+                },
+            );
+        }
+    }
+
+    pub(crate) fn reborn(&mut self, index: usize, condition: Condition) {
+        self.sims[index].reborn = condition;
+    }
+
+    pub(crate) fn heal(&mut self, index: usize) {
+        self.sims[index].condition = Condition::Well;
+        self.sims[index].reborn = Condition::Well;
+        self.sims[index].ready_at = self.now;
+    }
+
+    pub(super) fn die(&mut self, index: usize, exit: Exit) {
+        self.deaths += u32::from(!exit.asked);
+        self.break_off(index);
+        let sim = &mut self.sims[index];
+        sim.condition = Condition::Dead;
+        sim.dies_at = Instant::NEVER;
+        self.signal(ms(1), index, Observation::Exited(Box::new(exit)));
+    }
+
+    pub(super) fn start(&mut self, index: usize, condition: Condition, after: u64) {
+        let now = self.now;
+        let pid = self.next_pid;
+        self.next_pid += 1;
+        let sim = &mut self.sims[index];
+        sim.pid = pid;
+        sim.condition = condition;
+        sim.since = now + ms(after);
+        sim.ready_at = now + ms(after + self.start_millis);
+        sim.dies_at = match condition {
+            Condition::Doomed(millis) => now + ms(after + 30 + millis),
+            Condition::Stillborn => {
+                sim.ready_at = Instant::NEVER;
+                now + ms(after + 20)
+            }
+            _ => Instant::NEVER,
+        };
+        self.signal(ms(after), index, Observation::Started { pid });
+    }
+
+    pub(super) fn probe_result(&self, index: usize) -> (ProbeOutcome, Duration) {
+        let connects = self.spec.detect.probe.kind == ProbeKind::Tcp;
+        match self.http_result(index) {
+            // The kernel takes connections for a process that hangs.
+            (ProbeOutcome::NoAnswer, _) if connects => (ProbeOutcome::Passed, ms(0)),
+            result => result,
+        }
+    }
+
+    pub(super) fn http_result(&self, index: usize) -> (ProbeOutcome, Duration) {
+        let sim = &self.sims[index];
+        if self.now < sim.ready_at {
+            return (ProbeOutcome::Refused, ms(0));
+        }
+        match sim.condition {
+            Condition::Well
+            | Condition::Doomed(_)
+            | Condition::Errors(_)
+            | Condition::Sheds(_)
+            | Condition::Mixed(_) => (ProbeOutcome::Passed, ms(2)),
+            Condition::Slow(times) => (ProbeOutcome::Passed, ms(5) * times),
+            Condition::Dead | Condition::Deaf | Condition::Stillborn | Condition::Unstartable => {
+                (ProbeOutcome::Refused, ms(0))
+            }
+            Condition::Hung | Condition::Blocked => (ProbeOutcome::NoAnswer, ms(1_000)),
+            Condition::Unreachable => (ProbeOutcome::ConnectTimeout, ms(1_000)),
+            Condition::PortTaken => (ProbeOutcome::PortTaken, ms(2)),
+            Condition::BadProbe => (ProbeOutcome::WrongStatus(400), ms(2)),
+            Condition::Unhealthy => (ProbeOutcome::WrongStatus(503), ms(2)),
+        }
+    }
+
+    pub(super) fn probe(&mut self, index: usize) {
+        let (outcome, latency) = self.probe_result(index);
+        let every = match self.sims[index].pace {
+            Pace::Normal => self.spec.detect.probe.every,
+            Pace::Fast => self.spec.detect.probe.fast,
+            Pace::Every(every) => every,
+            Pace::Paused => return,
+        };
+        self.sims[index].next_probe = self.now + every.max(latency);
+        self.signal(latency, index, Observation::Probe { outcome, latency });
+    }
+
+    pub(super) fn examine(&mut self, id: OrderId, index: usize, timeout: Duration) {
+        let (http, took) = self.http_result(index);
+        let sim = &self.sims[index];
+        let tcp = match http {
+            ProbeOutcome::Refused | ProbeOutcome::ConnectTimeout | ProbeOutcome::PortTaken => {
+                (http, took)
+            }
+            _ => (ProbeOutcome::Passed, Duration::from_micros(400)),
+        };
+        let dead = matches!(sim.condition, Condition::Dead | Condition::Unstartable);
+        let process = (sim.managed == Managed::Child).then(|| ProcessState {
+            pid: (!dead).then_some(sim.pid),
+            state: Some(if sim.condition == Condition::Hung {
+                'T'
+            } else {
+                'S'
+            }),
+            listening: Some(tcp.0.passed()),
+            accept_queue: match sim.condition {
+                Condition::Unreachable => Some(0),
+                Condition::Hung | Condition::Blocked => Some(3),
+                _ => None,
+            },
+            ..ProcessState::default()
+        });
+        let after = took.min(timeout) + ms(1);
+        let at = self.now + after;
+        let examination = Examination {
+            tcp: Some(tcp),
+            http: tcp.0.passed().then_some((http, took)),
+            process,
+        };
+        self.pending.push((
+            at,
+            Input::Examined {
+                id,
+                at,
+                examination,
+            },
+        ));
+    }
+}

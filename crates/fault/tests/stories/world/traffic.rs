@@ -1,0 +1,245 @@
+//! Requests: what they come to on the servers as they are, and what is observed of them.
+
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::time::Duration;
+
+use evenkeel_core::{
+    ExactShape, ExactText, Exit, Exposed, Exposure, Instant, Observation, Outcome, RequestShape,
+    ServerId, ShapeText, Signal,
+};
+use evenkeel_fault::Input;
+
+use super::servers::Condition;
+use super::{World, ms};
+
+pub(super) fn split(path: &'static str) -> ((&'static str, &'static str), RequestShape) {
+    let (method, target) = path.split_once(' ').unwrap_or(("GET", path));
+    let shape = RequestShape::of(method.as_bytes(), target.as_bytes());
+    ((method, target), shape)
+}
+
+type Keys = BuildHasherDefault<DefaultHasher>;
+
+pub(super) fn head(path: &str) -> String {
+    let (method, target) = path.split_once(' ').unwrap_or(("GET", path));
+    format!("{method} {target} HTTP/1.1")
+}
+
+pub(super) fn exact(path: &str) -> ExactShape {
+    ExactShape::of_head(&Keys::default(), head(path).as_bytes())
+}
+
+pub(super) fn broke(path: &'static str, age: Duration) -> Exposed {
+    Exposed::Broke {
+        age,
+        route: split(path).1,
+        text: ExactText::of_head(head(path).as_bytes()),
+    }
+}
+
+impl World {
+    /// What is under way on a server that ends breaks off.
+    pub(super) fn break_off(&mut self, index: usize) {
+        let (now, paths) = (self.now, self.paths.clone());
+        let mut broken = Vec::new();
+        for (at, input) in &mut self.pending {
+            if let Input::Signal(Signal {
+                at: ends,
+                server,
+                observation:
+                    Observation::Attempt {
+                        outcome: outcome @ Outcome::Answered(_),
+                        latency,
+                        shape,
+                    },
+            }) = input
+                && server.index as usize == index
+            {
+                *latency = now - ends.before(*latency);
+                *outcome = Outcome::Reset { sent: true };
+                (*at, *ends) = (now, now);
+                let is_it = |path: &&&'static str| split(path).1 == *shape;
+                if let Some(path) = paths.iter().find(is_it) {
+                    broken.push((*path, *latency));
+                }
+            }
+        }
+        for (path, age) in broken {
+            self.expose(Duration::ZERO, index, path, broke(path, age));
+        }
+    }
+
+    /// Something is observed of a request.
+    pub(super) fn expose(&mut self, after: Duration, index: usize, path: &str, what: Exposed) {
+        let at = self.now + after;
+        let exposure = Exposure {
+            at,
+            server: ServerId::new(0, u32::try_from(index).expect("small")),
+            shape: exact(path),
+            what,
+        };
+        self.pending.push((at, Input::Exposed(Box::new(exposure))));
+    }
+
+    /// What was ordered about this request: refused, watched.
+    pub(super) fn treatment(&self, path: &str) -> (bool, bool) {
+        let Some(orders) = self.shapes.as_ref().filter(|one| self.now < one.until) else {
+            return (false, false);
+        };
+        let ExactShape { path, target } = exact(path);
+        let is_it = |hash: u64| hash == path || hash == target;
+        let is_refused = |one: &(u64, Instant)| is_it(one.0) && self.now < one.1;
+        (
+            orders.refused.iter().any(is_refused),
+            orders.watched.iter().any(|hash| is_it(*hash)),
+        )
+    }
+
+    /// One request: up to three attempts, each on another server.
+    pub(super) fn request(&mut self) {
+        let nth = usize::try_from(self.totals.requests + 1).expect("small");
+        self.send(self.paths[nth % self.paths.len()]);
+    }
+
+    /// One request for this path. One that ends a process is tried once more.
+    pub(crate) fn send(&mut self, path: &'static str) {
+        let count = self.sims.len();
+        self.totals.requests += 1;
+        let ((method, target), shape) = split(path);
+        let (is_refused, is_watched) = self.treatment(path);
+        if is_refused {
+            self.refused += 1;
+            self.totals.failed += 1;
+            return;
+        }
+        let mut killed = 0;
+        let of_path = self.broken.filter(|(broken, _)| *broken == path);
+        if !self.gate {
+            self.totals.failed += 1;
+            return;
+        }
+        let mut failed = 0;
+        for step in 0..count.min(3) {
+            let index = (self.turn + step) % count;
+            let Some((outcome, latency)) = self.ask(index, of_path.map(|(_, condition)| condition))
+            else {
+                continue;
+            };
+            if is_watched {
+                self.expose(Duration::ZERO, index, path, Exposed::Began);
+            }
+            if outcome.is_success() && (self.kills)(path) {
+                killed += 1;
+                self.kill(index, path, shape);
+                if killed == 2 {
+                    break;
+                }
+                continue;
+            }
+            if is_watched && outcome.is_success() {
+                self.expose(latency, index, path, Exposed::Survived);
+            } else if is_watched {
+                self.expose(latency, index, path, Exposed::Unsent);
+            }
+            if outcome.is_failure() {
+                let text = ShapeText::of(method.as_bytes(), target.as_bytes());
+                self.pending
+                    .push((self.now + latency, Input::Named { shape, text }));
+            }
+            self.signal(
+                latency,
+                index,
+                Observation::Attempt {
+                    outcome,
+                    latency,
+                    shape,
+                },
+            );
+            if outcome.is_success() {
+                self.turn = index + 1;
+                if failed > 0 {
+                    self.totals.saved_by_retry += 1;
+                }
+                return;
+            }
+            failed += 1;
+        }
+        self.turn += 1;
+        self.totals.failed += 1;
+    }
+
+    /// A request ends the process that has got it, 2 ms later.
+    pub(super) fn kill(&mut self, index: usize, path: &'static str, shape: RequestShape) {
+        let age = ms(2);
+        self.expose(age, index, path, broke(path, age));
+        let outcome = Outcome::Reset { sent: true };
+        self.signal(
+            age,
+            index,
+            Observation::Attempt {
+                outcome,
+                latency: age,
+                shape,
+            },
+        );
+        let uptime = self.now - self.sims[index].since;
+        self.die(
+            index,
+            Exit {
+                code: None,
+                signal: Some(11),
+                asked: false,
+                uptime,
+                last_lines: vec!["segmentation fault".to_owned()],
+                guardian: None,
+                port_holder: None,
+                changed: None,
+            },
+        );
+    }
+
+    /// How an attempt on this server ends; nothing if it gets none.
+    pub(super) fn ask(
+        &mut self,
+        index: usize,
+        of_path: Option<Condition>,
+    ) -> Option<(Outcome, Duration)> {
+        let sim = &mut self.sims[index];
+        let usable = !sim.drained && self.now >= sim.out_until && self.now >= sim.known_until;
+        if !usable {
+            return None;
+        }
+        if self.now < sim.trial_until {
+            sim.credit += 1;
+            if !sim.credit.is_multiple_of(10) {
+                return None;
+            }
+        }
+        sim.sent += 1;
+        let nth = u32::try_from(sim.sent % 100).expect("small");
+        let not_ready = self.now < sim.ready_at;
+        let condition = match (sim.condition, of_path) {
+            (Condition::Well, Some(of_path)) => of_path,
+            (condition, _) => condition,
+        };
+        Some(match condition {
+            Condition::Dead | Condition::Deaf | Condition::Stillborn | Condition::Unstartable => {
+                (Outcome::ConnectRefused, ms(0))
+            }
+            _ if not_ready => (Outcome::ConnectRefused, ms(0)),
+            Condition::Hung | Condition::Blocked => (Outcome::AttemptTimeout, ms(500)),
+            Condition::Sheds(share) if (nth * 37) % 100 < share => (Outcome::Answered(503), ms(1)),
+            Condition::Errors(share) if (nth * 37) % 100 < share => (Outcome::Answered(500), ms(5)),
+            Condition::Slow(times) => (Outcome::Answered(200), ms(5) * times),
+            Condition::Mixed(millis) if self.random.below(2) == 0 => {
+                (Outcome::Answered(200), ms(1) * millis)
+            }
+            Condition::Mixed(millis) => {
+                let longest = ms(800) * millis;
+                (Outcome::Answered(200), self.random.duration_up_to(longest))
+            }
+            Condition::Unreachable => (Outcome::ConnectTimeout, ms(1_000)),
+            _ => (Outcome::Answered(200), ms(5)),
+        })
+    }
+}

@@ -1,0 +1,158 @@
+//! What is checked of every step.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use evenkeel_core::{Directive, Instant, Observation, Signal, Verdict};
+use evenkeel_fault::contract::{ActionOrder, Ticket};
+use evenkeel_fault::incident::invariants::violations;
+use evenkeel_fault::policy::Action;
+use evenkeel_fault::{FaultKind, Output};
+
+use crate::{CAP, LIMIT, SERVERS};
+
+/// What is checked of every step.
+#[derive(Default)]
+pub(crate) struct Checker {
+    pub(crate) with_operators: bool,
+    pub(crate) acted: Vec<(Instant, u32)>,
+    pub(crate) out: [bool; SERVERS as usize],
+    pub(crate) dead: [bool; SERVERS as usize],
+    pub(crate) kinds: [Option<FaultKind>; SERVERS as usize],
+    pub(crate) failed_in_row: [u32; SERVERS as usize],
+    /// Orders without their last answer.
+    pub(crate) open_tickets: BTreeSet<Ticket>,
+}
+
+impl Checker {
+    pub(crate) fn hear(&mut self, signal: &Signal) {
+        let dead = &mut self.dead[signal.server.index as usize];
+        let failed = &mut self.failed_in_row[signal.server.index as usize];
+        match &signal.observation {
+            Observation::Exited(_) | Observation::StartFailed(_) => *dead = true,
+            Observation::Started { .. } => *dead = false,
+            Observation::Attempt { outcome, .. } if outcome.is_failure() => *failed += 1,
+            Observation::Attempt { outcome, .. } if outcome.is_success() => *failed = 0,
+            Observation::Attempt { .. } | Observation::Probe { .. } | Observation::Moved(_) => {}
+        }
+    }
+
+    pub(crate) fn see(&mut self, now: Instant, outputs: &[Output]) {
+        let mut taken_out = Vec::new();
+        for output in outputs {
+            match output {
+                Output::Act(order) => self.acts(now, order),
+                Output::Directive(directive) => {
+                    if let Some(server) = self.direct(now, *directive) {
+                        taken_out.push(server);
+                    }
+                }
+                Output::Record(incident) => {
+                    assert!(incident.timeline.len() <= 400 && incident.actions.len() <= 110);
+                    assert_eq!(violations(incident), Vec::<String>::new(), "{incident:#?}");
+                    let text = serde_json::to_string(incident).expect("serialises");
+                    let back: evenkeel_fault::Incident =
+                        serde_json::from_str(&text).expect("parses");
+                    assert_eq!(back.id, incident.id);
+                    let index: usize = incident.servers[0]
+                        .trim_start_matches('s')
+                        .parse()
+                        .expect("a number");
+                    // What brought it down says nothing of whether it serves; how it ended does.
+                    let mut kinds = incident.diagnosis.iter().map(|finding| finding.fault);
+                    let own = kinds.find(|kind| *kind != FaultKind::PoisonRequest);
+                    if own.is_some() || incident.diagnosis.is_empty() {
+                        self.kinds[index] = own;
+                    }
+                }
+                Output::Answer { ticket, answer } => {
+                    let known = if answer.is_last() {
+                        self.open_tickets.remove(ticket)
+                    } else {
+                        self.open_tickets.contains(ticket)
+                    };
+                    assert!(known, "an order is answered once: {answer:?}");
+                }
+                Output::Examine { .. }
+                | Output::Pace { .. }
+                | Output::Shapes(_)
+                | Output::Maintenance { .. }
+                | Output::Gate { .. } => {}
+            }
+        }
+        for index in taken_out {
+            self.kept_serving(index);
+        }
+    }
+
+    pub(crate) fn acts(&mut self, now: Instant, order: &ActionOrder) {
+        let server = order.server.index;
+        assert!(matches!(
+            order.action,
+            Action::Restart | Action::Stop | Action::Exec(_)
+        ));
+        self.acted.push((now, server));
+        let recent = self
+            .acted
+            .iter()
+            .filter(|(at, index)| *index == server && now - *at < LIMIT.within);
+        // Where servers are wanting, and for starts that are verified, only the back-off counts: eight steps up to its cap, then one
+        // start per cap.
+        let most = 8 + LIMIT.within.as_millis() / CAP.as_millis() + 1;
+        assert!(
+            self.with_operators || (recent.count() as u128) <= most,
+            "more than {most} actions"
+        );
+    }
+
+    /// The server, if it is one that served until now and was only suspected.
+    pub(crate) fn direct(&mut self, now: Instant, directive: Directive) -> Option<usize> {
+        let index = directive.server().index as usize;
+        let was_out = self.out[index] || self.dead[index];
+        match directive {
+            Directive::Eject { until, verdict, .. } => {
+                let by_hand = self.with_operators && until == Instant::NEVER;
+                assert!(by_hand || until > now && until <= now + Duration::from_secs(6));
+                self.out[index] = true;
+                (verdict == Verdict::Suspected && !was_out).then_some(index)
+            }
+            Directive::Trial { until, .. } => {
+                assert!(until > now && until <= now + Duration::from_secs(6));
+                // It takes a trickle: that is no service.
+                self.out[index] = true;
+                None
+            }
+            Directive::Rescue { .. } => {
+                assert!(
+                    self.out[index],
+                    "only what is out of rotation is rescued from"
+                );
+                None
+            }
+            Directive::Repair { .. } => None,
+            Directive::Drain { .. } => {
+                self.out[index] = true;
+                None
+            }
+            Directive::Restore { .. } => {
+                self.out[index] = false;
+                // It was verified. Who started the process of a server that evenkeel does not run is not told to it.
+                self.dead[index] = false;
+                None
+            }
+        }
+    }
+
+    pub(crate) fn kept_serving(&self, index: usize) {
+        let dead_or_deaf = self.kinds[index].is_some_and(evenkeel_fault::recover::serves_nothing);
+        let costs_nothing = dead_or_deaf || self.failed_in_row[index] >= 5;
+        let serving = (0..self.out.len())
+            .filter(|other| !self.out[*other] && !self.dead[*other])
+            .count();
+        assert!(
+            costs_nothing || serving >= 2,
+            "{serving} left after {:?} of {index}",
+            self.kinds[index]
+        );
+    }
+}
