@@ -27,7 +27,8 @@ pub fn run(
     commit: &str,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let connections = wanted.min(usage::descriptor_limit().saturating_sub(SPARE));
+    // A proxy keeps a second descriptor back for each client, for its server: evenkeel takes no more clients than that.
+    let connections = wanted.min((usage::descriptor_limit() / 2).saturating_sub(SPARE));
     if connections < wanted {
         writeln!(
             out,

@@ -52,14 +52,18 @@ pub struct BenchPlan {
 /// If a program cannot be started, ends early, or the results cannot be written.
 pub fn run(plan: &BenchPlan, out: &mut impl Write) -> io::Result<()> {
     let _origin = start_origin(&plan.place)?;
-    let mut running = Vec::new();
-    for &proxy in &plan.proxies {
+    let mut order = plan.proxies.clone();
+    for proxy in &order {
         writeln!(out, "{:<9} {}", proxy.name(), proxy.version(&plan.place))?;
-        running.push((proxy, proxy.start(&plan.place)?.0));
     }
     let mut cells = Vec::new();
     for round in 0..plan.rounds {
         writeln!(out, "round {} of {}", round + 1, plan.rounds)?;
+        // A process keeps a bias of some per cent for its life (where its memory came to lie), so each round has new ones.
+        let mut running = Vec::new();
+        for &proxy in &order {
+            running.push((proxy, proxy.start(&plan.place)?.0));
+        }
         for workload in &plan.workloads {
             for (proxy, process) in &running {
                 let cell = measure(plan, round, *proxy, process, workload)?;
@@ -82,7 +86,7 @@ pub fn run(plan: &BenchPlan, out: &mut impl Write) -> io::Result<()> {
                 cells.push(cell);
             }
         }
-        running.reverse();
+        order.reverse();
     }
     report::print(out, &cells, &plan.workloads, &plan.proxies)?;
     if let Some(path) = &plan.results {
