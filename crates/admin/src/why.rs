@@ -1,7 +1,10 @@
-//! Why each server of a service gets what it gets: the view that `status --why` shows.
+//! Why each server of a service gets what it gets, and what recovery would do next: the view that `status --why` shows.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use evenkeel_core::Instant;
+use evenkeel_fault::outlook::Outlook;
 use serde::{Deserialize, Serialize};
 
 /// A service's policy and what comes of it now.
@@ -16,6 +19,8 @@ pub struct ServiceWhy {
     pub options: BTreeMap<String, String>,
     /// What a server's score is, in words.
     pub score: String,
+    /// What recovery would do next about the service as a whole.
+    pub recovery: Recovery,
     /// Whether suspected servers are used because too few others are left.
     pub panic: bool,
     /// Its servers, in the order of the configuration.
@@ -58,4 +63,34 @@ pub struct ServerWhy {
     pub incident: Option<String>,
     /// Why it gets that, in a sentence.
     pub sentence: String,
+    /// What recovery would do next.
+    pub recovery: Recovery,
+}
+
+/// What recovery would do next about a server or a service.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Recovery {
+    /// What it would do: `nothing`, an action of a playbook, `diagnose`, `verify`, `try`, `restore` or `close`.
+    pub next: String,
+    /// What it waits for, a word of [`evenkeel_fault::outlook::Waits`]; `nothing` if all is well.
+    pub waits_for: String,
+    /// After this time, if that is known.
+    pub in_ms: Option<f64>,
+    /// All of it in words.
+    pub text: String,
+}
+
+impl Recovery {
+    /// The outlook as of `now`.
+    #[must_use]
+    pub fn of(outlook: &Outlook, now: Instant) -> Self {
+        let millis = |time: Duration| (time.as_secs_f64() * 1e3).round();
+        Self {
+            next: outlook.next.word().to_owned(),
+            waits_for: outlook.waits.word().to_owned(),
+            in_ms: outlook.in_time(now).map(millis),
+            text: outlook.text(now),
+        }
+    }
 }

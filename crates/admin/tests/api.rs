@@ -621,6 +621,7 @@ fn the_description_has_the_fields_that_are_there() {
         ("OpenIncident", &service["servers"][0]["incident"]),
         ("ServiceWhy", &why),
         ("ServerWhy", &why["servers"][0]),
+        ("Recovery", &why["recovery"]),
         ("Report", &report),
     ] {
         let properties = document["components"]["schemas"][schema]["properties"]

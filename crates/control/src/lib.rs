@@ -22,5 +22,5 @@ pub use books::memory;
 pub use counters::Counters;
 pub use drive::{Control, Parts};
 pub use heartbeat::Heartbeat;
-pub use view::{Event, Events, View, Views};
+pub use view::{Event, Events, Outlooks, View, Views};
 pub use world::{Books, Hands, Traffic};

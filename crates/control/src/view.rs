@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use evenkeel_core::{Instant, ServerId};
+use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_fault::contract::ServerState;
+use evenkeel_fault::outlook::Outlook;
 use evenkeel_fault::poison::Quarantined;
 use evenkeel_fault::{Incident, Maintenance};
 use tokio::sync::broadcast;
@@ -28,9 +29,37 @@ pub struct View {
     pub held: BTreeMap<(u32, u32), Maintenance>,
     /// The requests in quarantine, by service.
     pub quarantined: BTreeMap<u32, Vec<Quarantined>>,
+    /// What recovery would do next, as of a moment ago.
+    pub outlooks: Arc<Outlooks>,
     /// The services that a person has taken out, and whether that is ending: their first server is being verified.
     pub closed_services: BTreeMap<u32, (Maintenance, bool)>,
 }
+
+/// What recovery would do next. Who is not in it is well.
+#[derive(Debug, Clone, Default)]
+pub struct Outlooks {
+    /// Of services as a whole.
+    pub services: BTreeMap<u32, Outlook>,
+    /// Of servers, by service and index.
+    pub servers: BTreeMap<(u32, u32), Outlook>,
+}
+
+impl Outlooks {
+    /// Of a server.
+    #[must_use]
+    pub fn server(&self, server: ServerId) -> &Outlook {
+        let key = (server.service.0, server.index);
+        self.servers.get(&key).unwrap_or(&WELL)
+    }
+
+    /// Of a service as a whole.
+    #[must_use]
+    pub fn service(&self, service: ServiceId) -> &Outlook {
+        self.services.get(&service.0).unwrap_or(&WELL)
+    }
+}
+
+static WELL: Outlook = Outlook::WELL;
 
 impl View {
     /// The state of a server; starting, if it is not known.

@@ -292,7 +292,8 @@ fn why_a_server_gets_nothing() {
     assert_eq!(drained.status, Some(0), "{drained:?}");
     let why = wait_for("a server that drains", || {
         let why = program.api("/api/services/shop/why");
-        (why["servers"][0]["standing"] == "draining").then_some(why)
+        let is_shown = why["servers"][0]["recovery"]["waits_for"] == "maintenance";
+        (why["servers"][0]["standing"] == "draining" && is_shown).then_some(why)
     });
     assert_eq!(why["servers"][0]["share_intended"], 0.0, "{why}");
     assert_eq!(why["servers"][1]["share_intended"], 1.0, "{why}");
@@ -309,6 +310,14 @@ fn why_a_server_gets_nothing() {
     let json = in_folder(&["status", "shop", "--why", "--format", "json"]);
     let json: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(json["name"], "shop");
-    let alone = in_folder(&["status", "--why"]);
-    assert_eq!(alone.status, Some(2), "it is of one service: {alone:?}");
+    let recovery = "nothing: a person has it in maintenance";
+    assert!(text.out.contains(recovery), "{}", text.out);
+    let shown = &json["servers"][0]["recovery"];
+    assert_eq!(shown["waits_for"], "maintenance", "{json}");
+    assert_eq!(json["servers"][1]["recovery"]["waits_for"], "nothing");
+    let all = in_folder(&["status", "--why"]);
+    assert!(all.out.contains(recovery), "{}", all.out);
+    let all = in_folder(&["status", "--why", "--format", "json"]);
+    let all: Value = serde_json::from_str(&all.out).unwrap();
+    assert_eq!(all[0]["name"], "shop");
 }

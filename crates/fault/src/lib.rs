@@ -18,6 +18,7 @@ pub mod diagnose;
 pub mod recover;
 pub mod verify;
 pub mod analyze;
+pub mod outlook;
 pub mod keeper;
 mod unseen;
 

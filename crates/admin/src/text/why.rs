@@ -1,4 +1,5 @@
-//! Why each server of a service gets what it gets: the policy, a table, and a sentence for each server.
+//! Why each server of a service gets what it gets: the policy, a table, and a sentence for each server. Then what recovery would
+//! do next.
 
 use super::table::{Side, Table, painted};
 use super::{clean, maybe_duration, maybe_share, share};
@@ -29,6 +30,20 @@ pub fn why(view: &ServiceWhy, colour: bool) -> String {
     out.push('\n');
     for server in &view.servers {
         out += &format!("  {}: {}\n", clean(&server.name), clean(&server.sentence));
+    }
+    out + &recovery(view)
+}
+
+/// What recovery would do next: one line if all is well.
+fn recovery(view: &ServiceWhy) -> String {
+    let mut out = format!("\n  recovery  {}\n", clean(&view.recovery.text));
+    let is_told = |server: &&ServerWhy| server.recovery.waits_for != "nothing";
+    for server in view.servers.iter().filter(is_told) {
+        out += &format!(
+            "  {}: {}\n",
+            clean(&server.name),
+            clean(&server.recovery.text)
+        );
     }
     out
 }

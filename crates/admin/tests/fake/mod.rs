@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use evenkeel_admin::{
-    AdminRequest, Filter, Guard, Live, OpenIncident, Order, OrderError, Ordered, Recent,
+    AdminRequest, Filter, Guard, Live, OpenIncident, Order, OrderError, Ordered, Recent, Recovery,
     ServerView, ServerWhy, ServiceReport, ServiceView, ServiceWhy,
 };
 use evenkeel_core::metric::Sink;
@@ -235,10 +235,24 @@ fn recent() -> Recent {
     }
 }
 
+fn recovery(next: &str, waits_for: &str, in_ms: Option<f64>) -> Recovery {
+    Recovery {
+        next: next.to_owned(),
+        waits_for: waits_for.to_owned(),
+        in_ms,
+        text: format!("{next}: in words"),
+    }
+}
+
 pub(crate) fn why() -> ServiceWhy {
     let servers = services().remove(0).servers;
     let one = |view: ServerView| ServerWhy {
         part: if view.tier == 0 { 1.0 } else { 0.0 },
+        recovery: if view.tier == 0 {
+            recovery("nothing", "nothing", None)
+        } else {
+            recovery("restart", "back-off", Some(1200.0))
+        },
         sentence: format!("{} gets what it gets.", view.name),
         score: view.latency_ms,
         name: view.name,
@@ -258,6 +272,7 @@ pub(crate) fn why() -> ServiceWhy {
         options: BTreeMap::from([("panic_below".to_owned(), "50 %".to_owned())]),
         score: "latency × (in flight + 1) / weight, the lower the better".to_owned(),
         panic: false,
+        recovery: recovery("nothing", "nothing", None),
         servers: servers.into_iter().map(one).collect(),
     }
 }

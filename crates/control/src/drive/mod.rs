@@ -27,7 +27,7 @@ use crate::asked::{Asked, OrderRequest};
 use crate::counters::Counters;
 use crate::heartbeat::Heartbeat;
 use crate::specs::{server_names, specs};
-use crate::view::{Events, Views};
+use crate::view::{Events, Outlooks, Views};
 use crate::world::{Books, Hands, Traffic};
 
 /// Between two looks at the signals of good news while there are some.
@@ -40,6 +40,9 @@ const IDLE: Duration = Duration::from_millis(25);
 const BREATH: Duration = Duration::from_micros(1);
 /// … and with fewer there is none.
 const BREATH_LEAST: Duration = Duration::from_millis(1);
+
+/// Between two looks at what recovery would do next, while anything is not well.
+const OUTLOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Between two entries of requests in the books.
 const BOOK_EVERY: Duration = Duration::from_secs(10);
@@ -90,6 +93,10 @@ pub struct Control<T, H, B> {
     states: Vec<Vec<ServerState>>,
     pids: Vec<Vec<Option<u32>>>,
     pub(crate) open: BTreeMap<String, Arc<Incident>>,
+    /// What recovery would do next, when that is looked at again, and whether anything has changed since.
+    outlooks: Arc<Outlooks>,
+    outlook_at: Instant,
+    outlook_is_old: bool,
     views: Views,
     events: Events,
     counters: Arc<Counters>,
@@ -143,6 +150,9 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             asked: Asked::default(),
             tasks: JoinSet::new(),
             open: BTreeMap::new(),
+            outlooks: Arc::default(),
+            outlook_at: Instant::ZERO,
+            outlook_is_old: true,
             views: Views::default(),
             events: Events::default(),
             counters,
@@ -239,7 +249,10 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         let busy = self.gather();
         let now = self.clock.now();
         self.decide(now);
-        if self.compare(now) || std::mem::take(&mut self.changed) {
+        let has_changed = self.compare(now) || std::mem::take(&mut self.changed);
+        self.outlook_is_old |= has_changed;
+        let has_new_outlook = self.look_ahead(now);
+        if has_changed || has_new_outlook {
             self.show();
         }
         if now >= self.book_at {

@@ -1,12 +1,13 @@
 //! What readers see: the states of servers, what is held by people, the incidents that are open.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_fault::contract::ServerState;
 
-use super::Control;
-use crate::view::{Event, View};
+use super::{Control, OUTLOOK_EVERY};
+use crate::view::{Event, Outlooks, View};
 use crate::world::{Books, Hands, Traffic};
 
 impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
@@ -30,6 +31,29 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             }
         }
         changed
+    }
+
+    /// Asks the keeper, now and then, what it would do next. Whether there is something new to show.
+    pub(super) fn look_ahead(&mut self, now: Instant) -> bool {
+        let outlooks = &self.outlooks;
+        let is_quiet = self.open.is_empty()
+            && outlooks.servers.is_empty()
+            && outlooks.services.is_empty()
+            && !self.outlook_is_old;
+        if is_quiet || now < self.outlook_at {
+            return false;
+        }
+        self.outlook_at = now + OUTLOOK_EVERY;
+        self.outlook_is_old = false;
+        let mut ahead = Outlooks::default();
+        for (service, server, outlook) in self.keeper.outlooks(now) {
+            match server {
+                Some(index) => ahead.servers.insert((service.0, index), outlook),
+                None => ahead.services.insert(service.0, outlook),
+            };
+        }
+        self.outlooks = Arc::new(ahead);
+        true
     }
 
     pub(super) fn show(&self) {
@@ -57,6 +81,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         self.views.publish(View {
             held,
             quarantined,
+            outlooks: Arc::clone(&self.outlooks),
             closed_services,
             states: self.states.clone(),
             pids: self.pids.clone(),

@@ -2,10 +2,10 @@
 
 use clap::{Args, ValueEnum};
 use evenkeel_admin::client::escaped;
-use evenkeel_admin::{ServiceView, text};
+use evenkeel_admin::{ServiceView, ServiceWhy, text};
 
-use super::find::Find;
-use crate::output::{self, Ending, Result, print};
+use super::find::{Admin, Find};
+use crate::output::{self, Ending, Failure, Result, print};
 
 /// Show what is in service now.
 #[derive(Debug, Args)]
@@ -16,8 +16,9 @@ pub(crate) struct Status {
     /// This service only.
     #[arg(value_name = "SERVICE")]
     service: Option<String>,
-    /// Show the weights and scores now, and why each server gets its share.
-    #[arg(long, requires = "service")]
+    /// Show the weights and scores now, why each server gets its share, and what recovery would do next, when, and what it waits
+    /// for.
+    #[arg(long)]
     why: bool,
     #[command(flatten)]
     find: Find,
@@ -35,6 +36,9 @@ enum Format {
 impl Status {
     pub(crate) fn carry_out(self) -> Result {
         let admin = self.find.admin()?;
+        if self.why && self.service.is_none() {
+            return self.why_of_all(&admin);
+        }
         let end = if self.why { "/why" } else { "" };
         let path = self.service.as_ref().map_or_else(
             || "/api/services".to_owned(),
@@ -54,6 +58,24 @@ impl Status {
             None => admin.understand(&body)?,
         };
         print(text::status(&services, output::colours()))?;
+        Ok(Ending::Good)
+    }
+
+    /// The same of each service, one after the other.
+    fn why_of_all(&self, admin: &Admin) -> Result {
+        let services: Vec<ServiceView> = admin.understand(&admin.text("/api/services")?)?;
+        let mut all: Vec<ServiceWhy> = Vec::new();
+        for service in &services {
+            let path = format!("/api/services/{}/why", escaped(&service.name));
+            all.push(admin.understand(&admin.text(&path)?)?);
+        }
+        if self.format == Format::Json {
+            let body = serde_json::to_string(&all);
+            print(body.map_err(|error| Failure::world("the answer", error))?)?;
+            return Ok(Ending::Good);
+        }
+        let parts = all.iter().map(|why| text::why(why, output::colours()));
+        print(parts.collect::<Vec<_>>().join("\n"))?;
         Ok(Ending::Good)
     }
 }

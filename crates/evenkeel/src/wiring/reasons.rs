@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use evenkeel_admin::{ServerView, ServerWhy, ServiceWhy};
+use evenkeel_admin::{Recovery, ServerView, ServerWhy, ServiceWhy};
 use evenkeel_balance::Member;
-use evenkeel_core::Instant;
+use evenkeel_control::Outlooks;
+use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_proxy::ServiceEntry;
 
 use super::live::Now;
@@ -27,7 +28,8 @@ impl Now {
             .filter(|(_, intended)| *intended > 0.0)
             .filter_map(|(score, _)| *score)
             .min_by(f64::total_cmp);
-        let open = &self.views.now().open;
+        let known = self.views.now();
+        let (open, outlooks) = (&known.open, &known.outlooks);
         let servers: Vec<ServerWhy> = view
             .servers
             .into_iter()
@@ -63,7 +65,7 @@ impl Now {
                     limit: server.limit.zip(found.map(|limit| limit.why)),
                     said: said.as_ref().map(|said| said[place]),
                 };
-                shown(&case, &server)
+                shown(&case, &server, recovery(outlooks, (id, place), now))
             })
             .collect();
         let is_panic =
@@ -75,6 +77,7 @@ impl Now {
             servers: servers.len(),
         });
         ServiceWhy {
+            recovery: Recovery::of(outlooks.service(ServiceId(id)), now),
             panic: servers.iter().any(is_panic),
             policy: view.policy,
             options: why::options(options, entry.ask()),
@@ -85,8 +88,14 @@ impl Now {
     }
 }
 
+/// What recovery would do next about a server.
+fn recovery(outlooks: &Outlooks, (service, place): (u32, usize), now: Instant) -> Recovery {
+    let index = u32::try_from(place).unwrap_or(u32::MAX);
+    Recovery::of(outlooks.server(ServerId::new(service, index)), now)
+}
+
 /// What is shown of a server.
-fn shown(case: &Case<'_>, server: &ServerView) -> ServerWhy {
+fn shown(case: &Case<'_>, server: &ServerView, recovery: Recovery) -> ServerWhy {
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     let own = case.said.flatten();
     ServerWhy {
@@ -106,6 +115,7 @@ fn shown(case: &Case<'_>, server: &ServerView) -> ServerWhy {
         share_intended: server.share_intended,
         share_got: server.share_got,
         picks: server.picks.clone(),
+        recovery,
     }
 }
 

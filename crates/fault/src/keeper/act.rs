@@ -7,6 +7,7 @@ use evenkeel_core::{Instant, Verdict};
 use crate::contract::OrderAnswer;
 use crate::incident::{ActionOutcome, Status};
 use crate::kind::FaultKind;
+use crate::outlook::Waits;
 use crate::policy::{Action, Mode};
 use crate::recover::{Situation, UNMANAGED, playbook, serves_nothing};
 
@@ -36,19 +37,6 @@ pub(super) struct NotYet {
     pub(super) at: Instant,
     /// In words.
     pub(super) why: String,
-}
-
-/// What a costly action waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Waits {
-    /// Peers with the same cause are about to show it.
-    ToBeAlone,
-    /// Half of the servers or more show the same.
-    WhileShared,
-    /// What was shared is over at the peers: whether it is here, too.
-    ToBeTried,
-    /// Another server is being changed.
-    ForItsTurn,
 }
 
 /// What one action leads to.
@@ -169,7 +157,7 @@ impl Work<'_> {
         if self.now < alone_at {
             let why = "its peers may be about to show the same".to_owned();
             return Err(NotYet {
-                waits: Waits::ToBeAlone,
+                waits: Waits::Peers,
                 at: alone_at,
                 why,
             });
@@ -178,7 +166,7 @@ impl Work<'_> {
         {
             let why = format!("{alike} of {members} servers show the same");
             return Err(NotYet {
-                waits: Waits::WhileShared,
+                waits: Waits::Shared,
                 at: self.now + TURN,
                 why,
             });
@@ -196,7 +184,7 @@ impl Work<'_> {
                 if self.changing == 1 { "is" } else { "are" }
             );
             return Err(NotYet {
-                waits: Waits::ForItsTurn,
+                waits: Waits::Turn,
                 at: self.now + TURN,
                 why,
             });
@@ -299,6 +287,7 @@ impl Work<'_> {
             at: now + REFUSED,
             step,
             allowed: false,
+            waits: Waits::Capacity,
         }));
         Next::Parked
     }

@@ -14,10 +14,10 @@ use crate::incident::{
 };
 use crate::kind::FaultKind;
 use crate::maintenance::stamp;
+use crate::outlook::Waits;
 use crate::policy::{Action, Objective};
 use crate::verify::Verification;
 
-use super::act::Waits;
 use super::propose::Proposal;
 
 /// The timeline keeps its beginning and its end; between them entries are dropped above this number.
@@ -53,6 +53,8 @@ pub(super) struct Retry {
     pub(super) step: usize,
     /// Back-off and limit have been asked.
     pub(super) allowed: bool,
+    /// For what.
+    pub(super) waits: Waits,
 }
 
 /// One open incident.

@@ -23,6 +23,17 @@ pub(super) struct Canary {
     waiting: Vec<usize>,
 }
 
+impl Canary {
+    pub(super) const fn index(&self) -> usize {
+        self.index
+    }
+
+    /// How many wait for it.
+    pub(super) const fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
 impl Server {
     /// Its last start failed: the process could not be started, or ended before it was ever ready.
     pub(super) fn cannot_start(&self) -> bool {

@@ -38,6 +38,7 @@ mod member;
 mod start;
 mod failed_starts;
 mod guardian;
+mod outlook;
 
 use std::collections::BTreeMap;
 

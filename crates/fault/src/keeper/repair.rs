@@ -7,11 +7,12 @@ use evenkeel_core::{Instant, StartFailure, Verdict};
 use crate::contract::{ActionOrder, Managed, OrderId, Output, Pace};
 use crate::incident::{ActionOutcome, RepairedBy, Status};
 use crate::kind::FaultKind;
+use crate::outlook::Waits;
 use crate::policy::Action;
 use crate::recover::{Allowance, Change, serves_nothing};
 
 use super::Work;
-use super::act::{Next, NotYet, Waits};
+use super::act::{Next, NotYet};
 use super::case::{Phase, Retry};
 use super::server::Server;
 
@@ -94,6 +95,7 @@ impl Work<'_> {
                     at,
                     step,
                     allowed: true,
+                    waits: Waits::BackOff,
                 }));
                 let delay = (at - now).as_millis();
                 if let Some(case) = self.case() {
@@ -117,6 +119,7 @@ impl Work<'_> {
                     at: if asked_before { now + ASKED_AGAIN } else { at },
                     step,
                     allowed: !asked_before,
+                    waits: Waits::Limit,
                 }));
             }
         }
@@ -135,8 +138,8 @@ impl Work<'_> {
         let waited = self.case().and_then(|case| case.waits);
         let not_yet = match self.may_cost() {
             Err(not_yet) => not_yet,
-            Ok(()) if waited == Some(Waits::WhileShared) => NotYet {
-                waits: Waits::ToBeTried,
+            Ok(()) if waited == Some(Waits::Shared) => NotYet {
+                waits: Waits::Trial,
                 at: self.now + TRIED,
                 why: "its peers do well again, so it is tried first".to_owned(),
             },
@@ -154,8 +157,9 @@ impl Work<'_> {
             at: *at,
             step,
             allowed: false,
+            waits: *waits,
         };
-        let begins = is_new && *waits == Waits::ToBeTried;
+        let begins = is_new && *waits == Waits::Trial;
         match self.case().map(|case| &mut case.phase) {
             // What is being watched goes on.
             Some(Phase::Verifying {
@@ -166,7 +170,7 @@ impl Work<'_> {
             _ => self.watch(Some(next)),
         }
         // For so short a time requests would only tell what is known, and put the action off. A longer wait may end by them.
-        let is_short = *waits == Waits::ToBeAlone;
+        let is_short = *waits == Waits::Peers;
         if let Some(verification) = self.verification().filter(|_| is_short) {
             verification.again(*at);
         }

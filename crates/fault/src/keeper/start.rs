@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 
+use crate::outlook::Waits;
+
 use super::Work;
 use super::case::Retry;
 
@@ -85,6 +87,7 @@ impl Work<'_> {
             at: now + wait,
             step,
             allowed: false,
+            waits: Waits::SlowStart,
         }));
         if let Some(case) = self.case() {
             let text = format!(

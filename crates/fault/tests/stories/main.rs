@@ -11,5 +11,6 @@ mod starts;
 mod rules;
 mod members;
 mod rescue;
+mod outlook;
 mod maintenance;
 mod truth;

@@ -21,6 +21,7 @@ use crate::contract::OrderId;
 use crate::detect::Detection;
 use crate::incident::Finding;
 use crate::kind::FaultKind;
+use crate::outlook::{NextStep, Outlook, Waits};
 
 use super::Shared;
 use super::case::Case;
@@ -120,6 +121,27 @@ impl Common {
 }
 
 impl Common {
+    /// What comes next: it closes, once requests of the kind that failed succeed, or after a long time without any.
+    pub(in crate::keeper) fn outlook(&self, now: Instant) -> Outlook {
+        let id = &self.case.incident.id;
+        if let Some(since) = self.well_since {
+            let out = Outlook::new(NextStep::Close, Waits::Verification);
+            return out
+                .at(Some(since + QUIET))
+                .because(format!("incident {id}"));
+        }
+        let is_silent = self.ends.clone().tally(now).total == 0;
+        let waits = if is_silent {
+            Waits::Proof
+        } else {
+            Waits::Shared
+        };
+        let until = self.last_failure + UNPROVEN;
+        Outlook::new(NextStep::Close, waits)
+            .at(is_silent.then_some(until))
+            .because(format!("incident {id}: {}", self.cause.kind))
+    }
+
     fn joins(&mut self, now: Instant, index: u32, name: String, detection: &Detection) {
         if !self.case.incident.servers.contains(&name) {
             self.case

@@ -1,0 +1,264 @@
+//! What recovery would do next about a server or a service, when, and what it waits for: for people who look on.
+//!
+//! Words and moments only. The keeper works it out from its own state when it is asked, and decides nothing by it.
+
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+
+use crate::policy::Action;
+
+/// What recovery would do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlook {
+    /// What it would do.
+    pub next: NextStep,
+    /// What it waits for.
+    pub waits: Waits,
+    /// When it would do that, if that is known.
+    pub at: Option<Instant>,
+    /// More about it, in words; may be empty.
+    pub detail: String,
+}
+
+/// What would be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextStep {
+    /// Nothing.
+    Nothing,
+    /// An action of the playbook, by its word.
+    Action(&'static str),
+    /// The diagnosis is made.
+    Diagnose,
+    /// What was done is verified.
+    Verify,
+    /// The server is tried with a few requests.
+    Try,
+    /// The server returns to the rotation, and its incident closes.
+    Restore,
+    /// The incident closes.
+    Close,
+}
+
+impl NextStep {
+    /// Its word in the API.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Action(word) => word,
+            Self::Diagnose => "diagnose",
+            Self::Verify => "verify",
+            Self::Try => "try",
+            Self::Restore => "restore",
+            Self::Close => "close",
+        }
+    }
+}
+
+impl From<Option<&Action>> for NextStep {
+    /// The next action of a playbook; what was done is verified where there is none.
+    fn from(action: Option<&Action>) -> Self {
+        action.map_or(Self::Verify, |action| Self::Action(action.word()))
+    }
+}
+
+/// What recovery waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    /// Nothing is wrong.
+    Well,
+    /// The first start of a process.
+    Start,
+    /// The answers of an examination.
+    Examination,
+    /// The end of an action that was ordered.
+    Action,
+    /// `hang_wait`: a hang may end by itself.
+    HangWait,
+    /// A `wait` of the playbook, or the end of a drain.
+    Wait,
+    /// Peers with the same cause are about to show it.
+    Peers,
+    /// Half of the servers or more show the same.
+    Shared,
+    /// What was shared is over at the peers: whether it is here, too.
+    Trial,
+    /// Another server is being changed.
+    Turn,
+    /// `keep_serving` allows no action now.
+    Capacity,
+    /// The time between restarts.
+    BackOff,
+    /// The limit of actions.
+    Limit,
+    /// A start that lives and takes long.
+    SlowStart,
+    /// Another server that cannot start is tried first.
+    Canary,
+    /// A person's approval.
+    Approval,
+    /// In this mode it is only written down.
+    DryRun,
+    /// Recovery is off.
+    Off,
+    /// Probes and requests that show whether it is well.
+    Verification,
+    /// The time for which it stays out before it is tried with requests.
+    Hold,
+    /// Requests that prove that it is over.
+    Proof,
+    /// A person: nothing is left to be tried.
+    Person,
+    /// A person has taken it out.
+    Maintenance,
+}
+
+impl Waits {
+    /// Its word in the API.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Well => "nothing",
+            Self::Start => "start",
+            Self::Examination => "examination",
+            Self::Action => "action",
+            Self::HangWait => "hang-wait",
+            Self::Wait => "wait",
+            Self::Peers => "peers",
+            Self::Shared => "shared-cause",
+            Self::Trial => "trial",
+            Self::Turn => "turn",
+            Self::Capacity => "capacity",
+            Self::BackOff => "back-off",
+            Self::Limit => "limit",
+            Self::SlowStart => "slow-start",
+            Self::Canary => "canary",
+            Self::Approval => "approval",
+            Self::DryRun => "dry-run",
+            Self::Off => "off",
+            Self::Verification => "verification",
+            Self::Hold => "hold",
+            Self::Proof => "proof",
+            Self::Person => "person",
+            Self::Maintenance => "maintenance",
+        }
+    }
+
+    /// In words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Well => "well",
+            Self::Start => "its first start has to pass a probe",
+            Self::Examination => "it is being examined",
+            Self::Action => "an action is under way",
+            Self::HangWait => "a hang may end by itself (`recover.hang_wait`)",
+            Self::Wait => "the playbook waits",
+            Self::Peers => "its peers may be about to show the same",
+            Self::Shared => {
+                "half of the servers or more show the same: nothing costly is done for a cause that they share"
+            }
+            Self::Trial => "its peers do well again, so it is tried first",
+            Self::Turn => {
+                "its turn: as many of its peers are being changed as `recover.at_once` allows"
+            }
+            Self::Capacity => {
+                "too few servers would be left in service (`recover.keep_serving`); it is asked again"
+            }
+            Self::BackOff => "the time between restarts (`recover.backoff`)",
+            Self::Limit => "the limit of actions is reached (`recover.limit`)",
+            Self::SlowStart => {
+                "its process lives, and gets more time to be ready (`recover.verify.within`)"
+            }
+            Self::Canary => "another server that cannot start either is tried first",
+            Self::Approval => {
+                "a person decides: `evenkeel approve INCIDENT` or `evenkeel reject INCIDENT`"
+            }
+            Self::DryRun => "it is only written down (`recover.mode`)",
+            Self::Off => "recovery is off (`recover.mode`)",
+            Self::Verification => "probes, then requests, have to show that it is well",
+            Self::Hold => "it stays out before it is tried with requests again",
+            Self::Proof => "not proven yet: requests of the kind that failed have to succeed",
+            Self::Person => "a person is needed; it is watched, and returns once it is well",
+            Self::Maintenance => "a person has it in maintenance",
+        }
+    }
+}
+
+impl Outlook {
+    /// Nothing is wrong.
+    pub const WELL: Self = Self {
+        next: NextStep::Nothing,
+        waits: Waits::Well,
+        at: None,
+        detail: String::new(),
+    };
+
+    /// Without a moment or more words.
+    #[must_use]
+    pub const fn new(next: NextStep, waits: Waits) -> Self {
+        Self {
+            next,
+            waits,
+            at: None,
+            detail: String::new(),
+        }
+    }
+
+    /// At this moment.
+    #[must_use]
+    pub fn at(self, at: Option<Instant>) -> Self {
+        let at = at.filter(|at| *at != Instant::NEVER);
+        Self { at, ..self }
+    }
+
+    /// With more words.
+    #[must_use]
+    pub fn because(self, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { detail, ..self }
+    }
+
+    /// How long it is until then; none if that is not known.
+    #[must_use]
+    pub fn in_time(&self, now: Instant) -> Option<Duration> {
+        self.at.map(|at| at.since(now))
+    }
+
+    /// In a line: `restart in 8.2 s: a hang may end by itself (...)`.
+    #[must_use]
+    pub fn text(&self, now: Instant) -> String {
+        let time = self.in_time(now).map_or_else(String::new, |time| {
+            format!(" in {:.1} s", time.as_secs_f64())
+        });
+        let more = if self.detail.is_empty() {
+            String::new()
+        } else {
+            format!("; {}", self.detail)
+        };
+        format!("{}{time}: {}{more}", self.next.word(), self.waits.words())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_when_and_why() {
+        let now = Instant::from_millis(10_000);
+        let waits = Outlook::new(NextStep::Action("restart"), Waits::BackOff)
+            .at(Some(Instant::from_millis(11_250)))
+            .because("3 restarts so far");
+        assert_eq!(
+            waits.text(now),
+            "restart in 1.2 s: the time between restarts (`recover.backoff`); 3 restarts so far"
+        );
+        assert_eq!(Outlook::WELL.text(now), "nothing: well");
+        let never = Outlook::new(NextStep::Close, Waits::Proof).at(Some(Instant::NEVER));
+        assert_eq!(never.in_time(now), None);
+        let past = Outlook::new(NextStep::Verify, Waits::Wait).at(Some(Instant::ZERO));
+        assert_eq!(past.in_time(now), Some(Duration::ZERO));
+    }
+}
