@@ -31,6 +31,8 @@ pub struct View {
     pub quarantined: BTreeMap<u32, Vec<Quarantined>>,
     /// What recovery would do next, as of a moment ago.
     pub outlooks: Arc<Outlooks>,
+    /// What is done about a service as a whole, by service, in words.
+    pub measures: BTreeMap<u32, Vec<String>>,
     /// The services that a person has taken out, and whether that is ending: their first server is being verified.
     pub closed_services: BTreeMap<u32, (Maintenance, bool)>,
 }

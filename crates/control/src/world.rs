@@ -4,7 +4,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use evenkeel_core::{
-    Directive, Exposure, Instant, RequestShape, ServerId, ServiceId, ShapeOrders, ShapeText, Signal,
+    Directive, Exposure, Instant, RequestShape, ServerId, ServiceId, ServiceOrders, ShapeOrders,
+    ShapeText, Signal,
 };
 use evenkeel_fault::contract::{ActionOrder, Examination, Pace, Totals};
 use evenkeel_fault::incident::ActionOutcome;
@@ -26,6 +27,8 @@ pub trait Traffic {
     fn drain_exposures(&mut self) -> Vec<Exposure>;
     /// Keeps certain requests of a service from its servers, and has others told of.
     fn set_shapes(&self, orders: &ShapeOrders);
+    /// What holds for a service as a whole from now on.
+    fn set_service(&self, orders: &ServiceOrders);
     /// Waits for a signal that should not wait. Cancel safe.
     fn wait(&mut self) -> impl Future<Output = ()>;
 }

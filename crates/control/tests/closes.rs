@@ -14,7 +14,7 @@ use evenkeel_control::{Books, Control, Event, Hands, Heartbeat, Parts, Traffic, 
 use evenkeel_core::metric::Counter;
 use evenkeel_core::{
     Directive, Exit, Exposure, Instant, Observation, Outcome, ProbeOutcome, RequestShape, ServerId,
-    ServiceId, ShapeOrders, ShapeText, Signal,
+    ServiceId, ServiceOrders, ShapeOrders, ShapeText, Signal,
 };
 use evenkeel_fault::contract::{ActionOrder, Examination, Pace, ServerState, Totals};
 use evenkeel_fault::incident::{ActionOutcome, Status};
@@ -115,6 +115,7 @@ impl Traffic for World {
     }
 
     fn set_shapes(&self, _orders: &ShapeOrders) {}
+    fn set_service(&self, _orders: &ServiceOrders) {}
 
     fn drain_signals(&mut self, signals: &mut Vec<Signal>) -> usize {
         // Requests go on: each server in service answers one per turn.

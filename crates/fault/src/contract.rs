@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evenkeel_core::{
     Directive, Epoch, Exposure, Instant, ProbeOutcome, RequestShape, ServerId, ServiceId,
-    ShapeOrders, ShapeText, Signal,
+    ServiceOrders, ShapeOrders, ShapeText, Signal,
 };
 
 use crate::incident::{ActionOutcome, Incident};
@@ -249,6 +249,8 @@ pub enum Output {
     Directive(Directive),
     /// To the balancer: requests that no server gets, and those whose attempts are to be told of.
     Shapes(Box<ShapeOrders>),
+    /// To the balancer: what holds for a service as a whole.
+    Service(Box<ServiceOrders>),
     /// Carry this out and answer with [`Input::ActionEnded`].
     Act(Box<ActionOrder>),
     /// Examine this server and answer with [`Input::Examined`] within `timeout`.

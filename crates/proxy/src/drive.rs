@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use evenkeel_core::{ExactShape, Instant, Outcome, RequestShape, ServerId, ServiceId, ShapeText};
 use evenkeel_http1::{Method, Version};
+use evenkeel_request::closed::Trial;
 use evenkeel_request::route::Route;
 use evenkeel_request::{After, Cause, DeadlineHeader, Exchange, Policies, Rules};
 use evenkeel_tolerate::inject::Injected;
@@ -50,6 +51,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) shape: RequestShape,
     /// What it asks for exactly, if its attempts are to be told of.
     pub(crate) watched: Option<Box<ExactShape>>,
+    /// If its route is closed and it goes to a server all the same, to see whether it still hangs.
+    pub(crate) trial: Option<Trial>,
     pub(crate) version: Version,
     /// The route that it came by, if one matched.
     pub(crate) route: Option<&'a Route>,
@@ -119,6 +122,7 @@ pub(crate) async fn handle(
         method: work.request.method,
         shape: RequestShape::of(method_text, work.request.target.of(client.buffer.unread())),
         watched: None,
+        trial: None,
         version: work.request.version,
         route,
         mirror: None,
@@ -253,6 +257,7 @@ impl Journey<'_> {
             flight.came_to(ended, outcome, latency);
             let wish = self.wish(&desk, talk.as_ref(), &roster, server, ended);
             self.tell_ended(&desk.work.to_server, (begun, ended), server, outcome);
+            self.tried(outcome);
             self.note_attempt(ended, server, outcome, latency, talk.as_ref());
             if self.mirror.is_some() {
                 self.send_copy(&desk);

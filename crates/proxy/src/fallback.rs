@@ -194,6 +194,7 @@ impl<'a> Journey<'a> {
         (self.key, self.stick) = (spare.key, spare.stick);
         self.may_repeat = spare.may_repeat;
         self.mirror = None;
+        self.trial = None;
         self.roster = self.worker.roster(spare.id);
         (self.started, self.latest, self.held_since) = (now, now, None);
         let told_end = self.exchange.told_end();

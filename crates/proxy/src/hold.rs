@@ -186,6 +186,7 @@ impl<'a> Journey<'a> {
         let mut hurried = false;
         loop {
             self.quarantined(&work.to_server, self.latest)?;
+            self.kept_out(self.latest)?;
             let holding = self.service.holding.as_ref();
             self.returns_seen =
                 holding.map_or(0, |holding| holding.returns.load(Ordering::Acquire));

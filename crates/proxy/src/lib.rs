@@ -28,6 +28,7 @@ mod keep;
 mod observe;
 mod admit;
 mod quarantine;
+mod ordered;
 mod queue;
 mod sticky;
 mod place;

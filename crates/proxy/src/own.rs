@@ -186,7 +186,9 @@ pub(crate) fn compose(
     }
     out.extend_from_slice(b"\"\r\n");
     let retry_after = match cause {
-        Cause::RateLimited { seconds } | Cause::Quarantined { seconds } => Some(seconds),
+        Cause::RateLimited { seconds }
+        | Cause::Quarantined { seconds }
+        | Cause::RouteBroken { seconds } => Some(seconds),
         Cause::Maintenance => Some(MAINTENANCE_RETRY_SECONDS),
         _ => None,
     };
@@ -311,6 +313,7 @@ mod tests {
             Cause::MethodNotAllowed,
             Cause::RateLimited { seconds: 7 },
             Cause::Quarantined { seconds: 600 },
+            Cause::RouteBroken { seconds: 8 },
             Cause::Maintenance,
         ] {
             let mut out = Vec::new();

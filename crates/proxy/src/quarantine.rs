@@ -62,6 +62,7 @@ impl ProxyState {
         let now = self.now();
         for service in self.services() {
             service.quarantine.collect(sink, service.name(), now);
+            service.ordered.collect(sink, service.name(), now);
         }
     }
 }

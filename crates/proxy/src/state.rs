@@ -19,6 +19,7 @@ use crate::count::WorkerCounters;
 use crate::descriptors::Exhaustion;
 use crate::hold::Holding;
 use crate::mirror;
+use crate::ordered::Ordered;
 use crate::quarantine::QuarantineGate;
 use crate::queue::Queue;
 use crate::rescue::RescueInbox;
@@ -70,6 +71,8 @@ pub struct ServiceEntry {
     pub(crate) hash_on: Option<HashOn>,
     /// Requests that bring servers down.
     pub(crate) quarantine: QuarantineGate,
+    /// What holds for it as a whole.
+    pub(crate) ordered: Ordered,
     pub(crate) queue: Queue,
     /// Requests that wait for a server to come back, if the service holds them.
     pub(crate) holding: Option<Holding>,
@@ -312,6 +315,7 @@ impl ServiceEntry {
             changing: Mutex::new(()),
             in_maintenance: AtomicBool::new(false),
             quarantine: QuarantineGate::default(),
+            ordered: Ordered::default(),
             queue: Queue::new(plan.limit.queue, clock),
             holding: plan.hold_requests.map(Holding::new),
             admission: Admission::new(&plan.limit, random),

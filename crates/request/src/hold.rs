@@ -232,6 +232,7 @@ const fn lacks_server(cause: Cause) -> bool {
         | Cause::TotalTimeout
         | Cause::Deadline
         | Cause::Quarantined { .. }
+        | Cause::RouteBroken { .. }
         | Cause::Injected { .. } => false,
     }
 }

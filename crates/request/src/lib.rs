@@ -15,6 +15,7 @@ pub mod fallback;
 pub mod deadline;
 pub mod policies;
 pub mod quarantine;
+pub mod closed;
 pub mod respond;
 
 pub use deadline::DeadlineHeader;

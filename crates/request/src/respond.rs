@@ -32,6 +32,11 @@ pub enum Cause {
         /// How long until one may get it again, in seconds.
         seconds: u32,
     },
+    /// Requests of its route hang on all servers, so only a few trials get to one.
+    RouteBroken {
+        /// How long until there may be another trial, in seconds.
+        seconds: u32,
+    },
     /// The servers refuse most of what they get, so a part is not sent to them.
     Throttled,
     /// The request could not be understood without doubt; the word says why.
@@ -86,6 +91,7 @@ impl Cause {
             | Self::Shed
             | Self::Throttled
             | Self::Quarantined { .. }
+            | Self::RouteBroken { .. }
             | Self::LocalError => 503,
             Self::RateLimited { .. } => 429,
             Self::BadRequest { status, .. } | Self::Injected { status } => status,
@@ -116,6 +122,7 @@ impl Cause {
             Self::RateLimited { .. } => "rate-limited",
             Self::Throttled => "throttled",
             Self::Quarantined { .. } => "quarantined",
+            Self::RouteBroken { .. } => "route-broken",
             Self::BadRequest { word, .. } => word,
             Self::RequestTimeout => "request-timeout",
             Self::MethodNotAllowed => "method-not-allowed",
@@ -145,7 +152,9 @@ impl Cause {
         match self {
             Self::Injected { .. } => "proxy_internal_response",
             Self::NoRoute => "destination_not_found",
-            Self::NoServer | Self::Maintenance | Self::Throttled => "destination_unavailable",
+            Self::NoServer | Self::Maintenance | Self::Throttled | Self::RouteBroken { .. } => {
+                "destination_unavailable"
+            }
             Self::QueueFull | Self::QueueTimeout | Self::QueueLate | Self::Shed => {
                 "connection_limit_reached"
             }

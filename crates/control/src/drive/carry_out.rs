@@ -23,6 +23,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
                 self.traffic.apply(&directive, now);
             }
             Output::Shapes(orders) => self.traffic.set_shapes(&orders),
+            Output::Service(orders) => self.traffic.set_service(&orders),
             Output::Act(order) => self.act(*order),
             Output::Examine {
                 id,

@@ -273,6 +273,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
                     | Output::Maintenance { .. }
                     | Output::Gate { .. }
                     | Output::Shapes(_)
+                    | Output::Service(_)
             );
             self.carry_out(now, output);
         }

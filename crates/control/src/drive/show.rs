@@ -60,10 +60,15 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         let mut held = BTreeMap::new();
         let mut closed_services = BTreeMap::new();
         let mut quarantined = BTreeMap::new();
+        let mut measures = BTreeMap::new();
         for (service, states) in (0_u32..).zip(&self.states) {
             let of_service: Vec<_> = self.keeper.quarantined(ServiceId(service)).collect();
             if !of_service.is_empty() {
                 quarantined.insert(service, of_service);
+            }
+            let of_service = self.keeper.measures(ServiceId(service));
+            if !of_service.is_empty() {
+                measures.insert(service, of_service);
             }
             if let Some((maintenance, ending)) = self.keeper.service_maintenance(ServiceId(service))
             {
@@ -82,6 +87,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             held,
             quarantined,
             outlooks: Arc::clone(&self.outlooks),
+            measures,
             closed_services,
             states: self.states.clone(),
             pids: self.pids.clone(),

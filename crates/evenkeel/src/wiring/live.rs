@@ -243,6 +243,8 @@ impl Now {
         let mut notes = self.discovery.notes(service);
         notes.extend(self.alive().err());
         notes.extend(self.quarantined(service));
+        let view = self.views.now();
+        notes.extend(view.measures.get(&service.0).into_iter().flatten().cloned());
         let health = self.books.health();
         if !health.ok {
             let why = health.last_error.unwrap_or_default();

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use evenkeel_control::Traffic;
 use evenkeel_core::{
-    Directive, Exposure, Instant, RequestShape, ServiceId, ShapeOrders, ShapeText, Signal,
+    Directive, Exposure, Instant, RequestShape, ServiceId, ServiceOrders, ShapeOrders, ShapeText,
+    Signal,
 };
 use evenkeel_fault::contract::Totals;
 use evenkeel_proxy::{ProxyState, SignalReader};
@@ -57,6 +58,10 @@ impl Traffic for DataPlane {
 
     fn set_shapes(&self, orders: &ShapeOrders) {
         self.state.set_shapes(orders);
+    }
+
+    fn set_service(&self, orders: &ServiceOrders) {
+        self.state.set_service(orders);
     }
 
     fn drain_names(&mut self) -> Vec<(RequestShape, ShapeText)> {

@@ -6,6 +6,8 @@ use crate::signal::RouteTally;
 
 /// A route fails if so many of its requests failed, and half of all.
 const FAILED: u32 = 5;
+/// So many are named, at most.
+const ROUTES: usize = 64;
 /// So many other requests must have succeeded for a route to be alone in failing.
 const OTHERS: u32 = 10;
 
@@ -20,6 +22,8 @@ pub struct Failing {
     pub total: u32,
     /// Of these, those that failed.
     pub failed: u32,
+    /// Of these, those that were not answered in time.
+    pub hung: u32,
     /// On how many servers.
     pub servers: usize,
     /// Other requests that ended.
@@ -38,6 +42,24 @@ impl Failing {
             one.route == shape.route || self.is_method && one.method == shape.method
         };
         self.shapes.iter().any(same)
+    }
+
+    /// Whether its requests hold places at servers for nothing, until their time is over.
+    #[must_use]
+    pub const fn hangs(&self) -> bool {
+        self.hung * 2 > self.failed
+    }
+
+    /// Takes in what is seen later: further routes, and how their requests fail now.
+    pub(crate) fn take_in(&mut self, later: &Self) {
+        if later.is_method == self.is_method {
+            for shape in &later.shapes {
+                if !self.covers(*shape) && self.shapes.len() < ROUTES {
+                    self.shapes.push(*shape);
+                }
+            }
+        }
+        (self.failed, self.hung) = (later.failed, later.hung);
     }
 
     /// Whether the server at place `server` fails for other requests, too, as far as `routes` tell: then it has a fault of its own.
@@ -79,6 +101,7 @@ pub fn failing(routes: &[RouteTally], members: usize) -> Option<Failing> {
         is_method,
         total,
         failed,
+        hung: sum(&bad, |tally| tally.hung),
         servers: bad
             .iter()
             .map(|tally| tally.failed_on.len())

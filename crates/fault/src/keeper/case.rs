@@ -214,6 +214,12 @@ impl Case {
         self.action_ended(now, ActionOutcome::Done, Some(detail));
     }
 
+    /// A part of the requests is not sent to servers from now on.
+    pub(super) fn sheds(&mut self, now: Instant, detail: String) {
+        self.began(now, "shed");
+        self.action_ended(now, ActionOutcome::Done, Some(detail));
+    }
+
     /// A certain request brought the server down: the incident of the service, `into`, tells more.
     pub(super) fn poisoned(&mut self, now: Instant, finding: Finding, into: &str) {
         let what = &finding.evidence[0];

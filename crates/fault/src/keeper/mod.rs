@@ -21,6 +21,7 @@
 mod case;
 mod common;
 mod poison;
+mod measures;
 mod names;
 mod server;
 mod service;
@@ -205,6 +206,7 @@ impl Keeper {
                 break;
             }
         }
+        self.tell_measures(now, outputs);
     }
 
     /// When [`Self::step`] should be called at the latest, if no input comes before.
@@ -215,7 +217,9 @@ impl Keeper {
             if service.is_fresh() {
                 next = next.min(service.slow_at);
             }
-            next = next.min(service.poison.wake());
+            next = next
+                .min(service.poison.wake())
+                .min(service.measures.renew_at);
             let maintenance = service.maintenance.as_ref();
             if let Some(common) = &service.common {
                 next = next.min(common.look_at);

@@ -16,6 +16,7 @@ use crate::signal::Routes;
 
 use super::common::Common;
 use super::failed_starts::Canary;
+use super::measures::Measures;
 use super::poison::PoisonWatch;
 use super::server::Server;
 
@@ -32,6 +33,8 @@ pub(super) struct Service {
     pub(super) routes: Routes,
     /// What its requests do to its servers.
     pub(super) poison: PoisonWatch,
+    /// What the balancer was told about it.
+    pub(super) measures: Measures,
     /// How many servers show the same, as of the last look.
     pub(super) alike: Alike,
     /// When that is looked at again.
@@ -91,6 +94,7 @@ impl Service {
             traffic: Traffic::default(),
             routes: Routes::new(ROUTES),
             poison: PoisonWatch::default(),
+            measures: Measures::default(),
             alike: Alike::default(),
             alike_at: Instant::ZERO,
             detections: Vec::new(),

@@ -2,6 +2,7 @@
 
 mod world;
 mod common;
+mod closed;
 mod kinds;
 mod modes;
 mod price;

@@ -76,6 +76,7 @@ impl Checker {
                 Output::Examine { .. }
                 | Output::Pace { .. }
                 | Output::Shapes(_)
+                | Output::Service(_)
                 | Output::Maintenance { .. }
                 | Output::Gate { .. } => {}
             }

@@ -179,6 +179,7 @@ impl Storm {
                 Output::Directive(_)
                 | Output::Pace { .. }
                 | Output::Shapes(_)
+                | Output::Service(_)
                 | Output::Record(_)
                 | Output::Maintenance { .. }
                 | Output::Gate { .. }
@@ -291,6 +292,7 @@ impl Storm {
                 Output::Directive(_)
                 | Output::Pace { .. }
                 | Output::Shapes(_)
+                | Output::Service(_)
                 | Output::Record(_)
                 | Output::Maintenance { .. }
                 | Output::Gate { .. }

@@ -6,6 +6,7 @@ use crate::common_cause::CommonCause;
 use crate::contract::{Output, Pace};
 use crate::incident::{End, Verification};
 use crate::keeper::Keeper;
+use crate::policy::Mode;
 
 use super::{Common, LOOK_EVERY};
 
@@ -29,6 +30,7 @@ impl Keeper {
             .keep_impact_up(now, &service.traffic, objective.as_ref());
         let still_there = cause.is_some();
         if let Some(cause) = cause {
+            common.take_in(&cause);
             let changes = common.is_overruled_by(&cause, now);
             let grew = cause
                 .servers
@@ -49,6 +51,12 @@ impl Keeper {
                 service.common = Some(common);
                 self.merge(now, place, &id, out);
             }
+        }
+        let service = &mut self.services[place];
+        if let Some(common) = &mut service.common
+            && service.spec.options.recover.mode != Mode::Off
+        {
+            common.tell_closed(now, &self.shared);
         }
         let over = self.services[place]
             .common

@@ -14,7 +14,7 @@ mod close;
 use std::time::Duration;
 
 use evenkeel_core::stat::Window;
-use evenkeel_core::{Instant, Outcome, RequestShape};
+use evenkeel_core::{ClosedRoute, Instant, Outcome, RequestShape};
 
 use crate::common_cause::CommonCause;
 use crate::contract::OrderId;
@@ -25,6 +25,7 @@ use crate::outlook::{NextStep, Outlook, Waits};
 
 use super::Shared;
 use super::case::Case;
+use super::names::Names;
 use super::service::Service;
 
 /// Between two looks while an incident of the service is open.
@@ -41,6 +42,8 @@ const UNPROVEN: Duration = Duration::from_secs(600);
 const ROW: u32 = 10;
 /// … of which so many are told.
 const RETURNS: u32 = 20;
+/// So many routes are named.
+const NAMED: usize = 3;
 /// After so long the first diagnosis stands unless something graver is seen.
 const SETTLED: Duration = Duration::from_secs(3);
 
@@ -58,6 +61,8 @@ pub(in crate::keeper) struct Common {
     failing: Vec<(u32, u32)>,
     /// Returns that were told.
     returns: u32,
+    /// The closed routes that the incident tells of.
+    told_closed: Vec<ClosedRoute>,
     /// Servers that are being examined: one that somebody has stopped is no sign of a common cause.
     examined: Vec<(OrderId, usize)>,
     pub(in crate::keeper) look_at: Instant,
@@ -151,10 +156,67 @@ impl Common {
         }
     }
 
+    /// What a later look at the same routes shows.
+    fn take_in(&mut self, cause: &CommonCause) {
+        if let (Some(failing), Some(later)) = (&mut self.cause.failing, &cause.failing)
+            && cause.kind == self.cause.kind
+        {
+            failing.take_in(later);
+        }
+    }
+
     /// Whether a later look tells more: soon after the first, or if what was only the probes' is the requests' by now.
     fn is_overruled_by(&self, cause: &CommonCause, now: Instant) -> bool {
         cause.kind != self.cause.kind
             && (now.since(self.case.detected) < SETTLED || self.cause.kind == FaultKind::BadProbe)
+    }
+
+    /// The routes of which only a few requests reach servers: those that hang. What is answered, be it with errors, costs no capacity.
+    pub(in crate::keeper) fn closed(&self) -> Vec<ClosedRoute> {
+        let failing = self.cause.failing.as_ref();
+        let Some(failing) = failing.filter(|failing| failing.hangs()) else {
+            return Vec::new();
+        };
+        match failing.shapes.first() {
+            Some(first) if failing.is_method => vec![ClosedRoute::Method(first.method)],
+            _ => {
+                let shapes = failing.shapes.iter();
+                shapes
+                    .map(|shape| ClosedRoute::Route(shape.route))
+                    .collect()
+            }
+        }
+    }
+
+    /// What these are called.
+    pub(in crate::keeper) fn closed_names(&self, names: &Names) -> Vec<String> {
+        let Some(failing) = &self.cause.failing else {
+            return Vec::new();
+        };
+        let shown = if failing.is_method { 1 } else { NAMED };
+        let shapes = failing.shapes.iter().take(shown);
+        shapes
+            .map(|shape| names.of(*shape, failing.is_method))
+            .collect()
+    }
+
+    /// Writes down what is closed, and what is not any more.
+    fn tell_closed(&mut self, now: Instant, shared: &Shared) {
+        let closed = self.closed();
+        if closed == self.told_closed {
+            return;
+        }
+        if closed.is_empty() {
+            let text = "what hung is answered again: its requests reach the servers as usual";
+            self.case.note(now, "action", text.to_owned());
+        } else {
+            let names = self.closed_names(&shared.names).join(", ");
+            let detail = format!(
+                "{names}: answered with 503 at once, but for trials, while it hangs on all servers"
+            );
+            self.case.sheds(now, detail);
+        }
+        self.told_closed = closed;
     }
 
     fn name_servers(&mut self, service: &Service) {
@@ -169,7 +231,7 @@ impl Common {
     fn diagnose(&mut self, now: Instant, shared: &Shared) {
         let mut evidence = self.cause.evidence.clone();
         if let Some(failing) = &self.cause.failing {
-            let named = failing.shapes.iter().take(3);
+            let named = failing.shapes.iter().take(NAMED);
             let names: Vec<String> = named
                 .map(|shape| shared.names.of(*shape, failing.is_method))
                 .collect();

@@ -69,6 +69,7 @@ impl Keeper {
             last_failure: now,
             failing: Vec::new(),
             returns: 0,
+            told_closed: Vec::new(),
             examined: Vec::new(),
             look_at: now + LOOK_EVERY,
             cause,
@@ -79,6 +80,9 @@ impl Keeper {
         };
         common.name_servers(service);
         common.diagnose(now, &self.shared);
+        if service.spec.options.recover.mode != Mode::Off {
+            common.tell_closed(now, &self.shared);
+        }
         let id = common.case.incident.id.clone();
         service.common = Some(Box::new(common));
         self.merge(now, place, &id, out);

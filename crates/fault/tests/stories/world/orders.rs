@@ -57,6 +57,10 @@ impl World {
                 assert!(orders.refused.len() + orders.watched.len() <= 64);
                 self.shapes = Some((**orders).clone());
             }
+            Output::Service(orders) => {
+                assert!(orders.until > self.now, "they do not expire at once");
+                self.closed = self.closed.follow(orders);
+            }
             Output::Gate { service: _, open } => self.gate = *open,
             Output::Answer { ticket, answer } => {
                 let answers = &mut self.answers[usize::try_from(ticket.0).expect("small")];

@@ -8,9 +8,13 @@ use evenkeel_core::{
     ServerId, ShapeText, Signal,
 };
 use evenkeel_fault::Input;
+use evenkeel_request::closed::Entry;
 
 use super::servers::Condition;
 use super::{World, ms};
+
+/// How long an attempt may take.
+const HANG: Duration = ms(500);
 
 pub(super) fn split(path: &'static str) -> ((&'static str, &'static str), RequestShape) {
     let (method, target) = path.split_once(' ').unwrap_or(("GET", path));
@@ -119,12 +123,24 @@ impl World {
             return;
         }
         let mut failed = 0;
+        self.settle_trials();
         for step in 0..count.min(3) {
             let index = (self.turn + step) % count;
+            let trial = match self.closed.entry(shape, self.now, HANG) {
+                Entry::Usual => None,
+                Entry::Trial(trial) => Some(trial),
+                Entry::Refused(_) => {
+                    self.closed_out += 1;
+                    break;
+                }
+            };
             let Some((outcome, latency)) = self.ask(index, of_path.map(|(_, condition)| condition))
             else {
                 continue;
             };
+            if let Some(trial) = trial {
+                self.trials.push((self.now + latency, trial, outcome));
+            }
             if is_watched {
                 self.expose(Duration::ZERO, index, path, Exposed::Began);
             }
@@ -166,6 +182,15 @@ impl World {
         }
         self.turn += 1;
         self.totals.failed += 1;
+    }
+
+    /// Trials that have ended by now tell how.
+    fn settle_trials(&mut self) {
+        self.trials.sort_by_key(|(at, ..)| *at);
+        while self.trials.first().is_some_and(|(at, ..)| *at <= self.now) {
+            let (_, trial, outcome) = self.trials.remove(0);
+            trial.ended(outcome);
+        }
     }
 
     /// A request ends the process that has got it, 2 ms later.
@@ -227,7 +252,7 @@ impl World {
                 (Outcome::ConnectRefused, ms(0))
             }
             _ if not_ready => (Outcome::ConnectRefused, ms(0)),
-            Condition::Hung | Condition::Blocked => (Outcome::AttemptTimeout, ms(500)),
+            Condition::Hung | Condition::Blocked => (Outcome::AttemptTimeout, HANG),
             Condition::Sheds(share) if (nth * 37) % 100 < share => (Outcome::Answered(503), ms(1)),
             Condition::Errors(share) if (nth * 37) % 100 < share => (Outcome::Answered(500), ms(5)),
             Condition::Slow(times) => (Outcome::Answered(200), ms(5) * times),

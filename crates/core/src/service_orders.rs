@@ -1,0 +1,35 @@
+//! What is ordered about a service as a whole, beside what is ordered about its servers and about single requests.
+
+use crate::{Instant, RequestShape, ServiceId};
+
+/// All that is ordered about one service. Replaces what was ordered before, and expires as a whole, so that a fault's way which
+/// stops leaves plain balancing behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceOrders {
+    /// The service.
+    pub service: ServiceId,
+    /// Requests that hang on all servers: a few trials reach one, the others are answered at once.
+    pub closed: Vec<ClosedRoute>,
+    /// When the orders expire, unless they are renewed.
+    pub until: Instant,
+}
+
+/// Requests that are kept from all servers of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClosedRoute {
+    /// Those of this method and route ([`RequestShape::route`]).
+    Route(u32),
+    /// All of this method ([`RequestShape::method`]).
+    Method(u32),
+}
+
+impl ClosedRoute {
+    /// Whether such a request is one of them.
+    #[must_use]
+    pub const fn covers(self, shape: RequestShape) -> bool {
+        match self {
+            Self::Route(route) => shape.route == route,
+            Self::Method(method) => shape.method == method,
+        }
+    }
+}

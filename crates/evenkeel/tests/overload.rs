@@ -1,0 +1,106 @@
+//! Too much for the servers, or a route that holds all of them up, with real processes: what can be served is, the rest is answered at
+//! once, and nobody is taken out or restarted for it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod common;
+
+use common::{Program, get, wait_for};
+use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::{FaultKind, Incident};
+use evenkeel_lab::load::Shape;
+use evenkeel_lab::{Load, LoadPlan};
+
+fn is_of(incident: &Incident, kind: FaultKind) -> bool {
+    let first = incident.diagnosis.first();
+    first.is_some_and(|finding| finding.fault == kind) && incident.end != Some(End::Merged)
+}
+
+/// Nothing was restarted, and all take requests.
+fn assert_left_alone(program: &Program, pids: &[Option<u32>]) {
+    for incident in program.incidents() {
+        let mut actions = incident.actions.iter();
+        assert!(
+            actions.all(|action| action.action != "restart"),
+            "{incident:#?}"
+        );
+    }
+    let now: Vec<Option<u32>> = program.servers().iter().map(|server| server.pid).collect();
+    assert_eq!(now, pids);
+    wait_for("all in rotation", || {
+        let servers = program.servers();
+        let out = ["ejected", "recovering", "verifying", "down"];
+        let mut states = servers.iter().map(|server| server.state.as_str());
+        states.all(|state| !out.contains(&state)).then_some(())
+    });
+}
+
+fn pids(program: &Program) -> Vec<Option<u32>> {
+    program.servers().iter().map(|server| server.pid).collect()
+}
+
+const QUICK: &str = r#"
+[service.shop.timeout]
+attempt = "1s"
+"#;
+
+#[test]
+fn a_route_that_hangs_fails_fast_and_opens_by_itself() {
+    let program = Program::with_three(QUICK);
+    program.wait_until_up();
+    let pids = pids(&program);
+    let plan = LoadPlan::new(program.address(), 20.0);
+    let well = Load::start(plan.clone()).unwrap();
+    let hanging = Load::start(LoadPlan {
+        mix: vec![Shape::get("/delay/60000")],
+        ..plan
+    });
+    let hanging = hanging.unwrap();
+    let of_route = |incident: &Incident| is_of(incident, FaultKind::BrokenRoute);
+    let incident = program.wait_for_incident("of the route", of_route);
+    assert!(
+        incident
+            .actions
+            .iter()
+            .any(|action| action.action == "shed"),
+        "{incident:#?}"
+    );
+    // What asks for it is told at once, now and then one of them tries.
+    let refused = || {
+        let answer = get(program.address(), "/delay/60000").unwrap();
+        answer
+            .head
+            .contains("details=\"route-broken\"")
+            .then_some(answer)
+    };
+    for _ in 0..20 {
+        let answer = wait_for("an answer at once", refused);
+        assert_eq!(answer.status, 503);
+        assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
+    }
+    let services = program.api("/api/services").to_string();
+    assert!(
+        services.contains("GET /delay/* hangs on all servers"),
+        "{services}"
+    );
+    assert_left_alone(&program, &pids);
+    drop(hanging);
+
+    // It is well again: trials find that out, whatever else comes.
+    let healed = LoadPlan {
+        mix: vec![Shape::get("/delay/1")],
+        ..LoadPlan::new(program.address(), 50.0)
+    };
+    let healed = Load::start(healed).unwrap();
+    let closed = program.wait_for_incident("of the route, closed", |incident| {
+        of_route(incident) && incident.status == Status::Closed
+    });
+    assert_eq!(closed.verification.unwrap().outcome, "passed");
+    let before = healed.snapshot().ok;
+    wait_for("it is open", || {
+        (healed.snapshot().ok > before + 50).then_some(())
+    });
+    assert_left_alone(&program, &pids);
+    let numbers = well.stop();
+    assert_eq!(numbers.failed, 0, "{:?}", numbers.failures);
+}

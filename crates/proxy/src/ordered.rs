@@ -1,0 +1,105 @@
+//! What the way of a fault orders about a service as a whole: routes that hang are closed but for trials. What that means for a
+//! request is decided by [`evenkeel_request::closed`]; where nothing is ordered, a request pays one load.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use evenkeel_core::metric::Sink;
+use evenkeel_core::{Instant, Outcome, ServiceOrders};
+use evenkeel_request::Cause;
+use evenkeel_request::closed::{ClosedRoutes, Entry, Shown};
+
+use crate::drive::Journey;
+use crate::state::ProxyState;
+
+/// What is ordered about one service.
+#[derive(Debug, Default)]
+pub(crate) struct Ordered {
+    /// Whether a route is closed.
+    closes: AtomicBool,
+    closed: ArcSwap<ClosedRoutes>,
+    /// Requests that were answered since their route is closed.
+    refused: AtomicU64,
+    /// By what they have shown.
+    trials: [AtomicU64; TRIALS.len()],
+}
+
+/// What trials have shown, by the words of metrics.
+const TRIALS: [&str; 3] = ["answered", "hung", "nothing"];
+
+impl Ordered {
+    fn set(&self, orders: &ServiceOrders) {
+        let closed = self.closed.load().follow(orders);
+        let closes = !closed.is_empty();
+        self.closed.store(Arc::new(closed));
+        self.closes.store(closes, Ordering::Release);
+    }
+
+    pub(crate) fn collect(&self, sink: &mut dyn Sink, service: &str, now: Instant) {
+        let labels = [("service", service)];
+        let about = "Routes that are closed but for trials, since they hang on all servers.";
+        let number = self.closed.load().count(now);
+        sink.gauge("evenkeel_routes_closed", about, &labels, number as f64);
+        let about = "Requests that no server got, since their route hangs on all servers.";
+        let value = self.refused.load(Ordering::Relaxed);
+        sink.counter("evenkeel_route_refused_total", about, &labels, value);
+        for (word, trials) in TRIALS.iter().zip(&self.trials) {
+            let labels = [("service", service), ("outcome", *word)];
+            let about =
+                "Requests of closed routes that servers got, to see whether they still hang.";
+            let value = trials.load(Ordering::Relaxed);
+            sink.counter("evenkeel_route_trials_total", about, &labels, value);
+        }
+    }
+}
+
+impl ProxyState {
+    /// What holds for a service as a whole from now on. Replaces what was ordered before.
+    pub fn set_service(&self, orders: &ServiceOrders) {
+        if let Some(service) = self.services().get(orders.service.0 as usize) {
+            service.ordered.set(orders);
+        }
+    }
+}
+
+impl Journey<'_> {
+    /// Whether a server may get it. Asked before each attempt: what hung when its route was closed is not tried again.
+    ///
+    /// # Errors
+    /// Why none may.
+    pub(crate) fn kept_out(&mut self, now: Instant) -> Result<(), Cause> {
+        let ordered = &self.service.ordered;
+        if !ordered.closes.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if self.trial.is_some() {
+            return Ok(());
+        }
+        let patience = self.policies.timeout.attempt;
+        match ordered.closed.load().entry(self.shape, now, patience) {
+            Entry::Usual => Ok(()),
+            Entry::Trial(trial) => {
+                self.trial = Some(trial);
+                Ok(())
+            }
+            Entry::Refused(cause) => {
+                ordered.refused.fetch_add(1, Ordering::Relaxed);
+                Err(cause)
+            }
+        }
+    }
+
+    /// An attempt has ended, which may have been a trial.
+    pub(crate) fn tried(&mut self, outcome: Outcome) {
+        let Some(trial) = self.trial.take() else {
+            return;
+        };
+        let place = match trial.ended(outcome) {
+            Shown::Answered => 0,
+            Shown::Hung => 1,
+            Shown::Nothing => 2,
+        };
+        self.service.ordered.trials[place].fetch_add(1, Ordering::Relaxed);
+    }
+}

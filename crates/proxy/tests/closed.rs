@@ -1,0 +1,100 @@
+//! A route that is closed: one request of it tries the servers, the others are answered at once; an answer opens it.
+
+mod common;
+
+use std::sync::{Condvar, Mutex};
+
+use common::{Rig, counter, server};
+use evenkeel_core::{ClosedRoute, Instant, RequestShape, ServiceId, ServiceOrders};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// While it is false, `/slow` hangs.
+static IS_WELL: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+fn order(rig: &Rig, closed: &[ClosedRoute]) {
+    rig.proxy().state().set_service(&ServiceOrders {
+        service: ServiceId(0),
+        closed: closed.to_vec(),
+        until: Instant::NEVER,
+    });
+}
+
+#[test]
+fn a_trial_waits_all_others_are_answered_at_once_and_its_answer_opens_the_route() {
+    let (shop, seen) = server(|connection| {
+        while let Some(request) = connection.request() {
+            if request.starts_with("GET /slow") {
+                let is_well = IS_WELL.0.lock().expect("no panic");
+                drop(IS_WELL.1.wait_while(is_well, |well| !*well));
+            }
+            connection.answer(OK);
+        }
+    });
+    // Between two trials lies a quarter of it: nothing here takes so long.
+    let rig = Rig::new(
+        &[shop],
+        "timeout = { attempt = \"10m\", total = \"10m\" }\n",
+    );
+    order(
+        &rig,
+        &[ClosedRoute::Route(RequestShape::of(b"GET", b"/slow").route)],
+    );
+    let mut first = rig.client();
+    first.send("GET /slow?1 HTTP/1.1\r\nHost: test\r\n\r\n");
+    let slow = || {
+        let seen = seen.lock().expect("no panic");
+        seen.iter()
+            .filter(|head| head.starts_with("GET /slow"))
+            .count()
+    };
+    rig.wait_for(|_| slow() == 1);
+    let mut client = rig.client();
+    for _ in 0..20 {
+        let answer = client.get("/slow?2");
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.header("retry-after"), Some("150"));
+        let why = answer.header("proxy-status").unwrap_or_default();
+        assert!(why.contains("details=\"route-broken\""), "{why}");
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert_eq!(slow(), 1);
+    assert_eq!(counter(&rig, "evenkeel_route_refused_total", &["shop"]), 20);
+    assert_eq!(counter(&rig, "evenkeel_routes_closed", &["shop"]), 1);
+
+    *IS_WELL.0.lock().expect("no panic") = true;
+    IS_WELL.1.notify_all();
+    assert_eq!(first.response().status, 200);
+    for _ in 0..20 {
+        assert_eq!(client.get("/slow?3").status, 200);
+    }
+    assert_eq!(
+        counter(&rig, "evenkeel_route_trials_total", &["shop", "answered"]),
+        21
+    );
+    order(&rig, &[]);
+    assert_eq!(client.get("/slow?4").status, 200);
+    assert_eq!(counter(&rig, "evenkeel_routes_closed", &["shop"]), 0);
+    assert_eq!(
+        counter(&rig, "evenkeel_route_trials_total", &["shop", "answered"]),
+        21
+    );
+}
+
+#[test]
+fn a_fallback_answers_for_it() {
+    let (shop, _) = common::always(OK);
+    let rig = Rig::new(
+        &[shop],
+        "timeout = { attempt = \"10m\", total = \"10m\" }\nfallback = { status = 200, body = \"soon\" }\n",
+    );
+    let post = ClosedRoute::Method(RequestShape::of(b"GET", b"/").method);
+    // Its first request is a trial, which does not end: the server never hears of it.
+    order(&rig, &[post]);
+    let mut first = rig.client();
+    first.send("GET /slow HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n");
+    rig.wait_for(|rig| {
+        let mut client = rig.client();
+        client.get("/").body == b"soon"
+    });
+}

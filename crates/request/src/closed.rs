@@ -1,0 +1,330 @@
+//! Whether a request reaches a server whose route hangs on all of them.
+//!
+//! The way of a fault says which routes are closed. Each of their requests would hold a place at a server until its time is over, and
+//! its client would wait as long for nothing. So they are answered at once, but for trials: one every second (or a quarter of the
+//! time that an attempt may take, if that is longer), at most four at once. Each trial that is answered lets one more through at a
+//! time, so the route is open again a few round trips after it is well, whatever else is known by then; one that hangs closes it.
+//!
+//! Shared by all workers: atomics, and nothing waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use evenkeel_core::{ClosedRoute, Instant, Outcome, RequestShape, ServiceOrders};
+
+use crate::Cause;
+
+/// Trials at once while none has been answered.
+const TRIALS: u32 = 4;
+/// Between the beginnings of two of them, at least.
+const SPACE: Duration = Duration::from_secs(1);
+/// So many at once are as good as all.
+const WIDEST: u32 = 1 << 16;
+
+/// The closed routes of one service.
+#[derive(Debug, Clone, Default)]
+pub struct ClosedRoutes {
+    gates: Vec<(ClosedRoute, Arc<Gate>)>,
+    until: Instant,
+}
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub enum Entry {
+    /// What is always done: its route is not closed.
+    Usual,
+    /// The same; how its attempt ends is to be told.
+    Trial(Trial),
+    /// No server gets it.
+    Refused(Cause),
+}
+
+/// Who gets through to one route.
+#[derive(Debug, Default)]
+struct Gate {
+    in_flight: AtomicU32,
+    /// So many at once get through; none but a trial now and then while it is zero.
+    width: AtomicU32,
+    /// When the next trial may begin while `width` is zero, in nanoseconds.
+    next_at: AtomicU64,
+    /// When the latest of those began that were answered: what had begun before proves nothing by hanging.
+    proven: AtomicU64,
+}
+
+/// One attempt that is made although its route is closed. Counted out when it is dropped.
+#[derive(Debug)]
+pub struct Trial {
+    gate: Arc<Gate>,
+    begun: Instant,
+}
+
+/// What a trial has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// It was answered, in whatever way: it does not hang.
+    Answered,
+    /// It hung.
+    Hung,
+    /// Nothing.
+    Nothing,
+}
+
+impl ClosedRoutes {
+    /// By these orders. What trials have shown of routes that stay closed is kept.
+    #[must_use]
+    pub fn follow(&self, orders: &ServiceOrders) -> Self {
+        let gate = |route: &ClosedRoute| {
+            let known = self.gates.iter().find(|(one, _)| one == route);
+            let gate = known.map_or_else(Arc::default, |(_, gate)| Arc::clone(gate));
+            (*route, gate)
+        };
+        Self {
+            gates: orders.closed.iter().map(gate).collect(),
+            until: orders.until,
+        }
+    }
+
+    /// Whether nothing is closed, so that nothing need be asked.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.gates.is_empty()
+    }
+
+    /// How many are closed at `now`.
+    #[must_use]
+    pub fn count(&self, now: Instant) -> usize {
+        if now < self.until {
+            self.gates.len()
+        } else {
+            0
+        }
+    }
+
+    /// What is done at `now` with such a request, whose attempt may take as long as `patience`. Orders that were not renewed are
+    /// none.
+    #[must_use]
+    pub fn entry(&self, shape: RequestShape, now: Instant, patience: Duration) -> Entry {
+        if now >= self.until {
+            return Entry::Usual;
+        }
+        let Some((_, gate)) = self.gates.iter().find(|(route, _)| route.covers(shape)) else {
+            return Entry::Usual;
+        };
+        let space = SPACE.max(patience / TRIALS);
+        if gate.admits(now, space) {
+            return Entry::Trial(Trial {
+                gate: Arc::clone(gate),
+                begun: now,
+            });
+        }
+        let up = space.as_secs() + u64::from(space.subsec_nanos() > 0);
+        Entry::Refused(Cause::RouteBroken {
+            seconds: u32::try_from(up.min(3_600)).unwrap_or(3_600),
+        })
+    }
+}
+
+impl Gate {
+    fn admits(&self, now: Instant, space: Duration) -> bool {
+        let width = self.width.load(Ordering::Relaxed);
+        if width == 0 {
+            let next_at = self.next_at.load(Ordering::Relaxed);
+            let is_full = self.in_flight.load(Ordering::Relaxed) >= TRIALS;
+            let next = (now + space).as_nanos();
+            // One of several workers gets it.
+            let order = Ordering::Relaxed;
+            if is_full
+                || now.as_nanos() < next_at
+                || self
+                    .next_at
+                    .compare_exchange(next_at, next, order, order)
+                    .is_err()
+            {
+                return false;
+            }
+            self.in_flight.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
+        let one_more = |now: u32| (now < width).then_some(now + 1);
+        self.in_flight
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .is_ok()
+    }
+}
+
+impl Trial {
+    /// Its attempt has ended.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "it is told for what it changes; the result is for counting"
+    )]
+    pub fn ended(self, outcome: Outcome) -> Shown {
+        let gate = &self.gate;
+        let begun = self.begun.as_nanos();
+        match outcome {
+            Outcome::Answered(_) => {
+                gate.proven.fetch_max(begun, Ordering::Relaxed);
+                let wider = |width: u32| Some((width + 1).min(WIDEST));
+                // The closure never declines, so this cannot fail.
+                let _: Result<u32, u32> =
+                    gate.width
+                        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, wider);
+                Shown::Answered
+            }
+            Outcome::AttemptTimeout => {
+                if begun > gate.proven.load(Ordering::Relaxed) {
+                    gate.width.store(0, Ordering::Relaxed);
+                }
+                Shown::Hung
+            }
+            // It never reached the server, was given up, or shows another fault.
+            Outcome::Cancelled
+            | Outcome::Rescued
+            | Outcome::Stale
+            | Outcome::IdleTimeout
+            | Outcome::LocalError
+            | Outcome::ConnectRefused
+            | Outcome::ConnectTimeout
+            | Outcome::Unreachable
+            | Outcome::Reset { .. }
+            | Outcome::BadResponse
+            | Outcome::Truncated => Shown::Nothing,
+        }
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        self.gate.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use evenkeel_core::ServiceId;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    fn shape(target: &str) -> RequestShape {
+        RequestShape::of(b"GET", target.as_bytes())
+    }
+
+    fn orders(closed: &[ClosedRoute], until: u64) -> ServiceOrders {
+        ServiceOrders {
+            service: ServiceId(0),
+            closed: closed.to_vec(),
+            until: at(until),
+        }
+    }
+
+    fn closed(target: &str) -> ClosedRoutes {
+        ClosedRoutes::default().follow(&orders(&[ClosedRoute::Route(shape(target).route)], 100_000))
+    }
+
+    fn trial(routes: &ClosedRoutes, millis: u64) -> Option<Trial> {
+        match routes.entry(shape("/slow"), at(millis), SECOND) {
+            Entry::Trial(trial) => Some(trial),
+            Entry::Refused(cause) => {
+                assert_eq!(cause, Cause::RouteBroken { seconds: 1 });
+                None
+            }
+            Entry::Usual => panic!("it is closed"),
+        }
+    }
+
+    #[test]
+    fn what_is_closed_and_for_how_long() {
+        let of_method = ClosedRoute::Method(RequestShape::of(b"POST", b"/").method);
+        let of_route = ClosedRoute::Route(shape("/slow/7").route);
+        let routes = ClosedRoutes::default().follow(&orders(&[of_route, of_method], 5_000));
+        let is_usual = |method: &[u8], target: &[u8], millis| {
+            let entry = routes.entry(RequestShape::of(method, target), at(millis), SECOND);
+            matches!(entry, Entry::Usual)
+        };
+        assert!(is_usual(b"GET", b"/", 0));
+        assert!(!is_usual(b"GET", b"/slow/8", 0));
+        assert!(is_usual(b"HEAD", b"/slow/8", 0));
+        assert!(!is_usual(b"POST", b"/whatever", 4_999));
+        assert!(is_usual(b"POST", b"/whatever", 5_000));
+        assert_eq!((routes.count(at(0)), routes.count(at(5_000))), (2, 0));
+        assert!(ClosedRoutes::default().is_empty() && !routes.is_empty());
+    }
+
+    #[test]
+    fn one_trial_a_second_and_four_at_once() {
+        let routes = closed("/slow");
+        let mut under_way = Vec::new();
+        for millis in (0..20_000).step_by(10) {
+            under_way.extend(trial(&routes, millis));
+        }
+        assert_eq!(under_way.len(), 4);
+        let last = under_way.pop().expect("four");
+        assert_eq!(last.ended(Outcome::AttemptTimeout), Shown::Hung);
+        under_way.extend(trial(&routes, 20_000));
+        assert_eq!(under_way.len(), 4);
+        drop(under_way);
+        // Those that hold a server for long are rare.
+        let patience = Duration::from_secs(30);
+        let entry = routes.entry(shape("/slow"), at(30_000), patience);
+        assert!(matches!(entry, Entry::Trial(_)));
+        let entry = routes.entry(shape("/slow"), at(37_499), patience);
+        let cause = Cause::RouteBroken { seconds: 8 };
+        assert!(matches!(entry, Entry::Refused(why) if why == cause));
+    }
+
+    #[test]
+    fn answers_open_it_again_within_a_few_round_trips_and_a_hang_closes_it() {
+        let routes = closed("/slow");
+        let mut widths = Vec::new();
+        // A round trip takes 10 ms; as many come as get through.
+        for millis in (0..80).step_by(10) {
+            let under_way: Vec<Trial> = std::iter::from_fn(|| trial(&routes, millis)).collect();
+            widths.push(under_way.len());
+            for one in under_way {
+                // It need not be a good answer: that does not hold a place.
+                assert_eq!(one.ended(Outcome::Answered(500)), Shown::Answered);
+            }
+        }
+        assert_eq!(widths, [1, 1, 2, 4, 8, 16, 32, 64]);
+        let late = trial(&routes, 90).expect("it is open");
+        assert_eq!(late.ended(Outcome::AttemptTimeout), Shown::Hung);
+        assert_eq!(std::iter::from_fn(|| trial(&routes, 1_000)).count(), 1);
+    }
+
+    #[test]
+    fn what_had_begun_before_an_answer_proves_nothing_by_hanging() {
+        let routes = closed("/slow");
+        let old = trial(&routes, 0).expect("a trial");
+        let new = trial(&routes, 1_000).expect("another one");
+        new.ended(Outcome::Answered(200));
+        old.ended(Outcome::AttemptTimeout);
+        assert!(trial(&routes, 1_010).is_some(), "it stays open");
+    }
+
+    #[test]
+    fn what_says_nothing_changes_nothing_and_renewed_orders_keep_what_is_known() {
+        let routes = closed("/slow");
+        for outcome in [Outcome::Cancelled, Outcome::Reset { sent: true }] {
+            let one = trial(&routes, 0).or_else(|| trial(&routes, 1_000));
+            assert_eq!(one.expect("a trial").ended(outcome), Shown::Nothing);
+        }
+        assert!(trial(&routes, 1_500).is_none());
+        trial(&routes, 2_000)
+            .expect("the third")
+            .ended(Outcome::Answered(200));
+        let route = ClosedRoute::Route(shape("/slow").route);
+        let renewed = routes.follow(&orders(&[route], 200_000));
+        assert!(trial(&renewed, 2_001).is_some(), "it is open");
+        let anew = routes
+            .follow(&orders(&[], 200_000))
+            .follow(&orders(&[route], 200_000));
+        assert!(trial(&anew, 2_001).is_some() && trial(&anew, 2_002).is_none());
+    }
+}
