@@ -242,9 +242,7 @@ impl Now {
     fn notes(&self, service: ServiceId) -> Vec<String> {
         let mut notes = self.discovery.notes(service);
         notes.extend(self.alive().err());
-        notes.extend(self.quarantined(service));
-        let view = self.views.now();
-        notes.extend(view.measures.get(&service.0).into_iter().flatten().cloned());
+        notes.extend(self.ordered(service));
         let health = self.books.health();
         if !health.ok {
             let why = health.last_error.unwrap_or_default();

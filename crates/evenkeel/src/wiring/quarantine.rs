@@ -1,4 +1,4 @@
-//! Requests in quarantine, as the status tells of them.
+//! Requests in quarantine, and what else is done about a service as a whole, as the status tells of it.
 
 use evenkeel_core::ServiceId;
 use evenkeel_fault::poison::Quarantined;
@@ -7,8 +7,16 @@ use super::live::Now;
 use crate::period;
 
 impl Now {
-    /// The requests that no server gets, in words.
-    pub(super) fn quarantined(&self, service: ServiceId) -> Vec<String> {
+    /// What is done about the service as a whole, in words.
+    pub(super) fn ordered(&self, service: ServiceId) -> Vec<String> {
+        let view = self.views.now();
+        let mut notes = self.quarantined(service);
+        notes.extend(view.measures.get(&service.0).into_iter().flatten().cloned());
+        notes
+    }
+
+    /// The requests that no server gets.
+    fn quarantined(&self, service: ServiceId) -> Vec<String> {
         let (view, epoch) = (self.views.now(), self.clock.epoch());
         let of_service = view.quarantined.get(&service.0);
         let name = self.state.services().get(service.0 as usize);

@@ -62,6 +62,13 @@ impl Failing {
         (self.failed, self.hung) = (later.failed, later.hung);
     }
 
+    /// Whether all failures that `routes` tell of are its own: then what servers show is this, and no other cause.
+    #[must_use]
+    pub fn is_all(&self, routes: &[RouteTally]) -> bool {
+        let mut failed = routes.iter().filter(|tally| tally.failed() > 0);
+        failed.all(|tally| self.covers(tally.shape))
+    }
+
     /// Whether the server at place `server` fails for other requests, too, as far as `routes` tell: then it has a fault of its own.
     #[must_use]
     pub fn is_not_all(&self, routes: &[RouteTally], server: u32) -> bool {

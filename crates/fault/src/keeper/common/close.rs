@@ -21,6 +21,7 @@ impl Keeper {
     ) {
         let service = &mut self.services[place];
         let objective = service.spec.options.objective;
+        let routes = service.routes.tallies(now);
         let Some(common) = &mut service.common else {
             return;
         };
@@ -31,7 +32,7 @@ impl Keeper {
         let still_there = cause.is_some();
         if let Some(cause) = cause {
             common.take_in(&cause);
-            let changes = common.is_overruled_by(&cause, now);
+            let changes = common.is_overruled_by(&cause, &routes, now);
             let grew = cause
                 .servers
                 .iter()

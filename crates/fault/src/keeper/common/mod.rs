@@ -22,6 +22,7 @@ use crate::detect::Detection;
 use crate::incident::Finding;
 use crate::kind::FaultKind;
 use crate::outlook::{NextStep, Outlook, Waits};
+use crate::signal::RouteTally;
 
 use super::Shared;
 use super::case::Case;
@@ -165,9 +166,12 @@ impl Common {
         }
     }
 
-    /// Whether a later look tells more: soon after the first, or if what was only the probes' is the requests' by now.
-    fn is_overruled_by(&self, cause: &CommonCause, now: Instant) -> bool {
+    /// Whether a later look tells more: soon after the first, or if what was only the probes' is the requests' by now. What servers
+    /// show since a route fails is no other cause, also when most of its requests succeed again.
+    fn is_overruled_by(&self, cause: &CommonCause, routes: &[RouteTally], now: Instant) -> bool {
+        let failing = self.cause.failing.as_ref();
         cause.kind != self.cause.kind
+            && !failing.is_some_and(|failing| failing.is_all(routes))
             && (now.since(self.case.detected) < SETTLED || self.cause.kind == FaultKind::BadProbe)
     }
 

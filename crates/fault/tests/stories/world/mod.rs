@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use evenkeel_core::{
-    Epoch, Exit, Instant, Observation, Outcome, ProgramChange, Random, ServerId, ServiceId,
-    ShapeOrders, Signal, Wall,
+    Epoch, Exit, Instant, Observation, ProgramChange, Random, ServerId, ServiceId, ShapeOrders,
+    Signal, Wall,
 };
 use evenkeel_fault::contract::{
     ActionOrder, Managed, OperatorOrder, OrderAnswer, Pace, ServerSpec, ServerState, ServiceSpec,
@@ -14,13 +14,14 @@ use evenkeel_fault::contract::{
 };
 use evenkeel_fault::policy::FaultOptions;
 use evenkeel_fault::{Incident, Input, Keeper, MaintenanceRecord, Memory, Output};
-use evenkeel_request::closed::{ClosedRoutes, Trial};
 
 mod options;
 mod servers;
 mod traffic;
+mod closing;
 mod orders;
 
+use closing::Closing;
 pub(super) use options::options;
 pub(super) use servers::Condition;
 use servers::Sim;
@@ -48,12 +49,8 @@ pub(super) struct World {
     pub(super) deaths: u32,
     /// Requests that were not sent to a server since they are in quarantine.
     pub(super) refused: u64,
-    /// Requests that were not sent to a server since their route hangs.
-    pub(super) closed_out: u64,
-    /// The routes that are closed, as the proxy has them.
-    pub(super) closed: ClosedRoutes,
-    /// Trials under way, with when and how they end.
-    trials: Vec<(Instant, Trial, Outcome)>,
+    /// The routes that are closed.
+    pub(super) closing: Closing,
     /// What was ordered about requests last.
     pub(super) shapes: Option<ShapeOrders>,
     spec: FaultOptions,
@@ -136,9 +133,7 @@ impl World {
             kills: |_| false,
             deaths: 0,
             refused: 0,
-            closed_out: 0,
-            closed: ClosedRoutes::default(),
-            trials: Vec::new(),
+            closing: Closing::default(),
             shapes: None,
             spec,
             sims: sims.collect(),

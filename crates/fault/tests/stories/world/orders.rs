@@ -58,8 +58,7 @@ impl World {
                 self.shapes = Some((**orders).clone());
             }
             Output::Service(orders) => {
-                assert!(orders.until > self.now, "they do not expire at once");
-                self.closed = self.closed.follow(orders);
+                self.closing.follow(orders, self.now);
             }
             Output::Gate { service: _, open } => self.gate = *open,
             Output::Answer { ticket, answer } => {

@@ -8,13 +8,10 @@ use evenkeel_core::{
     ServerId, ShapeText, Signal,
 };
 use evenkeel_fault::Input;
-use evenkeel_request::closed::Entry;
 
+use super::closing::HANG;
 use super::servers::Condition;
 use super::{World, ms};
-
-/// How long an attempt may take.
-const HANG: Duration = ms(500);
 
 pub(super) fn split(path: &'static str) -> ((&'static str, &'static str), RequestShape) {
     let (method, target) = path.split_once(' ').unwrap_or(("GET", path));
@@ -123,24 +120,16 @@ impl World {
             return;
         }
         let mut failed = 0;
-        self.settle_trials();
         for step in 0..count.min(3) {
             let index = (self.turn + step) % count;
-            let trial = match self.closed.entry(shape, self.now, HANG) {
-                Entry::Usual => None,
-                Entry::Trial(trial) => Some(trial),
-                Entry::Refused(_) => {
-                    self.closed_out += 1;
-                    break;
-                }
+            let Ok(trial) = self.closing.ask(shape, self.now) else {
+                break;
             };
             let Some((outcome, latency)) = self.ask(index, of_path.map(|(_, condition)| condition))
             else {
                 continue;
             };
-            if let Some(trial) = trial {
-                self.trials.push((self.now + latency, trial, outcome));
-            }
+            self.closing.begun(trial, self.now + latency, outcome);
             if is_watched {
                 self.expose(Duration::ZERO, index, path, Exposed::Began);
             }
@@ -182,15 +171,6 @@ impl World {
         }
         self.turn += 1;
         self.totals.failed += 1;
-    }
-
-    /// Trials that have ended by now tell how.
-    fn settle_trials(&mut self) {
-        self.trials.sort_by_key(|(at, ..)| *at);
-        while self.trials.first().is_some_and(|(at, ..)| *at <= self.now) {
-            let (_, trial, outcome) = self.trials.remove(0);
-            trial.ended(outcome);
-        }
     }
 
     /// A request ends the process that has got it, 2 ms later.
