@@ -73,6 +73,27 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
     )
 }
 
+/// What evenkeel's own process or machine has run out of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// Descriptors.
+    Descriptors,
+    /// Local ports.
+    Ports,
+    /// Memory.
+    Memory,
+}
+
+/// What was lacking, by an error of which [`is_local`] holds.
+#[must_use]
+pub fn lack_of(error: &io::Error) -> Lack {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE) => Lack::Descriptors,
+        Some(Errno::NOBUFS | Errno::NOMEM) => Lack::Memory,
+        _ => Lack::Ports,
+    }
+}
+
 /// Whether an error of opening, connecting or accepting a socket says that evenkeel's own process or machine has run out of
 /// something (descriptors, local ports, socket memory), and so nothing about the other side.
 #[must_use]
@@ -109,6 +130,21 @@ mod tests {
         assert_eq!(outcome(Errno::CONNREFUSED), Outcome::ConnectRefused);
         assert_eq!(outcome(Errno::TIMEDOUT), Outcome::ConnectTimeout);
         assert_eq!(outcome(Errno::CONNRESET), Outcome::Reset { sent: false });
+    }
+
+    #[test]
+    fn what_was_lacking_is_told_apart() {
+        for (errno, lack) in [
+            (Errno::MFILE, Lack::Descriptors),
+            (Errno::NFILE, Lack::Descriptors),
+            (Errno::NOMEM, Lack::Memory),
+            (Errno::NOBUFS, Lack::Memory),
+            (Errno::ADDRNOTAVAIL, Lack::Ports),
+            (Errno::ADDRINUSE, Lack::Ports),
+            (Errno::AGAIN, Lack::Ports),
+        ] {
+            assert_eq!(lack_of(&io::Error::from(errno)), lack, "{errno}");
+        }
     }
 
     #[tokio::test]

@@ -31,6 +31,8 @@ struct Numbers {
     orders: BTreeMap<(&'static str, &'static str), u64>,
     /// Contradictions in records that were mended.
     inconsistencies: u64,
+    /// For how long evenkeel itself stood still, by stalls.
+    stalls: DurationHistogram,
     /// Of the latest incidents: what has been counted already.
     counted: BTreeMap<String, Counted>,
 }
@@ -95,6 +97,12 @@ impl Counters {
         *numbers.orders.entry((order, outcome)).or_default() += 1;
     }
 
+    /// evenkeel itself stood still for so long.
+    pub(crate) fn stalled(&self, lasted: Duration) {
+        let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.stalls.add_from_owner(lasted);
+    }
+
     /// Takes the number of contradictions that were found in records so far.
     pub(crate) fn inconsistencies(&self, found: u64) {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,6 +141,12 @@ impl Source for Counters {
                 );
             }
         }
+        sink.durations(
+            "evenkeel_stall_seconds",
+            "How long evenkeel itself stood still, by its own timers that were late by half a second or more.",
+            &[],
+            &numbers.stalls.snapshot(),
+        );
         for ((order, outcome), &count) in &numbers.orders {
             let labels = [("order", *order), ("outcome", *outcome)];
             sink.counter(

@@ -11,6 +11,7 @@ pub mod act;
 mod asked;
 mod books;
 mod heartbeat;
+mod lateness;
 mod again;
 mod specs;
 mod drive;

@@ -9,6 +9,7 @@ use evenkeel_core::{
 };
 use evenkeel_fault::contract::{ActionOrder, Examination, Pace, Totals};
 use evenkeel_fault::incident::ActionOutcome;
+use evenkeel_fault::self_check::SelfReading;
 use evenkeel_fault::{Incident, Maintenance};
 
 /// The request's way, seen from the fault's way: signals come from it, directives go to it.
@@ -29,6 +30,14 @@ pub trait Traffic {
     fn set_shapes(&self, orders: &ShapeOrders);
     /// What holds for a service as a whole from now on.
     fn set_service(&self, orders: &ServiceOrders);
+    /// What evenkeel read of itself, if that is due at `now`.
+    fn self_reading(&mut self, _now: Instant) -> Option<SelfReading> {
+        None
+    }
+    /// By how much timers of the request's way were late at most since this was asked last.
+    fn take_lateness(&mut self) -> Duration {
+        Duration::ZERO
+    }
     /// Waits for a signal that should not wait. Cancel safe.
     fn wait(&mut self) -> impl Future<Output = ()>;
 }

@@ -11,6 +11,7 @@ use crate::incident::{ActionOutcome, Incident};
 use crate::kind::FaultKind;
 use crate::maintenance::{Maintenance, OrderTerms};
 use crate::policy::{Action, FaultOptions};
+use crate::self_check::SelfReading;
 
 /// One service as the keeper knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,6 +109,15 @@ pub enum Input {
     },
     /// What was observed of a request that may bring servers down.
     Exposed(Box<Exposure>),
+    /// What evenkeel read of itself.
+    SelfReading(Box<SelfReading>),
+    /// evenkeel itself stood still; to be told before the signals that came meanwhile.
+    Stalled {
+        /// When it went on.
+        until: Instant,
+        /// For how long.
+        lasted: Duration,
+    },
     /// The machine's calendar clock was set: stamps follow it from now on.
     ClockSet {
         /// Where the monotonic clock's zero lies on the calendar now.

@@ -52,13 +52,15 @@ pub enum FaultKind {
     BadProbe,
     /// Requests of a route fail on all servers, and all others succeed.
     BrokenRoute,
+    /// The machine's calendar clock was set, or is not that of others.
+    ClockSkew,
     /// None of the above is supported by the evidence.
     Unknown,
 }
 
 impl FaultKind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ProcessCrashed,
         Self::CrashLoop,
         Self::OutOfMemory,
@@ -82,6 +84,7 @@ impl FaultKind {
         Self::Flapping,
         Self::BadProbe,
         Self::BrokenRoute,
+        Self::ClockSkew,
         Self::Unknown,
     ];
 
@@ -112,6 +115,7 @@ impl FaultKind {
             Self::Flapping => "flapping",
             Self::BadProbe => "bad-probe",
             Self::BrokenRoute => "broken-route",
+            Self::ClockSkew => "clock-skew",
             Self::Unknown => "unknown",
         }
     }

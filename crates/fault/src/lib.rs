@@ -13,6 +13,7 @@ pub mod contract;
 pub mod signal;
 pub mod detect;
 pub mod common_cause;
+pub mod self_check;
 pub mod poison;
 pub mod diagnose;
 pub mod recover;

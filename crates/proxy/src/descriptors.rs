@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use evenkeel_connect::{is_out_of_descriptors, open, outcome_of};
+use evenkeel_connect::{Lack, is_out_of_descriptors, lack_of, open, outcome_of};
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_runtime::descriptors;
 use tokio::net::TcpStream;
@@ -29,6 +29,8 @@ pub(crate) struct Exhaustion {
     not_before: AtomicU64,
     /// What the operating system said last.
     errno: AtomicU64,
+    /// Since the start: descriptors, local ports, memory.
+    lacked: [AtomicU64; 3],
 }
 
 impl Exhaustion {
@@ -37,6 +39,19 @@ impl Exhaustion {
         self.errno
             .store(u64::from(errno.unsigned_abs()), Ordering::Relaxed);
         self.unsaid.fetch_add(1, Ordering::Relaxed);
+        let place = match lack_of(error) {
+            Lack::Descriptors => 0,
+            Lack::Ports => 1,
+            Lack::Memory => 2,
+        };
+        self.lacked[place].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often descriptors, local ports and memory were lacking since the start.
+    pub(crate) fn lacked(&self) -> [u64; 3] {
+        self.lacked
+            .each_ref()
+            .map(|count| count.load(Ordering::Relaxed))
     }
 
     /// Says what has not been said, unless something was said in the last minute. How many that were.
@@ -123,5 +138,6 @@ mod tests {
         }
         assert_eq!(exhaustion.report(at(65)), 59);
         assert_eq!(exhaustion.report(at(500)), 0);
+        assert_eq!(exhaustion.lacked(), [60, 0, 0]);
     }
 }

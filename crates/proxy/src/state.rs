@@ -3,6 +3,7 @@
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use evenkeel_config::Plan;
@@ -35,6 +36,8 @@ pub struct ProxyState {
     pub(crate) clients: ClientLimits,
     /// What is said when descriptors run out.
     pub(crate) exhaustion: Exhaustion,
+    /// By how many nanoseconds a worker's timer was late at most, since that was read.
+    stall: AtomicU64,
     services: Vec<ServiceEntry>,
     workers: Vec<Arc<WorkerCounters>>,
     /// The secret of exact shapes.
@@ -105,6 +108,7 @@ impl ProxyState {
             listeners: plan.listeners.clone(),
             clients: ClientLimits::new(plan),
             exhaustion: Exhaustion::default(),
+            stall: AtomicU64::new(0),
             services: plan
                 .services
                 .iter()
@@ -217,6 +221,25 @@ impl ProxyState {
             .iter()
             .filter_map(|service| service.holding.as_ref());
         holding.for_each(Holding::end);
+    }
+
+    /// How often a connection was not accepted or opened since the start, for want of descriptors, of local ports and of memory.
+    #[must_use]
+    pub fn lacked(&self) -> [u64; 3] {
+        self.exhaustion.lacked()
+    }
+
+    /// A worker's timer was late by so much.
+    pub(crate) fn timer_was_late(&self, by: Duration) {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.stall.fetch_max(nanos, Ordering::Relaxed);
+    }
+
+    /// By how much a worker's timer was late at most, since this was asked last: more than a little means that the worker stood
+    /// still.
+    #[must_use]
+    pub fn take_lateness(&self) -> Duration {
+        Duration::from_nanos(self.stall.swap(0, Ordering::Relaxed))
     }
 
     /// Client connections that are open now.

@@ -158,7 +158,9 @@ async fn rescue(worker: Rc<Worker>, index: usize) {
 
 async fn sweep(worker: Rc<Worker>) {
     loop {
-        worker.clock.sleep_until(worker.clock.now() + SWEEP).await;
+        let due = worker.clock.now() + SWEEP;
+        worker.clock.sleep_until(due).await;
+        worker.state.timer_was_late(worker.clock.now().since(due));
         worker.sweep_connections();
         worker.state.exhaustion.report(worker.clock.now());
     }

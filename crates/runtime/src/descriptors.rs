@@ -48,6 +48,17 @@ pub fn restore_limit_of(pid: u32) {
     }
 }
 
+/// How many descriptors are open now; nothing if that cannot be read.
+#[must_use]
+pub fn used() -> Option<u64> {
+    const FOLDER: &str = "/proc/self/fd";
+    // Linux 6.2 and later tell it as the size of the folder.
+    match std::fs::metadata(FOLDER).ok()?.len() {
+        0 => Some(std::fs::read_dir(FOLDER).ok()?.count() as u64),
+        count => Some(count),
+    }
+}
+
 fn number(limit: Option<u64>) -> u64 {
     limit.unwrap_or(u64::MAX)
 }
@@ -61,6 +72,7 @@ mod tests {
     /// The limits of this process are all of its tests', so one test looks at all.
     #[test]
     fn it_is_raised_and_a_child_has_what_was_inherited() {
+        assert!(used().is_none_or(|used| used >= 3 && used <= limit()));
         let before = limit();
         assert!(before <= hard_limit());
         let given = Rlimit {

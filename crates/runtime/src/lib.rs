@@ -8,6 +8,7 @@ pub mod spawn;
 pub mod listen;
 pub mod lines;
 pub mod descriptors;
+pub mod machine;
 
 pub use clock::Clock;
 pub use lines::{LineLimits, LineQueue};

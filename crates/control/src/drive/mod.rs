@@ -26,6 +26,7 @@ use crate::again::Again;
 use crate::asked::{Asked, OrderRequest};
 use crate::counters::Counters;
 use crate::heartbeat::Heartbeat;
+use crate::lateness::Lateness;
 use crate::specs::{server_names, specs};
 use crate::view::{Events, Outlooks, Views};
 use crate::world::{Books, Hands, Traffic};
@@ -101,6 +102,7 @@ pub struct Control<T, H, B> {
     events: Events,
     counters: Arc<Counters>,
     heartbeat: Heartbeat,
+    lateness: Lateness,
     /// For a new keeper, should this one fail.
     pub(crate) again: Again,
     /// Whether a process came or went since it was last shown.
@@ -140,6 +142,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
                 parts.clock.now(),
             ),
             heartbeat: Heartbeat::default(),
+            lateness: Lateness::new(parts.clock.now(), IDLE),
             keeper: Keeper::new(specs, parts.clock.epoch(), parts.seed, parts.memory),
             clock: parts.clock,
             traffic: parts.traffic,
@@ -198,6 +201,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         self.show();
         let servers: usize = self.states.iter().map(Vec::len).sum();
         let breath = BREATH.saturating_mul(u32::try_from(servers).unwrap_or(u32::MAX));
+        self.lateness = Lateness::new(self.clock.now(), IDLE + breath);
         loop {
             let Some(busy) = self.turn() else {
                 tokio::select! {
@@ -282,6 +286,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
     }
 
     fn gather(&mut self) -> bool {
+        self.look_at_self();
         if let Some(by_millis) = self.clock.notice_step() {
             let epoch = self.clock.epoch();
             tracing::warn!(
@@ -346,6 +351,25 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             }
         }
         taken > 0
+    }
+
+    /// What evenkeel itself lacks is known before what it saw of its servers.
+    fn look_at_self(&mut self) {
+        let now = self.clock.now();
+        let of_workers = self.traffic.take_lateness();
+        let mut first = Vec::new();
+        if let Some(lasted) = self.lateness.turn(now, of_workers) {
+            tracing::warn!(
+                milliseconds = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX),
+                "evenkeel itself stood still: its timers were late; no server is to blame for what it missed"
+            );
+            self.counters.stalled(lasted);
+            first.push(Input::Stalled { until: now, lasted });
+        }
+        let reading = self.traffic.self_reading(now);
+        first.extend(reading.map(|reading| Input::SelfReading(Box::new(reading))));
+        // What woke the loop is there already.
+        self.inputs.splice(0..0, first);
     }
 
     /// Writes down the requests since the last time.

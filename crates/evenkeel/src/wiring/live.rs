@@ -238,19 +238,6 @@ impl Now {
         }
     }
 
-    /// What a person should know: about the service's discovery, and about evenkeel itself.
-    fn notes(&self, service: ServiceId) -> Vec<String> {
-        let mut notes = self.discovery.notes(service);
-        notes.extend(self.alive().err());
-        notes.extend(self.ordered(service));
-        let health = self.books.health();
-        if !health.ok {
-            let why = health.last_error.unwrap_or_default();
-            notes.push(format!("incidents are not kept on disk: {why}"));
-        }
-        notes
-    }
-
     pub(super) fn policy(&self, id: u32) -> String {
         self.policies.get(id as usize).cloned().unwrap_or_default()
     }

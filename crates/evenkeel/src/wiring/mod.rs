@@ -12,6 +12,7 @@ mod reasons;
 mod resume;
 mod secrets;
 mod measure;
+mod notes;
 mod orders;
 mod traffic;
 mod why;

@@ -1,6 +1,7 @@
 //! The request's way as the control loop sees it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use evenkeel_control::Traffic;
 use evenkeel_core::{
@@ -8,8 +9,15 @@ use evenkeel_core::{
     Signal,
 };
 use evenkeel_fault::contract::Totals;
+use evenkeel_fault::self_check::{Lacked, SelfReading, Usage};
 use evenkeel_proxy::{ProxyState, SignalReader};
+use evenkeel_runtime::{descriptors, machine};
 use tokio::sync::Notify;
+
+/// Between two readings of what connections lacked …
+const READ_EVERY: Duration = Duration::from_millis(500);
+/// … and between two of what takes longer to read.
+const READ_MACHINE_EVERY: Duration = Duration::from_secs(5);
 
 /// The data plane's shared state and the reading end of its signals.
 #[derive(Debug)]
@@ -17,6 +25,9 @@ pub(crate) struct DataPlane {
     pub(crate) state: Arc<ProxyState>,
     signals: SignalReader,
     wake: Arc<Notify>,
+    reading: SelfReading,
+    read_at: Instant,
+    read_machine_at: Instant,
 }
 
 impl DataPlane {
@@ -26,6 +37,9 @@ impl DataPlane {
             state,
             signals,
             wake,
+            reading: SelfReading::default(),
+            read_at: Instant::ZERO,
+            read_machine_at: Instant::ZERO,
         }
     }
 }
@@ -68,7 +82,40 @@ impl Traffic for DataPlane {
         self.signals.names()
     }
 
+    fn self_reading(&mut self, now: Instant) -> Option<SelfReading> {
+        if now < self.read_at {
+            return None;
+        }
+        self.read_at = now + READ_EVERY;
+        if now >= self.read_machine_at {
+            self.read_machine_at = now + READ_MACHINE_EVERY;
+            self.reading = of_machine();
+        }
+        let [descriptors, ports, memory] = self.state.lacked();
+        self.reading.lacked = Lacked {
+            descriptors,
+            ports,
+            memory,
+        };
+        Some(self.reading)
+    }
+
+    fn take_lateness(&mut self) -> Duration {
+        self.state.take_lateness()
+    }
+
     async fn wait(&mut self) {
         self.wake.notified().await;
+    }
+}
+
+/// What is read from the system: a few small files.
+fn of_machine() -> SelfReading {
+    let limit = descriptors::limit();
+    SelfReading {
+        descriptors: descriptors::used().map(|used| Usage { used, limit }),
+        memory: machine::memory().map(|(used, limit)| Usage { used, limit }),
+        cut_off: machine::is_cut_off(),
+        ..SelfReading::default()
     }
 }

@@ -41,17 +41,68 @@ fn summary(incident: &Incident, fault: FaultKind) -> String {
         .map_or_else(String::new, |millis| {
             format!(" It took {millis:.0} ms from onset to recovery.")
         });
+    let what = if is_of_evenkeel(incident) {
+        format!("evenkeel itself: {}", told_as(incident, fault).0)
+    } else {
+        let servers = incident.servers.join(", ");
+        format!(
+            "Server {servers} of service {}: {}",
+            incident.service,
+            in_words(fault)
+        )
+    };
     format!(
-        "Server {} of service {}: {}, noticed by {}; {}.{time} Of {} requests meanwhile {} failed; retries saved {}.",
-        incident.servers.join(", "),
-        incident.service,
-        in_words(fault),
+        "{what}, noticed by {}; {}.{time} Of {} requests meanwhile {} failed; retries saved {}.",
         incident.detected_by,
         how_it_ended(incident),
         incident.impact.requests,
         incident.impact.failed,
         incident.impact.saved_by_retry
     )
+}
+
+/// Whether it is about evenkeel itself, and no server.
+const fn is_of_evenkeel(incident: &Incident) -> bool {
+    incident.servers.is_empty()
+}
+
+/// What can be wrong with evenkeel itself, and what to change then.
+const OWN: [(FaultKind, &str, &str); 5] = [
+    (
+        FaultKind::DescriptorExhaustion,
+        "it had no descriptor or local port left for a connection",
+        "Give evenkeel more descriptors (`LimitNOFILE=` of systemd) or local ports (`net.ipv4.ip_local_port_range`), or bound `limits.connections`.",
+    ),
+    (
+        FaultKind::OutOfMemory,
+        "its memory was used up",
+        "Give evenkeel's control group more memory, or bound `limits.connections`.",
+    ),
+    (
+        FaultKind::ProcessHung,
+        "it stood still",
+        "Find out what stopped evenkeel or its machine, or took its processor time.",
+    ),
+    (
+        FaultKind::DnsFailure,
+        "its resolver did not answer",
+        "Check the resolver that evenkeel asks.",
+    ),
+    (
+        FaultKind::PartitionedBalancer,
+        "its machine had no network",
+        "Check the network of evenkeel's machine.",
+    ),
+];
+
+/// What the fault means, and what to change for it.
+fn told_as(incident: &Incident, fault: FaultKind) -> (&'static str, &'static str) {
+    let own = OWN.into_iter().filter(|_| is_of_evenkeel(incident));
+    own.into_iter()
+        .find(|(kind, _, _)| *kind == fault)
+        .map_or((in_words(fault), by_kind(fault)), |(_, words, advice)| {
+            (words, advice)
+        })
 }
 
 /// Who did what, and whether it is proven that it helped. Only a repair of evenkeel's own is called verified.
@@ -102,10 +153,11 @@ fn cause(incident: &Incident, fault: FaultKind) -> String {
         .first()
         .map_or(&[][..], |finding| &finding.evidence);
     let first: Vec<&str> = evidence.iter().take(3).map(String::as_str).collect();
+    let (what, _) = told_as(incident, fault);
     if first.is_empty() {
-        in_words(fault).to_owned()
+        what.to_owned()
     } else {
-        format!("{}: {}", in_words(fault), first.join("; "))
+        format!("{what}: {}", first.join("; "))
     }
 }
 
@@ -136,6 +188,7 @@ const fn in_words(fault: FaultKind) -> &'static str {
         FaultKind::BrokenRoute => {
             "requests of one kind failed on all servers, and all others succeeded"
         }
+        FaultKind::ClockSkew => "the clock of its machine was set",
         FaultKind::Unknown => "something was wrong that no known fault explains",
     }
 }
@@ -147,7 +200,7 @@ fn recommendations(incident: &Incident, fault: FaultKind, similar: usize) -> Vec
             "Find out who stopped the process (state T): it cannot do that itself.".to_owned(),
         );
     } else {
-        advice.push(by_kind(fault).to_owned());
+        advice.push(told_as(incident, fault).1.to_owned());
     }
     if similar > 0 {
         advice.push(format!(
@@ -170,7 +223,7 @@ fn recommendations(incident: &Incident, fault: FaultKind, similar: usize) -> Vec
         };
         format!("`{}` was refused ({why}): {remedy}.", refused.action)
     }));
-    if incident.impact.failed > 0 {
+    if incident.impact.failed > 0 && !is_of_evenkeel(incident) {
         advice.extend(for_failed_requests(fault).map(str::to_owned));
     }
     advice
@@ -207,6 +260,7 @@ const fn for_failed_requests(fault: FaultKind) -> Option<&'static str> {
         | FaultKind::Flapping
         | FaultKind::BadProbe
         | FaultKind::BrokenRoute
+        | FaultKind::ClockSkew
         | FaultKind::Unknown => None,
     }
 }
@@ -272,6 +326,7 @@ const fn by_kind(fault: FaultKind) -> &'static str {
         FaultKind::BrokenRoute => {
             "Look at what only this kind of request uses: its code, or a dependency of its own."
         }
+        FaultKind::ClockSkew => "Find out what sets the clock; let it be slewed, not stepped.",
         FaultKind::Unknown => "Read the timeline: nothing that evenkeel knows explains it.",
     }
 }

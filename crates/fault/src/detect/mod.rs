@@ -36,6 +36,8 @@ pub enum Detector {
     FailureRatio,
     /// It is much slower than its peers.
     Slow,
+    /// evenkeel found that it lacks something itself.
+    SelfCheck,
 }
 
 impl Detector {
@@ -48,6 +50,7 @@ impl Detector {
             Self::ConsecutiveFailures => "consecutive-failures",
             Self::FailureRatio => "failure-ratio",
             Self::Slow => "slow",
+            Self::SelfCheck => "self-check",
         }
     }
 }

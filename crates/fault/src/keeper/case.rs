@@ -369,7 +369,7 @@ impl Case {
     pub(super) fn is_about_requests(&self) -> bool {
         match self.joined.first() {
             Some(Detector::ConsecutiveFailures | Detector::FailureRatio) => true,
-            Some(Detector::Supervisor | Detector::Probe) | None => false,
+            Some(Detector::Supervisor | Detector::Probe | Detector::SelfCheck) | None => false,
             // Where only requests tell, probes say nothing about its speed.
             Some(Detector::Slow) => self.only_traffic_tells,
         }

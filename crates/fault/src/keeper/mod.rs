@@ -40,6 +40,7 @@ mod start;
 mod failed_starts;
 mod guardian;
 mod outlook;
+mod self_watch;
 
 use std::collections::BTreeMap;
 
@@ -56,6 +57,7 @@ use crate::recover::Capacity;
 use crate::verify::Rules;
 
 use case::Case;
+use self_watch::SelfWatch;
 use server::Server;
 use service::Service;
 
@@ -83,6 +85,8 @@ pub struct Keeper {
     services: Vec<Service>,
     shared: Shared,
     begun: bool,
+    /// evenkeel itself.
+    self_watch: SelfWatch,
     /// What was in maintenance when the program ended, until the first step.
     resumed: Vec<MaintenanceRecord>,
 }
@@ -148,6 +152,7 @@ impl Keeper {
             services: services.into_iter().map(Service::new).collect(),
             shared,
             begun: false,
+            self_watch: SelfWatch::default(),
             resumed: memory.maintenance,
         }
     }
@@ -188,10 +193,13 @@ impl Keeper {
                     order,
                 } => self.operator(now, ticket, order, outputs),
                 Input::ClockSet { epoch, by_millis } => self.clock_set(now, epoch, by_millis),
+                Input::SelfReading(reading) => self.self_reading(now, *reading),
+                Input::Stalled { until, lasted } => self.stalled(until.min(now), lasted),
                 Input::Named { shape, text } => self.shared.names.take(shape, text),
                 Input::Exposed(exposure) => self.exposed(now, *exposure),
             }
         }
+        self.judge_self(now, outputs);
         self.judge_services(now, outputs);
         self.tick_maintenance(now, outputs);
         self.compare(now, outputs);
@@ -212,7 +220,7 @@ impl Keeper {
     /// When [`Self::step`] should be called at the latest, if no input comes before.
     #[must_use]
     pub fn next_wake(&self) -> Option<Instant> {
-        let mut next = Instant::NEVER;
+        let mut next = self.self_watch.wake();
         for service in &self.services {
             if service.is_fresh() {
                 next = next.min(service.slow_at);
@@ -265,23 +273,7 @@ impl Keeper {
             .map(|case| &case.incident)
             .chain(commons)
             .chain(poisons)
-    }
-
-    /// The machine's calendar clock was set: open incidents say so, and what is written from now on follows it.
-    fn clock_set(&mut self, now: Instant, epoch: Epoch, by_millis: i64) {
-        self.shared.epoch = epoch;
-        for service in &mut self.services {
-            let servers = service.servers.iter_mut();
-            for case in servers.filter_map(|server| server.case.as_deref_mut()) {
-                case.clock_set(now, epoch, by_millis);
-            }
-            if let Some(common) = &mut service.common {
-                common.case.clock_set(now, epoch, by_millis);
-            }
-            if let Some(open) = &mut service.poison.open {
-                open.case.clock_set(now, epoch, by_millis);
-            }
-        }
+            .chain(self.self_watch.open.iter().map(|open| &open.case.incident))
     }
 
     fn examined(

@@ -34,6 +34,9 @@ impl Keeper {
                     self.close_poison_by_hand(at, place, &id, out);
                     return;
                 }
+                if self.close_self_by_hand(at, &id, out) {
+                    return;
+                }
                 self.of_incident(at, &id, out, |work| work.close_by_hand(told));
             }
             OperatorOrder::Drain(server, terms) => {

@@ -23,6 +23,7 @@ impl Keeper {
             // What was under way when the server went.
             return;
         }
+        let observation = self.self_watch.corrected(at, observation);
         if let Observation::Attempt {
             outcome,
             latency,

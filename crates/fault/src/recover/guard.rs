@@ -77,6 +77,7 @@ pub const fn serves_nothing(fault: FaultKind) -> bool {
         | FaultKind::Flapping
         | FaultKind::BadProbe
         | FaultKind::BrokenRoute
+        | FaultKind::ClockSkew
         | FaultKind::Unknown => false,
     }
 }

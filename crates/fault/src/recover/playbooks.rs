@@ -107,6 +107,7 @@ fn built_in(fault: FaultKind, situation: Situation) -> Vec<Action> {
         | FaultKind::Overload
         | FaultKind::BadProbe
         | FaultKind::BrokenRoute
+        | FaultKind::ClockSkew
         | FaultKind::PartitionedBalancer => vec![Action::Escalate],
     }
 }

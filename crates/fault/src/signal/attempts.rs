@@ -87,6 +87,13 @@ impl Attempts {
             .filter(move |(at, _)| *at >= from)
     }
 
+    /// How the last failure that is remembered ended.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<Outcome> {
+        let (_, outcome) = self.failures.iter().next_back()?;
+        Some(*outcome)
+    }
+
     /// The first of the failures that lie close together before `moment`: none of them more than `gap` before the next.
     #[must_use]
     pub fn failing_since(&self, moment: Instant, gap: Duration) -> Option<Instant> {

@@ -98,6 +98,14 @@ impl Verification {
         self.trickle_since.is_some()
     }
 
+    /// Nobody could look for so long: it has as much more time.
+    pub fn postpone(&mut self, by: Duration) {
+        match &mut self.trickle_since {
+            Some(since) => *since += by,
+            None => self.rules.from += by,
+        }
+    }
+
     /// The process was started anew: what passed before says nothing.
     pub fn started(&mut self) {
         self.probes = 0;

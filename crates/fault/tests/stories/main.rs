@@ -5,6 +5,7 @@ mod common;
 mod closed;
 mod kinds;
 mod modes;
+mod own;
 mod price;
 mod poison;
 mod processes;

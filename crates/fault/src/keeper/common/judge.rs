@@ -54,7 +54,7 @@ impl Service {
         let shows = ServerView::read(&server.facts, &self.spec.options.detect, now).symptom;
         let cause = &common.cause;
         match detection.by {
-            Detector::Supervisor => false,
+            Detector::Supervisor | Detector::SelfCheck => false,
             Detector::Slow => cause.kind == FaultKind::Overload,
             // Probes say nothing about a route; one that is answered may fail for the same cause as requests.
             Detector::Probe => {

@@ -1,0 +1,43 @@
+//! Whether evenkeel itself stood still: its timers tell, since they are late by as much.
+
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+use evenkeel_fault::self_check::STALL;
+
+/// When the loop turned last, and how long it may take until it turns again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lateness {
+    turned: Instant,
+    pause: Duration,
+}
+
+impl Lateness {
+    /// It turns at `now`, and again after `pause` at the latest.
+    pub(crate) const fn new(now: Instant, pause: Duration) -> Self {
+        Self { turned: now, pause }
+    }
+
+    /// It turns again: for how long it stood still before, by its own lateness and by that of other threads.
+    pub(crate) fn turn(&mut self, now: Instant, of_others: Duration) -> Option<Duration> {
+        let late = now.since(self.turned).saturating_sub(self.pause);
+        self.turned = now;
+        let late = late.max(of_others);
+        (late >= STALL).then_some(late)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_late_by_half_a_second_or_more_stood_still() {
+        let (at, ms) = (Instant::from_millis, Duration::from_millis);
+        let mut lateness = Lateness::new(at(0), ms(25));
+        assert_eq!(lateness.turn(at(25), ms(0)), None);
+        assert_eq!(lateness.turn(at(549), ms(0)), None);
+        assert_eq!(lateness.turn(at(12_574), ms(700)), Some(ms(12_000)));
+        assert_eq!(lateness.turn(at(12_600), ms(700)), Some(ms(700)));
+    }
+}

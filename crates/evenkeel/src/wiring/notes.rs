@@ -1,0 +1,35 @@
+//! What a person should know of a service beside its numbers.
+
+use evenkeel_admin::Live;
+use evenkeel_core::ServiceId;
+
+use super::live::Now;
+
+impl Now {
+    /// What a person should know: about the service's discovery, and about evenkeel itself.
+    pub(super) fn notes(&self, service: ServiceId) -> Vec<String> {
+        let mut notes = self.discovery.notes(service);
+        notes.extend(self.alive().err());
+        notes.extend(self.ordered(service));
+        notes.extend(self.own_incident());
+        let health = self.books.health();
+        if !health.ok {
+            let why = health.last_error.unwrap_or_default();
+            notes.push(format!("incidents are not kept on disk: {why}"));
+        }
+        notes
+    }
+
+    /// What is wrong with evenkeel itself, if something is.
+    fn own_incident(&self) -> Option<String> {
+        let view = self.views.now();
+        let own = view.open.iter().find(|open| open.servers.is_empty())?;
+        let finding = own.diagnosis.first()?;
+        Some(format!(
+            "evenkeel itself: incident {}, {}: {}",
+            own.id,
+            finding.fault,
+            finding.evidence.join("; ")
+        ))
+    }
+}

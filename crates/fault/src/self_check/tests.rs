@@ -1,0 +1,233 @@
+//! What is evenkeel's own trouble, and what an observation is worth during it: by tables.
+
+use evenkeel_core::RequestShape;
+
+use super::*;
+
+const fn at(millis: u64) -> Instant {
+    Instant::from_millis(millis)
+}
+
+fn causes(check: &mut SelfCheck, now: u64) -> Vec<Cause> {
+    let troubles = check.troubles(at(now), || true);
+    troubles.iter().map(|trouble| trouble.cause).collect()
+}
+
+fn lacked(descriptors: u64, ports: u64, memory: u64) -> SelfReading {
+    SelfReading {
+        lacked: Lacked {
+            descriptors,
+            ports,
+            memory,
+        },
+        ..SelfReading::default()
+    }
+}
+
+#[test]
+fn what_was_lacking_is_told_by_its_cause_and_is_over_after_the_window() {
+    for (reading, cause) in [
+        (lacked(3, 0, 0), Cause::Descriptors),
+        (lacked(0, 3, 0), Cause::Ports),
+        (lacked(0, 0, 300), Cause::Memory),
+    ] {
+        let mut check = SelfCheck::default();
+        check.read(at(0), lacked(0, 0, 0));
+        check.read(at(500), reading);
+        assert_eq!(causes(&mut check, 500), [cause]);
+        check.read(at(11_500), reading);
+        assert_eq!(causes(&mut check, 11_500), []);
+    }
+    let mut check = SelfCheck::default();
+    check.read(at(0), lacked(1000, 0, 0));
+    check.read(at(500), lacked(1002, 0, 0));
+    assert_eq!(
+        causes(&mut check, 500),
+        [],
+        "two are few, and the first reading is where it began"
+    );
+}
+
+#[test]
+fn a_limit_that_is_nearly_reached_is_told_before_it_is() {
+    for (used, limit, expected) in [
+        (94, 100, &[][..]),
+        (95, 100, &[Cause::Descriptors][..]),
+        (1 << 40, u64::MAX, &[]),
+    ] {
+        let mut check = SelfCheck::default();
+        let descriptors = Some(Usage { used, limit });
+        check.read(
+            at(0),
+            SelfReading {
+                descriptors,
+                ..SelfReading::default()
+            },
+        );
+        assert_eq!(causes(&mut check, 0), expected, "{used} of {limit}");
+    }
+    let mut check = SelfCheck::default();
+    let memory = Some(Usage {
+        used: 99,
+        limit: 100,
+    });
+    check.read(
+        at(0),
+        SelfReading {
+            memory,
+            ..SelfReading::default()
+        },
+    );
+    let troubles = check.troubles(at(0), || true);
+    assert!(troubles[0].evidence.contains("99 of 100 bytes"));
+}
+
+#[test]
+fn a_long_stall_or_many_are_told_and_short_ones_are_not() {
+    for (stalls, expected) in [
+        (&[(1_000, 499)][..], &[][..]),
+        (&[(4_000, 2_900)], &[]),
+        (&[(4_000, 3_000)], &[Cause::Stalled]),
+        (
+            &[(4_000, 2_000), (8_000, 2_000), (12_000, 2_000)],
+            &[Cause::Stalled],
+        ),
+        // Two threads tell of one.
+        (&[(4_000, 2_900), (4_000, 2_800)], &[]),
+    ] {
+        let mut check = SelfCheck::default();
+        for (until, lasted) in stalls {
+            check.stalled(at(*until), Duration::from_millis(*lasted));
+        }
+        assert_eq!(causes(&mut check, 12_000), expected, "{stalls:?}");
+    }
+}
+
+#[test]
+fn the_network_the_resolver_and_the_clock() {
+    let mut check = SelfCheck::default();
+    let cut_off = true;
+    check.read(
+        at(0),
+        SelfReading {
+            cut_off,
+            ..SelfReading::default()
+        },
+    );
+    assert_eq!(
+        check.troubles(at(0), || false),
+        [],
+        "its servers may be on this machine"
+    );
+    assert_eq!(causes(&mut check, 0), [Cause::Network]);
+    for (unanswered, asked, expected) in [
+        (0, 2, &[][..]),
+        (1, 2, &[]),
+        (2, 2, &[Cause::Resolver]),
+        // That may be the fault of the name.
+        (1, 1, &[]),
+    ] {
+        let names = Some(Names { unanswered, asked });
+        check.read(
+            at(0),
+            SelfReading {
+                names,
+                ..SelfReading::default()
+            },
+        );
+        assert_eq!(causes(&mut check, 0), expected);
+    }
+    let mut check = SelfCheck::default();
+    check.clock_set(at(0), -4_999);
+    assert_eq!(causes(&mut check, 0), []);
+    check.clock_set(at(0), -3_600_000);
+    assert_eq!(causes(&mut check, 9_000), [Cause::Clock]);
+    assert_eq!(causes(&mut check, 10_000), []);
+}
+
+#[test]
+fn probes_that_could_not_be_sent_tell_of_it_where_there_are_no_requests() {
+    let mut check = SelfCheck::default();
+    for second in 1..=3 {
+        assert_eq!(causes(&mut check, second * 1_000), []);
+        check.unsent_probe(at(second * 1_000));
+    }
+    assert_eq!(causes(&mut check, 3_000), [Cause::Descriptors]);
+    assert!(check.is_busy(at(3_000)) && !check.is_busy(at(60_000)));
+}
+
+#[test]
+fn who_did_not_answer_while_nobody_was_there_to_hear_it_is_no_worse_for_that() {
+    let attempt = |outcome, millis| Observation::Attempt {
+        outcome,
+        latency: Duration::from_millis(millis),
+        shape: RequestShape::UNKNOWN,
+    };
+    let probe = |outcome, millis| Observation::Probe {
+        outcome,
+        latency: Duration::from_millis(millis),
+    };
+    let mut check = SelfCheck::default();
+    // From 10 s to 12 s.
+    check.stalled(at(12_000), Duration::from_secs(2));
+    for (ended, seen, expected) in [
+        (
+            12_050,
+            attempt(Outcome::AttemptTimeout, 2_500),
+            attempt(Outcome::LocalError, 500),
+        ),
+        (
+            12_050,
+            attempt(Outcome::ConnectTimeout, 2_050),
+            attempt(Outcome::LocalError, 50),
+        ),
+        (
+            12_050,
+            attempt(Outcome::Answered(200), 2_060),
+            attempt(Outcome::Answered(200), 60),
+        ),
+        (
+            12_050,
+            attempt(Outcome::Answered(500), 2_060),
+            attempt(Outcome::Answered(500), 60),
+        ),
+        // It had most of its time.
+        (
+            12_050,
+            attempt(Outcome::AttemptTimeout, 12_000),
+            attempt(Outcome::AttemptTimeout, 10_000),
+        ),
+        // Before and after it.
+        (
+            10_000,
+            attempt(Outcome::AttemptTimeout, 500),
+            attempt(Outcome::AttemptTimeout, 500),
+        ),
+        (
+            13_000,
+            attempt(Outcome::AttemptTimeout, 1_000),
+            attempt(Outcome::AttemptTimeout, 1_000),
+        ),
+        (
+            12_010,
+            probe(ProbeOutcome::NoAnswer, 2_010),
+            probe(ProbeOutcome::LocalError, 10),
+        ),
+        (
+            12_010,
+            probe(ProbeOutcome::Passed, 2_010),
+            probe(ProbeOutcome::Passed, 10),
+        ),
+        (
+            12_010,
+            probe(ProbeOutcome::Refused, 2_010),
+            probe(ProbeOutcome::Refused, 10),
+        ),
+    ] {
+        assert_eq!(
+            check.corrected(at(ended), seen.clone()),
+            expected,
+            "{seen:?}"
+        );
+    }
+}
