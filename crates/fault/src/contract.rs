@@ -11,7 +11,7 @@ use crate::incident::{ActionOutcome, Incident};
 use crate::kind::FaultKind;
 use crate::maintenance::{Maintenance, OrderTerms};
 use crate::policy::{Action, FaultOptions};
-use crate::self_check::SelfReading;
+use crate::self_check::{SelfReading, Usage};
 
 /// One service as the keeper knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -250,6 +250,8 @@ pub struct ProcessState {
     pub last_lines: Vec<String>,
     /// Who listens on its port instead of it, in words, if somebody does.
     pub port_holder: Option<String>,
+    /// Descriptors that it has open and may have open.
+    pub descriptors: Option<Usage>,
 }
 
 /// What the keeper asks of the world.

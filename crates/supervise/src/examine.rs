@@ -8,6 +8,7 @@ use evenkeel_connect::is_local;
 use evenkeel_core::ProbeOutcome;
 use evenkeel_fault::contract::{Examination, ProcessState};
 use evenkeel_fault::policy::{ProbeKind, ProbeOptions};
+use evenkeel_fault::self_check::Usage;
 use evenkeel_runtime::Clock;
 
 use crate::listener::{Listener, Survey};
@@ -78,6 +79,7 @@ pub(crate) async fn examine(
             resident_bytes: after.as_ref().map(|stat| stat.resident_pages * PAGE_BYTES),
             last_lines,
             port_holder: stranger.clone(),
+            descriptors: pid.and_then(descriptors),
         }
     });
     Examination {
@@ -107,6 +109,27 @@ struct Stat {
 fn read_stat(pid: u32) -> io::Result<Stat> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     parse_stat(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// How many descriptors a process has open, and may have open. Nothing if it is somebody else's, or has no limit.
+fn descriptors(pid: u32) -> Option<Usage> {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let limit = open_files(&limits)?;
+    let folder = format!("/proc/{pid}/fd");
+    // Linux 6.2 and later tell it as the size of the folder.
+    let used = match std::fs::metadata(&folder).ok()?.len() {
+        0 => std::fs::read_dir(&folder).ok()?.count() as u64,
+        count => count,
+    };
+    Some(Usage { used, limit })
+}
+
+/// The soft limit in the line `Max open files  1024  4096  files` of proc_pid_limits(5).
+fn open_files(limits: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// Whether a process of which this was read is there. If evenkeel had no descriptor left to read it, nothing is known against it.
@@ -157,6 +180,16 @@ mod tests {
         assert!(!lives(
             &parse_stat(&stat).ok_or_else(|| Errno::INVAL.into())
         ));
+    }
+
+    #[test]
+    fn descriptors_of_a_process_and_their_limit_are_read() {
+        let usage = descriptors(std::process::id()).unwrap();
+        assert!(usage.used >= 3 && usage.used <= usage.limit, "{usage:?}");
+        assert_eq!(descriptors(u32::MAX), None);
+        let limits = "Limit Soft Limit Hard Limit Units\nMax open files            30                   4096                 files\n";
+        assert_eq!(open_files(limits), Some(30));
+        assert_eq!(open_files("Max open files unlimited unlimited files"), None);
     }
 
     #[test]

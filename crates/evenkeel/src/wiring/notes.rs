@@ -12,12 +12,27 @@ impl Now {
         notes.extend(self.alive().err());
         notes.extend(self.ordered(service));
         notes.extend(self.own_incident());
+        notes.extend(self.held_elsewhere(service));
         let health = self.books.health();
         if !health.ok {
             let why = health.last_error.unwrap_or_default();
             notes.push(format!("incidents are not kept on disk: {why}"));
         }
         notes
+    }
+
+    /// The incident of another service that this one's trouble is a part of.
+    fn held_elsewhere(&self, service: ServiceId) -> Option<String> {
+        let entry = self.state.services().get(service.0 as usize)?;
+        let prefix = format!("{}/", entry.name());
+        let view = self.views.now();
+        let held = view.open.iter().find(|open| {
+            let mut servers = open.servers.iter();
+            servers.any(|server| server.starts_with(&prefix))
+        })?;
+        let finding = held.diagnosis.first()?;
+        let (id, of) = (&held.id, &held.service);
+        Some(format!("part of incident {id} of {of}: {}", finding.fault))
     }
 
     /// What is wrong with evenkeel itself, if something is.

@@ -63,7 +63,7 @@ fn summary(incident: &Incident, fault: FaultKind) -> String {
 
 /// Whether it is about evenkeel itself, and no server.
 const fn is_of_evenkeel(incident: &Incident) -> bool {
-    incident.servers.is_empty()
+    incident.servers.is_empty() // a service's incident names servers
 }
 
 /// What can be wrong with evenkeel itself, and what to change then.

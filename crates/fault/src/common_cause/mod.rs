@@ -4,9 +4,11 @@
 //!
 //! A pure function of a view, so that tables can test it. It says nothing where one server differs from the others.
 
+mod across;
 mod route;
 mod symptom;
 
+pub use across::{Across, ServiceSymptom, across, of_service};
 pub use route::{Failing, failing};
 pub use symptom::{ServerView, Symptom};
 

@@ -85,6 +85,8 @@ pub struct Keeper {
     services: Vec<Service>,
     shared: Shared,
     begun: bool,
+    /// When it is looked at again whether several services have one cause.
+    across_at: Instant,
     /// evenkeel itself.
     self_watch: SelfWatch,
     /// What was in maintenance when the program ended, until the first step.
@@ -152,6 +154,7 @@ impl Keeper {
             services: services.into_iter().map(Service::new).collect(),
             shared,
             begun: false,
+            across_at: Instant::ZERO,
             self_watch: SelfWatch::default(),
             resumed: memory.maintenance,
         }
@@ -201,6 +204,7 @@ impl Keeper {
         }
         self.judge_self(now, outputs);
         self.judge_services(now, outputs);
+        self.judge_across(now, outputs);
         self.tick_maintenance(now, outputs);
         self.compare(now, outputs);
         // What one judgement does may be due for another at once; never for long.
@@ -261,7 +265,8 @@ impl Keeper {
     pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
         let servers = self.services.iter().flat_map(|service| &service.servers);
         let commons = self.services.iter().filter_map(|service| {
-            let common = service.common.as_ref()?;
+            let common = service.common.as_ref();
+            let common = common.filter(|common| common.follows.is_none())?;
             Some(&common.case.incident)
         });
         let poisons = self.services.iter().filter_map(|service| {

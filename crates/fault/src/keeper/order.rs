@@ -112,7 +112,7 @@ impl Keeper {
     fn common_of(&self, id: &str) -> Option<usize> {
         self.services.iter().position(|service| {
             let common = service.common.as_ref();
-            common.is_some_and(|common| common.case.incident.id == id)
+            common.is_some_and(|common| common.case.incident.id == id && common.follows.is_none())
         })
     }
 

@@ -1,5 +1,6 @@
 //! What the keeper holds of one server: its facts, what the balancer was told, its pace, its open case.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use evenkeel_core::{Directive, Instant, ServerId, Verdict};
@@ -15,6 +16,7 @@ use crate::signal::Facts;
 use crate::verify::{TRICKLE_SHARE, Verification};
 
 use super::case::{Case, Phase};
+use super::common::host_of;
 use super::start::StartTimes;
 
 /// A directive is given for so long …
@@ -69,6 +71,8 @@ pub(super) struct Server {
     pub(super) id: ServerId,
     pub(super) name: String,
     pub(super) managed: Managed,
+    /// The machine that it is on, as far as its address in the file tells.
+    pub(super) host: Option<IpAddr>,
     pub(super) facts: Facts,
     pub(super) repairs: Repairs,
     pub(super) case: Option<Box<Case>>,
@@ -111,6 +115,7 @@ impl Server {
             id,
             name: spec.name.clone(),
             managed: spec.managed,
+            host: spec.address.as_deref().and_then(host_of),
             order_limit: spec.order_limit,
             facts: Facts::new(&options.detect, peers),
             repairs: Repairs::default(),

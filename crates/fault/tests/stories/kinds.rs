@@ -454,3 +454,26 @@ fn a_fault_that_is_gone_when_it_is_examined_brings_no_restart() {
     world.until(5_000, closed);
     assert!(world.in_service(1));
 }
+
+#[test]
+fn a_process_that_may_open_no_more_descriptors_is_restarted_and_not_taken_for_a_wrong_probe() {
+    for seed in 0..20 {
+        let mut world = World::new(3, Managed::Child, options());
+        world.every = ms(3 + seed);
+        world.run(5_000 + seed * 37);
+        world.break_server(1, Condition::UsedUp);
+        world.until(20_000, |world| !world.restarts.is_empty());
+        world.run(20_000);
+        let incident = world.only();
+        assert_eq!(
+            kind(incident),
+            FaultKind::DescriptorExhaustion,
+            "seed {seed}"
+        );
+        let words = evidence(incident);
+        assert!(words.contains("1024 descriptors open, of 1024"), "{words}");
+        assert!(words.contains("on kept ones"), "{words}");
+        assert_eq!(world.restarts.len(), 1, "seed {seed}");
+        assert_eq!(incident.status, Status::Closed, "seed {seed}");
+    }
+}

@@ -16,3 +16,4 @@ mod rescue;
 mod outlook;
 mod maintenance;
 mod truth;
+mod together;

@@ -9,6 +9,7 @@ mod cannot_start;
 mod bad_deploy;
 mod unreachable;
 mod error_burst;
+mod descriptor_exhaustion;
 mod slow_server;
 mod bad_probe;
 mod unknown;
@@ -31,6 +32,7 @@ pub(super) const REGISTRY: &[Judge] = &[
     cannot_start::judge,
     unreachable::judge,
     error_burst::judge,
+    descriptor_exhaustion::judge,
     slow_server::judge,
     bad_probe::judge,
     unknown::judge,

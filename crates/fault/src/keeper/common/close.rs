@@ -63,7 +63,9 @@ impl Keeper {
             .common
             .as_mut()
             .and_then(|common| common.is_over(now, still_there));
-        if let Some(is_proven) = over {
+        let holds = |common: &Common| self.holds_others(&common.case.incident.id);
+        let waits = self.services[place].common.as_deref().is_some_and(holds);
+        if let Some(is_proven) = over.filter(|_| !waits) {
             self.close_common(now, place, Some(is_proven), End::Recovered, out);
         }
         self.record_common(place, out);
@@ -86,6 +88,8 @@ impl Keeper {
             mut case,
             succeeded,
             well_since,
+            follows,
+            holds_others,
             ..
         } = *common;
         if let Some(is_proven) = is_proven {
@@ -102,7 +106,9 @@ impl Keeper {
                 "not proven: no request of the kind that failed has come since".to_owned()
             };
             case.note(now, "verification", text);
-            case.recovered(well_since.unwrap_or(now));
+            // Others may have been well later.
+            let since = well_since.filter(|_| !holds_others);
+            case.recovered(since.unwrap_or(now));
         }
         let objective = service.spec.options.objective.as_ref();
         let impact = service.traffic.impact(case.totals, now, objective);
@@ -116,14 +122,19 @@ impl Keeper {
                 }
             });
         }
+        if follows.is_some() {
+            return;
+        }
+        let id = case.incident.id.clone();
         self.shared.report(now, case, (end, impact), out);
+        self.let_go(now, &id, end, out);
     }
 
     pub(super) fn record_common(&mut self, place: usize, out: &mut Vec<Output>) {
         let Some(common) = &mut self.services[place].common else {
             return;
         };
-        if std::mem::take(&mut common.case.changed) {
+        if std::mem::take(&mut common.case.changed) && common.follows.is_none() {
             let incident = Box::new(common.case.incident.clone());
             self.shared.record(incident, out);
         }

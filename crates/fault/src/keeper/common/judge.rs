@@ -16,7 +16,7 @@ use crate::kind::FaultKind;
 const ALIKE_EVERY: Duration = Duration::from_millis(100);
 
 impl Service {
-    fn views(&self, now: Instant) -> Vec<Option<ServerView>> {
+    pub(super) fn views(&self, now: Instant) -> Vec<Option<ServerView>> {
         let detect = &self.spec.options.detect;
         let of = |server: &Server| {
             let takes_part = server.vacant.is_none()

@@ -7,9 +7,12 @@
 //! `judge` decides what a detection belongs to, `open` begins an incident and takes in those of single servers, `close` looks
 //! again until it is over.
 
+mod across;
 mod judge;
 mod open;
 mod close;
+
+pub(in crate::keeper) use across::host_of;
 
 use std::time::Duration;
 
@@ -67,6 +70,12 @@ pub(in crate::keeper) struct Common {
     /// Servers that are being examined: one that somebody has stopped is no sign of a common cause.
     examined: Vec<(OrderId, usize)>,
     pub(in crate::keeper) look_at: Instant,
+    /// The incident of another service that this one goes on as: its own is not shown any more.
+    pub(in crate::keeper) follows: Option<String>,
+    /// It holds other services, too.
+    holds_others: bool,
+    /// What is said of them.
+    across: Vec<String>,
 }
 
 impl Common {
@@ -171,6 +180,7 @@ impl Common {
     fn is_overruled_by(&self, cause: &CommonCause, routes: &[RouteTally], now: Instant) -> bool {
         let failing = self.cause.failing.as_ref();
         cause.kind != self.cause.kind
+            && !self.holds_others
             && !failing.is_some_and(|failing| failing.is_all(routes))
             && (now.since(self.case.detected) < SETTLED || self.cause.kind == FaultKind::BadProbe)
     }
@@ -228,12 +238,19 @@ impl Common {
             let server = service.servers.get(at)?;
             Some(server.name.clone())
         });
-        self.case.incident.servers = names.collect();
+        let names: Vec<String> = names.collect();
+        // Those of other services stay.
+        let servers = &mut self.case.incident.servers;
+        let others = servers.drain(..).filter(|name| name.contains('/'));
+        let others: Vec<String> = others.collect();
+        *servers = names;
+        servers.extend(others);
         self.case.changed = true;
     }
 
     fn diagnose(&mut self, now: Instant, shared: &Shared) {
-        let mut evidence = self.cause.evidence.clone();
+        let mut evidence = self.across.clone();
+        evidence.extend(self.cause.evidence.iter().cloned());
         if let Some(failing) = &self.cause.failing {
             let named = failing.shapes.iter().take(NAMED);
             let names: Vec<String> = named

@@ -18,7 +18,7 @@ use super::{Common, LOOK_EVERY, WINDOW};
 const EXAMINED: usize = 8;
 
 impl Keeper {
-    pub(super) fn open_common(
+    pub(in crate::keeper::common) fn open_common(
         &mut self,
         now: Instant,
         place: usize,
@@ -72,6 +72,9 @@ impl Keeper {
             told_closed: Vec::new(),
             examined: Vec::new(),
             look_at: now + LOOK_EVERY,
+            follows: None,
+            holds_others: false,
+            across: Vec::new(),
             cause,
         };
         common.case.phase = Phase::Examining {

@@ -6,6 +6,7 @@ use evenkeel_core::{Exit, Instant, Observation, ProbeOutcome};
 use evenkeel_fault::Input;
 use evenkeel_fault::contract::{Examination, Managed, OrderId, Pace, ProcessState};
 use evenkeel_fault::policy::ProbeKind;
+use evenkeel_fault::self_check::Usage;
 
 use super::{World, ms};
 
@@ -16,6 +17,8 @@ pub(crate) enum Condition {
     Dead,
     /// Stopped by somebody.
     Hung,
+    /// Its descriptors are used up: it accepts no connection, and serves those that it has.
+    UsedUp,
     /// It hangs by itself.
     Blocked,
     Deaf,
@@ -176,7 +179,9 @@ impl World {
             Condition::Dead | Condition::Deaf | Condition::Stillborn | Condition::Unstartable => {
                 (ProbeOutcome::Refused, ms(0))
             }
-            Condition::Hung | Condition::Blocked => (ProbeOutcome::NoAnswer, ms(1_000)),
+            Condition::Hung | Condition::Blocked | Condition::UsedUp => {
+                (ProbeOutcome::NoAnswer, ms(1_000))
+            }
             Condition::Unreachable => (ProbeOutcome::ConnectTimeout, ms(1_000)),
             Condition::PortTaken => (ProbeOutcome::PortTaken, ms(2)),
             Condition::BadProbe => (ProbeOutcome::WrongStatus(400), ms(2)),
@@ -216,9 +221,17 @@ impl World {
             listening: Some(tcp.0.passed()),
             accept_queue: match sim.condition {
                 Condition::Unreachable => Some(0),
-                Condition::Hung | Condition::Blocked => Some(3),
+                Condition::Hung | Condition::Blocked | Condition::UsedUp => Some(3),
                 _ => None,
             },
+            descriptors: Some(Usage {
+                used: if sim.condition == Condition::UsedUp {
+                    1024
+                } else {
+                    60
+                },
+                limit: 1024,
+            }),
             ..ProcessState::default()
         });
         let after = took.min(timeout) + ms(1);

@@ -1,0 +1,50 @@
+//! A server whose process may open no more descriptors: its kept connections work, and it accepts no new one.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Program, wait_for};
+use evenkeel_fault::incident::Status;
+use evenkeel_fault::{FaultKind, Incident};
+use evenkeel_lab::{Load, LoadPlan};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+#[test]
+fn it_is_told_by_the_count_and_restarted() {
+    let program = Program::with_three("");
+    let load = Load::start(LoadPlan {
+        timeout: Duration::from_secs(60),
+        ..LoadPlan::new(program.address(), 50.0)
+    })
+    .unwrap();
+    wait_for("answers", || (load.snapshot().ok >= 50).then_some(()));
+    let server = program.servers().swap_remove(1);
+    let pid = server.pid.unwrap();
+    let used = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .count() as u64;
+    // What it has open stays open.
+    let limit = Rlimit {
+        current: Some(used.min(8)),
+        maximum: Some(4096),
+    };
+    let process = Pid::from_raw(i32::try_from(pid).unwrap());
+    prlimit(process, Resource::Nofile, limit).unwrap();
+    let is_it = |incident: &Incident| {
+        let first = incident.diagnosis.first();
+        first.is_some_and(|finding| finding.fault == FaultKind::DescriptorExhaustion)
+            && incident.servers == [server.name.as_str()]
+    };
+    let incident = program.wait_for_incident("descriptor-exhaustion", is_it);
+    let evidence = incident.diagnosis[0].evidence.join("; ");
+    assert!(evidence.contains("Max open files"), "{evidence}");
+    let closed = program.wait_for_incident("closed", |one| {
+        one.id == incident.id && one.status == Status::Closed
+    });
+    assert!(closed.actions.iter().any(|one| one.action == "restart"));
+    program.wait_until_up();
+    assert_ne!(program.servers()[1].pid, Some(pid));
+}

@@ -1,0 +1,38 @@
+//! The process has as many descriptors open as it may: it cannot accept a connection, and serves those that it has.
+//!
+//! The kernel takes connections for it, so it looks like a process that hangs, or like a probe that is wrong where requests on kept
+//! connections succeed. What tells it from both is the count.
+
+use crate::diagnose::{Evidence, finding};
+use crate::incident::Finding;
+use crate::kind::FaultKind;
+use crate::self_check::Usage;
+
+pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
+    let usage = evidence
+        .process()?
+        .descriptors
+        .filter(|usage| is_used_up(*usage))?;
+    let answers = evidence.http().is_some_and(|(outcome, _)| outcome.passed());
+    if evidence.is_down() || answers {
+        return None;
+    }
+    let mut words = vec![format!(
+        "its process has {} descriptors open, of {} that it may have (Max open files)",
+        usage.used, usage.limit
+    )];
+    let (succeeded, failed) = evidence.facts.since_probes_fail();
+    if evidence.facts.probes.failed_in_row > 0 && succeeded > 0 {
+        words.push(format!(
+            "new connections are not accepted, while on kept ones {succeeded} attempts succeeded and {failed} failed"
+        ));
+    }
+    words.extend(evidence.examined());
+    words.extend(evidence.attempts_in_words());
+    finding(FaultKind::DescriptorExhaustion, 0.96, words)
+}
+
+/// A process that closes one now and then is at its limit all the same.
+const fn is_used_up(usage: Usage) -> bool {
+    usage.used + 2 >= usage.limit
+}

@@ -1,0 +1,268 @@
+//! Several services together: one incident, that of the service which showed it first, holds those of the others.
+//!
+//! The incidents of the others end in it. Their servers stay in rotation all the same, and are left alone, until each service is
+//! well; the one incident closes when all are.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+
+use crate::common_cause::{Across, CommonCause, Symptom, across, of_service};
+use crate::contract::Output;
+use crate::detect::{Detection, Detector};
+use crate::incident::End;
+use crate::keeper::Keeper;
+use crate::keeper::case::{Case, Phase};
+use crate::keeper::service::Service;
+use crate::kind::FaultKind;
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+impl Service {
+    fn has_trouble(&self) -> bool {
+        self.common.is_some() || self.servers.iter().any(|server| server.case.is_some())
+    }
+
+    /// Whether its own incident goes on as that of another service.
+    fn is_held(&self) -> bool {
+        let common = self.common.as_ref();
+        common.is_some_and(|common| common.follows.is_some())
+    }
+}
+
+impl Keeper {
+    /// Looks, now and then while several services have incidents, whether they have one cause.
+    pub(in crate::keeper) fn judge_across(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if self.services.len() < 2 || now < self.across_at {
+            return;
+        }
+        self.across_at = now + LOOK_EVERY;
+        let troubled = self.services.iter().filter(|service| service.has_trouble());
+        if troubled.count() < 2 {
+            return;
+        }
+        let members = self.services.iter();
+        let members = members.filter(|service| service.present > 0).count();
+        let symptoms: Vec<_> = self
+            .services
+            .iter()
+            .map(|service| {
+                let is_asked = service.has_trouble() && !service.is_suspended();
+                is_asked.then(|| of_service(&service.views(now))).flatten()
+            })
+            .collect();
+        if let Some(found) = across(&symptoms, members) {
+            let is_held = |&place: &usize| self.services[place].is_held();
+            if !found.services.iter().skip(1).all(is_held) {
+                self.hold_together(now, &found, &symptoms_began(&symptoms, &found), out);
+            }
+        }
+    }
+
+    fn hold_together(
+        &mut self,
+        now: Instant,
+        found: &Across,
+        began: &[Instant],
+        out: &mut Vec<Output>,
+    ) {
+        let kind = self.kind_across(found);
+        for (&place, &onset) in found.services.iter().zip(began) {
+            if self.services[place].common.is_none() {
+                let cause = cause_of(&self.services[place], (found.symptom, kind), onset, now);
+                self.open_common(now, place, cause, None, out);
+            }
+        }
+        // What holds others already goes on holding them.
+        let leads = |&&place: &&usize| {
+            let common = self.services[place].common.as_ref();
+            common.is_some_and(|common| common.holds_others)
+        };
+        let leader = found.services.iter().find(leads).or(found.services.first());
+        let Some(&leader) = leader else { return };
+        let Some(common) = &self.services[leader].common else {
+            return;
+        };
+        if common.follows.is_some() {
+            return;
+        }
+        let id = common.case.incident.id.clone();
+        for &place in found.services.iter().filter(|place| **place != leader) {
+            self.hold(now, place, (leader, &id), out);
+        }
+        self.tell_of_others(now, leader, found, kind);
+        self.record_common(leader, out);
+    }
+
+    /// The incident of a service ends in that of another one.
+    fn hold(
+        &mut self,
+        now: Instant,
+        place: usize,
+        (leader, into): (usize, &str),
+        out: &mut Vec<Output>,
+    ) {
+        let service = &mut self.services[place];
+        let name = service.spec.name.clone();
+        let objective = service.spec.options.objective;
+        let Some(common) = &mut service.common else {
+            return;
+        };
+        if common.follows.is_some() || common.holds_others {
+            return;
+        }
+        common.follows = Some(into.to_owned());
+        let detection = Detection {
+            by: Detector::FailureRatio,
+            onset: common.case.onset,
+            text: String::new(),
+        };
+        // Nobody is shown this one.
+        let mut unseen = Case::new(
+            common.case.incident.id.clone(),
+            name.clone(),
+            String::new(),
+            &detection,
+            now,
+            self.shared.epoch,
+        );
+        unseen.phase = Phase::Examining {
+            order: crate::contract::OrderId(0),
+            until: Instant::NEVER,
+        };
+        unseen.kind = common.case.kind;
+        let mut case = std::mem::replace(&mut common.case, unseen);
+        let servers: Vec<String> = case
+            .incident
+            .servers
+            .iter()
+            .map(|server| format!("{name}/{server}"))
+            .collect();
+        let text = format!("other services show the same: it goes on as {into}");
+        case.note(now, "diagnosis", text);
+        let impact = service.traffic.impact(case.totals, now, objective.as_ref());
+        self.shared.report(now, case, (End::Merged, impact), out);
+        if let Some(common) = &mut self.services[leader].common {
+            common.holds_others = true;
+            let text = format!("service {name} shows the same");
+            common.case.note(now, "detection", text);
+            common.case.incident.servers.extend(servers);
+        }
+    }
+
+    /// Writes into the one incident which services it holds, and what they may share.
+    fn tell_of_others(&mut self, now: Instant, leader: usize, found: &Across, kind: FaultKind) {
+        let held = self.services.iter().enumerate();
+        let held = held.filter(|(place, service)| {
+            service.is_held() || *place == leader || found.services.contains(place)
+        });
+        let (mut names, mut hosts) = (Vec::new(), BTreeSet::new());
+        for (_, service) in held {
+            names.push(service.spec.name.as_str());
+            hosts.extend(service.servers.iter().filter_map(|server| server.host));
+        }
+        let mut evidence = vec![format!(
+            "services {} {} at the same time",
+            names.join(", "),
+            found.symptom.words()
+        )];
+        let own = self.self_watch.open.as_ref();
+        evidence.extend(own.map(|own| {
+            let id = &own.case.incident.id;
+            format!("evenkeel itself is in trouble: see {id}")
+        }));
+        let hosts: Vec<IpAddr> = hosts.into_iter().collect();
+        evidence.push(match hosts.as_slice() {
+            [host] => format!("what they share: the machine {host}, a dependency, the network, a change just before, evenkeel itself"),
+            _ => "what they share: a dependency, the network, a change just before, evenkeel itself".to_owned(),
+        });
+        let Some(common) = &mut self.services[leader].common else {
+            return;
+        };
+        common.across = evidence;
+        common.cause.kind = kind;
+        common.diagnose(now, &self.shared);
+    }
+
+    /// Where no service can be reached it is more likely that evenkeel cannot reach them.
+    fn kind_across(&self, found: &Across) -> FaultKind {
+        let present = self.services.iter().filter(|service| service.present > 0);
+        match found.symptom {
+            Symptom::Unreachable if present.count() == found.services.len() => {
+                FaultKind::PartitionedBalancer
+            }
+            Symptom::Unreachable => FaultKind::Unreachable,
+            Symptom::Sheds => FaultKind::Overload,
+            Symptom::Errs
+            | Symptom::BreaksOff
+            | Symptom::Hangs
+            | Symptom::Refuses
+            | Symptom::FailsProbes => FaultKind::DependencyFailure,
+        }
+    }
+
+    /// Whether services are not well yet whose incidents ended in this one.
+    pub(super) fn holds_others(&self, id: &str) -> bool {
+        self.services.iter().any(|service| {
+            let common = service.common.as_ref();
+            common.is_some_and(|common| common.follows.as_deref() == Some(id))
+        })
+    }
+
+    /// The one incident was closed before all were well: each service is judged by itself again.
+    pub(super) fn let_go(&mut self, now: Instant, id: &str, end: End, out: &mut Vec<Output>) {
+        for place in 0..self.services.len() {
+            let common = self.services[place].common.as_ref();
+            if common.is_some_and(|common| common.follows.as_deref() == Some(id)) {
+                self.close_common(now, place, None, end, out);
+            }
+        }
+    }
+}
+
+fn symptoms_began(
+    symptoms: &[Option<crate::common_cause::ServiceSymptom>],
+    found: &Across,
+) -> Vec<Instant> {
+    let began = found.services.iter().map(|&place| symptoms[place]);
+    began
+        .map(|one| one.map_or(Instant::ZERO, |one| one.since))
+        .collect()
+}
+
+/// What a service's servers have in common with those of others.
+fn cause_of(
+    service: &Service,
+    (symptom, kind): (Symptom, FaultKind),
+    onset: Instant,
+    now: Instant,
+) -> CommonCause {
+    let views = service.views(now);
+    let alike = views.iter().enumerate().filter(|(_, view)| {
+        let view = view.as_ref();
+        view.is_some_and(|view| view.symptom == Some(symptom))
+    });
+    let servers: Vec<usize> = alike.map(|(index, _)| index).collect();
+    CommonCause {
+        kind,
+        confidence: 0.8,
+        evidence: vec![format!(
+            "{} of {} servers {}",
+            servers.len(),
+            views.iter().flatten().count(),
+            symptom.words()
+        )],
+        servers,
+        symptom: Some(symptom),
+        failing: None,
+        onset,
+    }
+}
+
+/// The machine of an address.
+pub(in crate::keeper) fn host_of(address: &str) -> Option<IpAddr> {
+    address.parse::<SocketAddr>().ok().map(|one| one.ip())
+}
