@@ -125,6 +125,7 @@ struct Orders {
     drained: AtomicBool,
     known_until: AtomicU64,
     suspected_until: AtomicU64,
+    hung_until: AtomicU64,
     broken_until: AtomicU64,
     trial_until: AtomicU64,
     /// The bits of an `f64`.
@@ -301,6 +302,7 @@ impl ServerState {
                 let slot = match verdict {
                     Verdict::Known => &orders.known_until,
                     Verdict::Suspected => &orders.suspected_until,
+                    Verdict::Hung => &orders.hung_until,
                 };
                 slot.store(until.as_nanos(), Ordering::Release);
                 orders.trial_until.store(0, Ordering::Release);
@@ -385,6 +387,10 @@ impl ServerState {
             }
         } else if now < orders.broken_until.load(Ordering::Acquire) {
             Standing::Broken
+        } else if now < orders.hung_until.load(Ordering::Acquire) {
+            Standing::Ejected {
+                verdict: Verdict::Hung,
+            }
         } else if now < orders.suspected_until.load(Ordering::Acquire) {
             Standing::Ejected {
                 verdict: Verdict::Suspected,
@@ -453,6 +459,7 @@ impl ServerState {
         [
             orders.known_until.load(Ordering::Acquire),
             orders.suspected_until.load(Ordering::Acquire),
+            orders.hung_until.load(Ordering::Acquire),
             orders.broken_until.load(Ordering::Acquire),
             orders.trial_until.load(Ordering::Acquire),
             orders.relieved_until.load(Ordering::Acquire),
@@ -478,11 +485,13 @@ impl Orders {
         self.drained.load(Ordering::Acquire)
             || self.known_until.load(Ordering::Acquire) != 0
             || self.suspected_until.load(Ordering::Acquire) != 0
+            || self.hung_until.load(Ordering::Acquire) != 0
     }
 
     fn end_ejections(&self) {
         self.known_until.store(0, Ordering::Release);
         self.suspected_until.store(0, Ordering::Release);
+        self.hung_until.store(0, Ordering::Release);
     }
 
     /// When its slow start is over; zero if there is none.

@@ -140,7 +140,8 @@ impl Survey {
     }
 
     /// Each tier carries as much as it can, the first one first. If all together cannot carry everything and each has too few
-    /// usable members, the suspected ones are used as well (panic). Known-down and draining ones never are.
+    /// usable members, the suspected ones are used as well (panic). Hung ones are used only where no other is left: they cost each
+    /// request its time limit. Known-down and draining ones never are.
     fn share_out(&mut self, pool: &Pool, now: Instant) {
         let factor = pool.options().overprovisioning.max(1.0);
         let tiers = pool.groups().last().map_or(0, |group| group.tier + 1);
@@ -166,8 +167,9 @@ impl Survey {
             && total < 1.0 - ROUNDING
             && !(0..tiers).any(|tier| is_enough(healths(&self.slices, tier)));
         if panics {
-            for (slice, group) in self.slices.iter_mut().zip(pool.groups()) {
-                slice.panic(pool, group, now);
+            self.panic(pool, Verdict::Suspected, now);
+            if self.slices.iter().all(|slice| slice.list.is_empty()) {
+                self.panic(pool, Verdict::Hung, now);
             }
         }
         let mut left = 1.0_f64;
@@ -184,6 +186,12 @@ impl Survey {
             for slice in &mut self.slices {
                 slice.share /= given;
             }
+        }
+    }
+
+    fn panic(&mut self, pool: &Pool, verdict: Verdict, now: Instant) {
+        for (slice, group) in self.slices.iter_mut().zip(pool.groups()) {
+            slice.panic(pool, group, verdict, now);
         }
     }
 
@@ -216,14 +224,10 @@ impl Survey {
 }
 
 impl Slice {
-    fn panic(&mut self, pool: &Pool, group: &Group, now: Instant) {
-        let suspected = |index: &&u32| {
-            pool.member(**index).state.standing(now)
-                == Standing::Ejected {
-                    verdict: Verdict::Suspected,
-                }
-        };
-        self.list.extend(group.members.iter().filter(suspected));
+    fn panic(&mut self, pool: &Pool, group: &Group, verdict: Verdict, now: Instant) {
+        let standing = Standing::Ejected { verdict };
+        let is_so = |index: &&u32| pool.member(**index).state.standing(now) == standing;
+        self.list.extend(group.members.iter().filter(is_so));
         self.panic = self.list.len() > self.usable;
         self.list.sort_unstable();
     }

@@ -184,6 +184,28 @@ fn panic_uses_the_suspected_but_never_the_known_or_the_drained() {
 }
 
 #[test]
+fn panic_uses_what_hangs_only_where_nobody_else_is_left() {
+    for policy in ALL {
+        let pool = pool(policy, 4);
+        (0..3).for_each(|index| eject(&pool, index, Verdict::Hung, 100));
+        let mut picker = Picker::new(&pool, 5);
+        let alone = counts(&mut picker, &pool, at(10), &[], 300);
+        assert_eq!(alone, [0, 0, 0, 300], "{policy:?}: one answers");
+        eject(&pool, 3, Verdict::Suspected, 100);
+        let suspected = counts(&mut picker, &pool, at(10), &[], 300);
+        assert_eq!(
+            suspected,
+            [0, 0, 0, 300],
+            "{policy:?}: one answers something"
+        );
+        eject(&pool, 3, Verdict::Known, 100);
+        let hung = counts(&mut picker, &pool, at(10), &[], 300);
+        assert_eq!(hung[3], 0, "{policy:?}: down");
+        assert!(hung[..3].iter().all(|&count| count > 0), "{policy:?}");
+    }
+}
+
+#[test]
 fn panic_can_be_turned_off() {
     let off = evenkeel_balance::BalanceOptions {
         panic_below: 0.0,

@@ -8,6 +8,8 @@ use crate::{Instant, ServerId};
 pub enum Verdict {
     /// Probes or outcomes speak against it. Panic ignores this verdict.
     Suspected,
+    /// It answers nothing: what is sent to it ends by its time limit. Panic ignores this only where nobody is left who answers anything.
+    Hung,
     /// It is known not to serve: its process ended or is being replaced. Panic does not ignore this.
     Known,
 }

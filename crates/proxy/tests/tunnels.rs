@@ -2,12 +2,12 @@
 
 mod common;
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use common::{Client, Rig, counter, server};
+use common::{Client, Rig, counter, read_some, server};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -60,10 +60,10 @@ fn reset(stream: &TcpStream) {
 }
 
 /// Reads to the end; whether that was a reset.
-fn ends_by_reset(mut stream: &TcpStream) -> bool {
+fn ends_by_reset(stream: &TcpStream) -> bool {
     let mut bytes = vec![0; 65_536];
     loop {
-        match stream.read(&mut bytes) {
+        match read_some(stream, &mut bytes) {
             Ok(0) => return false,
             Ok(_) => {}
             Err(error) => {
@@ -104,7 +104,7 @@ fn a_reset_of_the_client_is_noticed_after_its_half_close() {
     let client = &tunnel.client.stream;
     client.shutdown(Shutdown::Write).expect("it is open");
     let mut byte = [0];
-    let read = (&tunnel.server).read(&mut byte).expect("an end");
+    let read = read_some(&tunnel.server, &mut byte).expect("an end");
     assert_eq!(read, 0, "a half-close is passed on");
     reset(client);
     drop(tunnel.client);
@@ -142,11 +142,11 @@ fn a_hang_up_after_both_sides_have_closed_is_no_reset() {
     const BYTES: usize = 64 * 1024 * 1024;
     let tunnel = tunnel();
     let mut client = tunnel.client.stream;
-    let mut server = tunnel.server;
+    let server = tunnel.server;
     // The server's end first: it is through to the client before the client sends what the server does not read yet.
     server.shutdown(Shutdown::Write).expect("it is open");
     let mut byte = [0];
-    assert_eq!(client.read(&mut byte).expect("an end"), 0);
+    assert_eq!(read_some(&client, &mut byte).expect("an end"), 0);
     client.set_write_timeout(None).expect("no timeout");
     let sender = std::thread::spawn(move || {
         let sent = (0..BYTES / 65_536).try_for_each(|_| client.write_all(&[7; 65_536]));
@@ -156,7 +156,7 @@ fn a_hang_up_after_both_sides_have_closed_is_no_reset() {
     });
     let (mut read, mut bytes) = (0, vec![0; 65_536]);
     loop {
-        match server.read(&mut bytes).expect("no reset") {
+        match read_some(&server, &mut bytes).expect("no reset") {
             0 => break,
             n => read += n,
         }

@@ -147,7 +147,7 @@ impl Case<'_> {
             .map_or_else(String::new, |id| format!(" (incident {id})"));
         match self.standing {
             Standing::Ejected {
-                verdict: Verdict::Suspected,
+                verdict: Verdict::Suspected | Verdict::Hung,
             } if self.intended > 0.0 => format!(
                 "suspected{incident}, and used all the same, because too few other servers are usable (panic)."
             ),
@@ -155,6 +155,7 @@ impl Case<'_> {
                 let why = match verdict {
                     Verdict::Known => "is known to be down",
                     Verdict::Suspected => "is suspected: its answers or probes speak against it",
+                    Verdict::Hung => "answers nothing",
                 };
                 format!("gets nothing: it {why}{incident}, and is ejected until it is well again.")
             }

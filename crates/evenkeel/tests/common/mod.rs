@@ -285,13 +285,25 @@ impl Program {
 
     /// Waits until all servers are up.
     pub(crate) fn wait_until_up(&self) {
-        let all_up = || {
-            self.servers()
-                .iter()
-                .all(|server| server.state == "up")
-                .then_some(())
-        };
-        wait_for(&format!("all servers up\n{}", self.log()), all_up);
+        self.wait_for_servers("all up", |servers| {
+            servers.iter().all(|server| server.state == "up")
+        });
+    }
+
+    /// Waits until this holds of the servers.
+    pub(crate) fn wait_for_servers(&self, what: &str, enough: impl Fn(&[ServerNow]) -> bool) {
+        let end = now() + PATIENCE;
+        let mut servers = self.servers();
+        while !enough(&servers) {
+            assert!(
+                now() < end,
+                "waited {PATIENCE:?} in vain for {what}; there are {servers:#?}\n{:#?}\n{}",
+                self.incidents(),
+                self.log()
+            );
+            pause();
+            servers = self.servers();
+        }
     }
 
     /// Waits for an incident of which `enough` holds.

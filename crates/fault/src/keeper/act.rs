@@ -162,8 +162,11 @@ impl Work<'_> {
                 why,
             });
         }
-        if let Some((alike, members)) = case.symptom.and_then(|symptom| self.alike.shared(symptom))
-        {
+        // A process that lives and does not listen has closed its port itself, however many do: what it lacks is a new start.
+        let is_own =
+            case.kind == FaultKind::NotListening && self.server.facts.process.pid.is_some();
+        let shared = case.symptom.and_then(|symptom| self.alike.shared(symptom));
+        if let Some((alike, members)) = shared.filter(|_| !is_own) {
             let why = format!("{alike} of {members} servers show the same");
             return Err(NotYet {
                 waits: Waits::Shared,
@@ -206,7 +209,7 @@ impl Work<'_> {
             if let Err(why) = self.allowed() {
                 return self.refuse(step, action, &why);
             }
-            self.server.eject(now, Verdict::Suspected, self.out);
+            self.server.eject(now, self.server.suspicion(), self.out);
             if *action == Action::Eject {
                 self.done(action);
             }
@@ -233,7 +236,7 @@ impl Work<'_> {
             Err(why) => (ActionOutcome::Refused, Some(why)),
         };
         if outcome == ActionOutcome::Done {
-            self.server.eject(now, Verdict::Suspected, self.out);
+            self.server.eject(now, self.server.suspicion(), self.out);
         }
         if let Some(case) = self.case() {
             case.action(now, action, outcome, why);

@@ -136,7 +136,7 @@ impl Work<'_> {
             return;
         }
         let now = self.now;
-        self.server.eject(now, Verdict::Suspected, self.out);
+        self.server.eject(now, self.server.suspicion(), self.out);
         if let Some(case) = self.case() {
             case.action(
                 now,
@@ -201,11 +201,15 @@ impl Work<'_> {
         let is_down = self.server.facts.process.down.is_some();
         // What was out for the examination only goes back if the diagnosis clears the server.
         let cleared = bad_probe || self.fault_passed(examination);
-        if cleared && self.server.shown == Shown::Ejected(Verdict::Suspected) {
+        if cleared && self.server.shown.is_suspicion() {
             self.server.restore(false, self.out);
         }
         if is_down && !self.is_off() {
             self.server.eject(self.now, Verdict::Known, self.out);
+        } else if self.server.shown.is_suspicion() {
+            // By now it may be known that it answers nothing.
+            let verdict = self.server.suspicion();
+            self.server.eject(self.now, verdict, self.out);
         }
         self.begin_playbook(self.fault_passed(examination));
         self.rescue_if_dead_or_hung();

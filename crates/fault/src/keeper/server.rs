@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use evenkeel_core::{Directive, Instant, ServerId, Verdict};
 
+use crate::common_cause::Symptom;
 use crate::contract::{
     Managed, OrderAnswer, OrderId, Output, Pace, ServerSpec, ServerState, Ticket,
 };
 use crate::detect::Comparison;
+use crate::kind::FaultKind;
 use crate::maintenance::{Maintenance, TakenOut};
 use crate::policy::FaultOptions;
 use crate::recover::Repairs;
@@ -35,6 +37,13 @@ pub(super) enum Shown {
     Ejected(Verdict),
     /// It takes a trickle.
     Trial,
+}
+
+impl Shown {
+    /// It takes nothing since something speaks against it, which may be wrong.
+    pub(super) const fn is_suspicion(self) -> bool {
+        matches!(self, Self::Ejected(Verdict::Suspected | Verdict::Hung))
+    }
 }
 
 /// A server that a person has taken out.
@@ -194,6 +203,18 @@ impl Server {
     pub(super) fn eject(&mut self, now: Instant, verdict: Verdict, out: &mut Vec<Output>) {
         if self.shown != Shown::Ejected(verdict) {
             self.show(now, Shown::Ejected(verdict), out);
+        }
+    }
+
+    /// What speaks against it: that it answers nothing at all, or something less.
+    pub(super) fn suspicion(&self) -> Verdict {
+        let hangs = |case: &Case| {
+            matches!(case.kind, FaultKind::ProcessHung | FaultKind::Unreachable)
+                || matches!(case.symptom, Some(Symptom::Hangs | Symptom::Unreachable))
+        };
+        match self.case.as_deref() {
+            Some(case) if hangs(case) => Verdict::Hung,
+            _ => Verdict::Suspected,
         }
     }
 

@@ -146,7 +146,7 @@ impl Work<'_> {
         let (now, was_trial) = (self.now, self.server.shown == Shown::Trial);
         let mut from = now;
         if was_trial {
-            self.server.eject(now, Verdict::Suspected, self.out);
+            self.server.eject(now, self.server.suspicion(), self.out);
             if self.rules(false).patient {
                 from = now + self.hold();
             }
@@ -187,7 +187,7 @@ impl Work<'_> {
             let verdict = if is_down {
                 Verdict::Known
             } else {
-                Verdict::Suspected
+                self.server.suspicion()
             };
             self.server.eject(now, verdict, self.out);
         }

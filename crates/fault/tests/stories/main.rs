@@ -12,6 +12,7 @@ mod processes;
 mod starts;
 mod rules;
 mod members;
+mod never_worse;
 mod rescue;
 mod outlook;
 mod maintenance;

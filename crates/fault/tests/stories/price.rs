@@ -71,7 +71,7 @@ fn a_server_that_waited_for_its_peers_and_then_ended_is_started_at_once() {
     for seed in 0..20 {
         let mut world = World::new(3, Managed::Child, options());
         world.run(5_000 + seed * 37);
-        (0..2).for_each(|index| world.break_server(index, Condition::Deaf));
+        (0..2).for_each(|index| world.break_server(index, Condition::Errors(100)));
         world.run(8_000);
         assert!(world.restarts.is_empty(), "seed {seed}: both show the same");
         (0..2).for_each(|index| world.break_server(index, Condition::Dead));
@@ -107,5 +107,26 @@ fn processes_that_somebody_stopped_are_restarted_one_after_the_other() {
     let times: Vec<_> = world.restarts.iter().map(|(at, _, _)| *at).collect();
     for pair in times.windows(2) {
         assert!(pair[1] > pair[0], "one at a time: {times:?}");
+    }
+}
+
+/// The system says of each process that it lives and listens no more: that they are many does not make it a peer's fault.
+#[test]
+fn processes_that_all_closed_their_ports_are_restarted_one_after_another() {
+    for seed in 0..50 {
+        let mut world = World::new(3, Managed::Child, options());
+        world.every = ms(2 + seed % 10);
+        world.run(5_000 + seed * 37);
+        (0..3).for_each(|index| world.break_server(index, Condition::Deaf));
+        world.until(30_000, |world| (0..3).all(|index| world.in_service(index)));
+        world.run(10_000);
+        assert_eq!(world.restarts.len(), 3, "seed {seed}");
+        let mut restarted: Vec<u32> = world.restarts.iter().map(|one| one.1.index).collect();
+        restarted.sort_unstable();
+        assert_eq!(restarted, [0, 1, 2], "seed {seed}");
+        for incident in world.incidents.values() {
+            assert_eq!(kind(incident), FaultKind::NotListening, "seed {seed}");
+            assert_eq!(incident.status, Status::Closed, "seed {seed}");
+        }
     }
 }

@@ -76,3 +76,19 @@ fn a_person_lets_requests_finish() {
     assert!(ejected.is_some());
     assert_eq!(rescued, []);
 }
+
+#[test]
+fn of_three_of_which_two_hang_the_third_gets_all() {
+    for condition in [Condition::Blocked, Condition::Unreachable] {
+        let mut world = World::new(3, Managed::Child, options());
+        world.run(5_000);
+        (0..2).for_each(|index| world.break_server(index, condition));
+        world.run(8_000);
+        let before = world.totals;
+        // The first look for well servers comes later.
+        world.run(5_000);
+        assert_eq!(world.totals.failed, before.failed, "{condition:?}");
+        let retried = world.totals.saved_by_retry - before.saved_by_retry;
+        assert_eq!(retried, 0, "{condition:?}");
+    }
+}

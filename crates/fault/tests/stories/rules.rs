@@ -319,7 +319,7 @@ fn directives_are_renewed_before_they_expire_and_end_with_a_restore() {
             && matches!(
                 output,
                 Output::Directive(Directive::Eject {
-                    verdict: Verdict::Suspected,
+                    verdict: Verdict::Hung,
                     ..
                 })
             )

@@ -80,6 +80,9 @@ pub(super) async fn answer(
     let mode = *shared.mode.borrow();
     match mode {
         Mode::Hang if !control => return std::future::pending().await,
+        Mode::HangPost if !control && head.method == "POST" => {
+            return std::future::pending().await;
+        }
         Mode::Close => return Ok(Then::Close),
         _ => {}
     }

@@ -25,6 +25,8 @@ pub enum Mode {
     Slow(f64),
     /// Reads requests and never answers: `hang`.
     Hang,
+    /// Never answers a POST, all else as asked: `hang POST`.
+    HangPost,
     /// Closes connections instead of answering, at once when they are new: `close`.
     Close,
     /// Closes its listening socket and all connections and stays alive: `stop-listening`.
@@ -45,7 +47,7 @@ impl FromStr for Mode {
         let words: Vec<&str> = text.split_whitespace().collect();
         let unknown = || {
             format!(
-                "unknown mode \"{}\"; there are: ok, status CODE [SHARE], sick, unhealthy, slow TIMES, hang, close, \
+                "unknown mode \"{}\"; there are: ok, status CODE [SHARE], sick, unhealthy, slow TIMES, hang, hang POST, close, \
                  stop-listening, exit CODE [after MS]",
                 text.trim()
             )
@@ -55,6 +57,7 @@ impl FromStr for Mode {
             ["sick"] => Ok(Self::Sick),
             ["unhealthy"] => Ok(Self::Unhealthy),
             ["hang"] => Ok(Self::Hang),
+            ["hang", "POST"] => Ok(Self::HangPost),
             ["close"] => Ok(Self::Close),
             ["stop-listening"] => Ok(Self::StopListening),
             ["slow", times] => number(times, 0.0, 1e6).map(Self::Slow).ok_or_else(unknown),
@@ -93,6 +96,7 @@ impl fmt::Display for Mode {
             Self::Unhealthy => f.write_str("unhealthy"),
             Self::Slow(times) => write!(f, "slow {times}"),
             Self::Hang => f.write_str("hang"),
+            Self::HangPost => f.write_str("hang POST"),
             Self::Close => f.write_str("close"),
             Self::StopListening => f.write_str("stop-listening"),
             Self::Exit { code, after_ms: 0 } => write!(f, "exit {code}"),
@@ -121,6 +125,7 @@ mod tests {
             "unhealthy",
             "slow 10",
             "hang",
+            "hang POST",
             "close",
             "stop-listening",
             "exit 3",

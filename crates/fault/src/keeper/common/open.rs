@@ -1,7 +1,7 @@
 //! An incident of a service begins: it takes in those of single servers, and has a few servers examined.
 
+use evenkeel_core::Instant;
 use evenkeel_core::stat::Window;
-use evenkeel_core::{Instant, Verdict};
 
 use crate::common_cause::CommonCause;
 use crate::contract::{Examination, OrderId, Output, Pace};
@@ -105,10 +105,7 @@ impl Keeper {
             let merges = servers.contains(&index) && server.may_merge();
             let lost_its_case = server.case.is_none()
                 && server.routine.is_none()
-                && matches!(
-                    server.shown,
-                    Shown::Ejected(Verdict::Suspected) | Shown::Trial
-                );
+                && (server.shown.is_suspicion() || server.shown == Shown::Trial);
             if !is_alive || !(merges || lost_its_case) {
                 continue;
             }

@@ -112,6 +112,7 @@ impl World {
             pace: Pace::Normal,
             next_probe: Instant::from_millis(7),
             out_until: Instant::ZERO,
+            hung_until: Instant::ZERO,
             known_until: Instant::ZERO,
             trial_until: Instant::ZERO,
             repaired_until: Instant::ZERO,
@@ -215,7 +216,8 @@ impl World {
     /// Whether the balancer would use it, as far as it was told.
     pub(super) fn in_service(&self, index: usize) -> bool {
         let sim = &self.sims[index];
-        !sim.drained && self.now >= sim.out_until && self.now >= sim.known_until
+        let out_until = sim.known_until.max(sim.hung_until).max(sim.out_until);
+        !sim.drained && self.now >= out_until
     }
 
     /// Whether the balancer was told that it is out of service and being repaired.

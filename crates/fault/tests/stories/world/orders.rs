@@ -80,22 +80,26 @@ impl World {
                 assert!(until > now);
                 match verdict {
                     Verdict::Suspected => sim.out_until = until,
+                    Verdict::Hung => sim.hung_until = until,
                     Verdict::Known => sim.known_until = until,
                 }
                 sim.trial_until = Instant::ZERO;
             }
             Directive::Trial { until, .. } => {
                 sim.out_until = Instant::ZERO;
+                sim.hung_until = Instant::ZERO;
                 sim.known_until = Instant::ZERO;
                 sim.trial_until = until;
             }
             Directive::Rescue { .. } => {
-                assert!(sim.known_until.max(sim.out_until) > now, "it is out");
+                let out_until = sim.known_until.max(sim.hung_until).max(sim.out_until);
+                assert!(out_until > now, "it is out");
             }
             Directive::Repair { until, .. } => sim.repaired_until = until,
             Directive::Drain { .. } => sim.drained = true,
             Directive::Restore { .. } => {
                 sim.out_until = Instant::ZERO;
+                sim.hung_until = Instant::ZERO;
                 sim.known_until = Instant::ZERO;
                 sim.trial_until = Instant::ZERO;
                 sim.repaired_until = Instant::ZERO;

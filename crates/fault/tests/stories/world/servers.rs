@@ -58,6 +58,7 @@ pub(super) struct Sim {
     pub(super) pace: Pace,
     pub(super) next_probe: Instant,
     pub(super) out_until: Instant,
+    pub(super) hung_until: Instant,
     pub(super) known_until: Instant,
     pub(super) trial_until: Instant,
     pub(super) repaired_until: Instant,

@@ -10,7 +10,7 @@ use evenkeel_core::{
 use evenkeel_fault::Input;
 
 use super::closing::HANG;
-use super::servers::Condition;
+use super::servers::{Condition, Sim};
 use super::{World, ms};
 
 pub(super) fn split(path: &'static str) -> ((&'static str, &'static str), RequestShape) {
@@ -203,17 +203,30 @@ impl World {
         );
     }
 
+    /// Whether it gets requests: it is in service, or too few are (panic).
+    fn is_used(&self, index: usize) -> bool {
+        let open = (0..self.sims.len()).filter(|&one| self.in_service(one));
+        let open = open.count();
+        if self.in_service(index) || open * 2 >= self.sims.len() {
+            return self.in_service(index);
+        }
+        let answers =
+            |sim: &Sim| !sim.drained && self.now >= sim.known_until && self.now >= sim.hung_until;
+        let anyone_answers = self.sims.iter().any(answers);
+        let sim = &self.sims[index];
+        answers(sim) || !anyone_answers && !sim.drained && self.now >= sim.known_until
+    }
+
     /// How an attempt on this server ends; nothing if it gets none.
     pub(super) fn ask(
         &mut self,
         index: usize,
         of_path: Option<Condition>,
     ) -> Option<(Outcome, Duration)> {
-        let sim = &mut self.sims[index];
-        let usable = !sim.drained && self.now >= sim.out_until && self.now >= sim.known_until;
-        if !usable {
+        if !self.is_used(index) {
             return None;
         }
+        let sim = &mut self.sims[index];
         if self.now < sim.trial_until {
             sim.credit += 1;
             if !sim.credit.is_multiple_of(10) {
