@@ -1,0 +1,393 @@
+//! Outages that several servers or a kind of request have in common, and short pauses, with real processes.
+//!
+//! Each happens at the same moment to two instances of evenkeel with the same load, one that recovers by itself and one with
+//! `mode = "off"`: recovery must never leave clients with fewer good answers than nothing would have.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use common::{PROBED, Program, ask, now, pause, sample_server, shop, signal, wait_for};
+use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::{FaultKind, Incident};
+use evenkeel_lab::{Load, LoadPlan, LoadStats, Shape};
+
+/// Requests a second to each of the two.
+const RATE: f64 = 60.0;
+/// What chance may take from the one, in parts of all requests: each keeps its own connections, and dies of its own requests.
+const CHANCE: f64 = 0.01;
+
+/// One evenkeel with three servers that it runs, and its load.
+struct Side {
+    program: Program,
+    load: Load,
+    pids: Vec<Option<u32>>,
+}
+
+impl Side {
+    fn start(mode: &str, more: &str, mix: Vec<Shape>) -> Self {
+        let more = format!("{PROBED}\n[service.shop.recover]\nmode = \"{mode}\"\n{more}");
+        let program = Program::up(&shop(3, &sample_server(), &more));
+        let load = Load::start(LoadPlan {
+            mix,
+            timeout: Duration::from_secs(4),
+            ..LoadPlan::new(program.address(), RATE)
+        });
+        let pids = pids(&program);
+        Self {
+            program,
+            load: load.unwrap(),
+            pids,
+        }
+    }
+
+    fn tell(&self, server: usize, mode: &str) {
+        let address = self.program.servers()[server].address;
+        // One that is gone, or does not listen, cannot be told.
+        if let Ok(answer) = ask(address, "POST", "/mode", mode) {
+            assert_eq!(answer.status, 200, "{}", answer.body);
+        }
+    }
+
+    fn signal(&self, server: usize, name: &str) {
+        signal(self.pids[server].unwrap(), name);
+    }
+
+    /// What the incidents say that it is, those that ended in another one left out.
+    fn kinds(&self) -> BTreeSet<FaultKind> {
+        let all = self.program.incidents();
+        let own = all.iter().filter(|one| one.end != Some(End::Merged));
+        own.filter_map(|one| Some(one.diagnosis.first()?.fault))
+            .collect()
+    }
+
+    /// Waits until all servers are up with other processes than at first.
+    fn wait_for_new_processes(&self) {
+        self.program.wait_for_servers("all up anew", |servers| {
+            let mut all = servers.iter().zip(&self.pids);
+            all.all(|(server, old)| server.state == "up" && server.pid != *old)
+        });
+    }
+
+    fn restarts(&self) -> usize {
+        let all = self.program.incidents();
+        let actions = all.iter().flat_map(|incident| &incident.actions);
+        actions.filter(|action| action.action == "restart").count()
+    }
+}
+
+fn pids(program: &Program) -> Vec<Option<u32>> {
+    program.servers().iter().map(|server| server.pid).collect()
+}
+
+/// The same outage twice.
+struct Outage {
+    managed: Side,
+    off: Side,
+}
+
+/// What came of it.
+struct Ended {
+    managed: Side,
+    good: f64,
+    numbers: LoadStats,
+}
+
+impl Outage {
+    fn start(more: &str, mix: &[Shape]) -> Self {
+        let outage = Self {
+            managed: Side::start("automatic", more, mix.to_vec()),
+            off: Side::start("off", more, mix.to_vec()),
+        };
+        for side in outage.sides() {
+            let before = side.load.snapshot().ok;
+            wait_for("answers", || {
+                (side.load.snapshot().ok >= before + 30).then_some(())
+            });
+        }
+        outage
+    }
+
+    fn sides(&self) -> [&Side; 2] {
+        [&self.managed, &self.off]
+    }
+
+    /// To a server of each, or to all three of each.
+    fn tell(&self, servers: std::ops::Range<usize>, mode: &str) {
+        for side in self.sides() {
+            servers.clone().for_each(|server| side.tell(server, mode));
+        }
+    }
+
+    fn signal(&self, servers: std::ops::Range<usize>, name: &str) {
+        for side in self.sides() {
+            servers.clone().for_each(|server| side.signal(server, name));
+        }
+    }
+
+    /// Waits for an incident of this kind that did not end in another one.
+    fn wait_for(&self, kind: FaultKind) -> Incident {
+        let is_it = |incident: &Incident| {
+            incident.end != Some(End::Merged)
+                && incident
+                    .diagnosis
+                    .first()
+                    .is_some_and(|one| one.fault == kind)
+        };
+        self.managed
+            .program
+            .wait_for_incident(&kind.to_string(), is_it)
+    }
+
+    /// Ends the load, and compares.
+    fn end(self) -> Ended {
+        let [managed, off] = self.sides().map(|side| side.load.watch());
+        let Self {
+            managed: side,
+            off: other,
+        } = self;
+        let (load, program, pids) = (side.load, side.program, side.pids);
+        drop((load.stop(), other.load.stop()));
+        let [numbers, without] = [managed, off].map(|watch| watch.snapshot());
+        let share = |one: &LoadStats| one.ok as f64 / (one.ok + one.failed) as f64;
+        let (good, good_without) = (share(&numbers), share(&without));
+        assert!(
+            good + CHANCE >= good_without,
+            "{good:.4} of all answers were good, {good_without:.4} with mode off: {:#?}",
+            program.incidents()
+        );
+        let load = Load::start(LoadPlan::new(program.address(), 1.0)).unwrap();
+        Ended {
+            managed: Side {
+                program,
+                load,
+                pids,
+            },
+            good,
+            numbers,
+        }
+    }
+}
+
+impl Ended {
+    fn assert_no_restart(&self) -> &Self {
+        let incidents = self.managed.program.incidents();
+        assert_eq!(self.managed.restarts(), 0, "{incidents:#?}");
+        assert_eq!(pids(&self.managed.program), self.managed.pids);
+        self
+    }
+
+    fn assert_kinds(&self, allowed: &[FaultKind]) -> &Self {
+        let kinds = self.managed.kinds();
+        let incidents = self.managed.program.incidents();
+        assert!(
+            kinds.iter().all(|kind| allowed.contains(kind)),
+            "{incidents:#?}"
+        );
+        self
+    }
+
+    fn assert_all_serve(&self) -> &Self {
+        let is_in = |state: &str| matches!(state, "up" | "suspect");
+        self.managed
+            .program
+            .wait_for_servers("all in rotation", |servers| {
+                servers.iter().all(|one| is_in(&one.state))
+            });
+        self
+    }
+}
+
+/// Lets time pass while the load runs.
+fn go_on(time: Duration) {
+    let end = now() + time;
+    while now() < end {
+        pause();
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_database_that_is_away() {
+    let outage = Outage::start("", &[Shape::get("/")]);
+    outage.tell(0..3, "status 500");
+    go_on(8 * SECOND);
+    outage.tell(0..3, "ok");
+    go_on(4 * SECOND);
+    let incident = outage.wait_for(FaultKind::DependencyFailure);
+    assert_eq!(incident.servers.len(), 3);
+    let ended = outage.end();
+    ended.assert_no_restart().assert_all_serve();
+    ended.assert_kinds(&[FaultKind::DependencyFailure]);
+}
+
+#[test]
+fn a_route_that_hangs_on_all() {
+    let mix = [Shape::get("/").weight(3), Shape::get("/delay/60000")];
+    let outage = Outage::start("[service.shop.timeout]\nattempt = \"500ms\"\n", &mix);
+    let incident = outage.wait_for(FaultKind::BrokenRoute);
+    let evidence = incident.diagnosis[0].evidence.join("\n");
+    assert!(evidence.contains("GET /delay/*"), "{evidence}");
+    go_on(6 * SECOND);
+    let ended = outage.end();
+    ended.assert_no_restart().assert_all_serve();
+    ended.assert_kinds(&[FaultKind::BrokenRoute]);
+}
+
+#[test]
+fn posts_hang_on_one() {
+    let mix = [Shape::get("/").weight(3), Shape::post("/orders", 10)];
+    let outage = Outage::start("[service.shop.timeout]\nattempt = \"500ms\"\n", &mix);
+    outage.tell(0..1, "hang POST");
+    wait_for("an incident", || {
+        (!outage.managed.kinds().is_empty()).then_some(())
+    });
+    go_on(4 * SECOND);
+    outage.end();
+}
+
+#[test]
+fn a_wrong_probe_and_then_all_processes_end() {
+    let outage = Outage::start("", &[Shape::get("/")]);
+    outage.tell(0..3, "unhealthy");
+    outage.wait_for(FaultKind::BadProbe);
+    outage.signal(0..3, "KILL");
+    outage.managed.wait_for_new_processes();
+    go_on(4 * SECOND);
+    outage.end();
+}
+
+#[test]
+fn nobody_listens_any_more() {
+    let outage = Outage::start("", &[Shape::get("/")]);
+    outage.tell(0..3, "stop-listening");
+    outage.wait_for(FaultKind::NotListening);
+    outage.managed.wait_for_new_processes();
+    go_on(4 * SECOND);
+    outage.end();
+}
+
+#[test]
+fn servers_that_shed() {
+    let outage = Outage::start("", &[Shape::get("/")]);
+    outage.tell(0..3, "status 503 0.3");
+    go_on(8 * SECOND);
+    outage.tell(0..3, "ok");
+    go_on(2 * SECOND);
+    let ended = outage.end();
+    ended.assert_no_restart().assert_all_serve();
+    ended.assert_kinds(&[FaultKind::Overload]);
+}
+
+/// 1.5 s are over before anything costly would be done, and three seconds, again and again, are waited for.
+#[test]
+fn a_process_that_pauses() {
+    let outage = Outage::start("", &[Shape::get("/")]);
+    for length in [1.5, 1.5] {
+        outage.signal(0..1, "STOP");
+        go_on(SECOND.mul_f64(length));
+        outage.signal(0..1, "CONT");
+        go_on(3 * SECOND);
+    }
+    let ended = outage.end();
+    ended.assert_all_serve();
+    ended.assert_kinds(&[FaultKind::ProcessHung, FaultKind::SlowServer]);
+}
+
+#[test]
+fn evenkeel_itself_is_stopped() {
+    let outage = Outage::start("", &[Shape::get("/")]);
+    for side in outage.sides() {
+        side.program.signal("STOP");
+    }
+    go_on(6 * SECOND);
+    for side in outage.sides() {
+        side.program.signal("CONT");
+    }
+    go_on(4 * SECOND);
+    let ended = outage.end();
+    ended.assert_no_restart().assert_all_serve();
+    let blamed = ended.managed.program.incidents();
+    let blamed: Vec<_> = blamed
+        .iter()
+        .filter(|one| !one.servers.is_empty())
+        .collect();
+    assert!(blamed.is_empty(), "{blamed:#?}");
+}
+
+#[test]
+fn two_of_three_are_slow() {
+    let outage = Outage::start("", &[Shape::get("/")]);
+    outage.tell(0..2, "slow 200");
+    go_on(8 * SECOND);
+    outage.tell(0..2, "ok");
+    go_on(2 * SECOND);
+    outage.end().assert_no_restart();
+}
+
+#[test]
+fn one_of_twenty_answers_is_an_error() {
+    let outage = Outage::start("", &[Shape::get("/")]);
+    outage.tell(0..3, "status 500 0.05");
+    go_on(10 * SECOND);
+    let ended = outage.end();
+    ended.assert_no_restart().assert_all_serve();
+}
+
+#[test]
+fn two_of_three_hang_and_the_third_carries_what_it_can() {
+    let outage = Outage::start(
+        "[service.shop.timeout]\nattempt = \"1s\"\n",
+        &[Shape::get("/")],
+    );
+    outage.tell(0..2, "hang");
+    go_on(10 * SECOND);
+    let numbers = outage.managed.load.snapshot();
+    // Found by a few requests; then the third serves all.
+    assert_eq!(
+        numbers.failed_last_second,
+        0,
+        "{:?}\n{:#?}\n{}",
+        numbers.failures,
+        outage.managed.program.servers(),
+        outage.managed.program.log()
+    );
+    let ended = outage.end();
+    assert!(ended.good > 0.9, "{:?}", ended.numbers.failures);
+}
+
+#[test]
+fn one_is_killed_and_one_fails_and_one_hangs() {
+    let outage = Outage::start(
+        "[service.shop.timeout]\nattempt = \"1s\"\n",
+        &[Shape::get("/")],
+    );
+    outage.signal(0..1, "KILL");
+    outage.tell(1..2, "status 500");
+    outage.tell(2..3, "hang");
+    wait_for(
+        "all but the first stay in some way, and requests succeed",
+        || {
+            let numbers = outage.managed.load.snapshot();
+            (numbers.failed_last_second == 0).then_some(())
+        },
+    );
+    go_on(8 * SECOND);
+    outage.end();
+}
+
+#[test]
+fn a_closed_incident_says_how_it_ended() {
+    let outage = Outage::start("", &[Shape::get("/")]);
+    outage.signal(0..1, "KILL");
+    let incident = outage
+        .managed
+        .program
+        .wait_for_incident("closed", |incident| incident.status == Status::Closed);
+    assert_eq!(incident.servers.len(), 1);
+    outage.end().assert_kinds(&[FaultKind::ProcessCrashed]);
+}
