@@ -10,6 +10,7 @@ use evenkeel_core::{Instant, Verdict};
 use crate::contract::{OrderAnswer, Pace};
 use crate::detect::{Detection, Detector};
 use crate::incident::{ActionOutcome, End, Status};
+use crate::kind::FaultKind;
 use crate::policy::Action;
 use crate::verify::{Progress, Verification};
 
@@ -191,11 +192,16 @@ impl Work<'_> {
             };
             self.server.eject(now, verdict, self.out);
         }
+        let before = self.case().map(|case| case.kind);
         if is_down {
             self.judge(None);
         }
         if self.is_off() {
             self.watch(None);
+            return;
+        }
+        if is_down && self.plays_another(before) {
+            self.begin_playbook(false);
             return;
         }
         self.set_status(Status::Recovering);
@@ -222,6 +228,12 @@ impl Work<'_> {
             Some(step) => self.run(step),
             None => self.is_not_repaired(why),
         }
+    }
+
+    /// Whether what it turned out to be asks for steps that the playbook in use, of a lesser fault, does not have.
+    fn plays_another(&self, before: Option<FaultKind>) -> bool {
+        let case = self.server.case.as_deref();
+        case.is_some_and(|case| before != Some(case.kind) && !case.steps.contains(&Action::Restart))
     }
 
     /// Nothing is left to be tried: a person is told, and it is watched.

@@ -140,6 +140,27 @@ fn what_is_graver_than_a_wrong_probe_is_seen_behind_it() {
     }
 }
 
+/// Whatever the incident is doing when they end: it has just begun, is being examined again, or is only watched.
+#[test]
+fn processes_that_end_behind_a_wrong_probe_are_started_whenever_they_end() {
+    for seed in 0..100 {
+        let mut world = world_of(seed, Managed::Child);
+        let one_or_all = [1, 3][usize::from(seed % 2 == 0)];
+        (0..one_or_all).for_each(|index| world.break_server(index, Condition::Unhealthy));
+        world.until(10_000, |world| !world.incidents.is_empty());
+        world.run(seed * 7);
+        break_all(&mut world, Condition::Dead);
+        world.run(5_000);
+        assert_eq!(
+            world.restarts.len(),
+            3,
+            "seed {seed}: {:#?}",
+            world.incidents
+        );
+        assert_eq!(serving(&world), 3, "seed {seed}");
+    }
+}
+
 #[test]
 fn servers_that_shed_by_themselves_are_overloaded_and_left_alone() {
     for seed in 0..50 {
