@@ -83,6 +83,10 @@ pub(super) struct Case {
     pub(super) costly: bool,
     /// What the server showed when it was detected: out of rotation it shows nothing more.
     pub(super) symptom: Option<Symptom>,
+    /// What it was taken for when it was looked at again, while that lasts.
+    pub(super) again: Option<FaultKind>,
+    /// While it is only watched, whether it shows something else by now is asked at this time.
+    pub(super) look_at: Instant,
     /// What a costly action waits for, or waited for last.
     pub(super) waits: Option<Waits>,
     /// Whose repair the verification under way is about; none if nothing was repaired since the last one failed.
@@ -136,6 +140,8 @@ impl Case {
             repaired: false,
             costly: false,
             symptom: None,
+            again: None,
+            look_at: now,
             waits: None,
             repaired_by: None,
             by_person: false,

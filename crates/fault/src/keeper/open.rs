@@ -147,7 +147,7 @@ impl Work<'_> {
         }
     }
 
-    fn examine(&mut self) {
+    pub(super) fn examine(&mut self) {
         let timeout = self.spec.options.diagnose_timeout;
         let (order, now) = (self.order(), self.now);
         self.server.set_pace(Pace::Fast, self.out);
@@ -192,7 +192,13 @@ impl Work<'_> {
 
     /// Ranks what explains the signals, and goes on to recovery.
     pub(super) fn diagnose(&mut self, examination: Option<&Examination>) {
+        let before = self.case().and_then(|case| case.again.take());
         self.judge(examination);
+        if before.is_some() && before == self.case().map(|case| case.kind) {
+            // It is what it was, and what can be done for that is done.
+            self.watch(None);
+            return;
+        }
         let bad_probe = self
             .server
             .case

@@ -2,6 +2,7 @@
 
 use evenkeel_core::Random;
 use evenkeel_fault::contract::Managed;
+use evenkeel_fault::incident::Status;
 use evenkeel_fault::policy::Mode;
 
 use super::world::{Condition, World, ms, options};
@@ -118,5 +119,74 @@ fn each_trouble_costs_at_most_what_it_costs_without_recovery() {
                 without.0
             );
         }
+    }
+}
+
+const CONDITIONS: [Condition; 11] = [
+    Condition::Well,
+    Condition::Dead,
+    Condition::Hung,
+    Condition::Blocked,
+    Condition::Deaf,
+    Condition::Errors(100),
+    Condition::Errors(30),
+    Condition::Sheds(40),
+    Condition::Unhealthy,
+    Condition::Slow(20),
+    Condition::Unreachable,
+];
+
+/// One trouble after the other, of one server or of all, before the one before it is over. In the end all is mended but what only a
+/// start mends.
+fn troubles(world: &mut World, draws: &mut Random) {
+    for _ in 0..5 {
+        let condition = CONDITIONS[draws.below(CONDITIONS.len())];
+        let servers = match draws.below(5) {
+            index @ 0..3 => index..index + 1,
+            _ => 0..3,
+        };
+        for index in servers {
+            // A process that ended cannot do anything else.
+            if world.condition(index) != Condition::Dead {
+                world.break_server(index, condition);
+            }
+        }
+        world.run(draws.below(12_000) as u64);
+    }
+    for index in 0..3 {
+        world.heal_unless_gone(index);
+    }
+}
+
+#[test]
+fn after_any_troubles_all_serve_again() {
+    for seed in 0..80 {
+        let mut draws = Random::seeded(seed);
+        let mut world = World::new(3, Managed::Child, options());
+        world.random = Random::seeded(seed);
+        world.every = ms(4 + seed % 9);
+        world.run(5_000);
+        troubles(&mut world, &mut draws);
+        world.run(150_000);
+        for index in 0..3 {
+            let condition = world.condition(index);
+            assert_eq!(
+                condition,
+                Condition::Well,
+                "seed {seed}: {:#?}",
+                world.incidents
+            );
+            assert!(
+                world.in_service(index),
+                "seed {seed}: {:#?}",
+                world.incidents
+            );
+        }
+        let before = world.totals;
+        world.run(10_000);
+        assert_eq!(world.totals.failed, before.failed, "seed {seed}");
+        let open = world.incidents.values();
+        let open: Vec<_> = open.filter(|one| one.status != Status::Closed).collect();
+        assert!(open.is_empty(), "seed {seed}: {open:#?}");
     }
 }

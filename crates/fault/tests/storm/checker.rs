@@ -115,7 +115,7 @@ impl Checker {
                 let by_hand = self.with_operators && until == Instant::NEVER;
                 assert!(by_hand || until > now && until <= now + Duration::from_secs(6));
                 self.out[index] = true;
-                (verdict == Verdict::Suspected && !was_out).then_some(index)
+                (verdict != Verdict::Known && !was_out).then_some(index)
             }
             Directive::Trial { until, .. } => {
                 assert!(until > now && until <= now + Duration::from_secs(6));

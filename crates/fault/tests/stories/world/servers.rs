@@ -127,6 +127,20 @@ impl World {
         self.sims[index].ready_at = self.now;
     }
 
+    /// Mends what goes away by itself: a process that ended, or closed its port, needs a start.
+    pub(crate) fn heal_unless_gone(&mut self, index: usize) {
+        if !matches!(
+            self.sims[index].condition,
+            Condition::Dead | Condition::Deaf
+        ) {
+            self.heal(index);
+        }
+    }
+
+    pub(crate) fn condition(&self, index: usize) -> Condition {
+        self.sims[index].condition
+    }
+
     pub(super) fn die(&mut self, index: usize, exit: Exit) {
         self.deaths += u32::from(!exit.asked);
         self.break_off(index);
