@@ -239,18 +239,6 @@ fn a_route_that_hangs_on_all() {
 }
 
 #[test]
-fn posts_hang_on_one() {
-    let mix = [Shape::get("/").weight(3), Shape::post("/orders", 10)];
-    let outage = Outage::start("[service.shop.timeout]\nattempt = \"500ms\"\n", &mix);
-    outage.tell(0..1, "hang POST");
-    wait_for("an incident", || {
-        (!outage.managed.kinds().is_empty()).then_some(())
-    });
-    go_on(4 * SECOND);
-    outage.end();
-}
-
-#[test]
 fn a_wrong_probe_and_then_all_processes_end() {
     let outage = Outage::start("", &[Shape::get("/")]);
     outage.tell(0..3, "unhealthy");
@@ -317,16 +305,6 @@ fn evenkeel_itself_is_stopped() {
         .filter(|one| !one.servers.is_empty())
         .collect();
     assert!(blamed.is_empty(), "{blamed:#?}");
-}
-
-#[test]
-fn two_of_three_are_slow() {
-    let outage = Outage::start("", &[Shape::get("/")]);
-    outage.tell(0..2, "slow 200");
-    go_on(8 * SECOND);
-    outage.tell(0..2, "ok");
-    go_on(2 * SECOND);
-    outage.end().assert_no_restart();
 }
 
 #[test]

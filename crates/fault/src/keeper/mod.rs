@@ -32,6 +32,7 @@ mod act;
 mod propose;
 mod repair;
 mod watch;
+mod another;
 mod report;
 mod order;
 mod maintenance;

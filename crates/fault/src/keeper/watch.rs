@@ -7,20 +7,15 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, Verdict};
 
-use crate::common_cause::{ServerView, Symptom};
 use crate::contract::{OrderAnswer, Pace};
 use crate::detect::{Detection, Detector};
 use crate::incident::{ActionOutcome, End, Status};
-use crate::kind::FaultKind;
 use crate::policy::Action;
 use crate::verify::{Progress, Verification};
 
 use super::Work;
 use super::case::{Phase, Retry};
 use super::server::{RoutineKind, Server, Shown};
-
-/// So often it is asked whether a server that is only watched shows something else by now.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 impl Server {
     /// When something of it is to be done next.
@@ -234,12 +229,6 @@ impl Work<'_> {
         }
     }
 
-    /// Whether what it turned out to be asks for steps that the playbook in use, of a lesser fault, does not have.
-    fn plays_another(&self, before: Option<FaultKind>) -> bool {
-        let case = self.server.case.as_deref();
-        case.is_some_and(|case| before != Some(case.kind) && !case.steps.contains(&Action::Restart))
-    }
-
     /// Nothing is left to be tried: a person is told, and it is watched.
     fn is_not_repaired(&mut self, why: &str) {
         self.escalate(&format!("the repair did not hold: {why}"));
@@ -342,38 +331,6 @@ impl Work<'_> {
                 }
             }
         }
-    }
-
-    /// Whether a server that is only watched shows something else than what it was taken out for.
-    fn shows_another(&mut self) -> bool {
-        let (now, shown) = (self.now, self.symptom());
-        let is_down = self.server.facts.process.down.is_some();
-        let Some(case) = self.server.case.as_deref_mut().filter(|_| !is_down) else {
-            return false;
-        };
-        let only_watched = matches!(&case.phase, Phase::Verifying { verification, retry: None, .. }
-            if !verification.rules.ends);
-        if !only_watched || now < case.look_at {
-            return false;
-        }
-        case.look_at = now + LOOK_AGAIN;
-        // What it answers is seen in another way out of rotation than in it; how it can be reached is not.
-        let tells = [Symptom::Refuses, Symptom::Unreachable, Symptom::Hangs];
-        shown.is_some_and(|shown| tells.contains(&shown)) && shown != case.symptom
-    }
-
-    fn symptom(&self) -> Option<Symptom> {
-        ServerView::read(&self.server.facts, &self.spec.options.detect, self.now).symptom
-    }
-
-    /// What was found out is no longer what is wrong: it is examined anew.
-    fn look_again(&mut self) {
-        let shown = self.symptom();
-        if let Some(case) = self.case() {
-            case.symptom = shown;
-            case.again = Some(case.kind);
-        }
-        self.examine();
     }
 
     fn retry(&mut self, retry: Retry) {

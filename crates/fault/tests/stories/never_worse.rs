@@ -20,18 +20,18 @@ fn heal_all(world: &mut World) {
 
 const SCRIPTS: [Script; 17] = [
     ("one is killed", |world| {
-        world.break_server(1, Condition::Dead)
+        world.break_server(1, Condition::Dead);
     }),
     ("all are killed", |world| all(world, Condition::Dead)),
     ("one is stopped", |world| {
-        world.break_server(1, Condition::Hung)
+        world.break_server(1, Condition::Hung);
     }),
     ("two are stopped", |world| {
         world.break_server(1, Condition::Hung);
         world.break_server(2, Condition::Hung);
     }),
     ("one hangs", |world| {
-        world.break_server(1, Condition::Blocked)
+        world.break_server(1, Condition::Blocked);
     }),
     ("two hang", |world| {
         world.break_server(0, Condition::Blocked);
@@ -53,14 +53,14 @@ const SCRIPTS: [Script; 17] = [
         heal_all(world);
     }),
     ("a few answers are errors", |world| {
-        all(world, Condition::Errors(5))
+        all(world, Condition::Errors(5));
     }),
     ("they shed", |world| all(world, Condition::Sheds(30))),
     ("one sheds all", |world| {
-        world.break_server(0, Condition::Sheds(100))
+        world.break_server(0, Condition::Sheds(100));
     }),
     ("the probe is wrong", |world| {
-        all(world, Condition::Unhealthy)
+        all(world, Condition::Unhealthy);
     }),
     ("the probe is wrong, and then errors", |world| {
         all(world, Condition::Unhealthy);
@@ -70,7 +70,7 @@ const SCRIPTS: [Script; 17] = [
         heal_all(world);
     }),
     ("all closed their ports", |world| {
-        all(world, Condition::Deaf)
+        all(world, Condition::Deaf);
     }),
     ("none can be reached for a while", |world| {
         all(world, Condition::Unreachable);

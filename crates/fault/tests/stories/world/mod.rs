@@ -101,25 +101,7 @@ impl World {
         };
         // 2026-11-22T10:00:00Z.
         let keeper = Keeper::new(vec![service], Epoch(Wall(1_795_341_600_000)), 7, memory);
-        let sims = (0..servers).map(|_| Sim {
-            condition: Condition::Well,
-            reborn: Condition::Well,
-            managed,
-            pid: 0,
-            since: Instant::ZERO,
-            dies_at: Instant::NEVER,
-            ready_at: Instant::ZERO,
-            pace: Pace::Normal,
-            next_probe: Instant::from_millis(7),
-            out_until: Instant::ZERO,
-            hung_until: Instant::ZERO,
-            known_until: Instant::ZERO,
-            trial_until: Instant::ZERO,
-            repaired_until: Instant::ZERO,
-            drained: false,
-            credit: 0,
-            sent: 0,
-        });
+        let sims = (0..servers).map(|_| Sim::new(managed));
         let mut world = Self {
             keeper,
             now: Instant::ZERO,

@@ -67,6 +67,31 @@ pub(super) struct Sim {
     pub(super) sent: u64,
 }
 
+impl Sim {
+    /// One that is well, and whose process is not started yet.
+    pub(super) const fn new(managed: Managed) -> Self {
+        Self {
+            condition: Condition::Well,
+            reborn: Condition::Well,
+            managed,
+            pid: 0,
+            since: Instant::ZERO,
+            dies_at: Instant::NEVER,
+            ready_at: Instant::ZERO,
+            pace: Pace::Normal,
+            next_probe: Instant::from_millis(7),
+            out_until: Instant::ZERO,
+            hung_until: Instant::ZERO,
+            known_until: Instant::ZERO,
+            trial_until: Instant::ZERO,
+            repaired_until: Instant::ZERO,
+            drained: false,
+            credit: 0,
+            sent: 0,
+        }
+    }
+}
+
 impl World {
     pub(crate) fn break_server(&mut self, index: usize, condition: Condition) {
         if condition == Condition::Dead {
