@@ -29,6 +29,8 @@ struct Numbers {
     phases: BTreeMap<String, [DurationHistogram; 4]>,
     /// By order, what came of it.
     orders: BTreeMap<(&'static str, &'static str), u64>,
+    /// Plans that the second check refused, by service and reason.
+    vetoes: BTreeMap<(String, &'static str), u64>,
     /// Contradictions in records that were mended.
     inconsistencies: u64,
     /// For how long evenkeel itself stood still, by stalls.
@@ -103,6 +105,17 @@ impl Counters {
         numbers.stalls.add_from_owner(lasted);
     }
 
+    /// Takes how often the second check has refused a plan of this service so far, for this reason.
+    pub(crate) fn vetoes(&self, service: &str, reason: &'static str, count: u64) {
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        match numbers.vetoes.get_mut(&(service.to_owned(), reason)) {
+            Some(known) => *known = count,
+            None => {
+                numbers.vetoes.insert((service.to_owned(), reason), count);
+            }
+        }
+    }
+
     /// Takes the number of contradictions that were found in records so far.
     pub(crate) fn inconsistencies(&self, found: u64) {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -162,6 +175,15 @@ impl Source for Counters {
             &[],
             numbers.inconsistencies,
         );
+        for ((service, reason), &count) in &numbers.vetoes {
+            let labels = [("service", service.as_str()), ("reason", *reason)];
+            sink.counter(
+                "evenkeel_vetoes_total",
+                "Plans of recovery that the second check refused, by reason.",
+                &labels,
+                count,
+            );
+        }
         for ((service, action, outcome), &count) in &numbers.actions {
             let labels = [
                 ("service", service.as_str()),

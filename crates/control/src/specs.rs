@@ -23,6 +23,7 @@ pub(crate) fn specs(plan: &Plan) -> Vec<ServiceSpec> {
                 .map(|server| ServerSpec {
                     name: server.name.clone(),
                     address: server.address.map(|address| address.to_string()),
+                    tier: server.tier,
                     managed: match &server.managed {
                         ManagedPlan::Child(_) => Managed::Child,
                         ManagedPlan::Commands { restart, stop } => Managed::Commands {

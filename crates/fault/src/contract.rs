@@ -33,6 +33,8 @@ pub struct ServerSpec {
     pub name: String,
     /// Its address, for people; none if it is a place that is yet to be filled.
     pub address: Option<String>,
+    /// Its tier: 0 is primary, 1 is backup.
+    pub tier: u8,
     /// How restart and stop reach it.
     pub managed: Managed,
     /// The longest that whoever carries out an order for it may take before answering.

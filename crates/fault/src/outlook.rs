@@ -88,6 +88,8 @@ pub enum Waits {
     Turn,
     /// `keep_serving` allows no action now.
     Capacity,
+    /// The second check refuses it.
+    Veto,
     /// The time between restarts.
     BackOff,
     /// The limit of actions.
@@ -130,6 +132,7 @@ impl Waits {
             Self::Trial => "trial",
             Self::Turn => "turn",
             Self::Capacity => "capacity",
+            Self::Veto => "veto",
             Self::BackOff => "back-off",
             Self::Limit => "limit",
             Self::SlowStart => "slow-start",
@@ -166,6 +169,7 @@ impl Waits {
             Self::Capacity => {
                 "too few servers would be left in service (`recover.keep_serving`); it is asked again"
             }
+            Self::Veto => "the second check refuses it; it is asked again",
             Self::BackOff => "the time between restarts (`recover.backoff`)",
             Self::Limit => "the limit of actions is reached (`recover.limit`)",
             Self::SlowStart => {

@@ -283,6 +283,11 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         }
         self.outputs = outputs;
         self.counters.inconsistencies(self.keeper.inconsistencies());
+        for (service, veto, count) in self.keeper.vetoes() {
+            let name = self.services.get(service.0 as usize);
+            let name = name.map_or("", String::as_str);
+            self.counters.vetoes(name, veto.word(), count);
+        }
     }
 
     fn gather(&mut self) -> bool {

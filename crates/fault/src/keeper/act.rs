@@ -209,6 +209,11 @@ impl Work<'_> {
             if let Err(why) = self.allowed() {
                 return self.refuse(step, action, &why);
             }
+            if let Err(veto) = self.second_check(action) {
+                // What comes behind it may help where it stands.
+                self.tell_veto(action, veto);
+                return Next::On;
+            }
             self.server.eject(now, self.server.suspicion(), self.out);
             if *action == Action::Eject {
                 self.done(action);
@@ -231,8 +236,12 @@ impl Work<'_> {
     /// Takes it out at once while what comes before it in the playbook is only proposed, if the guard of capacity agrees.
     pub(super) fn take_out_beside(&mut self, action: &Action) {
         let now = self.now;
-        let (outcome, why) = match self.allowed() {
-            Ok(()) => (ActionOutcome::Done, None),
+        let allowed = self.allowed().and_then(|()| {
+            let checked = self.second_check(action);
+            checked.map_err(|veto| format!("second check: {}", veto.words()))
+        });
+        let (outcome, why) = match allowed {
+            Ok(_) => (ActionOutcome::Done, None),
             Err(why) => (ActionOutcome::Refused, Some(why)),
         };
         if outcome == ActionOutcome::Done {

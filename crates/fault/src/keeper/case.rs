@@ -16,6 +16,7 @@ use crate::kind::FaultKind;
 use crate::maintenance::stamp;
 use crate::outlook::Waits;
 use crate::policy::{Action, Objective};
+use crate::recover::Veto;
 use crate::verify::Verification;
 
 use super::propose::Proposal;
@@ -96,6 +97,8 @@ pub(super) struct Case {
     /// Probes cannot tell whether this fault is over.
     pub(super) only_traffic_tells: bool,
     pub(super) slow_limit: Option<Duration>,
+    /// What the second check refused last, which is not repeated.
+    pub(super) veto: Option<Veto>,
     /// A refusal by the guard was recorded; it is not repeated.
     pub(super) refused: bool,
     /// The request that brought its server down, if that is known.
@@ -148,6 +151,7 @@ impl Case {
             only_traffic_tells: false,
             slow_limit: None,
             refused: false,
+            veto: None,
             poisoned: None,
             changed: true,
             impact_at: now + IMPACT_EVERY,

@@ -6,8 +6,9 @@
 use evenkeel_core::Instant;
 
 use crate::contract::{Output, Pace};
+use crate::kind::FaultKind;
 use crate::policy::Mode;
-use crate::recover::Change;
+use crate::recover::{Author, Change};
 use crate::signal::Down;
 
 use super::Keeper;
@@ -175,12 +176,13 @@ impl Keeper {
                 let recover = &work.spec.options.recover;
                 let is_wanting = work.capacity.allows(recover.keep_serving).is_err();
                 let is_allowed = is_wanting || work.server.repairs.within_limit(now, recover.limit);
-                if starts && is_allowed && work.server.managed.restarts() {
+                let starts = starts && is_allowed && work.server.managed.restarts();
+                let kind = FaultKind::CannotStart;
+                if starts && work.order_routine(RoutineKind::Restart, Author::Evenkeel, kind) {
                     work.server
                         .repairs
                         .note(now, Change::Start, &recover.backoff);
                     work.server.facts.process.replaced();
-                    work.order_routine(RoutineKind::Restart);
                 } else {
                     work.process_down();
                 }

@@ -5,14 +5,15 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Exit, Instant, ServerId, Verdict};
+use evenkeel_core::{Exit, Instant, ServerId};
 
-use crate::contract::{ActionOrder, Output, Pace};
+use crate::contract::Output;
+use crate::detect::{Detection, Detector};
 use crate::kind::FaultKind;
-use crate::policy::{Action, Mode};
-use crate::verify::Verification;
+use crate::policy::Mode;
+use crate::recover::Author;
 
-use super::server::{Routine, Server};
+use super::server::{RoutineKind, Server};
 use super::{Keeper, Work};
 
 /// Ends that come in within this time are of the same death.
@@ -68,24 +69,13 @@ impl Keeper {
 impl Work<'_> {
     fn lost_with_guardian(&mut self) {
         self.server.facts.process.lost();
-        let order = self.order();
-        let (now, server) = (self.now, self.server.id);
-        self.server.starting = None;
-        self.server.eject(now, Verdict::Known, self.out);
-        self.server.set_pace(Pace::Paused, self.out);
-        let verification = Verification::new(self.rules(true));
-        self.server.routine = Some(Box::new(Routine {
-            kind: super::server::RoutineKind::Restart,
-            order: Some(order),
-            verification,
-        }));
-        self.out.push(Output::Act(Box::new(ActionOrder {
-            id: order,
-            server,
-            action: Action::Restart,
-            at_once: false,
-            incident: String::new(),
-            fault: FaultKind::ProcessCrashed,
-        })));
+        let kind = FaultKind::ProcessCrashed;
+        if !self.order_routine(RoutineKind::Restart, Author::Evenkeel, kind) {
+            self.detected(&Detection {
+                by: Detector::Supervisor,
+                onset: self.now,
+                text: "its process ended with the guardian".to_owned(),
+            });
+        }
     }
 }

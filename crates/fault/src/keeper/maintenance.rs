@@ -9,7 +9,9 @@ use evenkeel_core::{Instant, ServerId, ServiceId, Verdict};
 
 use crate::contract::{OrderAnswer, Output, Pace, Ticket};
 use crate::incident::End;
+use crate::kind::FaultKind;
 use crate::maintenance::{Maintenance, MaintenanceRecord, OrderTerms, TakenOut};
+use crate::recover::Author;
 use crate::verify::Verification;
 
 use super::server::{Held, Routine, RoutineKind, Server};
@@ -321,7 +323,7 @@ impl Work<'_> {
             && self.server.managed.restarts()
             && self.may_act()
         {
-            self.order_routine(RoutineKind::Return);
+            self.order_routine(RoutineKind::Return, Author::Person, FaultKind::Unknown);
             return;
         }
         self.server.facts.forget(self.now);

@@ -2,7 +2,7 @@
 //!
 //! Every server has at most one open incident, its case. A detection opens it; later ones join it. Servers of one
 //! service that fail together get an incident each, unless `common` or `failed_starts` finds one cause. The files here follow a case: `case` (the record), `hear` (signals
-//! and time), `open` (from detection to diagnosis), `act` (the playbook), `propose` (where a person decides), `repair` (orders that change a server), `watch` (verification, closing), `order` (a person's orders),
+//! and time), `open` (from detection to diagnosis), `act` (the playbook), `propose` (where a person decides), `repair` (orders that change a server), `plan` (their second check), `watch` (verification, closing), `order` (a person's orders),
 //! `maintenance` (what a person has taken out).
 //!
 //! What the modes do:
@@ -30,6 +30,7 @@ mod take_in;
 mod open;
 mod act;
 mod propose;
+mod plan;
 mod repair;
 mod watch;
 mod another;
@@ -45,7 +46,7 @@ mod self_watch;
 
 use std::collections::BTreeMap;
 
-use evenkeel_core::{Epoch, Instant, Random, Recent, ServerId};
+use evenkeel_core::{Epoch, Instant, Random, Recent, ServerId, ServiceId};
 
 use crate::analyze::{Similar, Traffic};
 use crate::common_cause::Alike;
@@ -54,7 +55,7 @@ use crate::detect::{self, Detection};
 use crate::incident::{ActionOutcome, Incident, invariants};
 use crate::maintenance::MaintenanceRecord;
 use crate::policy::Mode;
-use crate::recover::Capacity;
+use crate::recover::{Capacity, Veto};
 use crate::verify::Rules;
 
 use case::Case;
@@ -105,6 +106,8 @@ struct Shared {
     recent: Recent<Similar>,
     /// Contradictions that were found in records and mended.
     inconsistencies: u64,
+    /// Plans that the second check refused.
+    vetoes: BTreeMap<(ServiceId, Veto), u64>,
 }
 
 /// One server at work in one step: everything that a decision about it may read or change.
@@ -125,6 +128,8 @@ struct Work<'a> {
     /// What is detected at servers without an incident is judged for the whole service first.
     detections: &'a mut Vec<(u32, Detection)>,
     server: &'a mut Server,
+    /// The servers before it and behind it.
+    peers: (&'a [Server], &'a [Server]),
     out: &'a mut Vec<Output>,
 }
 
@@ -150,6 +155,7 @@ impl Keeper {
             names: names::Names::default(),
             recent,
             inconsistencies: 0,
+            vetoes: BTreeMap::new(),
         };
         Self {
             services: services.into_iter().map(Service::new).collect(),
@@ -260,6 +266,12 @@ impl Keeper {
     #[must_use]
     pub const fn inconsistencies(&self) -> u64 {
         self.shared.inconsistencies
+    }
+
+    /// How often the second check refused a plan, by service and reason.
+    pub fn vetoes(&self) -> impl Iterator<Item = (ServiceId, Veto, u64)> {
+        let vetoes = self.shared.vetoes.iter();
+        vetoes.map(|((service, veto), count)| (*service, *veto, *count))
     }
 
     /// The incidents that are not closed.
@@ -374,33 +386,35 @@ impl Keeper {
             ..
         } = service;
         let from = out.len();
-        if let Some(server) = servers.get_mut(id.index as usize) {
-            *changing -= usize::from(server.is_being_changed());
-            *failed_starts -= usize::from(server.cannot_start());
-            *serving -= usize::from(server.serves());
-            *present -= usize::from(server.vacant.is_none());
-            what(&mut Work {
-                now,
-                spec,
-                traffic,
-                shared: &mut self.shared,
-                capacity,
-                alike: *alike,
-                changing: *changing,
-                failed_starts: *failed_starts,
-                suspended,
-                detections,
-                server,
-                out,
-            });
-            if let Some(server) = servers.get_mut(id.index as usize) {
-                server.tell_repair(now, from, out);
-                *changing += usize::from(server.is_being_changed());
-                *failed_starts += usize::from(server.cannot_start());
-                *serving += usize::from(server.serves());
-                *present += usize::from(server.vacant.is_none());
-            }
-        }
+        let index = (id.index as usize).min(servers.len());
+        let (before, rest) = servers.split_at_mut(index);
+        let Some((server, after)) = rest.split_first_mut() else {
+            return;
+        };
+        *changing -= usize::from(server.is_being_changed());
+        *failed_starts -= usize::from(server.cannot_start());
+        *serving -= usize::from(server.serves());
+        *present -= usize::from(server.vacant.is_none());
+        what(&mut Work {
+            now,
+            spec,
+            traffic,
+            shared: &mut self.shared,
+            capacity,
+            alike: *alike,
+            changing: *changing,
+            failed_starts: *failed_starts,
+            suspended,
+            detections,
+            server,
+            peers: (before, after),
+            out,
+        });
+        server.tell_repair(now, from, out);
+        *changing += usize::from(server.is_being_changed());
+        *failed_starts += usize::from(server.cannot_start());
+        *serving += usize::from(server.serves());
+        *present += usize::from(server.vacant.is_none());
     }
 
     /// Looks, now and then, at who is slow compared with its peers.

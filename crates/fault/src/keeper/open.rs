@@ -132,6 +132,7 @@ impl Work<'_> {
         if self.is_off()
             || self.server.shown != Shown::Serving
             || self.capacity.allows(keep).is_err()
+            || self.second_check(&Action::Eject).is_err()
         {
             return;
         }

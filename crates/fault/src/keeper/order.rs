@@ -1,16 +1,16 @@
 //! A person's orders. They go before the keeper's own: no limit holds them up, and each is told what came of it.
 
-use evenkeel_core::{Instant, ServerId, ServiceId, Verdict};
+use evenkeel_core::{Instant, ServerId, ServiceId};
 
-use crate::contract::{ActionOrder, OperatorOrder, OrderAnswer, OrderId, Output, Pace, Ticket};
+use crate::contract::{OperatorOrder, OrderAnswer, Output, Ticket};
 use crate::incident::{ActionOutcome, End, Status};
 use crate::kind::FaultKind;
 use crate::maintenance::{OrderTerms, TakenOut};
 use crate::policy::Action;
-use crate::verify::Verification;
+use crate::recover::Author;
 
 use super::case::Phase;
-use super::server::{Routine, RoutineKind, Shown};
+use super::server::{RoutineKind, Shown};
 use super::{Keeper, Work};
 
 impl Keeper {
@@ -292,7 +292,7 @@ impl Work<'_> {
         self.follow(ticket, format!("{name} is restarted"));
         let now = self.now;
         let Some(case) = self.server.case.as_deref_mut() else {
-            self.order_routine(RoutineKind::Restart);
+            self.order_routine(RoutineKind::Restart, Author::Person, FaultKind::Unknown);
             return;
         };
         case.action_ended(
@@ -343,30 +343,6 @@ impl Work<'_> {
             ));
         }
         Ok(())
-    }
-
-    /// Orders a restart outside of any incident.
-    pub(super) fn order_routine(&mut self, kind: RoutineKind) {
-        let (now, server) = (self.now, self.server.id);
-        let order: OrderId = self.order();
-        self.server.starting = None;
-        self.server.follows = false;
-        self.server.eject(now, Verdict::Known, self.out);
-        self.server.set_pace(Pace::Paused, self.out);
-        let verification = Verification::new(self.rules(true));
-        self.server.routine = Some(Box::new(Routine {
-            kind,
-            order: Some(order),
-            verification,
-        }));
-        self.out.push(Output::Act(Box::new(ActionOrder {
-            id: order,
-            server,
-            action: Action::Restart,
-            at_once: false,
-            incident: String::new(),
-            fault: FaultKind::Unknown,
-        })));
     }
 
     fn tell(&mut self, text: &str) {

@@ -5,6 +5,7 @@ use evenkeel_core::{Instant, ServiceId};
 use crate::kind::FaultKind;
 use crate::outlook::{NextStep, Outlook, Waits};
 use crate::policy::{Action, Mode};
+use crate::recover::Veto;
 use crate::verify::Verification;
 
 use super::Keeper;
@@ -116,7 +117,11 @@ impl Case {
                 let retry = retry.filter(|_| !verification.in_trickle());
                 if let Some(retry) = retry {
                     let next = NextStep::from(self.steps.get(retry.step));
-                    return Outlook::new(next, retry.waits).at(Some(retry.at));
+                    let veto = self.veto.filter(|_| retry.waits == Waits::Veto);
+                    let why = veto.map_or("", Veto::words);
+                    return Outlook::new(next, retry.waits)
+                        .at(Some(retry.at))
+                        .because(why);
                 }
                 let shown = verified(now, verification);
                 match self.steps.get(*then) {

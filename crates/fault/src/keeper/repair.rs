@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, StartFailure, Verdict};
 
-use crate::contract::{ActionOrder, Managed, OrderId, Output, Pace};
+use crate::contract::{Managed, OrderId, Pace};
 use crate::incident::{ActionOutcome, RepairedBy, Status};
 use crate::kind::FaultKind;
 use crate::outlook::Waits;
 use crate::policy::Action;
-use crate::recover::{Allowance, Change, serves_nothing};
+use crate::recover::{Allowance, Change, Checked, serves_nothing};
 
 use super::Work;
 use super::act::{Next, NotYet};
@@ -183,6 +183,13 @@ impl Work<'_> {
     /// Orders the restart; back-off and limit have been asked.
     pub(super) fn restart_now(&mut self, step: usize) {
         let now = self.now;
+        let checked = match self.second_check(&Action::Restart) {
+            Ok(checked) => checked,
+            Err(veto) => {
+                self.vetoed(step, &Action::Restart, veto);
+                return;
+            }
+        };
         let change = match self.server.facts.process.down {
             Some(_) => Change::Start,
             None => Change::Restart,
@@ -195,7 +202,7 @@ impl Work<'_> {
         if self.server.managed == Managed::Child && self.server.facts.process.down.is_some() {
             self.server.facts.process.replaced();
         }
-        self.act(step, Action::Restart);
+        self.act(step, checked);
     }
 
     pub(super) fn change(&mut self, step: usize, action: &Action) -> Next {
@@ -212,7 +219,8 @@ impl Work<'_> {
         if !self.may_act() {
             return self.propose(step);
         }
-        let (now, recover) = (self.now, &self.spec.options.recover);
+        let (now, spec) = (self.now, self.spec);
+        let recover = &spec.options.recover;
         if !self.server.repairs.within_limit(now, recover.limit) {
             let limit = recover.limit;
             let why = format!(
@@ -226,21 +234,29 @@ impl Work<'_> {
             self.escalate(&why);
             return Next::On;
         }
-        self.server
-            .repairs
-            .note(now, Change::Other, &recover.backoff);
+        let backoff = &recover.backoff;
+        let checked = match self.second_check(action) {
+            Ok(checked) => checked,
+            Err(veto) => return self.vetoed(step, action, veto),
+        };
+        self.server.repairs.note(now, Change::Other, backoff);
         if is_stop {
             self.server.eject(now, Verdict::Known, self.out);
         }
-        self.act(step, action.clone());
+        self.act(step, checked);
         Next::Parked
     }
 
-    fn act(&mut self, step: usize, action: Action) {
-        let (now, order, server) = (self.now, self.order(), self.server.id);
+    /// Carries out what the second check has let through.
+    fn act(&mut self, step: usize, checked: Checked) {
+        let now = self.now;
         self.set_status(Status::Recovering);
         let is_alive = self.server.facts.process.down.is_none();
-        let Some(case) = self.server.case.as_deref_mut() else {
+        let hangs = self.case().map(|case| case.kind) == Some(FaultKind::ProcessHung);
+        let action = checked.plan().action.clone();
+        let order = self.order_checked(checked, hangs);
+        let until = now + self.server.order_limit + UNANSWERED;
+        let Some(case) = self.case() else {
             return;
         };
         case.costly |= is_alive;
@@ -248,16 +264,8 @@ impl Work<'_> {
         case.phase = Phase::Acting {
             step,
             order: Some(order),
-            until: now + self.server.order_limit + UNANSWERED,
+            until,
         };
-        self.out.push(Output::Act(Box::new(ActionOrder {
-            id: order,
-            server,
-            action,
-            at_once: case.kind == FaultKind::ProcessHung,
-            incident: case.incident.id.clone(),
-            fault: case.kind,
-        })));
     }
 
     /// An order was answered.

@@ -13,7 +13,7 @@ use crate::detect::Comparison;
 use crate::kind::FaultKind;
 use crate::maintenance::{Maintenance, TakenOut};
 use crate::policy::FaultOptions;
-use crate::recover::Repairs;
+use crate::recover::{Lately, Repairs};
 use crate::signal::Facts;
 use crate::verify::{TRICKLE_SHARE, Verification};
 
@@ -84,6 +84,8 @@ pub(super) struct Server {
     pub(super) host: Option<IpAddr>,
     pub(super) facts: Facts,
     pub(super) repairs: Repairs,
+    /// What was done to it lately, as the second check counts it.
+    pub(super) lately: Lately,
     pub(super) case: Option<Box<Case>>,
     pub(super) routine: Option<Box<Routine>>,
     /// Its first start: no probe needs to pass before this moment.
@@ -128,6 +130,7 @@ impl Server {
             order_limit: spec.order_limit,
             facts: Facts::new(&options.detect, peers),
             repairs: Repairs::default(),
+            lately: Lately::default(),
             case: None,
             routine: None,
             starting: None,

@@ -233,7 +233,8 @@ impl Work<'_> {
     fn is_not_repaired(&mut self, why: &str) {
         self.escalate(&format!("the repair did not hold: {why}"));
         self.watch(None);
-        let hold = if self.rules(false).patient {
+        let rules = self.rules(false);
+        let hold = if rules.patient && !rules.in_service {
             self.hold()
         } else {
             Duration::ZERO

@@ -1,10 +1,12 @@
-//! Recovery: which actions a fault gets, and what forbids them.
+//! Recovery: which actions a fault gets, what forbids them, and the second check of what was decided.
 
 mod playbooks;
 mod guard;
 mod repairs;
+mod plan;
 
 pub use guard::{Capacity, serves_nothing};
 pub(crate) use guard::{KEEP_SERVING, UNMANAGED};
+pub use plan::{Author, Checked, Lately, Plan, ServerFacts, ServiceFacts, Veto, check};
 pub use playbooks::{Situation, playbook};
 pub use repairs::{Allowance, Change, Repairs};

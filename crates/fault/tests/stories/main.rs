@@ -15,6 +15,7 @@ mod members;
 mod never_worse;
 mod rescue;
 mod outlook;
+mod plan;
 mod maintenance;
 mod truth;
 mod together;

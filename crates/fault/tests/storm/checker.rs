@@ -1,12 +1,13 @@
 //! What is checked of every step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use evenkeel_core::{Directive, Instant, Observation, Signal, Verdict};
+use evenkeel_core::{Directive, Instant, Observation, Outcome, Signal, Verdict};
 use evenkeel_fault::contract::{ActionOrder, Ticket};
+use evenkeel_fault::incident::Status;
 use evenkeel_fault::incident::invariants::violations;
-use evenkeel_fault::policy::Action;
+use evenkeel_fault::policy::{Action, Mode};
 use evenkeel_fault::{FaultKind, Output};
 
 use crate::{CAP, LIMIT, SERVERS};
@@ -20,12 +21,38 @@ pub(crate) struct Checker {
     pub(crate) dead: [bool; SERVERS as usize],
     pub(crate) kinds: [Option<FaultKind>; SERVERS as usize],
     pub(crate) failed_in_row: [u32; SERVERS as usize],
+    /// The mode of the service.
+    pub(crate) mode: Option<Mode>,
+    /// Whether its process surely runs: nothing was done to it since it was started, and that was told in an earlier step.
+    pub(crate) perhaps_dead: [bool; SERVERS as usize],
+    /// Started in this step.
+    pub(crate) started: [bool; SERVERS as usize],
+    /// Running servers that are being changed, with the incident.
+    pub(crate) changing: BTreeMap<u32, String>,
+    /// So many attempts in a row had an answer.
+    pub(crate) answered_in_row: [u32; SERVERS as usize],
     /// Orders without their last answer.
     pub(crate) open_tickets: BTreeSet<Ticket>,
 }
 
 impl Checker {
     pub(crate) fn hear(&mut self, signal: &Signal) {
+        let index = signal.server.index as usize;
+        let answered = &mut self.answered_in_row[index];
+        match &signal.observation {
+            Observation::Started { .. } => self.started[index] = true,
+            Observation::Exited(_) | Observation::StartFailed(_) => {
+                self.perhaps_dead[index] = true;
+                self.started[index] = false;
+            }
+            Observation::Attempt { outcome, .. } if matches!(outcome, Outcome::Answered(_)) => {
+                *answered += 1;
+            }
+            Observation::Probe { outcome, .. } if outcome.passed() => {}
+            Observation::Attempt { .. } | Observation::Probe { .. } | Observation::Moved(_) => {
+                *answered = 0;
+            }
+        }
         let dead = &mut self.dead[signal.server.index as usize];
         let failed = &mut self.failed_in_row[signal.server.index as usize];
         match &signal.observation {
@@ -48,6 +75,9 @@ impl Checker {
                     }
                 }
                 Output::Record(incident) => {
+                    if incident.status == Status::Closed {
+                        self.changing.retain(|_, id| *id != incident.id);
+                    }
                     assert!(incident.timeline.len() <= 400 && incident.actions.len() <= 110);
                     assert_eq!(violations(incident), Vec::<String>::new(), "{incident:#?}");
                     let text = serde_json::to_string(incident).expect("serialises");
@@ -84,6 +114,10 @@ impl Checker {
         }
         for index in taken_out {
             self.kept_serving(index);
+            self.is_not_the_last_that_answers(index);
+        }
+        for (perhaps_dead, started) in self.perhaps_dead.iter_mut().zip(&mut self.started) {
+            *perhaps_dead &= !std::mem::take(started);
         }
     }
 
@@ -93,6 +127,7 @@ impl Checker {
             order.action,
             Action::Restart | Action::Stop | Action::Exec(_)
         ));
+        self.acts_by_the_rules(order);
         self.acted.push((now, server));
         let recent = self
             .acted
@@ -104,6 +139,31 @@ impl Checker {
         assert!(
             self.with_operators || (recent.count() as u128) <= most,
             "more than {most} actions"
+        );
+    }
+
+    /// The rules of the second check, as far as they can be seen from outside.
+    fn acts_by_the_rules(&mut self, order: &ActionOrder) {
+        let server = order.server.index;
+        if self.with_operators {
+            return;
+        }
+        assert_eq!(self.mode, Some(Mode::Automatic), "nobody has approved it");
+        let place = server as usize;
+        if !std::mem::replace(&mut self.perhaps_dead[place], true) {
+            let others = self.changing.keys().filter(|other| **other != server);
+            assert_eq!(others.count(), 0, "one restarter: {order:?}");
+            self.changing.insert(server, order.incident.clone());
+        }
+    }
+
+    /// A server that has answered all through this step and the one before.
+    fn is_not_the_last_that_answers(&self, index: usize) {
+        let others = (0..self.out.len()).filter(|other| *other != index);
+        let others = others.filter(|other| !self.out[*other] && !self.dead[*other]);
+        assert!(
+            self.with_operators || self.answered_in_row[index] < 24 || others.count() > 0,
+            "{index} was the last that answered"
         );
     }
 

@@ -36,6 +36,7 @@ fn spec(managed: Managed, mode: Mode, keep_serving: f64) -> ServiceSpec {
     let servers = (0..SERVERS).map(|n| ServerSpec {
         name: format!("s{n}"),
         address: Some(format!("127.0.0.1:{}", 9001 + n)),
+        tier: 0,
         managed,
         order_limit: Duration::from_secs(110),
     });
@@ -108,6 +109,8 @@ impl Storm {
             keeper: Keeper::new(services, EPOCH, seed, Memory::default()),
             checker: Checker {
                 with_operators,
+                mode: Some(mode),
+                perhaps_dead: [true; SERVERS as usize],
                 ..Checker::default()
             },
             random: Random::seeded(seed),

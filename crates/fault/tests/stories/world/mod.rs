@@ -77,12 +77,32 @@ impl World {
         Self::with_memory(servers, managed, spec, Memory::default())
     }
 
+    /// The same, and the last so many servers are backups.
+    pub(super) fn with_backups(
+        servers: usize,
+        backups: usize,
+        managed: Managed,
+        spec: FaultOptions,
+    ) -> Self {
+        Self::made((servers, backups), managed, spec, Memory::default())
+    }
+
     pub(super) fn with_memory(
         servers: usize,
         managed: Managed,
         spec: FaultOptions,
         memory: Memory,
     ) -> Self {
+        Self::made((servers, 0), managed, spec, memory)
+    }
+
+    fn made(
+        (servers, backups): (usize, usize),
+        managed: Managed,
+        spec: FaultOptions,
+        memory: Memory,
+    ) -> Self {
+        let first_backup = 9001 + servers - backups;
         let list = NAMES
             .iter()
             .take(servers)
@@ -90,6 +110,7 @@ impl World {
             .map(|(name, port)| ServerSpec {
                 name: (*name).to_owned(),
                 address: Some(format!("127.0.0.1:{port}")),
+                tier: u8::from(port >= first_backup),
                 managed,
                 order_limit: Duration::from_secs(110),
             });
