@@ -120,6 +120,22 @@ impl FaultKind {
         }
     }
 
+    /// Whether this version ever diagnoses it; a playbook may name the others, too.
+    #[must_use]
+    pub const fn is_diagnosed(self) -> bool {
+        !matches!(
+            self,
+            Self::OutOfMemory
+                | Self::DnsFailure
+                | Self::TlsFailure
+                | Self::MemoryLeak
+                | Self::DescriptorExhaustion
+                | Self::DiskFull
+                | Self::PartitionedBalancer
+                | Self::Flapping
+        )
+    }
+
     /// The kind of that name.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {

@@ -5,6 +5,7 @@ mod demo;
 mod find;
 mod incidents;
 mod order;
+mod playbooks;
 mod proxy;
 mod run;
 mod sample_server;
@@ -42,6 +43,7 @@ enum Command {
     Status(status::Status),
     Top(top::Top),
     Incidents(incidents::Incidents),
+    Playbooks(playbooks::Playbooks),
     /// Give a server no new requests; what it has it may finish. It is in maintenance until `restore`: nothing is repaired.
     #[command(
         after_help = "Example:\n  evenkeel drain shop/shop-1 --for 30m --reason \"a new disk\" --wait"
@@ -88,6 +90,7 @@ impl Call {
             Command::Status(command) => command.carry_out(),
             Command::Top(command) => command.carry_out(),
             Command::Incidents(command) => command.carry_out(),
+            Command::Playbooks(command) => command.carry_out(),
             Command::Drain(command) => command.carry_out("drain"),
             Command::Restore(command) => command.carry_out(),
             Command::Eject(command) => command.carry_out("eject"),
