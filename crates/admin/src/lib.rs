@@ -31,4 +31,4 @@ pub use live::{
 pub use orders::WAIT_MAX;
 pub use serve::serve;
 pub use token::{load_or_create_token, load_token, write_missing_token};
-pub use why::{Recovery, ServerWhy, ServiceWhy};
+pub use why::{Recovery, ServerWhy, ServiceWhy, Success};

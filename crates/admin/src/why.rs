@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 use evenkeel_fault::outlook::Outlook;
+use evenkeel_fault::recover::SuccessRate;
 use serde::{Deserialize, Serialize};
 
 /// A service's policy and what comes of it now.
@@ -21,6 +22,8 @@ pub struct ServiceWhy {
     pub score: String,
     /// What recovery would do next about the service as a whole.
     pub recovery: Recovery,
+    /// Which costly actions have helped here, by kind of fault.
+    pub success: Vec<Success>,
     /// Whether suspected servers are used because too few others are left.
     pub panic: bool,
     /// Its servers, in the order of the configuration.
@@ -79,6 +82,36 @@ pub struct Recovery {
     pub in_ms: Option<f64>,
     /// All of it in words.
     pub text: String,
+}
+
+/// How often a costly action has helped against a kind of fault.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Success {
+    /// The kind of fault.
+    pub fault: String,
+    /// The action's word.
+    pub action: String,
+    /// Tries of late whose end is known, 20 at most.
+    pub tried: u32,
+    /// Of these, those after which the server was verified to be well.
+    pub verified: u32,
+    /// Whether it helps so seldom that it is not the first thing that is tried.
+    pub put_off: bool,
+}
+
+impl Success {
+    /// A rate as it is shown.
+    #[must_use]
+    pub fn of(rate: &SuccessRate) -> Self {
+        Self {
+            fault: rate.fault.word().to_owned(),
+            action: rate.action.clone(),
+            tried: rate.tries.tried,
+            verified: rate.tries.verified,
+            put_off: rate.tries.seldom_helps(),
+        }
+    }
 }
 
 impl Recovery {

@@ -622,6 +622,7 @@ fn the_description_has_the_fields_that_are_there() {
         ("ServiceWhy", &why),
         ("ServerWhy", &why["servers"][0]),
         ("Recovery", &why["recovery"]),
+        ("Success", &why["success"][0]),
         ("Report", &report),
     ] {
         let properties = document["components"]["schemas"][schema]["properties"]

@@ -105,6 +105,11 @@ impl Again {
         }));
     }
 
+    /// Remembers what has helped, and what has not.
+    pub(crate) fn closed(&mut self, incident: &Incident) {
+        self.memory.rates.learn(incident);
+    }
+
     fn keeper(&self, epoch: evenkeel_core::Epoch) -> Keeper {
         let seed = self.seed ^ self.restarts.value();
         Keeper::new(self.specs.clone(), epoch, seed, self.memory.clone())

@@ -2,6 +2,7 @@
 
 use evenkeel_fault::analyze::Similar;
 use evenkeel_fault::keeper::Memory;
+use evenkeel_fault::recover::SuccessRates;
 use evenkeel_fault::{Incident, Maintenance};
 use evenkeel_history::{Store, StoreError, WriterHandle};
 
@@ -37,13 +38,13 @@ pub fn memory(store: &Store) -> Result<Memory, StoreError> {
             service: incident.service,
         })
     };
+    let closed = store.recent_closed(REMEMBERED)?;
+    let mut rates = SuccessRates::default();
+    closed.iter().for_each(|incident| rates.learn(incident));
     Ok(Memory {
         numbers: store.last_numbers()?,
-        recent: store
-            .recent_closed(REMEMBERED)?
-            .into_iter()
-            .filter_map(similar)
-            .collect(),
+        recent: closed.into_iter().filter_map(similar).collect(),
+        rates,
         maintenance: store.maintenance()?,
     })
 }

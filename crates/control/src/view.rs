@@ -10,6 +10,7 @@ use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_fault::contract::ServerState;
 use evenkeel_fault::outlook::Outlook;
 use evenkeel_fault::poison::Quarantined;
+use evenkeel_fault::recover::SuccessRate;
 use evenkeel_fault::{Incident, Maintenance};
 use tokio::sync::broadcast;
 
@@ -42,6 +43,8 @@ pub struct View {
 pub struct Outlooks {
     /// Of services as a whole.
     pub services: BTreeMap<u32, Outlook>,
+    /// Which costly actions have helped, by service.
+    pub rates: BTreeMap<u32, Vec<SuccessRate>>,
     /// Of servers, by service and index.
     pub servers: BTreeMap<(u32, u32), Outlook>,
 }

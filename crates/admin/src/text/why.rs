@@ -45,6 +45,20 @@ fn recovery(view: &ServiceWhy) -> String {
             clean(&server.recovery.text)
         );
     }
+    for one in &view.success {
+        let put_off = if one.put_off {
+            ": it is not the first thing that is tried"
+        } else {
+            ""
+        };
+        out += &format!(
+            "  {} against {}: helped {} of {} times{put_off}\n",
+            clean(&one.action),
+            clean(&one.fault),
+            one.verified,
+            one.tried
+        );
+    }
     out
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use evenkeel_admin::{
     AdminRequest, Filter, Guard, Live, OpenIncident, Order, OrderError, Ordered, Recent, Recovery,
-    ServerView, ServerWhy, ServiceReport, ServiceView, ServiceWhy,
+    ServerView, ServerWhy, ServiceReport, ServiceView, ServiceWhy, Success,
 };
 use evenkeel_core::metric::Sink;
 use evenkeel_fault::incident::Status;
@@ -273,6 +273,13 @@ pub(crate) fn why() -> ServiceWhy {
         score: "latency × (in flight + 1) / weight, the lower the better".to_owned(),
         panic: false,
         recovery: recovery("nothing", "nothing", None),
+        success: vec![Success {
+            fault: "error-burst".to_owned(),
+            action: "restart".to_owned(),
+            tried: 4,
+            verified: 0,
+            put_off: true,
+        }],
         servers: servers.into_iter().map(one).collect(),
     }
 }

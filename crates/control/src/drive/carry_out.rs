@@ -138,6 +138,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         self.books.save(&incident);
         self.counters.incident(&incident);
         if incident.status == Status::Closed {
+            self.again.closed(&incident);
             // Whoever reads the report now finds the requests in it.
             self.book(now);
             self.open.remove(&incident.id);

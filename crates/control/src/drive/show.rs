@@ -52,6 +52,12 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
                 None => ahead.services.insert(service.0, outlook),
             };
         }
+        for service in (0_u32..).take(self.states.len()) {
+            let rates = self.keeper.success_rates(ServiceId(service));
+            if !rates.is_empty() {
+                ahead.rates.insert(service, rates);
+            }
+        }
         self.outlooks = Arc::new(ahead);
         true
     }

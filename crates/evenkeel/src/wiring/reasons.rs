@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_admin::{Recovery, ServerView, ServerWhy, ServiceWhy};
+use evenkeel_admin::{Recovery, ServerView, ServerWhy, ServiceWhy, Success};
 use evenkeel_balance::Member;
 use evenkeel_control::Outlooks;
 use evenkeel_core::{Instant, ServerId, ServiceId};
@@ -76,7 +76,9 @@ impl Now {
             answered: answered.count(),
             servers: servers.len(),
         });
+        let rates = outlooks.rates.get(&id).into_iter().flatten();
         ServiceWhy {
+            success: rates.map(Success::of).collect(),
             recovery: Recovery::of(outlooks.service(ServiceId(id)), now),
             panic: servers.iter().any(is_panic),
             policy: view.policy,

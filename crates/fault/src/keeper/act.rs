@@ -9,7 +9,7 @@ use crate::incident::{ActionOutcome, Status};
 use crate::kind::FaultKind;
 use crate::outlook::Waits;
 use crate::policy::{Action, Mode};
-use crate::recover::{Situation, UNMANAGED, playbook, serves_nothing};
+use crate::recover::{Situation, Tries, UNMANAGED, playbook, put_off, serves_nothing};
 
 use super::Work;
 use super::case::{Phase, Retry};
@@ -62,12 +62,42 @@ impl Work<'_> {
         };
         case.steps = playbook(case.kind, of_user, situation);
         case.acted = false;
+        self.put_off_what_seldom_helps();
         if self.is_off() {
             self.watch(None);
             return;
         }
         self.set_status(Status::Recovering);
         self.run(0);
+    }
+
+    /// A costly action that has failed for this kind here again and again is not the first thing that is tried. To start a process
+    /// that has ended costs nothing.
+    fn put_off_what_seldom_helps(&mut self) {
+        let (now, service) = (self.now, &self.spec.name);
+        let is_dead = self.server.facts.process.down.is_some();
+        let Some(case) = self.server.case.as_deref_mut().filter(|_| !is_dead) else {
+            return;
+        };
+        let rates = &self.shared.rates;
+        let of = |action: &Action| rates.of(service, case.kind, action);
+        let Some(steps) = put_off(&case.steps, |action| of(action).seldom_helps()) else {
+            return;
+        };
+        let mut costly = case.steps.iter();
+        let costly = costly.find(|action| matches!(action, Action::Restart | Action::Stop));
+        let told = costly.map(|action| {
+            let Tries { tried, verified } = of(action);
+            format!(
+                "{} has helped {verified} of the last {tried} times here against {}: it is not the first thing that is tried",
+                action.word(),
+                case.kind
+            )
+        });
+        case.steps = steps;
+        if let Some(text) = told {
+            case.note(now, "action", text);
+        }
     }
 
     /// Carries out the playbook from action `step` on, until something has to be waited for or the repair is to be

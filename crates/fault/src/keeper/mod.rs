@@ -43,6 +43,7 @@ mod failed_starts;
 mod guardian;
 mod outlook;
 mod self_watch;
+mod read;
 
 use std::collections::BTreeMap;
 
@@ -50,12 +51,12 @@ use evenkeel_core::{Epoch, Instant, Random, Recent, ServerId, ServiceId};
 
 use crate::analyze::{Similar, Traffic};
 use crate::common_cause::Alike;
-use crate::contract::{Examination, Input, OrderId, Output, ServerState, ServiceSpec};
+use crate::contract::{Examination, Input, OrderId, Output, ServiceSpec};
 use crate::detect::{self, Detection};
 use crate::incident::{ActionOutcome, Incident, invariants};
 use crate::maintenance::MaintenanceRecord;
 use crate::policy::Mode;
-use crate::recover::{Capacity, Veto};
+use crate::recover::{Capacity, SuccessRates, Veto};
 use crate::verify::Rules;
 
 use case::Case;
@@ -79,6 +80,8 @@ pub struct Memory {
     pub recent: Vec<Similar>,
     /// What a person has taken out of service.
     pub maintenance: Vec<MaintenanceRecord>,
+    /// Which actions have helped.
+    pub rates: SuccessRates,
 }
 
 /// The keeper of all services.
@@ -104,6 +107,8 @@ struct Shared {
     numbers: BTreeMap<String, u32>,
     names: names::Names,
     recent: Recent<Similar>,
+    /// Which actions have helped.
+    rates: SuccessRates,
     /// Contradictions that were found in records and mended.
     inconsistencies: u64,
     /// Plans that the second check refused.
@@ -154,6 +159,7 @@ impl Keeper {
             numbers,
             names: names::Names::default(),
             recent,
+            rates: memory.rates,
             inconsistencies: 0,
             vetoes: BTreeMap::new(),
         };
@@ -251,47 +257,6 @@ impl Keeper {
             }
         }
         (next != Instant::NEVER).then_some(next)
-    }
-
-    /// How a server stands, for people.
-    #[must_use]
-    pub fn server_state(&self, server: ServerId) -> ServerState {
-        self.services
-            .get(server.service.0 as usize)
-            .and_then(|service| service.servers.get(server.index as usize))
-            .map_or(ServerState::Starting, Server::state)
-    }
-
-    /// How many contradictions were found in incident records and mended: each is a mistake of this program.
-    #[must_use]
-    pub const fn inconsistencies(&self) -> u64 {
-        self.shared.inconsistencies
-    }
-
-    /// How often the second check refused a plan, by service and reason.
-    pub fn vetoes(&self) -> impl Iterator<Item = (ServiceId, Veto, u64)> {
-        let vetoes = self.shared.vetoes.iter();
-        vetoes.map(|((service, veto), count)| (*service, *veto, *count))
-    }
-
-    /// The incidents that are not closed.
-    pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
-        let servers = self.services.iter().flat_map(|service| &service.servers);
-        let commons = self.services.iter().filter_map(|service| {
-            let common = service.common.as_ref();
-            let common = common.filter(|common| common.follows.is_none())?;
-            Some(&common.case.incident)
-        });
-        let poisons = self.services.iter().filter_map(|service| {
-            let open = service.poison.open.as_ref()?;
-            Some(&open.case.incident)
-        });
-        servers
-            .filter_map(|server| server.case.as_ref())
-            .map(|case| &case.incident)
-            .chain(commons)
-            .chain(poisons)
-            .chain(self.self_watch.open.iter().map(|open| &open.case.incident))
     }
 
     fn examined(

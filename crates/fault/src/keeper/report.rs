@@ -31,6 +31,7 @@ impl Shared {
             fault: case.kind,
             closed,
         });
+        self.rates.learn(&case.incident);
         self.record(Box::new(case.incident), out);
     }
 }

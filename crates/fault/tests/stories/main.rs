@@ -16,6 +16,7 @@ mod never_worse;
 mod rescue;
 mod outlook;
 mod plan;
+mod success;
 mod maintenance;
 mod truth;
 mod together;

@@ -45,7 +45,10 @@ impl Checker {
                 self.perhaps_dead[index] = true;
                 self.started[index] = false;
             }
-            Observation::Attempt { outcome, .. } if matches!(outcome, Outcome::Answered(_)) => {
+            Observation::Attempt {
+                outcome: Outcome::Answered(_),
+                ..
+            } => {
                 *answered += 1;
             }
             Observation::Probe { outcome, .. } if outcome.passed() => {}

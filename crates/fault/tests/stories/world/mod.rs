@@ -71,6 +71,20 @@ pub(super) struct World {
 
 const NAMES: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
 
+/// Servers named `one`, `two`, …, of which the last are backups.
+fn server_specs((servers, backups): (usize, usize), managed: Managed) -> Vec<ServerSpec> {
+    let first_backup = 9001 + servers - backups;
+    let named = NAMES.iter().take(servers).zip(9001..);
+    let spec = |(name, port): (&&str, usize)| ServerSpec {
+        name: (*name).to_owned(),
+        address: Some(format!("127.0.0.1:{port}")),
+        tier: u8::from(port >= first_backup),
+        managed,
+        order_limit: Duration::from_secs(110),
+    };
+    named.map(spec).collect()
+}
+
 impl World {
     /// One service, `shop`, of servers named `one`, `two`, …; a request every 5 ms.
     pub(super) fn new(servers: usize, managed: Managed, spec: FaultOptions) -> Self {
@@ -102,23 +116,11 @@ impl World {
         spec: FaultOptions,
         memory: Memory,
     ) -> Self {
-        let first_backup = 9001 + servers - backups;
-        let list = NAMES
-            .iter()
-            .take(servers)
-            .zip(9001..)
-            .map(|(name, port)| ServerSpec {
-                name: (*name).to_owned(),
-                address: Some(format!("127.0.0.1:{port}")),
-                tier: u8::from(port >= first_backup),
-                managed,
-                order_limit: Duration::from_secs(110),
-            });
         let service = ServiceSpec {
             id: ServiceId(0),
             name: "shop".to_owned(),
             options: spec.clone(),
-            servers: list.collect(),
+            servers: server_specs((servers, backups), managed),
         };
         // 2026-11-22T10:00:00Z.
         let keeper = Keeper::new(vec![service], Epoch(Wall(1_795_341_600_000)), 7, memory);
@@ -230,6 +232,10 @@ impl World {
 
     pub(super) fn sent(&self, index: usize) -> u64 {
         self.sims[index].sent
+    }
+
+    pub(super) const fn only_service(&self) -> ServiceId {
+        ServiceId(0)
     }
 
     pub(super) fn only(&self) -> &Incident {
