@@ -83,6 +83,8 @@ defaults! {
     STOP_SIGNAL: StopSignal = StopSignal::Term, "What every supervisor sends, and what programs handle.";
     /// `service.NAME.run.stop.wait`
     STOP_WAIT: Duration = seconds(10), "Longer than nearly all requests take, short enough for a restart.";
+    /// `service.NAME.run.keep_previous`
+    KEEP_PREVIOUS: bool = false, "Which version runs is the user's decision, unless they say otherwise.";
 
     /// `service.NAME.balance.policy`
     POLICY: Policy = Policy::LeastResponseTime, "Moves load away from a slow server before any detector has fired, and spreads evenly while all are alike.";

@@ -393,4 +393,16 @@ pub struct ChildPlan {
     pub stop_signal: i32,
     /// How long it may take to stop before it is killed.
     pub stop_wait: Duration,
+    /// How the service goes back to the version that ran before, if it can.
+    pub roll_back: Option<RollBackPlan>,
+}
+
+/// How a service goes back to the version that ran before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RollBackPlan {
+    /// The command that does it; `{service}`, `{server}`, `{address}` and `{previous}` are yet to be replaced. Without one the copy is
+    /// started in place of the program.
+    pub command: Option<Vec<String>>,
+    /// The folder in which a copy of the program that was verified last is kept, if it is.
+    pub keep_in: Option<PathBuf>,
 }

@@ -749,7 +749,6 @@ fn what_is_reserved_is_refused_by_name() {
         "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [\"fail-over\"]",
         "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [\"shed\"]",
         "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [\"fall-back\"]",
-        "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [\"roll-back\"]",
         "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [{ webhook = \"u\" }]",
         "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [{ notify = \"u\" }]",
     ];

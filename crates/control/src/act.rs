@@ -77,6 +77,7 @@ impl Hands for Crew {
             let ended = match &order.action {
                 Action::Restart => supervisor.restart(order.server, order.at_once, limit).await,
                 Action::Stop => supervisor.stop(order.server, order.at_once, limit).await,
+                Action::RollBack => supervisor.roll_back(order.server, limit).await,
                 Action::Exec(command) => {
                     let more = [("fault", order.fault.word()), ("incident", &order.incident)];
                     supervisor
@@ -107,6 +108,10 @@ impl Hands for Crew {
     ) -> impl Future<Output = Examination> + Send + 'static {
         let supervisor = self.supervisor.clone();
         async move { supervisor.examine(server, timeout).await }
+    }
+
+    fn verified(&self, server: ServerId) {
+        self.supervisor.keep_program(server);
     }
 
     fn pace(&self, server: ServerId, pace: Pace) {

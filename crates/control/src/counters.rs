@@ -175,7 +175,14 @@ impl Source for Counters {
             &[],
             numbers.inconsistencies,
         );
-        for ((service, reason), &count) in &numbers.vetoes {
+        numbers.collect_actions(sink);
+    }
+}
+
+impl Numbers {
+    /// What was done, and what was refused.
+    fn collect_actions(&self, sink: &mut dyn Sink) {
+        for ((service, reason), &count) in &self.vetoes {
             let labels = [("service", service.as_str()), ("reason", *reason)];
             sink.counter(
                 "evenkeel_vetoes_total",
@@ -184,7 +191,7 @@ impl Source for Counters {
                 count,
             );
         }
-        for ((service, action, outcome), &count) in &numbers.actions {
+        for ((service, action, outcome), &count) in &self.actions {
             let labels = [
                 ("service", service.as_str()),
                 ("action", action.as_str()),

@@ -32,6 +32,10 @@ pub(crate) fn specs(plan: &Plan) -> Vec<ServiceSpec> {
                         },
                         ManagedPlan::Nothing => Managed::Nothing,
                     },
+                    rolls_back: match &server.managed {
+                        ManagedPlan::Child(child) => child.roll_back.is_some(),
+                        ManagedPlan::Commands { .. } | ManagedPlan::Nothing => false,
+                    },
                     order_limit: order_limit(&server.managed),
                 })
                 .collect(),

@@ -55,6 +55,8 @@ pub trait Hands {
         server: ServerId,
         timeout: Duration,
     ) -> impl Future<Output = Examination> + Send + 'static;
+    /// The server was verified to be well.
+    fn verified(&self, _server: ServerId) {}
     /// Probes the server at this pace from now on.
     fn pace(&self, server: ServerId, pace: Pace);
     /// How long carrying out this order may take.

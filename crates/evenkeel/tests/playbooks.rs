@@ -15,6 +15,7 @@ service = "shop"
 [service.shop.run]
 command = ["./shop", "--port", "{port}"]
 ports = [9001, 9002]
+keep_previous = true
 
 [service.shop.recover]
 mode = "ask"
@@ -74,6 +75,11 @@ fn text_shows_each_kind_once_for_all_who_share_it() {
     assert!(own.ends_with(actions), "{own}");
     let crashed = line(parts[1], "process-crashed");
     assert!(crashed.ends_with("built-in  eject, restart"), "{crashed}");
+    let deploy = line(parts[1], "bad-deploy");
+    assert!(
+        deploy.ends_with("eject, restart, roll-back, restart"),
+        "{deploy}"
+    );
     let hung = line(parts[5], "process-hung");
     assert!(
         hung.ends_with("built-in  eject, wait 10 s, restart"),

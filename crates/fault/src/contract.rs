@@ -37,6 +37,8 @@ pub struct ServerSpec {
     pub tier: u8,
     /// How restart and stop reach it.
     pub managed: Managed,
+    /// Whether its service can go back to the version that ran before.
+    pub rolls_back: bool,
     /// The longest that whoever carries out an order for it may take before answering.
     pub order_limit: Duration,
 }

@@ -129,9 +129,7 @@ impl FaultKind {
                 | Self::DnsFailure
                 | Self::TlsFailure
                 | Self::MemoryLeak
-                | Self::DescriptorExhaustion
                 | Self::DiskFull
-                | Self::PartitionedBalancer
                 | Self::Flapping
         )
     }

@@ -97,7 +97,8 @@ pub(crate) fn stamp(epoch: Epoch, at: Instant) -> String {
 }
 
 /// Milliseconds since 1970 as RFC 3339 in UTC.
-pub(crate) fn calendar(millis: i64) -> String {
+#[must_use]
+pub fn calendar(millis: i64) -> String {
     jiff::Timestamp::from_millisecond(millis).map_or_else(
         |_| "9999-12-31T23:59:59.999Z".to_owned(),
         |time| format!("{time:.3}"),

@@ -178,6 +178,8 @@ pub enum Action {
     Restart,
     /// Its process is stopped.
     Stop,
+    /// The service goes back to the version that ran before.
+    RollBack,
     /// A command is run; `{service}`, `{server}`, `{address}`, `{fault}` and `{incident}` are replaced in its arguments.
     Exec(Vec<String>),
     /// Nothing, for a while.
@@ -196,6 +198,7 @@ impl Action {
             Self::Restore => "restore",
             Self::Restart => "restart",
             Self::Stop => "stop",
+            Self::RollBack => "roll-back",
             Self::Exec(_) => "exec",
             Self::Wait(_) => "wait",
             Self::Escalate => "escalate",

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_config::plan::ChildPlan;
-use evenkeel_core::{Exit, Instant, Observation, Recent, ServerId, StartFailure};
+use evenkeel_core::{Exit, Instant, Observation, Recent, ServerId, ServiceId, StartFailure};
 use tokio::sync::watch;
 
 use crate::count::ChildCounters;
 use crate::guardian::protocol::Event;
+use crate::previous::Previous;
 use crate::program::{Program, ProgramFile};
 
 /// Lines of output that are remembered, and bytes of each.
@@ -42,7 +43,9 @@ pub(crate) struct Child {
     pub(crate) started: Instant,
     pub(crate) asked: bool,
     pub(crate) last_lines: Recent<String>,
-    program: Program,
+    pub(crate) program: Program,
+    /// It was started from the copy of an earlier version.
+    pub(crate) runs_copy: bool,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) counters: ChildCounters,
 }
@@ -50,6 +53,8 @@ pub(crate) struct Child {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) children: BTreeMap<ServerId, Child>,
+    /// Programs that ran before, by service.
+    pub(crate) previous: BTreeMap<ServiceId, Previous>,
     pub(crate) spawns: u64,
     pub(crate) closing: bool,
 }
@@ -133,6 +138,7 @@ impl Child {
             asked: false,
             last_lines: Recent::new(LAST_LINES),
             program: Program::default(),
+            runs_copy: false,
             phase: watch::channel(Phase::Idle).0,
             counters: ChildCounters::default(),
         }

@@ -18,7 +18,6 @@ use crate::guardian::link::{self, Events, Link};
 use crate::guardian::protocol::{Event, Order};
 use crate::listener::{self, Subject};
 use crate::process::Reaper;
-use crate::program::{self, ProgramFile};
 
 const KILL: i32 = 9;
 /// The kernel ends a killed process within this time, unless the machine is in deep trouble.
@@ -356,6 +355,7 @@ impl Children {
     async fn order_start(&self, server: ServerId) -> Result<watch::Receiver<Phase>, String> {
         let before = self.listening(server).await;
         let files = self.program_files(server).await;
+        let copy = self.copy_to_start(server, &files).await;
         let (order, phase) = {
             let mut table = self.table();
             if table.closing {
@@ -370,6 +370,12 @@ impl Children {
                 return Err("its process runs already".to_owned());
             }
             child.begin(spawn, before, files);
+            child.runs_copy = copy.is_some();
+            let command = child.plan.command.clone();
+            let command = match copy {
+                Some(copy) => copy.command(command),
+                None => command,
+            };
             let directory = child
                 .plan
                 .directory
@@ -377,7 +383,7 @@ impl Children {
                 .map(|path| path.to_string_lossy().into_owned());
             let order = Order::Spawn {
                 spawn,
-                command: child.plan.command.clone(),
+                command,
                 directory,
                 environment: child.plan.environment.clone(),
             };
@@ -403,20 +409,6 @@ impl Children {
         looked.await.unwrap_or_default()
     }
 
-    /// The files of a server's program as they are now.
-    async fn program_files(&self, server: ServerId) -> Vec<ProgramFile> {
-        let plan = self
-            .table()
-            .children
-            .get(&server)
-            .map(|child| child.plan.clone());
-        let Some(plan) = plan else {
-            return Vec::new();
-        };
-        let read = tokio::task::spawn_blocking(move || program::files(&plan));
-        read.await.unwrap_or_default()
-    }
-
     async fn order(&self, order: Order) -> Result<(), String> {
         self.orders
             .send(order)
@@ -424,7 +416,7 @@ impl Children {
             .map_err(|_| "the guardian is not there".to_owned())
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
         self.table
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

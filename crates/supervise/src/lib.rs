@@ -6,6 +6,8 @@ pub mod guardian;
 mod count;
 mod process;
 mod program;
+mod previous;
+mod roll_back;
 mod child;
 mod children;
 mod listener;

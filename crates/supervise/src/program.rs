@@ -18,13 +18,22 @@ pub(crate) struct ProgramFile {
 }
 
 impl ProgramFile {
-    fn read(path: PathBuf) -> Option<Self> {
+    pub(crate) fn read(path: PathBuf) -> Option<Self> {
         let metadata = std::fs::metadata(&path).ok()?;
         Some(Self {
             modified: metadata.modified().ok().filter(|_| metadata.is_file())?,
             length: metadata.len(),
             path,
         })
+    }
+
+    pub(crate) const fn modified(&self) -> SystemTime {
+        self.modified
+    }
+
+    /// In bytes.
+    pub(crate) const fn length(&self) -> u64 {
+        self.length
     }
 }
 
@@ -52,6 +61,11 @@ impl Program {
         self.files = files;
     }
 
+    /// The files that it was started from.
+    pub(crate) fn files(&self) -> &[ProgramFile] {
+        &self.files
+    }
+
     /// A process of it has ended, or could not be started: what was changed before.
     pub(crate) fn ended(&mut self, uptime: Duration) -> Option<ProgramChange> {
         if uptime >= TRUSTED {
@@ -72,6 +86,23 @@ pub(crate) fn files(plan: &ChildPlan) -> Vec<ProgramFile> {
         .chain(arguments.map(|word| directory.join(word)))
         .filter_map(ProgramFile::read)
         .collect()
+}
+
+/// The file of a command that is the program, and which word of it names that: the first word, or of a script that is given to a
+/// program of the search path the first argument that is a file. Blocks.
+pub(crate) fn main_file(plan: &ChildPlan) -> Option<(usize, PathBuf)> {
+    let directory = plan.directory.as_deref().unwrap_or(Path::new("."));
+    let first = plan.command.first()?;
+    if first.contains('/') {
+        return Some((0, directory.join(first)));
+    }
+    let arguments = plan.command.iter().enumerate().skip(1);
+    let mut files = arguments.filter(|(_, word)| !word.is_empty());
+    let script = files.find_map(|(place, word)| {
+        let path = directory.join(word);
+        path.is_file().then_some((place, path))
+    });
+    script.or_else(|| Some((0, program(first, directory)?)))
 }
 
 /// Where the file of a program is: as it is written if there is a slash in it, else the first of the search path.
@@ -132,6 +163,7 @@ mod tests {
             environment: Vec::new(),
             stop_signal: 15,
             stop_wait: Duration::from_secs(1),
+            roll_back: None,
         };
         let names: Vec<String> = files(&plan)
             .iter()

@@ -21,6 +21,7 @@ use crate::count::WORDS;
 use crate::examine;
 use crate::probe::{Owners, Rounds};
 use crate::process::Reaper;
+use crate::roll_back::NO_COPY;
 
 /// Looks after every server of a plan. Clones are the same supervisor.
 #[derive(Debug, Clone)]
@@ -205,6 +206,43 @@ impl Supervisor {
                 Err("nothing says how to stop it".to_owned())
             }
         }
+    }
+
+    /// A server was verified: a copy of its program is kept, if that is wanted.
+    pub fn keep_program(&self, server: ServerId) {
+        let children = Arc::clone(&self.0.children);
+        if children.is_child(server) {
+            tokio::spawn(children.keep_program(server));
+        }
+    }
+
+    /// Goes back to the version of the server's program that ran before: by the user's command, or by starting the copy of it. It
+    /// holds for all servers of the service; none is started here. Says what it went back to.
+    ///
+    /// # Errors
+    /// Why it did not work, in words.
+    pub async fn roll_back(&self, server: ServerId, limit: Duration) -> Result<String, String> {
+        let plan = self.0.children.plan_of(server);
+        let roll_back = plan.and_then(|plan| plan.roll_back);
+        let roll_back = roll_back.ok_or("nothing says how to roll it back")?;
+        let Some(command) = roll_back.command else {
+            return self.0.children.roll_back(server).await;
+        };
+        let copied = match roll_back.keep_in {
+            Some(_) => Some(self.0.children.copied(server).await.ok_or(NO_COPY)?),
+            None => None,
+        };
+        let path = copied.map(|copied| copied.path.to_string_lossy().into_owned());
+        let previous = path.as_deref().unwrap_or_default();
+        let said = self
+            .run_command(server, &command, &[("previous", previous)], limit)
+            .await?;
+        let words = command.join(" ").replace("{previous}", previous);
+        Ok(if said.is_empty() {
+            format!("rolled back by {words}")
+        } else {
+            format!("rolled back by {words}: {said}")
+        })
     }
 
     /// Runs a command of the user's for a server: `{service}`, `{server}`, `{address}` and what `more` names are replaced in

@@ -93,10 +93,17 @@ table! {
 #[derive(Debug, Clone, Copy)]
 pub struct ActionEntry;
 
-const WORDS: [&str; 7] = [
-    "eject", "drain", "restore", "restart", "stop", "wait", "escalate",
+const WORDS: [&str; 8] = [
+    "eject",
+    "drain",
+    "restore",
+    "restart",
+    "stop",
+    "roll-back",
+    "wait",
+    "escalate",
 ];
-const LATER_WORDS: [&str; 4] = ["fail-over", "shed", "fall-back", "roll-back"];
+const LATER_WORDS: [&str; 3] = ["fail-over", "shed", "fall-back"];
 const LATER_KEYS: [&str; 2] = ["webhook", "notify"];
 
 const ACTIONS_NOW: &str =
@@ -158,6 +165,7 @@ fn read_word(word: &str, value: &Value<'_>, out: &mut Mistakes) -> Option<Action
         "restore" => Action::Restore,
         "restart" => Action::Restart,
         "stop" => Action::Stop,
+        "roll-back" => Action::RollBack,
         "wait" => Action::Wait(Duration::from_secs(1)),
         "escalate" => Action::Escalate,
         word if LATER_WORDS.contains(&word) || LATER_KEYS.contains(&word) => {

@@ -20,7 +20,7 @@ use super::recover::Recover;
 use super::retry::Retry;
 use super::shape::Shape;
 use super::spread::{Sticky, Subset, TierKind};
-use super::value::{Filled, List, Map, Number, Share, Text, Whole};
+use super::value::{Filled, Flag, List, Map, Number, Share, Text, Whole};
 use super::{At, Kind, Value, read_at, table, wrong_type};
 use crate::defaults;
 use crate::mistake::{Code, Mistake, Mistakes};
@@ -139,6 +139,14 @@ table! {
         environment: Map<AnyText>;
         /// How a process is asked to stop.
         stop: Stop;
+        /// Goes back to the version that ran before, when a new one cannot start: program and arguments, without a shell.
+        /// `{service}`, `{server}`, `{address}` and `{previous}` are replaced; the last is a copy of the program that was verified
+        /// last. It is run once in an incident, then the processes are started as before.
+        roll_back: Filled<Text>;
+        /// Keeps a copy of the program whenever a server was verified with it, and starts that in place of a new one that cannot
+        /// start, until the program's file is changed again. The program is the first word of the command if there is a slash in
+        /// it, else the first argument that is a file, as of a script. 1 GiB at most.
+        keep_previous: Flag = defaults::KEEP_PREVIOUS;
     }
     later {}
 }

@@ -108,7 +108,8 @@ pub(super) fn cannot_restart(subject: &Subject<'_>, out: &mut Mistakes) {
         .flat_map(|list| &list.value)
     {
         let able = |server: &ServerPlan| match (&server.managed, &action.value) {
-            (ManagedPlan::Nothing, Action::Restart | Action::Stop) => false,
+            (ManagedPlan::Child(child), Action::RollBack) => child.roll_back.is_some(),
+            (_, Action::RollBack) | (ManagedPlan::Nothing, Action::Restart | Action::Stop) => false,
             (ManagedPlan::Commands { restart, .. }, Action::Restart) => restart.is_some(),
             (ManagedPlan::Commands { stop, .. }, Action::Stop) => stop.is_some(),
             _ => true,
@@ -121,7 +122,11 @@ pub(super) fn cannot_restart(subject: &Subject<'_>, out: &mut Mistakes) {
             "no server of `{}` can be reached by \"{word}\"",
             subject.plan.name
         );
-        let help = "let evenkeel run the servers ([service.NAME.run]), or give them managed_by = { exec = { … } }";
+        let help = if action.value == Action::RollBack {
+            "let evenkeel run the servers ([service.NAME.run]), and set its roll_back or keep_previous"
+        } else {
+            "let evenkeel run the servers ([service.NAME.run]), or give them managed_by = { exec = { … } }"
+        };
         out.push(
             Mistake::new(
                 Code::CannotRestart,

@@ -11,7 +11,7 @@ use crate::file::service::{ManagedBy, Run, Server, Service};
 use crate::file::value::{bad_name, is_name};
 use crate::file::{Address, At};
 use crate::mistake::{Code, Mistake, Mistakes, Span};
-use crate::plan::{ChildPlan, DiscoverPlan, ManagedPlan, ServerPlan};
+use crate::plan::{ChildPlan, DiscoverPlan, ManagedPlan, RollBackPlan, ServerPlan};
 
 /// The servers of `service`, each with its place, and which of them come from DNS.
 pub(crate) fn resolve_servers(
@@ -115,6 +115,31 @@ fn resolve_managed(typed: &At<ManagedBy>, out: &mut Mistakes) -> ManagedPlan {
     ManagedPlan::Commands { restart, stop }
 }
 
+/// How the service goes back. A copy is kept if it is to be started, or if the command asks for it.
+fn resolve_roll_back(
+    service: &str,
+    run: &At<Run>,
+    around: &Surroundings<'_>,
+    out: &mut Mistakes,
+) -> Option<RollBackPlan> {
+    let keeps = super::pick(run.keep_previous.as_ref(), defaults::KEEP_PREVIOUS);
+    let words = run.roll_back.as_ref().map(|command| &command.value);
+    let known = ["service", "server", "address", "previous"];
+    for word in words.into_iter().flatten() {
+        placeholders(word, &word.span, &known, out);
+    }
+    let command: Option<Vec<String>> =
+        words.map(|words| words.iter().map(|word| word.value.clone()).collect());
+    let asks = command
+        .iter()
+        .flatten()
+        .any(|word| word.contains("{previous}"));
+    let folder = around.state_dir.join("previous").join(service);
+    let folder = std::path::absolute(&folder).unwrap_or(folder);
+    let keep_in = (keeps || asks).then_some(folder);
+    (command.is_some() || keeps).then_some(RollBackPlan { command, keep_in })
+}
+
 fn resolve_run(
     service: &str,
     run: &At<Run>,
@@ -141,6 +166,7 @@ fn resolve_run(
         }
     }
     let stop = section(run.stop.as_ref());
+    let roll_back = resolve_roll_back(service, run, around, out);
     let ports = run.ports.iter().flat_map(|ports| &ports.value);
     ports
         .enumerate()
@@ -163,6 +189,7 @@ fn resolve_run(
                     .collect(),
                 stop_signal: super::pick(stop.signal.as_ref(), defaults::STOP_SIGNAL).number(),
                 stop_wait: super::pick(stop.wait.as_ref(), defaults::STOP_WAIT),
+                roll_back: roll_back.clone(),
             };
             let server = ServerPlan {
                 name: name.clone(),

@@ -19,6 +19,9 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
                 let server = ServerId::new(service, index);
                 let to = self.keeper.server_state(server);
                 if to != *state {
+                    if to == ServerState::Up {
+                        self.hands.verified(server);
+                    }
                     self.events.emit(Event::State {
                         at,
                         server,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use evenkeel_config::Plan;
-use evenkeel_config::plan::{ManagedPlan, ServicePlan};
+use evenkeel_config::plan::{ManagedPlan, ServerPlan, ServicePlan};
 use evenkeel_fault::FaultKind;
 use evenkeel_fault::contract::Managed;
 use evenkeel_fault::policy::{Action, Mode};
@@ -125,6 +125,13 @@ const fn managed(plan: &ManagedPlan) -> Managed {
     }
 }
 
+fn rolls_back(server: &ServerPlan) -> bool {
+    match &server.managed {
+        ManagedPlan::Child(child) => child.roll_back.is_some(),
+        ManagedPlan::Commands { .. } | ManagedPlan::Nothing => false,
+    }
+}
+
 fn line(service: &ServicePlan, managed: Managed, fault: FaultKind) -> Line {
     let recover = &service.fault.recover;
     let situation = Situation {
@@ -132,6 +139,7 @@ fn line(service: &ServicePlan, managed: Managed, fault: FaultKind) -> Line {
         passed: false,
         hang_wait: Some(recover.hang_wait),
         start_wait: None,
+        rolls_back: service.servers.iter().any(rolls_back),
     };
     let is_own = recover
         .playbooks
@@ -163,6 +171,7 @@ fn in_words(action: &Action) -> String {
         | Action::Restore
         | Action::Restart
         | Action::Stop
+        | Action::RollBack
         | Action::Escalate => action.word().to_owned(),
     }
 }

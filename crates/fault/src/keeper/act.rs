@@ -9,7 +9,7 @@ use crate::incident::{ActionOutcome, Status};
 use crate::kind::FaultKind;
 use crate::outlook::Waits;
 use crate::policy::{Action, Mode};
-use crate::recover::{Situation, Tries, UNMANAGED, playbook, put_off, serves_nothing};
+use crate::recover::{Tries, UNMANAGED, playbook, put_off, serves_nothing};
 
 use super::Work;
 use super::case::{Phase, Retry};
@@ -50,12 +50,7 @@ pub(super) enum Next {
 impl Work<'_> {
     /// The diagnosis is made: chooses the actions, and begins unless recovery is off.
     pub(super) fn begin_playbook(&mut self, passed: bool) {
-        let situation = Situation {
-            managed: self.server.managed,
-            passed,
-            hang_wait: self.hang_wait(),
-            start_wait: self.start_wait(),
-        };
+        let situation = self.situation(passed);
         let of_user = &self.spec.options.recover.playbooks;
         let Some(case) = self.server.case.as_deref_mut() else {
             return;
@@ -132,6 +127,7 @@ impl Work<'_> {
             }
             Action::Restart => self.restart(step),
             Action::Stop | Action::Exec(_) => self.change(step, action),
+            Action::RollBack => self.roll_back(step),
             Action::Wait(length) => {
                 if let Some(case) = self.case() {
                     case.action_began(now, action);
@@ -152,7 +148,7 @@ impl Work<'_> {
     }
 
     /// How long a hang is waited for: by the longest pause that this server came back from, else as configured.
-    fn hang_wait(&self) -> Option<Duration> {
+    pub(super) fn hang_wait(&self) -> Option<Duration> {
         let configured = self.spec.options.recover.hang_wait;
         let known = self.server.longest_pause.map(|pause| {
             let most = LONGEST_HANG_WAIT.max(configured);
@@ -335,8 +331,12 @@ impl Work<'_> {
     }
 
     pub(super) fn unmanaged(&mut self, action: &Action) -> Next {
-        let now = self.now;
-        let why = UNMANAGED.to_owned();
+        self.impossible(action, UNMANAGED)
+    }
+
+    /// There is no way to do it: told once, and the next action is tried.
+    pub(super) fn impossible(&mut self, action: &Action, why: &str) -> Next {
+        let (now, why) = (self.now, why.to_owned());
         if let Some(case) = self.server.case.as_deref_mut().filter(|case| !case.refused) {
             case.refused = true;
             case.action(now, action, ActionOutcome::Refused, Some(why));

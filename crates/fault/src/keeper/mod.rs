@@ -32,6 +32,7 @@ mod act;
 mod propose;
 mod plan;
 mod repair;
+mod roll_back;
 mod watch;
 mod another;
 mod report;

@@ -94,6 +94,7 @@ impl Work<'_> {
             }
             Action::Restart
             | Action::Stop
+            | Action::RollBack
             | Action::Exec(_)
             | Action::Escalate
             | Action::Restore

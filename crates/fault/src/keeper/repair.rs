@@ -248,7 +248,7 @@ impl Work<'_> {
     }
 
     /// Carries out what the second check has let through.
-    fn act(&mut self, step: usize, checked: Checked) {
+    pub(super) fn act(&mut self, step: usize, checked: Checked) {
         let now = self.now;
         self.set_status(Status::Recovering);
         let is_alive = self.server.facts.process.down.is_none();
@@ -294,8 +294,13 @@ impl Work<'_> {
         case.action_ended(at, outcome, detail.clone());
         let action = case.steps.get(step).cloned().unwrap_or(Action::Restart);
         let worked = outcome == ActionOutcome::Done;
-        case.acted |= worked;
-        if worked && matches!(action, Action::Restart | Action::Stop | Action::Exec(_)) {
+        // Another version is started by what comes behind it.
+        case.acted |= worked && action != Action::RollBack;
+        let repairs = matches!(
+            action,
+            Action::Restart | Action::Stop | Action::RollBack | Action::Exec(_)
+        );
+        if worked && repairs {
             case.repaired_by = Some(if case.by_person {
                 RepairedBy::Person
             } else {

@@ -82,6 +82,8 @@ pub(super) struct Server {
     pub(super) managed: Managed,
     /// The machine that it is on, as far as its address in the file tells.
     pub(super) host: Option<IpAddr>,
+    /// Whether its service can go back to the version that ran before.
+    pub(super) rolls_back: bool,
     pub(super) facts: Facts,
     pub(super) repairs: Repairs,
     /// What was done to it lately, as the second check counts it.
@@ -127,6 +129,7 @@ impl Server {
             name: spec.name.clone(),
             managed: spec.managed,
             host: spec.address.as_deref().and_then(host_of),
+            rolls_back: spec.rolls_back,
             order_limit: spec.order_limit,
             facts: Facts::new(&options.detect, peers),
             repairs: Repairs::default(),

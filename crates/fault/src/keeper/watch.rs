@@ -205,6 +205,10 @@ impl Work<'_> {
         }
         self.set_status(Status::Recovering);
         let restarts = self.server.managed.restarts();
+        if is_down && let Some(step) = self.time_to_roll_back() {
+            self.run(step);
+            return;
+        }
         let Some(case) = self.server.case.as_deref_mut() else {
             return;
         };

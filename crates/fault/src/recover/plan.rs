@@ -212,7 +212,7 @@ pub fn check(now: Instant, plan: Plan, facts: &ServiceFacts<'_>) -> Result<Check
 
 const fn is_costly(action: &Action) -> bool {
     match action {
-        Action::Restart | Action::Stop | Action::Exec(_) => true,
+        Action::Restart | Action::Stop | Action::RollBack | Action::Exec(_) => true,
         Action::Eject | Action::Drain | Action::Restore | Action::Wait(_) | Action::Escalate => {
             false
         }
@@ -233,7 +233,11 @@ fn capacity_forbids(plan: &Plan, facts: &ServiceFacts<'_>) -> bool {
     let own = facts.own;
     let takes_it_away = match plan.action {
         Action::Eject | Action::Drain | Action::Restart | Action::Stop => true,
-        Action::Exec(_) | Action::Restore | Action::Wait(_) | Action::Escalate => false,
+        Action::RollBack
+        | Action::Exec(_)
+        | Action::Restore
+        | Action::Wait(_)
+        | Action::Escalate => false,
     };
     if !takes_it_away || !own.in_rotation || !own.runs {
         return false;

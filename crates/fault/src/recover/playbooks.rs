@@ -24,6 +24,8 @@ pub struct Situation {
     pub hang_wait: Option<Duration>,
     /// How much longer its process, which lives, may take to be ready.
     pub start_wait: Option<Duration>,
+    /// Whether the service can go back to the version that ran before.
+    pub rolls_back: bool,
 }
 
 impl Managed {
@@ -81,6 +83,13 @@ fn built_in(fault: FaultKind, situation: Situation) -> Vec<Action> {
         // Only a person can end the stranger; whether it has gone is tried now and then.
         FaultKind::PortTaken if restart => vec![Action::Eject, Action::Escalate, Action::Restart],
         FaultKind::PortTaken => vec![Action::Eject, Action::Escalate],
+        // The new version is tried first: what it lacked may have come meanwhile.
+        FaultKind::BadDeploy if restart && situation.rolls_back => vec![
+            Action::Eject,
+            Action::Restart,
+            Action::RollBack,
+            Action::Restart,
+        ],
         FaultKind::ErrorBurst | FaultKind::BadDeploy | FaultKind::DescriptorExhaustion
             if restart =>
         {

@@ -130,7 +130,9 @@ fn tries_of(incident: &Incident) -> impl Iterator<Item = (&str, bool)> {
     let last = tries.len().saturating_sub(1);
     let outcome = incident.verification.as_ref();
     let is_known = |place: usize, action: &ActionRecord| {
-        if place != last || action.outcome != Some(ActionOutcome::Done) {
+        // What a roll-back is worth is shown by the start behind it.
+        let is_last = place == last || place + 1 == last && action.action == "roll-back";
+        if !is_last || action.outcome != Some(ActionOutcome::Done) {
             return Some(false);
         }
         let verification = outcome?;
@@ -236,6 +238,12 @@ mod tests {
             (&[eject, done, done], "failed", 2, 0),
             (&[done, done], "not-proven", 1, 0),
             (&[done], "passed", 1, 0),
+            (
+                &[failed, ("roll-back", "done", false), done],
+                "passed evenkeel",
+                2,
+                1,
+            ),
             (&[("restart", "done", true)], "passed person", 0, 0),
             (&[("restart", "would-do", false)], "passed", 0, 0),
             (&[("restart", "refused", false), eject], "passed", 0, 0),
@@ -248,7 +256,10 @@ mod tests {
                 Tries { tried, verified },
                 "{actions:?} {verification}"
             );
-            assert_eq!(rates.of_service("shop").len(), usize::from(tried > 0));
+            let all = rates.of_service("shop");
+            let back = all.iter().find(|rate| rate.action == "roll-back");
+            assert!(back.is_none_or(|rate| rate.tries.verified == 1));
+            assert_eq!(all.is_empty(), tried == 0);
             assert!(rates.of_service("cart").is_empty());
         }
     }

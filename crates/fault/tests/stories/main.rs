@@ -17,6 +17,7 @@ mod rescue;
 mod outlook;
 mod plan;
 mod success;
+mod roll_back;
 mod maintenance;
 mod truth;
 mod together;

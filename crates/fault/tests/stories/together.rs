@@ -43,6 +43,8 @@ impl Town {
                 options: options(),
                 servers: (0..*count)
                     .map(|index| ServerSpec {
+                        tier: 0,
+                        rolls_back: false,
                         name: format!("s{index}"),
                         address: Some(format!("10.0.0.{}:80", place * 10 + index)),
                         managed: Managed::Child,

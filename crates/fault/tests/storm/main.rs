@@ -37,6 +37,7 @@ fn spec(managed: Managed, mode: Mode, keep_serving: f64) -> ServiceSpec {
         name: format!("s{n}"),
         address: Some(format!("127.0.0.1:{}", 9001 + n)),
         tier: 0,
+        rolls_back: false,
         managed,
         order_limit: Duration::from_secs(110),
     });

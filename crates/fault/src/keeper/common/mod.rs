@@ -138,7 +138,8 @@ impl Common {
 impl Common {
     /// What comes next: it closes, once requests of the kind that failed succeed, or after a long time without any.
     pub(in crate::keeper) fn outlook(&self, now: Instant) -> Outlook {
-        let id = &self.case.incident.id;
+        // What other services show, too, goes on in the incident of one of them.
+        let id = self.follows.as_ref().unwrap_or(&self.case.incident.id);
         if let Some(since) = self.well_since {
             let out = Outlook::new(NextStep::Close, Waits::Verification);
             return out

@@ -60,6 +60,9 @@ pub(super) struct World {
     next_pid: u32,
     turn: usize,
     start_millis: u64,
+    /// How often the service was rolled back, and what a start makes of a server then.
+    pub(super) roll_backs: u32,
+    pub(super) rolls_back_to: Condition,
     /// What of the program was changed, as failed starts tell.
     pub(super) changed: Option<ProgramChange>,
     /// Whether requests are sent to servers.
@@ -71,8 +74,22 @@ pub(super) struct World {
 
 const NAMES: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
 
-/// Servers named `one`, `two`, …, of which the last are backups.
-fn server_specs((servers, backups): (usize, usize), managed: Managed) -> Vec<ServerSpec> {
+/// What there is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Shape {
+    servers: usize,
+    /// Of these, the last.
+    backups: usize,
+    rolls_back: bool,
+}
+
+/// Servers named `one`, `two`, …
+fn server_specs(shape: Shape, managed: Managed) -> Vec<ServerSpec> {
+    let Shape {
+        servers,
+        backups,
+        rolls_back,
+    } = shape;
     let first_backup = 9001 + servers - backups;
     let named = NAMES.iter().take(servers).zip(9001..);
     let spec = |(name, port): (&&str, usize)| ServerSpec {
@@ -80,6 +97,7 @@ fn server_specs((servers, backups): (usize, usize), managed: Managed) -> Vec<Ser
         address: Some(format!("127.0.0.1:{port}")),
         tier: u8::from(port >= first_backup),
         managed,
+        rolls_back,
         order_limit: Duration::from_secs(110),
     };
     named.map(spec).collect()
@@ -98,7 +116,22 @@ impl World {
         managed: Managed,
         spec: FaultOptions,
     ) -> Self {
-        Self::made((servers, backups), managed, spec, Memory::default())
+        let shape = Shape {
+            servers,
+            backups,
+            ..Shape::default()
+        };
+        Self::made(shape, managed, spec, Memory::default())
+    }
+
+    /// The same, and the service can go back to the version that ran before.
+    pub(super) fn that_rolls_back(servers: usize, spec: FaultOptions) -> Self {
+        let shape = Shape {
+            servers,
+            rolls_back: true,
+            ..Shape::default()
+        };
+        Self::made(shape, Managed::Child, spec, Memory::default())
     }
 
     pub(super) fn with_memory(
@@ -107,20 +140,20 @@ impl World {
         spec: FaultOptions,
         memory: Memory,
     ) -> Self {
-        Self::made((servers, 0), managed, spec, memory)
+        let shape = Shape {
+            servers,
+            ..Shape::default()
+        };
+        Self::made(shape, managed, spec, memory)
     }
 
-    fn made(
-        (servers, backups): (usize, usize),
-        managed: Managed,
-        spec: FaultOptions,
-        memory: Memory,
-    ) -> Self {
+    fn made(shape: Shape, managed: Managed, spec: FaultOptions, memory: Memory) -> Self {
+        let servers = shape.servers;
         let service = ServiceSpec {
             id: ServiceId(0),
             name: "shop".to_owned(),
             options: spec.clone(),
-            servers: server_specs((servers, backups), managed),
+            servers: server_specs(shape, managed),
         };
         // 2026-11-22T10:00:00Z.
         let keeper = Keeper::new(vec![service], Epoch(Wall(1_795_341_600_000)), 7, memory);
@@ -148,6 +181,8 @@ impl World {
             next_pid: 4711,
             turn: 0,
             start_millis: 30,
+            roll_backs: 0,
+            rolls_back_to: Condition::Well,
             changed: None,
             gate: true,
             maintenance: BTreeMap::new(),

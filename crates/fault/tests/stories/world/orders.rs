@@ -1,5 +1,7 @@
 //! What the keeper asks for, carried out.
 
+use std::time::Duration;
+
 use evenkeel_core::{Directive, Exit, Instant, Observation, StartFailure, Verdict};
 use evenkeel_fault::contract::{ActionOrder, Managed, Pace};
 use evenkeel_fault::incident::ActionOutcome;
@@ -142,42 +144,42 @@ impl World {
                     );
                     if living && self.sims[index].managed == Managed::Child {
                         let uptime = now - self.sims[index].since;
-                        self.die(
-                            index,
-                            Exit {
-                                code: None,
-                                signal: Some(9),
-                                asked: true,
-                                uptime,
-                                last_lines: vec![],
-                                guardian: None,
-                                port_holder: None,
-                                changed: None,
-                            },
-                        );
+                        self.die(index, asked_exit(None, Some(9), uptime));
                     }
                     self.start(index, reborn, 10);
                 }
                 self.restarts.push((now, order.server, order.clone()));
             }
+            Action::RollBack => {
+                answer(
+                    20,
+                    ActionOutcome::Done,
+                    Some("rolled back to the copy of shop"),
+                );
+                self.roll_backs += 1;
+                let back = self.rolls_back_to;
+                self.sims.iter_mut().for_each(|sim| sim.reborn = back);
+            }
             Action::Stop => {
                 answer(5, ActionOutcome::Done, None);
                 let uptime = now - self.sims[index].since;
-                self.die(
-                    index,
-                    Exit {
-                        code: Some(0),
-                        signal: None,
-                        asked: true,
-                        uptime,
-                        last_lines: vec![],
-                        guardian: None,
-                        port_holder: None,
-                        changed: None,
-                    },
-                );
+                self.die(index, asked_exit(Some(0), None, uptime));
             }
             _ => answer(20, ActionOutcome::Done, Some("printed this")),
         }
+    }
+}
+
+/// The end of a process that was asked for.
+fn asked_exit(code: Option<i32>, signal: Option<i32>, uptime: Duration) -> Exit {
+    Exit {
+        code,
+        signal,
+        asked: true,
+        uptime,
+        last_lines: vec![],
+        guardian: None,
+        port_holder: None,
+        changed: None,
     }
 }

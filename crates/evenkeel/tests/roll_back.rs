@@ -1,0 +1,131 @@
+//! Back to the version that ran before, with real processes: a program that cannot start is put in place of one that ran well.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{Program, sample_server, shop, signal, wait_for};
+use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::{FaultKind, Incident};
+
+/// Restarts are tried quickly, so that a test can see the end of them.
+const QUICK: &str = r#"
+[service.shop.recover]
+verify.within = "50s"
+limit = { actions = 1000, within = "1m" }
+backoff = { base = "50ms", cap = "1s" }
+"#;
+const GOOD: &str = "exec \"$@\"\n";
+const BAD: &str = "echo no such module\nexit 1\n";
+
+struct Case {
+    program: Program,
+    script: PathBuf,
+}
+
+impl Case {
+    /// Three servers that are started by a script; `how` says how it is rolled back.
+    fn start(how: impl FnOnce(&Path) -> String) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("start.sh");
+        std::fs::write(&script, GOOD).unwrap();
+        let command = format!(r#""sh", "{}", {}"#, script.display(), sample_server());
+        let more = format!("{}\n{QUICK}", how(&script));
+        std::fs::write(
+            folder.path().join("evenkeel.toml"),
+            shop(3, &command, &more),
+        )
+        .unwrap();
+        let program = Program::start(folder, &["run", "evenkeel.toml"]);
+        program.wait_until_up();
+        let copy = folder_of_copies(&program).join("start.sh");
+        wait_for("the copy of what runs well", || {
+            let kept = std::fs::read_to_string(&copy).ok()?;
+            (kept == GOOD).then_some(())
+        });
+        Self { program, script }
+    }
+
+    /// The new version is there, and two of three servers end.
+    fn deploy_a_bad_one(&self) {
+        std::fs::write(&self.script, BAD).unwrap();
+        for server in self.program.servers().iter().take(2) {
+            signal(server.pid.unwrap(), "KILL");
+        }
+    }
+
+    /// The incident, once it is over and the service is whole.
+    fn ended(&self) -> Incident {
+        let incident = self
+            .program
+            .wait_for_incident("rolled back and closed", |one| {
+                let kind = one.diagnosis.first().map(|finding| finding.fault);
+                kind == Some(FaultKind::BadDeploy)
+                    && one.status == Status::Closed
+                    && one.end == Some(End::Recovered)
+            });
+        self.program.wait_until_up();
+        incident
+    }
+}
+
+fn folder_of_copies(program: &Program) -> PathBuf {
+    program.folder.path().join("previous").join("shop")
+}
+
+fn what_it_went_back_to(incident: &Incident) -> String {
+    let actions = incident.actions.iter();
+    let mut done = actions.filter(|action| action.action == "roll-back");
+    let detail = done.next().and_then(|action| action.detail.clone());
+    assert!(done.next().is_none(), "once: {:#?}", incident.actions);
+    detail.unwrap_or_else(|| panic!("not rolled back: {:#?}", incident.actions))
+}
+
+#[test]
+fn the_copy_of_what_ran_well_is_started_in_place_of_what_cannot_start() {
+    let case = Case::start(|_| "keep_previous = true".to_owned());
+    case.deploy_a_bad_one();
+    let incident = case.ended();
+    let detail = what_it_went_back_to(&incident);
+    assert!(
+        detail.contains("start.sh that ran well, changed at 20"),
+        "{detail}"
+    );
+    let timeline = incident.timeline.iter();
+    let mut told = timeline.filter(|entry| entry.text.contains("rolled back to the copy"));
+    assert!(told.next().is_some(), "{:#?}", incident.timeline);
+    let there = std::fs::read_to_string(&case.script).unwrap();
+    assert_eq!(there, BAD, "the user's file is left alone");
+
+    // It holds for as long as that file is there: another end is no trouble.
+    let pid = case.program.servers()[0].pid.unwrap();
+    signal(pid, "KILL");
+    wait_for("another process of the copy", || {
+        let server = case.program.servers().remove(0);
+        (server.state == "up" && server.pid.is_some_and(|other| other != pid)).then_some(())
+    });
+    // The next version is started itself.
+    let mark = case.program.folder.path().join("newer");
+    let newer = format!("touch {}\n{GOOD}", mark.display());
+    std::fs::write(&case.script, newer).unwrap();
+    signal(case.program.servers()[1].pid.unwrap(), "KILL");
+    wait_for("the next version", || mark.exists().then_some(()));
+    case.program.wait_until_up();
+}
+
+#[test]
+fn the_command_of_the_user_gets_the_copy() {
+    let case = Case::start(|script| {
+        format!(
+            r#"roll_back = ["cp", "{{previous}}", "{}"]"#,
+            script.display()
+        )
+    });
+    case.deploy_a_bad_one();
+    let detail = what_it_went_back_to(&case.ended());
+    assert!(detail.starts_with("rolled back by cp /"), "{detail}");
+    let there = std::fs::read_to_string(&case.script).unwrap();
+    assert_eq!(there, GOOD);
+}

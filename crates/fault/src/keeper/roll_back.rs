@@ -1,0 +1,78 @@
+//! Back to the version that ran before: once in an incident, after starts of the new one have failed.
+
+use crate::contract::Managed;
+use crate::incident::ActionOutcome;
+use crate::kind::FaultKind;
+use crate::policy::Action;
+use crate::recover::{Situation, playbook};
+
+use super::Work;
+use super::act::Next;
+
+/// So many starts have failed before a service is rolled back.
+const FAILED_STARTS: usize = 2;
+
+impl Work<'_> {
+    /// Rolls back, if that is in the playbook and was not tried before in this incident.
+    pub(super) fn roll_back(&mut self, step: usize) -> Next {
+        let action = Action::RollBack;
+        if self.has_rolled_back() {
+            return Next::On;
+        }
+        if !self.server.rolls_back {
+            let why = "neither `run.roll_back` nor `run.keep_previous` is set";
+            return self.impossible(&action, why);
+        }
+        if !self.may_act() {
+            return self.propose(step);
+        }
+        match self.second_check(&action) {
+            Ok(checked) => {
+                self.act(step, checked);
+                Next::Parked
+            }
+            Err(veto) => self.vetoed(step, &action, veto),
+        }
+    }
+
+    /// The place of the roll-back in the playbook, once it is time for it: what cannot start is a bad deploy, and was tried.
+    pub(super) fn time_to_roll_back(&mut self) -> Option<usize> {
+        if !self.server.rolls_back || self.has_rolled_back() {
+            return None;
+        }
+        let situation = self.situation(false);
+        let of_user = &self.spec.options.recover.playbooks;
+        let case = self.server.case.as_deref_mut()?;
+        let tried = case.incident.actions.iter();
+        let tried = tried.filter(|action| action.action == Action::Restart.word());
+        if case.kind != FaultKind::BadDeploy || tried.count() < FAILED_STARTS {
+            return None;
+        }
+        if !case.steps.contains(&Action::RollBack) {
+            // They were chosen when it looked like something else.
+            case.steps = playbook(case.kind, of_user, situation);
+        }
+        case.steps.iter().position(|step| *step == Action::RollBack)
+    }
+
+    /// Whether that was tried in this incident, whatever came of it.
+    fn has_rolled_back(&self) -> bool {
+        let case = self.server.case.as_deref();
+        let mut actions = case.map_or(&[][..], |case| &case.incident.actions).iter();
+        actions.any(|action| {
+            action.action == Action::RollBack.word()
+                && action.outcome != Some(ActionOutcome::WouldDo)
+        })
+    }
+
+    /// What a built-in playbook depends on.
+    pub(super) fn situation(&self, passed: bool) -> Situation {
+        Situation {
+            managed: self.server.managed,
+            passed,
+            hang_wait: self.hang_wait(),
+            start_wait: self.start_wait(),
+            rolls_back: self.server.rolls_back && self.server.managed == Managed::Child,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Back to the version that ran before.
+
+use evenkeel_core::{ProgramChange, Random};
+use evenkeel_fault::contract::OperatorOrder;
+use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::policy::{Action, FaultOptions};
+use evenkeel_fault::policy::{Mode, Playbook};
+use evenkeel_fault::{FaultKind, Incident};
+
+use super::kinds::{actions, kind};
+use super::world::{Condition, World, ms, options};
+
+/// Servers of a service that can be rolled back, and whose next processes cannot start.
+fn world_of(seed: u64, servers: usize, spec: FaultOptions) -> World {
+    let mut world = World::that_rolls_back(servers, spec);
+    world.random = Random::seeded(seed);
+    world.every = ms(2 + seed % 10);
+    world.changed = Some(ProgramChange {
+        path: "shop".to_owned(),
+        modified_millis: 1_764_000_000_000,
+    });
+    world.run(5_000 + seed * 37);
+    for index in 0..servers {
+        let cannot = [Condition::Stillborn, Condition::Unstartable];
+        world.reborn(index, cannot[seed as usize % 2]);
+    }
+    world
+}
+
+/// The incident in which the others have ended.
+fn own(world: &World) -> &Incident {
+    let mut own = world.incidents.values();
+    own.find(|incident| incident.end != Some(End::Merged))
+        .expect("an incident")
+}
+
+#[test]
+fn a_version_that_cannot_start_is_rolled_back_once_and_all_are_started_again() {
+    for seed in 0..50 {
+        let servers = 1 + seed as usize % 3;
+        let mut world = world_of(seed, servers, options());
+        for index in 0..servers {
+            world.break_server(index, Condition::Dead);
+            world.run(seed % 5 * 100);
+        }
+        world.until(20_000, |world| {
+            world.roll_backs > 0 && (0..servers).all(|index| world.in_service(index))
+        });
+        assert_eq!(world.roll_backs, 1, "seed {seed}");
+        let incident = own(&world);
+        assert_eq!(kind(incident), FaultKind::BadDeploy, "seed {seed}");
+        let mut done = incident.actions.iter();
+        let rolled_back = done.find(|action| action.action == "roll-back");
+        let detail = rolled_back.and_then(|action| action.detail.as_deref());
+        assert_eq!(
+            detail,
+            Some("rolled back to the copy of shop"),
+            "seed {seed}"
+        );
+        world.run(5_000);
+        assert_eq!(own(&world).status, Status::Closed, "seed {seed}");
+        assert_eq!(world.roll_backs, 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_roll_back_that_does_not_help_is_not_done_again() {
+    let mut world = world_of(1, 3, options());
+    world.rolls_back_to = Condition::Unstartable;
+    (0..3).for_each(|index| world.break_server(index, Condition::Dead));
+    world.run(300_000);
+    assert_eq!(world.roll_backs, 1);
+    assert!(world.restarts.len() > 5, "it is tried on, in its back-off");
+    (0..3).for_each(|index| world.reborn(index, Condition::Well));
+    world.until(200_000, |world| (0..3).all(|index| world.in_service(index)));
+}
+
+#[test]
+fn a_process_that_ends_of_something_else_is_not_rolled_back() {
+    let mut world = world_of(2, 3, options());
+    world.changed = None;
+    world.break_server(1, Condition::Dead);
+    world.run(60_000);
+    assert_eq!(kind(own(&world)), FaultKind::CannotStart);
+    assert_eq!(world.roll_backs, 0);
+}
+
+#[test]
+fn a_person_is_asked_first_where_the_mode_says_so() {
+    let mut spec = options();
+    spec.recover.mode = Mode::Ask;
+    spec.recover.playbooks = vec![Playbook {
+        when: vec![FaultKind::ProcessCrashed, FaultKind::BadDeploy],
+        actions: vec![Action::Eject, Action::RollBack, Action::Restart],
+    }];
+    let mut world = world_of(3, 1, spec);
+    world.break_server(0, Condition::Dead);
+    world.run(30_000);
+    assert_eq!(world.roll_backs, 0);
+    let told = actions(own(&world));
+    assert!(told.contains(&("roll-back", "would-do")), "{told:?}");
+    let id = own(&world).id.clone();
+    world.order(OperatorOrder::Approve(id));
+    world.until(10_000, |world| world.in_service(0));
+    assert_eq!(world.roll_backs, 1);
+}
