@@ -28,7 +28,7 @@ table! {
         /// How long a server that takes connections and answers nothing is out of rotation before it is restarted. Once it has come
         /// back by itself, twice its longest pause, from 10 to 60 s. A process that is stopped (state T) is not waited for.
         hang_wait: Time<0> = defaults::HANG_WAIT;
-        /// How many actions that change a server (restart, stop, exec) one server may get. Starts of a process that had ended do
+        /// How many actions that change a server (restart, stop, roll-back, exec) one server may get. Starts of a process that had ended do
         /// not count once they are verified, and are not held up while fewer servers serve than `keep_serving`.
         limit: ActionLimit;
         /// Between restarts of one server; the first is immediate.

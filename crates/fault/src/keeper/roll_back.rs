@@ -4,7 +4,7 @@ use crate::contract::Managed;
 use crate::incident::ActionOutcome;
 use crate::kind::FaultKind;
 use crate::policy::Action;
-use crate::recover::{Situation, playbook};
+use crate::recover::{Change, Situation, playbook};
 
 use super::Work;
 use super::act::Next;
@@ -28,6 +28,9 @@ impl Work<'_> {
         }
         match self.second_check(&action) {
             Ok(checked) => {
+                // It counts; but nothing holds it up, since it is done once.
+                let backoff = &self.spec.options.recover.backoff;
+                self.server.repairs.note(self.now, Change::Other, backoff);
                 self.act(step, checked);
                 Next::Parked
             }
