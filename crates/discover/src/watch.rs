@@ -1,6 +1,7 @@
 //! The loop of one discovered group: ask, let the rules decide, pass on what changed, wait.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use evenkeel_config::plan::DiscoverPlan;
@@ -72,6 +73,8 @@ struct Shown {
     results: [Counter; RESULTS.len()],
     report: Mutex<Report>,
     unanswered: Mutex<Option<Unanswered>>,
+    /// The resolver did not answer its last question.
+    no_resolver: AtomicBool,
 }
 
 impl Discovery {
@@ -98,6 +101,7 @@ impl Discovery {
             results: Default::default(),
             report: Mutex::default(),
             unanswered: Mutex::default(),
+            no_resolver: AtomicBool::new(false),
         });
         self.lock().push(Arc::clone(&shown));
         Watch {
@@ -111,6 +115,17 @@ impl Discovery {
             shown,
             told: Told::default(),
         }
+    }
+
+    /// Of how many groups the resolver did not answer the last question, and how many there are. That a name does not exist is an
+    /// answer.
+    #[must_use]
+    pub fn unanswered(&self) -> (usize, usize) {
+        let groups = self.lock();
+        let failed = groups
+            .iter()
+            .filter(|group| group.no_resolver.load(Ordering::Relaxed));
+        (failed.count(), groups.len())
     }
 
     /// What a person should know about the groups of a service, in words; nothing if all is well.
@@ -187,6 +202,7 @@ impl Watch {
         let now = self.clock.now();
         match asked {
             Ok(answer) => {
+                self.shown.no_resolver.store(false, Ordering::Relaxed);
                 self.shown.results[usize::from(answer.unanswered.is_some())].add_one();
                 self.partly(answer.unanswered);
                 if self.told.failure.take().is_some() {
@@ -245,6 +261,8 @@ impl Watch {
     }
 
     fn failed(&mut self, now: Instant, failure: Failure) {
+        let is_silent = matches!(failure, Failure::Refused | Failure::Silent);
+        self.shown.no_resolver.store(is_silent, Ordering::Relaxed);
         let place = RESULTS.iter().position(|word| *word == failure.word());
         self.shown.results[place.unwrap_or(RESULTS.len() - 1)].add_one();
         self.membership.failed(now, &mut self.random);

@@ -14,6 +14,7 @@ pub mod signal;
 pub mod detect;
 pub mod common_cause;
 pub mod self_check;
+pub mod slow_burn;
 pub mod poison;
 pub mod diagnose;
 pub mod recover;

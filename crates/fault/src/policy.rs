@@ -88,6 +88,9 @@ pub struct SlowOptions {
     pub window: Duration,
     /// Fewer latencies in the window say nothing.
     pub minimum_attempts: u32,
+    /// Each server gets requests of its own (hashing, sticky clients): their latencies differ by what is asked for, and only those
+    /// of probes are compared.
+    pub mixes_differ: bool,
 }
 
 /// Who decides about actions.

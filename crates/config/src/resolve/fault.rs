@@ -31,14 +31,25 @@ pub(crate) fn resolve_fault(service: &Service, out: &mut Mistakes) -> FaultOptio
         window: pick(objective.window.as_ref(), defaults::OBJECTIVE_WINDOW),
     });
     FaultOptions {
-        detect: resolve_detect(&section(service.detect.as_ref()), out),
+        detect: resolve_detect(
+            &section(service.detect.as_ref()),
+            mixes_differ(service),
+            out,
+        ),
         diagnose_timeout: pick(diagnose.timeout.as_ref(), defaults::DIAGNOSE_TIMEOUT),
         recover: resolve_recover(&section(service.recover.as_ref()), out),
         objective,
     }
 }
 
-fn resolve_detect(typed: &Detect, out: &mut Mistakes) -> DetectOptions {
+/// Whether each server gets requests of its own: those of a key, or of clients that stay.
+fn mixes_differ(service: &Service) -> bool {
+    let balance = section(service.balance.as_ref());
+    let policy = pick(balance.policy.as_ref(), defaults::POLICY);
+    policy.hashes() || balance.sticky.is_some()
+}
+
+fn resolve_detect(typed: &Detect, mixes_differ: bool, out: &mut Mistakes) -> DetectOptions {
     let ratio = switched(typed.failure_ratio.as_ref()).map(|ratio| RatioOptions {
         above: pick(ratio.above.as_ref(), defaults::RATIO_ABOVE),
         window: pick(ratio.window.as_ref(), defaults::RATIO_WINDOW),
@@ -48,6 +59,7 @@ fn resolve_detect(typed: &Detect, out: &mut Mistakes) -> DetectOptions {
         times_peers: pick(slow.times_peers.as_ref(), defaults::SLOW_TIMES_PEERS),
         window: pick(slow.window.as_ref(), defaults::SLOW_WINDOW),
         minimum_attempts: pick_whole(slow.minimum_attempts.as_ref(), defaults::SLOW_MINIMUM),
+        mixes_differ,
     });
     DetectOptions {
         probe: resolve_probe(typed.probe.as_ref(), out),

@@ -103,6 +103,7 @@ async fn serve(parts: Parts, prepared: Prepared) {
         signals,
     } = prepared;
     let state = Arc::clone(&parts.traffic.state);
+    let discovery = parts.traffic.discovery.clone();
     let tasks = state.tasks().clone();
     let control = Control::new(
         plan,
@@ -120,8 +121,8 @@ async fn serve(parts: Parts, prepared: Prepared) {
     );
     let (views, events) = (control.views(), control.events());
     let (looks, looking) = look(&tasks, &state, clock);
-    let discovery =
-        super::discover::start(plan, (clock, seed), &tasks, &state, &views, &supervisor);
+    let to = (&state, &views, &supervisor);
+    super::discover::start(plan, (clock, seed), &tasks, to, &discovery);
     let admin_counters = Arc::new(AdminCounters::default());
     let live = Arc::new(Now {
         clock,

@@ -56,11 +56,9 @@ pub(super) fn start(
     plan: &Plan,
     (clock, seed): (Clock, u64),
     tasks: &Tasks,
-    state: &Arc<ProxyState>,
-    views: &Views,
-    supervisor: &Supervisor,
-) -> Discovery {
-    let discovery = Discovery::default();
+    (state, views, supervisor): (&Arc<ProxyState>, &Views, &Supervisor),
+    discovery: &Discovery,
+) {
     let members = Arc::new(Members {
         clock,
         state: Arc::clone(state),
@@ -87,5 +85,4 @@ pub(super) fn start(
             });
         }
     }
-    discovery
 }

@@ -8,8 +8,9 @@ use evenkeel_core::{
     Directive, Exposure, Instant, RequestShape, ServiceId, ServiceOrders, ShapeOrders, ShapeText,
     Signal,
 };
+use evenkeel_discover::Discovery;
 use evenkeel_fault::contract::Totals;
-use evenkeel_fault::self_check::{Lacked, SelfReading, Usage};
+use evenkeel_fault::self_check::{Lacked, Names, SelfReading, Usage};
 use evenkeel_proxy::{ProxyState, SignalReader};
 use evenkeel_runtime::{descriptors, machine};
 use tokio::sync::Notify;
@@ -25,6 +26,8 @@ pub(crate) struct DataPlane {
     pub(crate) state: Arc<ProxyState>,
     signals: SignalReader,
     wake: Arc<Notify>,
+    /// How the resolver does.
+    pub(crate) discovery: Discovery,
     reading: SelfReading,
     read_at: Instant,
     read_machine_at: Instant,
@@ -37,6 +40,7 @@ impl DataPlane {
             state,
             signals,
             wake,
+            discovery: Discovery::default(),
             reading: SelfReading::default(),
             read_at: Instant::ZERO,
             read_machine_at: Instant::ZERO,
@@ -92,6 +96,12 @@ impl Traffic for DataPlane {
             self.reading = of_machine();
         }
         let [descriptors, ports, memory] = self.state.lacked();
+        let (unanswered, asked) = self.discovery.unanswered();
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        self.reading.names = (asked > 0).then(|| Names {
+            unanswered: count(unanswered),
+            asked: count(asked),
+        });
         self.reading.lacked = Lacked {
             descriptors,
             ports,

@@ -82,7 +82,7 @@ const fn may_be_shared(symptom: Symptom) -> bool {
         | Symptom::BreaksOff
         | Symptom::Hangs
         | Symptom::Unreachable => true,
-        Symptom::Refuses | Symptom::FailsProbes => false,
+        Symptom::Refuses | Symptom::FailsProbes | Symptom::Lags => false,
     }
 }
 

@@ -41,6 +41,8 @@ pub struct CommonCause {
     pub symptom: Option<Symptom>,
     /// The routes that fail, if it is about routes.
     pub failing: Option<Failing>,
+    /// It is no symptom that servers share, only more of something than usual: nobody else's incident ends in it.
+    pub by_statistics: bool,
     /// Its first sign.
     pub onset: Instant,
     /// Why, in words; routes are named by whoever knows their names.
@@ -78,6 +80,7 @@ fn of_route(view: &ServiceView<'_>) -> Option<CommonCause> {
         servers,
         onset: failing.since,
         failing: Some(failing),
+        by_statistics: false,
         evidence,
     })
 }
@@ -124,6 +127,7 @@ fn of_servers(view: &ServiceView<'_>) -> Option<CommonCause> {
         confidence: if servers.len() == members { 0.85 } else { 0.7 },
         servers,
         failing: None,
+        by_statistics: false,
         onset,
         evidence,
     })
@@ -171,8 +175,8 @@ fn kind_of(symptom: Symptom, view: &ServiceView<'_>) -> Option<FaultKind> {
         Symptom::Errs | Symptom::BreaksOff | Symptom::Hangs => FaultKind::DependencyFailure,
         Symptom::Unreachable => FaultKind::Unreachable,
         Symptom::FailsProbes => FaultKind::BadProbe,
-        // A port that is closed is repaired server by server.
-        Symptom::Refuses => return None,
+        // A port that is closed is repaired server by server; what is slow is told by how it usually is.
+        Symptom::Refuses | Symptom::Lags => return None,
     })
 }
 

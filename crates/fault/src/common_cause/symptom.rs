@@ -30,11 +30,13 @@ pub enum Symptom {
     Unreachable,
     /// Its probes fail; requests do not.
     FailsProbes,
+    /// It answers much slower than its peers.
+    Lags,
 }
 
 impl Symptom {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Sheds,
         Self::Errs,
         Self::BreaksOff,
@@ -42,6 +44,7 @@ impl Symptom {
         Self::Refuses,
         Self::Unreachable,
         Self::FailsProbes,
+        Self::Lags,
     ];
 
     /// Its place in [`Symptom::ALL`].
@@ -61,6 +64,7 @@ impl Symptom {
             Self::Refuses => "refuse connections",
             Self::Unreachable => "cannot be reached",
             Self::FailsProbes => "fail their probes while requests do not fail",
+            Self::Lags => "answer much slower than others",
         }
     }
 }

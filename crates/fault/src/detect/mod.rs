@@ -6,6 +6,7 @@ mod exit;
 mod probe;
 mod consecutive;
 mod ratio;
+mod thin;
 mod slow;
 
 pub use consecutive::consecutive;
@@ -15,6 +16,7 @@ pub(crate) use probe::{host_check, in_words as probe_in_words};
 pub use probe::{late_start, probe};
 pub use ratio::ratio;
 pub use slow::{Comparison, Latest, Limits, Peers, Standing, slow};
+pub use thin::thin_hang;
 
 use std::time::Duration;
 
@@ -36,6 +38,8 @@ pub enum Detector {
     FailureRatio,
     /// It is much slower than its peers.
     Slow,
+    /// The service is not as it usually is.
+    Statistics,
     /// evenkeel found that it lacks something itself.
     SelfCheck,
 }
@@ -50,6 +54,7 @@ impl Detector {
             Self::ConsecutiveFailures => "consecutive-failures",
             Self::FailureRatio => "failure-ratio",
             Self::Slow => "slow",
+            Self::Statistics => "statistics",
             Self::SelfCheck => "self-check",
         }
     }

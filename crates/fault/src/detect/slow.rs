@@ -41,6 +41,20 @@ impl Latest {
     }
 }
 
+impl Latest {
+    /// Only its probes.
+    const fn without_attempts(self) -> Self {
+        Self {
+            attempts: Typical {
+                count: 0,
+                ..self.attempts
+            },
+            slow_row: 0,
+            ..self
+        }
+    }
+}
+
 /// A probe counts like so many attempts: it is the same small request each time, so its latency scatters less, and a
 /// window at the fast pace holds few of them.
 const PROBE_WEIGHT: u64 = 2;
@@ -196,6 +210,11 @@ pub fn slow(
     standing: impl FnOnce(Duration) -> Standing,
 ) -> Option<Comparison> {
     let minimum = u64::from(options.minimum_attempts.max(1));
+    let own = if options.mixes_differ {
+        own.without_attempts()
+    } else {
+        own
+    };
     let judge = |typical: Typical, limits: Option<(Duration, Duration)>, by_probes: bool| {
         let (peers, limit) = limits?;
         let slow_row = if by_probes { 0 } else { own.slow_row };
@@ -246,6 +265,7 @@ mod tests {
         times_peers: 3.0,
         window: Duration::from_secs(10),
         minimum_attempts: 20,
+        mixes_differ: false,
     };
 
     fn typical(millis: u64, count: u64) -> Typical {
@@ -268,6 +288,37 @@ mod tests {
         // A row proves something only where few of the peers' attempts are slow.
         assert!(judged(20, 0.0, 0.1));
         assert!(!judged(20, 0.0, 0.5));
+    }
+
+    #[test]
+    fn where_each_server_gets_requests_of_its_own_only_probes_are_compared() {
+        let options = SlowOptions {
+            mixes_differ: true,
+            ..OPTIONS
+        };
+        let peer = Latest {
+            attempts: typical(5, 100),
+            probes: typical(2, 20),
+            slow_row: 0,
+        };
+        for (attempts, probes, expected) in
+            [(500, 2, None), (500, 200, Some(true)), (5, 200, Some(true))]
+        {
+            let own = Latest {
+                attempts: typical(attempts, 100),
+                probes: typical(probes, 20),
+                slow_row: 100,
+            };
+            let limits =
+                Peers::new(&[Some(own), Some(peer), Some(peer)]).limits(Some(own), &options);
+            let standing = |_| Standing {
+                excess: 9.0,
+                peers_slow: 0.0,
+            };
+            let found = slow(own, limits, &options, standing);
+            let found = found.map(|found| found.enough && found.by_probes);
+            assert_eq!(found, expected, "{attempts} {probes}");
+        }
     }
 
     fn judged(attempts: Typical, probes: Typical) -> Option<Comparison> {

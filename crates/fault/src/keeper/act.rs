@@ -62,6 +62,10 @@ impl Work<'_> {
             self.watch(None);
             return;
         }
+        if self.warms_up() {
+            self.let_it_warm_up();
+            return;
+        }
         self.set_status(Status::Recovering);
         self.run(0);
     }

@@ -378,7 +378,9 @@ impl Case {
     /// Whether requests were what opened the incident, so that only requests tell that it is over.
     pub(super) fn is_about_requests(&self) -> bool {
         match self.joined.first() {
-            Some(Detector::ConsecutiveFailures | Detector::FailureRatio) => true,
+            Some(Detector::ConsecutiveFailures | Detector::FailureRatio | Detector::Statistics) => {
+                true
+            }
             Some(Detector::Supervisor | Detector::Probe | Detector::SelfCheck) | None => false,
             // Where only requests tell, probes say nothing about its speed.
             Some(Detector::Slow) => self.only_traffic_tells,

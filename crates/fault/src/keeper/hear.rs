@@ -39,7 +39,8 @@ impl Work<'_> {
             Said::Failure => {
                 let (facts, options) = (&self.server.facts, &self.spec.options.detect);
                 let found = detect::consecutive(facts, options)
-                    .or_else(|| detect::ratio(facts, options, self.now));
+                    .or_else(|| detect::ratio(facts, options, self.now))
+                    .or_else(|| detect::thin_hang(facts, options, self.now));
                 if let Some(detection) = found {
                     self.detected(&detection);
                 }
@@ -109,6 +110,7 @@ impl Work<'_> {
 
     pub(super) fn started(&mut self, at: Instant, pid: u32) {
         self.server.facts.process.started(at, pid);
+        self.server.facts.process.served_before = self.server.facts.attempts.succeeded;
         self.server.starts.began(at);
         self.server.follows = false;
         self.server.facts.forget(at);

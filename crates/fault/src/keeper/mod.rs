@@ -40,6 +40,7 @@ mod order;
 mod maintenance;
 mod member;
 mod start;
+mod warm_up;
 mod failed_starts;
 mod guardian;
 mod outlook;
@@ -219,6 +220,7 @@ impl Keeper {
         self.judge_self(now, outputs);
         self.judge_services(now, outputs);
         self.judge_across(now, outputs);
+        self.judge_burns(now, outputs);
         self.tick_maintenance(now, outputs);
         self.compare(now, outputs);
         // What one judgement does may be due for another at once; never for long.
@@ -395,6 +397,7 @@ impl Keeper {
             }
             service.slow_at = now + SLOW_EVERY;
             let latest = service.latest(now, &options);
+            self.judge_speed(now, place, (&latest, &options), out);
             let peers = detect::Peers::new(&latest);
             for (index, own) in latest.iter().enumerate() {
                 let limits = peers.limits(*own, &options);

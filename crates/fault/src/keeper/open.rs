@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evenkeel_core::Verdict;
 
-use crate::common_cause::ServerView;
+use crate::common_cause::{ServerView, Symptom};
 use crate::contract::{Examination, OrderAnswer, OrderId, Output, Pace};
 use crate::detect::{self, Comparison, Detection, Detector, Limits};
 use crate::diagnose::{Evidence, diagnose};
@@ -110,7 +110,9 @@ impl Work<'_> {
         let mut case = Case::new(id, service, server, detection, now, self.shared.epoch);
         case.totals = self.traffic.at(case.onset);
         let detect = &self.spec.options.detect;
-        case.symptom = ServerView::read(&self.server.facts, detect, now).symptom;
+        let lags = (detection.by == Detector::Slow).then_some(Symptom::Lags);
+        let shown = ServerView::read(&self.server.facts, detect, now).symptom;
+        case.symptom = shown.or(lags);
         self.server.case = Some(Box::new(case));
         if self.server.facts.process.down.is_some() {
             self.diagnose(None);
@@ -283,6 +285,7 @@ impl Work<'_> {
             return;
         }
         self.server.slow = comparison.map(Box::new);
+        self.note_fast(comparison.is_some());
         let mut since = None;
         if let Some(latencies) = &mut self.server.facts.latencies {
             let limit = |limits: Option<(Duration, Duration)>| {

@@ -14,7 +14,7 @@ use crate::policy::SlowOptions;
 use crate::recover::Capacity;
 use crate::signal::Routes;
 
-use super::common::Common;
+use super::common::{BurnWatch, Common};
 use super::failed_starts::Canary;
 use super::measures::Measures;
 use super::poison::PoisonWatch;
@@ -31,6 +31,8 @@ pub(super) struct Service {
     pub(super) traffic: Traffic,
     /// How requests end, by route.
     pub(super) routes: Routes,
+    /// How it usually is, to find what burns slowly.
+    pub(super) burn: BurnWatch,
     /// What its requests do to its servers.
     pub(super) poison: PoisonWatch,
     /// What the balancer was told about it.
@@ -93,6 +95,7 @@ impl Service {
             servers,
             traffic: Traffic::default(),
             routes: Routes::new(ROUTES),
+            burn: BurnWatch::default(),
             poison: PoisonWatch::default(),
             measures: Measures::default(),
             alike: Alike::default(),

@@ -37,6 +37,10 @@ impl Keeper {
                 return;
             };
             service.routes.take(at, id.index, shape, outcome);
+            let is_shared = service.common.as_ref().is_some_and(|one| one.is_shared());
+            if server.is_quiet() && !is_shared {
+                service.burn.attempt(at, id.index, shape, outcome);
+            }
             if let Some(common) = &mut service.common {
                 common.attempt(at, id.index, &server.name, shape, outcome);
             }

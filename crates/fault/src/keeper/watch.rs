@@ -145,7 +145,7 @@ impl Work<'_> {
         // Watching goes on. What only traffic can tell is not tried again at once.
         let (now, was_trial) = (self.now, self.server.shown == Shown::Trial);
         let mut from = now;
-        if was_trial {
+        if was_trial && !self.warms_up() {
             self.server.eject(now, self.server.suspicion(), self.out);
             if self.rules(false).patient {
                 from = now + self.hold();

@@ -43,6 +43,10 @@ pub struct Process {
     pub pid: Option<u32>,
     /// When it was started, if that was reported.
     pub started: Option<Instant>,
+    /// It was as fast as its peers since it was started.
+    pub was_fast: bool,
+    /// What had succeeded on the server when it was started.
+    pub served_before: u64,
     /// Since when it has been ready: passed a probe or answered an attempt after its start.
     pub ready: Option<Instant>,
     /// Why none runs.
@@ -59,6 +63,8 @@ impl Default for Process {
         Self {
             pid: None,
             started: None,
+            was_fast: false,
+            served_before: 0,
             ready: None,
             down: None,
             stopped: false,
@@ -68,7 +74,24 @@ impl Default for Process {
     }
 }
 
+/// A process that was started so lately is warming up …
+const WARM_UP: Duration = Duration::from_secs(60);
+/// … and so is one that has served fewer requests than this since …
+const WARM_UP_REQUESTS: u64 = 500;
+/// … unless it was started longer ago.
+const LONGEST_WARM_UP: Duration = Duration::from_secs(600);
+
 impl Process {
+    /// How long it has been warming up, if it is: it has been slow since its start. What it has cached, compiled or connected is
+    /// lost with every start.
+    #[must_use]
+    pub fn warms_up(&self, now: Instant, succeeded: u64) -> Option<Duration> {
+        let age = now.since(self.started.filter(|_| !self.was_fast)?);
+        let served = succeeded.saturating_sub(self.served_before);
+        let is_cold = age < WARM_UP || served < WARM_UP_REQUESTS && age < LONGEST_WARM_UP;
+        is_cold.then_some(age)
+    }
+
     /// It was started.
     pub fn started(&mut self, at: Instant, pid: u32) {
         self.started = Some(at);
@@ -76,6 +99,7 @@ impl Process {
         self.ready = None;
         self.down = None;
         self.stopped = false;
+        self.was_fast = false;
     }
 
     /// It ended with the guardian, which is no fault of its own.

@@ -20,4 +20,5 @@ mod success;
 mod roll_back;
 mod maintenance;
 mod truth;
+mod slow_burn;
 mod together;

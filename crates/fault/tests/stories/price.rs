@@ -130,3 +130,70 @@ fn processes_that_all_closed_their_ports_are_restarted_one_after_another() {
         }
     }
 }
+
+/// A restart would make it cold again.
+#[test]
+fn a_server_that_is_slow_after_its_start_gets_fewer_requests_and_is_not_restarted() {
+    for seed in 0..20 {
+        for by_person in [true, false] {
+            let mut world = World::new(3, Managed::Child, options());
+            world.every = ms(4 + seed % 8);
+            world.run(10_000 + seed * 37);
+            world.reborn(1, Condition::Cold(400));
+            if by_person {
+                let server = evenkeel_core::ServerId::new(0, 1);
+                let terms = evenkeel_fault::maintenance::OrderTerms::default();
+                world.order(evenkeel_fault::contract::OperatorOrder::Restart(
+                    server, terms,
+                ));
+            } else {
+                world.break_server(1, Condition::Dead);
+            }
+            world.run(400_000);
+            assert_eq!(
+                world.restarts.len(),
+                1,
+                "seed {seed}: {:#?}",
+                world.incidents
+            );
+            assert!(world.in_service(1), "seed {seed}");
+            let slow: Vec<_> = world
+                .incidents
+                .values()
+                .filter(|one| kind(one) == FaultKind::SlowServer)
+                .collect();
+            assert!(!slow.is_empty(), "seed {seed}: {:#?}", world.incidents);
+            for incident in slow {
+                assert_eq!(incident.status, Status::Closed, "seed {seed}");
+                let words = incident.diagnosis[0].evidence.join("; ");
+                assert!(words.contains("(warm-up)"), "{words}");
+            }
+        }
+    }
+}
+
+/// A heavy key: what is asked for there takes long, and the server is as well as the others.
+#[test]
+fn where_each_server_gets_requests_of_its_own_none_is_slow_for_them() {
+    for seed in 0..20 {
+        let mut options = options();
+        if let Some(slow) = &mut options.detect.slow {
+            slow.mixes_differ = true;
+        }
+        let mut world = World::new(3, Managed::Child, options);
+        world.every = ms(4 + seed % 8);
+        world.run(5_000 + seed * 37);
+        world.break_server(1, Condition::Heavy(40));
+        world.run(75_000);
+        assert!(
+            world.incidents.is_empty(),
+            "seed {seed}: {:#?}",
+            world.incidents
+        );
+        // One whose probes are slow, too, is.
+        world.break_server(1, Condition::Slow(40));
+        world.until(30_000, |world| !world.incidents.is_empty());
+        world.run(2_000);
+        assert_eq!(kind(world.only()), FaultKind::SlowServer, "seed {seed}");
+    }
+}

@@ -65,6 +65,7 @@ fn spec(managed: Managed, mode: Mode, keep_serving: f64) -> ServiceSpec {
                     times_peers: 3.0,
                     window: ms(10_000),
                     minimum_attempts: 20,
+                    mixes_differ: false,
                 }),
             },
             diagnose_timeout: ms(2_000),

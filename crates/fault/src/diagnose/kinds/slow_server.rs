@@ -15,6 +15,14 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
         return None;
     }
     let mut words = vec![slow.text()];
+    let succeeded = evidence.facts.attempts.succeeded;
+    let warm_up = evidence.facts.process.warms_up(evidence.now, succeeded);
+    words.extend(warm_up.map(|age| {
+        format!(
+            "it is warming up (warm-up): its process was started {:.1} s ago; a restart would begin that again",
+            age.as_secs_f64()
+        )
+    }));
     words.extend(evidence.examined());
     words.extend(evidence.attempts_in_words());
     finding(

@@ -200,7 +200,8 @@ impl Keeper {
             | Symptom::BreaksOff
             | Symptom::Hangs
             | Symptom::Refuses
-            | Symptom::FailsProbes => FaultKind::DependencyFailure,
+            | Symptom::FailsProbes
+            | Symptom::Lags => FaultKind::DependencyFailure,
         }
     }
 
@@ -258,6 +259,7 @@ fn cause_of(
         servers,
         symptom: Some(symptom),
         failing: None,
+        by_statistics: false,
         onset,
     }
 }

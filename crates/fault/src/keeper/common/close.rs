@@ -6,6 +6,7 @@ use crate::common_cause::CommonCause;
 use crate::contract::{Output, Pace};
 use crate::incident::{End, Verification};
 use crate::keeper::Keeper;
+use crate::keeper::service::Service;
 use crate::policy::Mode;
 
 use super::{Common, LOOK_EVERY};
@@ -59,10 +60,14 @@ impl Keeper {
         {
             common.tell_closed(now, &self.shared);
         }
-        let over = self.services[place]
-            .common
-            .as_mut()
-            .and_then(|common| common.is_over(now, still_there));
+        let Service { common, burn, .. } = &mut self.services[place];
+        let over = common.as_mut().and_then(|common| {
+            if common.cause.by_statistics {
+                burn.is_over(now, common)
+            } else {
+                common.is_over(now, still_there)
+            }
+        });
         let holds = |common: &Common| self.holds_others(&common.case.incident.id);
         let waits = self.services[place].common.as_deref().is_some_and(holds);
         if let Some(is_proven) = over.filter(|_| !waits) {
@@ -113,6 +118,7 @@ impl Keeper {
         let objective = service.spec.options.objective.as_ref();
         let impact = service.traffic.impact(case.totals, now, objective);
         service.routes.forget();
+        service.burn.forget(end == End::ClosedByPerson);
         let ids: Vec<ServerId> = service.servers.iter().map(|server| server.id).collect();
         for id in ids {
             self.with(now, id, out, |work| {

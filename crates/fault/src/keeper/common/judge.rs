@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 
-use crate::common_cause::{Alike, CommonCause, ServerView, ServiceView, common_cause};
+use crate::common_cause::{Alike, CommonCause, ServerView, ServiceView, Symptom, common_cause};
 use crate::contract::Output;
 use crate::detect::{Detection, Detector};
 use crate::keeper::Keeper;
@@ -29,7 +29,11 @@ impl Service {
                 let view = ServerView::read(&server.facts, detect, now);
                 let case = server.case.as_deref();
                 match case.and_then(|case| case.symptom.map(|symptom| (symptom, case.onset))) {
-                    Some((symptom, since)) if view.symptom.is_none() && !view.is_well => {
+                    // What is slow answers all the same.
+                    Some((symptom, since))
+                        if view.symptom.is_none()
+                            && (!view.is_well || symptom == Symptom::Lags) =>
+                    {
                         ServerView {
                             symptom: Some(symptom),
                             since,
@@ -54,7 +58,8 @@ impl Service {
         let shows = ServerView::read(&server.facts, &self.spec.options.detect, now).symptom;
         let cause = &common.cause;
         match detection.by {
-            Detector::Supervisor | Detector::SelfCheck => false,
+            Detector::Supervisor | Detector::SelfCheck | Detector::Statistics => false,
+            Detector::Slow | Detector::Probe if cause.by_statistics => false,
             Detector::Slow => cause.kind == FaultKind::Overload,
             // Probes say nothing about a route; one that is answered may fail for the same cause as requests.
             Detector::Probe => {
@@ -63,6 +68,7 @@ impl Service {
             }
             Detector::ConsecutiveFailures | Detector::FailureRatio => match &cause.failing {
                 Some(failing) => !failing.is_not_all(&self.routes.tallies(now), index),
+                None if cause.by_statistics => false,
                 None => shows.is_none() || shows == cause.symptom,
             },
         }
@@ -98,7 +104,9 @@ impl Keeper {
                 continue;
             }
             let detections = std::mem::take(&mut service.detections);
-            let is_due = service.common.is_none() || service.common_is_due(now);
+            // What is found beside a slow burn is held against the service at once, as if there were none.
+            let burns = service.common.as_ref().is_none_or(|one| !one.is_shared());
+            let is_due = burns || service.common_is_due(now);
             let cause = if !is_due || service.is_suspended() {
                 None
             } else {

@@ -8,11 +8,13 @@
 //! again until it is over.
 
 mod across;
+mod burn;
 mod judge;
 mod open;
 mod close;
 
 pub(in crate::keeper) use across::host_of;
+pub(in crate::keeper) use burn::BurnWatch;
 
 use std::time::Duration;
 
@@ -59,6 +61,8 @@ pub(in crate::keeper) struct Common {
     /// The ends of the requests that it is about.
     ends: Window,
     succeeded: u32,
+    /// Successes in a row.
+    row: u32,
     well_since: Option<Instant>,
     last_failure: Instant,
     /// Of each server that fails, how many failures in a row there are: the first success after several is told.
@@ -89,12 +93,16 @@ impl Common {
         outcome: Outcome,
     ) {
         let failed = outcome.is_failure();
-        if !(failed || outcome.is_success()) || !self.is_about(shape) {
+        let is_elsewhere = self.cause.by_statistics
+            && self.cause.failing.is_some()
+            && !self.cause.servers.contains(&(server as usize));
+        if !(failed || outcome.is_success()) || is_elsewhere || !self.is_about(shape) {
             return;
         }
         self.ends.add(at, failed);
         if failed {
             self.last_failure = at;
+            self.row = 0;
             self.well_since = None;
             match self.failing.iter_mut().find(|(one, _)| *one == server) {
                 Some((_, row)) => *row += 1,
@@ -103,6 +111,7 @@ impl Common {
             return;
         }
         self.succeeded = self.succeeded.saturating_add(1);
+        self.row = self.row.saturating_add(1);
         let place = self.failing.iter().position(|(one, _)| *one == server);
         let row = place.map_or(0, |place| self.failing.swap_remove(place).1);
         if row >= ROW && self.returns < RETURNS {
@@ -110,6 +119,11 @@ impl Common {
             self.case
                 .note(at, "signal", format!("{name} answers again"));
         }
+    }
+
+    /// Whether it is about what servers share, and no slow burn.
+    pub(in crate::keeper) const fn is_shared(&self) -> bool {
+        !self.cause.by_statistics
     }
 
     fn is_about(&self, shape: RequestShape) -> bool {
@@ -183,12 +197,16 @@ impl Common {
         cause.kind != self.cause.kind
             && !self.holds_others
             && !failing.is_some_and(|failing| failing.is_all(routes))
-            && (now.since(self.case.detected) < SETTLED || self.cause.kind == FaultKind::BadProbe)
+            && (now.since(self.case.detected) < SETTLED
+                || self.cause.kind == FaultKind::BadProbe
+                || self.cause.by_statistics)
     }
 
     /// The routes of which only a few requests reach servers: those that hang. What is answered, be it with errors, costs no capacity.
     pub(in crate::keeper) fn closed(&self) -> Vec<ClosedRoute> {
         let failing = self.cause.failing.as_ref();
+        // Others serve what hangs on one server.
+        let failing = failing.filter(|_| !self.cause.by_statistics);
         let Some(failing) = failing.filter(|failing| failing.hangs()) else {
             return Vec::new();
         };
@@ -261,6 +279,7 @@ impl Common {
         }
         if let Some(first) = self.case.incident.servers.first()
             && self.cause.failing.is_none()
+            && !self.cause.by_statistics
         {
             evidence.push(format!("{first} showed it first"));
         }

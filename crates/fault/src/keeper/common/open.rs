@@ -27,7 +27,7 @@ impl Keeper {
         out: &mut Vec<Output>,
     ) {
         let service = &mut self.services[place];
-        let first = service.first_of(&cause);
+        let first = service.first_of(&cause).filter(|_| !cause.by_statistics);
         let case = match first {
             Some(index) => {
                 let mut case = service.servers[index].case.take();
@@ -65,6 +65,7 @@ impl Keeper {
             case,
             ends: Window::new(WINDOW),
             succeeded: 0,
+            row: 0,
             well_since: None,
             last_failure: now,
             failing: Vec::new(),
@@ -95,10 +96,13 @@ impl Keeper {
 
     /// Incidents of single servers that the common cause explains end in it, and their servers return to rotation.
     pub(super) fn merge(&mut self, now: Instant, place: usize, into: &str, out: &mut Vec<Output>) {
-        let servers = self.services[place]
-            .common
-            .as_ref()
-            .map_or_else(Vec::new, |common| common.cause.servers.clone());
+        let Some(common) = &self.services[place].common else {
+            return;
+        };
+        if common.cause.by_statistics {
+            return;
+        }
+        let servers = common.cause.servers.clone();
         for index in 0..self.services[place].servers.len() {
             let server = &self.services[place].servers[index];
             let (id, is_alive) = (server.id, server.facts.process.down.is_none());
@@ -125,7 +129,7 @@ impl Keeper {
         let Some(common) = &mut service.common else {
             return;
         };
-        if service.spec.options.recover.mode == Mode::Off {
+        if service.spec.options.recover.mode == Mode::Off || common.cause.by_statistics {
             return;
         }
         for &index in common.cause.servers.iter().take(EXAMINED) {
@@ -190,7 +194,11 @@ impl Keeper {
             return;
         };
         if mode != Mode::Off {
-            let why = "servers are not ejected or restarted for a cause that they share";
+            let why = if common.cause.by_statistics {
+                "nothing that could be done to a server is known to help"
+            } else {
+                "servers are not ejected or restarted for a cause that they share"
+            };
             common.case.escalate(now, why);
         }
         self.record_common(place, out);

@@ -43,6 +43,8 @@ pub(super) struct World {
     pub(super) paths: Vec<&'static str>,
     /// What is wrong with a path, on every server.
     pub(super) broken: Option<(&'static str, Condition)>,
+    /// On this server only; on all, if absent.
+    pub(super) broken_on: Option<usize>,
     /// Whether a request for this path ends the process that gets it.
     pub(super) kills: fn(&str) -> bool,
     /// Processes that ended by themselves.
@@ -169,6 +171,7 @@ impl World {
             random: Random::seeded(1),
             paths: vec!["/"],
             broken: None,
+            broken_on: None,
             kills: |_| false,
             deaths: 0,
             refused: 0,

@@ -33,6 +33,7 @@ pub(crate) fn options() -> FaultOptions {
                 times_peers: 3.0,
                 window: ms(10_000),
                 minimum_attempts: 20,
+                mixes_differ: false,
             }),
         },
         diagnose_timeout: ms(2_000),

@@ -32,6 +32,10 @@ pub(crate) enum Condition {
     Unhealthy,
     /// So many times slower.
     Slow(u32),
+    /// Requests are slow, as what is asked for here takes long; probes are not.
+    Heavy(u32),
+    /// Slow for its first requests, so many of them, since its start.
+    Cold(u64),
     Unreachable,
     /// Traffic succeeds, probes get 400.
     BadProbe,
@@ -65,6 +69,8 @@ pub(super) struct Sim {
     pub(super) drained: bool,
     pub(super) credit: u32,
     pub(super) sent: u64,
+    /// What had been sent when its process was started.
+    pub(super) sent_before: u64,
 }
 
 impl Sim {
@@ -88,6 +94,7 @@ impl Sim {
             drained: false,
             credit: 0,
             sent: 0,
+            sent_before: 0,
         }
     }
 }
@@ -181,6 +188,7 @@ impl World {
         self.next_pid += 1;
         let sim = &mut self.sims[index];
         sim.pid = pid;
+        sim.sent_before = sim.sent;
         sim.condition = condition;
         sim.since = now + ms(after);
         sim.ready_at = now + ms(after + self.start_millis);
@@ -214,6 +222,8 @@ impl World {
             | Condition::Doomed(_)
             | Condition::Errors(_)
             | Condition::Sheds(_)
+            | Condition::Heavy(_)
+            | Condition::Cold(_)
             | Condition::Mixed(_) => (ProbeOutcome::Passed, ms(2)),
             Condition::Slow(times) => (ProbeOutcome::Passed, ms(5) * times),
             Condition::Dead | Condition::Deaf | Condition::Stillborn | Condition::Unstartable => {

@@ -125,7 +125,8 @@ impl World {
             let Ok(trial) = self.closing.ask(shape, self.now) else {
                 break;
             };
-            let Some((outcome, latency)) = self.ask(index, of_path.map(|(_, condition)| condition))
+            let here = of_path.filter(|_| self.broken_on.is_none_or(|on| on == index));
+            let Some((outcome, latency)) = self.ask(index, here.map(|(_, condition)| condition))
             else {
                 continue;
             };
@@ -248,7 +249,12 @@ impl World {
             Condition::Hung | Condition::Blocked => (Outcome::AttemptTimeout, HANG),
             Condition::Sheds(share) if (nth * 37) % 100 < share => (Outcome::Answered(503), ms(1)),
             Condition::Errors(share) if (nth * 37) % 100 < share => (Outcome::Answered(500), ms(5)),
-            Condition::Slow(times) => (Outcome::Answered(200), ms(5) * times),
+            Condition::Slow(times) | Condition::Heavy(times) => {
+                (Outcome::Answered(200), ms(5) * times)
+            }
+            Condition::Cold(requests) if sim.sent - sim.sent_before < requests => {
+                (Outcome::Answered(200), ms(150))
+            }
             Condition::Mixed(millis) if self.random.below(2) == 0 => {
                 (Outcome::Answered(200), ms(1) * millis)
             }

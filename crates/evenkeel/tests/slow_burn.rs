@@ -1,0 +1,45 @@
+//! Eight answers of a hundred fail on every server: too few for the limits of any one, and an incident all the same.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Program, ask, wait_for};
+use evenkeel_fault::incident::Status;
+use evenkeel_fault::{FaultKind, Incident};
+use evenkeel_lab::{Load, LoadPlan};
+
+#[test]
+fn a_share_of_errors_that_lasts_is_an_incident_and_nobody_is_restarted() {
+    let program = Program::with_three("");
+    let load = Load::start(LoadPlan {
+        timeout: Duration::from_secs(20),
+        ..LoadPlan::new(program.address(), 100.0)
+    })
+    .unwrap();
+    wait_for("answers", || (load.snapshot().ok >= 50).then_some(()));
+    let tell_all = |mode: &str| {
+        for server in program.servers() {
+            let answer = ask(server.address, "POST", "/mode", mode).unwrap();
+            assert_eq!(answer.status, 200);
+        }
+    };
+    let pids = || -> Vec<_> { program.servers().iter().map(|server| server.pid).collect() };
+    let before = pids();
+    tell_all("status 500 0.08");
+    let is_it = |incident: &Incident| {
+        let first = incident.diagnosis.first();
+        incident.detected_by == "statistics"
+            && first.is_some_and(|finding| finding.fault == FaultKind::ErrorBurst)
+    };
+    let incident = program.wait_for_incident("of the service, by statistics", is_it);
+    let evidence = incident.diagnosis[0].evidence.join("; ");
+    assert!(evidence.contains("answers failed within"), "{evidence}");
+    tell_all("ok");
+    program.wait_for_incident("closed", |one| {
+        one.id == incident.id && one.status == Status::Closed
+    });
+    assert_eq!(pids(), before);
+}

@@ -1,0 +1,31 @@
+//! Two attempts in a row got no answer where hardly any requests come: a server that hangs would take minutes to fail as many as
+//! elsewhere. It is a reason to examine the server, which tells.
+
+use evenkeel_core::{Instant, Outcome};
+
+use crate::policy::DetectOptions;
+use crate::signal::Facts;
+
+use super::{Detection, Detector};
+
+/// With more attempts in the window the other detectors are quick enough.
+const THIN: u64 = 20;
+/// So many attempts without an answer.
+const ENOUGH: usize = 2;
+
+/// Judges the last attempts of a server that gets few.
+#[must_use]
+pub fn thin_hang(facts: &Facts, options: &DetectOptions, now: Instant) -> Option<Detection> {
+    let attempts = &facts.attempts;
+    let row = usize::try_from(attempts.failed_in_row).unwrap_or(usize::MAX);
+    if options.consecutive_failures == 0 || row < ENOUGH || attempts.tally(now).total >= THIN {
+        return None;
+    }
+    let mut latest = attempts.failures(now).rev().take(ENOUGH);
+    let all_hung = latest.all(|(_, outcome)| outcome == Outcome::AttemptTimeout);
+    all_hung.then(|| Detection {
+        by: Detector::ConsecutiveFailures,
+        onset: attempts.row_began,
+        text: format!("{row} attempts in a row got no answer, and few come"),
+    })
+}

@@ -1,0 +1,279 @@
+//! Slow burns of a service: watched for while it has no incident of its own, and an incident that repairs nothing.
+
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Outcome, RequestShape};
+
+use crate::common_cause::{CommonCause, Failing};
+use crate::contract::Output;
+use crate::detect::{Detection, Detector, Latest};
+use crate::keeper::Keeper;
+use crate::keeper::service::Service;
+use crate::kind::FaultKind;
+use crate::policy::SlowOptions;
+use crate::slow_burn::{Burn, ErrorShare, Pair, Pairs, Speed, Usual, slow_together};
+
+use super::{Common, UNPROVEN};
+
+/// Between two looks while something fails.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two lessons how fast servers usually are.
+const LEARN_EVERY: Duration = Duration::from_secs(10);
+/// What is so many times slower than usual is not learnt.
+const NOT_LEARNT: f64 = 1.5;
+/// Servers that are slow together must have been so for this time, and well again for as long.
+const SETTLED: Duration = Duration::from_secs(20);
+/// A route that fails on one server is well when so many of its requests in a row have succeeded there …
+const ROW: u32 = 3;
+/// … and none has failed for so long.
+const QUIET: Duration = Duration::from_secs(10);
+/// So many routes are named.
+const NAMED: usize = 3;
+
+/// What is remembered of a service to find a slow burn.
+#[derive(Debug, Default)]
+pub(in crate::keeper) struct BurnWatch {
+    errors: ErrorShare,
+    pairs: Pairs,
+    /// How fast each server usually is.
+    usual: Vec<Usual>,
+    learn_at: Instant,
+    /// Since when several are slow together, and which.
+    slow: Option<(Instant, Vec<usize>)>,
+    fast_since: Option<Instant>,
+    look_at: Instant,
+    has_failed: bool,
+}
+
+impl BurnWatch {
+    /// An attempt has ended on a server that has no incident of its own.
+    pub(in crate::keeper) fn attempt(
+        &mut self,
+        at: Instant,
+        server: u32,
+        shape: RequestShape,
+        outcome: Outcome,
+    ) {
+        let failed = outcome.is_failure();
+        if failed || outcome.is_success() {
+            self.errors.add(at, failed);
+            self.pairs.take(at, server, shape, outcome);
+            self.has_failed |= failed;
+        }
+    }
+
+    /// What was an incident is not how the service usually is; unless a person says so.
+    pub(super) fn forget(&mut self, is_accepted: bool) {
+        if is_accepted {
+            self.errors.accept();
+        } else {
+            self.errors.forget();
+        }
+        self.pairs.forget();
+        self.slow = None;
+    }
+
+    /// Whether the slow burn of this incident is over, and whether that is proven.
+    pub(super) fn is_over(&mut self, now: Instant, common: &Common) -> Option<bool> {
+        if now.since(common.case.detected) < QUIET {
+            return None;
+        }
+        let is_over = if common.cause.failing.is_some() {
+            common.row >= ROW && now.since(common.last_failure) >= QUIET
+        } else if common.cause.kind == FaultKind::ErrorBurst {
+            self.errors.is_over(now)
+        } else {
+            let fast_since = self.fast_since;
+            fast_since.is_some_and(|since| now.since(since) >= SETTLED)
+        };
+        let is_silent = common.row == 0 && now.since(common.last_failure) >= UNPROVEN;
+        if is_over {
+            Some(true)
+        } else {
+            is_silent.then_some(false)
+        }
+    }
+}
+
+impl Service {
+    /// Whether a slow burn may be looked for, and found, now.
+    fn may_burn(&self) -> bool {
+        self.common.is_none() && !self.is_suspended()
+    }
+
+    fn all_present(&self) -> Vec<usize> {
+        let servers = self.servers.iter().enumerate();
+        let present = servers.filter(|(_, server)| server.vacant.is_none());
+        present.map(|(index, _)| index).collect()
+    }
+
+    /// More of its answers fail than usually.
+    fn cause_of_burn(&mut self, now: Instant, burn: &Burn) -> CommonCause {
+        let fails = |&index: &usize| {
+            let attempts = &self.servers[index].facts.attempts;
+            attempts.failures(now).next().is_some()
+        };
+        let mut servers: Vec<usize> = self.all_present().into_iter().filter(fails).collect();
+        if servers.is_empty() {
+            servers = self.all_present();
+        }
+        CommonCause {
+            kind: FaultKind::ErrorBurst,
+            confidence: 0.8,
+            servers,
+            symptom: None,
+            failing: None,
+            by_statistics: true,
+            onset: burn.since,
+            evidence: vec![burn.text()],
+        }
+    }
+}
+
+/// A route fails on one server and succeeds on others.
+fn cause_of_pair(service: &Service, pair: &Pair) -> CommonCause {
+    let name = service.servers.get(pair.server as usize);
+    let name = name.map_or("", |server| server.name.as_str());
+    let mut evidence = vec![format!(
+        "{} of {} requests of it failed on {name} alone; on other servers they succeed, and so does all else on {name}",
+        pair.failed,
+        pair.failed + pair.succeeded
+    )];
+    if pair.hung > 0 {
+        evidence.push(format!("{} of them got no answer in time", pair.hung));
+    }
+    CommonCause {
+        kind: FaultKind::BrokenRoute,
+        confidence: 0.85,
+        servers: vec![pair.server as usize],
+        symptom: None,
+        failing: Some(Failing {
+            shapes: vec![pair.shape],
+            is_method: false,
+            total: pair.failed + pair.succeeded,
+            failed: pair.failed,
+            hung: pair.hung,
+            servers: 1,
+            others_total: 0,
+            others_succeeded: 0,
+            since: pair.since,
+        }),
+        by_statistics: true,
+        onset: pair.since,
+        evidence,
+    }
+}
+
+impl Keeper {
+    /// Looks, now and then while something fails, for a share or a route of which too much fails.
+    pub(in crate::keeper) fn judge_burns(&mut self, now: Instant, out: &mut Vec<Output>) {
+        for place in 0..self.services.len() {
+            let service = &mut self.services[place];
+            if !service.burn.has_failed || now < service.burn.look_at {
+                continue;
+            }
+            service.burn.look_at = now + LOOK_EVERY;
+            service.burn.has_failed = false;
+            if !service.may_burn() || service.spec.options.detect.failure_ratio.is_none() {
+                continue;
+            }
+            let routes = service.routes.tallies(now);
+            let pair = service.burn.pairs.judge(now, &routes);
+            let is_quiet = |pair: &Pair| {
+                let server = service.servers.get(pair.server as usize);
+                server.is_some_and(|server| server.is_well())
+            };
+            let cause = if let Some(pair) = pair.filter(is_quiet) {
+                Some(cause_of_pair(service, &pair))
+            } else {
+                let burn = service.burn.errors.judge(now);
+                burn.map(|burn| service.cause_of_burn(now, &burn))
+            };
+            let Some(mut cause) = cause else { continue };
+            if cause.failing.is_none() {
+                for route in routes.iter().take(NAMED).filter(|route| route.failed() > 0) {
+                    let name = self.shared.names.of(route.shape, false);
+                    let (failed, total) = (route.failed(), route.total());
+                    let text = format!("of the last {total} requests of {name} {failed} failed");
+                    cause.evidence.push(text);
+                }
+            }
+            self.open_burn(now, place, cause, out);
+        }
+    }
+
+    /// Looks at how fast the servers of a service are together, whenever that was read.
+    pub(in crate::keeper) fn judge_speed(
+        &mut self,
+        now: Instant,
+        place: usize,
+        (latest, options): (&[Option<Latest>], &SlowOptions),
+        out: &mut Vec<Output>,
+    ) {
+        let service = &mut self.services[place];
+        let may_burn = service.may_burn();
+        let burn = &mut service.burn;
+        burn.usual.resize(latest.len(), Usual::default());
+        let speeds = latest.iter().zip(&burn.usual).map(|(latest, usual)| {
+            latest.map(|latest| Speed {
+                median: latest.attempts.median,
+                count: latest.attempts.count,
+                usual: *usual,
+            })
+        });
+        let speeds: Vec<Option<Speed>> = speeds.collect();
+        match slow_together(&speeds, options.times_peers) {
+            Some(servers) => {
+                let since = burn.slow.as_ref().map_or(now, |(since, _)| *since);
+                burn.slow = Some((since, servers));
+                burn.fast_since = None;
+            }
+            None => {
+                burn.slow = None;
+                burn.fast_since.get_or_insert(now);
+            }
+        }
+        if now >= burn.learn_at && may_burn {
+            burn.learn_at = now + LEARN_EVERY;
+            for (latest, usual) in latest.iter().zip(&mut burn.usual) {
+                if let Some(latest) = latest {
+                    usual.learn(latest.attempts.median, latest.attempts.count, NOT_LEARNT);
+                }
+            }
+        }
+        let settled = burn.slow.clone();
+        let settled = settled.filter(|(since, _)| may_burn && now.since(*since) >= SETTLED);
+        if let Some((since, servers)) = settled {
+            let words = servers.iter().filter_map(|&index| {
+                let speed = speeds[index]?;
+                let (name, usual) = (&service.servers[index].name, speed.usual.median()?);
+                Some(format!(
+                    "{name}: median latency of {} attempts is {:.1} ms, usually {:.1} ms",
+                    speed.count,
+                    speed.median.as_secs_f64() * 1e3,
+                    usual.as_secs_f64() * 1e3
+                ))
+            });
+            let cause = CommonCause {
+                kind: FaultKind::SlowServer,
+                confidence: 0.8,
+                evidence: words.collect(),
+                servers,
+                symptom: None,
+                failing: None,
+                by_statistics: true,
+                onset: since,
+            };
+            self.open_burn(now, place, cause, out);
+        }
+    }
+
+    fn open_burn(&mut self, now: Instant, place: usize, cause: CommonCause, out: &mut Vec<Output>) {
+        let detection = Detection {
+            by: Detector::Statistics,
+            onset: cause.onset,
+            text: cause.evidence.join("; "),
+        };
+        self.open_common(now, place, cause, Some(&(0, detection)), out);
+    }
+}
