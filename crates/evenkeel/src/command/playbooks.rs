@@ -140,6 +140,7 @@ fn line(service: &ServicePlan, managed: Managed, fault: FaultKind) -> Line {
         hang_wait: Some(recover.hang_wait),
         start_wait: None,
         rolls_back: service.servers.iter().any(rolls_back),
+        listens_elsewhere: false,
     };
     let is_own = recover
         .playbooks

@@ -1,6 +1,6 @@
 //! `evenkeel sample-server`: the small server of the demo and the tests, which misbehaves on command.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,9 +16,12 @@ use crate::output::{Ending, Failure, Result};
                         curl -d 'slow 10' http://127.0.0.1:9001/mode"
 )]
 pub(crate) struct SampleServer {
-    /// Where it listens, on 127.0.0.1.
+    /// The port where it listens.
     #[arg(long, value_name = "PORT")]
     port: u16,
+    /// The address where it listens.
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    ip: IpAddr,
     /// What it calls itself; default: the port.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -32,7 +35,7 @@ pub(crate) struct SampleServer {
 
 impl SampleServer {
     pub(crate) fn carry_out(self) -> Result {
-        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let address = SocketAddr::new(self.ip, self.port);
         let name = self.name.unwrap_or_else(|| self.port.to_string());
         let options = ServerOptions {
             mode_file: self.mode_file,

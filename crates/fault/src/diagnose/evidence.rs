@@ -96,6 +96,12 @@ impl Evidence<'_> {
                         exit.uptime.as_millis()
                     ),
                 ];
+                if ended.handed_over() {
+                    words.push(
+                        "does its command put the server into the background? It must stay in the foreground"
+                            .to_owned(),
+                    );
+                }
                 let first = exit.last_lines.len().saturating_sub(3);
                 let lines = exit.last_lines[first..].iter();
                 words.extend(lines.map(|line| format!("it printed: {line}")));

@@ -84,6 +84,8 @@ pub(super) struct Case {
     pub(super) costly: bool,
     /// What the server showed when it was detected: out of rotation it shows nothing more.
     pub(super) symptom: Option<Symptom>,
+    /// Its process listens at another place than its address.
+    pub(super) listens_elsewhere: bool,
     /// What it was taken for when it was looked at again, while that lasts.
     pub(super) again: Option<FaultKind>,
     /// While it is only watched, whether it shows something else by now is asked at this time.
@@ -143,6 +145,7 @@ impl Case {
             repaired: false,
             costly: false,
             symptom: None,
+            listens_elsewhere: false,
             again: None,
             look_at: now,
             waits: None,

@@ -76,6 +76,11 @@ impl Work<'_> {
             hang_wait: self.hang_wait(),
             start_wait: self.start_wait(),
             rolls_back: self.server.rolls_back && self.server.managed == Managed::Child,
+            listens_elsewhere: self
+                .server
+                .case
+                .as_deref()
+                .is_some_and(|case| case.listens_elsewhere),
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Situation {
     pub start_wait: Option<Duration>,
     /// Whether the service can go back to the version that ran before.
     pub rolls_back: bool,
+    /// Its process listens, but not where it is asked for: another start of it would do the same.
+    pub listens_elsewhere: bool,
 }
 
 impl Managed {
@@ -62,6 +64,9 @@ fn built_in(fault: FaultKind, situation: Situation) -> Vec<Action> {
         return vec![Action::Eject, Action::Wait(wait), Action::Restart];
     }
     match fault {
+        FaultKind::NotListening if situation.listens_elsewhere => {
+            vec![Action::Eject, Action::Escalate]
+        }
         FaultKind::ProcessCrashed
         | FaultKind::CrashLoop
         | FaultKind::OutOfMemory

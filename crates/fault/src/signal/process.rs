@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use evenkeel_core::{Exit, Instant, ProgramChange, Recent, StartFailure};
 
+/// A process that ends well so soon after its start has started another one in its place.
+const HANDED_OVER: Duration = Duration::from_secs(2);
+
 /// How many ends are remembered.
 const REMEMBERED: usize = 16;
 
@@ -16,6 +19,18 @@ pub struct Ended {
     pub exit: Exit,
     /// How long it had been ready; `None` if it never was.
     pub ready_for: Option<Duration>,
+}
+
+impl Ended {
+    /// Whether its command seems to have put the server into the background, and has ended well: what answered was not its process.
+    #[must_use]
+    pub fn handed_over(&self) -> bool {
+        handed_over(&self.exit)
+    }
+}
+
+fn handed_over(exit: &Exit) -> bool {
+    !exit.asked && exit.code == Some(0) && exit.uptime < HANDED_OVER
 }
 
 /// Why no process runs.
@@ -132,10 +147,11 @@ impl Process {
     /// It ended.
     pub fn exited(&mut self, at: Instant, exit: Exit) {
         let asked = exit.asked;
+        let ready = self.ready.filter(|_| !handed_over(&exit));
         let ended = Ended {
             at,
             exit,
-            ready_for: self.ready.map(|ready| at.since(ready)),
+            ready_for: ready.map(|ready| at.since(ready)),
         };
         self.pid = None;
         self.ready = None;
