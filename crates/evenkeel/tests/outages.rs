@@ -369,3 +369,14 @@ fn a_closed_incident_says_how_it_ended() {
     assert_eq!(incident.servers.len(), 1);
     outage.end().assert_kinds(&[FaultKind::ProcessCrashed]);
 }
+#[test]
+fn posts_hang_on_one() {
+    let mix = [Shape::get("/").weight(3), Shape::post("/orders", 10)];
+    let outage = Outage::start("[service.shop.timeout]\nattempt = \"500ms\"\n", &mix);
+    outage.tell(0..1, "hang POST");
+    wait_for("an incident", || {
+        (!outage.managed.kinds().is_empty()).then_some(())
+    });
+    go_on(4 * SECOND);
+    outage.end();
+}
