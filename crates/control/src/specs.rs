@@ -17,6 +17,11 @@ pub(crate) fn specs(plan: &Plan) -> Vec<ServiceSpec> {
             id: ServiceId(id),
             name: service.name.clone(),
             options: service.fault.clone(),
+            is_unlimited: service.limit.adaptive.is_none()
+                && service
+                    .servers
+                    .iter()
+                    .any(|server| server.max_requests == 0),
             servers: service
                 .servers
                 .iter()

@@ -7,7 +7,7 @@ use evenkeel_core::{
     Directive, Exposure, Instant, RequestShape, ServerId, ServiceId, ServiceOrders, ShapeOrders,
     ShapeText, Signal,
 };
-use evenkeel_fault::contract::{ActionOrder, Examination, Pace, Totals};
+use evenkeel_fault::contract::{ActionOrder, Examination, Pace, ServerLoad, Totals};
 use evenkeel_fault::incident::ActionOutcome;
 use evenkeel_fault::self_check::SelfReading;
 use evenkeel_fault::{Incident, Maintenance};
@@ -20,6 +20,8 @@ pub trait Traffic {
     fn gate(&self, service: ServiceId, open: bool);
     /// The service's totals since the start of the program.
     fn totals(&self, service: ServiceId) -> Totals;
+    /// How much each server of the service has to do.
+    fn loads(&self, service: ServiceId) -> Vec<ServerLoad>;
     /// Takes all signals that are there; says how many.
     fn drain_signals(&mut self, signals: &mut Vec<Signal>) -> usize;
     /// Takes the words for requests that failed lately.

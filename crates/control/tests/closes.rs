@@ -16,7 +16,7 @@ use evenkeel_core::{
     Directive, Exit, Exposure, Instant, Observation, Outcome, ProbeOutcome, RequestShape, ServerId,
     ServiceId, ServiceOrders, ShapeOrders, ShapeText, Signal,
 };
-use evenkeel_fault::contract::{ActionOrder, Examination, Pace, ServerState, Totals};
+use evenkeel_fault::contract::{ActionOrder, Examination, Pace, ServerLoad, ServerState, Totals};
 use evenkeel_fault::incident::{ActionOutcome, Status};
 use evenkeel_fault::keeper::Memory;
 use evenkeel_fault::{FaultKind, Incident, Maintenance};
@@ -104,6 +104,10 @@ impl Traffic for World {
     fn totals(&self, _service: ServiceId) -> Totals {
         assert!(!self.panics.swap(false, SeqCst), "as the test wants it");
         Totals::default()
+    }
+
+    fn loads(&self, _service: ServiceId) -> Vec<ServerLoad> {
+        Vec::new()
     }
 
     fn drain_names(&mut self) -> Vec<(RequestShape, ShapeText)> {

@@ -24,7 +24,7 @@ pub use id::{ServerId, ServiceId};
 pub use outcome::{Blame, Outcome};
 pub use random::Random;
 pub use recent::Recent;
-pub use service_orders::{ClosedRoute, ServiceOrders};
+pub use service_orders::{ClosedRoute, LimitHint, ServiceOrders};
 pub use shape::{ExactShape, ExactText, RequestShape, ShapeText};
 pub use signal::{Exit, Observation, ProbeOutcome, ProgramChange, Signal, StartFailure};
 pub use text::is_control_or_bidi;

@@ -1,5 +1,7 @@
 //! What is ordered about a service as a whole, beside what is ordered about its servers and about single requests.
 
+use std::time::Duration;
+
 use crate::{Instant, RequestShape, ServiceId};
 
 /// All that is ordered about one service. Replaces what was ordered before, and expires as a whole, so that a fault's way which
@@ -10,8 +12,20 @@ pub struct ServiceOrders {
     pub service: ServiceId,
     /// Requests that hang on all servers: a few trials reach one, the others are answered at once.
     pub closed: Vec<ClosedRoute>,
+    /// More comes than the servers can do, so that a limit is to be found for each that has none: where to begin, by the places of the
+    /// servers. Empty: no limit is to be found.
+    pub limits: Vec<LimitHint>,
     /// When the orders expire, unless they are renewed.
     pub until: Instant,
+}
+
+/// Where to begin to look for how many requests a server can work on at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct LimitHint {
+    /// So many, to begin with; zero if that is not known.
+    pub initial: u32,
+    /// What an answer takes without a crowd; zero if that is not known.
+    pub usual: Duration,
 }
 
 /// Requests that are kept from all servers of a service.

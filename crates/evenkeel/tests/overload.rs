@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Program, get, wait_for};
+use common::{Program, ask, get, wait_for};
 use evenkeel_fault::incident::{End, Status};
 use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::load::Shape;
@@ -103,4 +103,83 @@ fn a_route_that_hangs_fails_fast_and_opens_by_itself() {
     assert_left_alone(&program, &pids);
     let numbers = well.stop();
     assert_eq!(numbers.failed, 0, "{:?}", numbers.failures);
+}
+
+/// Each works on two requests at once for 20 ms; others wait in it.
+const SLOTS: &str = "slots 2";
+
+#[test]
+fn in_an_overload_a_limit_is_found_and_the_excess_is_told_at_once() {
+    let program = Program::with_three("");
+    program.wait_until_up();
+    let pids = pids(&program);
+    for server in program.servers() {
+        assert_eq!(
+            ask(server.address, "POST", "/mode", SLOTS).unwrap().status,
+            200
+        );
+    }
+    let mix = || vec![Shape::get("/delay/20")];
+    let usual = LoadPlan {
+        mix: mix(),
+        ..LoadPlan::new(program.address(), 30.0)
+    };
+    let usual = Load::start(usual).unwrap();
+    wait_for("what is usual is known", || {
+        (usual.snapshot().ok > 300).then_some(())
+    });
+    assert_eq!(program.incidents().len(), 0);
+    let excess = LoadPlan {
+        mix: mix(),
+        connections: 2_000,
+        ..LoadPlan::new(program.address(), 900.0)
+    };
+    let excess = Load::start(excess).unwrap();
+    let of_load = |incident: &Incident| is_of(incident, FaultKind::Overload);
+    let incident = program.wait_for_incident("of the overload", of_load);
+    assert!(
+        incident
+            .actions
+            .iter()
+            .any(|action| action.action == "shed"),
+        "{incident:#?}"
+    );
+    wait_for("limits", || {
+        let service = program.api("/api/services/shop");
+        let servers = service["servers"].as_array()?.clone();
+        let limits = servers.iter().filter_map(|server| server["limit"].as_u64());
+        (limits.filter(|limit| *limit < 100).count() == 3).then_some(())
+    });
+    // Both go on at the same time: requests are served, and others are told at once.
+    let (ok, refused) = (
+        excess.snapshot().ok,
+        metric(&program, "evenkeel_queue_denied_total"),
+    );
+    wait_for("served and refused", || {
+        let more = excess.snapshot().ok >= ok + 200;
+        (more && metric(&program, "evenkeel_queue_denied_total") >= refused + 200.0).then_some(())
+    });
+    assert_left_alone(&program, &pids);
+    drop(excess);
+    let closed = program.wait_for_incident("of the overload, closed", |incident| {
+        of_load(incident) && incident.status == Status::Closed
+    });
+    assert_eq!(closed.verification.unwrap().outcome, "passed");
+    wait_for("no limit", || {
+        let service = program.api("/api/services/shop");
+        let servers = service["servers"].as_array()?.clone();
+        servers
+            .iter()
+            .all(|server| server["limit"].is_null())
+            .then_some(())
+    });
+    assert_left_alone(&program, &pids);
+}
+
+fn metric(program: &Program, name: &str) -> f64 {
+    let text = get(program.admin, "/metrics").unwrap().body;
+    let lines = text.lines().filter(|line| line.starts_with(name));
+    lines
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
 }

@@ -22,6 +22,8 @@ pub struct ServiceSpec {
     pub name: String,
     /// Its options.
     pub options: FaultOptions,
+    /// Some server of it has no configured limit: one may be found for the time of an overload.
+    pub is_unlimited: bool,
     /// Its servers; the place in the list is the index of the [`ServerId`].
     pub servers: Vec<ServerSpec>,
 }
@@ -94,6 +96,13 @@ pub enum Input {
         service: ServiceId,
         /// The totals.
         totals: Totals,
+    },
+    /// How much its servers have to do; some times a second.
+    Load {
+        /// The service.
+        service: ServiceId,
+        /// By the places of its servers.
+        servers: Vec<ServerLoad>,
     },
     /// A person's order; answered with one or more [`Output::Answer`].
     Operator {
@@ -186,6 +195,17 @@ impl OrderAnswer {
     }
 }
 
+/// How much one server has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServerLoad {
+    /// Attempts that are under way on it.
+    pub in_flight: u32,
+    /// Attempts that were answered below 500 since the start of the program.
+    pub answered: u64,
+    /// How long these took together, each until the answer's head.
+    pub busy: Duration,
+}
+
 /// A service's totals since the start of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
@@ -195,6 +215,8 @@ pub struct Totals {
     pub failed: u64,
     /// Of these, those that succeeded after a retry.
     pub saved_by_retry: u64,
+    /// Requests for which the servers had no room: they were refused at once, or waited in vain.
+    pub shed: u64,
 }
 
 /// A person's order.

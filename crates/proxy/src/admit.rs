@@ -147,6 +147,11 @@ impl Admission {
         }
     }
 
+    /// How many were refused since their class's share was used.
+    pub(crate) fn shed(&self) -> u64 {
+        self.shed.iter().map(Counter::value).sum()
+    }
+
     /// An attempt has ended like this.
     pub(crate) fn ended(&self, now: Instant, outcome: Outcome) {
         // What evenkeel itself lacked, or gave up, is neither a refusal nor an answer.

@@ -66,6 +66,9 @@ pub(crate) struct ServerCounters {
     pub(crate) picks: [Counter; PickReason::WORDS.len()],
     pub(crate) attempts: [Counter; Outcome::WORDS.len()],
     pub(crate) durations: DurationHistogram,
+    /// Attempts that were answered below 500, and their nanoseconds until the answer's head.
+    pub(crate) answered: Counter,
+    pub(crate) answer_nanos: Counter,
     pub(crate) connections: Counter,
     pub(crate) reused: Counter,
     pub(crate) bytes_sent: Counter,
@@ -149,17 +152,8 @@ pub struct ServiceTotals {
     pub failed: u64,
     /// Of these, those that succeeded after a retry.
     pub saved_by_retry: u64,
-}
-
-/// A server's totals since the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ServerTotals {
-    /// Attempts that ended.
-    pub attempts: u64,
-    /// Of these, those that count against the server.
-    pub failures: u64,
-    /// How long attempts took until the response's head.
-    pub durations: DurationSnapshot,
+    /// Requests for which the servers had no room: they were refused at once, or waited in vain.
+    pub shed: u64,
 }
 
 impl ProxyState {
@@ -171,6 +165,7 @@ impl ProxyState {
                 requests: sum.requests + counters.statuses.total() + counters.aborted.value(),
                 failed: sum.failed + counters.failed.value(),
                 saved_by_retry: sum.saved_by_retry + counters.saved_by_retry.value(),
+                shed: self.shed(service),
             })
     }
 
@@ -180,27 +175,6 @@ impl ProxyState {
         let mut sum = DurationSnapshot::default();
         self.counters(service)
             .for_each(|counters| sum.merge(&counters.durations.snapshot()));
-        sum
-    }
-
-    /// A server's totals since the start.
-    #[must_use]
-    pub fn server_totals(&self, server: ServerId) -> ServerTotals {
-        let mut sum = ServerTotals::default();
-        for counters in self
-            .counters(server.service)
-            .filter_map(|service| service.server_if_used(server.index as usize))
-        {
-            for (place, attempts) in counters.attempts.iter().enumerate() {
-                sum.attempts += attempts.value();
-                sum.failures += if is_failure(place) {
-                    attempts.value()
-                } else {
-                    0
-                };
-            }
-            sum.durations.merge(&counters.durations.snapshot());
-        }
         sum
     }
 
@@ -447,7 +421,7 @@ impl Source for ProxyState {
 }
 
 /// Whether the outcome at this place counts against the server.
-fn is_failure(place: usize) -> bool {
+pub(crate) fn is_failure(place: usize) -> bool {
     !matches!(
         Outcome::WORDS[place],
         "success" | "stale-connection" | "cancelled" | "local-error" | "rescued"

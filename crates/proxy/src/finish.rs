@@ -95,6 +95,11 @@ impl Journey<'_> {
     ) {
         let counters = self.worker.server_counters(server);
         counters.durations.add_from_owner(latency);
+        if matches!(outcome, Outcome::Answered(..=499)) {
+            let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+            counters.answered.add_from_owner(1);
+            counters.answer_nanos.add_from_owner(nanos);
+        }
         self.note_for_hedging(at, outcome, latency);
         self.service.admission.ended(at, outcome);
         if let Some(talk) = talk {

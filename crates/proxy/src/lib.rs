@@ -29,6 +29,7 @@ mod observe;
 mod admit;
 mod quarantine;
 mod ordered;
+mod server_work;
 mod queue;
 mod sticky;
 mod place;
@@ -79,9 +80,10 @@ use evenkeel_runtime::Clock;
 use evenkeel_runtime::listen::{listen, listen_beside};
 use tokio::sync::watch;
 
-pub use count::{ServerTotals, ServiceTotals};
+pub use count::ServiceTotals;
 pub use flow::ServerFlow;
 pub use roster::{Joined, Roster};
+pub use server_work::{ServerTotals, ServerWork};
 pub use signals::SignalReader;
 pub use state::{ProxyState, ServerEntry, ServiceEntry};
 

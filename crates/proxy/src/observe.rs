@@ -2,14 +2,15 @@
 //! state, which is what picks go by.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use evenkeel_balance::{Member, ServerState};
 use evenkeel_config::plan::ServicePlan;
 use evenkeel_core::metric::Sink;
-use evenkeel_core::{Instant, Outcome};
+use evenkeel_core::{Instant, LimitHint, Outcome};
 use evenkeel_tolerate::breaker::{Admitted, Change, End};
-use evenkeel_tolerate::limit::{Adaptive, WindowOptions};
+use evenkeel_tolerate::limit::{Adaptive, Gradient2Options, Typical, WindowOptions};
 use evenkeel_tolerate::{Breaker, BreakerOptions, BreakerSnapshot, BreakerState, LimitOptions};
 
 use crate::load;
@@ -17,7 +18,12 @@ use crate::roster::Roster;
 
 /// A bound is looked at again when so much time and ten answers have passed: a tenth of Netflix's second, since the stall that it is to
 /// notice is over after seconds.
-const WINDOW: Duration = Duration::from_millis(100);
+const WINDOWS: WindowOptions = WindowOptions {
+    min: Duration::from_millis(100),
+    max: Duration::from_secs(1),
+    samples: 10,
+    typical: Typical::Mean,
+};
 
 /// What is to be watched of each server of a service.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,7 +36,9 @@ pub(crate) struct Watching {
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) adaptive: Option<Adaptive>,
-    pub(crate) breaker: Option<Guard>,
+    pub(crate) breaker: Option<Arc<Guard>>,
+    /// What finds the bound does so no more: nobody wants one any longer.
+    is_over: AtomicBool,
 }
 
 /// A server's breaker.
@@ -60,6 +68,10 @@ impl Watching {
         }
     }
 
+    pub(crate) const fn finds_bounds(self) -> bool {
+        self.bounds.is_some()
+    }
+
     /// The bound of a server as the balancer needs it: a breaker bounds its trials also where nothing else does.
     pub(crate) const fn most(self, bound: u32) -> u32 {
         match (bound, self.breaker) {
@@ -79,21 +91,63 @@ impl Watching {
             return None;
         }
         let seed = evenkeel_balance::key(member.identity.as_bytes());
-        let window = WindowOptions {
-            min: WINDOW,
-            ..WindowOptions::default()
-        };
         let adaptive =
-            (self.bounds).map(|bounds| Adaptive::with_window(&bounds, window, now, seed));
+            (self.bounds).map(|bounds| Adaptive::with_window(&bounds, WINDOWS, now, seed));
         if let Some(adaptive) = &adaptive {
             member.state.set_bound(adaptive.limit());
         }
-        let breaker = self.breaker.map(|options| Guard {
-            breaker: Breaker::new(options, seed),
-            trials: options.trials,
-            server: Arc::clone(server),
+        let breaker = self.breaker.map(|options| {
+            Arc::new(Guard {
+                breaker: Breaker::new(options, seed),
+                trials: options.trials,
+                server: Arc::clone(server),
+            })
         });
-        Some(Arc::new(Watch { adaptive, breaker }))
+        Some(Arc::new(Watch {
+            adaptive,
+            breaker,
+            is_over: AtomicBool::new(false),
+        }))
+    }
+}
+
+impl Watch {
+    /// What also finds a bound for a server that has none, for the time of an overload; beside what watches it already.
+    pub(crate) fn relieving(
+        before: Option<&Self>,
+        member: &Member,
+        hint: LimitHint,
+        now: Instant,
+    ) -> Arc<Self> {
+        let options = Gradient2Options::for_overload(hint.initial, hint.usual);
+        let seed = evenkeel_balance::key(member.identity.as_bytes());
+        let adaptive = Adaptive::with_window(&LimitOptions::Gradient2(options), WINDOWS, now, seed);
+        member.state.set_bound(adaptive.limit());
+        Arc::new(Self {
+            adaptive: Some(adaptive),
+            breaker: before.and_then(|watch| watch.breaker.clone()),
+            is_over: AtomicBool::new(false),
+        })
+    }
+
+    /// The overload is over: the server has no bound any more. What watches it beside goes on.
+    pub(crate) fn relieved(&self, member: &Member) -> Option<Arc<Self>> {
+        self.is_over.store(true, Ordering::SeqCst);
+        member.state.set_bound(0);
+        let breaker = self.breaker.clone()?;
+        Some(Arc::new(Self {
+            adaptive: None,
+            breaker: Some(breaker),
+            is_over: AtomicBool::new(false),
+        }))
+    }
+
+    fn set_bound(&self, state: &ServerState, bound: u32) {
+        state.set_bound(bound);
+        // It may have ended in this moment; whoever comes second sees the other.
+        if self.is_over.load(Ordering::SeqCst) {
+            state.set_bound(0);
+        }
     }
 }
 
@@ -124,7 +178,7 @@ impl Watched<'_> {
         if let Some((adaptive, dropped)) = self.watch.adaptive.as_ref().zip(is_dropped(outcome))
             && let Some(bound) = adaptive.sample(at, latency, self.in_flight, dropped)
         {
-            state.set_bound(bound);
+            self.watch.set_bound(state, bound);
         }
         let Some((guard, admitted)) = self.watch.breaker.as_ref().zip(self.admitted) else {
             return;

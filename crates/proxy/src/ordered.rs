@@ -1,5 +1,6 @@
-//! What the way of a fault orders about a service as a whole: routes that hang are closed but for trials. What that means for a
-//! request is decided by [`evenkeel_request::closed`]; where nothing is ordered, a request pays one load.
+//! What the way of a fault orders about a service as a whole: routes that hang are closed but for trials, and bounds are found for
+//! servers that have more to do than they can. What the first means for a request is decided by [`evenkeel_request::closed`]; where
+//! nothing is ordered, a request pays one load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,13 +17,15 @@ use crate::state::ProxyState;
 /// What is ordered about one service.
 #[derive(Debug, Default)]
 pub(crate) struct Ordered {
-    /// Whether a route is closed.
-    closes: AtomicBool,
+    /// Whether anything is ordered.
+    is_on: AtomicBool,
     closed: ArcSwap<ClosedRoutes>,
     /// Requests that were answered since their route is closed.
     refused: AtomicU64,
     /// By what they have shown.
     trials: [AtomicU64; TRIALS.len()],
+    /// While bounds are found for servers: until when, in nanoseconds; else zero.
+    relieves_until: AtomicU64,
 }
 
 /// What trials have shown, by the words of metrics.
@@ -31,13 +34,38 @@ const TRIALS: [&str; 3] = ["answered", "hung", "nothing"];
 impl Ordered {
     fn set(&self, orders: &ServiceOrders) {
         let closed = self.closed.load().follow(orders);
-        let closes = !closed.is_empty();
+        let is_on = !closed.is_empty() || !orders.limits.is_empty();
         self.closed.store(Arc::new(closed));
-        self.closes.store(closes, Ordering::Release);
+        self.is_on.store(is_on, Ordering::Release);
+    }
+
+    /// Whether bounds are to be found from now on that were not, or not any longer.
+    fn relief_changes(&self, orders: &ServiceOrders) -> bool {
+        let until = match orders.limits.as_slice() {
+            [] => 0,
+            _ => orders.until.as_nanos(),
+        };
+        let before = self.relieves_until.swap(until, Ordering::AcqRel);
+        (before == 0) != (until == 0)
+    }
+
+    /// Whether the bounds were not renewed in time. Says so once.
+    fn has_run_out(&self, now: Instant) -> bool {
+        let until = self.relieves_until.load(Ordering::Acquire);
+        let order = Ordering::AcqRel;
+        until != 0
+            && now.as_nanos() >= until
+            && (self.relieves_until)
+                .compare_exchange(until, 0, order, Ordering::Relaxed)
+                .is_ok()
     }
 
     pub(crate) fn collect(&self, sink: &mut dyn Sink, service: &str, now: Instant) {
         let labels = [("service", service)];
+        let about = "Whether bounds are found for servers without a configured one, since more comes than they can do.";
+        let relieves = self.relieves_until.load(Ordering::Relaxed) > now.as_nanos();
+        let relieves = f64::from(u8::from(relieves));
+        sink.gauge("evenkeel_limits_found", about, &labels, relieves);
         let about = "Routes that are closed but for trials, since they hang on all servers.";
         let number = self.closed.load().count(now);
         sink.gauge("evenkeel_routes_closed", about, &labels, number as f64);
@@ -59,6 +87,9 @@ impl ProxyState {
     pub fn set_service(&self, orders: &ServiceOrders) {
         if let Some(service) = self.services().get(orders.service.0 as usize) {
             service.ordered.set(orders);
+            if service.ordered.relief_changes(orders) {
+                service.relieve(&orders.limits, self.now());
+            }
         }
     }
 }
@@ -70,8 +101,11 @@ impl Journey<'_> {
     /// Why none may.
     pub(crate) fn kept_out(&mut self, now: Instant) -> Result<(), Cause> {
         let ordered = &self.service.ordered;
-        if !ordered.closes.load(Ordering::Acquire) {
+        if !ordered.is_on.load(Ordering::Acquire) {
             return Ok(());
+        }
+        if ordered.has_run_out(now) {
+            self.service.relieve(&[], now);
         }
         if self.trial.is_some() {
             return Ok(());

@@ -148,6 +148,11 @@ impl Queue {
         self.denied[class.index()][place].add(1);
     }
 
+    /// How many found no place.
+    pub(crate) fn denied(&self) -> u64 {
+        self.denied.iter().flatten().map(Counter::value).sum()
+    }
+
     /// Its numbers.
     pub(crate) fn collect(&self, sink: &mut dyn Sink, service: &str) {
         let labels = [("service", service)];

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use evenkeel_balance::{BalanceOptions, Member, Pool, ServerState};
 use evenkeel_config::plan::{ServicePlan, StickyPlan};
-use evenkeel_core::Instant;
+use evenkeel_core::{Instant, LimitHint};
 use evenkeel_tolerate::BreakerSnapshot;
 use evenkeel_tolerate::limit::LimitSnapshot;
 
@@ -48,6 +48,8 @@ struct Place {
     generation: u64,
     /// What watches its attempts, if anything does.
     watch: Option<Arc<Watch>>,
+    /// While its bound is found for the time of an overload: how many it may have otherwise, as the balancer has it.
+    relieved: Option<u32>,
 }
 
 /// A server as DNS has it.
@@ -96,6 +98,7 @@ impl Roster {
                 generation: 0,
                 watch: watching.begin(now, &name, member),
                 name,
+                relieved: None,
             }
         });
         let places = places.collect();
@@ -132,6 +135,10 @@ impl Roster {
                 }
             }
             if place.address != address {
+                // What comes in an overload is bounded when there is one the next time.
+                if let Some(bound) = place.relieved.take() {
+                    member.max_requests = bound;
+                }
                 let watching = self.watching;
                 place.watch = address.and_then(|_| watching.begin(now, &place.name, member));
                 (place.address, place.generation) = (address, version);
@@ -145,6 +152,36 @@ impl Roster {
             places,
             (self.making.clone(), self.watching),
         )
+    }
+
+    /// The next one, in which the bound of each server that has none is found, for the time of an overload: beginning with these
+    /// hints, by the place in the list. Without hints, the next one in which that is over.
+    pub(crate) fn relieving(&self, hints: &[LimitHint], now: Instant) -> Self {
+        let (mut members, mut places) = (self.pool.members().to_vec(), self.places.clone());
+        for (index, (member, place)) in members.iter_mut().zip(&mut places).enumerate() {
+            match (place.relieved, hints.get(index)) {
+                (None, Some(hint)) if place.address.is_some() && self.is_unbounded(member) => {
+                    let watch = Watch::relieving(place.watch.as_deref(), member, *hint, now);
+                    place.watch = Some(watch);
+                    place.relieved = Some(member.max_requests);
+                    member.max_requests = u32::MAX;
+                }
+                (Some(bound), None) => {
+                    place.watch = (place.watch.as_ref()).and_then(|watch| watch.relieved(member));
+                    place.relieved = None;
+                    member.max_requests = bound;
+                }
+                _ => {}
+            }
+        }
+        let options = self.pool.options().clone();
+        let parts = (self.making.clone(), self.watching);
+        Self::build(self.version + 1, options, members, places, parts)
+    }
+
+    /// A server with a breaker and nothing else has the greatest number for a bound.
+    const fn is_unbounded(&self, member: &Member) -> bool {
+        !self.watching.finds_bounds() && matches!(member.max_requests, 0 | u32::MAX)
     }
 
     fn build(
@@ -245,6 +282,7 @@ mod tests {
             address: *address,
             generation: 0,
             watch: None,
+            relieved: None,
         };
         let options = BalanceOptions {
             policy: Policy::RoundRobin,

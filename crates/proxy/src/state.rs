@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::{AskPlan, ListenerPlan, ServicePlan};
-use evenkeel_core::{Directive, Instant, Random, ServiceId};
+use evenkeel_core::{Directive, Instant, LimitHint, Random, ServiceId};
 use evenkeel_request::route::{RateRule, Route};
 use evenkeel_request::{HashOn, HeaderChanges, Mirror, Policies};
 use evenkeel_runtime::{Clock, Tasks};
@@ -383,9 +383,18 @@ impl ServiceEntry {
         self.version.load(Ordering::Acquire)
     }
 
+    /// Bounds are found for servers that have none, or, without hints, not any more.
+    pub(crate) fn relieve(&self, hints: &[LimitHint], now: Instant) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace(self.roster.load().relieving(hints, now));
+    }
+
     fn change(&self, changes: &[(u32, Option<Joined>)], now: Instant) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = self.roster.load().with(changes, now);
+        self.replace(self.roster.load().with(changes, now));
+    }
+
+    fn replace(&self, next: Roster) {
         let version = next.version;
         self.roster.store(Arc::new(next));
         self.version.store(version, Ordering::Release);

@@ -16,6 +16,7 @@ fn order(rig: &Rig, closed: &[ClosedRoute]) {
     rig.proxy().state().set_service(&ServiceOrders {
         service: ServiceId(0),
         closed: closed.to_vec(),
+        limits: Vec::new(),
         until: Instant::NEVER,
     });
 }

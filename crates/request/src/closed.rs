@@ -220,6 +220,7 @@ mod tests {
         ServiceOrders {
             service: ServiceId(0),
             closed: closed.to_vec(),
+            limits: Vec::new(),
             until: at(until),
         }
     }

@@ -143,6 +143,7 @@ proptest! {
             _ => LimitOptions::Gradient2(Gradient2Options {
                 initial, min, max, smoothing, queue, tolerance, long_window: queue,
                 remeasure: Some(RemeasureOptions { every, share: tolerance, floor: queue, within }),
+                usual: Some(took),
             }),
         };
         let window = WindowOptions { min: least, max: most, samples: 1, ..WindowOptions::default() };

@@ -45,6 +45,11 @@ const BREATH_LEAST: Duration = Duration::from_millis(1);
 /// Between two looks at what recovery would do next, while anything is not well.
 const OUTLOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// Between two looks at how much servers have to do …
+const LOADS_EVERY: Duration = Duration::from_millis(100);
+/// … and at least so long for each of them.
+const LOAD_BREATH: Duration = Duration::from_micros(20);
+
 /// Between two entries of requests in the books.
 const BOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -90,6 +95,8 @@ pub struct Control<T, H, B> {
     /// Totals that are in the books already, and when the next are written.
     booked: Vec<Totals>,
     book_at: Instant,
+    /// When it is looked at how much servers have to do.
+    loads_at: Instant,
     /// The state of each server as last shown.
     states: Vec<Vec<ServerState>>,
     pids: Vec<Vec<Option<u32>>>,
@@ -132,6 +139,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             states,
             booked: vec![Totals::default(); specs.len()],
             book_at: Instant::ZERO,
+            loads_at: Instant::ZERO,
             services: specs.iter().map(|service| service.name.clone()).collect(),
             servers: specs.iter().map(server_names).collect(),
             again: Again::new(
@@ -290,6 +298,21 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         }
     }
 
+    /// Now and then, how much the servers have to do.
+    fn gather_loads(&mut self) {
+        let now = self.clock.now();
+        if now < self.loads_at {
+            return;
+        }
+        let servers: usize = self.servers.iter().map(Vec::len).sum();
+        let pause = LOAD_BREATH * u32::try_from(servers).unwrap_or(u32::MAX);
+        self.loads_at = now + LOADS_EVERY.max(pause);
+        for service in (0_u32..).zip(&self.services).map(|(id, _)| ServiceId(id)) {
+            let servers = self.traffic.loads(service);
+            self.inputs.push(Input::Load { service, servers });
+        }
+    }
+
     fn gather(&mut self) -> bool {
         self.look_at_self();
         if let Some(by_millis) = self.clock.notice_step() {
@@ -309,6 +332,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
                 totals: self.traffic.totals(service),
             });
         }
+        self.gather_loads();
         let taken = self.traffic.drain_signals(&mut self.outcomes);
         let names = self.traffic.drain_names().into_iter();
         self.inputs

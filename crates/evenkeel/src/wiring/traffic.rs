@@ -9,9 +9,9 @@ use evenkeel_core::{
     Signal,
 };
 use evenkeel_discover::Discovery;
-use evenkeel_fault::contract::Totals;
+use evenkeel_fault::contract::{ServerLoad, Totals};
 use evenkeel_fault::self_check::{Lacked, Names, SelfReading, Usage};
-use evenkeel_proxy::{ProxyState, SignalReader};
+use evenkeel_proxy::{ProxyState, ServerWork, SignalReader};
 use evenkeel_runtime::{descriptors, machine};
 use tokio::sync::Notify;
 
@@ -63,7 +63,17 @@ impl Traffic for DataPlane {
             requests: totals.requests,
             failed: totals.failed,
             saved_by_retry: totals.saved_by_retry,
+            shed: totals.shed,
         }
+    }
+
+    fn loads(&self, service: ServiceId) -> Vec<ServerLoad> {
+        let load = |work: ServerWork| ServerLoad {
+            in_flight: work.in_flight,
+            answered: work.answered,
+            busy: work.busy,
+        };
+        self.state.loads(service).into_iter().map(load).collect()
     }
 
     fn drain_signals(&mut self, signals: &mut Vec<Signal>) -> usize {

@@ -14,6 +14,7 @@ pub use symptom::{ServerView, Symptom};
 
 use evenkeel_core::Instant;
 
+use crate::detect::Overload;
 use crate::kind::FaultKind;
 use crate::signal::RouteTally;
 
@@ -24,6 +25,8 @@ pub struct ServiceView<'a> {
     pub servers: &'a [Option<ServerView>],
     /// Its routes.
     pub routes: &'a [RouteTally],
+    /// What the servers have to do is more than they can.
+    pub overload: Option<&'a Overload>,
     /// Requests that came lately, as a multiple of what is usual.
     pub load: f64,
 }
@@ -55,7 +58,25 @@ const HIGH_LOAD: f64 = 1.8;
 /// The common cause of what is seen, if there is one.
 #[must_use]
 pub fn common_cause(view: &ServiceView<'_>) -> Option<CommonCause> {
-    of_route(view).or_else(|| of_servers(view))
+    of_load(view)
+        .or_else(|| of_route(view))
+        .or_else(|| of_servers(view))
+}
+
+fn of_load(view: &ServiceView<'_>) -> Option<CommonCause> {
+    let overload = view.overload?;
+    let is_there = |place: &usize| view.servers.get(*place).is_some_and(Option::is_some);
+    let servers: Vec<usize> = overload.servers.iter().copied().filter(is_there).collect();
+    (!servers.is_empty()).then(|| CommonCause {
+        kind: FaultKind::Overload,
+        confidence: 0.9,
+        servers,
+        symptom: None,
+        failing: None,
+        by_statistics: false,
+        onset: overload.since,
+        evidence: vec![overload.text.clone()],
+    })
 }
 
 fn of_route(view: &ServiceView<'_>) -> Option<CommonCause> {

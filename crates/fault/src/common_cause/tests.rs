@@ -59,6 +59,7 @@ fn judged(servers: &[Option<ServerView>], routes: &[RouteTally], load: f64) -> O
         servers,
         routes,
         load,
+        overload: None,
     })
     .map(|cause| cause.kind)
 }
@@ -147,6 +148,7 @@ fn the_first_to_show_it_is_named_first() {
         servers: &servers,
         routes: &[],
         load: 1.0,
+        overload: None,
     })
     .unwrap();
     assert_eq!(cause.servers, [1, 0]);

@@ -8,10 +8,12 @@ mod consecutive;
 mod ratio;
 mod thin;
 mod slow;
+mod load;
 
 pub use consecutive::consecutive;
 pub use exit::exit;
 pub(crate) use exit::in_words as exit_in_words;
+pub use load::{LoadWatch, Overload};
 pub(crate) use probe::{host_check, in_words as probe_in_words};
 pub use probe::{late_start, probe};
 pub use ratio::ratio;
@@ -42,6 +44,8 @@ pub enum Detector {
     Statistics,
     /// evenkeel found that it lacks something itself.
     SelfCheck,
+    /// More comes than the servers can do.
+    Load,
 }
 
 impl Detector {
@@ -56,6 +60,7 @@ impl Detector {
             Self::Slow => "slow",
             Self::Statistics => "statistics",
             Self::SelfCheck => "self-check",
+            Self::Load => "load",
         }
     }
 }

@@ -384,7 +384,8 @@ impl Case {
             Some(Detector::ConsecutiveFailures | Detector::FailureRatio | Detector::Statistics) => {
                 true
             }
-            Some(Detector::Supervisor | Detector::Probe | Detector::SelfCheck) | None => false,
+            Some(Detector::Supervisor | Detector::Probe | Detector::SelfCheck | Detector::Load)
+            | None => false,
             // Where only requests tell, probes say nothing about its speed.
             Some(Detector::Slow) => self.only_traffic_tells,
         }

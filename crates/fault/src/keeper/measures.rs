@@ -1,6 +1,6 @@
 //! What is done about a service as a whole while it has an incident of its own: told to the balancer, renewed, taken back.
 
-use evenkeel_core::{ClosedRoute, Instant, ServiceId, ServiceOrders};
+use evenkeel_core::{ClosedRoute, Instant, LimitHint, ServiceId, ServiceOrders};
 
 use crate::contract::Output;
 use crate::policy::Mode;
@@ -13,6 +13,7 @@ use super::service::Service;
 #[derive(Debug)]
 pub(super) struct Measures {
     closed: Vec<ClosedRoute>,
+    limits: Vec<LimitHint>,
     /// When it is renewed; never if nothing holds.
     pub(super) renew_at: Instant,
 }
@@ -21,6 +22,7 @@ impl Default for Measures {
     fn default() -> Self {
         Self {
             closed: Vec::new(),
+            limits: Vec::new(),
             renew_at: Instant::NEVER,
         }
     }
@@ -31,33 +33,37 @@ impl Measures {
         &mut self,
         now: Instant,
         service: ServiceId,
-        closed: Vec<ClosedRoute>,
+        (closed, limits): (Vec<ClosedRoute>, Vec<LimitHint>),
     ) -> Option<ServiceOrders> {
-        if closed == self.closed && now < self.renew_at {
+        if closed == self.closed && limits == self.limits && now < self.renew_at {
             return None;
         }
-        let is_empty = closed.is_empty();
+        let is_empty = closed.is_empty() && limits.is_empty();
         self.renew_at = if is_empty {
             Instant::NEVER
         } else {
             now + RENEWED
         };
         self.closed.clone_from(&closed);
+        self.limits.clone_from(&limits);
         Some(ServiceOrders {
             service,
             closed,
+            limits,
             until: now + EXPIRES,
         })
     }
 }
 
 impl Service {
-    /// Routes that are to be closed now.
-    fn closed(&self) -> Vec<ClosedRoute> {
+    /// Routes that are to be closed now, and limits that are to be found.
+    fn ordered(&self) -> (Vec<ClosedRoute>, Vec<LimitHint>) {
         let common = self.common.as_deref();
         let may = self.spec.options.recover.mode != Mode::Off && !self.is_suspended();
-        let closed = common.filter(|_| may).map(|common| common.closed());
-        closed.unwrap_or_default()
+        let ordered = common
+            .filter(|_| may)
+            .map(|common| (common.closed(), common.limits.clone()));
+        ordered.unwrap_or_default()
     }
 }
 
@@ -65,8 +71,8 @@ impl Keeper {
     /// Tells the balancer what holds for services from now on, where that has changed or is about to expire.
     pub(super) fn tell_measures(&mut self, now: Instant, out: &mut Vec<Output>) {
         for service in &mut self.services {
-            let closed = service.closed();
-            if let Some(orders) = service.measures.orders(now, service.spec.id, closed) {
+            let ordered = service.ordered();
+            if let Some(orders) = service.measures.orders(now, service.spec.id, ordered) {
                 out.push(Output::Service(Box::new(orders)));
             }
         }
@@ -75,15 +81,26 @@ impl Keeper {
     /// What is done about a service as a whole, in words.
     #[must_use]
     pub fn measures(&self, service: ServiceId) -> Vec<String> {
-        let service = self.services.get(service.0 as usize);
-        let common = service.and_then(|service| {
-            let common = service.common.as_deref()?;
-            (!service.measures.closed.is_empty()).then_some(common)
-        });
-        let text = |name: String| {
-            format!("{name} hangs on all servers: it is answered 503 at once, but for trials")
+        let Some(service) = self.services.get(service.0 as usize) else {
+            return Vec::new();
         };
-        let names = common.map(|common| common.closed_names(&self.shared.names));
-        names.into_iter().flatten().map(text).collect()
+        let Some(common) = service.common.as_deref() else {
+            return Vec::new();
+        };
+        let told = &service.measures;
+        let mut texts = Vec::new();
+        if !told.closed.is_empty() {
+            let names = common.closed_names(&self.shared.names).into_iter();
+            texts.extend(names.map(|name| {
+                format!("{name} hangs on all servers: it is answered 503 at once, but for trials")
+            }));
+        }
+        if !told.limits.is_empty() {
+            let shed = common.shed();
+            texts.push(format!(
+                "more comes than the servers can do: each gets as many at once as it can work on; {shed} requests were shed so far"
+            ));
+        }
+        texts
     }
 }

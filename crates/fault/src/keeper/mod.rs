@@ -205,6 +205,11 @@ impl Keeper {
                         service.traffic.note(now, totals);
                     }
                 }
+                Input::Load { service, servers } => {
+                    if let Some(service) = self.services.get_mut(service.0 as usize) {
+                        service.take_load(now, &servers);
+                    }
+                }
                 Input::Operator {
                     ticket,
                     at: _,

@@ -8,7 +8,7 @@ use evenkeel_core::{Instant, ServerId};
 use crate::analyze::Traffic;
 use crate::common_cause::{Alike, CommonCause};
 use crate::contract::{ServerState, ServiceSpec, Ticket};
-use crate::detect::{Detection, Latest, Standing};
+use crate::detect::{Detection, Latest, LoadWatch, Standing};
 use crate::maintenance::Maintenance;
 use crate::policy::SlowOptions;
 use crate::recover::Capacity;
@@ -35,6 +35,8 @@ pub(super) struct Service {
     pub(super) burn: BurnWatch,
     /// What its requests do to its servers.
     pub(super) poison: PoisonWatch,
+    /// How much its servers have to do.
+    pub(super) load: LoadWatch,
     /// What the balancer was told about it.
     pub(super) measures: Measures,
     /// How many servers show the same, as of the last look.
@@ -97,6 +99,7 @@ impl Service {
             routes: Routes::new(ROUTES),
             burn: BurnWatch::default(),
             poison: PoisonWatch::default(),
+            load: LoadWatch::default(),
             measures: Measures::default(),
             alike: Alike::default(),
             alike_at: Instant::ZERO,

@@ -3,6 +3,7 @@
 mod world;
 mod common;
 mod closed;
+mod overload;
 mod kinds;
 mod modes;
 mod own;

@@ -38,6 +38,7 @@ impl Town {
             .iter()
             .enumerate()
             .map(|(place, count)| ServiceSpec {
+                is_unlimited: true,
                 id: ServiceId(u32::try_from(place).expect("small")),
                 name: NAMES[place].to_owned(),
                 options: options(),

@@ -44,6 +44,7 @@ fn spec(managed: Managed, mode: Mode, keep_serving: f64) -> ServiceSpec {
     ServiceSpec {
         id: ServiceId(0),
         name: "shop".to_owned(),
+        is_unlimited: true,
         servers: servers.collect(),
         options: FaultOptions {
             detect: DetectOptions {
@@ -162,6 +163,7 @@ impl Storm {
                 requests: now.as_nanos() / 10_000_000,
                 failed: now.as_nanos() / 40_000_000,
                 saved_by_retry: now.as_nanos() / 90_000_000,
+                shed: 0,
             },
         });
         for (at, id, is_action) in std::mem::take(&mut self.pending) {

@@ -110,6 +110,11 @@ pub(super) async fn answer(
             } else {
                 1.0
             };
+            let slots = shared.slots.borrow().clone();
+            let _slot = match &slots {
+                Some(slots) => slots.acquire().await.ok(),
+                None => None,
+            };
             pause(shared.base_delay.mul_f64(factor)).await;
             if first == "health" {
                 plain(200, "ok\n".to_owned())

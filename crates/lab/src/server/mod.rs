@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 
 use crate::http::Wire;
@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     seen: RefCell<Seen>,
     /// Collects the share of `status CODE SHARE`; a request fails when it reaches 1.
     share: Cell<f64>,
+    /// What is worked on at once, if that is bounded.
+    slots: RefCell<Option<Rc<Semaphore>>>,
     /// Requests that are being answered, those about the server itself not counted.
     in_flight: Cell<u32>,
 }
@@ -126,6 +128,7 @@ async fn serve(
         connections: watch::Sender::new(0),
         seen: RefCell::default(),
         in_flight: Cell::new(0),
+        slots: RefCell::default(),
         share: Cell::new(0.0),
     });
     let mut modes = shared.mode.subscribe();
@@ -210,6 +213,10 @@ pub(crate) fn set_mode(shared: &Rc<Shared>, mode: Mode) {
     if mode != *shared.mode.borrow() {
         say(&format!("{} is now in mode {mode}", shared.name));
     }
+    *shared.slots.borrow_mut() = match mode {
+        Mode::Slots(slots) => Some(Rc::new(Semaphore::new(slots as usize))),
+        _ => None,
+    };
     shared.mode.send_replace(mode);
     if let Mode::Exit { code, after_ms } = mode {
         let name = shared.name.clone();

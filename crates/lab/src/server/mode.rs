@@ -23,6 +23,9 @@ pub enum Mode {
     Unhealthy,
     /// Takes so many times its normal time: `slow 10`.
     Slow(f64),
+    /// Works on so many requests at once, others wait in it, in the order in which they came, also when their client has gone:
+    /// `slots 4`.
+    Slots(u32),
     /// Reads requests and never answers: `hang`.
     Hang,
     /// Never answers a POST, all else as asked: `hang POST`.
@@ -47,7 +50,7 @@ impl FromStr for Mode {
         let words: Vec<&str> = text.split_whitespace().collect();
         let unknown = || {
             format!(
-                "unknown mode \"{}\"; there are: ok, status CODE [SHARE], sick, unhealthy, slow TIMES, hang, hang POST, close, \
+                "unknown mode \"{}\"; there are: ok, status CODE [SHARE], sick, unhealthy, slow TIMES, slots NUMBER, hang, hang POST, close, \
                  stop-listening, exit CODE [after MS]",
                 text.trim()
             )
@@ -60,6 +63,10 @@ impl FromStr for Mode {
             ["hang", "POST"] => Ok(Self::HangPost),
             ["close"] => Ok(Self::Close),
             ["stop-listening"] => Ok(Self::StopListening),
+            ["slots", slots] => {
+                let slots = slots.parse().ok().filter(|slots| *slots > 0);
+                slots.map(Self::Slots).ok_or_else(unknown)
+            }
             ["slow", times] => number(times, 0.0, 1e6).map(Self::Slow).ok_or_else(unknown),
             ["status", status, ref share @ ..] if share.len() <= 1 => {
                 let status = status
@@ -95,6 +102,7 @@ impl fmt::Display for Mode {
             Self::Sick => f.write_str("sick"),
             Self::Unhealthy => f.write_str("unhealthy"),
             Self::Slow(times) => write!(f, "slow {times}"),
+            Self::Slots(slots) => write!(f, "slots {slots}"),
             Self::Hang => f.write_str("hang"),
             Self::HangPost => f.write_str("hang POST"),
             Self::Close => f.write_str("close"),
@@ -121,6 +129,7 @@ mod tests {
             "ok",
             "status 500",
             "status 503 0.25",
+            "slots 4",
             "sick",
             "unhealthy",
             "slow 10",

@@ -38,6 +38,8 @@ pub struct Gradient2Options {
     pub long_window: u32,
     /// How the baseline is measured anew; `None` for never (as Netflix).
     pub remeasure: Option<RemeasureOptions>,
+    /// What a request takes without a crowd, if that is known before anything was measured. Default none.
+    pub usual: Option<Duration>,
 }
 
 impl Default for Gradient2Options {
@@ -51,6 +53,29 @@ impl Default for Gradient2Options {
             tolerance: 1.5,
             long_window: 600,
             remeasure: Some(RemeasureOptions::default()),
+            usual: None,
+        }
+    }
+}
+
+impl Gradient2Options {
+    /// For a server that has more to do than it can already, for as long as that lasts: `initial` (zero: not known) and `usual` (zero: not
+    /// known) are what it could do before. There may be very few at once; what is usual is measured anew every few seconds, since the
+    /// crowd may have another cause; and no sample of the crowd is taken for usual in between.
+    #[must_use]
+    pub fn for_overload(initial: u32, usual: Duration) -> Self {
+        Self {
+            initial: if initial == 0 { 20 } else { initial },
+            min: 1,
+            max: 100_000,
+            long_window: 6_000,
+            remeasure: Some(RemeasureOptions {
+                every: OVERLOAD_EVERY,
+                floor: 1,
+                ..RemeasureOptions::default()
+            }),
+            usual: (!usual.is_zero()).then_some(usual),
+            ..Self::default()
         }
     }
 }
@@ -82,6 +107,8 @@ impl Default for RemeasureOptions {
     }
 }
 
+/// In an overload the baseline is measured anew at the latest so long after the last time.
+const OVERLOAD_EVERY: Duration = Duration::from_secs(5);
 /// Quiet samples that make a baseline.
 const QUIET_SAMPLES: u32 = 3;
 /// Samples of the long average that are averaged plainly, before it forgets (Netflix).
@@ -132,6 +159,9 @@ impl Gradient2 {
             why: Why::Initial,
             rng: Random::seeded(seed),
         };
+        if let Some(usual) = options.usual {
+            new.long.restart(usual.as_secs_f64());
+        }
         new.plan_measuring(now, 0.0);
         new
     }

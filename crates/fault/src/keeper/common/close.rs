@@ -27,6 +27,7 @@ impl Keeper {
             return;
         };
         common.look_at = now + LOOK_EVERY;
+        common.note_shed(now, &service.traffic);
         common
             .case
             .keep_impact_up(now, &service.traffic, objective.as_ref());
@@ -48,6 +49,7 @@ impl Keeper {
                 common.name_servers(service);
                 if changes {
                     common.diagnose(now, &self.shared);
+                    common.find_limits(now, service);
                 }
                 let id = common.case.incident.id.clone();
                 service.common = Some(common);
@@ -89,14 +91,21 @@ impl Keeper {
         let Some(common) = service.common.take() else {
             return;
         };
+        let shed = common.shed();
         let Common {
             mut case,
+            limits,
             succeeded,
             well_since,
             follows,
             holds_others,
             ..
         } = *common;
+        if !limits.is_empty() {
+            let text =
+                format!("the limits that were found are taken off; {shed} requests were shed");
+            case.note(now, "action", text);
+        }
         if let Some(is_proven) = is_proven {
             let outcome = if is_proven { "passed" } else { "not-proven" };
             case.incident.verification = Some(Verification {

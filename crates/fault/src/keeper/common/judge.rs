@@ -5,7 +5,7 @@ use std::time::Duration;
 use evenkeel_core::Instant;
 
 use crate::common_cause::{Alike, CommonCause, ServerView, ServiceView, Symptom, common_cause};
-use crate::contract::Output;
+use crate::contract::{Output, ServerLoad};
 use crate::detect::{Detection, Detector};
 use crate::keeper::Keeper;
 use crate::keeper::server::Server;
@@ -57,10 +57,17 @@ impl Service {
         let server = &self.servers[index as usize];
         let shows = ServerView::read(&server.facts, &self.spec.options.detect, now).symptom;
         let cause = &common.cause;
+        if cause.kind == FaultKind::Overload {
+            // Whoever has too much fails in many ways. Who refuses connections does not serve.
+            return detection.by != Detector::Supervisor && shows != Some(Symptom::Refuses);
+        }
         match detection.by {
-            Detector::Supervisor | Detector::SelfCheck | Detector::Statistics => false,
-            Detector::Slow | Detector::Probe if cause.by_statistics => false,
-            Detector::Slow => cause.kind == FaultKind::Overload,
+            Detector::Supervisor
+            | Detector::Slow
+            | Detector::Load
+            | Detector::SelfCheck
+            | Detector::Statistics => false,
+            Detector::Probe if cause.by_statistics => false,
             // Probes say nothing about a route; one that is answered may fail for the same cause as requests.
             Detector::Probe => {
                 cause.failing.is_none()
@@ -72,6 +79,15 @@ impl Service {
                 None => shows.is_none() || shows == cause.symptom,
             },
         }
+    }
+
+    /// Takes in how much its servers have to do.
+    pub(in crate::keeper) fn take_load(&mut self, now: Instant, servers: &[ServerLoad]) {
+        // While a limit is found, what is usual is what was usual before.
+        let common = self.common.as_deref();
+        self.load
+            .freeze(common.is_some_and(|common| common.cause.kind == FaultKind::Overload));
+        self.load.take(now, servers);
     }
 
     /// Counts, now and then while a server has an incident, who shows the same.
@@ -86,9 +102,11 @@ impl Service {
     pub(in crate::keeper) fn cause(&mut self, now: Instant) -> Option<CommonCause> {
         let servers = self.views(now);
         let routes = self.routes.tallies(now);
+        let overload = self.load.overload(now);
         common_cause(&ServiceView {
             servers: &servers,
             routes: &routes,
+            overload: overload.as_ref(),
             load: self.traffic.load(now),
         })
     }
@@ -100,7 +118,8 @@ impl Keeper {
         for place in 0..self.services.len() {
             let service = &mut self.services[place];
             service.look_alike(now);
-            if service.detections.is_empty() && !service.common_is_due(now) {
+            let has_too_much = service.common.is_none() && service.load.is_too_much(now);
+            if service.detections.is_empty() && !has_too_much && !service.common_is_due(now) {
                 continue;
             }
             let detections = std::mem::take(&mut service.detections);

@@ -19,14 +19,16 @@ pub(in crate::keeper) use burn::BurnWatch;
 use std::time::Duration;
 
 use evenkeel_core::stat::Window;
-use evenkeel_core::{ClosedRoute, Instant, Outcome, RequestShape};
+use evenkeel_core::{ClosedRoute, Instant, LimitHint, Outcome, RequestShape};
 
+use crate::analyze::Traffic;
 use crate::common_cause::CommonCause;
-use crate::contract::OrderId;
+use crate::contract::{OrderId, Totals};
 use crate::detect::Detection;
 use crate::incident::Finding;
 use crate::kind::FaultKind;
 use crate::outlook::{NextStep, Outlook, Waits};
+use crate::policy::Mode;
 use crate::signal::RouteTally;
 
 use super::Shared;
@@ -48,6 +50,10 @@ const UNPROVEN: Duration = Duration::from_secs(600);
 const ROW: u32 = 10;
 /// … of which so many are told.
 const RETURNS: u32 = 20;
+/// A limit stays until hardly anything has been shed for so long …
+const CALM: Duration = Duration::from_secs(10);
+/// … which is less than one in so many.
+const SHED: u64 = 20;
 /// So many routes are named.
 const NAMED: usize = 3;
 /// After so long the first diagnosis stands unless something graver is seen.
@@ -69,6 +75,14 @@ pub(in crate::keeper) struct Common {
     failing: Vec<(u32, u32)>,
     /// Returns that were told.
     returns: u32,
+    /// Where to begin to look for the servers' limits, if they are to be found.
+    pub(in crate::keeper) limits: Vec<LimitHint>,
+    /// Requests that were shed as of its beginning.
+    shed_before: u64,
+    /// The service's totals as of the last look.
+    looked: Totals,
+    /// Hardly any of them were shed lately.
+    is_calm: bool,
     /// The closed routes that the incident tells of.
     told_closed: Vec<ClosedRoute>,
     /// Servers that are being examined: one that somebody has stopped is no sign of a common cause.
@@ -139,7 +153,8 @@ impl Common {
         } else {
             tally.total >= PROOF && tally.hits * 10 <= tally.total
         };
-        if !is_well {
+        let is_calm = self.limits.is_empty() || self.is_calm;
+        if !is_well || !is_calm {
             self.well_since = None;
             let silent = tally.total == 0 && !still_there;
             return (silent && now.since(self.last_failure) >= UNPROVEN).then_some(false);
@@ -194,12 +209,18 @@ impl Common {
     /// show since a route fails is no other cause, also when most of its requests succeed again.
     fn is_overruled_by(&self, cause: &CommonCause, routes: &[RouteTally], now: Instant) -> bool {
         let failing = self.cause.failing.as_ref();
+        let by_load =
+            |cause: &CommonCause| cause.kind == FaultKind::Overload && cause.symptom.is_none();
+        if by_load(&self.cause) {
+            return false;
+        }
         cause.kind != self.cause.kind
             && !self.holds_others
             && !failing.is_some_and(|failing| failing.is_all(routes))
             && (now.since(self.case.detected) < SETTLED
                 || self.cause.kind == FaultKind::BadProbe
-                || self.cause.by_statistics)
+                || self.cause.by_statistics
+                || by_load(cause))
     }
 
     /// The routes of which only a few requests reach servers: those that hang. What is answered, be it with errors, costs no capacity.
@@ -231,6 +252,34 @@ impl Common {
         shapes
             .map(|shape| names.of(*shape, failing.is_method))
             .collect()
+    }
+
+    /// If there is more to do than the servers can, and no limit is configured, one is to be found.
+    fn find_limits(&mut self, now: Instant, service: &Service) {
+        let may = service.spec.options.recover.mode != Mode::Off && service.spec.is_unlimited;
+        if self.cause.kind != FaultKind::Overload || !may || !self.limits.is_empty() {
+            return;
+        }
+        self.limits = service.load.hints();
+        self.limits
+            .resize(service.servers.len(), LimitHint::default());
+        let detail = "each server without a configured limit gets as many requests at once as it can work on; \
+                      the others wait for a moment, those that matter most first, or are answered 503";
+        self.case.sheds(now, detail.to_owned());
+    }
+
+    /// A few are shed also when the limit is measured anew.
+    fn note_shed(&mut self, now: Instant, traffic: &Traffic) {
+        self.looked = traffic.latest;
+        let before = traffic.at(now.before(CALM));
+        let shed = self.looked.shed.saturating_sub(before.shed);
+        let came = self.looked.requests.saturating_sub(before.requests);
+        self.is_calm = shed * SHED <= came && now.since(self.case.detected) >= CALM;
+    }
+
+    /// How many requests were shed since it began.
+    pub(in crate::keeper) const fn shed(&self) -> u64 {
+        self.looked.shed.saturating_sub(self.shed_before)
     }
 
     /// Writes down what is closed, and what is not any more.

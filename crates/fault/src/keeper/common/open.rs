@@ -10,6 +10,7 @@ use crate::incident::End;
 use crate::keeper::Keeper;
 use crate::keeper::case::{Case, Phase};
 use crate::keeper::server::Shown;
+use crate::kind::FaultKind;
 use crate::policy::Mode;
 
 use super::{Common, LOOK_EVERY, WINDOW};
@@ -41,17 +42,7 @@ impl Keeper {
         };
         let case = case.map_or_else(
             || {
-                let detection = detection.map_or_else(
-                    || Detection {
-                        by: Detector::FailureRatio,
-                        onset: cause.onset,
-                        text: cause.evidence.join("; "),
-                    },
-                    |(_, detection)| Detection {
-                        onset: detection.onset.min(cause.onset),
-                        ..detection.clone()
-                    },
-                );
+                let detection = detection_of(&cause, detection);
                 let id = self.shared.next_id(detection.onset.min(now));
                 let name = service.spec.name.clone();
                 let mut case =
@@ -71,6 +62,10 @@ impl Keeper {
             failing: Vec::new(),
             returns: 0,
             told_closed: Vec::new(),
+            limits: Vec::new(),
+            shed_before: service.traffic.latest.shed,
+            looked: service.traffic.latest,
+            is_calm: false,
             examined: Vec::new(),
             look_at: now + LOOK_EVERY,
             follows: None,
@@ -84,6 +79,7 @@ impl Keeper {
         };
         common.name_servers(service);
         common.diagnose(now, &self.shared);
+        common.find_limits(now, service);
         if service.spec.options.recover.mode != Mode::Off {
             common.tell_closed(now, &self.shared);
         }
@@ -202,5 +198,24 @@ impl Keeper {
             common.case.escalate(now, why);
         }
         self.record_common(place, out);
+    }
+}
+
+/// What was detected at one of its servers, or else the cause itself.
+fn detection_of(cause: &CommonCause, of_server: Option<&(u32, Detection)>) -> Detection {
+    if let Some((_, detection)) = of_server {
+        return Detection {
+            onset: detection.onset.min(cause.onset),
+            ..detection.clone()
+        };
+    }
+    Detection {
+        by: if cause.kind == FaultKind::Overload {
+            Detector::Load
+        } else {
+            Detector::FailureRatio
+        },
+        onset: cause.onset,
+        text: cause.evidence.join("; "),
     }
 }

@@ -155,6 +155,7 @@ impl World {
             id: ServiceId(0),
             name: "shop".to_owned(),
             options: spec.clone(),
+            is_unlimited: true,
             servers: server_specs(shape, managed),
         };
         // 2026-11-22T10:00:00Z.
