@@ -380,3 +380,13 @@ fn posts_hang_on_one() {
     go_on(4 * SECOND);
     outage.end();
 }
+
+#[test]
+fn two_of_three_are_slow() {
+    let outage = Outage::start("", &[Shape::get("/")]);
+    outage.tell(0..2, "slow 200");
+    go_on(8 * SECOND);
+    outage.tell(0..2, "ok");
+    go_on(2 * SECOND);
+    outage.end().assert_no_restart();
+}

@@ -163,6 +163,7 @@ const fn is_shared(alike: usize, members: usize) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Alike {
     by_symptom: [usize; Symptom::ALL.len()],
+    slow: usize,
     members: usize,
 }
 
@@ -178,6 +179,18 @@ impl Alike {
             }
         }
         alike
+    }
+
+    /// Also counts who is much slower than its peers, which shows in no failure.
+    #[must_use]
+    pub const fn with_slow(self, slow: usize) -> Self {
+        Self { slow, ..self }
+    }
+
+    /// If half of the servers or more are slow, how many of how many.
+    #[must_use]
+    pub fn shared_slowness(&self) -> Option<(usize, usize)> {
+        is_shared(self.slow, self.members).then_some((self.slow, self.members))
     }
 
     /// If half of the servers or more show this, how many of how many.

@@ -212,6 +212,12 @@ impl Server {
         }
     }
 
+    /// Whether it is much slower than its peers, or was when it was taken out.
+    pub(super) fn is_slow(&self) -> bool {
+        let has_case = |case: &Case| case.kind == FaultKind::SlowServer;
+        self.slow.is_some() || self.case.as_deref().is_some_and(has_case)
+    }
+
     /// What speaks against it: that it answers nothing at all, or something less.
     pub(super) fn suspicion(&self) -> Verdict {
         let hangs = |case: &Case| {

@@ -95,7 +95,9 @@ impl Service {
         let has_case = self.servers.iter().any(|server| server.case.is_some());
         if now >= self.alike_at && (has_case || !self.detections.is_empty()) {
             self.alike_at = now + ALIKE_EVERY;
-            self.alike = Alike::count(&self.views(now));
+            let slow = self.servers.iter().filter(|server| server.is_slow());
+            let slow = slow.count();
+            self.alike = Alike::count(&self.views(now)).with_slow(slow);
         }
     }
 
