@@ -183,3 +183,33 @@ fn metric(program: &Program, name: &str) -> f64 {
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
         .sum()
 }
+
+#[test]
+fn servers_that_shed_by_themselves_are_left_alone_and_clients_hardly_notice() {
+    let program = Program::with_three("");
+    program.wait_until_up();
+    let pids = pids(&program);
+    let load = Load::start(LoadPlan::new(program.address(), 100.0)).unwrap();
+    wait_for("answers", || (load.snapshot().ok >= 100).then_some(()));
+    for server in program.servers() {
+        let answer = ask(server.address, "POST", "/mode", "status 503 0.3").unwrap();
+        assert_eq!(answer.status, 200);
+    }
+    let of_load = |incident: &Incident| is_of(incident, FaultKind::Overload);
+    program.wait_for_incident("of servers that shed", of_load);
+    // The limits that are found meanwhile keep nothing out that the servers would take.
+    let before = load.snapshot();
+    wait_for("answers", || {
+        (load.snapshot().ok >= before.ok + 500).then_some(())
+    });
+    let (ok, failed) = (
+        load.snapshot().ok - before.ok,
+        load.snapshot().failed - before.failed,
+    );
+    assert!(
+        failed * 5 <= ok,
+        "{failed} of {ok} failed: servers refuse three of ten, and retries find the others"
+    );
+    assert_eq!(metric(&program, "evenkeel_queue_denied_total"), 0.0);
+    assert_left_alone(&program, &pids);
+}
