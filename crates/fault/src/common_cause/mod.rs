@@ -163,7 +163,6 @@ const fn is_shared(alike: usize, members: usize) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Alike {
     by_symptom: [usize; Symptom::ALL.len()],
-    slow: usize,
     members: usize,
 }
 
@@ -181,16 +180,11 @@ impl Alike {
         alike
     }
 
-    /// Also counts who is much slower than its peers, which shows in no failure.
+    /// So many lag behind their peers, those among them that are only in doubt.
     #[must_use]
-    pub const fn with_slow(self, slow: usize) -> Self {
-        Self { slow, ..self }
-    }
-
-    /// If half of the servers or more are slow, how many of how many.
-    #[must_use]
-    pub fn shared_slowness(&self) -> Option<(usize, usize)> {
-        is_shared(self.slow, self.members).then_some((self.slow, self.members))
+    pub const fn with_slow(mut self, slow: usize) -> Self {
+        self.by_symptom[Symptom::Lags.place()] = slow;
+        self
     }
 
     /// If half of the servers or more show this, how many of how many.

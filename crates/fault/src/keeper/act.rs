@@ -205,11 +205,7 @@ impl Work<'_> {
         // A process that lives and does not listen has closed its port itself, however many do: what it lacks is a new start.
         let is_own =
             case.kind == FaultKind::NotListening && self.server.facts.process.pid.is_some();
-        let shared = if is_slow {
-            self.alike.shared_slowness()
-        } else {
-            case.symptom.and_then(|symptom| self.alike.shared(symptom))
-        };
+        let shared = case.symptom.and_then(|symptom| self.alike.shared(symptom));
         if let Some((alike, members)) = shared.filter(|_| !is_own) {
             let why = format!("{alike} of {members} servers show the same");
             return Err(NotYet {
