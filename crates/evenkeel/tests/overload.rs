@@ -210,6 +210,6 @@ fn servers_that_shed_by_themselves_are_left_alone_and_clients_hardly_notice() {
         failed * 5 <= ok,
         "{failed} of {ok} failed: servers refuse three of ten, and retries find the others"
     );
-    assert_eq!(metric(&program, "evenkeel_queue_denied_total"), 0.0);
+    assert!(metric(&program, "evenkeel_queue_denied_total") < 1.0);
     assert_left_alone(&program, &pids);
 }
