@@ -388,5 +388,6 @@ fn two_of_three_are_slow() {
     go_on(8 * SECOND);
     outage.tell(0..2, "ok");
     go_on(2 * SECOND);
-    outage.end().assert_no_restart();
+    // The balancer keeps away from both, so one of them may be seen and mended before the other is noticed.
+    outage.end().assert_kinds(&[FaultKind::SlowServer]);
 }
