@@ -17,8 +17,8 @@ use evenkeel_lab::{Load, LoadPlan, LoadStats, Shape};
 
 /// Requests a second to each of the two.
 const RATE: f64 = 60.0;
-/// What chance may take from the one, in parts of all requests: each keeps its own connections, and dies of its own requests.
-const CHANCE: f64 = 0.01;
+/// What chance may take from the one, in parts of all requests: each draws its own requests from a mix, and the moments differ.
+const CHANCE: f64 = 0.03;
 
 /// One evenkeel with three servers that it runs, and its load.
 struct Side {

@@ -22,9 +22,6 @@ const REFUSED: Duration = Duration::from_secs(5);
 
 /// Peers with the same cause show it within this time.
 const ALONE: Duration = Duration::from_secs(1);
-
-/// A server is slow for so long before it is restarted for it.
-const SLOW_FOR: Duration = Duration::from_secs(3);
 /// Between two looks whether it is a server's turn to be changed.
 const TURN: Duration = Duration::from_millis(500);
 /// A hang is waited for so long at least, once pauses of the server are known, unless less is configured …
@@ -186,14 +183,7 @@ impl Work<'_> {
             // Nobody shares that.
             return self.may_change();
         }
-        // A few slow answers may be the machine's, and being out of rotation costs little.
-        let is_slow = case.kind == FaultKind::SlowServer;
-        let slow_until = if is_slow {
-            case.onset + SLOW_FOR
-        } else {
-            Instant::ZERO
-        };
-        let alone_at = slow_until.max(case.detected + ALONE);
+        let alone_at = case.detected + ALONE;
         if self.now < alone_at {
             let why = "its peers may be about to show the same".to_owned();
             return Err(NotYet {

@@ -26,6 +26,9 @@ const ASKED_AGAIN: Duration = Duration::from_millis(500);
 /// A server whose trouble was its peers', too, has so long to do well again before it is repaired.
 const TRIED: Duration = Duration::from_secs(15);
 
+/// A server that was slow has so long to do well before it is restarted for it.
+const SLOW_TRIED: Duration = Duration::from_secs(4);
+
 impl Server {
     /// The order to start its process has failed, which no signal may tell.
     pub(super) fn start_order_failed(&mut self, at: Instant, why: &str) {
@@ -136,12 +139,21 @@ impl Work<'_> {
             return false;
         }
         let waited = self.case().and_then(|case| case.waits);
+        let is_slow = self
+            .case()
+            .is_some_and(|case| case.kind == FaultKind::SlowServer);
         let not_yet = match self.may_cost() {
             Err(not_yet) => not_yet,
             Ok(()) if waited == Some(Waits::Shared) => NotYet {
                 waits: Waits::Trial,
                 at: self.now + TRIED,
                 why: "its peers do well again, so it is tried first".to_owned(),
+            },
+            // It may have been the machine, or a moment of many requests.
+            Ok(()) if is_slow && waited != Some(Waits::Trial) => NotYet {
+                waits: Waits::Trial,
+                at: self.now + SLOW_TRIED,
+                why: "slowness may pass, so it is tried first".to_owned(),
             },
             Ok(()) => return false,
         };
