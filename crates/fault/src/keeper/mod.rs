@@ -59,6 +59,7 @@ use crate::incident::{ActionOutcome, Incident, invariants};
 use crate::maintenance::MaintenanceRecord;
 use crate::policy::Mode;
 use crate::recover::{Capacity, SuccessRates, Veto};
+use crate::signal::Latencies;
 use crate::verify::Rules;
 
 use case::Case;
@@ -401,6 +402,16 @@ impl Keeper {
                 continue;
             }
             service.slow_at = now + SLOW_EVERY;
+            if now < service.catches_up_until {
+                for server in &mut service.servers {
+                    server
+                        .facts
+                        .latencies
+                        .iter_mut()
+                        .for_each(Latencies::forget);
+                }
+                continue;
+            }
             let latest = service.latest(now, &options);
             self.judge_speed(now, place, (&latest, &options), out);
             let peers = detect::Peers::new(&latest);

@@ -17,6 +17,9 @@ use super::Keeper;
 use super::case::{Case, Phase};
 use super::server::Server;
 
+/// What gathered while evenkeel stood still is served for as long again, at most this long.
+const LONGEST_CATCHING_UP: Duration = Duration::from_secs(10);
+
 /// Between two looks while there is something to look at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// It must have been over for so long.
@@ -140,6 +143,7 @@ impl Keeper {
         self.self_watch.check.stalled(until, lasted);
         self.self_watch.look_at = Some(until);
         for service in &mut self.services {
+            service.catches_up_until = until + lasted.min(LONGEST_CATCHING_UP);
             for server in &mut service.servers {
                 server.postpone(lasted);
             }

@@ -48,6 +48,8 @@ pub(super) struct Service {
     /// The open incident of the service as a whole.
     pub(super) common: Option<Box<Common>>,
     pub(super) slow_at: Instant,
+    /// Until then what gathered while evenkeel stood still is served, and how long that takes says nothing about a server.
+    pub(super) catches_up_until: Instant,
     /// How many of its servers take their full share; kept by the keeper with every change.
     pub(super) serving: usize,
     /// How many running servers are being restarted or stopped; kept likewise.
@@ -106,6 +108,7 @@ impl Service {
             detections: Vec::new(),
             common: None,
             slow_at: Instant::ZERO,
+            catches_up_until: Instant::ZERO,
             serving,
             changing: 0,
             failed_starts: 0,

@@ -84,6 +84,23 @@ fn nobody_is_blamed_for_what_was_not_heard_while_evenkeel_stood_still() {
     }
 }
 
+/// All that gathered comes at once, and one server gets more of it than the others.
+#[test]
+fn a_server_that_is_slow_while_evenkeel_catches_up_is_not_blamed() {
+    for seed in 0..20 {
+        let mut world = World::new(3, Managed::Child, options());
+        world.every = ms(2 + seed % 10);
+        world.run(5_000 + seed * 37);
+        stand_still(&mut world, 6_000);
+        world.break_server(1, Condition::Slow(20));
+        world.run(4_000);
+        world.heal(1);
+        world.run(20_000);
+        let incident = world.only();
+        assert!(incident.servers.is_empty(), "seed {seed}: {incident:#?}");
+    }
+}
+
 /// What a server shows after evenkeel goes on is held against it as ever.
 #[test]
 fn a_server_that_hangs_after_the_stall_is_found() {
