@@ -2,31 +2,46 @@
 //! and values of earlier calls.
 #![cfg(all(feature = "async", feature = "blocking"))]
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::cell::{Cell, RefCell};
+
 use std::future::{Future, pending, ready};
+
 use std::pin::pin;
+
 use std::sync::{Arc, Mutex};
+
 use std::task::{Context, Waker};
+
 use std::time::Duration;
 
 use common::{Crowd, millis, options, policy, retrying};
+
 use evenkeel_core::Instant;
-use evenkeel_tolerate::breaker::{BreakerState, SlowOptions, WindowKind};
+
+use evenkeel_tolerate::breaker::{BreakerState, WindowKind};
+
 use evenkeel_tolerate::clock::Clock;
+
 use evenkeel_tolerate::inject::{AbortOptions, DelayOptions};
-use evenkeel_tolerate::recover::{Event, Kept, Lint, lint};
-use evenkeel_tolerate::stale::KeepFor;
-use evenkeel_tolerate::throttle::{AdmissionOptions, SreOptions};
+
+use evenkeel_tolerate::recover::Event;
+
+use evenkeel_tolerate::throttle::AdmissionOptions;
+
 use evenkeel_tolerate::{
-    BreakerOptions, Call, HedgeAfter, HedgeOptions, InjectOptions, LimitOptions, QueueOptions,
-    RateOptions, Recovery, RecoveryOptions, StaleOptions, Stopped, ThrottleOptions, Verdict,
+    BreakerOptions, Call, HedgeAfter, HedgeOptions, InjectOptions, LimitOptions, RateOptions,
+    Recovery, RecoveryOptions, Stopped, ThrottleOptions, Verdict,
 };
 
-const CALL: Call = Call::idempotent("get");
+mod lints;
+mod kept;
 
-fn breaker() -> BreakerOptions {
+pub(crate) const CALL: Call = Call::idempotent("get");
+
+pub(crate) fn breaker() -> BreakerOptions {
     BreakerOptions {
         consecutive: Some(2),
         jitter: 0.0,
@@ -227,7 +242,7 @@ fn a_limit_of_ones_own_does_not_look_like_a_service_that_refuses() {
     assert_eq!(policy.throttle().map(|it| it.requests), Some(0));
 }
 
-fn injects(delay: Option<(f64, u64)>, abort: Option<f64>) -> Option<InjectOptions> {
+pub(crate) fn injects(delay: Option<(f64, u64)>, abort: Option<f64>) -> Option<InjectOptions> {
     let delay = delay.map(|(share, time)| DelayOptions {
         share,
         time: millis(time),
@@ -433,201 +448,4 @@ fn options_are_data() {
             "{wrong}"
         );
     }
-}
-
-fn lints_with(change: impl FnOnce(&mut RecoveryOptions)) -> Vec<Lint> {
-    let mut options = retrying();
-    options.attempt_timeout = Some(millis(100));
-    change(&mut options);
-    lint(&options, None)
-}
-
-#[test]
-fn each_lint_of_queues_rates_and_shares_is_found() {
-    assert_eq!(
-        lints_with(|it| it.queue = Some(QueueOptions::default())),
-        [Lint::QueueWithoutLimit, Lint::QueueFillsDeadline]
-    );
-    let none = QueueOptions {
-        length: 0,
-        wait: Duration::ZERO,
-        ..QueueOptions::default()
-    };
-    assert_eq!(
-        lints_with(|it| (it.limit, it.queue) = (Some(LimitOptions::Fixed(3)), Some(none))),
-        [Lint::Zero("queue.length"), Lint::Zero("queue.wait")]
-    );
-    let rate =
-        |per_second, burst| lints_with(|it| it.rate = Some(RateOptions { per_second, burst }));
-    assert_eq!(rate(1.0, 1), []);
-    assert_eq!(rate(0.0, 1), [Lint::Zero("rate.per-second")]);
-    assert_eq!(rate(f64::NAN, 1), [Lint::NotANumber("rate.per-second")]);
-    assert_eq!(rate(f64::INFINITY, 0).len(), 2);
-    assert_eq!(
-        lints_with(|it| it.shares.sheddable = -0.1),
-        [Lint::NotANumber("shares.sheddable")]
-    );
-    let queue = RecoveryOptions {
-        queue: Some(QueueOptions::default()),
-        ..RecoveryOptions::default()
-    };
-    let built = Recovery::named("wrong").options(queue).build();
-    let errors = built.expect_err("no limit").to_string();
-    assert_eq!(errors, "a queue without a limit: nobody waits in it");
-}
-
-#[test]
-fn each_lint_of_breakers_is_found() {
-    let with = |change: fn(&mut BreakerOptions)| {
-        let mut breaker = BreakerOptions::default();
-        change(&mut breaker);
-        lints_with(|it| it.breaker = Some(breaker))
-    };
-    assert_eq!(with(|_| ()), []);
-    assert_eq!(
-        with(|it| it.failure_ratio = Some(1.5)),
-        [Lint::NotANumber("breaker.failure-ratio")]
-    );
-    assert_eq!(with(|it| it.trials = 0), [Lint::Zero("breaker.trials")]);
-    assert_eq!(
-        with(|it| it.growth = 0.5),
-        [Lint::NotANumber("breaker.growth")]
-    );
-    assert_eq!(
-        with(|it| (it.consecutive, it.failure_ratio) = (None, None)),
-        [Lint::BreakerNever]
-    );
-    let slow = |it: &mut BreakerOptions| {
-        it.slow = Some(SlowOptions {
-            after: millis(10),
-            ratio: 0.0,
-        });
-    };
-    assert_eq!(with(slow), [Lint::Zero("breaker.slow.ratio")]);
-}
-
-#[test]
-fn each_lint_of_throttles_and_faults_is_found() {
-    assert_eq!(
-        lints_with(|it| {
-            it.breaker = Some(BreakerOptions::default());
-            it.throttle = Some(ThrottleOptions::default());
-        }),
-        [Lint::BreakerAndThrottle]
-    );
-    let sre = SreOptions {
-        k: 0.5,
-        ..SreOptions::default()
-    };
-    assert_eq!(
-        lints_with(|it| it.throttle = Some(ThrottleOptions::Sre(sre))),
-        [Lint::NotANumber("throttle.k")]
-    );
-    assert_eq!(
-        lints_with(|it| it.inject = injects(Some((1.1, 5)), Some(f64::NAN))),
-        [
-            Lint::NotANumber("inject.delay.share"),
-            Lint::NotANumber("inject.abort.share")
-        ]
-    );
-}
-
-#[test]
-fn what_worked_is_shown_when_nothing_works() {
-    let (clock, policy) = policy(options());
-    let prices: Kept<u32> = Kept::new(StaleOptions {
-        if_error: Duration::from_secs(60),
-        ..StaleOptions::default()
-    });
-    let call = |key: &[u8], result: Result<u32, &'static str>| {
-        clock.run(
-            policy
-                .call(CALL)
-                .run_or_kept(&prices, key, |_| ready(result)),
-        )
-    };
-    assert_eq!(call(b"tea", Ok(7)).into_result().ok(), Some(7));
-    clock.pass(Duration::from_secs(30));
-    let old = call(b"tea", Err("down"));
-    assert!(!old.is_good() && old.report().fell_back());
-    assert_eq!(old.report().old(), Some(Duration::from_secs(30)));
-    assert_eq!(old.into_result().ok(), Some(7));
-    let other = call(b"coffee", Err("down"));
-    assert_eq!(
-        other.into_result().expect_err("nothing is kept").error,
-        Some("down")
-    );
-    clock.pass(Duration::from_secs(30));
-    assert!(call(b"tea", Err("down")).into_result().is_err(), "too old");
-    let counted = policy.counters();
-    assert_eq!((counted.fallbacks, counted.fallbacks_failed), (3, 2));
-    let blocking = policy
-        .call(CALL)
-        .run_blocking_or_kept(&prices, b"tea", |_| Ok::<_, ()>(8));
-    assert_eq!(blocking.into_result().ok(), Some(8));
-    assert_eq!(
-        prices.show(b"tea", clock.now()).map(|shown| shown.value),
-        Some(8)
-    );
-    prices.remove(b"tea");
-    assert!(prices.show(b"tea", clock.now()).is_none());
-}
-
-#[test]
-fn while_one_asks_the_others_get_what_there_is() {
-    let (clock, policy) = policy(options());
-    let seconds = Duration::from_secs;
-    let prices: Kept<String> = Kept::new(StaleOptions {
-        answer_first: true,
-        object: 10,
-        ..StaleOptions::default()
-    })
-    .keep_for(KeepFor {
-        fresh: seconds(10),
-        revalidate: seconds(60),
-        all: seconds(600),
-    })
-    .sized_by(String::len);
-    let asked = Cell::new(0);
-    let ends = RefCell::new(Vec::new());
-    let at_once = |count: usize, value: &'static str| {
-        let mut crowd = Crowd::default();
-        for _ in 0..count {
-            let (policy, clock, prices, asked, ends) = (&policy, &clock, &prices, &asked, &ends);
-            crowd.add(async move {
-                let run = policy.call(CALL).run_or_kept(prices, b"tea", |_| {
-                    asked.set(asked.get() + 1);
-                    async move {
-                        clock.sleep(millis(100)).await;
-                        Ok::<_, ()>(value.to_owned())
-                    }
-                });
-                let recovered = run.await;
-                let took = recovered.report().took().as_millis();
-                ends.borrow_mut()
-                    .push((recovered.into_result().expect("a value"), took));
-            });
-        }
-        clock.run(crowd);
-        (asked.take(), ends.take())
-    };
-    assert_eq!(at_once(1, "7").0, 1);
-    clock.pass(seconds(5));
-    assert_eq!(
-        at_once(2, "8"),
-        (0, vec![("7".to_owned(), 0), ("7".to_owned(), 0)]),
-        "fresh"
-    );
-    clock.pass(seconds(20));
-    let (asked, ends) = at_once(3, "9");
-    let old = || ("7".to_owned(), 0);
-    assert_eq!(
-        (asked, ends),
-        (1, vec![old(), old(), ("9".to_owned(), 100)])
-    );
-    assert_eq!(at_once(1, "10").1, [("9".to_owned(), 0)]);
-    // What is too large is not kept.
-    clock.pass(seconds(700));
-    assert_eq!(at_once(1, "much too large").0, 1);
-    assert_eq!(at_once(1, "11").0, 1);
 }

@@ -1,28 +1,31 @@
 //! The async and the blocking face, in virtual time.
 #![cfg(all(feature = "async", feature = "blocking"))]
 
+#[path = "../common/mod.rs"]
 mod common;
 
-use std::cell::{Cell, RefCell};
-use std::future::{Future, pending, ready};
-use std::pin::pin;
+use std::cell::RefCell;
+
+use std::future::{pending, ready};
+
 use std::sync::Arc;
+
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use common::{hedged, millis, near, policy, usual};
-use evenkeel_core::Instant;
-use evenkeel_tolerate::clock::{Clock, Sleep, Virtual};
-use evenkeel_tolerate::recover::{Errors, Gate, Passed};
-use evenkeel_tolerate::{
-    Call, Deadline, HedgeAfter, HedgeOptions, LimitOptions, Recovery, RecoveryOptions, Repaired,
-    Stopped, Verdict,
-};
-use proptest::collection::vec;
-use proptest::prelude::*;
 
-const CALL: Call = Call::idempotent("get");
+use evenkeel_core::Instant;
+
+use evenkeel_tolerate::clock::Clock;
+
+use evenkeel_tolerate::recover::Errors;
+
+use evenkeel_tolerate::{Call, Deadline, Repaired, Stopped, Verdict};
+
+mod leaks;
+mod gates;
+
+pub(crate) const CALL: Call = Call::idempotent("get");
 
 #[test]
 fn it_tries_again_until_it_works_and_says_what_it_did() {
@@ -143,7 +146,7 @@ fn a_call_that_may_be_made_once_is_repeated_only_if_nothing_was_sent() {
 }
 
 /// Counts how many of it are alive.
-struct Alive(Arc<AtomicI64>);
+pub(crate) struct Alive(Arc<AtomicI64>);
 
 impl Alive {
     fn new(count: &Arc<AtomicI64>) -> Self {
@@ -360,270 +363,4 @@ fn a_value_that_is_not_good_is_retried_and_kept() {
         (Stopped::Attempts, 3)
     );
     assert_eq!(recovered.into_result().ok(), Some(503));
-}
-
-/// Counts passes, and refuses while it is shut.
-#[derive(Debug, Default)]
-struct Turnstile {
-    inside: AtomicI64,
-    ended: AtomicI64,
-    shut: AtomicI64,
-}
-
-impl Gate for Turnstile {
-    fn try_pass(&self, _: Option<u32>, now: Instant) -> Result<u64, Instant> {
-        if self.shut.load(Ordering::Relaxed) > 0 {
-            return Err(now + millis(100));
-        }
-        self.inside.fetch_add(1, Ordering::Relaxed);
-        Ok(7)
-    }
-
-    fn ended(&self, passed: Passed, _: Instant, _: Verdict, _: Duration) {
-        assert_eq!(passed.ticket, 7);
-        self.inside.fetch_sub(1, Ordering::Relaxed);
-        self.ended.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn abandoned(&self, passed: Passed) {
-        assert_eq!(passed.ticket, 7);
-        self.inside.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[test]
-fn an_open_breaker_and_a_full_limit_stop_a_call() {
-    let gate = Arc::new(Turnstile::default());
-    let clock = Virtual::new();
-    let policy = Recovery::named("gated")
-        .options(usual())
-        .limit(LimitOptions::Fixed(1))
-        .gate(Arc::clone(&gate) as Arc<dyn Gate>)
-        .clock(clock.clone())
-        .build()
-        .expect("no errors");
-    let mut context = Context::from_waker(Waker::noop());
-    {
-        let mut holds = pin!(policy.call(CALL).run(|_| pending::<Result<(), ()>>()));
-        assert!(holds.as_mut().poll(&mut context).is_pending());
-        let shed = clock.run(policy.call(CALL).run(|_| ready(Ok::<_, ()>(()))));
-        assert_eq!(shed.stopped(), Stopped::Shed);
-        assert_eq!(
-            gate.inside.load(Ordering::Relaxed),
-            1,
-            "the refused one has left"
-        );
-    }
-    assert_eq!(policy.counters().abandoned, 1);
-    assert_eq!(policy.limit().map(|limit| limit.in_flight), Some(0));
-    gate.shut.store(1, Ordering::Relaxed);
-    let open = clock.run(policy.call(CALL).run(|_| ready(Ok::<_, ()>(()))));
-    assert_eq!(
-        (open.stopped(), open.report().attempts()),
-        (Stopped::Open, 0)
-    );
-    assert_eq!(gate.inside.load(Ordering::Relaxed), 0);
-    assert_eq!(gate.ended.load(Ordering::Relaxed), 0);
-}
-
-/// A long way with everything on it: a timeout, a hedge beside it, a repair, a back-off, an answer.
-async fn long_way(policy: &Recovery<Virtual>, clock: &Virtual, alive: &Arc<AtomicI64>) -> Stopped {
-    let recovered = policy
-        .call(CALL)
-        .repair(|_: Option<&()>, _| {
-            let clock = clock.clone();
-            Box::pin(async move {
-                clock.sleep(millis(15)).await;
-                Repaired::Nothing
-            })
-        })
-        .run(|attempt| {
-            let (clock, alive) = (clock.clone(), Alive::new(alive));
-            async move {
-                let _alive = alive;
-                clock.sleep(millis(3)).await;
-                if attempt.number() < 3 {
-                    pending().await
-                } else {
-                    clock.sleep(millis(4)).await;
-                    Ok::<_, ()>(())
-                }
-            }
-        })
-        .await;
-    recovered.stopped()
-}
-
-#[test]
-fn nothing_leaks_wherever_the_call_is_dropped() {
-    for polls in 0_u64.. {
-        let gate = Arc::new(Turnstile::default());
-        let clock = Virtual::new();
-        let policy = Recovery::named("leaks")
-            .options(hedged(50))
-            .limit(LimitOptions::Fixed(4))
-            .gate(Arc::clone(&gate) as Arc<dyn Gate>)
-            .clock(clock.clone())
-            .build()
-            .expect("no errors");
-        let alive = Arc::new(AtomicI64::new(0));
-        let mut done = None;
-        {
-            let mut way = pin!(long_way(&policy, &clock, &alive));
-            let mut context = Context::from_waker(Waker::noop());
-            for _ in 0..polls {
-                if let Poll::Ready(stopped) = way.as_mut().poll(&mut context) {
-                    done = Some(stopped);
-                    break;
-                }
-                clock.pass(millis(1));
-            }
-        }
-        assert_eq!(
-            alive.load(Ordering::Relaxed),
-            0,
-            "futures after {polls} polls"
-        );
-        assert_eq!(
-            gate.inside.load(Ordering::Relaxed),
-            0,
-            "passes after {polls} polls"
-        );
-        assert_eq!(
-            policy.limit().map(|it| it.in_flight),
-            Some(0),
-            "{polls} polls"
-        );
-        assert_eq!(clock.waiting(), 0, "timers after {polls} polls");
-        let counted = policy.counters();
-        assert_eq!(counted.calls + counted.abandoned, u64::from(polls > 0));
-        if let Some(stopped) = done {
-            assert_eq!(stopped, Stopped::Good);
-            assert!(polls > 300, "it went all the way: {polls} polls");
-            break;
-        }
-    }
-}
-
-proptest! {
-    /// Whatever the attempts do: no more of them than the limits and the budget allow, none begins at or after the
-    /// deadline, the call is over by then, and nothing is left behind.
-    #[test]
-    fn never_more_than_is_allowed(
-        script in vec((0_u64..500, 0_u8..6), 0..12),
-        (retries, timeouts, tokens, repeats) in (0_u32..4, 0_u32..3, 0_u32..4, 0_u8..3),
-        hedge in proptest::option::of((1_u64..300, 0_u32..3)),
-    ) {
-        let mut options = usual();
-        (options.retries, options.retries_after_timeout) = (retries, timeouts);
-        options.budget.burst = f64::from(tokens);
-        options.budget.ratio = 0.0;
-        options.limit = Some(LimitOptions::Fixed(3));
-        options.hedge = hedge.map(|(after, limit)| HedgeOptions {
-            after: HedgeAfter::Delay(millis(after)), limit, ..HedgeOptions::default()
-        });
-        let (clock, policy) = policy(options);
-        let call = [Call::idempotent("p"), Call::keyed("p"), Call::once("p")][usize::from(repeats)];
-        let sent = Cell::new(false);
-        let overlapped = Cell::new(0);
-        let running = Cell::new(0_u32);
-        let run = policy.call(call)
-            .classify_by(|result: &Result<(), Verdict>| result.err().unwrap_or(Verdict::Good))
-            .run(|attempt| {
-                assert!(clock.now() < Instant::from_millis(1_000), "an attempt after the deadline");
-                assert!(!(call.idempotency() == evenkeel_tolerate::Idempotency::Once && sent.get()), "made twice");
-                let (took, kind) = script.get(attempt.number() as usize - 1).copied().unwrap_or((700, 0));
-                let (clock, sent, running, overlapped) = (clock.clone(), &sent, &running, &overlapped);
-                async move {
-                    sent.set(true);
-                    running.set(running.get() + 1);
-                    overlapped.set(overlapped.get().max(running.get()));
-                    let leave = Leave(running);
-                    clock.sleep_until(clock.now() + millis(took)).await;
-                    drop(leave);
-                    let verdict = match kind {
-                        0 => return Ok(()),
-                        1 => Verdict::TRANSIENT,
-                        2 => Verdict::Throttled { wait: Some(millis(took)) },
-                        3 => Verdict::Fatal,
-                        4 => Verdict::Lost,
-                        _ => { sent.set(false); Verdict::Unsent }
-                    };
-                    Err(verdict)
-                }
-            });
-        let recovered = clock.run(run);
-        let counted = policy.counters();
-        let paid = counted.retries - counted.free_retries + counted.hedges;
-        prop_assert!(paid <= u64::from(tokens));
-        prop_assert!(counted.retries - counted.free_retries <= u64::from(retries));
-        prop_assert!(counted.retries_after_timeout <= u64::from(timeouts));
-        prop_assert!(counted.hedges <= u64::from(hedge.map_or(0, |(_, limit)| limit)));
-        prop_assert_eq!(u64::from(recovered.report().attempts()), 1 + counted.retries + counted.hedges
-            - u64::from(recovered.stopped() == Stopped::Deadline && late(&recovered, &counted)));
-        prop_assert!(repeats == 0 || overlapped.get() <= 1, "overlapping attempts");
-        prop_assert!(clock.now() <= Instant::from_millis(1_000));
-        prop_assert_eq!(policy.limit().map(|limit| limit.in_flight), Some(0));
-        prop_assert_eq!(clock.waiting(), 0);
-    }
-}
-
-/// Whether a retry was decided on and its time was over before it began.
-fn late<T, E>(
-    recovered: &evenkeel_tolerate::Recovered<T, E>,
-    counted: &evenkeel_tolerate::recover::Counted,
-) -> bool {
-    u64::from(recovered.report().attempts()) < 1 + counted.retries + counted.hedges
-}
-
-struct Leave<'a>(&'a Cell<u32>);
-
-impl Drop for Leave<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-/// A breaker for each server: who fails is not asked, and the call goes on elsewhere or says that it was refused.
-#[test]
-fn a_breaker_refuses_who_fails() {
-    use evenkeel_tolerate::BreakerOptions;
-    use evenkeel_tolerate::breaker::BreakerState;
-    use evenkeel_tolerate::recover::Breakers;
-
-    let clock = Virtual::new();
-    let breaker = BreakerOptions {
-        consecutive: Some(2),
-        jitter: 0.0,
-        ..BreakerOptions::default()
-    };
-    let gate = Arc::new(Breakers::new(breaker, 1, 1));
-    let policy = Recovery::named("gated")
-        .options(RecoveryOptions {
-            retries: 1,
-            ..usual()
-        })
-        .seed(1)
-        .clock(clock.clone())
-        .gate(Arc::clone(&gate) as Arc<dyn Gate>)
-        .build()
-        .expect("no errors");
-    let asked = Cell::new(0);
-    let call = |fails: bool| {
-        let call = policy.call(Call::idempotent("get")).run(|_| {
-            asked.set(asked.get() + 1);
-            ready(if fails { Err("down") } else { Ok(()) })
-        });
-        clock.run(call).stopped()
-    };
-    call(true);
-    assert_eq!(
-        (asked.get(), gate.of(None).state()),
-        (2, BreakerState::Open)
-    );
-    assert_eq!(call(false), Stopped::Open);
-    assert_eq!(asked.get(), 2, "nobody was asked");
-    clock.run(clock.sleep(Duration::from_secs(6)));
-    assert_eq!(call(false), Stopped::Good);
-    assert_eq!(gate.of(Some(0)).state(), BreakerState::Closed);
 }

@@ -1,34 +1,40 @@
 //! The API as a function: what each route answers, what is refused, and what the program is told.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[path = "../fake/mod.rs"]
 mod fake;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use evenkeel_admin::{
-    AdminRequest, AdminResponse, Exposition, Filter, Guard, Live, Order, OrderError, ServiceReport,
-    ServiceView, ServiceWhy, answer,
+    AdminRequest, AdminResponse, Exposition, Filter, Guard, ServiceReport, ServiceView, ServiceWhy,
+    answer,
 };
+
 use evenkeel_core::metric::{DurationHistogram, DurationSnapshot, Sink as _};
+
 use evenkeel_fault::Incident;
-use evenkeel_fault::maintenance::OrderTerms;
+
 use fake::{Fake, TOKEN, guard, request};
+
 use serde_json::Value;
 
-fn ask(live: &Fake, request: &AdminRequest) -> AdminResponse {
+mod orders;
+mod description;
+
+pub(crate) fn ask(live: &Fake, request: &AdminRequest) -> AdminResponse {
     answer(live, request, &guard())
 }
 
-fn get(live: &Fake, target: &str) -> AdminResponse {
+pub(crate) fn get(live: &Fake, target: &str) -> AdminResponse {
     ask(live, &request("GET", target))
 }
 
-fn post(live: &Fake, target: &str) -> AdminResponse {
+pub(crate) fn post(live: &Fake, target: &str) -> AdminResponse {
     ask(live, &with_token(request("POST", target)))
 }
 
-fn with_token(request: AdminRequest) -> AdminRequest {
+pub(crate) fn with_token(request: AdminRequest) -> AdminRequest {
     AdminRequest {
         authorization: Some(format!("Bearer {TOKEN}")),
         ..request
@@ -36,14 +42,14 @@ fn with_token(request: AdminRequest) -> AdminRequest {
 }
 
 /// The error of a response, which must be JSON.
-fn error(response: &AdminResponse) -> String {
+pub(crate) fn error(response: &AdminResponse) -> String {
     assert_eq!(response.content_type, "application/json");
     let value: Value = serde_json::from_str(&response.body).unwrap();
     value["error"].as_str().unwrap().to_owned()
 }
 
 #[test]
-fn services() {
+pub(crate) fn services() {
     let live = Fake::default();
     let all = get(&live, "/api/services");
     assert_eq!((all.status, all.content_type), (200, "application/json"));
@@ -80,7 +86,7 @@ fn why_a_server_gets_its_share() {
 }
 
 #[test]
-fn incidents() {
+pub(crate) fn incidents() {
     let live = Fake::with_incident();
     let all = get(&live, "/api/incidents");
     assert_eq!(
@@ -173,166 +179,6 @@ fn a_store_that_cannot_be_read_is_said() {
         200,
         "people decide all the same"
     );
-}
-
-#[test]
-fn orders_reach_the_program() {
-    let live = Fake::with_proposal();
-    let (service, server) = (|| "shop".to_owned(), || "a long name".to_owned());
-    let id = || "2026-11-22-0007".to_owned();
-    let on_server = "/api/services/shop/servers/a%20long%20name";
-    for (target, order) in [
-        (
-            format!("{on_server}/drain"),
-            Order::Drain {
-                service: service(),
-                server: server(),
-            },
-        ),
-        (
-            format!("{on_server}/restore"),
-            Order::Restore {
-                service: service(),
-                server: server(),
-            },
-        ),
-        (
-            format!("{on_server}/eject"),
-            Order::Eject {
-                service: service(),
-                server: server(),
-            },
-        ),
-        (
-            format!("{on_server}/restart"),
-            Order::Restart {
-                service: service(),
-                server: server(),
-            },
-        ),
-        (
-            format!("/api/incidents/{}/approve", id()),
-            Order::Approve(id()),
-        ),
-        (
-            format!("/api/incidents/{}/reject", id()),
-            Order::Reject(id()),
-        ),
-        (format!("/api/incidents/{}/close", id()), Order::Close(id())),
-    ] {
-        let response = post(&live, &target);
-        assert_eq!(response.status, 200, "{target}: {}", response.body);
-        assert_eq!(response.body, format!("{{\"message\":\"{order}: done\"}}"));
-        assert_eq!(live.orders.lock().unwrap().pop(), Some(order), "{target}");
-    }
-}
-
-#[test]
-fn orders_about_nothing_and_orders_that_cannot_be_done() {
-    let live = Fake::with_incident();
-    for target in [
-        "/api/services/shop/servers/shop-9/drain",
-        "/api/services/empty/servers/shop-1/drain",
-        "/api/services/none/servers/shop-1/drain",
-        "/api/services/shop/servers/shop-1/burn",
-        "/api/incidents/2000-01-01-0001/close",
-        "/api/incidents/2026-11-22-0007/forget",
-    ] {
-        assert_eq!(post(&live, target).status, 404, "{target}");
-    }
-    assert!(live.orders.lock().unwrap().is_empty());
-    let live = Fake {
-        refusal: Some(OrderError::Refused("it is the last one".to_owned())),
-        ..Fake::with_incident()
-    };
-    let response = post(&live, "/api/services/shop/servers/shop-1/drain");
-    assert_eq!(
-        (response.status, error(&response).as_str()),
-        (409, "it is the last one")
-    );
-}
-
-#[test]
-fn each_outcome_of_an_order_has_its_status() {
-    let why = || "why".to_owned();
-    for (refusal, status) in [
-        (OrderError::Refused(why()), 409),
-        (OrderError::Failed(why()), 500),
-        (OrderError::Unavailable(why()), 503),
-        (OrderError::Unfinished(why()), 504),
-    ] {
-        let live = Fake {
-            refusal: Some(refusal),
-            ..Fake::default()
-        };
-        let response = post(&live, "/api/services/shop/servers/shop-1/restart");
-        assert_eq!((response.status, error(&response)), (status, why()));
-    }
-    let live = Fake {
-        takes_time: true,
-        ..Fake::default()
-    };
-    let response = post(&live, "/api/services/shop/servers/shop-1/restore");
-    assert_eq!(response.status, 202);
-}
-
-#[test]
-fn nothing_can_be_decided_about_a_closed_incident() {
-    let live = Fake::with_incident();
-    for verb in ["approve", "reject", "close"] {
-        let response = post(&live, &format!("/api/incidents/2026-11-22-0007/{verb}"));
-        assert_eq!(response.status, 409, "{verb}");
-        assert!(error(&response).contains("is closed"), "{}", response.body);
-    }
-    assert!(live.orders.lock().unwrap().is_empty());
-}
-
-#[test]
-fn what_is_said_with_an_order_is_read_and_checked() {
-    let live = Fake::default();
-    let on_server = "/api/services/shop/servers/shop-1";
-    let terms = "for=30m&reason=a%20new%20disk&by=ada&force=true&wait=10s";
-    assert_eq!(
-        post(&live, &format!("{on_server}/drain?{terms}")).status,
-        200
-    );
-    let second = Duration::from_secs(1);
-    assert_eq!(
-        live.terms.lock().unwrap().pop().unwrap(),
-        (
-            OrderTerms {
-                lasts: Some(1800 * second),
-                reason: Some("a new disk".to_owned()),
-                by: Some("ada".to_owned()),
-                force: true,
-            },
-            Some(10 * second)
-        )
-    );
-    let maintenance = "/api/services/shop/maintenance";
-    for (query, on) in [("", true), ("?state=on", true), ("?state=off", false)] {
-        assert_eq!(post(&live, &format!("{maintenance}{query}")).status, 200);
-        let order = Order::Maintenance {
-            service: "shop".to_owned(),
-            on,
-        };
-        assert_eq!(live.orders.lock().unwrap().pop(), Some(order));
-    }
-    let long = "x".repeat(201);
-    for wrong in [
-        format!("{on_server}/drain?for=soon"),
-        format!("{on_server}/drain?for=0s"),
-        format!("{on_server}/drain?wait=11m"),
-        format!("{on_server}/drain?force=yes"),
-        format!("{on_server}/drain?reason={long}"),
-        format!("{on_server}/drain?reason=a%1bb"),
-        format!("{on_server}/restart?for=30m"),
-        format!("{on_server}/restore?force=true"),
-        format!("{maintenance}?state=maybe"),
-    ] {
-        assert_eq!(post(&live, &wrong).status, 400, "{wrong}");
-    }
-    assert_eq!(post(&live, "/api/services/none/maintenance").status, 404);
 }
 
 #[test]
@@ -573,80 +419,4 @@ fn a_page_of_metrics_is_as_prometheus_reads_it() {
         page.gauge("evenkeel_odd", "Odd numbers.", &[("which", which)], value);
     }
     fake::check("metrics.txt", &page.text());
-}
-
-#[test]
-fn the_description_names_what_is_there() {
-    let live = Fake::with_proposal();
-    let response = get(&live, "/api/openapi.json");
-    let document: Value = serde_json::from_str(&response.body).unwrap();
-    assert_eq!(document["openapi"], "3.1.0");
-    assert_eq!(document["info"]["version"], live.version());
-    let mut described = BTreeSet::new();
-    for (path, methods) in document["paths"].as_object().unwrap() {
-        for method in methods.as_object().unwrap().keys() {
-            let target = path
-                .replace("{service}", "shop")
-                .replace("{server}", "shop-1")
-                .replace("{id}", "2026-11-22-0007");
-            let asked = ask(&live, &with_token(request(&method.to_uppercase(), &target)));
-            assert_eq!(asked.status, 200, "{method} {target}: {}", asked.body);
-            let content = &methods[method]["responses"]["200"]["content"];
-            let kind = asked.content_type.split(';').next().unwrap();
-            assert!(
-                content[kind].is_object(),
-                "{method} {path} is described as {content}, but is {kind}"
-            );
-            described.insert(format!("{method} {path}"));
-        }
-    }
-    assert_eq!(described.len(), 19, "{described:#?}");
-    check_references(&document, &document);
-}
-
-#[test]
-fn the_description_has_the_fields_that_are_there() {
-    let live = Fake::default();
-    let document: Value = serde_json::from_str(&get(&live, "/api/openapi.json").body).unwrap();
-    let incident = serde_json::to_value(fake::incident()).unwrap();
-    let service = serde_json::to_value(&fake::services()[0]).unwrap();
-    let report = serde_json::to_value(fake::report()).unwrap();
-    let why = serde_json::to_value(fake::why()).unwrap();
-    for (schema, value) in [
-        ("Incident", &incident),
-        ("Service", &service),
-        ("Server", &service["servers"][0]),
-        ("Recent", &service["recent"]),
-        ("Maintenance", &service["maintenance"]),
-        ("OpenIncident", &service["servers"][0]["incident"]),
-        ("ServiceWhy", &why),
-        ("ServerWhy", &why["servers"][0]),
-        ("Recovery", &why["recovery"]),
-        ("Success", &why["success"][0]),
-        ("Report", &report),
-    ] {
-        let properties = document["components"]["schemas"][schema]["properties"]
-            .as_object()
-            .unwrap();
-        let described: BTreeSet<&String> = properties.keys().collect();
-        let there: BTreeSet<&String> = value.as_object().unwrap().keys().collect();
-        assert_eq!(described, there, "{schema}");
-    }
-}
-
-/// Every `$ref` leads somewhere.
-fn check_references(document: &Value, part: &Value) {
-    if let Some(reference) = part.get("$ref").and_then(Value::as_str) {
-        let place = reference.strip_prefix('#').unwrap();
-        assert!(document.pointer(place).is_some(), "{reference}");
-    }
-    match part {
-        Value::Array(parts) => parts
-            .iter()
-            .for_each(|part| check_references(document, part)),
-        Value::Object(parts) => parts
-            .values()
-            .for_each(|part| check_references(document, part)),
-        _ => {}
-    }
 }
