@@ -175,6 +175,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             self.again.hear(signal.server, &signal.observation);
         }
         self.again.since = now;
+        self.lateness.rested(now);
         self.keeper = self.again.keeper(self.clock.epoch());
         for incident in std::mem::take(&mut self.open).into_values() {
             let mut incident = Incident::clone(&incident);

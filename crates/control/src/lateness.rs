@@ -10,20 +10,36 @@ use evenkeel_fault::self_check::STALL;
 pub(crate) struct Lateness {
     turned: Instant,
     pause: Duration,
+    /// What came before was told.
+    told_until: Instant,
 }
 
 impl Lateness {
     /// It turns at `now`, and again after `pause` at the latest.
     pub(crate) const fn new(now: Instant, pause: Duration) -> Self {
-        Self { turned: now, pause }
+        Self {
+            turned: now,
+            pause,
+            told_until: now,
+        }
     }
 
-    /// It turns again: for how long it stood still before, by its own lateness and by that of other threads.
+    /// It was not to turn until now.
+    pub(crate) const fn rested(&mut self, now: Instant) {
+        (self.turned, self.told_until) = (now, now);
+    }
+
+    /// It turns again: for how long it stood still before, by its own lateness and by that of other threads. Threads that tell of the
+    /// same stall one after the other are heard once.
     pub(crate) fn turn(&mut self, now: Instant, of_others: Duration) -> Option<Duration> {
         let late = now.since(self.turned).saturating_sub(self.pause);
         self.turned = now;
-        let late = late.max(of_others);
-        (late >= STALL).then_some(late)
+        let late = late.max(of_others).min(now.since(self.told_until));
+        if late < STALL {
+            return None;
+        }
+        self.told_until = now;
+        Some(late)
     }
 }
 
@@ -38,6 +54,14 @@ mod tests {
         assert_eq!(lateness.turn(at(25), ms(0)), None);
         assert_eq!(lateness.turn(at(549), ms(0)), None);
         assert_eq!(lateness.turn(at(12_574), ms(700)), Some(ms(12_000)));
-        assert_eq!(lateness.turn(at(12_600), ms(700)), Some(ms(700)));
+        assert_eq!(lateness.turn(at(12_600), ms(700)), None, "it was told");
+        assert_eq!(lateness.turn(at(12_625), ms(12_000)), None, "it was told");
+        assert_eq!(lateness.turn(at(13_325), ms(700)), Some(ms(700)));
+        lateness.rested(at(60_000));
+        assert_eq!(
+            lateness.turn(at(60_025), ms(0)),
+            None,
+            "nobody waited for it"
+        );
     }
 }

@@ -82,7 +82,7 @@ pub enum Waits {
     Peers,
     /// Half of the servers or more show the same.
     Shared,
-    /// What was shared is over at the peers: whether it is here, too.
+    /// What was shared is over at the peers, or slowness may have passed: a few requests tell.
     Trial,
     /// Another server is being changed.
     Turn,
@@ -162,7 +162,7 @@ impl Waits {
             Self::Shared => {
                 "half of the servers or more show the same: nothing costly is done for a cause that they share"
             }
-            Self::Trial => "its peers do well again, so it is tried first",
+            Self::Trial => "it may be well again, so it is tried first",
             Self::Turn => {
                 "its turn: as many of its peers are being changed as `recover.at_once` allows"
             }

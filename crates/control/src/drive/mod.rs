@@ -109,7 +109,7 @@ pub struct Control<T, H, B> {
     events: Events,
     counters: Arc<Counters>,
     heartbeat: Heartbeat,
-    lateness: Lateness,
+    pub(crate) lateness: Lateness,
     /// For a new keeper, should this one fail.
     pub(crate) again: Again,
     /// Whether a process came or went since it was last shown.

@@ -21,9 +21,10 @@ pub fn thin_hang(facts: &Facts, options: &DetectOptions, now: Instant) -> Option
     if options.consecutive_failures == 0 || row < ENOUGH || attempts.tally(now).total >= THIN {
         return None;
     }
-    let mut latest = attempts.failures(now).rev().take(ENOUGH);
-    let all_hung = latest.all(|(_, outcome)| outcome == Outcome::AttemptTimeout);
-    all_hung.then(|| Detection {
+    // Between them may be more time than the window has.
+    let latest = attempts.latest_failures().take(ENOUGH);
+    let hung = latest.filter(|outcome| *outcome == Outcome::AttemptTimeout);
+    (hung.count() == ENOUGH).then(|| Detection {
         by: Detector::ConsecutiveFailures,
         onset: attempts.row_began,
         text: format!("{row} attempts in a row got no answer, and few come"),

@@ -62,7 +62,7 @@ impl Service {
         let may = self.spec.options.recover.mode != Mode::Off && !self.is_suspended();
         let ordered = common
             .filter(|_| may)
-            .map(|common| (common.closed(), common.limits.clone()));
+            .map(|common| (common.closed(), common.limits().to_vec()));
         ordered.unwrap_or_default()
     }
 }

@@ -53,18 +53,24 @@ impl Work<'_> {
         }
         if !case.steps.contains(&Action::RollBack) {
             // They were chosen when it looked like something else.
-            case.steps = playbook(case.kind, of_user, situation);
+            let steps = playbook(case.kind, of_user, situation);
+            if steps.contains(&Action::RollBack) {
+                case.steps = steps;
+            }
         }
         case.steps.iter().position(|step| *step == Action::RollBack)
     }
 
-    /// Whether that was tried in this incident, whatever came of it.
+    /// Whether that was tried in this incident, whatever came of it. What was refused may be tried again.
     fn has_rolled_back(&self) -> bool {
         let case = self.server.case.as_deref();
         let mut actions = case.map_or(&[][..], |case| &case.incident.actions).iter();
         actions.any(|action| {
+            let not_tried = [ActionOutcome::WouldDo, ActionOutcome::Refused];
             action.action == Action::RollBack.word()
-                && action.outcome != Some(ActionOutcome::WouldDo)
+                && action
+                    .outcome
+                    .is_none_or(|outcome| !not_tried.contains(&outcome))
         })
     }
 

@@ -1,10 +1,20 @@
 //! A server that is slow since its start: it gets fewer requests, not another start.
 
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+
 use crate::incident::Status;
 use crate::kind::FaultKind;
 
+use crate::outlook::Waits;
+
 use super::Work;
+use super::case::{Phase, Retry};
 use super::server::Shown;
+
+/// So often it is asked whether it still warms up.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 impl Work<'_> {
     /// It is slow because its process is young, and nothing else was done about it: a restart would make it younger.
@@ -46,6 +56,24 @@ impl Work<'_> {
             }
         }
         self.set_status(Status::Verifying);
-        self.watch(None);
+        self.watch(Some(look_again(now)));
+    }
+
+    /// It is asked again later; what is being watched goes on.
+    pub(super) fn goes_on_warming_up(&mut self) {
+        let next = look_again(self.now);
+        if let Some(Phase::Verifying { retry, .. }) = self.case().map(|case| &mut case.phase) {
+            *retry = Some(next);
+        }
+    }
+}
+
+/// What is slow for longer than a warm-up takes is repaired like any other.
+fn look_again(now: Instant) -> Retry {
+    Retry {
+        at: now + LOOK_AGAIN,
+        step: 0,
+        allowed: false,
+        waits: Waits::Trial,
     }
 }

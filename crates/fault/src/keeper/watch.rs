@@ -10,6 +10,7 @@ use evenkeel_core::{Instant, Verdict};
 use crate::contract::{OrderAnswer, Pace};
 use crate::detect::{Detection, Detector};
 use crate::incident::{ActionOutcome, End, Status};
+use crate::outlook::Waits;
 use crate::policy::Action;
 use crate::verify::{Progress, Verification};
 
@@ -328,7 +329,11 @@ impl Work<'_> {
             } => {
                 verification.judged = now;
                 let progress = verification.tick(now);
-                let due = retry.filter(|retry| now >= retry.at && !verification.in_trickle());
+                // A trickle that is going well is not cut off; a trial has had its time.
+                let goes_on = verification.in_trickle();
+                let is_vain =
+                    |retry: &Retry| retry.waits == Waits::Trial && verification.succeeded == 0;
+                let due = retry.filter(|retry| now >= retry.at && (!goes_on || is_vain(retry)));
                 match due {
                     Some(retry) => self.retry(retry),
                     None if self.shows_another() => self.look_again(),
@@ -339,6 +344,10 @@ impl Work<'_> {
     }
 
     fn retry(&mut self, retry: Retry) {
+        if self.warms_up() {
+            self.goes_on_warming_up();
+            return;
+        }
         let action = self
             .server
             .case

@@ -261,7 +261,7 @@ fn capacity_forbids(plan: &Plan, facts: &ServiceFacts<'_>) -> bool {
 fn is_last_backup(facts: &ServiceFacts<'_>) -> bool {
     let own = facts.own;
     let carries = |one: &ServerFacts| one.in_rotation && one.runs && one.answers == Some(true);
-    let may_carry = own.in_rotation && own.runs && own.answers != Some(false);
+    let may_carry = own.in_rotation && own.runs && own.answers != Some(false) && own.does_well;
     own.tier > 0
         && may_carry
         && !facts
@@ -333,7 +333,7 @@ mod tests {
         in_rotation: false,
         ..HANGS
     };
-    const BACKUP: ServerFacts = ServerFacts { tier: 1, ..ERRS };
+    const BACKUP: ServerFacts = ServerFacts { tier: 1, ..WELL };
     const CHANGES: ServerFacts = ServerFacts {
         is_changing: true,
         ..OUT
@@ -424,12 +424,16 @@ mod tests {
     #[test]
     fn the_last_backup_is_kept_while_no_primary_answers() {
         let by = (Mode::Automatic, Author::Evenkeel);
-        let hung_backup = ServerFacts { tier: 1, ..HANGS };
+        let [hung_backup, erring_backup] =
+            [HANGS, ERRS].map(|server| ServerFacts { tier: 1, ..server });
+        let later = ServerFacts { tier: 2, ..WELL };
         for (own, others, expected) in [
-            (BACKUP, &[DEAD, OUT][..], Some(Veto::Tier)),
-            (BACKUP, &[DEAD, BACKUP], None),
+            (BACKUP, &[DEAD, later, later][..], Some(Veto::Tier)),
+            (BACKUP, &[DEAD, BACKUP, BACKUP], None),
             (BACKUP, &[ERRS], None),
             (hung_backup, &[DEAD], None),
+            // Who carries nothing well may be repaired, as in the first tier.
+            (erring_backup, &[DEAD, OUT], None),
             (ERRS, &[BACKUP], None),
         ] {
             let found = asked(by, Action::Restart, own, others);

@@ -94,6 +94,11 @@ impl Attempts {
         Some(*outcome)
     }
 
+    /// The remembered failures, latest first, however long ago.
+    pub fn latest_failures(&self) -> impl Iterator<Item = Outcome> {
+        self.failures.iter().rev().map(|(_, outcome)| *outcome)
+    }
+
     /// The first of the failures that lie close together before `moment`: none of them more than `gap` before the next.
     #[must_use]
     pub fn failing_since(&self, moment: Instant, gap: Duration) -> Option<Instant> {

@@ -125,13 +125,13 @@ impl ErrorShare {
             .find_map(|length| self.burn(length, usual))
     }
 
-    /// Whether the last half minute was as usual.
+    /// Whether the last half minute was as usual, with answers that tell.
     pub fn is_over(&mut self, now: Instant) -> bool {
         self.turn(now);
         let (total, failed) = self.sum(OVER);
         let usual = self.usual();
         let limit = (usual * 2.0).max(usual + ABOVE / 2.0);
-        total == 0 || f64::from(failed) <= f64::from(total) * limit
+        total > 0 && f64::from(failed) <= f64::from(total) * limit
     }
 
     /// Forgets the slots: what they hold was an incident, and is not usual.

@@ -57,6 +57,16 @@ pub struct Speed {
     pub usual: Usual,
 }
 
+impl Speed {
+    /// Whether it is still so many times slower than usual, whatever others are.
+    #[must_use]
+    pub fn is_slow(&self, times: f64) -> bool {
+        let usual = self.usual.median();
+        let is_slow = |usual: Duration| self.median > usual.mul_f64(times.clamp(1.0, 1e6));
+        self.count >= MINIMUM && usual.is_some_and(is_slow)
+    }
+}
+
 /// The places of the servers that have become slow together: two at least and half of those that can be told, each `times` slower
 /// than usual and than a peer that is as fast as ever.
 #[must_use]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 
-use crate::common_cause::{Across, CommonCause, Symptom, across, of_service};
+use crate::common_cause::{Across, CommonCause, ServiceSymptom, Symptom, across, of_service};
 use crate::contract::Output;
 use crate::detect::{Detection, Detector};
 use crate::incident::End;
@@ -24,6 +24,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 impl Service {
     fn has_trouble(&self) -> bool {
         self.common.is_some() || self.servers.iter().any(|server| server.case.is_some())
+    }
+
+    /// When its open trouble began: that of its incident, else the first of those of its servers.
+    fn trouble_since(&self) -> Option<Instant> {
+        let common = self.common.as_ref().map(|common| common.case.onset);
+        let cases = self
+            .servers
+            .iter()
+            .filter_map(|server| server.case.as_deref());
+        common.or_else(|| cases.map(|case| case.onset).min())
     }
 
     /// Whether its own incident goes on as that of another service.
@@ -51,12 +61,20 @@ impl Keeper {
             .iter()
             .map(|service| {
                 let is_asked = service.has_trouble() && !service.is_suspended();
-                is_asked.then(|| of_service(&service.views(now))).flatten()
+                let found = is_asked
+                    .then(|| of_service(&service.views(now)))
+                    .flatten()?;
+                // What is shown now may have begun long before what is remembered of it.
+                let since = service.trouble_since().unwrap_or(found.since);
+                Some(ServiceSymptom { since, ..found })
             })
             .collect();
         if let Some(found) = across(&symptoms, members) {
-            let is_held = |&place: &usize| self.services[place].is_held();
-            if !found.services.iter().skip(1).all(is_held) {
+            let is_told = |&place: &usize| {
+                let common = self.services[place].common.as_ref();
+                common.is_some_and(|common| common.follows.is_some() || common.holds_others)
+            };
+            if !found.services.iter().all(is_told) {
                 self.hold_together(now, &found, &symptoms_began(&symptoms, &found), out);
             }
         }
@@ -149,7 +167,12 @@ impl Keeper {
             common.holds_others = true;
             let text = format!("service {name} shows the same");
             common.case.note(now, "detection", text);
-            common.case.incident.servers.extend(servers);
+            let known = &mut common.case.incident.servers;
+            let new: Vec<String> = servers
+                .into_iter()
+                .filter(|one| !known.contains(one))
+                .collect();
+            known.extend(new);
         }
     }
 
@@ -224,10 +247,7 @@ impl Keeper {
     }
 }
 
-fn symptoms_began(
-    symptoms: &[Option<crate::common_cause::ServiceSymptom>],
-    found: &Across,
-) -> Vec<Instant> {
+fn symptoms_began(symptoms: &[Option<ServiceSymptom>], found: &Across) -> Vec<Instant> {
     let began = found.services.iter().map(|&place| symptoms[place]);
     began
         .map(|one| one.map_or(Instant::ZERO, |one| one.since))

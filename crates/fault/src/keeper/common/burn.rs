@@ -230,7 +230,13 @@ impl Keeper {
             }
             None => {
                 burn.slow = None;
-                burn.fast_since.get_or_insert(now);
+                // All may be slow by now, and none is as fast as ever to show it.
+                let slow = |speed: &Speed| speed.is_slow(options.times_peers);
+                if speeds.iter().flatten().any(slow) {
+                    burn.fast_since = None;
+                } else {
+                    burn.fast_since.get_or_insert(now);
+                }
             }
         }
         if now >= burn.learn_at && may_burn {

@@ -99,8 +99,10 @@ impl Keeper {
             well_since,
             follows,
             holds_others,
+            cause,
             ..
         } = *common;
+        let is_burn = cause.by_statistics;
         if !limits.is_empty() {
             let text =
                 format!("the limits that were found are taken off; {shed} requests were shed");
@@ -127,7 +129,7 @@ impl Keeper {
         let objective = service.spec.options.objective.as_ref();
         let impact = service.traffic.impact(case.totals, now, objective);
         service.routes.forget();
-        service.burn.forget(end == End::ClosedByPerson);
+        service.burn.forget(end == End::ClosedByPerson && is_burn);
         let ids: Vec<ServerId> = service.servers.iter().map(|server| server.id).collect();
         for id in ids {
             self.with(now, id, out, |work| {

@@ -58,8 +58,13 @@ impl Service {
         let shows = ServerView::read(&server.facts, &self.spec.options.detect, now).symptom;
         let cause = &common.cause;
         if cause.kind == FaultKind::Overload {
-            // Whoever has too much fails in many ways. Who refuses connections does not serve.
-            return detection.by != Detector::Supervisor && shows != Some(Symptom::Refuses);
+            // Whoever has too much fails in many ways. Who refuses connections does not serve, and who answers nothing at all while it
+            // was not among those that have too much does not fail for it.
+            let is_silent = matches!(shows, Some(Symptom::Hangs | Symptom::Unreachable))
+                && server.facts.probes.nobody_answers();
+            let is_own = is_silent && !cause.servers.contains(&(index as usize));
+            let is_closed = shows == Some(Symptom::Refuses);
+            return detection.by != Detector::Supervisor && !is_closed && !is_own;
         }
         match detection.by {
             Detector::Supervisor

@@ -76,7 +76,7 @@ pub(in crate::keeper) struct Common {
     /// Returns that were told.
     returns: u32,
     /// Where to begin to look for the servers' limits, if they are to be found.
-    pub(in crate::keeper) limits: Vec<LimitHint>,
+    limits: Vec<LimitHint>,
     /// Requests that were shed as of its beginning.
     shed_before: u64,
     /// The service's totals as of the last look.
@@ -140,6 +140,14 @@ impl Common {
         !self.cause.by_statistics
     }
 
+    /// Where to begin to look for the servers' limits, while it is load that they suffer from.
+    pub(in crate::keeper) fn limits(&self) -> &[LimitHint] {
+        match self.cause.kind {
+            FaultKind::Overload => &self.limits,
+            _ => &[],
+        }
+    }
+
     fn is_about(&self, shape: RequestShape) -> bool {
         let failing = self.cause.failing.as_ref();
         failing.is_none_or(|failing| failing.covers(shape))
@@ -148,12 +156,14 @@ impl Common {
     /// Whether what opened it is gone, and whether that is proven.
     fn is_over(&mut self, now: Instant, still_there: bool) -> Option<bool> {
         let tally = self.ends.clone().tally(now);
-        let is_well = if self.cause.kind == FaultKind::BadProbe {
-            !still_there
-        } else {
-            tally.total >= PROOF && tally.hits * 10 <= tally.total
+        let is_proven = tally.total >= PROOF && tally.hits * 10 <= tally.total;
+        let is_overload = self.cause.kind == FaultKind::Overload;
+        let is_well = match self.cause.kind == FaultKind::BadProbe {
+            true => !still_there,
+            // What is late does not fail.
+            false => is_proven && !(is_overload && still_there),
         };
-        let is_calm = self.limits.is_empty() || self.is_calm;
+        let is_calm = self.limits().is_empty() || self.is_calm;
         if !is_well || !is_calm {
             self.well_since = None;
             let silent = tally.total == 0 && !still_there;
