@@ -40,9 +40,8 @@ impl Case {
         .unwrap();
         let program = Program::start(folder, &["run", "evenkeel.toml"]);
         program.wait_until_up();
-        let copy = folder_of_copies(&program).join("start.sh");
         wait_for("the copy of what runs well", || {
-            let kept = std::fs::read_to_string(&copy).ok()?;
+            let kept = std::fs::read_to_string(copy_of_script(&program)?).ok()?;
             (kept == GOOD).then_some(())
         });
         Self { program, script }
@@ -54,6 +53,15 @@ impl Case {
         for server in self.program.servers().iter().take(2) {
             signal(server.pid.unwrap(), "KILL");
         }
+    }
+
+    /// Evenkeel is ended, and started again in the same folder.
+    fn again(mut self) -> Self {
+        self.program.signal("TERM");
+        self.program.wait();
+        let folder = std::mem::replace(&mut self.program.folder, tempfile::tempdir().unwrap());
+        self.program = Program::start(folder, &["run", "evenkeel.toml"]);
+        self
     }
 
     /// The incident, once it is over and the service is whole.
@@ -74,8 +82,13 @@ impl Case {
     }
 }
 
-fn folder_of_copies(program: &Program) -> PathBuf {
-    program.folder.path().join("previous").join("shop")
+fn copy_of_script(program: &Program) -> Option<PathBuf> {
+    let copies = program.folder.path().join("previous").join("shop");
+    let mut places = std::fs::read_dir(copies).ok()?.flatten();
+    places.find_map(|place| {
+        let copy = place.path().join("start.sh");
+        copy.is_file().then_some(copy)
+    })
 }
 
 fn what_it_went_back_to(incident: &Incident) -> String {
@@ -116,6 +129,31 @@ fn the_copy_of_what_ran_well_is_started_in_place_of_what_cannot_start() {
     signal(case.program.servers()[1].pid.unwrap(), "KILL");
     wait_for("the next version", || mark.exists().then_some(()));
     case.program.wait_until_up();
+}
+
+#[test]
+fn it_holds_when_evenkeel_is_started_again() {
+    let case = Case::start(|_| "keep_previous = true".to_owned());
+    case.deploy_a_bad_one();
+    case.ended();
+    let printed = "no such module";
+    assert!(case.program.log().contains(printed), "it was started once");
+
+    let case = case.again();
+    case.program.wait_until_up();
+    let log = case.program.log();
+    assert!(!log.contains(printed), "it was started again: {log}");
+    assert!(log.contains("it is started from the copy of"), "{log}");
+    let there = std::fs::read_to_string(&case.script).unwrap();
+    assert_eq!(there, BAD, "the user's file is left alone");
+
+    // The next version is started itself, also when it was put there while evenkeel did not run.
+    let mark = case.program.folder.path().join("newer");
+    let newer = format!("touch {}\n{GOOD}", mark.display());
+    std::fs::write(&case.script, newer).unwrap();
+    let case = case.again();
+    case.program.wait_until_up();
+    assert!(mark.exists(), "{}", case.program.log());
 }
 
 #[test]

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use evenkeel_config::plan::ChildPlan;
-use evenkeel_core::{Exit, Instant, Observation, Recent, ServerId, ServiceId, StartFailure};
+use evenkeel_core::{Exit, Instant, Observation, Recent, ServerId, StartFailure};
 use tokio::sync::watch;
 
 use crate::count::ChildCounters;
 use crate::guardian::protocol::Event;
-use crate::previous::Previous;
 use crate::program::{Program, ProgramFile};
+use crate::stand_in::StandIns;
 
 /// Lines of output that are remembered, and bytes of each.
 const LAST_LINES: usize = 20;
@@ -53,8 +53,8 @@ pub(crate) struct Child {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) children: BTreeMap<ServerId, Child>,
-    /// Programs that ran before, by service.
-    pub(crate) previous: BTreeMap<ServiceId, Previous>,
+    /// In whose place copies are started. Locked by threads that may block only.
+    pub(crate) stand_ins: Arc<Mutex<StandIns>>,
     pub(crate) spawns: u64,
     pub(crate) closing: bool,
 }

@@ -355,7 +355,7 @@ impl Children {
     async fn order_start(&self, server: ServerId) -> Result<watch::Receiver<Phase>, String> {
         let before = self.listening(server).await;
         let files = self.program_files(server).await;
-        let copy = self.copy_to_start(server, &files).await;
+        let copy = self.copy_to_start(server).await;
         let (order, phase) = {
             let mut table = self.table();
             if table.closing {

@@ -7,6 +7,7 @@ mod count;
 mod process;
 mod program;
 mod previous;
+mod stand_in;
 mod roll_back;
 mod child;
 mod children;

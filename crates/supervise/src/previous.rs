@@ -1,10 +1,10 @@
-//! The program that ran before: a copy of the last one with which a server was verified. It is started in place of one that cannot
-//! start, for as long as that one is there.
+//! The program that ran before: a copy of the last one with which a server was verified.
 //!
-//! The user's own file is left alone: whoever deploys finds what they have put there, and the next file that they put there is
-//! started again.
+//! The user's own file is left alone: whoever deploys finds what they have put there. Copies are kept by the whole path of the file:
+//! servers of a service may run different programs whose files have the same name.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -16,18 +16,24 @@ use crate::program::{ProgramFile, main_file};
 /// Larger programs are not copied.
 const MOST: u64 = 1 << 30;
 
-/// What is known of the programs of a service.
-#[derive(Debug, Default)]
-pub(crate) struct Previous {
-    /// The file that was copied last.
-    kept: Option<ProgramFile>,
-    /// The files in whose place the copy is started.
-    instead_of: Option<Vec<ProgramFile>>,
+/// The main file of a command, and where what is kept of it is.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Which word of the command names the file.
+    word: usize,
+    /// The user's own file.
+    pub(crate) file: PathBuf,
+    /// The copy of it.
+    copy: PathBuf,
+    /// The record of the file in whose place the copy is started.
+    pub(crate) record: PathBuf,
 }
 
 /// The copy that there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Copied {
+    /// As it is on disk.
+    file: ProgramFile,
     /// Where it is.
     pub(crate) path: PathBuf,
     /// Which word of the command it takes the place of.
@@ -36,33 +42,47 @@ pub(crate) struct Copied {
     pub(crate) text: String,
 }
 
-impl Previous {
-    /// Whether this file is the one that was copied.
-    pub(crate) fn kept(&self) -> Option<&ProgramFile> {
-        self.kept.as_ref()
+impl Place {
+    /// The place of the main file of this plan, if copies are kept. Blocks.
+    pub(crate) fn of(plan: &ChildPlan) -> Option<Self> {
+        let folder = folder(plan)?;
+        let (word, file) = main_file(plan)?;
+        let absolute = std::path::absolute(&file).ok()?;
+        // The path itself may be longer than a name can be.
+        let name = format!("{:016x}", checksum(absolute.as_os_str().as_bytes()));
+        Some(Self {
+            word,
+            copy: folder.join(&name).join(file.file_name()?),
+            record: folder.join(name).with_extension("json"),
+            file,
+        })
     }
 
-    /// A copy was made.
-    pub(crate) fn keeps(&mut self, file: ProgramFile) {
-        self.kept = Some(file);
-    }
-
-    /// From now on the copy is started in place of these files.
-    pub(crate) fn rolled_back(&mut self, files: Vec<ProgramFile>) {
-        self.instead_of = Some(files);
-    }
-
-    /// Whether the copy is to be started in place of these files. Other ones are a new version.
-    pub(crate) fn is_instead_of(&mut self, files: &[ProgramFile]) -> bool {
-        let is_it = self.instead_of.as_deref() == Some(files);
-        if !is_it {
-            self.instead_of = None;
-        }
-        is_it
+    /// The copy, if there is one. Blocks.
+    pub(crate) fn copied(&self) -> Option<Copied> {
+        let file = ProgramFile::read(self.copy.clone())?;
+        let since = file.modified().duration_since(UNIX_EPOCH);
+        let since = since.unwrap_or_default().as_millis();
+        let at = calendar(i64::try_from(since).unwrap_or(i64::MAX));
+        let text = format!(
+            "the copy of {} that ran well, changed at {at}",
+            self.file.display()
+        );
+        Some(Copied {
+            file,
+            path: self.copy.clone(),
+            word: self.word,
+            text,
+        })
     }
 }
 
 impl Copied {
+    /// Whether it is a copy of this very file.
+    pub(crate) fn is_of(&self, file: &ProgramFile) -> bool {
+        self.file.is_same_version(file)
+    }
+
     /// The command with the copy in it.
     pub(crate) fn command(self, mut command: Vec<String>) -> Vec<String> {
         if let Some(word) = command.get_mut(self.word) {
@@ -79,65 +99,66 @@ pub(crate) fn folder(plan: &ChildPlan) -> Option<&Path> {
         .and_then(|roll_back: &RollBackPlan| roll_back.keep_in.as_deref())
 }
 
-/// The copy of the program of this plan, if there is one. Blocks.
-pub(crate) fn copy(plan: &ChildPlan) -> Option<Copied> {
-    let (word, file) = main_file(plan)?;
-    let path = folder(plan)?.join(file.file_name()?);
-    let modified = path.metadata().ok()?.modified().ok()?;
-    let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let at = calendar(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-    let text = format!(
-        "the copy of {} that ran well, changed at {at}",
-        file.display()
-    );
-    Some(Copied { path, word, text })
-}
-
 /// Keeps a copy of the program with which a server was verified, if it is still the one that was started and is not kept already.
-/// Gives the file that was copied. `name` tells copies apart that are made at the same time. Blocks.
-pub(crate) fn keep(
-    plan: &ChildPlan,
-    started: &[ProgramFile],
-    known: Option<&ProgramFile>,
-    name: u32,
-) -> io::Result<Option<ProgramFile>> {
-    let (Some(folder), Some((_, path))) = (folder(plan), main_file(plan)) else {
-        return Ok(None);
+/// Says whether a copy was made. `name` tells copies apart that are made at the same time. Blocks.
+pub(crate) fn keep(plan: &ChildPlan, started: &[ProgramFile], name: u32) -> io::Result<bool> {
+    let (Some(folder), Some(place)) = (folder(plan), Place::of(plan)) else {
+        return Ok(false);
     };
-    let (Some(file), Some(file_name)) = (ProgramFile::read(path.clone()), path.file_name()) else {
-        return Ok(None);
+    let (Some(file), Some(beside)) = (ProgramFile::read(place.file.clone()), place.copy.parent())
+    else {
+        return Ok(false);
     };
-    if !started.contains(&file) || known == Some(&file) {
-        return Ok(None);
+    let is_kept = place.copied().is_some_and(|copied| copied.is_of(&file));
+    if !started.contains(&file) || is_kept {
+        return Ok(false);
     }
     if file.length() > MOST {
         return Err(io::Error::other("it is larger than 1 GiB"));
     }
-    std::fs::create_dir_all(folder)?;
-    let copy = folder.join(file_name);
+    std::fs::create_dir_all(beside)?;
     let new = folder.join(format!(".{name}.new"));
-    std::fs::copy(&path, &new)?;
-    std::fs::File::open(&new)?.set_modified(file.modified())?;
-    if ProgramFile::read(path).as_ref() != Some(&file) {
+    std::fs::copy(&place.file, &new)?;
+    let written = std::fs::File::open(&new)?;
+    written.set_modified(file.modified())?;
+    // It takes the place of one that is whole, and is needed when all else is broken.
+    written.sync_all()?;
+    if ProgramFile::read(place.file).as_ref() != Some(&file) {
         // It was replaced meanwhile: nobody knows what was copied.
         std::fs::remove_file(&new)?;
-        return Ok(None);
+        return Ok(false);
     }
-    std::fs::rename(new, copy)?;
-    Ok(Some(file))
+    std::fs::rename(new, place.copy)?;
+    Ok(true)
+}
+
+/// FNV-1a, which stays the same from version to version. Nobody gains by two paths that have the same.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::program::files;
 
-    fn plan(folder: &Path) -> ChildPlan {
+    /// A folder of its own for a test.
+    pub(crate) fn folder_of(test: &str) -> PathBuf {
+        let name = format!("evenkeel-{test}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    /// A server in `directory`, whose copies are kept in `folder`.
+    pub(crate) fn plan(folder: &Path, directory: &Path, command: &[&str]) -> ChildPlan {
         ChildPlan {
-            command: ["sh", "shop.sh", "80"].map(str::to_owned).to_vec(),
-            directory: Some(folder.to_owned()),
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            directory: Some(directory.to_owned()),
             environment: Vec::new(),
             stop_signal: 15,
             stop_wait: Duration::from_secs(1),
@@ -149,32 +170,48 @@ mod tests {
     }
 
     #[test]
-    fn what_ran_well_is_kept_and_started_in_place_of_what_does_not_until_that_changes() {
-        let folder = std::env::temp_dir().join(format!("evenkeel-previous-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let (plan, program) = (plan(&folder), folder.join("shop.sh"));
+    fn what_ran_well_is_kept_and_takes_its_place_in_the_command() {
+        let folder = folder_of("keeps");
+        let plan = plan(&folder, &folder, &["sh", "shop.sh", "80"]);
+        let program = folder.join("shop.sh");
         std::fs::write(&program, "good").unwrap();
-        let mut previous = Previous::default();
-        assert_eq!(copy(&plan), None);
+        assert_eq!(Place::of(&plan).unwrap().copied(), None);
         let started = files(&plan);
-        let kept = keep(&plan, &started, previous.kept(), 0).unwrap();
-        previous.keeps(kept.unwrap());
-        assert_eq!(keep(&plan, &started, previous.kept(), 0).unwrap(), None);
+        assert!(keep(&plan, &started, 0).unwrap());
+        assert!(!keep(&plan, &started, 0).unwrap(), "it is kept already");
 
         std::fs::write(&program, "does not start").unwrap();
         // It was verified before it was replaced: that says nothing about what is there now.
-        assert_eq!(keep(&plan, &started, previous.kept(), 0).unwrap(), None);
-        assert!(!previous.is_instead_of(&files(&plan)));
-        previous.rolled_back(files(&plan));
-        assert!(previous.is_instead_of(&files(&plan)));
-        let copied = copy(&plan).unwrap();
+        assert!(!keep(&plan, &started, 0).unwrap());
+        let copied = Place::of(&plan).unwrap().copied().unwrap();
         assert!(copied.text.contains("shop.sh that ran well, changed at 20"));
         assert_eq!(std::fs::read(&copied.path).unwrap(), b"good");
-        let command = copied.clone().command(plan.command.clone());
+        let command = copied.clone().command(plan.command);
         assert_eq!(command, ["sh", &copied.path.to_string_lossy(), "80"]);
-
-        std::fs::write(&program, "a newer version").unwrap();
-        assert!(!previous.is_instead_of(&files(&plan)));
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn programs_of_one_name_in_different_folders_have_copies_of_their_own() {
+        let folder = folder_of("of-one-name");
+        for name in ["one", "other"] {
+            let directory = folder.join(name);
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join("shop.sh"), name).unwrap();
+            let plan = plan(&folder, &directory, &["sh", "shop.sh"]);
+            assert!(keep(&plan, &files(&plan), 0).unwrap());
+        }
+        for name in ["one", "other"] {
+            let plan = plan(&folder, &folder.join(name), &["sh", "shop.sh"]);
+            let copied = Place::of(&plan).unwrap().copied().unwrap();
+            assert_eq!(std::fs::read_to_string(copied.path).unwrap(), name);
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn the_place_of_a_file_is_the_same_in_every_version() {
+        assert_eq!(checksum(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(checksum(b"a"), 0xaf63_dc4c_8601_ec8c);
     }
 }

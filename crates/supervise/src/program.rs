@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use evenkeel_config::plan::ChildPlan;
 use evenkeel_core::ProgramChange;
+use serde::{Deserialize, Serialize};
 
 /// A process that has lived for so long shows that its program is good.
 const TRUSTED: Duration = Duration::from_secs(60);
 
 /// A file as it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProgramFile {
     path: PathBuf,
     modified: SystemTime,
@@ -25,6 +26,11 @@ impl ProgramFile {
             length: metadata.len(),
             path,
         })
+    }
+
+    /// Whether that is a copy of this one: as long, and with the same time of change, which a copy gets.
+    pub(crate) fn is_same_version(&self, other: &Self) -> bool {
+        (self.modified, self.length) == (other.modified, other.length)
     }
 
     pub(crate) const fn modified(&self) -> SystemTime {

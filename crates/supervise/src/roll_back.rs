@@ -1,19 +1,20 @@
 //! Copies of programs are made when a server was verified, and started when its service was rolled back.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evenkeel_config::plan::ChildPlan;
 use evenkeel_core::ServerId;
 
 use crate::child::Child;
 use crate::children::Children;
-use crate::previous::{self, Copied};
+use crate::previous::{self, Copied, Place};
 use crate::program::{self, ProgramFile};
+use crate::stand_in::{NO_COPY, StandIns};
 
 impl Children {
     /// A server was verified: its program is worth a copy, if copies are kept.
     pub(crate) async fn keep_program(self: Arc<Self>, server: ServerId) {
-        let (plan, started, known) = {
+        let (plan, started) = {
             let table = self.table();
             let Some(child) = table.children.get(&server) else {
                 return;
@@ -22,62 +23,46 @@ impl Children {
             if !is_kept || child.runs_copy || child.pid().is_none() {
                 return;
             }
-            let known = table.previous.get(&server.service);
-            let known = known.and_then(|previous| previous.kept().cloned());
-            (child.plan.clone(), child.program.files().to_vec(), known)
+            (child.plan.clone(), child.program.files().to_vec())
         };
-        let kept = tokio::task::spawn_blocking(move || {
-            previous::keep(&plan, &started, known.as_ref(), server.index)
-        });
-        match kept.await {
-            Ok(Ok(Some(file))) => {
-                let mut table = self.table();
-                table
-                    .previous
-                    .entry(server.service)
-                    .or_default()
-                    .keeps(file);
-            }
-            Ok(Err(error)) => self.say_of(server, |service, server| {
+        let kept =
+            tokio::task::spawn_blocking(move || previous::keep(&plan, &started, server.index));
+        if let Ok(Err(error)) = kept.await {
+            self.say_of(server, |service, server| {
                 tracing::warn!(service, server, %error, "no copy of its program can be kept");
-            }),
-            Ok(Ok(None)) | Err(_) => {}
+            });
         }
     }
 
     /// From now on the copy is started in place of the program that is there now.
     pub(crate) async fn roll_back(&self, server: ServerId) -> Result<String, String> {
-        let files = self.program_files(server).await;
-        let copied = self.copied(server).await.ok_or(NO_COPY)?;
-        let mut table = self.table();
-        let previous = table.previous.entry(server.service).or_default();
-        previous.rolled_back(files);
-        Ok(format!("rolled back to {}", copied.text))
+        let (plan, stand_ins) = self.plan_and_stand_ins(server).ok_or(NO_COPY)?;
+        let rolled_back = tokio::task::spawn_blocking(move || locked(&stand_ins).roll_back(&plan));
+        rolled_back.await.map_err(|error| error.to_string())?
     }
 
     /// The copy of its program, if there is one.
     pub(crate) async fn copied(&self, server: ServerId) -> Option<Copied> {
         let plan = self.plan_of(server)?;
-        let found = tokio::task::spawn_blocking(move || previous::copy(&plan));
+        let found = tokio::task::spawn_blocking(move || Place::of(&plan)?.copied());
         found.await.ok().flatten()
     }
 
-    /// The copy that is to be started in place of these files, if its service was rolled back from them.
-    pub(crate) async fn copy_to_start(
-        &self,
-        server: ServerId,
-        files: &[ProgramFile],
-    ) -> Option<Copied> {
-        let is_instead = {
-            let mut table = self.table();
-            let previous = table.previous.get_mut(&server.service)?;
-            previous.is_instead_of(files)
-        };
-        if is_instead {
-            self.copied(server).await
-        } else {
-            None
-        }
+    /// The copy that is to be started in place of a server's program, if that was rolled back and is still there.
+    pub(crate) async fn copy_to_start(&self, server: ServerId) -> Option<Copied> {
+        let (plan, stand_ins) = self.plan_and_stand_ins(server)?;
+        previous::folder(&plan)?;
+        let found = tokio::task::spawn_blocking(move || locked(&stand_ins).copy_to_start(&plan));
+        let copied = found.await.ok().flatten()?;
+        self.say_of(server, |service, server| {
+            let text = &copied.text;
+            tracing::warn!(
+                service,
+                server,
+                "it is started from {text}: the file that is there could not start"
+            );
+        });
+        Some(copied)
     }
 
     /// The files of a server's program as they are now.
@@ -94,8 +79,14 @@ impl Children {
         let child: Option<&Child> = table.children.get(&server);
         child.map(|child| child.plan.clone())
     }
+
+    fn plan_and_stand_ins(&self, server: ServerId) -> Option<(ChildPlan, Arc<Mutex<StandIns>>)> {
+        let plan = self.plan_of(server)?;
+        Some((plan, Arc::clone(&self.table().stand_ins)))
+    }
 }
 
-/// Why there is nothing to go back to.
-pub(crate) const NO_COPY: &str =
-    "no version has been verified since copies are kept, so there is none to go back to";
+/// Held while files are looked at: what one thread found out is not undone by another that had looked before. Blocks.
+fn locked(stand_ins: &Mutex<StandIns>) -> MutexGuard<'_, StandIns> {
+    stand_ins.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -21,7 +21,7 @@ use crate::count::WORDS;
 use crate::examine;
 use crate::probe::{Owners, Rounds};
 use crate::process::Reaper;
-use crate::roll_back::NO_COPY;
+use crate::stand_in::NO_COPY;
 
 /// Looks after every server of a plan. Clones are the same supervisor.
 #[derive(Debug, Clone)]
@@ -217,7 +217,7 @@ impl Supervisor {
     }
 
     /// Goes back to the version of the server's program that ran before: by the user's command, or by starting the copy of it. It
-    /// holds for all servers of the service; none is started here. Says what it went back to.
+    /// holds for all servers of the service that are started from the same file; none is started here. Says what it went back to.
     ///
     /// # Errors
     /// Why it did not work, in words.
