@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Program, ask, get, sample_server, shop, signal, wait_for};
+use common::{GOOD, Program, ask, get, signal, wait_for};
 use evenkeel_fault::incident::{End, Status};
 use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::{Load, LoadPlan};
@@ -25,7 +25,7 @@ impl Case {
             timeout: Duration::from_secs(20),
             ..LoadPlan::new(program.address(), 100.0)
         });
-        let pids = program.servers().iter().map(|server| server.pid).collect();
+        let pids = program.pids();
         let case = Self {
             program,
             load: load.unwrap(),
@@ -58,7 +58,7 @@ impl Case {
                     let first = incident.diagnosis.first();
                     first.is_some_and(|finding| finding.fault == kind) && enough(incident)
                 });
-        let all = self.program.incidents();
+        let all = self.program.incidents_of_services();
         let own: Vec<&Incident> = all
             .iter()
             .filter(|incident| incident.end != Some(End::Merged))
@@ -74,9 +74,7 @@ impl Case {
             let restarts = restarts.filter(|action| action.action == "restart");
             assert_eq!(restarts.count(), 0, "{incident:#?}");
         }
-        let servers = self.program.servers();
-        let pids: Vec<Option<u32>> = servers.iter().map(|server| server.pid).collect();
-        assert_eq!(pids, self.pids);
+        assert_eq!(self.program.pids(), self.pids);
         wait_for("all in rotation", || {
             let servers = self.program.servers();
             let out = ["ejected", "recovering", "verifying", "down"];
@@ -147,35 +145,9 @@ fn the_probes_of_all_servers_fail_and_requests_do_not() {
     assert_eq!(numbers.failed, 0, "{:?}", numbers.failures);
 }
 
-/// Restarts are tried quickly, so that a test can see the end of them.
-const QUICK: &str = r#"
-[service.shop.recover]
-verify.within = "50s"
-limit = { actions = 1000, within = "1m" }
-backoff = { base = "50ms", cap = "1s" }
-"#;
-
-/// Its servers are started by a script.
-fn scripted() -> Program {
-    let folder = tempfile::tempdir().unwrap();
-    let script = folder.path().join("start.sh");
-    std::fs::write(&script, GOOD).unwrap();
-    let command = format!(r#""sh", "{}", {}"#, script.display(), sample_server());
-    std::fs::write(
-        folder.path().join("evenkeel.toml"),
-        shop(3, &command, QUICK),
-    )
-    .unwrap();
-    Program::start(folder, &["run", "evenkeel.toml"])
-}
-
-const GOOD: &str = "exec \"$@\"\n";
-
 #[test]
 fn a_version_that_cannot_start_is_one_incident_that_names_the_change() {
-    let program = scripted();
-    program.wait_until_up();
-    let script = program.folder.path().join("start.sh");
+    let (program, script) = Program::scripted(|_| String::new());
     std::fs::write(&script, "echo no such module\nexit 1\n").unwrap();
     for server in program.servers() {
         signal(server.pid.unwrap(), "KILL");
@@ -192,7 +164,7 @@ fn a_version_that_cannot_start_is_one_incident_that_names_the_change() {
         "{evidence}"
     );
     assert!(evidence.contains("no such module"), "{evidence}");
-    let open = program.incidents();
+    let open = program.incidents_of_services();
     let open = open.iter().filter(|one| !is_closed(one));
     assert_eq!(open.count(), 1);
     // Only one of them is tried.
@@ -205,7 +177,7 @@ fn a_version_that_cannot_start_is_one_incident_that_names_the_change() {
     std::fs::write(&script, GOOD).unwrap();
     program.wait_for_incident("closed", |one| one.id == incident.id && is_closed(one));
     program.wait_until_up();
-    let later = program.incidents();
+    let later = program.incidents_of_services();
     let later = later.iter().filter(|one| !is_closed(one));
     assert_eq!(later.count(), 0);
 }

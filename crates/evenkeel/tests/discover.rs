@@ -214,15 +214,6 @@ fn shown(program: &Program) -> Vec<(String, String)> {
         .collect()
 }
 
-fn metric(program: &Program, name: &str) -> f64 {
-    let metrics = get(program.admin, "/metrics").unwrap().body;
-    let line = metrics.lines().find(|line| line.starts_with(name));
-    let value = line.and_then(|line| line.rsplit(' ').next());
-    value
-        .and_then(|value| value.parse().ok())
-        .unwrap_or_else(|| panic!("no {name} in {metrics}"))
-}
-
 #[test]
 fn servers_come_and_go_with_the_answers() {
     let (names, servers) = (NameServer::start(), Servers::start(&[1, 2, 3]));
@@ -293,7 +284,7 @@ fn the_last_known_good_is_kept() {
         let counter = format!(
             "evenkeel_discover_answers_total{{service=\"shop\",name=\"{dns}\",result=\"{word}\"}}"
         );
-        assert!(metric(&program, &counter) > 0.0);
+        assert!(program.metric(&counter) > 0.0);
     }
 }
 
@@ -308,7 +299,7 @@ fn a_removal_of_most_servers_is_held_back_for_a_while() {
 
     let since = now();
     names.say_hosts(&[1, 5]);
-    let is_held = || metric(&program, "evenkeel_discover_held_back{") > 0.0;
+    let is_held = || program.metric("evenkeel_discover_held_back{") > 0.0;
     wait_for("the metric", || is_held().then_some(()));
     let note = format!("{dns}: the removal of 3 working servers is held back");
     let services = program.api("/api/services").to_string();
@@ -339,7 +330,7 @@ fn who_is_held_back_goes_when_it_fails() {
     program.wait_until_up();
     names.say_hosts(&[1]);
     wait_for("the metric", || {
-        (metric(&program, "evenkeel_discover_held_back{") > 0.0).then_some(())
+        (program.metric("evenkeel_discover_held_back{") > 0.0).then_some(())
     });
     for host in [2, 3, 4] {
         servers.break_down(host);

@@ -7,17 +7,11 @@ mod common;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Program, ServerNow, get, wait_for};
+use common::{Program, ServerNow, wait_for};
 use evenkeel_lab::{Load, LoadPlan};
 
 /// Requests wait for up to a minute: how long a start takes on a busy machine is not what is asked here.
 const HOLD: &str = "[service.shop.hold_requests]\nup_to = \"50s\"";
-
-fn metric(program: &Program, name: &str) -> f64 {
-    let metrics = get(program.admin, "/metrics").unwrap().body;
-    let line = metrics.lines().find(|line| line.starts_with(name)).unwrap();
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
 
 #[test]
 fn three_servers_that_are_killed_at_once_cost_gets_nothing() {
@@ -48,7 +42,7 @@ fn three_servers_that_are_killed_at_once_cost_gets_nothing() {
     assert!(killed.unwrap().success());
     let held = "evenkeel_held_requests_total{service=\"shop\"}";
     wait_for("requests that are held", || {
-        (metric(&program, held) > 0.0).then_some(())
+        (program.metric(held) > 0.0).then_some(())
     });
     // Whatever the incidents are called: who hears of the ends first is chance.
     wait_for("three new processes in service", || {

@@ -53,7 +53,8 @@ fn a_held_server_that_is_stopped_is_not_restarted_and_outlives_a_restart_of_even
     assert_eq!(restored.status, Some(0), "{restored:?}\n{}", program.log());
     assert!(restored.out.contains("verified"), "{restored:?}");
     program.wait_until_up();
-    assert!(program.incidents().is_empty(), "{:#?}", program.incidents());
+    let incidents = program.incidents_of_services();
+    assert!(incidents.is_empty(), "{incidents:#?}");
 }
 
 #[test]
@@ -99,7 +100,8 @@ fn a_service_in_maintenance_is_answered_for_until_it_is_verified() {
     assert_eq!(get(program.address(), "/").unwrap().status, 200);
     let twice = order(&program, &["maintenance", "shop", "off"]);
     assert_eq!(twice.status, Some(1), "{twice:?}");
-    assert!(program.incidents().is_empty(), "{:#?}", program.incidents());
+    let incidents = program.incidents_of_services();
+    assert!(incidents.is_empty(), "{incidents:#?}");
 }
 
 /// Orders that cannot come to anything say so, and the exit status does.

@@ -286,7 +286,7 @@ fn no_post_is_sent_twice() {
         (load.snapshot().failed >= 1).then_some(())
     });
     wait_for("the incident", || {
-        (!program.incidents().is_empty()).then_some(())
+        (!program.incidents_of_services().is_empty()).then_some(())
     });
     // What it saw is lost when it is restarted; ask before.
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();

@@ -16,6 +16,14 @@ fn is_of(incident: &Incident, kind: FaultKind) -> bool {
     first.is_some_and(|finding| finding.fault == kind) && incident.end != Some(End::Merged)
 }
 
+fn assert_sheds(incident: &Incident) {
+    let mut actions = incident.actions.iter();
+    assert!(
+        actions.any(|action| action.action == "shed"),
+        "{incident:#?}"
+    );
+}
+
 /// Nothing was restarted, and all take requests.
 fn assert_left_alone(program: &Program, pids: &[Option<u32>]) {
     for incident in program.incidents() {
@@ -25,18 +33,13 @@ fn assert_left_alone(program: &Program, pids: &[Option<u32>]) {
             "{incident:#?}"
         );
     }
-    let now: Vec<Option<u32>> = program.servers().iter().map(|server| server.pid).collect();
-    assert_eq!(now, pids);
+    assert_eq!(program.pids(), pids);
     wait_for("all in rotation", || {
         let servers = program.servers();
         let out = ["ejected", "recovering", "verifying", "down"];
         let mut states = servers.iter().map(|server| server.state.as_str());
         states.all(|state| !out.contains(&state)).then_some(())
     });
-}
-
-fn pids(program: &Program) -> Vec<Option<u32>> {
-    program.servers().iter().map(|server| server.pid).collect()
 }
 
 const QUICK: &str = r#"
@@ -47,8 +50,7 @@ attempt = "1s"
 #[test]
 fn a_route_that_hangs_fails_fast_and_opens_by_itself() {
     let program = Program::with_three(QUICK);
-    program.wait_until_up();
-    let pids = pids(&program);
+    let pids = program.pids();
     let plan = LoadPlan::new(program.address(), 20.0);
     let well = Load::start(plan.clone()).unwrap();
     let hanging = Load::start(LoadPlan {
@@ -58,13 +60,7 @@ fn a_route_that_hangs_fails_fast_and_opens_by_itself() {
     let hanging = hanging.unwrap();
     let of_route = |incident: &Incident| is_of(incident, FaultKind::BrokenRoute);
     let incident = program.wait_for_incident("of the route", of_route);
-    assert!(
-        incident
-            .actions
-            .iter()
-            .any(|action| action.action == "shed"),
-        "{incident:#?}"
-    );
+    assert_sheds(&incident);
     // What asks for it is told at once, now and then one of them tries.
     let refused = || {
         let answer = get(program.address(), "/delay/60000").unwrap();
@@ -111,8 +107,7 @@ const SLOTS: &str = "slots 2";
 #[test]
 fn in_an_overload_a_limit_is_found_and_the_excess_is_told_at_once() {
     let program = Program::with_three("");
-    program.wait_until_up();
-    let pids = pids(&program);
+    let pids = program.pids();
     for server in program.servers() {
         assert_eq!(
             ask(server.address, "POST", "/mode", SLOTS).unwrap().status,
@@ -128,7 +123,8 @@ fn in_an_overload_a_limit_is_found_and_the_excess_is_told_at_once() {
     wait_for("what is usual is known", || {
         (usual.snapshot().ok > 300).then_some(())
     });
-    assert_eq!(program.incidents().len(), 0);
+    let before = program.incidents_of_services();
+    assert!(before.is_empty(), "{before:#?}");
     let excess = LoadPlan {
         mix: mix(),
         connections: 2_000,
@@ -137,13 +133,7 @@ fn in_an_overload_a_limit_is_found_and_the_excess_is_told_at_once() {
     let excess = Load::start(excess).unwrap();
     let of_load = |incident: &Incident| is_of(incident, FaultKind::Overload);
     let incident = program.wait_for_incident("of the overload", of_load);
-    assert!(
-        incident
-            .actions
-            .iter()
-            .any(|action| action.action == "shed"),
-        "{incident:#?}"
-    );
+    assert_sheds(&incident);
     wait_for("limits", || {
         let service = program.api("/api/services/shop");
         let servers = service["servers"].as_array()?.clone();
@@ -153,11 +143,11 @@ fn in_an_overload_a_limit_is_found_and_the_excess_is_told_at_once() {
     // Both go on at the same time: requests are served, and others are told at once.
     let (ok, refused) = (
         excess.snapshot().ok,
-        metric(&program, "evenkeel_queue_denied_total"),
+        program.metric("evenkeel_queue_denied_total"),
     );
     wait_for("served and refused", || {
         let more = excess.snapshot().ok >= ok + 200;
-        (more && metric(&program, "evenkeel_queue_denied_total") >= refused + 200.0).then_some(())
+        (more && program.metric("evenkeel_queue_denied_total") >= refused + 200.0).then_some(())
     });
     assert_left_alone(&program, &pids);
     drop(excess);
@@ -176,19 +166,10 @@ fn in_an_overload_a_limit_is_found_and_the_excess_is_told_at_once() {
     assert_left_alone(&program, &pids);
 }
 
-fn metric(program: &Program, name: &str) -> f64 {
-    let text = get(program.admin, "/metrics").unwrap().body;
-    let lines = text.lines().filter(|line| line.starts_with(name));
-    lines
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum()
-}
-
 #[test]
 fn servers_that_shed_by_themselves_are_left_alone_and_clients_hardly_notice() {
     let program = Program::with_three("");
-    program.wait_until_up();
-    let pids = pids(&program);
+    let pids = program.pids();
     let load = Load::start(LoadPlan::new(program.address(), 100.0)).unwrap();
     wait_for("answers", || (load.snapshot().ok >= 100).then_some(()));
     for server in program.servers() {
@@ -210,6 +191,6 @@ fn servers_that_shed_by_themselves_are_left_alone_and_clients_hardly_notice() {
         failed * 5 <= ok,
         "{failed} of {ok} failed: servers refuse three of ten, and retries find the others"
     );
-    assert!(metric(&program, "evenkeel_queue_denied_total") < 1.0);
+    assert!(program.metric("evenkeel_queue_denied_total") < 1.0);
     assert_left_alone(&program, &pids);
 }

@@ -14,10 +14,6 @@ use evenkeel_lab::{Load, LoadPlan};
 /// What the sample server ends with.
 const POISON: &str = "/exit/3";
 
-fn pids(program: &Program) -> Vec<Option<u32>> {
-    program.servers().iter().map(|server| server.pid).collect()
-}
-
 fn is_poison(incident: &Incident) -> bool {
     let first = incident.diagnosis.first();
     first.is_some_and(|finding| finding.fault == FaultKind::PoisonRequest)
@@ -27,7 +23,7 @@ fn is_poison(incident: &Incident) -> bool {
 fn after_two_victims_no_process_ends_and_all_else_is_served() {
     let program = Program::with_three("");
     let address = program.address();
-    let before = pids(&program);
+    let before = program.pids();
     let load = Load::start(LoadPlan {
         timeout: Duration::from_secs(20),
         ..LoadPlan::new(address, 100.0)
@@ -47,14 +43,14 @@ fn after_two_victims_no_process_ends_and_all_else_is_served() {
     assert!(refused.body.contains("quarantined"), "{refused:?}");
     assert!(refused.head.contains("retry-after: "), "{refused:?}");
     program.wait_until_up();
-    let now = pids(&program);
+    let now = program.pids();
     let replaced = before.iter().zip(&now).filter(|(one, other)| one != other);
     assert_eq!(replaced.count(), 2, "{before:?} {now:?}");
     for _ in 0..20 {
         assert_eq!(get(address, POISON).unwrap().status, 503);
         assert_eq!(get(address, "/exit/me").unwrap().status, 200);
     }
-    assert_eq!(pids(&program), now, "no other process ended");
+    assert_eq!(program.pids(), now, "no other process ended");
     let incident = program.wait_for_incident("of the request, closed", |incident| {
         is_poison(incident)
             && incident.status == Status::Closed

@@ -50,7 +50,8 @@ fn an_ordered_restart_of_a_server_that_starts_slowly_is_one_restart_and_no_incid
     program.wait_until_up();
     assert_eq!(lines(&starts), 2, "{}", program.log());
     assert_ne!(program.servers()[0].pid, before.pid);
-    assert!(program.incidents().is_empty(), "{:#?}", program.incidents());
+    let incidents = program.incidents_of_services();
+    assert!(incidents.is_empty(), "{incidents:#?}");
 }
 
 /// The order was given up before the process had the time that it may take to stop, and another order started a second one.

@@ -26,8 +26,7 @@ fn a_share_of_errors_that_lasts_is_an_incident_and_nobody_is_restarted() {
             assert_eq!(answer.status, 200);
         }
     };
-    let pids = || -> Vec<_> { program.servers().iter().map(|server| server.pid).collect() };
-    let before = pids();
+    let before = program.pids();
     tell_all("status 500 0.08");
     let is_it = |incident: &Incident| {
         let first = incident.diagnosis.first();
@@ -41,5 +40,5 @@ fn a_share_of_errors_that_lasts_is_an_incident_and_nobody_is_restarted() {
     program.wait_for_incident("closed", |one| {
         one.id == incident.id && one.status == Status::Closed
     });
-    assert_eq!(pids(), before);
+    assert_eq!(program.pids(), before);
 }

@@ -257,7 +257,7 @@ impl Journey<'_> {
             flight.came_to(ended, outcome, latency);
             let wish = self.wish(&desk, talk.as_ref(), &roster, server, ended);
             self.tell_ended(&desk.work.to_server, (begun, ended), server, outcome);
-            self.tried(outcome);
+            self.tried(outcome, ended);
             self.note_attempt(ended, server, outcome, latency, talk.as_ref());
             if self.mirror.is_some() {
                 self.send_copy(&desk);

@@ -143,6 +143,10 @@ impl Watch {
     }
 
     fn set_bound(&self, state: &ServerState, bound: u32) {
+        // A late answer to what began in an overload that is over: the next one may have its own bound by now.
+        if self.is_over.load(Ordering::SeqCst) {
+            return;
+        }
         state.set_bound(bound);
         // It may have ended in this moment; whoever comes second sees the other.
         if self.is_over.load(Ordering::SeqCst) {
@@ -268,4 +272,34 @@ fn collect_breaker(sink: &mut dyn Sink, labels: &[(&str, &str); 2], snapshot: &B
         labels,
         snapshot.refused,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_answer_of_an_overload_that_is_over_leaves_the_next_bound_alone() {
+        let member = Member {
+            identity: "127.0.0.1:1".into(),
+            state: Arc::new(ServerState::new()),
+            weight: 1,
+            tier: 0,
+            near: true,
+            max_requests: u32::MAX,
+        };
+        let hint = |initial| LimitHint {
+            initial,
+            ..LimitHint::default()
+        };
+        let old = Watch::relieving(None, &member, hint(7), Instant::ZERO);
+        old.set_bound(&member.state, 9);
+        assert_eq!(member.bound(), Some(9));
+        assert!(old.relieved(&member).is_none());
+        let new = Watch::relieving(None, &member, hint(5), Instant::ZERO);
+        old.set_bound(&member.state, 9);
+        assert_eq!(member.bound(), Some(5));
+        new.set_bound(&member.state, 6);
+        assert_eq!(member.bound(), Some(6));
+    }
 }

@@ -60,6 +60,11 @@ impl Ordered {
                 .is_ok()
     }
 
+    /// Whether bounds are to be found, also if nobody has said yet that their time is over.
+    pub(crate) fn relieves(&self) -> bool {
+        self.relieves_until.load(Ordering::Acquire) != 0
+    }
+
     pub(crate) fn collect(&self, sink: &mut dyn Sink, service: &str, now: Instant) {
         let labels = [("service", service)];
         let about = "Whether bounds are found for servers without a configured one, since more comes than they can do.";
@@ -105,7 +110,7 @@ impl Journey<'_> {
             return Ok(());
         }
         if ordered.has_run_out(now) {
-            self.service.relieve(&[], now);
+            self.service.relief_has_run_out(now);
         }
         if self.trial.is_some() {
             return Ok(());
@@ -125,15 +130,85 @@ impl Journey<'_> {
     }
 
     /// An attempt has ended, which may have been a trial.
-    pub(crate) fn tried(&mut self, outcome: Outcome) {
+    pub(crate) fn tried(&mut self, outcome: Outcome, now: Instant) {
         let Some(trial) = self.trial.take() else {
             return;
         };
-        let place = match trial.ended(outcome) {
+        let place = match trial.ended(outcome, now) {
             Shown::Answered => 0,
             Shown::Hung => 1,
             Shown::Nothing => 2,
         };
         self.service.ordered.trials[place].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use evenkeel_config::resolve::Surroundings;
+    use evenkeel_core::{LimitHint, ServiceId};
+    use evenkeel_runtime::Clock;
+
+    use super::*;
+
+    fn state() -> ProxyState {
+        let text = "[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n[service.shop]\nservers = [\"127.0.0.1:1\"]\n";
+        let around = Surroundings {
+            base_dir: Path::new("."),
+            state_dir: Path::new("."),
+            cores: 1,
+            descriptors: 65_536,
+            resolver: &|name| Err(format!("{name} is not to be resolved")),
+        };
+        let loaded = evenkeel_config::load(text, "test.toml", &around);
+        let loaded = loaded.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        ProxyState::new(&loaded.plan, Clock::start(), 1)
+    }
+
+    fn order(state: &ProxyState, until: Instant) {
+        let initial = 7;
+        state.set_service(&ServiceOrders {
+            service: ServiceId(0),
+            closed: Vec::new(),
+            limits: vec![LimitHint {
+                initial,
+                ..LimitHint::default()
+            }],
+            until,
+        });
+    }
+
+    fn bound(state: &ProxyState) -> Option<u32> {
+        state.services()[0].roster().pool().members()[0].bound()
+    }
+
+    /// A worker sees that the orders have run out, they are renewed, and only then does it come to take the bounds off.
+    #[test]
+    fn bounds_that_are_renewed_while_a_worker_takes_them_off_stay() {
+        let state = state();
+        let service = &state.services()[0];
+        order(&state, Instant::from_millis(1));
+        let late = Instant::from_millis(2);
+        assert!(service.ordered.has_run_out(late));
+        order(&state, Instant::NEVER);
+        service.relief_has_run_out(late);
+        assert_eq!(bound(&state), Some(7));
+        assert!(!service.ordered.has_run_out(late));
+    }
+
+    #[test]
+    fn bounds_that_are_renewed_after_a_worker_took_them_off_are_found_anew() {
+        let state = state();
+        let service = &state.services()[0];
+        order(&state, Instant::from_millis(1));
+        let late = Instant::from_millis(2);
+        assert!(service.ordered.has_run_out(late));
+        assert!(!service.ordered.has_run_out(late), "once");
+        service.relief_has_run_out(late);
+        assert_eq!(bound(&state), None);
+        order(&state, Instant::NEVER);
+        assert_eq!(bound(&state), Some(7));
     }
 }

@@ -389,6 +389,15 @@ impl ServiceEntry {
         self.replace(self.roster.load().relieving(hints, now));
     }
 
+    /// Bounds were not renewed in time, and are found no more. If they were renewed since the caller saw that, they stay: whoever
+    /// renewed them found them in place, and will not put them back.
+    pub(crate) fn relief_has_run_out(&self, now: Instant) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.ordered.relieves() {
+            self.replace(self.roster.load().relieving(&[], now));
+        }
+    }
+
     fn change(&self, changes: &[(u32, Option<Joined>)], now: Instant) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.replace(self.roster.load().with(changes, now));

@@ -4,6 +4,8 @@
 //! its client would wait as long for nothing. So they are answered at once, but for trials: one every second (or a quarter of the
 //! time that an attempt may take, if that is longer), at most four at once. Each trial that is answered lets one more through at a
 //! time, so the route is open again a few round trips after it is well, whatever else is known by then; one that hangs closes it.
+//! One whose client gives up first after a second or more leaves half as many through: each of several that hang does, while one
+//! impatient client of a slow route does not close it for all.
 //!
 //! Shared by all workers: atomics, and nothing waits.
 
@@ -64,7 +66,7 @@ pub struct Trial {
 pub enum Shown {
     /// It was answered, in whatever way: it does not hang.
     Answered,
-    /// It hung.
+    /// It hung, until its time was over or for a second at least until its client gave up.
     Hung,
     /// Nothing.
     Nothing,
@@ -118,10 +120,8 @@ impl ClosedRoutes {
                 begun: now,
             });
         }
-        let up = space.as_secs() + u64::from(space.subsec_nanos() > 0);
-        Entry::Refused(Cause::RouteBroken {
-            seconds: u32::try_from(up.min(3_600)).unwrap_or(3_600),
-        })
+        let seconds = gate.seconds_to_next(now);
+        Entry::Refused(Cause::RouteBroken { seconds })
     }
 }
 
@@ -151,20 +151,42 @@ impl Gate {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
             .is_ok()
     }
+
+    /// When it is worth to ask again: when the next trial may begin, or, while several get through, after a second. From 1 to 3,600.
+    fn seconds_to_next(&self, now: Instant) -> u32 {
+        if self.width.load(Ordering::Relaxed) > 0 {
+            return 1;
+        }
+        let next_at = self.next_at.load(Ordering::Relaxed);
+        let left = Duration::from_nanos(next_at.saturating_sub(now.as_nanos()));
+        let up = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        u32::try_from(up.clamp(1, 3_600)).unwrap_or(3_600)
+    }
+
+    /// What began at `begun` did not come back, so that so many get through from now on as `width` makes of those until now. What was
+    /// answered later speaks against it.
+    fn narrow(&self, begun: Instant, width: fn(u32) -> u32) {
+        if begun.as_nanos() > self.proven.load(Ordering::Relaxed) {
+            let order = Ordering::Relaxed;
+            // The closure never declines, so this cannot fail.
+            let _: Result<u32, u32> =
+                (self.width).fetch_update(order, order, |now| Some(width(now)));
+        }
+    }
 }
 
 impl Trial {
-    /// Its attempt has ended.
+    /// Its attempt ended at `now`.
     #[expect(
         clippy::must_use_candidate,
         reason = "it is told for what it changes; the result is for counting"
     )]
-    pub fn ended(self, outcome: Outcome) -> Shown {
+    pub fn ended(self, outcome: Outcome, now: Instant) -> Shown {
         let gate = &self.gate;
-        let begun = self.begun.as_nanos();
         match outcome {
             Outcome::Answered(_) => {
-                gate.proven.fetch_max(begun, Ordering::Relaxed);
+                gate.proven
+                    .fetch_max(self.begun.as_nanos(), Ordering::Relaxed);
                 let wider = |width: u32| Some((width + 1).min(WIDEST));
                 // The closure never declines, so this cannot fail.
                 let _: Result<u32, u32> =
@@ -173,9 +195,12 @@ impl Trial {
                 Shown::Answered
             }
             Outcome::AttemptTimeout => {
-                if begun > gate.proven.load(Ordering::Relaxed) {
-                    gate.width.store(0, Ordering::Relaxed);
-                }
+                gate.narrow(self.begun, |_| 0);
+                Shown::Hung
+            }
+            // Nobody waited as long as an attempt may take: the place was held all the same.
+            Outcome::Cancelled if now.since(self.begun) >= SPACE => {
+                gate.narrow(self.begun, |width| width / 2);
                 Shown::Hung
             }
             // It never reached the server, was given up, or shows another fault.
@@ -267,7 +292,7 @@ mod tests {
         }
         assert_eq!(under_way.len(), 4);
         let last = under_way.pop().expect("four");
-        assert_eq!(last.ended(Outcome::AttemptTimeout), Shown::Hung);
+        assert_eq!(last.ended(Outcome::AttemptTimeout, at(20_000)), Shown::Hung);
         under_way.extend(trial(&routes, 20_000));
         assert_eq!(under_way.len(), 4);
         drop(under_way);
@@ -275,9 +300,32 @@ mod tests {
         let patience = Duration::from_secs(30);
         let entry = routes.entry(shape("/slow"), at(30_000), patience);
         assert!(matches!(entry, Entry::Trial(_)));
-        let entry = routes.entry(shape("/slow"), at(37_499), patience);
-        let cause = Cause::RouteBroken { seconds: 8 };
-        assert!(matches!(entry, Entry::Refused(why) if why == cause));
+        // When the next one may begin, in whole seconds.
+        for (millis, seconds) in [(30_000, 8), (30_500, 7), (35_501, 2), (37_499, 1)] {
+            let entry = routes.entry(shape("/slow"), at(millis), patience);
+            let cause = Cause::RouteBroken { seconds };
+            assert!(
+                matches!(entry, Entry::Refused(why) if why == cause),
+                "{millis}"
+            );
+        }
+        // It is due, but four are under way.
+        let hanging = [40_000, 50_000, 60_000]
+            .map(|millis| routes.entry(shape("/slow"), at(millis), patience));
+        assert!(hanging.iter().all(|one| matches!(one, Entry::Trial(_))));
+        let soon = Cause::RouteBroken { seconds: 1 };
+        let entry = routes.entry(shape("/slow"), at(90_000), patience);
+        assert!(matches!(entry, Entry::Refused(why) if why == soon));
+        // It opens: as many as may are under way, and the next one is not far.
+        let routes = closed("/slow");
+        let Entry::Trial(first) = routes.entry(shape("/slow"), at(0), patience) else {
+            panic!("a trial")
+        };
+        first.ended(Outcome::Answered(200), at(10));
+        let second = routes.entry(shape("/slow"), at(20), patience);
+        let third = routes.entry(shape("/slow"), at(20), patience);
+        assert!(matches!(second, Entry::Trial(_)));
+        assert!(matches!(third, Entry::Refused(why) if why == soon));
     }
 
     #[test]
@@ -290,12 +338,15 @@ mod tests {
             widths.push(under_way.len());
             for one in under_way {
                 // It need not be a good answer: that does not hold a place.
-                assert_eq!(one.ended(Outcome::Answered(500)), Shown::Answered);
+                assert_eq!(
+                    one.ended(Outcome::Answered(500), at(millis + 10)),
+                    Shown::Answered
+                );
             }
         }
         assert_eq!(widths, [1, 1, 2, 4, 8, 16, 32, 64]);
         let late = trial(&routes, 90).expect("it is open");
-        assert_eq!(late.ended(Outcome::AttemptTimeout), Shown::Hung);
+        assert_eq!(late.ended(Outcome::AttemptTimeout, at(1_000)), Shown::Hung);
         assert_eq!(std::iter::from_fn(|| trial(&routes, 1_000)).count(), 1);
     }
 
@@ -304,9 +355,61 @@ mod tests {
         let routes = closed("/slow");
         let old = trial(&routes, 0).expect("a trial");
         let new = trial(&routes, 1_000).expect("another one");
-        new.ended(Outcome::Answered(200));
-        old.ended(Outcome::AttemptTimeout);
+        new.ended(Outcome::Answered(200), at(1_001));
+        old.ended(Outcome::AttemptTimeout, at(1_002));
         assert!(trial(&routes, 1_010).is_some(), "it stays open");
+    }
+
+    /// A route with four trials under way that began together.
+    fn four_at_once() -> (ClosedRoutes, Vec<Trial>) {
+        let routes = closed("/slow");
+        for millis in 0..4 {
+            let one = trial(&routes, millis).expect("a trial");
+            one.ended(Outcome::Answered(200), at(millis + 1));
+        }
+        let four: Vec<Trial> = std::iter::from_fn(|| trial(&routes, 1_000)).collect();
+        assert_eq!(four.len(), 4);
+        (routes, four)
+    }
+
+    #[test]
+    fn clients_that_give_up_leave_fewer_through() {
+        use Outcome::{Answered, AttemptTimeout, Cancelled, Reset};
+        // How some of four that began at 1,000 ms ended, and when; and how many get through at once afterwards.
+        let cases: [(&[(Outcome, u64)], usize); 8] = [
+            (&[(Cancelled, 1_999)], 4),
+            (&[(Cancelled, 2_000)], 2),
+            (&[(Cancelled, 2_000), (Cancelled, 2_100)], 1),
+            (&[(Cancelled, 6_000); 4], 1),
+            (&[(AttemptTimeout, 2_000)], 1),
+            (&[(Reset { sent: true }, 6_000)], 4),
+            // An answer to what began as late as it speaks for it.
+            (&[(Answered(200), 1_500), (Cancelled, 2_000)], 5),
+            (&[(Cancelled, 2_000), (Answered(200), 2_500)], 3),
+        ];
+        for (ends, width) in cases {
+            let (routes, mut four) = four_at_once();
+            for &(outcome, millis) in ends {
+                let one = four.pop().expect("one of four");
+                let shown = one.ended(outcome, at(millis));
+                let hung = outcome == AttemptTimeout || outcome == Cancelled && millis >= 2_000;
+                assert_eq!(shown == Shown::Hung, hung, "{ends:?}");
+            }
+            drop(four);
+            let through: Vec<Trial> = std::iter::from_fn(|| trial(&routes, 9_000)).collect();
+            assert_eq!(through.len(), width, "{ends:?}");
+        }
+        // One trial a second, as when it was closed, and no more.
+        let (routes, four) = four_at_once();
+        for one in four {
+            one.ended(Cancelled, at(3_000));
+        }
+        let through = (3_000..13_000).filter_map(|millis| trial(&routes, millis));
+        let ended = through.map(|one| {
+            let end = one.begun + 2 * SECOND;
+            one.ended(Cancelled, end)
+        });
+        assert_eq!(ended.count(), 10);
     }
 
     #[test]
@@ -314,12 +417,13 @@ mod tests {
         let routes = closed("/slow");
         for outcome in [Outcome::Cancelled, Outcome::Reset { sent: true }] {
             let one = trial(&routes, 0).or_else(|| trial(&routes, 1_000));
-            assert_eq!(one.expect("a trial").ended(outcome), Shown::Nothing);
+            let one = one.expect("a trial");
+            assert_eq!(one.ended(outcome, at(1_001)), Shown::Nothing);
         }
         assert!(trial(&routes, 1_500).is_none());
         trial(&routes, 2_000)
             .expect("the third")
-            .ended(Outcome::Answered(200));
+            .ended(Outcome::Answered(200), at(2_000));
         let route = ClosedRoute::Route(shape("/slow").route);
         let renewed = routes.follow(&orders(&[route], 200_000));
         assert!(trial(&renewed, 2_001).is_some(), "it is open");

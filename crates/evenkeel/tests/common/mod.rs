@@ -103,6 +103,20 @@ ports = [{}]
     )
 }
 
+/// Restarts are tried quickly, so that a test can see the end of them: to be added to a service.
+pub(crate) const QUICK: &str = r#"
+[service.shop.recover]
+verify.within = "50s"
+limit = { actions = 1000, within = "1m" }
+backoff = { base = "50ms", cap = "1s" }
+"#;
+
+/// A script that starts what it is told to.
+pub(crate) const GOOD: &str = "exec \"$@\"\n";
+
+/// What incidents of evenkeel itself are listed under.
+pub(crate) const SELF: &str = "evenkeel";
+
 /// A configuration with two sample servers that evenkeel runs; `more` is added to the service.
 pub(crate) fn children(more: &str) -> String {
     shop(2, &sample_server(), more)
@@ -168,6 +182,21 @@ impl Program {
         let program = Self::run(configuration);
         program.wait_until_up();
         program
+    }
+
+    /// A program with three sample servers that are up, [`QUICK`], and started by a script whose path is the other result and which
+    /// is [`GOOD`]; what `more` makes of that path is added to the service.
+    pub(crate) fn scripted(more: impl FnOnce(&Path) -> String) -> (Self, PathBuf) {
+        let folder = TempDir::new().unwrap();
+        let script = folder.path().join("start.sh");
+        std::fs::write(&script, GOOD).unwrap();
+        let command = format!(r#""sh", "{}", {}"#, script.display(), sample_server());
+        let more = format!("{}\n{QUICK}", more(&script));
+        let text = shop(3, &command, &more);
+        std::fs::write(folder.path().join("evenkeel.toml"), text).unwrap();
+        let program = Self::start(folder, &["run", "evenkeel.toml"]);
+        program.wait_until_up();
+        (program, script)
     }
 
     /// The program with these arguments in this folder, once it says that it is ready.
@@ -270,6 +299,28 @@ impl Program {
         let mut incidents: Vec<Incident> = serde_json::from_value(list).unwrap();
         incidents.sort_by(|one, other| one.id.cmp(&other.id));
         incidents
+    }
+
+    /// All incidents but those of evenkeel itself, oldest first: a busy machine makes some of these.
+    pub(crate) fn incidents_of_services(&self) -> Vec<Incident> {
+        let mut incidents = self.incidents();
+        incidents.retain(|incident| incident.service != SELF);
+        incidents
+    }
+
+    /// The sum of all samples whose line in the metrics begins like this.
+    pub(crate) fn metric(&self, start: &str) -> f64 {
+        let text = get(self.admin, "/metrics").unwrap().body;
+        let lines = text.lines().filter(|line| line.starts_with(start));
+        let values = lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
+        let values: Vec<f64> = values.collect();
+        assert!(!values.is_empty(), "no {start} in {text}");
+        values.iter().sum()
+    }
+
+    /// The processes of the first service's servers.
+    pub(crate) fn pids(&self) -> Vec<Option<u32>> {
+        self.servers().iter().map(|server| server.pid).collect()
     }
 
     /// The servers of the first service: name, state, process.

@@ -10,18 +10,18 @@ use evenkeel_fault::contract::{
 };
 use evenkeel_fault::incident::ActionOutcome;
 use evenkeel_fault::maintenance::OrderTerms;
-use evenkeel_fault::policy::{
-    ActionLimit, DetectOptions, FaultOptions, Mode, ProbeKind, ProbeOptions, RatioOptions,
-    RecoverOptions, RestartBackoff, SlowOptions, VerifyOptions,
-};
+use evenkeel_fault::policy::{ActionLimit, Mode, ProbeKind};
 use evenkeel_fault::{Input, Keeper, Memory, Output};
 use proptest::prelude::*;
 
 mod checker;
 mod draws;
+#[path = "../common/options.rs"]
+mod options;
 
 use checker::Checker;
 use draws::{answer, exposure, observation, order};
+use options::options;
 
 const EPOCH: Epoch = Epoch(Wall(1_795_341_600_000));
 const SERVERS: u32 = 4;
@@ -31,8 +31,14 @@ const LIMIT: ActionLimit = ActionLimit {
 };
 const CAP: Duration = Duration::from_secs(10);
 
-fn spec(managed: Managed, mode: Mode, keep_serving: f64) -> ServiceSpec {
-    let ms = Duration::from_millis;
+fn spec(managed: Managed, mode: Mode) -> ServiceSpec {
+    let mut options = options();
+    options.detect.probe.kind = ProbeKind::Tcp;
+    options.recover.mode = mode;
+    options.recover.limit = LIMIT;
+    options.recover.backoff.cap = CAP;
+    options.recover.verify.within = Duration::from_secs(5);
+    options.objective = None;
     let servers = (0..SERVERS).map(|n| ServerSpec {
         name: format!("s{n}"),
         address: Some(format!("127.0.0.1:{}", 9001 + n)),
@@ -46,52 +52,10 @@ fn spec(managed: Managed, mode: Mode, keep_serving: f64) -> ServiceSpec {
         name: "shop".to_owned(),
         is_unlimited: true,
         servers: servers.collect(),
-        options: FaultOptions {
-            detect: DetectOptions {
-                probe: ProbeOptions {
-                    kind: ProbeKind::Tcp,
-                    every: ms(2_000),
-                    timeout: ms(1_000),
-                    fall: 3,
-                    rise: 2,
-                    fast: ms(250),
-                },
-                consecutive_failures: 5,
-                failure_ratio: Some(RatioOptions {
-                    above: 0.1,
-                    window: ms(10_000),
-                    minimum_attempts: 20,
-                }),
-                slow: Some(SlowOptions {
-                    times_peers: 3.0,
-                    window: ms(10_000),
-                    minimum_attempts: 20,
-                    mixes_differ: false,
-                }),
-            },
-            diagnose_timeout: ms(2_000),
-            recover: RecoverOptions {
-                mode,
-                keep_serving,
-                at_once: 1,
-                hang_wait: Duration::from_secs(10),
-                limit: LIMIT,
-                backoff: RestartBackoff {
-                    base: ms(100),
-                    cap: CAP,
-                    reset_after: ms(600_000),
-                },
-                verify: VerifyOptions {
-                    probes: 3,
-                    every: ms(100),
-                    within: ms(5_000),
-                },
-                playbooks: Vec::new(),
-            },
-            objective: None,
-        },
+        options,
     }
 }
+
 struct Storm {
     keeper: Keeper,
     checker: Checker,
@@ -107,7 +71,7 @@ struct Storm {
 
 impl Storm {
     fn new(seed: u64, managed: Managed, mode: Mode, with_operators: bool) -> Self {
-        let services = vec![spec(managed, mode, 0.5)];
+        let services = vec![spec(managed, mode)];
         Self {
             keeper: Keeper::new(services, EPOCH, seed, Memory::default()),
             checker: Checker {
@@ -178,19 +142,12 @@ impl Storm {
         self.checker.see(now, &self.out);
         for output in self.out.drain(..) {
             let at = now + self.random.duration_up_to(Duration::from_secs(1));
-            match &output {
-                // Some answers never come.
-                _ if self.random.below(50) == 0 => {}
-                Output::Act(order) => self.pending.push((at, order.id, true)),
-                Output::Examine { id, .. } => self.pending.push((at, *id, false)),
-                Output::Directive(_)
-                | Output::Pace { .. }
-                | Output::Shapes(_)
-                | Output::Service(_)
-                | Output::Record(_)
-                | Output::Maintenance { .. }
-                | Output::Gate { .. }
-                | Output::Answer { .. } => {}
+            // Some answers never come.
+            let is_answered = self.random.below(50) > 0;
+            match asked(&output).filter(|_| is_answered) {
+                Some(Asked::Action(id, _)) => self.pending.push((at, id, true)),
+                Some(Asked::Examination(id)) => self.pending.push((at, id, false)),
+                None => {}
             }
         }
     }
@@ -272,18 +229,18 @@ impl Storm {
         self.keeper.step(at, &mut self.inputs, &mut self.out);
         self.checker.see(at, &self.out);
         for output in self.out.drain(..) {
-            match output {
-                Output::Act(order) => {
+            match asked(&output) {
+                Some(Asked::Action(id, server)) => {
                     let outcome = ActionOutcome::Done;
-                    self.inputs.push(started(at, order.server.index));
+                    self.inputs.push(started(at, server.index));
                     self.inputs.push(Input::ActionEnded {
-                        id: order.id,
+                        id,
                         at,
                         outcome,
                         detail: None,
                     });
                 }
-                Output::Examine { id, .. } => {
+                Some(Asked::Examination(id)) => {
                     let passed = Some((ProbeOutcome::Passed, latency));
                     let examination = Examination {
                         tcp: passed,
@@ -296,16 +253,30 @@ impl Storm {
                         examination,
                     });
                 }
-                Output::Directive(_)
-                | Output::Pace { .. }
-                | Output::Shapes(_)
-                | Output::Service(_)
-                | Output::Record(_)
-                | Output::Maintenance { .. }
-                | Output::Gate { .. }
-                | Output::Answer { .. } => {}
+                None => {}
             }
         }
+    }
+}
+
+/// What is to be answered.
+enum Asked {
+    Action(OrderId, ServerId),
+    Examination(OrderId),
+}
+
+fn asked(output: &Output) -> Option<Asked> {
+    match output {
+        Output::Act(order) => Some(Asked::Action(order.id, order.server)),
+        Output::Examine { id, .. } => Some(Asked::Examination(*id)),
+        Output::Directive(_)
+        | Output::Pace { .. }
+        | Output::Shapes(_)
+        | Output::Service(_)
+        | Output::Record(_)
+        | Output::Maintenance { .. }
+        | Output::Gate { .. }
+        | Output::Answer { .. } => None,
     }
 }
 

@@ -36,8 +36,8 @@ impl Closing {
     ) -> Result<Option<Trial>, Refused> {
         self.trials.sort_by_key(|(at, ..)| *at);
         while self.trials.first().is_some_and(|(at, ..)| *at <= now) {
-            let (_, trial, outcome) = self.trials.remove(0);
-            trial.ended(outcome);
+            let (at, trial, outcome) = self.trials.remove(0);
+            trial.ended(outcome, at);
         }
         match self.routes.entry(shape, now, HANG) {
             Entry::Usual => Ok(None),

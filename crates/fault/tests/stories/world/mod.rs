@@ -15,6 +15,7 @@ use evenkeel_fault::contract::{
 use evenkeel_fault::policy::FaultOptions;
 use evenkeel_fault::{Incident, Input, Keeper, MaintenanceRecord, Memory, Output};
 
+#[path = "../../common/options.rs"]
 mod options;
 mod servers;
 mod traffic;

@@ -102,18 +102,12 @@ impl Sim {
 impl World {
     pub(crate) fn break_server(&mut self, index: usize, condition: Condition) {
         if condition == Condition::Dead {
-            let uptime = self.now - self.sims[index].since;
+            let last_lines = vec!["bye".to_owned()];
             self.die(
                 index,
                 Exit {
-                    code: None,
-                    signal: Some(9),
-                    asked: false,
-                    uptime,
-                    last_lines: vec!["bye".to_owned()],
-                    guardian: None,
-                    port_holder: None,
-                    changed: None,
+                    last_lines,
+                    ..self.exit_by(9, index)
                 },
             );
         } else {
@@ -132,18 +126,12 @@ impl World {
     /// The guardian is killed, and all processes with it.
     pub(crate) fn guardian_dies(&mut self) {
         for index in 0..self.sims.len() {
-            let uptime = self.now - self.sims[index].since;
+            let guardian = Some("the guardian (process 7) ended: signal: 9".to_owned());
             self.die(
                 index,
                 Exit {
-                    code: None,
-                    signal: Some(9),
-                    asked: false,
-                    uptime,
-                    last_lines: vec![],
-                    guardian: Some("the guardian (process 7) ended: signal: 9".to_owned()),
-                    port_holder: None,
-                    changed: None,
+                    guardian,
+                    ..self.exit_by(9, index)
                 },
             );
         }
@@ -171,6 +159,20 @@ impl World {
 
     pub(crate) fn condition(&self, index: usize) -> Condition {
         self.sims[index].condition
+    }
+
+    /// The end of its process by a signal that nobody asked for, now, without a word.
+    pub(super) fn exit_by(&self, signal: i32, index: usize) -> Exit {
+        Exit {
+            code: None,
+            signal: Some(signal),
+            asked: false,
+            uptime: self.now - self.sims[index].since,
+            last_lines: vec![],
+            guardian: None,
+            port_holder: None,
+            changed: None,
+        }
     }
 
     pub(super) fn die(&mut self, index: usize, exit: Exit) {

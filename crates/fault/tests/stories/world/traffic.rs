@@ -188,18 +188,12 @@ impl World {
                 shape,
             },
         );
-        let uptime = self.now - self.sims[index].since;
+        let last_lines = vec!["segmentation fault".to_owned()];
         self.die(
             index,
             Exit {
-                code: None,
-                signal: Some(11),
-                asked: false,
-                uptime,
-                last_lines: vec!["segmentation fault".to_owned()],
-                guardian: None,
-                port_holder: None,
-                changed: None,
+                last_lines,
+                ..self.exit_by(11, index)
             },
         );
     }

@@ -1,14 +1,15 @@
-//! The options of the stories.
+//! The options of stories and storms, which change what they are about.
+
+use std::time::Duration;
 
 use evenkeel_fault::policy::{
     ActionLimit, DetectOptions, FaultOptions, Mode, Objective, ProbeKind, ProbeOptions,
     RatioOptions, RecoverOptions, RestartBackoff, SlowOptions, VerifyOptions,
 };
 
-use super::ms;
-
 /// The defaults of the product, with an HTTP probe.
 pub(crate) fn options() -> FaultOptions {
+    let ms = Duration::from_millis;
     FaultOptions {
         detect: DetectOptions {
             probe: ProbeOptions {
