@@ -200,6 +200,8 @@ fn answers_500() {
 #[test]
 fn ten_times_slower() {
     let case = Case::start("");
+    // What is slow before it is known to be as fast as others warms up.
+    case.wait_for_requests(500);
     case.tell_victim("slow 10");
     let incident = case.closed(FaultKind::SlowServer);
     assert!(restarted(&incident), "{incident:#?}");

@@ -418,7 +418,8 @@ mod tests {
         for outcome in [Outcome::Cancelled, Outcome::Reset { sent: true }] {
             let one = trial(&routes, 0).or_else(|| trial(&routes, 1_000));
             let one = one.expect("a trial");
-            assert_eq!(one.ended(outcome, at(1_001)), Shown::Nothing);
+            let end = one.begun + Duration::from_millis(999);
+            assert_eq!(one.ended(outcome, end), Shown::Nothing);
         }
         assert!(trial(&routes, 1_500).is_none());
         trial(&routes, 2_000)

@@ -337,6 +337,7 @@ impl Work<'_> {
         self.server.routine = Some(Box::new(Routine {
             kind: RoutineKind::Return,
             order: None,
+            until: Instant::NEVER,
             verification: Verification::new(rules),
         }));
     }

@@ -3,7 +3,7 @@
 //! Every server has at most one open incident, its case. A detection opens it; later ones join it. Servers of one
 //! service that fail together get an incident each, unless `common` or `failed_starts` finds one cause. The files here follow a case: `case` (the record), `hear` (signals
 //! and time), `open` (from detection to diagnosis), `act` (the playbook), `propose` (where a person decides), `repair` (orders that change a server), `plan` (their second check), `watch` (verification, closing), `order` (a person's orders),
-//! `maintenance` (what a person has taken out).
+//! `routine` (a restart without a fault), `maintenance` (what a person has taken out).
 //!
 //! What the modes do:
 //!
@@ -33,6 +33,7 @@ mod propose;
 mod plan;
 mod repair;
 mod roll_back;
+mod routine;
 mod watch;
 mod another;
 mod report;

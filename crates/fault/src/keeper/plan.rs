@@ -15,6 +15,7 @@ use crate::verify::Verification;
 use super::Work;
 use super::act::Next;
 use super::case::Retry;
+use super::repair::UNANSWERED;
 use super::server::{Routine, RoutineKind, Server, Shown};
 
 /// After a veto, the next look.
@@ -169,6 +170,7 @@ impl Work<'_> {
         self.server.routine = Some(Box::new(Routine {
             kind,
             order: Some(order),
+            until: now + self.server.order_limit + UNANSWERED,
             verification,
         }));
         true

@@ -18,7 +18,7 @@ use super::server::Server;
 
 /// An order that is not answered for so long after its own limit is given up: then nobody works on it any more, and another
 /// one cannot start a second process.
-const UNANSWERED: Duration = Duration::from_secs(10);
+pub(super) const UNANSWERED: Duration = Duration::from_secs(10);
 
 /// So often it is asked whether a process that the limit keeps from being started is wanted by now.
 const ASKED_AGAIN: Duration = Duration::from_millis(500);

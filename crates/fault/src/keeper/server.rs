@@ -70,6 +70,8 @@ pub(super) struct Routine {
     pub(super) kind: RoutineKind,
     /// The restart, until it has ended.
     pub(super) order: Option<OrderId>,
+    /// When the restart is given up, if nobody has told of its end by then.
+    pub(super) until: Instant,
     /// After it.
     pub(super) verification: Verification,
 }

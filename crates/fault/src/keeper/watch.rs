@@ -8,15 +8,14 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Verdict};
 
 use crate::contract::{OrderAnswer, Pace};
-use crate::detect::{Detection, Detector};
-use crate::incident::{ActionOutcome, End, Status};
+use crate::incident::{End, Status};
 use crate::outlook::Waits;
 use crate::policy::Action;
 use crate::verify::{Progress, Verification};
 
 use super::Work;
 use super::case::{Phase, Retry};
-use super::server::{RoutineKind, Server, Shown};
+use super::server::{Server, Shown};
 
 impl Server {
     /// When something of it is to be done next.
@@ -30,12 +29,11 @@ impl Server {
         {
             next = next.min(at);
         }
-        if let Some(routine) = self
-            .routine
-            .as_ref()
-            .filter(|routine| routine.order.is_none())
-        {
-            next = next.min(wake_of(&routine.verification));
+        if let Some(routine) = &self.routine {
+            next = next.min(match routine.order {
+                Some(_) => routine.until,
+                None => wake_of(&routine.verification),
+            });
         }
         match self.case.as_ref().map(|case| &case.phase) {
             None => next,
@@ -357,89 +355,6 @@ impl Work<'_> {
             Some(Action::Restart) if retry.allowed => self.restart_now(retry.step),
             _ => self.run(retry.step),
         }
-    }
-
-    pub(super) fn tick_routine(&mut self) {
-        let now = self.now;
-        if self.server.case.is_some() {
-            return;
-        }
-        if let Some(verification) = self.verification() {
-            verification.judged = now;
-            let progress = verification.tick(now);
-            self.progress(progress);
-        }
-    }
-
-    /// A person's restart was carried out.
-    pub(super) fn routine_ended(&mut self, outcome: ActionOutcome, detail: Option<String>) {
-        if outcome != ActionOutcome::Done {
-            let why = detail.unwrap_or_else(|| outcome.word().to_owned());
-            self.server.start_order_failed(self.now, &why);
-            self.routine_failed(&why);
-            return;
-        }
-        if self.is_held() {
-            self.routine_held();
-            return;
-        }
-        self.server.starts.began(self.now);
-        let rules = self.rules(true);
-        if let Some(routine) = &mut self.server.routine {
-            routine.order = None;
-            routine.verification = Verification::new(rules);
-        }
-        self.server
-            .set_pace(Pace::Every(rules.options.every), self.out);
-    }
-
-    fn routine_passed(&mut self) {
-        let kind = self.server.routine.take().map(|routine| routine.kind);
-        // What failed while it was replaced says nothing about the new one.
-        self.server.facts.forget(self.now);
-        self.server.restore(true, self.out);
-        self.server.doubt_until = None;
-        self.server.set_pace(Pace::Normal, self.out);
-        let name = self.full_name();
-        let done = match kind {
-            Some(RoutineKind::Return) => "is verified and takes requests again",
-            Some(RoutineKind::Restart) | None => "was restarted and is verified",
-        };
-        self.server
-            .answer(OrderAnswer::Done(format!("{name} {done}")), self.out);
-    }
-
-    /// A restart in maintenance: the server stays where the person has put it.
-    fn routine_held(&mut self) {
-        self.server.routine = None;
-        self.server.restore(true, self.out);
-        self.server.set_pace(Pace::Normal, self.out);
-        let text = format!("{} was restarted; it is in maintenance", self.full_name());
-        self.server.answer(OrderAnswer::Done(text), self.out);
-    }
-
-    fn routine_failed(&mut self, why: &str) {
-        self.starts_too_late();
-        let kind = self.server.routine.take().map(|routine| routine.kind);
-        let text = match kind {
-            Some(RoutineKind::Return) => {
-                format!("it did not come back from maintenance: {why}")
-            }
-            Some(RoutineKind::Restart) | None => {
-                format!("a restart that was ordered did not succeed: {why}")
-            }
-        };
-        self.server
-            .answer(OrderAnswer::Failed(text.clone()), self.out);
-        if self.is_held() {
-            self.server.restore(true, self.out);
-            self.server.set_pace(Pace::Normal, self.out);
-        }
-        self.detected(&Detection {
-            by: Detector::Supervisor,
-            onset: self.now,
-            text,
-        });
     }
 
     /// How long a server that could not be repaired stays out, with up to a tenth more so that several do not come

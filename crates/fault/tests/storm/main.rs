@@ -308,6 +308,26 @@ proptest! {
     }
 }
 
+/// A restart that a person ordered, of whose end nobody told, is given up.
+#[test]
+fn a_restart_whose_end_is_not_told_ends_all_the_same() {
+    let seed = 16_924_077_347_397_523_705;
+    let commands = Managed::Commands {
+        restart: true,
+        stop: false,
+    };
+    let mut storm = Storm::new(seed, commands, Mode::Automatic, true);
+    for _ in 0..1_500 {
+        storm.step();
+    }
+    storm.calm();
+    let unanswered = &storm.checker.open_tickets;
+    assert!(
+        unanswered.is_empty(),
+        "orders without an answer: {unanswered:?}"
+    );
+}
+
 /// A server whose process had ended, started by somebody else and verified, serves like others.
 #[test]
 fn a_verified_server_counts_as_serving_whoever_started_it() {
