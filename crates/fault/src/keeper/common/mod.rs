@@ -142,9 +142,10 @@ impl Common {
 
     /// Where to begin to look for the servers' limits, while it is load that they suffer from.
     pub(in crate::keeper) fn limits(&self) -> &[LimitHint] {
-        match self.cause.kind {
-            FaultKind::Overload => &self.limits,
-            _ => &[],
+        if self.cause.kind == FaultKind::Overload {
+            &self.limits
+        } else {
+            &[]
         }
     }
 
