@@ -68,7 +68,7 @@ pub(crate) async fn examine(
         let after = after.and_then(Result::ok);
         ProcessState {
             pid,
-            state: after.as_ref().map(|stat| stat.state),
+            state: state(before.as_ref(), after.as_ref()),
             listening: survey.as_ref().map(|found| found.accept_queue.is_some()),
             accept_queue: survey.as_ref().and_then(|found| found.accept_queue),
             listens_at: survey
@@ -152,6 +152,19 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
+/// The state of a process that was read twice. It is told as stopped only if it was so all the time: what is stopped for a moment, as
+/// by a debugger that looks at it, goes on by itself, and whoever is believed to be stopped is restarted at once.
+fn state(before: Option<&Stat>, after: Option<&Stat>) -> Option<char> {
+    const STOPPED: char = 'T';
+    let after = after?;
+    if after.state != STOPPED {
+        return Some(after.state);
+    }
+    let before = before?;
+    let has_run = before.ticks != after.ticks;
+    (before.state != STOPPED || !has_run).then_some(before.state)
+}
+
 fn cpu_permille(before: Option<&Stat>, after: Option<&Stat>, elapsed: Duration) -> Option<u32> {
     if elapsed < SHORTEST_SAMPLE {
         return None;
@@ -166,6 +179,31 @@ mod tests {
     use rustix::io::Errno;
 
     use super::*;
+
+    /// A process that was stopped for 100 ms at the end of an examination was restarted.
+    #[test]
+    fn a_process_is_stopped_only_if_it_was_all_the_time() {
+        let stat = |(state, ticks)| Stat {
+            state,
+            ticks,
+            resident_pages: 1,
+        };
+        for (before, after, told) in [
+            (Some(('T', 7)), Some(('T', 7)), Some('T')),
+            (Some(('S', 7)), Some(('T', 7)), Some('S')),
+            (Some(('R', 7)), Some(('T', 9)), Some('R')),
+            // It went on between two stops.
+            (Some(('T', 7)), Some(('T', 8)), None),
+            (Some(('T', 7)), Some(('S', 7)), Some('S')),
+            (None, Some(('T', 7)), None),
+            (None, Some(('D', 7)), Some('D')),
+            (Some(('T', 7)), None, None),
+        ] {
+            let (one, other) = (before.map(stat), after.map(stat));
+            let found = state(one.as_ref(), other.as_ref());
+            assert_eq!(found, told, "{before:?}, {after:?}");
+        }
+    }
 
     /// It was "the process is not there" if evenkeel had no descriptor left to look.
     #[test]
