@@ -120,7 +120,8 @@ impl FaultKind {
         }
     }
 
-    /// Whether this version ever diagnoses it; a playbook may name the others, too.
+    /// Whether this version ever diagnoses it of a server or a service; a playbook may name the others, too. Of evenkeel itself some
+    /// of those are diagnosed, and no playbook applies.
     #[must_use]
     pub const fn is_diagnosed(self) -> bool {
         !matches!(
@@ -130,6 +131,8 @@ impl FaultKind {
                 | Self::TlsFailure
                 | Self::MemoryLeak
                 | Self::DiskFull
+                | Self::PartitionedBalancer
+                | Self::ClockSkew
                 | Self::Flapping
         )
     }

@@ -58,7 +58,7 @@ struct Line {
     from: &'static str,
     #[serde(rename = "do")]
     actions: Vec<String>,
-    /// Whether the kind is diagnosed at all by this version.
+    /// Whether this version ever diagnoses the kind of a server or a service.
     diagnosed: bool,
 }
 
@@ -220,7 +220,7 @@ fn text(groups: &[Group]) -> String {
             let note = if line.diagnosed {
                 ""
             } else {
-                "  (not diagnosed yet)"
+                "  (not diagnosed of a server yet)"
             };
             part += &format!(
                 "  {:fault$}  {:from$}  {actions}{note}\n",
