@@ -88,7 +88,7 @@ pub enum Input {
         /// When.
         at: Instant,
         /// What was found.
-        examination: Examination,
+        examination: Box<Examination>,
     },
     /// The service's totals since the start of the program; for the impact of incidents.
     Traffic {
@@ -111,7 +111,7 @@ pub enum Input {
         /// When.
         at: Instant,
         /// What.
-        order: OperatorOrder,
+        order: Box<OperatorOrder>,
     },
     /// The words for a request that failed.
     Named {

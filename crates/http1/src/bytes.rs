@@ -101,6 +101,37 @@ pub(crate) const fn is_target(byte: u8) -> bool {
     is(byte, TARGET)
 }
 
+/// How many bytes at the front may be part of a token; nothing if no other byte has come.
+pub(crate) fn token_length(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    for word in bytes.as_chunks::<8>().0 {
+        let others = uncommon(u64::from_le_bytes(*word));
+        if others != 0 {
+            at += others.trailing_zeros() as usize / 8;
+            break;
+        }
+        at += 8;
+    }
+    let rest = bytes[at..].iter().position(|&byte| !is_token(byte))?;
+    Some(at + rest)
+}
+
+/// The top bits of those of eight bytes that are neither letters nor digits nor `-`, which names of fields hardly ever have.
+const fn uncommon(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const TOPS: u64 = ONES << 7;
+    // Without its top bit no byte carries into the next one. At the top of each byte of `from(x, n)`: whether it is at least n.
+    const fn from(low: u64, least: u8) -> u64 {
+        low + ONES * (0x80 - least as u64)
+    }
+    let low = word & !TOPS;
+    let folded = low | ONES * 0x20;
+    let letter = from(folded, b'a') & !from(folded, b'z' + 1);
+    let digit = from(low, b'0') & !from(low, b'9' + 1);
+    let dash = !from(low ^ (ONES * b'-' as u64), 1);
+    !(letter | digit | dash) & TOPS | word & TOPS
+}
+
 /// How many bytes at the front may be in a registered name (RFC 3986 section 3.2.2), and whether a `%` is among them.
 pub(crate) fn host_length(bytes: &[u8]) -> (usize, bool) {
     let mut has_escape = false;
@@ -156,6 +187,7 @@ const fn controls(word: u64) -> u64 {
 }
 
 /// `[from..to]` without spaces and tabs at both ends.
+#[inline]
 pub(crate) fn trim(bytes: &[u8], from: usize, to: usize) -> (usize, usize) {
     let (mut from, mut to) = (from, to);
     while from < to && matches!(bytes[from], b' ' | b'\t') {
@@ -210,5 +242,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn names_end_at_the_first_byte_that_is_none_of_a_token() {
+        let plain = |bytes: &[u8]| bytes.iter().position(|&byte| !is_token(byte));
+        for byte in 0..=u8::MAX {
+            let common = byte.is_ascii_alphanumeric() || byte == b'-';
+            for at in 0..20 {
+                let mut bytes = *b"x-Forwarded-For-9Zaz";
+                bytes[at] = byte;
+                assert_eq!(token_length(&bytes), plain(&bytes), "{byte:#x} at {at}");
+                if at < 8 {
+                    let word: [u8; 8] = bytes[..8].try_into().unwrap();
+                    let expected = if common { 0 } else { 0x80 << (8 * at) };
+                    let found = uncommon(u64::from_le_bytes(word));
+                    assert_eq!(found, expected, "{byte:#x} at {at}");
+                }
+            }
+        }
+        assert_eq!(token_length(b"a_b!c:"), Some(5));
+        assert_eq!(token_length(b""), None);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::net::Ipv6Addr;
 
-use crate::bytes::{decimal, host_length, is_token, line_break, list, trim, value_length};
+use crate::bytes::{
+    decimal, host_length, is_token, line_break, list, token_length, trim, value_length,
+};
 use crate::field::{Special, classify};
 use crate::{Field, FieldKind, HeadError, Limits, Span, Version};
 
@@ -73,7 +75,7 @@ fn line(
     side: Side,
     summary: &mut Summary,
 ) -> Result<Option<Field>, HeadError> {
-    let Some(name_length) = bytes[start..].iter().position(|&byte| !is_token(byte)) else {
+    let Some(name_length) = token_length(&bytes[start..]) else {
         return Ok(None);
     };
     let colon = start + name_length;

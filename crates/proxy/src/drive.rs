@@ -273,8 +273,15 @@ impl Journey<'_> {
                     self.put_aside(&desk, server, talk, ended);
                     return Err(Lack::Status(desk.work.response.status));
                 }
-                (After::Accept, Some(talk)) => {
-                    return Ok(self.pass_on(&mut desk, talk, server, flight, upgrade).await);
+                (After::Accept, Some(mut talk)) => {
+                    let passed = self.pass_on(&mut desk, &mut talk, server, &mut flight, upgrade);
+                    let (finish, may_keep) = passed.await;
+                    let upstream = talk.end(self.worker);
+                    if may_keep {
+                        let head = &desk.work.response;
+                        (self.worker).keep_connection(server, upstream, head, self.latest);
+                    }
+                    return Ok(finish);
                 }
                 (After::Again { at, .. }, talk) => {
                     drop(flight);

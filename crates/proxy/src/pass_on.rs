@@ -53,36 +53,37 @@ impl Journey<'_> {
         }
     }
 
-    /// Passes a response on: from here on nothing can be taken back.
+    /// Passes a response on: from here on nothing can be taken back. Whether the connection may be kept afterwards.
     pub(crate) async fn pass_on(
         &mut self,
         desk: &mut Desk<'_>,
-        mut talk: Talk,
+        talk: &mut Talk,
         server: ServerId,
-        mut flight: Flight<'_>,
+        flight: &mut Flight<'_>,
         upgrade: bool,
-    ) -> Finish {
+    ) -> (Finish, bool) {
         let status = desk.work.response.status;
-        let tee = self.tee(desk, &talk, self.latest);
-        let manner = self.commit(desk, &mut talk, server);
+        let tee = self.tee(desk, talk, self.latest);
+        let manner = self.commit(desk, talk, server);
         let idle = self.policies.timeout.idle;
         if status == 101 && upgrade {
             // Boxed: few requests become tunnels, and all would be larger by it.
-            let end = Box::pin(tunnel::run(desk, &mut talk, idle)).await;
+            let end = Box::pin(tunnel::run(desk, talk, idle)).await;
             let event = end.err().unwrap_or(Event::Answered(status));
             let judged = talk.judge(event, Phase::Tunnel, false);
             self.count_attempt(server, judged.outcome);
-            drop(talk.end(self.worker));
-            return self.tunnel_finish(server, event, judged);
+            return (self.tunnel_finish(server, event, judged), false);
         }
         let (already_sent, already) = (talk.bytes_sent, talk.bytes_received);
         let server_keeps = desk.work.response.keep_alive;
         let is_delimited = rewrite::is_delimited(&desk.work.response, manner.decode);
         let body = Body::of_response(desk.work.response.framing);
         let mut relay = Relay::new(body, manner.decode, tee);
-        let end = relay.run(desk, &mut talk, idle).await;
-        let now = self.worker.clock.now();
-        self.latest = now;
+        let end = relay.run(desk, talk, idle).await;
+        if relay.has_waited() {
+            self.latest = self.worker.clock.now();
+        }
+        let now = self.latest;
         let counters = self.worker.server_counters(server);
         (counters.bytes_received).add_from_owner(talk.bytes_received - already);
         // The rest of the request's body, if the server has answered before it was there.
@@ -93,11 +94,6 @@ impl Journey<'_> {
         };
         let judged = talk.judge(event, Phase::Streaming, clean);
         self.count_attempt(server, judged.outcome);
-        let upstream = talk.end(self.worker);
-        if judged.may_keep {
-            let head = &desk.work.response;
-            self.worker.keep_connection(server, upstream, head, now);
-        }
         if matches!(end, RelayEnd::Broken(_)) {
             if judged.outcome.is_failure() {
                 flight.came_to(now, judged.outcome, Duration::ZERO);
@@ -115,11 +111,12 @@ impl Journey<'_> {
                 true => Persist::Linger,
                 false => Persist::Close,
             };
-            return Finish {
+            let finish = Finish {
                 broken_off: Some(judged.outcome),
                 aborted: judged.blame == Blame::Client,
                 ..Finish::answered(persist, status)
             };
+            return (finish, judged.may_keep);
         }
         if let Some(tee) = relay.into_tee() {
             self.keep(*tee);
@@ -132,6 +129,6 @@ impl Journey<'_> {
             (false, true) => Persist::Linger,
             (false, false) => Persist::Close,
         };
-        Finish::answered(persist, status)
+        (Finish::answered(persist, status), judged.may_keep)
     }
 }

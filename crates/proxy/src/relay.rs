@@ -43,6 +43,8 @@ pub(crate) struct Relay {
     ready: usize,
     progress: bool,
     waits_for_client: bool,
+    /// Whether it could not all be passed on at once.
+    has_waited: bool,
     /// Writes it down to be kept.
     tee: Option<Box<Tee>>,
 }
@@ -67,8 +69,14 @@ impl Relay {
             ready: 0,
             progress: true,
             waits_for_client: false,
+            has_waited: false,
             tee,
         }
+    }
+
+    /// Whether time has passed: it could not all be passed on at once.
+    pub(crate) const fn has_waited(&self) -> bool {
+        self.has_waited
     }
 
     /// What was written down, if it was worth it to the end.
@@ -116,6 +124,7 @@ impl Relay {
         if let Poll::Ready(end) = self.poll_response(&mut ends, cx) {
             return Poll::Ready(end);
         }
+        self.has_waited = true;
         if talk.is_sending() {
             match talk.poll_send(desk, cx) {
                 Poll::Ready(Ok(())) => talk.written = Some(desk.worker.clock.now()),

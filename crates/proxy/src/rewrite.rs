@@ -292,12 +292,19 @@ fn copy_run(out: &mut Vec<u8>, bytes: &[u8], run: Option<(u32, u32)>) {
 pub(crate) fn write_address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
-            for (place, octet) in address.octets().into_iter().enumerate() {
-                if place > 0 {
-                    out.push(b'.');
+            let mut text = [b'.'; 16];
+            let mut at = 0;
+            for octet in address.octets() {
+                let digits = [octet / 100, octet / 10 % 10, octet % 10];
+                let unused = usize::from(octet < 100) + usize::from(octet < 10);
+                for digit in &digits[unused..] {
+                    text[at] = b'0' + digit;
+                    at += 1;
                 }
-                write::decimal(out, u64::from(octet));
+                // A dot stands there.
+                at += 1;
             }
+            out.extend_from_slice(&text[..at - 1]);
         }
         IpAddr::V6(address) => out.extend_from_slice(address.to_string().as_bytes()),
     }

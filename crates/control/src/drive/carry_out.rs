@@ -39,7 +39,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
                     Input::Examined {
                         id,
                         at: clock.now(),
-                        examination,
+                        examination: Box::new(examination),
                     }
                 });
             }

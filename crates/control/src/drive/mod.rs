@@ -242,7 +242,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             Some(Ok(answer)) = self.tasks.join_next() => self.answers.push(answer),
             Some(request) = self.orders.recv() => {
                 let (ticket, order) = self.asked.take(request);
-                self.inputs.push(Input::Operator { ticket, at: self.clock.now(), order });
+                self.inputs.push(Input::Operator { ticket, at: self.clock.now(), order: Box::new(order) });
             }
             () = self.clock.sleep_until(wake) => {}
         }

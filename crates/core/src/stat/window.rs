@@ -22,6 +22,8 @@ pub struct Window {
     slices: [(u32, u32); SLICES],
     slice_nanos: u64,
     newest: u64,
+    /// When the slice after the newest begins, in nanoseconds.
+    next: u64,
 }
 
 impl Window {
@@ -33,6 +35,7 @@ impl Window {
             slices: [(0, 0); SLICES],
             slice_nanos: (nanos / SLICES as u64).max(1),
             newest: 0,
+            next: 0,
         }
     }
 
@@ -61,13 +64,15 @@ impl Window {
     }
 
     fn advance(&mut self, now: Instant) -> usize {
-        let current = now.as_nanos() / self.slice_nanos;
-        if current > self.newest {
+        // Most events belong to the newest slice: no division for them.
+        if now.as_nanos() >= self.next {
+            let current = now.as_nanos() / self.slice_nanos;
             let stale = (current - self.newest).min(SLICES as u64);
             for step in 0..stale {
                 self.slices[((current - step) % SLICES as u64) as usize] = (0, 0);
             }
             self.newest = current;
+            self.next = (current + 1).saturating_mul(self.slice_nanos);
         }
         (self.newest % SLICES as u64) as usize
     }

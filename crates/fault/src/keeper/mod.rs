@@ -216,7 +216,7 @@ impl Keeper {
                     ticket,
                     at: _,
                     order,
-                } => self.operator(now, ticket, order, outputs),
+                } => self.operator(now, ticket, *order, outputs),
                 Input::ClockSet { epoch, by_millis } => self.clock_set(now, epoch, by_millis),
                 Input::SelfReading(reading) => self.self_reading(now, *reading),
                 Input::Stalled { until, lasted } => self.stalled(until.min(now), lasted),

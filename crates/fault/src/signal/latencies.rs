@@ -44,6 +44,8 @@ pub struct Latencies {
     now: CoarseHistogram,
     before: CoarseHistogram,
     half: u64,
+    /// When the next half window begins, in nanoseconds.
+    next: u64,
     probes: Recent<Passed>,
 }
 
@@ -104,6 +106,7 @@ impl Latencies {
             now: CoarseHistogram::default(),
             before: CoarseHistogram::default(),
             half: 0,
+            next: 0,
             probes: Recent::new(PROBES),
         }
     }
@@ -192,8 +195,12 @@ impl Latencies {
     }
 
     fn turn(&mut self, at: Instant) {
+        if at.as_nanos() < self.next {
+            return;
+        }
         let half = at.as_nanos() / self.half_nanos();
-        if half <= self.half {
+        self.next = (half + 1).saturating_mul(self.half_nanos());
+        if half == self.half {
             return;
         }
         std::mem::swap(&mut self.before, &mut self.now);

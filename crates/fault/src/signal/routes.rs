@@ -136,6 +136,8 @@ impl RouteTally {
 pub struct Routes {
     half: u64,
     turn: u64,
+    /// When the next half begins, in nanoseconds.
+    next: u64,
     now: Vec<RouteTally>,
     before: Vec<RouteTally>,
 }
@@ -149,6 +151,7 @@ impl Routes {
                 .unwrap_or(u64::MAX)
                 .max(1),
             turn: 0,
+            next: 0,
             now: Vec::new(),
             before: Vec::new(),
         }
@@ -204,8 +207,12 @@ impl Routes {
     }
 
     fn turn(&mut self, at: Instant) {
+        if at.as_nanos() < self.next {
+            return;
+        }
         let turn = at.as_nanos() / self.half;
-        if turn <= self.turn {
+        self.next = (turn + 1).saturating_mul(self.half);
+        if turn == self.turn {
             return;
         }
         std::mem::swap(&mut self.before, &mut self.now);

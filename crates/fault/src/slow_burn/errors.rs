@@ -82,6 +82,8 @@ impl Burn {
 pub struct ErrorShare {
     slots: [Slot; SLOTS],
     newest: u64,
+    /// When the slot after the newest begins.
+    next: Instant,
     usual: (f64, f64),
 }
 
@@ -90,6 +92,7 @@ impl Default for ErrorShare {
         Self {
             slots: [Slot::default(); SLOTS],
             newest: 0,
+            next: Instant::ZERO,
             usual: PRIOR,
         }
     }
@@ -193,6 +196,9 @@ impl ErrorShare {
     }
 
     fn turn(&mut self, at: Instant) {
+        if at < self.next {
+            return;
+        }
         let number = at.as_nanos() / 1_000_000_000 / SLOT.as_secs();
         let steps = number.saturating_sub(self.newest).min(SLOTS as u64);
         for step in 1..=steps {
@@ -202,7 +208,9 @@ impl ErrorShare {
             *total = total.mul_add(DECAY, f64::from(slot.total));
             *failed = failed.mul_add(DECAY, f64::from(slot.failed));
         }
-        self.newest = self.newest.max(number);
+        self.newest = number;
+        self.next =
+            Instant::ZERO + SLOT.saturating_mul(u32::try_from(number + 1).unwrap_or(u32::MAX));
     }
 }
 

@@ -167,7 +167,7 @@ impl Town {
                         Input::Examined {
                             id,
                             at,
-                            examination,
+                            examination: Box::new(examination),
                         },
                     ));
                 }
@@ -273,7 +273,7 @@ fn a_person_who_closes_it_closes_it_for_all() {
     town.step(vec![Input::Operator {
         ticket: Ticket(1),
         at: town.now,
-        order: OperatorOrder::Close(id.clone()),
+        order: Box::new(OperatorOrder::Close(id.clone())),
     }]);
     assert_eq!(town.incidents[&id].end, Some(End::ClosedByPerson));
     town.ends.fill(Outcome::Answered(200));

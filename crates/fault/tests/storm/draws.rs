@@ -155,6 +155,6 @@ pub(crate) fn answer(random: &mut Random, at: Instant, id: OrderId, is_action: b
     Input::Examined {
         id,
         at,
-        examination,
+        examination: Box::new(examination),
     }
 }

@@ -108,7 +108,7 @@ impl Storm {
             self.inputs.push(Input::Operator {
                 ticket,
                 at: now,
-                order,
+                order: Box::new(order),
             });
         }
         if self.random.below(200) == 0 {
@@ -190,7 +190,7 @@ impl Storm {
             self.inputs.push(Input::Operator {
                 ticket,
                 at: self.now,
-                order,
+                order: Box::new(order),
             });
         }
         for _ in 0..12_000 {
@@ -250,7 +250,7 @@ impl Storm {
                     self.inputs.push(Input::Examined {
                         id,
                         at,
-                        examination,
+                        examination: Box::new(examination),
                     });
                 }
                 None => {}

@@ -240,7 +240,11 @@ impl World {
     pub(super) fn order(&mut self, order: OperatorOrder) {
         let (at, ticket) = (self.now, Ticket(self.answers.len() as u64));
         self.answers.push(Vec::new());
-        self.feed(vec![Input::Operator { ticket, at, order }]);
+        self.feed(vec![Input::Operator {
+            ticket,
+            at,
+            order: Box::new(order),
+        }]);
     }
 
     /// What came of the latest order so far, the words for it.

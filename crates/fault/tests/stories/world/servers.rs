@@ -298,7 +298,7 @@ impl World {
             Input::Examined {
                 id,
                 at,
-                examination,
+                examination: Box::new(examination),
             },
         ));
     }
