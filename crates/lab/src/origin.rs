@@ -239,9 +239,12 @@ struct Page {
 /// An answer from this length on is sent from a file.
 const LARGE: usize = 16 << 10;
 
+/// As real servers do; else each proxy that heeds RFC 9110 section 6.6.1 would have to add one.
+const DATE: &str = "Date: Sun, 29 Nov 2026 08:00:00 GMT\r\n";
+
 fn page(status: u16, length: usize) -> io::Result<Arc<Page>> {
     let head = format!(
-        "HTTP/1.1 {status} OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n"
+        "HTTP/1.1 {status} OK\r\n{DATE}Content-Type: text/plain\r\nContent-Length: {length}\r\n\r\n"
     );
     let mut bytes = head.into_bytes();
     bytes.resize(bytes.len() + length, b'o');
