@@ -21,5 +21,5 @@ pub use load::{Counted, Weigher};
 pub use picker::{NoPick, Pick, PickReason, Picker};
 pub use policies::next_prime;
 pub use policy::{BalanceOptions, Policy, Subset};
-pub use pool::{Member, Pool};
+pub use pool::{FAILED_OVER_SHARE, Member, Pool};
 pub use server::{ServerState, Standing};

@@ -61,6 +61,9 @@ impl Member {
     }
 }
 
+/// The part of the attempts that the first tier gets while a service fails over: so many that its return shows.
+pub const FAILED_OVER_SHARE: f64 = 0.02;
+
 /// An immutable snapshot of a service's servers and balancing options.
 #[derive(Debug)]
 pub struct Pool {
@@ -70,6 +73,7 @@ pub struct Pool {
     groups: Vec<Group>,
     /// Whether any member has a bound on its attempts in flight.
     limited: bool,
+    fails_over: bool,
 }
 
 impl Pool {
@@ -89,9 +93,24 @@ impl Pool {
             id: note_change(),
             groups: groups(&options, &members, vacant),
             limited: members.iter().any(|member| member.max_requests > 0),
+            fails_over: false,
             options,
             members,
         }
+    }
+
+    /// The same, in which the first tier carries [`FAILED_OVER_SHARE`] of the attempts and what those behind it cannot carry: for the
+    /// time of a fault that its members share.
+    #[must_use]
+    pub const fn failing_over(mut self, fails_over: bool) -> Self {
+        self.fails_over = fails_over;
+        self
+    }
+
+    /// Whether the first tier carries a small part only.
+    #[must_use]
+    pub const fn fails_over(&self) -> bool {
+        self.fails_over
     }
 
     /// The members, in the order given.

@@ -6,10 +6,10 @@
 
 use evenkeel_core::{Instant, Verdict};
 
-use crate::Pool;
 use crate::group::Group;
 use crate::marks::Marks;
 use crate::server::{Standing, changes};
+use crate::{FAILED_OVER_SHARE, Pool};
 
 /// 0.55 of 20 is 11, whatever the last bit says.
 const ROUNDING: f64 = 1e-6;
@@ -139,7 +139,7 @@ impl Survey {
         slice.usable = slice.list.len();
     }
 
-    /// Each tier carries as much as it can, the first one first. If all together cannot carry everything and each has too few
+    /// Each tier carries as much as it can, the first one first, unless the service fails over. If all together cannot carry everything and each has too few
     /// usable members, the suspected ones are used as well (panic). Hung ones are used only where no other is left: they cost each
     /// request its time limit. Known-down and draining ones never are.
     fn share_out(&mut self, pool: &Pool, now: Instant) {
@@ -172,9 +172,18 @@ impl Survey {
                 self.panic(pool, Verdict::Hung, now);
             }
         }
+        let behind: f64 = (1..tiers)
+            .map(|tier| carried(healths(&self.slices, tier)))
+            .sum();
+        let mut most = if pool.fails_over() {
+            FAILED_OVER_SHARE.max(1.0 - behind)
+        } else {
+            1.0
+        };
         let mut left = 1.0_f64;
         for tier in 0..tiers {
-            let carries = carried(healths(&self.slices, tier)).min(left);
+            let carries = carried(healths(&self.slices, tier)).min(left).min(most);
+            most = 1.0;
             left -= carries;
             if left < ROUNDING {
                 left = 0.0;

@@ -88,6 +88,9 @@ impl Hands for Crew {
                 Action::Eject
                 | Action::Drain
                 | Action::Restore
+                | Action::FailOver
+                | Action::Shed
+                | Action::FallBack
                 | Action::Wait(_)
                 | Action::Escalate => Ok(String::new()),
             };

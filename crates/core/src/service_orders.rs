@@ -10,13 +10,38 @@ use crate::{Instant, RequestShape, ServiceId};
 pub struct ServiceOrders {
     /// The service.
     pub service: ServiceId,
-    /// Requests that hang on all servers: a few trials reach one, the others are answered at once.
+    /// Requests that are kept from the servers: a few trials reach one, the others are answered at once.
     pub closed: Vec<ClosedRoute>,
+    /// Only trials that succeed open a closed one again. Else any answer does, for what hung.
+    pub until_success: bool,
     /// More comes than the servers can do, so that a limit is to be found for each that has none: where to begin, by the places of the
     /// servers. Empty: no limit is to be found.
     pub limits: Vec<LimitHint>,
+    /// The servers of the first tier get a few requests only, while those behind it can carry the rest.
+    pub fails_over: bool,
     /// When the orders expire, unless they are renewed.
     pub until: Instant,
+}
+
+impl ServiceOrders {
+    /// Nothing is ordered about this service.
+    #[must_use]
+    pub const fn none(service: ServiceId) -> Self {
+        Self {
+            service,
+            closed: Vec::new(),
+            until_success: false,
+            limits: Vec::new(),
+            fails_over: false,
+            until: Instant::NEVER,
+        }
+    }
+
+    /// Whether nothing is ordered.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.closed.is_empty() && self.limits.is_empty() && !self.fails_over
+    }
 }
 
 /// Where to begin to look for how many requests a server can work on at once.
@@ -35,6 +60,8 @@ pub enum ClosedRoute {
     Route(u32),
     /// All of this method ([`RequestShape::method`]).
     Method(u32),
+    /// All.
+    All,
 }
 
 impl ClosedRoute {
@@ -44,6 +71,7 @@ impl ClosedRoute {
         match self {
             Self::Route(route) => shape.route == route,
             Self::Method(method) => shape.method == method,
+            Self::All => true,
         }
     }
 }

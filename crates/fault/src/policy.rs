@@ -183,6 +183,12 @@ pub enum Action {
     Stop,
     /// The service goes back to the version that ran before.
     RollBack,
+    /// The servers behind take over: of a service whose first tier fails, or of this server alone.
+    FailOver,
+    /// More than servers can work on is answered 503, what matters least first.
+    Shed,
+    /// Requests are answered for while servers fail, by the service's fallback or else with 503, but for trials.
+    FallBack,
     /// A command is run; `{service}`, `{server}`, `{address}`, `{fault}` and `{incident}` are replaced in its arguments.
     Exec(Vec<String>),
     /// Nothing, for a while.
@@ -202,6 +208,9 @@ impl Action {
             Self::Restart => "restart",
             Self::Stop => "stop",
             Self::RollBack => "roll-back",
+            Self::FailOver => "fail-over",
+            Self::Shed => "shed",
+            Self::FallBack => "fall-back",
             Self::Exec(_) => "exec",
             Self::Wait(_) => "wait",
             Self::Escalate => "escalate",

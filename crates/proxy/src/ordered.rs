@@ -1,9 +1,10 @@
-//! What the way of a fault orders about a service as a whole: routes that hang are closed but for trials, and bounds are found for
-//! servers that have more to do than they can. What the first means for a request is decided by [`evenkeel_request::closed`]; where
-//! nothing is ordered, a request pays one load.
+//! What the way of a fault orders about a service as a whole: routes are closed but for trials, bounds are found for servers that
+//! have more to do than they can, and the servers of the first tier give way to those behind it. What the first means for a request is
+//! decided by [`evenkeel_request::closed`], the others make another [`Roster`](crate::roster::Roster); where nothing is ordered, a
+//! request pays one load.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use evenkeel_core::metric::Sink;
@@ -24,63 +25,85 @@ pub(crate) struct Ordered {
     refused: AtomicU64,
     /// By what they have shown.
     trials: [AtomicU64; TRIALS.len()],
-    /// While bounds are found for servers: until when, in nanoseconds; else zero.
-    relieves_until: AtomicU64,
+    /// What the roster follows: [`RELIEVES`], [`FAILS_OVER`].
+    roster: AtomicU8,
+    /// While it follows anything: until when, in nanoseconds; else zero.
+    roster_until: AtomicU64,
 }
 
+/// Bounds are found for servers.
+const RELIEVES: u8 = 1;
+/// The first tier gives way.
+const FAILS_OVER: u8 = 2;
+
 /// What trials have shown, by the words of metrics.
-const TRIALS: [&str; 3] = ["answered", "hung", "nothing"];
+const TRIALS: [&str; 4] = ["answered", "hung", "nothing", "failed"];
 
 impl Ordered {
     fn set(&self, orders: &ServiceOrders) {
         let closed = self.closed.load().follow(orders);
-        let is_on = !closed.is_empty() || !orders.limits.is_empty();
         self.closed.store(Arc::new(closed));
-        self.is_on.store(is_on, Ordering::Release);
+        self.is_on.store(!orders.is_none(), Ordering::Release);
     }
 
-    /// Whether bounds are to be found from now on that were not, or not any longer.
-    fn relief_changes(&self, orders: &ServiceOrders) -> bool {
-        let until = match orders.limits.as_slice() {
-            [] => 0,
+    /// Whether another roster is needed from now on.
+    fn roster_changes(&self, orders: &ServiceOrders) -> bool {
+        let relieves = if orders.limits.is_empty() {
+            0
+        } else {
+            RELIEVES
+        };
+        let fails_over = if orders.fails_over { FAILS_OVER } else { 0 };
+        let follows = relieves | fails_over;
+        let until = match follows {
+            0 => 0,
             _ => orders.until.as_nanos(),
         };
-        let before = self.relieves_until.swap(until, Ordering::AcqRel);
-        (before == 0) != (until == 0)
+        let before = self.roster.swap(follows, Ordering::AcqRel);
+        let held_until = self.roster_until.swap(until, Ordering::AcqRel);
+        (before, held_until == 0) != (follows, until == 0)
     }
 
-    /// Whether the bounds were not renewed in time. Says so once.
+    /// Whether what the roster follows was not renewed in time. Says so once.
     fn has_run_out(&self, now: Instant) -> bool {
-        let until = self.relieves_until.load(Ordering::Acquire);
+        let until = self.roster_until.load(Ordering::Acquire);
         let order = Ordering::AcqRel;
         until != 0
             && now.as_nanos() >= until
-            && (self.relieves_until)
+            && (self.roster_until)
                 .compare_exchange(until, 0, order, Ordering::Relaxed)
                 .is_ok()
     }
 
-    /// Whether bounds are to be found, also if nobody has said yet that their time is over.
-    pub(crate) fn relieves(&self) -> bool {
-        self.relieves_until.load(Ordering::Acquire) != 0
+    /// Whether the roster follows orders, also if nobody has said yet that their time is over.
+    pub(crate) fn holds(&self) -> bool {
+        self.roster_until.load(Ordering::Acquire) != 0
     }
 
     pub(crate) fn collect(&self, sink: &mut dyn Sink, service: &str, now: Instant) {
         let labels = [("service", service)];
         let about = "Whether bounds are found for servers without a configured one, since more comes than they can do.";
-        let relieves = self.relieves_until.load(Ordering::Relaxed) > now.as_nanos();
-        let relieves = f64::from(u8::from(relieves));
-        sink.gauge("evenkeel_limits_found", about, &labels, relieves);
-        let about = "Routes that are closed but for trials, since they hang on all servers.";
+        let holds = self.roster_until.load(Ordering::Relaxed) > now.as_nanos();
+        let follows = if holds {
+            self.roster.load(Ordering::Relaxed)
+        } else {
+            0
+        };
+        let is = |what| f64::from(u8::from(follows & what != 0));
+        sink.gauge("evenkeel_limits_found", about, &labels, is(RELIEVES));
+        let about =
+            "Whether the servers of the first tier give way to those behind it, since they fail.";
+        sink.gauge("evenkeel_failed_over", about, &labels, is(FAILS_OVER));
+        let about =
+            "Routes that are closed but for trials: they hang on all servers, or are answered for.";
         let number = self.closed.load().count(now);
         sink.gauge("evenkeel_routes_closed", about, &labels, number as f64);
-        let about = "Requests that no server got, since their route hangs on all servers.";
+        let about = "Requests that no server got, since their route is closed.";
         let value = self.refused.load(Ordering::Relaxed);
         sink.counter("evenkeel_route_refused_total", about, &labels, value);
         for (word, trials) in TRIALS.iter().zip(&self.trials) {
             let labels = [("service", service), ("outcome", *word)];
-            let about =
-                "Requests of closed routes that servers got, to see whether they still hang.";
+            let about = "Requests of closed routes that servers got, to see how they end.";
             let value = trials.load(Ordering::Relaxed);
             sink.counter("evenkeel_route_trials_total", about, &labels, value);
         }
@@ -92,8 +115,8 @@ impl ProxyState {
     pub fn set_service(&self, orders: &ServiceOrders) {
         if let Some(service) = self.services().get(orders.service.0 as usize) {
             service.ordered.set(orders);
-            if service.ordered.relief_changes(orders) {
-                service.relieve(&orders.limits, self.now());
+            if service.ordered.roster_changes(orders) {
+                service.follow(orders, self.now());
             }
         }
     }
@@ -110,7 +133,7 @@ impl Journey<'_> {
             return Ok(());
         }
         if ordered.has_run_out(now) {
-            self.service.relief_has_run_out(now);
+            self.service.orders_have_run_out(now);
         }
         if self.trial.is_some() {
             return Ok(());
@@ -138,6 +161,7 @@ impl Journey<'_> {
             Shown::Answered => 0,
             Shown::Hung => 1,
             Shown::Nothing => 2,
+            Shown::Failed => 3,
         };
         self.service.ordered.trials[place].fetch_add(1, Ordering::Relaxed);
     }
@@ -170,13 +194,12 @@ mod tests {
     fn order(state: &ProxyState, until: Instant) {
         let initial = 7;
         state.set_service(&ServiceOrders {
-            service: ServiceId(0),
-            closed: Vec::new(),
             limits: vec![LimitHint {
                 initial,
                 ..LimitHint::default()
             }],
             until,
+            ..ServiceOrders::none(ServiceId(0))
         });
     }
 
@@ -193,7 +216,7 @@ mod tests {
         let late = Instant::from_millis(2);
         assert!(service.ordered.has_run_out(late));
         order(&state, Instant::NEVER);
-        service.relief_has_run_out(late);
+        service.orders_have_run_out(late);
         assert_eq!(bound(&state), Some(7));
         assert!(!service.ordered.has_run_out(late));
     }
@@ -206,7 +229,7 @@ mod tests {
         let late = Instant::from_millis(2);
         assert!(service.ordered.has_run_out(late));
         assert!(!service.ordered.has_run_out(late), "once");
-        service.relief_has_run_out(late);
+        service.orders_have_run_out(late);
         assert_eq!(bound(&state), None);
         order(&state, Instant::NEVER);
         assert_eq!(bound(&state), Some(7));

@@ -188,7 +188,8 @@ pub(crate) fn compose(
     let retry_after = match cause {
         Cause::RateLimited { seconds }
         | Cause::Quarantined { seconds }
-        | Cause::RouteBroken { seconds } => Some(seconds),
+        | Cause::RouteBroken { seconds }
+        | Cause::FallenBack { seconds } => Some(seconds),
         Cause::Maintenance => Some(MAINTENANCE_RETRY_SECONDS),
         _ => None,
     };
@@ -314,6 +315,7 @@ mod tests {
             Cause::RateLimited { seconds: 7 },
             Cause::Quarantined { seconds: 600 },
             Cause::RouteBroken { seconds: 8 },
+            Cause::FallenBack { seconds: 1 },
             Cause::Maintenance,
         ] {
             let mut out = Vec::new();

@@ -144,19 +144,12 @@ impl Roster {
                 (place.address, place.generation) = (address, version);
             }
         }
-        let options = self.pool.options().clone();
-        Self::build(
-            version,
-            options,
-            members,
-            places,
-            (self.making.clone(), self.watching),
-        )
+        self.next(members, places, self.pool.fails_over())
     }
 
     /// The next one, in which the bound of each server that has none is found, for the time of an overload: beginning with these
-    /// hints, by the place in the list. Without hints, the next one in which that is over.
-    pub(crate) fn relieving(&self, hints: &[LimitHint], now: Instant) -> Self {
+    /// hints, by the place in the list. Without hints, the next one in which that is over. It fails over, or not any more.
+    pub(crate) fn ordered(&self, hints: &[LimitHint], fails_over: bool, now: Instant) -> Self {
         let (mut members, mut places) = (self.pool.members().to_vec(), self.places.clone());
         for (index, (member, place)) in members.iter_mut().zip(&mut places).enumerate() {
             match (place.relieved, hints.get(index)) {
@@ -174,9 +167,15 @@ impl Roster {
                 _ => {}
             }
         }
+        self.next(members, places, fails_over)
+    }
+
+    fn next(&self, members: Vec<Member>, places: Vec<Place>, fails_over: bool) -> Self {
         let options = self.pool.options().clone();
         let parts = (self.making.clone(), self.watching);
-        Self::build(self.version + 1, options, members, places, parts)
+        let mut next = Self::build(self.version + 1, options, members, places, parts);
+        next.pool = next.pool.failing_over(fails_over);
+        next
     }
 
     /// A server with a breaker and nothing else has the greatest number for a bound.

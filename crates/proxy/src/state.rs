@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::{AskPlan, ListenerPlan, ServicePlan};
-use evenkeel_core::{Directive, Instant, LimitHint, Random, ServiceId};
+use evenkeel_core::{Directive, Instant, Random, ServiceId, ServiceOrders};
 use evenkeel_request::route::{RateRule, Route};
 use evenkeel_request::{HashOn, HeaderChanges, Mirror, Policies};
 use evenkeel_runtime::{Clock, Tasks};
@@ -383,18 +383,19 @@ impl ServiceEntry {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Bounds are found for servers that have none, or, without hints, not any more.
-    pub(crate) fn relieve(&self, hints: &[LimitHint], now: Instant) {
+    /// Bounds are found for servers that have none, or, without hints, not any more; and the service fails over, or not any more.
+    pub(crate) fn follow(&self, orders: &ServiceOrders, now: Instant) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.replace(self.roster.load().relieving(hints, now));
+        let next = self.roster.load();
+        self.replace(next.ordered(&orders.limits, orders.fails_over, now));
     }
 
-    /// Bounds were not renewed in time, and are found no more. If they were renewed since the caller saw that, they stay: whoever
-    /// renewed them found them in place, and will not put them back.
-    pub(crate) fn relief_has_run_out(&self, now: Instant) {
+    /// What was ordered was not renewed in time, and ends. If it was renewed since the caller saw that, it stays: whoever renewed it
+    /// found it in place, and will not put it back.
+    pub(crate) fn orders_have_run_out(&self, now: Instant) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.ordered.relieves() {
-            self.replace(self.roster.load().relieving(&[], now));
+        if !self.ordered.holds() {
+            self.replace(self.roster.load().ordered(&[], false, now));
         }
     }
 

@@ -2,11 +2,13 @@
 
 mod common;
 
-use std::sync::{Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 use common::{Rig, counter, server};
 use evenkeel_core::{ClosedRoute, Instant, LimitHint, RequestShape, ServiceId, ServiceOrders};
 
+const BAD: &str = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 3\r\n\r\nbad";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// While it is false, `/slow` hangs.
@@ -14,10 +16,8 @@ static IS_WELL: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
 fn order(rig: &Rig, closed: &[ClosedRoute]) {
     rig.proxy().state().set_service(&ServiceOrders {
-        service: ServiceId(0),
         closed: closed.to_vec(),
-        limits: Vec::new(),
-        until: Instant::NEVER,
+        ..ServiceOrders::none(ServiceId(0))
     });
 }
 
@@ -115,10 +115,9 @@ fn bounds_that_are_not_renewed_are_taken_off() {
             ..LimitHint::default()
         };
         rig.proxy().state().set_service(&ServiceOrders {
-            service: ServiceId(0),
-            closed: Vec::new(),
             limits: vec![hint],
             until,
+            ..ServiceOrders::none(ServiceId(0))
         });
     };
     let limit = || counter(&rig, "evenkeel_server_limit", &["shop"]);
@@ -135,4 +134,77 @@ fn bounds_that_are_not_renewed_are_taken_off() {
     order(Instant::NEVER);
     assert_eq!(client.get("/").status, 200);
     assert_eq!((limit(), found()), (7, 1));
+}
+
+/// The server fails until it is told otherwise: each failure closes it again, and the first success opens it.
+#[test]
+fn what_is_answered_for_opens_with_a_success() {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let of_server = Arc::clone(&is_well);
+    let (shop, seen) = server(move |connection| {
+        while connection.request().is_some() {
+            let is_well = of_server.load(Ordering::Relaxed);
+            connection.answer(if is_well { OK } else { BAD });
+        }
+    });
+    let rig = Rig::new(&[shop], "fallback = { status = 200, body = \"soon\" }\n");
+    rig.proxy().state().set_service(&ServiceOrders {
+        closed: vec![ClosedRoute::All],
+        until_success: true,
+        ..ServiceOrders::none(ServiceId(0))
+    });
+    let mut client = rig.client();
+    // The first is a trial, whose failure is passed on.
+    assert_eq!(client.get("/").status, 500);
+    let answer = client.get("/");
+    assert_eq!((answer.status, answer.body.as_slice()), (200, &b"soon"[..]));
+    let trials = |outcome| counter(&rig, "evenkeel_route_trials_total", &["shop", outcome]);
+    assert_eq!((trials("failed"), trials("answered")), (1, 0));
+    is_well.store(true, Ordering::Relaxed);
+    rig.wait_for(|rig| rig.client().get("/").body == b"ok");
+    for _ in 0..20 {
+        assert_eq!(client.get("/").body, b"ok");
+    }
+    assert!(trials("answered") >= 20 && seen.lock().expect("no panic").len() >= 22);
+}
+
+/// Orders that make the first tier give way reach the balancer, and end with it.
+#[test]
+fn the_first_tier_gives_way_while_it_is_ordered() {
+    let (first, seen_first) = common::always(OK);
+    let (behind, seen_behind) = common::always(OK);
+    let servers =
+        format!("servers = [\"{first}\", {{ address = \"{behind}\", tier = \"backup\" }}]");
+    let rig = Rig::of(&format!(
+        "workers = 1\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n[service.shop]\n{servers}\n"
+    ));
+    let order = |fails_over, until| {
+        rig.proxy().state().set_service(&ServiceOrders {
+            fails_over,
+            until,
+            ..ServiceOrders::none(ServiceId(0))
+        });
+    };
+    let seen = || [&seen_first, &seen_behind].map(|seen| seen.lock().expect("no panic").len());
+    let failed_over = || counter(&rig, "evenkeel_failed_over", &["shop"]);
+    let mut client = rig.client();
+    for _ in 0..20 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert_eq!((seen(), failed_over()), ([20, 0], 0));
+    order(true, Instant::NEVER);
+    for _ in 0..100 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    let [first, behind] = seen();
+    assert!(first <= 40 && behind >= 80, "{first} {behind}");
+    assert_eq!(failed_over(), 1);
+    // Nobody renews it.
+    order(true, rig.clock.now());
+    assert_eq!(client.get("/").status, 200);
+    let [first, _] = seen();
+    for _ in 0..20 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert_eq!((seen()[0], failed_over()), (first + 20, 0));
 }

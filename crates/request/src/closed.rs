@@ -1,11 +1,14 @@
-//! Whether a request reaches a server whose route hangs on all of them.
+//! Whether a request reaches a server while its route is closed: it hangs on all servers, or the service is answered for while they
+//! fail.
 //!
-//! The way of a fault says which routes are closed. Each of their requests would hold a place at a server until its time is over, and
-//! its client would wait as long for nothing. So they are answered at once, but for trials: one every second (or a quarter of the
-//! time that an attempt may take, if that is longer), at most four at once. Each trial that is answered lets one more through at a
-//! time, so the route is open again a few round trips after it is well, whatever else is known by then; one that hangs closes it.
-//! One whose client gives up first after a second or more leaves half as many through: each of several that hang does, while one
-//! impatient client of a slow route does not close it for all.
+//! The way of a fault says which routes are closed. Each request of one that hangs would hold a place at a server until its time is
+//! over, and its client would wait as long for nothing. So they are answered at once, but for trials: one every second (or, of what
+//! hangs, every quarter of the time that an attempt may take, if that is longer), at most four at once. Each trial that is answered
+//! lets one more through at a time, so the route is open again a few round trips after it is well, whatever else is known by then; one
+//! that hangs closes it. One whose client gives up first after a second or more leaves half as many through: each of several that hang
+//! does, while one impatient client of a slow route does not close it for all.
+//!
+//! Where the service is answered for, an answer is not enough: a trial must succeed, and one that fails closes it.
 //!
 //! Shared by all workers: atomics, and nothing waits.
 
@@ -28,6 +31,7 @@ const WIDEST: u32 = 1 << 16;
 #[derive(Debug, Clone, Default)]
 pub struct ClosedRoutes {
     gates: Vec<(ClosedRoute, Arc<Gate>)>,
+    until_success: bool,
     until: Instant,
 }
 
@@ -58,14 +62,17 @@ struct Gate {
 #[derive(Debug)]
 pub struct Trial {
     gate: Arc<Gate>,
+    until_success: bool,
     begun: Instant,
 }
 
 /// What a trial has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
-    /// It was answered, in whatever way: it does not hang.
+    /// It was answered: in whatever way where that hung, else well.
     Answered,
+    /// It failed, where only a success opens.
+    Failed,
     /// It hung, until its time was over or for a second at least until its client gave up.
     Hung,
     /// Nothing.
@@ -83,6 +90,7 @@ impl ClosedRoutes {
         };
         Self {
             gates: orders.closed.iter().map(gate).collect(),
+            until_success: orders.until_success,
             until: orders.until,
         }
     }
@@ -113,15 +121,26 @@ impl ClosedRoutes {
         let Some((_, gate)) = self.gates.iter().find(|(route, _)| route.covers(shape)) else {
             return Entry::Usual;
         };
-        let space = SPACE.max(patience / TRIALS);
-        if gate.admits(now, space) {
+        let until_success = self.until_success;
+        // What fails fast holds no place.
+        let patience = if until_success {
+            SPACE
+        } else {
+            patience / TRIALS
+        };
+        if gate.admits(now, SPACE.max(patience)) {
             return Entry::Trial(Trial {
                 gate: Arc::clone(gate),
+                until_success,
                 begun: now,
             });
         }
         let seconds = gate.seconds_to_next(now);
-        Entry::Refused(Cause::RouteBroken { seconds })
+        Entry::Refused(if until_success {
+            Cause::FallenBack { seconds }
+        } else {
+            Cause::RouteBroken { seconds }
+        })
     }
 }
 
@@ -184,6 +203,14 @@ impl Trial {
     pub fn ended(self, outcome: Outcome, now: Instant) -> Shown {
         let gate = &self.gate;
         match outcome {
+            Outcome::AttemptTimeout => {
+                gate.narrow(self.begun, |_| 0);
+                Shown::Hung
+            }
+            _ if self.until_success && outcome.is_failure() => {
+                gate.narrow(self.begun, |_| 0);
+                Shown::Failed
+            }
             Outcome::Answered(_) => {
                 gate.proven
                     .fetch_max(self.begun.as_nanos(), Ordering::Relaxed);
@@ -193,10 +220,6 @@ impl Trial {
                     gate.width
                         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, wider);
                 Shown::Answered
-            }
-            Outcome::AttemptTimeout => {
-                gate.narrow(self.begun, |_| 0);
-                Shown::Hung
             }
             // Nobody waited as long as an attempt may take: the place was held all the same.
             Outcome::Cancelled if now.since(self.begun) >= SPACE => {
@@ -245,8 +268,8 @@ mod tests {
         ServiceOrders {
             service: ServiceId(0),
             closed: closed.to_vec(),
-            limits: Vec::new(),
             until: at(until),
+            ..ServiceOrders::none(ServiceId(0))
         }
     }
 
@@ -326,6 +349,44 @@ mod tests {
         let third = routes.entry(shape("/slow"), at(20), patience);
         assert!(matches!(second, Entry::Trial(_)));
         assert!(matches!(third, Entry::Refused(why) if why == soon));
+    }
+
+    #[test]
+    fn what_is_answered_for_is_opened_by_successes_and_closed_by_failures() {
+        use Outcome::{Answered, AttemptTimeout, ConnectRefused, Reset};
+        let all = ServiceOrders {
+            closed: vec![ClosedRoute::All],
+            until_success: true,
+            until: at(100_000),
+            ..ServiceOrders::none(ServiceId(0))
+        };
+        let patience = Duration::from_secs(30);
+        for (outcome, shown, width) in [
+            (Answered(200), Shown::Answered, 1),
+            (Answered(404), Shown::Answered, 1),
+            (Answered(503), Shown::Failed, 0),
+            (Reset { sent: true }, Shown::Failed, 0),
+            (ConnectRefused, Shown::Failed, 0),
+            (AttemptTimeout, Shown::Hung, 0),
+        ] {
+            let routes = ClosedRoutes::default().follow(&all);
+            let Entry::Trial(first) = routes.entry(shape("/any"), at(0), patience) else {
+                panic!("a trial")
+            };
+            let entry = routes.entry(shape("/other"), at(1), patience);
+            let cause = Cause::FallenBack { seconds: 1 };
+            assert!(matches!(entry, Entry::Refused(why) if why == cause));
+            assert_eq!(first.ended(outcome, at(10)), shown, "{outcome:?}");
+            let through =
+                std::iter::from_fn(|| match routes.entry(shape("/any"), at(20), patience) {
+                    Entry::Trial(trial) => Some(trial),
+                    Entry::Usual | Entry::Refused(_) => None,
+                });
+            assert_eq!(through.collect::<Vec<_>>().len(), width, "{outcome:?}");
+            // The next second's.
+            let entry = routes.entry(shape("/any"), at(1_000), patience);
+            assert!(matches!(entry, Entry::Trial(_)), "{outcome:?}");
+        }
     }
 
     #[test]

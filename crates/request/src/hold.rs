@@ -233,6 +233,7 @@ const fn lacks_server(cause: Cause) -> bool {
         | Cause::Deadline
         | Cause::Quarantined { .. }
         | Cause::RouteBroken { .. }
+        | Cause::FallenBack { .. }
         | Cause::Injected { .. } => false,
     }
 }

@@ -37,6 +37,11 @@ pub enum Cause {
         /// How long until there may be another trial, in seconds.
         seconds: u32,
     },
+    /// The service is answered for while its servers fail, so only a few trials get to one.
+    FallenBack {
+        /// How long until there may be another trial, in seconds.
+        seconds: u32,
+    },
     /// The servers refuse most of what they get, so a part is not sent to them.
     Throttled,
     /// The request could not be understood without doubt; the word says why.
@@ -92,6 +97,7 @@ impl Cause {
             | Self::Throttled
             | Self::Quarantined { .. }
             | Self::RouteBroken { .. }
+            | Self::FallenBack { .. }
             | Self::LocalError => 503,
             Self::RateLimited { .. } => 429,
             Self::BadRequest { status, .. } | Self::Injected { status } => status,
@@ -123,6 +129,7 @@ impl Cause {
             Self::Throttled => "throttled",
             Self::Quarantined { .. } => "quarantined",
             Self::RouteBroken { .. } => "route-broken",
+            Self::FallenBack { .. } => "fallen-back",
             Self::BadRequest { word, .. } => word,
             Self::RequestTimeout => "request-timeout",
             Self::MethodNotAllowed => "method-not-allowed",
@@ -152,9 +159,11 @@ impl Cause {
         match self {
             Self::Injected { .. } => "proxy_internal_response",
             Self::NoRoute => "destination_not_found",
-            Self::NoServer | Self::Maintenance | Self::Throttled | Self::RouteBroken { .. } => {
-                "destination_unavailable"
-            }
+            Self::NoServer
+            | Self::Maintenance
+            | Self::Throttled
+            | Self::RouteBroken { .. }
+            | Self::FallenBack { .. } => "destination_unavailable",
             Self::QueueFull | Self::QueueTimeout | Self::QueueLate | Self::Shed => {
                 "connection_limit_reached"
             }

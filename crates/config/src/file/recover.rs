@@ -93,17 +93,19 @@ table! {
 #[derive(Debug, Clone, Copy)]
 pub struct ActionEntry;
 
-const WORDS: [&str; 8] = [
+const WORDS: [&str; 11] = [
     "eject",
     "drain",
     "restore",
     "restart",
     "stop",
     "roll-back",
+    "fail-over",
+    "shed",
+    "fall-back",
     "wait",
     "escalate",
 ];
-const LATER_WORDS: [&str; 3] = ["fail-over", "shed", "fall-back"];
 const LATER_KEYS: [&str; 2] = ["webhook", "notify"];
 
 const ACTIONS_NOW: &str =
@@ -166,9 +168,12 @@ fn read_word(word: &str, value: &Value<'_>, out: &mut Mistakes) -> Option<Action
         "restart" => Action::Restart,
         "stop" => Action::Stop,
         "roll-back" => Action::RollBack,
+        "fail-over" => Action::FailOver,
+        "shed" => Action::Shed,
+        "fall-back" => Action::FallBack,
         "wait" => Action::Wait(Duration::from_secs(1)),
         "escalate" => Action::Escalate,
-        word if LATER_WORDS.contains(&word) || LATER_KEYS.contains(&word) => {
+        word if LATER_KEYS.contains(&word) => {
             out.push(not_yet(
                 &format!("the action \"{word}\""),
                 value.span(),

@@ -3,6 +3,7 @@
 use evenkeel_fault::policy::{Action, Mode};
 
 use super::Subject;
+use crate::file::At;
 use crate::file::quantity::type_duration;
 use crate::mistake::{Code, Mistake, Mistakes};
 use crate::plan::{ManagedPlan, ServerPlan};
@@ -95,18 +96,48 @@ pub(super) fn hold_without_effect(subject: &Subject<'_>, out: &mut Mistakes) {
     out.push(mistake.help(help));
 }
 
-/// A playbook that restarts what cannot be restarted.
-pub(super) fn cannot_restart(subject: &Subject<'_>, out: &mut Mistakes) {
-    let playbooks = subject
-        .typed
-        .recover
-        .iter()
+/// The actions of all playbooks, as typed.
+fn actions<'a>(subject: &'a Subject<'_>) -> impl Iterator<Item = &'a At<Action>> {
+    let recover = subject.typed.recover.iter();
+    recover
         .flat_map(|recover| &recover.playbook)
-        .flat_map(|list| &list.value);
-    for action in playbooks
+        .flat_map(|list| &list.value)
         .flat_map(|playbook| &playbook.actions)
         .flat_map(|list| &list.value)
-    {
+}
+
+/// A playbook that moves requests to nobody, answers for a service that has no answer, or sheds what limits shed by themselves.
+pub(super) fn relief_without_effect(subject: &Subject<'_>, out: &mut Mistakes) {
+    let (name, servers) = (&subject.plan.name, &subject.plan.servers);
+    for action in actions(subject) {
+        let (why, help) = match action.value {
+            Action::FailOver if servers.iter().all(|server| server.tier == 0) => (
+                format!("no server of `{name}` is behind the others"),
+                "give one tier = \"backup\"",
+            ),
+            Action::FallBack if subject.typed.fallback.is_none() => (
+                format!("`{name}` has no fallback: its requests are answered 503"),
+                "say what answers: [service.NAME.fallback]",
+            ),
+            Action::Shed if has_limits(subject) => (
+                format!("each server of `{name}` has a limit, which sheds by itself"),
+                "leave \"shed\" out",
+            ),
+            _ => continue,
+        };
+        let (code, span) = (Code::ReliefWithoutEffect, action.span.clone());
+        out.push(Mistake::new(code, span, why, "does little").help(help));
+    }
+}
+
+fn has_limits(subject: &Subject<'_>) -> bool {
+    subject.plan.limit.adaptive.is_some()
+        || subject.plan.servers.iter().all(|one| one.max_requests > 0)
+}
+
+/// A playbook that restarts what cannot be restarted.
+pub(super) fn cannot_restart(subject: &Subject<'_>, out: &mut Mistakes) {
+    for action in actions(subject) {
         let able = |server: &ServerPlan| match (&server.managed, &action.value) {
             (ManagedPlan::Child(child), Action::RollBack) => child.roll_back.is_some(),
             (_, Action::RollBack) | (ManagedPlan::Nothing, Action::Restart | Action::Stop) => false,

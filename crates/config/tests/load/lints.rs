@@ -91,6 +91,16 @@ const LINTS: &[(&str, &str, &str)] = &[
     ),
     ("EK-129", "", "[service.shop.hold_requests]\nup_to = \"2m\""),
     (
+        "EK-130 EK-130",
+        "",
+        "[[service.shop.recover.playbook]]\nwhen = [\"dependency-failure\"]\ndo = [\"fail-over\", \"fall-back\", \"shed\"]",
+    ),
+    (
+        "EK-130",
+        "",
+        "[service.shop.limit]\nconcurrency = 32\n[[service.shop.recover.playbook]]\nwhen = [\"slow-server\"]\ndo = [\"shed\"]",
+    ),
+    (
         "EK-118",
         "servers = [{ address = \"127.0.0.1:1\", weight = 2 }, \"127.0.0.1:2\"]\nbalance = { policy = \"random\" }",
         "",
@@ -177,9 +187,6 @@ fn what_is_reserved_is_refused_by_name() {
         "[service.b]\nservers = [\"https://127.0.0.1:1\"]",
         "[service.b]\nservers = [\"h2c://127.0.0.1:1\"]",
         "[store]\nurl = \"postgres://db/x\"",
-        "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [\"fail-over\"]",
-        "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [\"shed\"]",
-        "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [\"fall-back\"]",
         "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [{ webhook = \"u\" }]",
         "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [{ notify = \"u\" }]",
     ];

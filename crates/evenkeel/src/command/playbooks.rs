@@ -173,6 +173,9 @@ fn in_words(action: &Action) -> String {
         | Action::Restart
         | Action::Stop
         | Action::RollBack
+        | Action::FailOver
+        | Action::Shed
+        | Action::FallBack
         | Action::Escalate => action.word().to_owned(),
     }
 }

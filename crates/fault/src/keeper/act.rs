@@ -132,6 +132,8 @@ impl Work<'_> {
             Action::Restart => self.restart(step),
             Action::Stop | Action::Exec(_) => self.change(step, action),
             Action::RollBack => self.roll_back(step),
+            Action::FailOver => self.fail_over(),
+            Action::Shed | Action::FallBack => self.relieve(action),
             Action::Wait(length) => {
                 if let Some(case) = self.case() {
                     case.action_began(now, action);
@@ -348,7 +350,7 @@ impl Work<'_> {
         Next::On
     }
 
-    fn done(&mut self, action: &Action) {
+    pub(super) fn done(&mut self, action: &Action) {
         let now = self.now;
         if let Some(case) = self.case() {
             case.action(now, action, ActionOutcome::Done, None);

@@ -80,6 +80,10 @@ pub(super) struct Case {
     pub(super) acted: bool,
     /// A restart was done.
     pub(super) repaired: bool,
+    /// Bounds are found for the servers while it is open, since a playbook says so.
+    pub(super) sheds: bool,
+    /// Requests are answered for while it is open, since a playbook says so.
+    pub(super) falls_back: bool,
     /// A running server was restarted, stopped or changed by a command for it.
     pub(super) costly: bool,
     /// What the server showed when it was detected: out of rotation it shows nothing more.
@@ -143,6 +147,8 @@ impl Case {
             escalated: false,
             acted: false,
             repaired: false,
+            sheds: false,
+            falls_back: false,
             costly: false,
             symptom: None,
             listens_elsewhere: false,

@@ -6,64 +6,70 @@ use crate::contract::Output;
 use crate::policy::Mode;
 
 use super::Keeper;
+use super::common::Common;
 use super::server::{EXPIRES, RENEWED};
 use super::service::Service;
 
 /// What the balancer was told last.
 #[derive(Debug)]
 pub(super) struct Measures {
-    closed: Vec<ClosedRoute>,
-    limits: Vec<LimitHint>,
+    told: ServiceOrders,
+    /// Hints for limits that a playbook of a single server's incident asked for.
+    hints: Vec<LimitHint>,
     /// When it is renewed; never if nothing holds.
     pub(super) renew_at: Instant,
 }
 
-impl Default for Measures {
-    fn default() -> Self {
+impl Measures {
+    pub(super) const fn new(service: ServiceId) -> Self {
         Self {
-            closed: Vec::new(),
-            limits: Vec::new(),
+            told: ServiceOrders::none(service),
+            hints: Vec::new(),
             renew_at: Instant::NEVER,
         }
     }
-}
 
-impl Measures {
-    fn orders(
-        &mut self,
-        now: Instant,
-        service: ServiceId,
-        (closed, limits): (Vec<ClosedRoute>, Vec<LimitHint>),
-    ) -> Option<ServiceOrders> {
-        if closed == self.closed && limits == self.limits && now < self.renew_at {
+    fn tell(&mut self, now: Instant, orders: ServiceOrders) -> Option<ServiceOrders> {
+        if orders == self.told && now < self.renew_at {
             return None;
         }
-        let is_empty = closed.is_empty() && limits.is_empty();
-        self.renew_at = if is_empty {
+        self.renew_at = if orders.is_none() {
             Instant::NEVER
         } else {
             now + RENEWED
         };
-        self.closed.clone_from(&closed);
-        self.limits.clone_from(&limits);
-        Some(ServiceOrders {
-            service,
-            closed,
-            limits,
-            until: now + EXPIRES,
-        })
+        self.told.clone_from(&orders);
+        let until = now + EXPIRES;
+        Some(ServiceOrders { until, ..orders })
     }
 }
 
 impl Service {
-    /// Routes that are to be closed now, and limits that are to be found.
-    fn ordered(&self) -> (Vec<ClosedRoute>, Vec<LimitHint>) {
-        let common = self.common.as_deref();
-        let may = self.spec.options.recover.mode != Mode::Off && !self.is_suspended();
-        let ordered = common
-            .filter(|_| may)
-            .map(|common| (common.closed(), common.limits().to_vec()));
-        ordered.unwrap_or_default()
+    /// What holds for it now.
+    fn ordered(&mut self) -> ServiceOrders {
+        let mut orders = ServiceOrders::none(self.spec.id);
+        if self.spec.options.recover.mode == Mode::Off || self.is_suspended() {
+            return orders;
+        }
+        if let Some(common) = &self.common {
+            common.order(&mut orders);
+        }
+        let cases = || self.servers.iter().filter_map(|one| one.case.as_deref());
+        if cases().any(|case| case.falls_back) {
+            orders.closed = vec![ClosedRoute::All];
+            orders.until_success = true;
+        }
+        if !cases().any(|case| case.sheds) {
+            self.measures.hints.clear();
+        } else if orders.limits.is_empty() {
+            if self.measures.hints.is_empty() {
+                self.measures.hints = self.load.hints();
+                let hints = &mut self.measures.hints;
+                hints.resize(self.servers.len(), LimitHint::default());
+            }
+            orders.limits.clone_from(&self.measures.hints);
+        }
+        orders
     }
 }
 
@@ -72,7 +78,7 @@ impl Keeper {
     pub(super) fn tell_measures(&mut self, now: Instant, out: &mut Vec<Output>) {
         for service in &mut self.services {
             let ordered = service.ordered();
-            if let Some(orders) = service.measures.orders(now, service.spec.id, ordered) {
+            if let Some(orders) = service.measures.tell(now, ordered) {
                 out.push(Output::Service(Box::new(orders)));
             }
         }
@@ -84,22 +90,28 @@ impl Keeper {
         let Some(service) = self.services.get(service.0 as usize) else {
             return Vec::new();
         };
-        let Some(common) = service.common.as_deref() else {
-            return Vec::new();
-        };
-        let told = &service.measures;
+        let told = &service.measures.told;
         let mut texts = Vec::new();
-        if !told.closed.is_empty() {
+        if let Some(common) = service.common.as_deref() {
+            let is_closed = !told.closed.is_empty() && !told.until_success;
             let names = common.closed_names(&self.shared.names).into_iter();
-            texts.extend(names.map(|name| {
+            texts.extend(names.filter(|_| is_closed).map(|name| {
                 format!("{name} hangs on all servers: it is answered 503 at once, but for trials")
             }));
+            texts.extend(common.relief_words());
         }
         if !told.limits.is_empty() {
-            let shed = common.shed();
+            let shed = service.common.as_deref().map(Common::shed);
+            let shed = shed.map_or_else(String::new, |shed| {
+                format!("; {shed} requests were shed so far")
+            });
             texts.push(format!(
-                "more comes than the servers can do: each gets as many at once as it can work on; {shed} requests were shed so far"
+                "more comes than the servers can do: each gets as many at once as it can work on{shed}"
             ));
+        }
+        let mut cases = service.servers.iter().filter_map(|one| one.case.as_deref());
+        if cases.any(|case| case.falls_back) {
+            texts.push("no server serves: requests are answered for, but for trials".to_owned());
         }
         texts
     }

@@ -84,6 +84,13 @@ impl Work<'_> {
                 }
                 return;
             }
+            Action::FailOver => return self.fail_over_beside(),
+            Action::Shed | Action::FallBack => {
+                if !self.has_done(action.word()) {
+                    self.relieve(action);
+                }
+                return;
+            }
             Action::Restart if !self.server.managed.restarts() => {
                 self.unmanaged(action);
                 return;

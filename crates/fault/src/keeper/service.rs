@@ -80,6 +80,7 @@ pub(super) struct ServiceMaintenance {
 
 impl Service {
     pub(super) fn new(spec: ServiceSpec) -> Self {
+        let spec_id = spec.id;
         let peers = spec.servers.len().saturating_sub(1);
         let servers = spec.servers.iter().zip(0..).map(|(server, index)| {
             let id = ServerId {
@@ -102,7 +103,7 @@ impl Service {
             burn: BurnWatch::default(),
             poison: PoisonWatch::default(),
             load: LoadWatch::default(),
-            measures: Measures::default(),
+            measures: Measures::new(spec_id),
             alike: Alike::default(),
             alike_at: Instant::ZERO,
             detections: Vec::new(),

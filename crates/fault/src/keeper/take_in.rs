@@ -1,6 +1,8 @@
 //! Takes a signal in: whom it is about, what is remembered of it, and whether anything follows.
 
-use evenkeel_core::{Instant, Observation, Outcome, Signal};
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Observation, Outcome, RequestShape, ServerId, Signal};
 
 use crate::contract::{Managed, Output};
 use crate::signal::Said;
@@ -30,32 +32,7 @@ impl Keeper {
             shape,
         } = observation
         {
-            let Some(service) = self.services.get_mut(id.service.0 as usize) else {
-                return;
-            };
-            let Some(server) = service.servers.get_mut(id.index as usize) else {
-                return;
-            };
-            service.routes.take(at, id.index, shape, outcome);
-            let is_shared = service.common.as_ref().is_some_and(|one| one.is_shared());
-            if server.is_quiet() && !is_shared {
-                service.burn.attempt(at, id.index, shape, outcome);
-            }
-            if let Some(common) = &mut service.common {
-                common.attempt(at, id.index, &server.name, shape, outcome);
-            }
-            if outcome.is_success() {
-                service.poison.judge.succeeded();
-            } else if outcome == Outcome::ConnectRefused && server.managed != Managed::Child {
-                service.poison.judge.refused(at, id.index);
-            }
-            let said = server.facts.attempt(at, outcome, latency);
-            if said != Said::Failure && server.is_quiet() {
-                return;
-            }
-            self.with(now, id, out, |work| {
-                work.attempt(at, said, outcome, latency);
-            });
+            self.attempt(now, (at, id), (outcome, latency, shape), out);
             return;
         }
         if let Observation::Exited(exit) = &observation
@@ -76,6 +53,44 @@ impl Keeper {
                 work.server.facts.process.start_failed(at, *failure);
                 work.process_down();
             }
+        });
+    }
+
+    fn attempt(
+        &mut self,
+        now: Instant,
+        (at, id): (Instant, ServerId),
+        (outcome, latency, shape): (Outcome, Duration, RequestShape),
+        out: &mut Vec<Output>,
+    ) {
+        let Some(service) = self.services.get_mut(id.service.0 as usize) else {
+            return;
+        };
+        let Some(server) = service.servers.get_mut(id.index as usize) else {
+            return;
+        };
+        service.routes.take(at, id.index, shape, outcome);
+        let is_shared = service.common.as_ref().is_some_and(|one| one.is_shared());
+        if server.is_quiet() && !is_shared {
+            service.burn.attempt(at, id.index, shape, outcome);
+        }
+        if let Some(common) = &mut service.common {
+            let spec = service.spec.servers.get(id.index as usize);
+            if common.hears_of(spec.map_or(0, |spec| spec.tier)) {
+                common.attempt(at, id.index, &server.name, shape, outcome);
+            }
+        }
+        if outcome.is_success() {
+            service.poison.judge.succeeded();
+        } else if outcome == Outcome::ConnectRefused && server.managed != Managed::Child {
+            service.poison.judge.refused(at, id.index);
+        }
+        let said = server.facts.attempt(at, outcome, latency);
+        if said != Said::Failure && server.is_quiet() {
+            return;
+        }
+        self.with(now, id, out, |work| {
+            work.attempt(at, said, outcome, latency);
         });
     }
 }

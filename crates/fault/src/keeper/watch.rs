@@ -330,7 +330,7 @@ impl Work<'_> {
                 // A trickle that is going well is not cut off; a trial has had its time.
                 let goes_on = verification.in_trickle();
                 let is_vain =
-                    |retry: &Retry| retry.waits == Waits::Trial && verification.succeeded == 0;
+                    |retry: &Retry| retry.waits == Waits::Trial && !verification.shows_good();
                 let due = retry.filter(|retry| now >= retry.at && (!goes_on || is_vain(retry)));
                 match due {
                     Some(retry) => self.retry(retry),

@@ -213,9 +213,14 @@ pub fn check(now: Instant, plan: Plan, facts: &ServiceFacts<'_>) -> Result<Check
 const fn is_costly(action: &Action) -> bool {
     match action {
         Action::Restart | Action::Stop | Action::RollBack | Action::Exec(_) => true,
-        Action::Eject | Action::Drain | Action::Restore | Action::Wait(_) | Action::Escalate => {
-            false
-        }
+        Action::Eject
+        | Action::Drain
+        | Action::Restore
+        | Action::FailOver
+        | Action::Shed
+        | Action::FallBack
+        | Action::Wait(_)
+        | Action::Escalate => false,
     }
 }
 
@@ -232,10 +237,12 @@ fn mode_forbids(plan: &Plan, is_costly: bool, facts: &ServiceFacts<'_>) -> bool 
 fn capacity_forbids(plan: &Plan, facts: &ServiceFacts<'_>) -> bool {
     let own = facts.own;
     let takes_it_away = match plan.action {
-        Action::Eject | Action::Drain | Action::Restart | Action::Stop => true,
+        Action::Eject | Action::Drain | Action::FailOver | Action::Restart | Action::Stop => true,
         Action::RollBack
         | Action::Exec(_)
         | Action::Restore
+        | Action::Shed
+        | Action::FallBack
         | Action::Wait(_)
         | Action::Escalate => false,
     };
@@ -253,7 +260,10 @@ fn capacity_forbids(plan: &Plan, facts: &ServiceFacts<'_>) -> bool {
     let is_repair = matches!(plan.action, Action::Restart | Action::Stop);
     let is_last =
         own.answers != Some(false) && !in_rotation.clone().any(|one| one.answers == Some(true));
-    let too_few = (left as f64) < facts.recover.keep_serving.clamp(0.0, 1.0) * all as f64 - 1e-9;
+    // Those behind are there to carry it all.
+    let counts = plan.action != Action::FailOver;
+    let too_few =
+        counts && (left as f64) < facts.recover.keep_serving.clamp(0.0, 1.0) * all as f64 - 1e-9;
     own.does_well && (too_few || is_last) || is_last && !is_repair
 }
 
@@ -414,6 +424,16 @@ mod tests {
             (Action::Eject, NEW, &[NEW], Some(Veto::Capacity)),
             (Action::Eject, HANGS, &[], None),
             (Action::Eject, HANGS, &[DEAD, ERRS], None),
+            (
+                Action::Eject,
+                WELL,
+                &[BACKUP, DEAD, DEAD],
+                Some(Veto::Capacity),
+            ),
+            (Action::FailOver, WELL, &[BACKUP, DEAD, DEAD], None),
+            (Action::FailOver, WELL, &[DEAD], Some(Veto::Capacity)),
+            (Action::FallBack, HANGS, &[], None),
+            (Action::Shed, WELL, &[], None),
             (Action::Exec(vec![]), WELL, &[], None),
         ] {
             let found = asked(by, action.clone(), own, others);

@@ -98,6 +98,12 @@ impl Verification {
         self.trickle_since.is_some()
     }
 
+    /// Whether a request has succeeded in the trickle, and was not slow where that is what counts.
+    #[must_use]
+    pub const fn shows_good(&self) -> bool {
+        self.succeeded > self.slow
+    }
+
     /// Nobody could look for so long: it has as much more time.
     pub fn postpone(&mut self, by: Duration) {
         match &mut self.trickle_since {

@@ -3,6 +3,7 @@
 mod world;
 mod common;
 mod closed;
+mod relief;
 mod overload;
 mod kinds;
 mod modes;

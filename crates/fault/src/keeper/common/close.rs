@@ -50,6 +50,7 @@ impl Keeper {
                 if changes {
                     common.diagnose(now, &self.shared);
                     common.find_limits(now, service);
+                    common.choose_relief(now, service);
                 }
                 let id = common.case.incident.id.clone();
                 service.common = Some(common);
@@ -57,10 +58,12 @@ impl Keeper {
             }
         }
         let service = &mut self.services[place];
-        if let Some(common) = &mut service.common
-            && service.spec.options.recover.mode != Mode::Off
+        if service.spec.options.recover.mode != Mode::Off
+            && let Some(mut common) = service.common.take()
         {
             common.tell_closed(now, &self.shared);
+            common.relieve(now, service);
+            service.common = Some(common);
         }
         let Service { common, burn, .. } = &mut self.services[place];
         let over = common.as_mut().and_then(|common| {
@@ -88,9 +91,10 @@ impl Keeper {
         out: &mut Vec<Output>,
     ) {
         let service = &mut self.services[place];
-        let Some(common) = service.common.take() else {
+        let Some(mut common) = service.common.take() else {
             return;
         };
+        common.end_relief(now);
         let shed = common.shed();
         let Common {
             mut case,

@@ -11,6 +11,9 @@ use crate::keeper::Keeper;
 use crate::keeper::server::Server;
 use crate::keeper::service::Service;
 use crate::kind::FaultKind;
+use crate::policy::Action;
+
+use super::Common;
 
 /// Between two counts of who shows the same.
 const ALIKE_EVERY: Duration = Duration::from_millis(100);
@@ -90,8 +93,10 @@ impl Service {
     pub(in crate::keeper) fn take_load(&mut self, now: Instant, servers: &[ServerLoad]) {
         // While a limit is found, what is usual is what was usual before.
         let common = self.common.as_deref();
-        self.load
-            .freeze(common.is_some_and(|common| common.cause.kind == FaultKind::Overload));
+        let is_bounded = |common: &Common| {
+            common.cause.kind == FaultKind::Overload || !common.limits().is_empty()
+        };
+        self.load.freeze(common.is_some_and(is_bounded));
         self.load.take(now, servers);
     }
 
@@ -106,8 +111,19 @@ impl Service {
         }
     }
 
+    fn may_fail_over(&self) -> bool {
+        let mut playbooks = self.spec.options.recover.playbooks.iter();
+        playbooks.any(|playbook| playbook.actions.contains(&Action::FailOver))
+    }
+
     pub(in crate::keeper) fn cause(&mut self, now: Instant) -> Option<CommonCause> {
-        let servers = self.views(now);
+        let mut servers = self.views(now);
+        if self.may_fail_over() {
+            // Those behind are not among whom it is shared: that they are well is what a fail-over needs.
+            for (view, spec) in servers.iter_mut().zip(&self.spec.servers) {
+                *view = view.filter(|view| spec.tier == 0 || view.symptom.is_some());
+            }
+        }
         let routes = self.routes.tallies(now);
         let overload = self.load.overload(now);
         common_cause(&ServiceView {

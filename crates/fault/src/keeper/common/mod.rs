@@ -12,6 +12,7 @@ mod burn;
 mod judge;
 mod open;
 mod close;
+mod relief;
 
 pub(in crate::keeper) use across::host_of;
 pub(in crate::keeper) use burn::BurnWatch;
@@ -22,7 +23,7 @@ use evenkeel_core::stat::Window;
 use evenkeel_core::{ClosedRoute, Instant, LimitHint, Outcome, RequestShape};
 
 use crate::analyze::Traffic;
-use crate::common_cause::CommonCause;
+use crate::common_cause::{CommonCause, Failing};
 use crate::contract::{OrderId, Totals};
 use crate::detect::Detection;
 use crate::incident::Finding;
@@ -35,6 +36,7 @@ use super::Shared;
 use super::case::Case;
 use super::names::Names;
 use super::service::Service;
+use relief::Relief;
 
 /// Between two looks while an incident of the service is open.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -75,6 +77,8 @@ pub(in crate::keeper) struct Common {
     failing: Vec<(u32, u32)>,
     /// Returns that were told.
     returns: u32,
+    /// What the user's playbook does about it.
+    relief: Relief,
     /// Where to begin to look for the servers' limits, if they are to be found.
     limits: Vec<LimitHint>,
     /// Requests that were shed as of its beginning.
@@ -140,9 +144,9 @@ impl Common {
         !self.cause.by_statistics
     }
 
-    /// Where to begin to look for the servers' limits, while it is load that they suffer from.
+    /// Where to begin to look for the servers' limits, while it is load that they suffer from, or a playbook says so.
     pub(in crate::keeper) fn limits(&self) -> &[LimitHint] {
-        if self.cause.kind == FaultKind::Overload {
+        if self.cause.kind == FaultKind::Overload || self.relief.sheds {
             &self.limits
         } else {
             &[]
@@ -156,6 +160,9 @@ impl Common {
 
     /// Whether what opened it is gone, and whether that is proven.
     fn is_over(&mut self, now: Instant, still_there: bool) -> Option<bool> {
+        if self.relief.fails_over && self.has_returned(now) {
+            return Some(true);
+        }
         let tally = self.ends.clone().tally(now);
         let is_proven = tally.total >= PROOF && tally.hits * 10 <= tally.total;
         let is_overload = self.cause.kind == FaultKind::Overload;
@@ -239,7 +246,15 @@ impl Common {
         let failing = self.cause.failing.as_ref();
         // Others serve what hangs on one server.
         let failing = failing.filter(|_| !self.cause.by_statistics);
-        let Some(failing) = failing.filter(|failing| failing.hangs()) else {
+        if failing.is_some_and(Failing::hangs) {
+            self.failing_routes()
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn failing_routes(&self) -> Vec<ClosedRoute> {
+        let Some(failing) = &self.cause.failing else {
             return Vec::new();
         };
         match failing.shapes.first() {
@@ -268,7 +283,13 @@ impl Common {
     /// If there is more to do than the servers can, and no limit is configured, one is to be found.
     fn find_limits(&mut self, now: Instant, service: &Service) {
         let may = service.spec.options.recover.mode != Mode::Off && service.spec.is_unlimited;
-        if self.cause.kind != FaultKind::Overload || !may || !self.limits.is_empty() {
+        if may && self.cause.kind == FaultKind::Overload {
+            self.bound(now, service);
+        }
+    }
+
+    fn bound(&mut self, now: Instant, service: &Service) {
+        if !self.limits.is_empty() {
             return;
         }
         self.limits = service.load.hints();

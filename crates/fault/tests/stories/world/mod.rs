@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use evenkeel_core::{
-    Epoch, Exit, Instant, Observation, ProgramChange, Random, ServerId, ServiceId, ShapeOrders,
-    Signal, Wall,
+    Epoch, Exit, Instant, Observation, ProgramChange, Random, ServerId, ServiceId, ServiceOrders,
+    ShapeOrders, Signal, Wall,
 };
 use evenkeel_fault::contract::{
     ActionOrder, Managed, OperatorOrder, OrderAnswer, Pace, ServerSpec, ServerState, ServiceSpec,
@@ -52,6 +52,12 @@ pub(super) struct World {
     pub(super) deaths: u32,
     /// Requests that were not sent to a server since they are in quarantine.
     pub(super) refused: u64,
+    /// How many of the servers, the last, are backups.
+    backups: usize,
+    /// Whether backups get requests only where the others do not. Else all are asked in turn.
+    pub(super) by_tier: bool,
+    /// What was ordered about the service last.
+    pub(super) ordered: ServiceOrders,
     /// The routes that are closed.
     pub(super) closing: Closing,
     /// What was ordered about requests last.
@@ -177,6 +183,9 @@ impl World {
             kills: |_| false,
             deaths: 0,
             refused: 0,
+            backups: shape.backups,
+            by_tier: false,
+            ordered: ServiceOrders::none(ServiceId(0)),
             closing: Closing::default(),
             shapes: None,
             spec,

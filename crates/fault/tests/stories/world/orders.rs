@@ -61,6 +61,7 @@ impl World {
             }
             Output::Service(orders) => {
                 self.closing.follow(orders, self.now);
+                self.ordered = (**orders).clone();
             }
             Output::Gate { service: _, open } => self.gate = *open,
             Output::Answer { ticket, answer } => {

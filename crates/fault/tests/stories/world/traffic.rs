@@ -104,7 +104,6 @@ impl World {
 
     /// One request for this path. One that ends a process is tried once more.
     pub(crate) fn send(&mut self, path: &'static str) {
-        let count = self.sims.len();
         self.totals.requests += 1;
         let ((method, target), shape) = split(path);
         let (is_refused, is_watched) = self.treatment(path);
@@ -120,8 +119,7 @@ impl World {
             return;
         }
         let mut failed = 0;
-        for step in 0..count.min(3) {
-            let index = (self.turn + step) % count;
+        for index in self.candidates().into_iter().take(3) {
             let Ok(trial) = self.closing.ask(shape, self.now) else {
                 break;
             };
@@ -172,6 +170,26 @@ impl World {
         }
         self.turn += 1;
         self.totals.failed += 1;
+    }
+
+    /// The servers for the next request, in turn: of the first tier that is used.
+    fn candidates(&self) -> Vec<usize> {
+        let count = self.sims.len();
+        let first_behind = if self.by_tier {
+            count - self.backups
+        } else {
+            count
+        };
+        let all = (0..count).map(|step| (self.turn + step) % count);
+        let (behind, first): (Vec<usize>, Vec<usize>) = all.partition(|&one| one >= first_behind);
+        let is_used = |tier: &[usize]| tier.iter().any(|&index| self.is_used(index));
+        let fails_over = self.ordered.fails_over && self.now < self.ordered.until;
+        let prefers_first = !fails_over || self.totals.requests.is_multiple_of(50);
+        if is_used(&behind) && !(prefers_first && is_used(&first)) {
+            behind
+        } else {
+            first
+        }
     }
 
     /// A request ends the process that has got it, 2 ms later.

@@ -1,0 +1,118 @@
+//! evenkeel is killed in the middle of each action: its servers end with it, a command of the user's goes on, the incident ends as what
+//! it is, and the next evenkeel runs all servers.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod common;
+
+use common::{Program, ask, get, lives, sample_server, shop, signal, wait_for};
+use evenkeel_fault::Incident;
+use evenkeel_fault::incident::{End, Status};
+use evenkeel_lab::{Load, LoadPlan};
+
+/// So many seconds nothing else sleeps.
+const LENGTH: &str = "4711";
+
+/// One of three servers fails; the playbook for it is `actions`, and `more` is added to how servers are run.
+fn killed_in(word: &str, actions: &str, more: &str) {
+    let more = format!(
+        "{more}\n[service.shop.recover]\nverify.within = \"50s\"\n\
+         [[service.shop.recover.playbook]]\nwhen = [\"error-burst\"]\ndo = [{actions}]"
+    );
+    let deaf = r#""sh", "-c", "trap '' USR1; exec \"$0\" \"$@\"""#;
+    let command = format!("{deaf}, {}", sample_server());
+    let mut program = Program::up(&shop(3, &command, &more));
+    let before = program.servers();
+    let load = Load::start(LoadPlan::new(program.address(), 60.0)).unwrap();
+    let victim = before[0].address;
+    assert_eq!(
+        ask(victim, "POST", "/mode", "status 500").unwrap().status,
+        200
+    );
+    let incident = program.wait_for_incident(&format!("in the middle of {word}"), |incident| {
+        let mut actions = incident.actions.iter();
+        actions.any(|action| action.action == word && action.outcome.is_none())
+    });
+    drop(load);
+    program.signal("KILL");
+    program.wait();
+    wait_for("the end of all processes", || {
+        let mut pids = before.iter().filter_map(|server| server.pid);
+        pids.all(|pid| !lives(pid)).then_some(())
+    });
+    let is_command = matches!(word, "exec" | "roll-back");
+    let commands = commands(&program);
+    assert_eq!(!commands.is_empty(), is_command, "{commands:?}");
+    commands.iter().for_each(|pid| signal(*pid, "KILL"));
+
+    let folder = std::mem::replace(&mut program.folder, tempfile::tempdir().unwrap());
+    let program = Program::start(folder, &["run", "evenkeel.toml"]);
+    program.wait_until_up();
+    let after = program.servers();
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!(before.address, after.address);
+        assert_ne!(before.pid, after.pid);
+    }
+    let is_it = |one: &Incident| one.id == incident.id && one.status == Status::Closed;
+    let ended = program.wait_for_incident("that was open", is_it);
+    assert_eq!(ended.end, Some(End::EvenkeelEnded), "{ended:#?}");
+    let mut actions = ended.actions.iter();
+    assert!(actions.all(|action| action.outcome.is_some()), "{ended:#?}");
+    for _ in 0..20 {
+        assert_eq!(get(program.address(), "/").unwrap().status, 200);
+    }
+}
+
+/// The processes of a command of that playbook.
+fn commands(program: &Program) -> Vec<u32> {
+    let folder = program.folder.path().canonicalize().unwrap();
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let is_it = |process: &std::fs::DirEntry| {
+        let place = std::fs::read_link(process.path().join("cwd"));
+        let words = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        place.is_ok_and(|place| place == folder) && String::from_utf8_lossy(&words).contains(LENGTH)
+    };
+    let found = all.filter(is_it);
+    let pid = |process: std::fs::DirEntry| process.file_name().to_str()?.parse().ok();
+    found.filter_map(pid).collect()
+}
+
+/// A command that takes long, and has started another one that does.
+fn long_command() -> String {
+    format!(r#"["sh", "-c", "sleep {LENGTH}; true"]"#)
+}
+
+#[test]
+fn a_drain() {
+    killed_in("drain", r#""drain""#, "");
+}
+
+#[test]
+fn a_wait() {
+    killed_in("wait", r#""eject", { wait = "10m" }, "restart""#, "");
+}
+
+#[test]
+fn a_restart() {
+    // It is asked in a way that it does not hear.
+    let stop = "stop = { signal = \"USR1\", wait = \"10m\" }";
+    killed_in("restart", r#""eject", "restart""#, stop);
+}
+
+#[test]
+fn a_stop() {
+    let stop = "stop = { signal = \"USR1\", wait = \"10m\" }";
+    killed_in("stop", r#""eject", "stop""#, stop);
+}
+
+#[test]
+fn a_command() {
+    let actions = format!("\"eject\", {{ exec = {} }}", long_command());
+    killed_in("exec", &actions, "");
+}
+
+#[test]
+fn a_roll_back() {
+    let more = format!("roll_back = {}", long_command());
+    killed_in("roll-back", r#""eject", "roll-back", "restart""#, &more);
+}

@@ -1,0 +1,176 @@
+//! What the user's playbook does about a cause that servers share: the servers behind take over, requests are shed, or the service is
+//! answered for. All of it ends with the incident, or once it is taken for something else. What a playbook says about single servers
+//! is left out: nothing is done to many for one cause.
+
+use evenkeel_core::{ClosedRoute, Instant, ServiceOrders};
+
+use crate::common_cause::ServerView;
+use crate::incident::ActionOutcome;
+use crate::keeper::service::Service;
+use crate::policy::{Action, Mode};
+
+use super::{Common, QUIET};
+
+/// Of a first tier that gets a few requests only, so many successes in a row are a return.
+const RETURN: u32 = 10;
+
+/// How far the playbook has come.
+#[derive(Debug, Default)]
+pub(super) struct Relief {
+    steps: Vec<Action>,
+    step: usize,
+    /// When the next step is due.
+    at: Instant,
+    /// The servers behind have taken over.
+    pub(super) fails_over: bool,
+    /// Bounds are found for the servers.
+    pub(super) sheds: bool,
+    /// Requests are answered for.
+    pub(super) falls_back: bool,
+}
+
+impl Common {
+    /// Begins what the user's playbook says of the kind. What was done for another kind ends.
+    pub(super) fn choose_relief(&mut self, now: Instant, service: &Service) {
+        self.end_relief(now);
+        let recover = &service.spec.options.recover;
+        // What burns slowly serves most requests.
+        if recover.mode == Mode::Off || self.cause.by_statistics {
+            return;
+        }
+        let mut playbooks = recover.playbooks.iter();
+        let playbook = playbooks.find(|playbook| playbook.when.contains(&self.cause.kind));
+        self.relief.steps = playbook.map_or_else(Vec::new, |one| one.actions.clone());
+        self.relief.at = now;
+        self.relieve(now, service);
+    }
+
+    /// Goes on with it as far as its waits allow.
+    pub(super) fn relieve(&mut self, now: Instant, service: &Service) {
+        if self.relief.fails_over && !self.is_carried_behind(now, service) {
+            self.relief.fails_over = false;
+            let text = "the servers behind fail, too: the first tier gets its requests again";
+            self.case.note(now, "action", text.to_owned());
+        }
+        while let Some(action) = self.relief.steps.get(self.relief.step).cloned() {
+            // Who is answered for by servers needs no other answer, as long as they do well.
+            let is_kept = action == Action::FallBack && self.relief.fails_over;
+            if now < self.relief.at || is_kept {
+                return;
+            }
+            self.relief.step += 1;
+            self.carry_out(now, &action, service);
+        }
+    }
+
+    fn carry_out(&mut self, now: Instant, action: &Action, service: &Service) {
+        let (outcome, detail) = match action {
+            Action::Wait(length) => {
+                self.relief.at = now + *length;
+                return;
+            }
+            Action::FailOver if self.relief.falls_back => return,
+            Action::FailOver if self.is_carried_behind(now, service) => {
+                self.relief.fails_over = true;
+                (
+                    ActionOutcome::Done,
+                    "the servers behind get all but a few requests, which show when the first tier is back",
+                )
+            }
+            Action::FailOver => (ActionOutcome::Refused, "no server behind does well"),
+            Action::Shed if !service.spec.is_unlimited => (
+                ActionOutcome::Refused,
+                "every server has a configured limit, which sheds by itself",
+            ),
+            Action::Shed => {
+                self.relief.sheds = true;
+                self.bound(now, service);
+                return;
+            }
+            Action::FallBack => {
+                self.relief.falls_back = true;
+                (
+                    ActionOutcome::Done,
+                    "what fails is answered for, but for trials, which show when it is back",
+                )
+            }
+            Action::Eject
+            | Action::Drain
+            | Action::Restore
+            | Action::Restart
+            | Action::Stop
+            | Action::RollBack
+            | Action::Exec(_)
+            | Action::Escalate => return,
+        };
+        self.case
+            .action(now, action, outcome, Some(detail.to_owned()));
+    }
+
+    /// Takes back what the playbook has done.
+    pub(super) fn end_relief(&mut self, now: Instant) {
+        let relief = std::mem::take(&mut self.relief);
+        if relief.fails_over {
+            let text = "the first tier gets its requests again";
+            self.case.note(now, "action", text.to_owned());
+        }
+        if relief.falls_back {
+            let text = "requests reach the servers again";
+            self.case.note(now, "action", text.to_owned());
+        }
+    }
+
+    /// Whether an attempt at a server of this tier tells of what failed.
+    pub(in crate::keeper) const fn hears_of(&self, tier: u8) -> bool {
+        tier == 0 || !self.relief.fails_over
+    }
+
+    /// Whether the first tier, which gets a few requests only, does well again.
+    pub(super) fn has_returned(&self, now: Instant) -> bool {
+        self.row >= RETURN && now.since(self.last_failure) >= QUIET
+    }
+
+    /// Whether a server behind the first tier is in rotation and shows nothing.
+    fn is_carried_behind(&self, now: Instant, service: &Service) -> bool {
+        let views = service.views(now);
+        let servers = service.servers.iter().zip(&service.spec.servers);
+        let mut all = servers.zip(&views).enumerate();
+        all.any(|(index, ((server, spec), view))| {
+            let shows = |view: &ServerView| view.symptom.is_some();
+            spec.tier > 0
+                && server.is_well()
+                && !self.cause.servers.contains(&index)
+                && !view.as_ref().is_none_or(shows)
+        })
+    }
+
+    /// What is ordered about the service.
+    pub(in crate::keeper) fn order(&self, orders: &mut ServiceOrders) {
+        orders.limits = self.limits().to_vec();
+        orders.fails_over = self.relief.fails_over;
+        orders.until_success = self.relief.falls_back;
+        orders.closed = self.closed();
+        if self.relief.falls_back {
+            let failing = self.failing_routes();
+            orders.closed = if failing.is_empty() {
+                vec![ClosedRoute::All]
+            } else {
+                failing
+            };
+        }
+    }
+
+    /// What is done, in words.
+    pub(in crate::keeper) fn relief_words(&self) -> Vec<String> {
+        let mut texts = Vec::new();
+        if self.relief.fails_over {
+            texts.push(
+                "the first tier fails: the servers behind get all but a few requests".to_owned(),
+            );
+        }
+        if self.relief.falls_back {
+            texts.push("what fails is answered for, but for trials".to_owned());
+        }
+        texts
+    }
+}

@@ -1,0 +1,86 @@
+//! What a playbook does for a service when one of its servers fails alone: those behind take over, requests are shed, or the service is
+//! answered for. What holds for the service ends with the server's incident.
+
+use evenkeel_core::Verdict;
+
+use crate::incident::ActionOutcome;
+use crate::policy::Action;
+
+use super::Work;
+use super::act::Next;
+use super::server::Server;
+
+impl Work<'_> {
+    /// Takes the server out for those behind it, also if fewer stay than `keep_serving` says.
+    pub(super) fn fail_over(&mut self) -> Next {
+        let action = Action::FailOver;
+        if !self.is_carried_behind() {
+            return self.impossible(&action, "no server behind it does well");
+        }
+        let now = self.now;
+        if self.server.serves() {
+            if let Err(veto) = self.second_check(&action) {
+                self.tell_veto(&action, veto);
+                return Next::On;
+            }
+            self.server.eject(now, self.server.suspicion(), self.out);
+        } else if self.server.facts.process.down.is_some() {
+            self.server.eject(now, Verdict::Known, self.out);
+        }
+        if !self.has_done(action.word()) {
+            self.done(&action);
+        }
+        Next::On
+    }
+
+    /// The same while what comes before it in the playbook is only proposed.
+    pub(super) fn fail_over_beside(&mut self) {
+        if self.server.serves() {
+            self.fail_over();
+        }
+    }
+
+    /// Sheds, or answers for the service.
+    pub(super) fn relieve(&mut self, action: &Action) -> Next {
+        let is_limited = *action == Action::Shed && !self.spec.is_unlimited;
+        let is_served = *action == Action::FallBack && self.others().any(Server::serves);
+        if is_limited {
+            let why = "every server has a configured limit, which sheds by itself";
+            return self.impossible(action, why);
+        }
+        if is_served {
+            return self.impossible(action, "other servers serve");
+        }
+        let now = self.now;
+        if let Some(case) = self.case() {
+            let is_new = if *action == Action::Shed {
+                !std::mem::replace(&mut case.sheds, true)
+            } else {
+                !std::mem::replace(&mut case.falls_back, true)
+            };
+            if is_new {
+                case.action(now, action, ActionOutcome::Done, None);
+            }
+        }
+        Next::On
+    }
+
+    fn others(&self) -> impl Iterator<Item = &Server> {
+        let (before, after) = self.peers;
+        before.iter().chain(after)
+    }
+
+    /// Whether a server of a later tier is in rotation and shows nothing.
+    fn is_carried_behind(&self) -> bool {
+        let tier = |server: &Server| {
+            let spec = self.spec.servers.get(server.id.index as usize);
+            spec.map_or(0, |spec| spec.tier)
+        };
+        let own = tier(self.server);
+        let mut behind = self.others().filter(|one| tier(one) > own);
+        behind.any(|one| {
+            let facts = &one.facts;
+            one.is_well() && facts.probes.failed_in_row == 0 && facts.attempts.failed_in_row == 0
+        })
+    }
+}
