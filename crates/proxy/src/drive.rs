@@ -220,7 +220,6 @@ impl Journey<'_> {
         work: &mut Workspace,
         body: &mut RequestBody,
     ) -> Result<Finish, Lack> {
-        let upgrade = work.request.upgrade.is_some();
         let roster = Rc::clone(&self.roster);
         loop {
             let asked = (&*client, &*work, &*body);
@@ -259,9 +258,7 @@ impl Journey<'_> {
             self.tell_ended(&desk.work.to_server, (begun, ended), server, outcome);
             self.tried(outcome, ended);
             self.note_attempt(ended, server, outcome, latency, talk.as_ref());
-            if self.mirror.is_some() {
-                self.send_copy(&desk);
-            }
+            self.send_copy(&desk);
             let after = self.after(&desk, (server, outcome, wish), latency, ended);
             let is_lack = self.is_lack(desk.work.response.status);
             if after != After::Accept || is_lack {
@@ -274,13 +271,9 @@ impl Journey<'_> {
                     return Err(Lack::Status(desk.work.response.status));
                 }
                 (After::Accept, Some(mut talk)) => {
-                    let passed = self.pass_on(&mut desk, &mut talk, server, &mut flight, upgrade);
+                    let passed = self.pass_on(&mut desk, &mut talk, server, &mut flight);
                     let (finish, may_keep) = passed.await;
-                    let upstream = talk.end(self.worker);
-                    if may_keep {
-                        let head = &desk.work.response;
-                        (self.worker).keep_connection(server, upstream, head, self.latest);
-                    }
+                    self.end_talk(&desk, talk, server, may_keep);
                     return Ok(finish);
                 }
                 (After::Again { at, .. }, talk) => {
@@ -295,6 +288,15 @@ impl Journey<'_> {
                 }
                 (After::Accept | After::GiveUp, _) => return Ok(Finish::aborted(Persist::Close)),
             }
+        }
+    }
+
+    /// Its answer is passed on, whole or not.
+    fn end_talk(&self, desk: &Desk<'_>, talk: Talk, server: ServerId, may_keep: bool) {
+        let upstream = talk.end(self.worker);
+        if may_keep {
+            let head = &desk.work.response;
+            (self.worker).keep_connection(server, upstream, head, self.latest);
         }
     }
 

@@ -60,13 +60,12 @@ impl Journey<'_> {
         talk: &mut Talk,
         server: ServerId,
         flight: &mut Flight<'_>,
-        upgrade: bool,
     ) -> (Finish, bool) {
         let status = desk.work.response.status;
         let tee = self.tee(desk, talk, self.latest);
         let manner = self.commit(desk, talk, server);
         let idle = self.policies.timeout.idle;
-        if status == 101 && upgrade {
+        if status == 101 && desk.work.request.upgrade.is_some() {
             // Boxed: few requests become tunnels, and all would be larger by it.
             let end = Box::pin(tunnel::run(desk, talk, idle)).await;
             let event = end.err().unwrap_or(Event::Answered(status));
