@@ -122,14 +122,14 @@ const fn uncommon(word: u64) -> u64 {
     const TOPS: u64 = ONES << 7;
     // Without its top bit no byte carries into the next one. At the top of each byte of `from(x, n)`: whether it is at least n.
     const fn from(low: u64, least: u8) -> u64 {
-        low + ONES * (0x80 - least as u64)
+        low + (ONES * (0x80 - least as u64))
     }
     let low = word & !TOPS;
-    let folded = low | ONES * 0x20;
+    let folded = low | (ONES * 0x20);
     let letter = from(folded, b'a') & !from(folded, b'z' + 1);
     let digit = from(low, b'0') & !from(low, b'9' + 1);
     let dash = !from(low ^ (ONES * b'-' as u64), 1);
-    !(letter | digit | dash) & TOPS | word & TOPS
+    (!(letter | digit | dash) & TOPS) | (word & TOPS)
 }
 
 /// How many bytes at the front may be in a registered name (RFC 3986 section 3.2.2), and whether a `%` is among them.
