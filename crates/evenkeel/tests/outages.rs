@@ -257,14 +257,40 @@ fn nobody_listens_any_more() {
 
 #[test]
 fn servers_that_shed() {
+    servers_shed("status 503 0.3");
+}
+
+#[test]
+fn servers_that_shed_and_say_for_how_long() {
+    servers_shed("shed 0.3 1");
+}
+
+fn servers_shed(mode: &str) {
     let outage = Outage::start("", &[Shape::get("/")]);
-    outage.tell(0..3, "status 503 0.3");
+    outage.tell(0..3, mode);
     go_on(8 * SECOND);
     outage.tell(0..3, "ok");
     go_on(2 * SECOND);
     let ended = outage.end();
     ended.assert_no_restart().assert_all_serve();
     ended.assert_kinds(&[FaultKind::Overload]);
+}
+
+/// What is asked for under one key takes long, and one server gets all of it.
+#[test]
+fn a_heavy_key() {
+    let balance = "[service.shop.balance]\npolicy = \"ring-hash\"\nhash_on = \"path\"\n";
+    let mix = [
+        Shape::get("/delay/60"),
+        Shape::get("/"),
+        Shape::get("/a"),
+        Shape::get("/b"),
+    ];
+    let outage = Outage::start(balance, &mix);
+    go_on(20 * SECOND);
+    let ended = outage.end();
+    ended.assert_no_restart().assert_all_serve();
+    ended.assert_kinds(&[]);
 }
 
 /// A process that somebody has stopped is restarted after about two seconds: a pause that is over long before is no reason to.

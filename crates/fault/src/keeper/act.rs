@@ -57,6 +57,8 @@ impl Work<'_> {
         };
         case.steps = playbook(case.kind, of_user, situation);
         case.acted = false;
+        // What was done for another kind ends.
+        (case.sheds, case.falls_back) = (false, false);
         self.put_off_what_seldom_helps();
         if self.is_off() {
             self.watch(None);

@@ -54,6 +54,9 @@ impl Service {
         if let Some(common) = &self.common {
             common.order(&mut orders);
         }
+        if self.spec.options.recover.playbooks.is_empty() {
+            return orders;
+        }
         let cases = || self.servers.iter().filter_map(|one| one.case.as_deref());
         if cases().any(|case| case.falls_back) {
             orders.closed = vec![ClosedRoute::All];
@@ -105,8 +108,14 @@ impl Keeper {
             let shed = shed.map_or_else(String::new, |shed| {
                 format!("; {shed} requests were shed so far")
             });
+            let is_overload = service.common.as_deref().is_some_and(Common::is_overload);
+            let why = if is_overload {
+                "more comes than the servers can do"
+            } else {
+                "a playbook says `shed`"
+            };
             texts.push(format!(
-                "more comes than the servers can do: each gets as many at once as it can work on{shed}"
+                "{why}: each gets as many at once as it can work on{shed}"
             ));
         }
         let mut cases = service.servers.iter().filter_map(|one| one.case.as_deref());

@@ -99,6 +99,20 @@ fn servers_behind_that_fail_too_are_no_help_and_then_it_is_answered_for() {
     assert!(world.restarts.is_empty());
 }
 
+/// What is slower, or has a wrong probe, is still better than what fails.
+#[test]
+fn servers_behind_that_answer_slowly_carry_on() {
+    for condition in [Condition::Slow(20), Condition::Unhealthy] {
+        let mut world = with_a_backup(with_playbook(SHARED, &[Action::FailOver]));
+        break_first_tier(&mut world, Condition::Errors(100));
+        world.until(10_000, |world| world.ordered.fails_over);
+        world.break_server(2, condition);
+        let share = failed(&mut world, 30_000);
+        assert!(share <= 0.03, "{condition:?}: {share}");
+        assert!(world.ordered.fails_over, "{condition:?}");
+    }
+}
+
 #[test]
 fn without_a_server_behind_a_fail_over_is_refused_and_what_comes_after_it_done() {
     let mut world = World::new(
@@ -186,19 +200,19 @@ fn one_server_gives_way_to_those_behind_it_below_the_share_that_must_serve() {
 
 #[test]
 fn a_single_server_is_answered_for_while_it_fails_and_one_of_several_is_not() {
-    for (servers, expected) in [(1, ActionOutcome::Done), (3, ActionOutcome::Refused)] {
-        let mut world = World::new(
-            servers,
-            Managed::Nothing,
-            with_playbook(
-                &[
-                    FaultKind::ProcessHung,
-                    FaultKind::ErrorBurst,
-                    FaultKind::Unknown,
-                ],
-                &[Action::Eject, Action::FallBack],
-            ),
-        );
+    let (eject, done, refused) = (Action::Eject, ActionOutcome::Done, ActionOutcome::Refused);
+    for (servers, before, expected) in [
+        (1, vec![eject.clone()], done),
+        (1, vec![], done),
+        (3, vec![eject], refused),
+    ] {
+        let kinds = [
+            FaultKind::ProcessHung,
+            FaultKind::ErrorBurst,
+            FaultKind::Unknown,
+        ];
+        let actions = [before, vec![Action::FallBack]].concat();
+        let mut world = World::new(servers, Managed::Nothing, with_playbook(&kinds, &actions));
         world.run(5_000);
         world.break_server(0, Condition::Errors(100));
         world.until(20_000, |world| {

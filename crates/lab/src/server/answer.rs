@@ -105,10 +105,13 @@ pub(super) async fn answer(
             plain(500, "sick\n".to_owned())
         }
         _ => {
-            let factor = if let Mode::Slow(times) = mode {
-                times
-            } else {
-                1.0
+            let factor = match mode {
+                Mode::Slow(times) => times,
+                Mode::Cold { times, .. } if first != "health" => {
+                    warm_up(shared);
+                    times
+                }
+                _ => 1.0,
             };
             let slots = shared.slots.borrow().clone();
             let _slot = match &slots {
@@ -164,13 +167,29 @@ fn mode_answer(shared: &Rc<Shared>, head: &RequestHead, body: &[u8]) -> Answer {
 fn spoiled(shared: &Shared, mode: Mode) -> Option<u16> {
     match mode {
         Mode::Sick => Some(500),
-        Mode::Status { status, share } => {
-            let sum = shared.share.get() + share;
-            shared.share.set(if sum >= 1.0 { sum - 1.0 } else { sum });
-            (sum >= 1.0).then_some(status)
-        }
+        Mode::Status { status, share } => falls_to(shared, share).then_some(status),
+        Mode::Shed { share, .. } => falls_to(shared, share).then_some(503),
         _ => None,
     }
+}
+
+/// One more request of those that are slow after a start.
+fn warm_up(shared: &Shared) {
+    shared.mode.send_modify(|mode| {
+        if let Mode::Cold { requests, .. } = mode {
+            *requests = requests.saturating_sub(1);
+            if *requests == 0 {
+                *mode = Mode::Ok;
+            }
+        }
+    });
+}
+
+/// Whether this request is one of such a share, evenly spread.
+fn falls_to(shared: &Shared, share: f64) -> bool {
+    let sum = shared.share.get() + share;
+    shared.share.set(if sum >= 1.0 { sum - 1.0 } else { sum });
+    sum >= 1.0
 }
 
 async fn endpoint(
@@ -262,9 +281,14 @@ async fn write(
         (true, false) => "",
         (false, _) => "Connection: close\r\n",
     };
+    let wait = match *shared.mode.borrow() {
+        Mode::Shed { seconds, .. } => format!("Retry-After: {seconds}\r\n"),
+        _ => String::new(),
+    };
     let start = |status: u16| {
+        let wait = if status == 503 { wait.as_str() } else { "" };
         format!(
-            "HTTP/1.1 {status} {}\r\nX-Server: {}\r\n{connection}",
+            "HTTP/1.1 {status} {}\r\nX-Server: {}\r\n{wait}{connection}",
             reason(status),
             shared.name
         )

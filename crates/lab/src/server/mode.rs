@@ -17,12 +17,26 @@ pub enum Mode {
         /// The share of requests, in (0, 1].
         share: f64,
     },
+    /// Answers this share of requests with 503 and `Retry-After`, `/health` not among them: `shed 0.3 1`.
+    Shed {
+        /// The share of requests, in (0, 1].
+        share: f64,
+        /// What `Retry-After` says, in seconds.
+        seconds: u32,
+    },
     /// Answers everything with 500, `/health` too: `sick`.
     Sick,
     /// Answers as asked, but `/health` with 500: `unhealthy`.
     Unhealthy,
     /// Takes so many times its normal time: `slow 10`.
     Slow(f64),
+    /// Takes so many times its normal time for so many requests, `/health` not among them, and is `ok` then: `cold 400 20`.
+    Cold {
+        /// How many requests.
+        requests: u32,
+        /// How many times as long.
+        times: f64,
+    },
     /// Works on so many requests at once, others wait in it, in the order in which they came, also when their client has gone:
     /// `slots 4`.
     Slots(u32),
@@ -50,7 +64,7 @@ impl FromStr for Mode {
         let words: Vec<&str> = text.split_whitespace().collect();
         let unknown = || {
             format!(
-                "unknown mode \"{}\"; there are: ok, status CODE [SHARE], sick, unhealthy, slow TIMES, slots NUMBER, hang, hang POST, close, \
+                "unknown mode \"{}\"; there are: ok, status CODE [SHARE], shed SHARE SECONDS, sick, unhealthy, slow TIMES, cold REQUESTS TIMES, slots NUMBER, hang, hang POST, close, \
                  stop-listening, exit CODE [after MS]",
                 text.trim()
             )
@@ -68,6 +82,10 @@ impl FromStr for Mode {
                 slots.map(Self::Slots).ok_or_else(unknown)
             }
             ["slow", times] => number(times, 0.0, 1e6).map(Self::Slow).ok_or_else(unknown),
+            ["cold", requests, times] => Ok(Self::Cold {
+                requests: requests.parse().map_err(|_| unknown())?,
+                times: number(times, 0.0, 1e6).ok_or_else(unknown)?,
+            }),
             ["status", status, ref share @ ..] if share.len() <= 1 => {
                 let status = status
                     .parse()
@@ -80,6 +98,10 @@ impl FromStr for Mode {
                     .ok_or_else(unknown)?;
                 Ok(Self::Status { status, share })
             }
+            ["shed", share, seconds] => Ok(Self::Shed {
+                share: number(share, 0.0, 1.0).ok_or_else(unknown)?,
+                seconds: seconds.parse().map_err(|_| unknown())?,
+            }),
             ["exit", code] => Ok(Self::Exit {
                 code: code.parse().map_err(|_| unknown())?,
                 after_ms: 0,
@@ -99,9 +121,11 @@ impl fmt::Display for Mode {
             Self::Ok => f.write_str("ok"),
             Self::Status { status, share } if share < 1.0 => write!(f, "status {status} {share}"),
             Self::Status { status, .. } => write!(f, "status {status}"),
+            Self::Shed { share, seconds } => write!(f, "shed {share} {seconds}"),
             Self::Sick => f.write_str("sick"),
             Self::Unhealthy => f.write_str("unhealthy"),
             Self::Slow(times) => write!(f, "slow {times}"),
+            Self::Cold { requests, times } => write!(f, "cold {requests} {times}"),
             Self::Slots(slots) => write!(f, "slots {slots}"),
             Self::Hang => f.write_str("hang"),
             Self::HangPost => f.write_str("hang POST"),
@@ -130,9 +154,11 @@ mod tests {
             "status 500",
             "status 503 0.25",
             "slots 4",
+            "shed 0.3 1",
             "sick",
             "unhealthy",
             "slow 10",
+            "cold 400 20",
             "hang",
             "hang POST",
             "close",
@@ -148,8 +174,10 @@ mod tests {
             "slow",
             "slow x",
             "slow -1",
+            "cold 400",
             "status 20",
             "status 500 2",
+            "shed 0.3",
             "exit",
             "exit 3 after",
             "OK",

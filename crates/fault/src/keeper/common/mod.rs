@@ -153,6 +153,10 @@ impl Common {
         }
     }
 
+    pub(in crate::keeper) fn is_overload(&self) -> bool {
+        self.cause.kind == FaultKind::Overload
+    }
+
     fn is_about(&self, shape: RequestShape) -> bool {
         let failing = self.cause.failing.as_ref();
         failing.is_none_or(|failing| failing.covers(shape))

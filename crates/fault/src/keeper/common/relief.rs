@@ -4,7 +4,7 @@
 
 use evenkeel_core::{ClosedRoute, Instant, ServiceOrders};
 
-use crate::common_cause::ServerView;
+use crate::common_cause::{ServerView, Symptom};
 use crate::incident::ActionOutcome;
 use crate::keeper::service::Service;
 use crate::policy::{Action, Mode};
@@ -47,7 +47,7 @@ impl Common {
 
     /// Goes on with it as far as its waits allow.
     pub(super) fn relieve(&mut self, now: Instant, service: &Service) {
-        if self.relief.fails_over && !self.is_carried_behind(now, service) {
+        if self.relief.fails_over && !self.is_still_carried(now, service) {
             self.relief.fails_over = false;
             let text = "the servers behind fail, too: the first tier gets its requests again";
             self.case.note(now, "action", text.to_owned());
@@ -141,6 +141,22 @@ impl Common {
                 && server.is_well()
                 && !self.cause.servers.contains(&index)
                 && !view.as_ref().is_none_or(shows)
+        })
+    }
+
+    /// Whether a server behind the first tier still answers, be it slowly.
+    fn is_still_carried(&self, now: Instant, service: &Service) -> bool {
+        let views = service.views(now);
+        let servers = service.servers.iter().zip(&service.spec.servers);
+        let mut all = servers.zip(&views);
+        all.any(|((server, spec), view)| {
+            let answers = |view: &ServerView| {
+                matches!(
+                    view.symptom,
+                    None | Some(Symptom::Lags | Symptom::FailsProbes)
+                )
+            };
+            spec.tier > 0 && server.serves() && view.as_ref().is_some_and(answers)
         })
     }
 
