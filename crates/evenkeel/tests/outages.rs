@@ -53,7 +53,9 @@ impl Side {
     }
 
     fn signal(&self, server: usize, name: &str) {
-        signal(self.pids[server].unwrap(), name);
+        // One that was replaced since is another process.
+        let now = self.program.pids()[server];
+        signal(now.or(self.pids[server]).unwrap(), name);
     }
 
     /// What the incidents of the service say that it is, those that ended in another one left out.
@@ -274,6 +276,17 @@ fn servers_shed(mode: &str) {
     let ended = outage.end();
     ended.assert_no_restart().assert_all_serve();
     ended.assert_kinds(&[FaultKind::Overload]);
+}
+
+/// Nothing is wrong with the servers: connections do not get to them.
+#[test]
+fn packets_are_dropped() {
+    let outage = Outage::start("", &[Shape::get("/")]);
+    outage.tell(0..3, "drop 6");
+    go_on(9 * SECOND);
+    let ended = outage.end();
+    ended.assert_no_restart().assert_all_serve();
+    ended.assert_kinds(&[FaultKind::Unreachable]);
 }
 
 /// What is asked for under one key takes long, and one server gets all of it.

@@ -72,7 +72,7 @@ impl Window {
                 self.slices[((current - step) % SLICES as u64) as usize] = (0, 0);
             }
             self.newest = current;
-            self.next = (current + 1).saturating_mul(self.slice_nanos);
+            self.next = current.saturating_add(1).saturating_mul(self.slice_nanos);
         }
         (self.newest % SLICES as u64) as usize
     }

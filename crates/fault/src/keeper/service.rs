@@ -129,9 +129,24 @@ impl Service {
 
     pub(super) fn capacity(&self, index: usize) -> Capacity {
         let own = self.servers.get(index).is_some_and(Server::serves);
+        if self.common.as_ref().is_some_and(|one| one.fails_over()) {
+            return self.capacity_behind(index);
+        }
         Capacity {
             servers: self.present,
             others_serving: self.serving - usize::from(own),
+        }
+    }
+
+    /// While the first tier fails, only those behind it carry anything.
+    fn capacity_behind(&self, index: usize) -> Capacity {
+        let servers = self.servers.iter().zip(&self.spec.servers).enumerate();
+        let behind = servers.filter(|(_, (server, spec))| spec.tier > 0 && server.vacant.is_none());
+        let others = behind.clone();
+        let others = others.filter(|(at, (server, _))| *at != index && server.serves());
+        Capacity {
+            servers: behind.count(),
+            others_serving: others.count(),
         }
     }
 

@@ -199,7 +199,7 @@ impl Latencies {
             return;
         }
         let half = at.as_nanos() / self.half_nanos();
-        self.next = (half + 1).saturating_mul(self.half_nanos());
+        self.next = half.saturating_add(1).saturating_mul(self.half_nanos());
         if half == self.half {
             return;
         }

@@ -211,7 +211,7 @@ impl Routes {
             return;
         }
         let turn = at.as_nanos() / self.half;
-        self.next = (turn + 1).saturating_mul(self.half);
+        self.next = turn.saturating_add(1).saturating_mul(self.half);
         if turn == self.turn {
             return;
         }

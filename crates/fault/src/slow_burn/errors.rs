@@ -82,8 +82,8 @@ impl Burn {
 pub struct ErrorShare {
     slots: [Slot; SLOTS],
     newest: u64,
-    /// When the slot after the newest begins.
-    next: Instant,
+    /// When the slot after the newest begins, in nanoseconds.
+    next: u64,
     usual: (f64, f64),
 }
 
@@ -92,7 +92,7 @@ impl Default for ErrorShare {
         Self {
             slots: [Slot::default(); SLOTS],
             newest: 0,
-            next: Instant::ZERO,
+            next: 0,
             usual: PRIOR,
         }
     }
@@ -196,10 +196,11 @@ impl ErrorShare {
     }
 
     fn turn(&mut self, at: Instant) {
-        if at < self.next {
+        const SLOT_NANOS: u64 = SLOT.as_secs() * 1_000_000_000;
+        if at.as_nanos() < self.next {
             return;
         }
-        let number = at.as_nanos() / 1_000_000_000 / SLOT.as_secs();
+        let number = at.as_nanos() / SLOT_NANOS;
         let steps = number.saturating_sub(self.newest).min(SLOTS as u64);
         for step in 1..=steps {
             let place = (number - steps + step) % SLOTS as u64;
@@ -209,8 +210,7 @@ impl ErrorShare {
             *failed = failed.mul_add(DECAY, f64::from(slot.failed));
         }
         self.newest = number;
-        self.next =
-            Instant::ZERO + SLOT.saturating_mul(u32::try_from(number + 1).unwrap_or(u32::MAX));
+        self.next = number.saturating_add(1).saturating_mul(SLOT_NANOS);
     }
 }
 

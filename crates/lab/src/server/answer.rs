@@ -84,6 +84,12 @@ pub(super) async fn answer(
             return std::future::pending().await;
         }
         Mode::Close => return Ok(Then::Close),
+        // As what is sent again until it gets through.
+        Mode::Drop { .. } => {
+            let mut modes = shared.mode.subscribe();
+            let drops = |mode: &Mode| matches!(mode, Mode::Drop { .. });
+            modes.wait_for(|mode| !drops(mode)).await.ok();
+        }
         _ => {}
     }
     let (body, length, sum) = read_body(wire, head).await?;

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -132,6 +133,7 @@ async fn serve(
         share: Cell::new(0.0),
     });
     let mut modes = shared.mode.subscribe();
+    let mut filters = false;
     say(&format!("{} listens on {address}", shared.name));
     set_mode(&shared, mode);
     loop {
@@ -142,8 +144,15 @@ async fn serve(
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
             _ = modes.changed() => {
-                if *modes.borrow_and_update() == Mode::StopListening {
+                let mode = *modes.borrow_and_update();
+                if mode == Mode::StopListening {
                     listener = None;
+                }
+                if let Some(listener) = &listener {
+                    let drops = matches!(mode, Mode::Drop { .. });
+                    if drops != std::mem::replace(&mut filters, drops) {
+                        filter(listener, drops)?;
+                    }
                 }
             }
             _ = terminate.recv() => break,
@@ -218,6 +227,13 @@ pub(crate) fn set_mode(shared: &Rc<Shared>, mode: Mode) {
         _ => None,
     };
     shared.mode.send_replace(mode);
+    if let Mode::Drop { seconds } = mode {
+        let shared = Rc::clone(shared);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+            set_mode(&shared, Mode::Ok);
+        });
+    }
     if let Mode::Exit { code, after_ms } = mode {
         let name = shared.name.clone();
         tokio::task::spawn_local(async move {
@@ -225,6 +241,18 @@ pub(crate) fn set_mode(shared: &Rc<Shared>, mode: Mode) {
             tokio::time::sleep(Duration::from_millis(after_ms.max(5))).await;
             leave(&name, code);
         });
+    }
+}
+
+/// Whether the kernel throws away what comes for new connections.
+fn filter(listener: &TcpListener, drops: bool) -> io::Result<()> {
+    /// Returns a constant: the number of bytes to keep (`BPF_RET | BPF_K`).
+    const RETURN: u16 = 0x06;
+    let socket = SockRef::from(listener);
+    if drops {
+        socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])
+    } else {
+        socket.detach_filter()
     }
 }
 

@@ -42,6 +42,11 @@ pub enum Mode {
     Slots(u32),
     /// Reads requests and never answers: `hang`.
     Hang,
+    /// Lets no packet of a new connection in and answers nothing, for so many seconds, and is `ok` then: `drop 6`.
+    Drop {
+        /// For how long.
+        seconds: u32,
+    },
     /// Never answers a POST, all else as asked: `hang POST`.
     HangPost,
     /// Closes connections instead of answering, at once when they are new: `close`.
@@ -64,7 +69,7 @@ impl FromStr for Mode {
         let words: Vec<&str> = text.split_whitespace().collect();
         let unknown = || {
             format!(
-                "unknown mode \"{}\"; there are: ok, status CODE [SHARE], shed SHARE SECONDS, sick, unhealthy, slow TIMES, cold REQUESTS TIMES, slots NUMBER, hang, hang POST, close, \
+                "unknown mode \"{}\"; there are: ok, status CODE [SHARE], shed SHARE SECONDS, sick, unhealthy, slow TIMES, cold REQUESTS TIMES, slots NUMBER, hang, hang POST, drop SECONDS, close, \
                  stop-listening, exit CODE [after MS]",
                 text.trim()
             )
@@ -98,6 +103,9 @@ impl FromStr for Mode {
                     .ok_or_else(unknown)?;
                 Ok(Self::Status { status, share })
             }
+            ["drop", seconds] => Ok(Self::Drop {
+                seconds: seconds.parse().map_err(|_| unknown())?,
+            }),
             ["shed", share, seconds] => Ok(Self::Shed {
                 share: number(share, 0.0, 1.0).ok_or_else(unknown)?,
                 seconds: seconds.parse().map_err(|_| unknown())?,
@@ -122,6 +130,7 @@ impl fmt::Display for Mode {
             Self::Status { status, share } if share < 1.0 => write!(f, "status {status} {share}"),
             Self::Status { status, .. } => write!(f, "status {status}"),
             Self::Shed { share, seconds } => write!(f, "shed {share} {seconds}"),
+            Self::Drop { seconds } => write!(f, "drop {seconds}"),
             Self::Sick => f.write_str("sick"),
             Self::Unhealthy => f.write_str("unhealthy"),
             Self::Slow(times) => write!(f, "slow {times}"),
@@ -161,6 +170,7 @@ mod tests {
             "cold 400 20",
             "hang",
             "hang POST",
+            "drop 6",
             "close",
             "stop-listening",
             "exit 3",
@@ -178,6 +188,7 @@ mod tests {
             "status 20",
             "status 500 2",
             "shed 0.3",
+            "drop",
             "exit",
             "exit 3 after",
             "OK",

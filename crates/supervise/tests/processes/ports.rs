@@ -45,6 +45,11 @@ pub(super) async fn examination() {
     let mut stage = Stage::with(&command, PROBE).await;
     let child = stage.start_until("ready").await;
     kill_process(pid(child), rustix::process::Signal::STOP).expect("it runs");
+    // It stops when it is scheduled next.
+    let stat = || std::fs::read_to_string(format!("/proc/{child}/stat")).expect("it lives");
+    while !stat().contains(") T ") {
+        tokio::task::yield_now().await;
+    }
     let found = stage
         .supervisor
         .examine(SERVER, Duration::from_millis(300))

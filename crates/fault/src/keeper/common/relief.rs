@@ -125,6 +125,11 @@ impl Common {
         tier == 0 || !self.relief.fails_over
     }
 
+    /// Whether the servers behind have taken over.
+    pub(in crate::keeper) const fn fails_over(&self) -> bool {
+        self.relief.fails_over
+    }
+
     /// Whether the first tier, which gets a few requests only, does well again.
     pub(super) fn has_returned(&self, now: Instant) -> bool {
         self.row >= RETURN && now.since(self.last_failure) >= QUIET
