@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Program, call, get, pause, wait_for};
+use common::{Program, call, get, wait_for};
 use evenkeel_fault::incident::Status;
 use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::{Load, LoadPlan};
@@ -66,35 +66,6 @@ fn after_two_victims_no_process_ends_and_all_else_is_served() {
     let numbers = load.stop();
     assert!(numbers.failed <= 2, "{:?}", numbers.failures);
     assert_is_told(&program);
-}
-
-/// By one user, five times a second.
-#[test]
-fn ten_reloads_have_few_victims_and_all_else_is_served() {
-    let program = Program::with_three("");
-    let address = program.address();
-    let before = program.pids();
-    let load = Load::start(LoadPlan {
-        timeout: Duration::from_secs(20),
-        ..LoadPlan::new(address, 100.0)
-    })
-    .unwrap();
-    for _ in 0..10 {
-        let status = get(address, POISON).unwrap().status;
-        assert!(matches!(status, 502 | 503), "{status}");
-        (0..10).for_each(|_| pause());
-    }
-    program.wait_until_up();
-    let replaced = before.iter().zip(program.pids());
-    let replaced = replaced.filter(|(one, other)| **one != *other).count();
-    assert!(replaced <= 2, "{before:?} {:?}", program.pids());
-    let incident = program.wait_for_incident("of the request", |incident| {
-        let mut actions = incident.actions.iter();
-        is_poison(incident) && actions.any(|one| one.action == "quarantine")
-    });
-    assert_eq!(incident.servers.len(), 2, "{incident:#?}");
-    let numbers = load.stop();
-    assert!(numbers.failed <= 4, "{:?}", numbers.failures);
 }
 
 /// Metrics tell of it, and a person can end it.
