@@ -116,30 +116,46 @@ pub(crate) fn token_length(bytes: &[u8]) -> Option<usize> {
     Some(at + rest)
 }
 
-/// The top bits of those of eight bytes that are neither letters nor digits nor `-`, which names of fields hardly ever have.
+const ONES: u64 = u64::MAX / 255;
+/// The top bit of each of eight bytes: where what is asked of the bytes is answered.
+const TOPS: u64 = ONES << 7;
+
+/// Which of eight bytes, which are below 128, are at least `least`; the other bits mean nothing. No byte carries into the next one.
+const fn from(low: u64, least: u8) -> u64 {
+    low + ONES * (0x80 - least as u64)
+}
+
+/// Which of eight bytes are this one.
+const fn equal(word: u64, byte: u8) -> u64 {
+    let others = word ^ (ONES * byte as u64);
+    !(from(others & !TOPS, 1) | others) & TOPS
+}
+
+/// Which of eight bytes are neither letters nor digits nor `-`: names of fields hardly ever have others.
 const fn uncommon(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    const TOPS: u64 = ONES << 7;
-    // Without its top bit no byte carries into the next one. At the top of each byte of `from(x, n)`: whether it is at least n.
-    const fn from(low: u64, least: u8) -> u64 {
-        low + (ONES * (0x80 - least as u64))
-    }
     let low = word & !TOPS;
     let folded = low | (ONES * 0x20);
     let letter = from(folded, b'a') & !from(folded, b'z' + 1);
     let digit = from(low, b'0') & !from(low, b'9' + 1);
-    let dash = !from(low ^ (ONES * b'-' as u64), 1);
-    (!(letter | digit | dash) & TOPS) | (word & TOPS)
+    ((!(letter | digit) | word) & TOPS) & !equal(word, b'-')
 }
 
 /// How many bytes at the front may be in a registered name (RFC 3986 section 3.2.2), and whether a `%` is among them.
 pub(crate) fn host_length(bytes: &[u8]) -> (usize, bool) {
+    let mut at = 0;
+    for word in bytes.as_chunks::<8>().0 {
+        let word = u64::from_le_bytes(*word);
+        if uncommon(word) & !equal(word, b'.') != 0 {
+            break;
+        }
+        at += 8;
+    }
     let mut has_escape = false;
-    let end = bytes.iter().position(|&byte| {
+    let end = bytes[at..].iter().position(|&byte| {
         has_escape |= byte == b'%';
         !is(byte, HOST)
     });
-    (end.unwrap_or(bytes.len()), has_escape)
+    (end.map_or(bytes.len(), |end| at + end), has_escape)
 }
 
 /// How many bytes at the front may be in a field value; `None` if all may.
@@ -262,6 +278,15 @@ mod tests {
             }
         }
         assert_eq!(token_length(b"a_b!c:"), Some(5));
+        for byte in 0..=u8::MAX {
+            for at in 0..20 {
+                let mut host = *b"www.Example-9.org0zZ";
+                host[at] = byte;
+                let end = host.iter().position(|&byte| !is(byte, HOST));
+                let expected = (end.unwrap_or(20), byte == b'%');
+                assert_eq!(host_length(&host), expected, "{byte:#x} at {at}");
+            }
+        }
         assert_eq!(token_length(b""), None);
     }
 }

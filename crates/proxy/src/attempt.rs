@@ -21,7 +21,8 @@ use crate::violation::Violation;
 
 /// How an attempt ended, when there is a response to pass on or not.
 pub(crate) enum Made<'r> {
-    Answer(Talk),
+    /// What is said with its server is in the place that was given for it.
+    Answer,
     /// Of another attempt, which was made beside this one.
     Other(Box<Won<'r>>),
     Failed(Outcome),
@@ -30,10 +31,12 @@ pub(crate) enum Made<'r> {
 }
 
 impl<'a> Journey<'a> {
-    /// Makes one attempt: a connection, the request, the response's head.
+    /// Makes one attempt: a connection, the request, the response's head. What is said with the server stays in one place, from which
+    /// an answer is passed on: it is large.
     pub(crate) async fn attempt<'r>(
         &mut self,
         desk: &mut Desk<'_>,
+        place: &mut Option<Talk>,
         (server, roster): (ServerId, &'r Roster),
         now: Instant,
     ) -> Made<'r>
@@ -49,20 +52,20 @@ impl<'a> Journey<'a> {
         };
         let patience = self.patience(total.end());
         self.tell_deadline(&mut desk.work.to_server);
-        let mut talk = Talk::new(upstream);
+        let talk = place.insert(Talk::new(upstream));
         let end = match self.hedges(desk, now, patience.total) {
             None => {
                 let at = (server, roster);
-                self.run_alone(desk, &mut talk, at, (now, patience)).await
+                self.run_alone(desk, talk, at, (now, patience)).await
             }
             Some(race) => {
-                let race = self.race(desk, &mut talk, (server, roster), (now, patience), race);
+                let race = self.race(desk, talk, (server, roster), (now, patience), race);
                 match Box::pin(race).await {
                     Raced::First(end) => end,
                     Raced::Won(won) => {
                         let counters = self.worker.server_counters(server);
                         counters.bytes_sent.add_from_owner(talk.bytes_sent);
-                        drop(talk.end(self.worker));
+                        self.drop_talk(place);
                         return Made::Other(won);
                     }
                 }
@@ -74,8 +77,8 @@ impl<'a> Journey<'a> {
         let counters = self.worker.server_counters(server);
         counters.bytes_sent.add_from_owner(talk.bytes_sent);
         if matches!(end, TalkEnd::Head) {
-            let Some(length) = self.length_to_hold(desk, &talk) else {
-                return Made::Answer(talk);
+            let Some(length) = self.length_to_hold(desk, talk) else {
+                return Made::Answer;
             };
             let may_rescue = || self.may_rescue(desk.body, server, roster);
             let held = {
@@ -83,13 +86,13 @@ impl<'a> Journey<'a> {
                 until_given_up(&client, hold.as_mut(), may_rescue).await
             };
             if held == Ok(true) {
-                return Made::Answer(talk);
+                return Made::Answer;
             }
             let judged = talk.judge(Event::Closed(Peer::Server), Phase::Holding, false);
-            drop(talk.end(self.worker));
+            self.drop_talk(place);
             return Made::Failed(held.map_or_else(|outcome| outcome, |_| judged.outcome));
         }
-        self.close(talk, server, &end, now);
+        self.close(place.take(), server, &end, now);
         match end {
             TalkEnd::Failed(outcome) => Made::Failed(outcome),
             // An attempt like others: it is counted, and the log tells of it.
@@ -185,8 +188,13 @@ impl<'a> Journey<'a> {
         Ok(Upstream::fresh(stream, generation))
     }
 
+    fn drop_talk(&self, place: &mut Option<Talk>) {
+        drop(place.take().map(|talk| talk.end(self.worker)));
+    }
+
     /// Closes the connection of an attempt that began at `begun` and has no answer.
-    fn close(&self, talk: Talk, server: ServerId, end: &TalkEnd, begun: Instant) {
+    fn close(&self, talk: Option<Talk>, server: ServerId, end: &TalkEnd, begun: Instant) {
+        let Some(talk) = talk else { return };
         let upstream = talk.end(self.worker);
         if let TalkEnd::Failed(Outcome::Stale | Outcome::Reset { .. }) = end {
             self.worker.upstreams.lost(server, &upstream, begun);

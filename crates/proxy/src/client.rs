@@ -17,9 +17,10 @@ use evenkeel_request::Cause;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::address::AddressText;
 use crate::buffer::Buffer;
 use crate::client_watch::WatchedClient;
-use crate::drive;
+use crate::drive::{self, rare};
 use crate::own;
 use crate::poll_budget::PollBudget;
 use crate::timer::Timer;
@@ -42,6 +43,7 @@ pub(crate) struct Client {
     /// Tells when it is gone, while its request waits for something else.
     pub(crate) watched: WatchedClient,
     pub(crate) peer: IpAddr,
+    pub(crate) peer_text: AddressText,
     pub(crate) listener: usize,
     /// The last look at the clock, at most one request ago.
     pub(crate) latest: Instant,
@@ -94,6 +96,7 @@ pub(crate) async fn serve(
         timer,
         watched,
         peer: peer.ip(),
+        peer_text: AddressText::of(peer.ip()),
         listener,
         latest: worker.clock.now(),
         limits,
@@ -105,7 +108,7 @@ pub(crate) async fn serve(
         worker.give_workspace(work);
     }
     if persist == Persist::Linger {
-        client.linger(worker).await;
+        rare(client.linger(worker)).await;
     }
     worker.buffers.give(std::mem::take(&mut client.buffer));
 }
@@ -131,7 +134,7 @@ impl Client {
             let persist = match self.next_head(worker, work).await {
                 Arrival::Head => drive::handle(worker, self, work).await,
                 Arrival::Closed => Persist::Close,
-                Arrival::Late => own::refuse(worker, self, work, Cause::RequestTimeout).await,
+                Arrival::Late => rare(own::refuse(worker, self, work, Cause::RequestTimeout)).await,
                 Arrival::Bad(error) => {
                     let field = work.request.refused_field(self.buffer.unread(), error);
                     work.violation = Some(Violation::of_head(error, field));
@@ -139,7 +142,7 @@ impl Client {
                         status: error.status(),
                         word: error.word(),
                     };
-                    own::refuse(worker, self, work, cause).await
+                    rare(own::refuse(worker, self, work, cause)).await
                 }
             };
             if persist != Persist::Keep || self.buffer.is_empty() {

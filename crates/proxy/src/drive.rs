@@ -1,6 +1,6 @@
 //! Drives one request: asks the exchange what comes next and does it with sockets.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crate::destination::{Destination, destination, hash_key, stick};
 use crate::edit::Edits;
 use crate::fallback::{Fallen, Lack, Spare};
 use crate::finish::Finish;
+use crate::flight::Flight;
 use crate::mirror::Drawn;
 use crate::own;
 use crate::rewrite::{self, Origin};
@@ -83,6 +84,11 @@ pub(crate) struct Journey<'a> {
     pub(crate) keep_alive: bool,
 }
 
+/// What few requests come to, in a place of its own: else each connection would be larger by it, and the way of all others longer.
+pub(crate) fn rare<F: Future>(future: F) -> Pin<Box<F>> {
+    Box::pin(future)
+}
+
 /// Handles the request whose head is in `work` and at the front of the client's buffer.
 pub(crate) async fn handle(
     worker: &Rc<Worker>,
@@ -92,14 +98,15 @@ pub(crate) async fn handle(
     let (service_id, route) = match destination(worker, client, work) {
         Destination::Service(service, route) => (service, route),
         Destination::Elsewhere(route, redirect) => {
-            return own::redirect(worker, client, work, route, redirect).await;
+            return rare(own::redirect(worker, client, work, route, redirect)).await;
         }
         Destination::Nowhere => {
-            return own::refuse_request(worker, client, work, Cause::NoRoute).await;
+            return rare(own::refuse_request(worker, client, work, Cause::NoRoute)).await;
         }
     };
     if work.request.method == Method::Connect {
-        return own::refuse_request(worker, client, work, Cause::MethodNotAllowed).await;
+        let cause = Cause::MethodNotAllowed;
+        return rare(own::refuse_request(worker, client, work, cause)).await;
     }
     let service = &worker.state.services()[service_id.0 as usize];
     let own = route.and_then(|route| route.policies(service_id));
@@ -141,7 +148,7 @@ pub(crate) async fn handle(
     let log = worker
         .state
         .access_log
-        .then(|| AccessLine::new(&journey, client, work));
+        .then(|| Box::new(AccessLine::new(&journey, client, work)));
     let of_route = route.and_then(|route| worker.state.rate(route));
     let one_too_many = || (service.admission).one_too_many(of_route, started, client, work);
     let refused = (journey.heed_deadline(client, work)).or_else(one_too_many);
@@ -165,15 +172,15 @@ impl Journey<'_> {
         body: &mut RequestBody,
         mut refused: Option<Cause>,
     ) -> Finish {
-        if refused.is_none() {
-            refused = match self.inject(client).await {
+        if refused.is_none() && self.policies.inject.is_some() {
+            refused = match rare(self.inject(client)).await {
                 Ok(cause) => cause,
                 Err(ClientGone) => return Finish::aborted(Persist::Close),
             };
         }
         if let Some(cause) = refused {
             let keep = self.may_keep(client, body);
-            return self.answer(client, work, cause, keep).await;
+            return rare(self.answer(client, work, cause, keep)).await;
         }
         let kept = match self.service.in_maintenance() {
             true => None,
@@ -185,7 +192,7 @@ impl Journey<'_> {
             }
             let keep = self.may_keep(client, body);
             let status = self.compose_old(&mut work.to_client, &kept, None, (client.peer, keep));
-            let sent = own::send(self.worker, client, work).await;
+            let sent = rare(own::send(self.worker, client, work)).await;
             return Finish::sent(sent, keep, status);
         }
         loop {
@@ -198,7 +205,7 @@ impl Journey<'_> {
                     Err(lack) => lack,
                 }
             };
-            if let Some(finish) = self.fall_back(client, work, body, lack).await {
+            if let Some(finish) = rare(self.fall_back(client, work, body, lack)).await {
                 return finish;
             }
         }
@@ -221,6 +228,7 @@ impl Journey<'_> {
         body: &mut RequestBody,
     ) -> Result<Finish, Lack> {
         let roster = Rc::clone(&self.roster);
+        let mut talk: Option<Talk> = None;
         loop {
             let asked = (&*client, &*work, &*body);
             let (mut server, mut flight) = match self.place_or_hold(&roster, asked).await {
@@ -235,19 +243,19 @@ impl Journey<'_> {
                 work,
                 body: &mut *body,
             };
-            let (outcome, talk) = match self.attempt(&mut desk, (server, &roster), begun).await {
-                Made::Answer(talk) => (Outcome::Answered(desk.work.response.status), Some(talk)),
+            let made = self.attempt(&mut desk, &mut talk, (server, &roster), begun);
+            let outcome = match made.await {
+                Made::Answer => Outcome::Answered(desk.work.response.status),
                 Made::Other(won) => {
-                    let (at, outcome) = won.first;
-                    self.tell_ended(&desk.work.to_server, (begun, at), server, outcome);
-                    self.note_beside(at, server, (flight, outcome), at.since(begun));
+                    self.note_outrun(&desk, (server, flight, begun), won.first);
                     (server, flight, begun) = (won.server, won.flight, won.begun);
-                    (Outcome::Answered(desk.work.response.status), Some(won.talk))
+                    talk = Some(won.talk);
+                    Outcome::Answered(desk.work.response.status)
                 }
-                Made::Failed(outcome) => (outcome, None),
+                Made::Failed(outcome) => outcome,
                 Made::Over(cause) => {
                     self.note_over(server, flight, begun);
-                    return Ok(self.answer(client, work, cause, false).await);
+                    return Ok(rare(self.answer(client, work, cause, false)).await);
                 }
             };
             let ended = self.worker.clock.now();
@@ -265,39 +273,39 @@ impl Journey<'_> {
                 // One that is passed on is counted when that has ended.
                 self.count_attempt(server, outcome);
             }
-            match (after, talk) {
-                (After::Accept, Some(talk)) if is_lack => {
-                    self.put_aside(&desk, server, talk, ended);
+            match after {
+                After::Accept if is_lack && talk.is_some() => {
+                    self.put_aside(&desk, server, talk.take(), ended);
                     return Err(Lack::Status(desk.work.response.status));
                 }
-                (After::Accept, Some(mut talk)) => {
+                After::Accept => {
                     let passed = self.pass_on(&mut desk, &mut talk, server, &mut flight);
-                    let (finish, may_keep) = passed.await;
-                    self.end_talk(&desk, talk, server, may_keep);
-                    return Ok(finish);
+                    return Ok(passed.await);
                 }
-                (After::Again { at, .. }, talk) => {
+                After::Again { at, .. } => {
                     drop(flight);
-                    self.retry(&desk, server, outcome, talk, ended, at).await;
+                    rare(self.retry(&desk, server, outcome, talk.take(), ended, at)).await;
                 }
-                (After::Refuse(cause), _) => {
-                    drop(flight);
-                    if let Err(unplaced) = self.hold_after(&desk, &roster, cause).await {
+                After::Refuse(cause) => {
+                    drop((flight, talk.take()));
+                    if let Err(unplaced) = rare(self.hold_after(&desk, &roster, cause)).await {
                         return unplaced.ends();
                     }
                 }
-                (After::Accept | After::GiveUp, _) => return Ok(Finish::aborted(Persist::Close)),
+                After::GiveUp => return Ok(Finish::aborted(Persist::Close)),
             }
         }
     }
 
-    /// Its answer is passed on, whole or not.
-    fn end_talk(&self, desk: &Desk<'_>, talk: Talk, server: ServerId, may_keep: bool) {
-        let upstream = talk.end(self.worker);
-        if may_keep {
-            let head = &desk.work.response;
-            (self.worker).keep_connection(server, upstream, head, self.latest);
-        }
+    /// An attempt that another one was quicker than, and how it had ended.
+    fn note_outrun(
+        &mut self,
+        desk: &Desk<'_>,
+        (server, flight, begun): (ServerId, Flight<'_>, Instant),
+        (at, outcome): (Instant, Outcome),
+    ) {
+        self.tell_ended(&desk.work.to_server, (begun, at), server, outcome);
+        self.note_beside(at, server, (flight, outcome), at.since(begun));
     }
 
     /// Writes the head that servers get, and takes the client's off its buffer.
@@ -312,7 +320,7 @@ impl Journey<'_> {
         let header = self.policies.deadline.as_ref();
         let told = header.map(DeadlineHeader::name);
         let origin = Origin {
-            peer: client.peer,
+            peer: &client.peer_text,
             id: self.id,
             server: self.roster.first_address(),
             service: self.service.name(),
@@ -394,9 +402,7 @@ impl Journey<'_> {
         if at > now {
             counters.effort.waits(at - now);
         }
-        if let Some(talk) = talk {
-            self.put_aside(desk, server, talk, now);
-        }
+        self.put_aside(desk, server, talk, now);
         if at > now {
             let client = &*desk.client;
             client.timer.set(at);

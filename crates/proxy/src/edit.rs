@@ -8,7 +8,8 @@ use evenkeel_request::headers::{Fact, HeaderLine};
 use evenkeel_request::route::Route;
 use evenkeel_request::{Head as _, HeaderChanges};
 
-use crate::rewrite::{self, Origin};
+use crate::address::AddressText;
+use crate::rewrite::Origin;
 use crate::state::ServiceEntry;
 use crate::view::View;
 use crate::worker::RequestId;
@@ -119,7 +120,7 @@ impl<'a> Edits<'a> {
                     out.extend_from_slice(query);
                 }
             }
-            Fact::ClientAddress => rewrite::write_address(out, origin.peer),
+            Fact::ClientAddress => out.extend_from_slice(origin.peer.as_bytes()),
             Fact::RequestId => origin.id.write(out),
             Fact::Service => out.extend_from_slice(origin.service.as_bytes()),
             Fact::Server => {}
@@ -130,7 +131,9 @@ impl<'a> Edits<'a> {
     pub(crate) fn write_response(&self, out: &mut Vec<u8>, answerer: Answerer<'_>) {
         self.write(out, |fact, out| match fact {
             Fact::Host | Fact::Path | Fact::Rest | Fact::Query => {}
-            Fact::ClientAddress => rewrite::write_address(out, answerer.peer),
+            Fact::ClientAddress => {
+                out.extend_from_slice(AddressText::of(answerer.peer).as_bytes());
+            }
             Fact::RequestId => answerer.id.write(out),
             Fact::Service => out.extend_from_slice(answerer.service.as_bytes()),
             Fact::Server => out.extend_from_slice(answerer.server.as_bytes()),

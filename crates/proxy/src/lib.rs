@@ -53,6 +53,7 @@ mod rewrite;
 mod edit;
 mod commit;
 mod mirror;
+mod address;
 mod fallback;
 mod hedge;
 mod idle_timeout;

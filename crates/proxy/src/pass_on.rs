@@ -8,7 +8,7 @@ use evenkeel_core::{Blame, Instant, Outcome, ServerId};
 use evenkeel_http1::{Body, Framing};
 
 use crate::client::Persist;
-use crate::drive::Journey;
+use crate::drive::{Journey, rare};
 use crate::finish::Finish;
 use crate::flight::Flight;
 use crate::relay::{Relay, RelayEnd};
@@ -18,7 +18,14 @@ use crate::tunnel;
 
 impl Journey<'_> {
     /// Passes over an answer, keeping its connection if it is complete.
-    pub(crate) fn put_aside(&self, desk: &Desk<'_>, server: ServerId, talk: Talk, now: Instant) {
+    pub(crate) fn put_aside(
+        &self,
+        desk: &Desk<'_>,
+        server: ServerId,
+        talk: Option<Talk>,
+        now: Instant,
+    ) {
+        let Some(talk) = talk else { return };
         let response = &desk.work.response;
         let there = (talk.incoming.len() - response.length) as u64;
         let complete = match response.framing {
@@ -53,8 +60,28 @@ impl Journey<'_> {
         }
     }
 
-    /// Passes a response on: from here on nothing can be taken back. Whether the connection may be kept afterwards.
+    /// Passes a response on: from here on nothing can be taken back. Without one it is aborted.
     pub(crate) async fn pass_on(
+        &mut self,
+        desk: &mut Desk<'_>,
+        place: &mut Option<Talk>,
+        server: ServerId,
+        flight: &mut Flight<'_>,
+    ) -> Finish {
+        let Some(talk) = place.as_mut() else {
+            return Finish::aborted(Persist::Close);
+        };
+        let (finish, may_keep) = self.stream(desk, talk, server, flight).await;
+        let upstream = place.take().map(|talk| talk.end(self.worker));
+        if let Some(upstream) = upstream.filter(|_| may_keep) {
+            let head = &desk.work.response;
+            (self.worker).keep_connection(server, upstream, head, self.latest);
+        }
+        finish
+    }
+
+    /// Sends it on. Whether the connection to the server may be kept afterwards.
+    async fn stream(
         &mut self,
         desk: &mut Desk<'_>,
         talk: &mut Talk,
@@ -66,8 +93,7 @@ impl Journey<'_> {
         let manner = self.commit(desk, talk, server);
         let idle = self.policies.timeout.idle;
         if status == 101 && desk.work.request.upgrade.is_some() {
-            // Boxed: few requests become tunnels, and all would be larger by it.
-            let end = Box::pin(tunnel::run(desk, talk, idle)).await;
+            let end = rare(tunnel::run(desk, talk, idle)).await;
             let event = end.err().unwrap_or(Event::Answered(status));
             let judged = talk.judge(event, Phase::Tunnel, false);
             self.count_attempt(server, judged.outcome);

@@ -4,7 +4,7 @@
 //! since no peer is trusted; `Via` is added. `Host` and everything else passes unchanged, unless a service or a route
 //! says otherwise ([`crate::edit`]).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use evenkeel_http1::{
     Field, FieldKind, Framing, Method, RequestHead, ResponseHead, Version, write,
@@ -14,6 +14,7 @@ use evenkeel_request::Head as _;
 use evenkeel_request::deadline::ROOM;
 use evenkeel_request::route::Route;
 
+use crate::address::AddressText;
 use crate::date::{self, DateText};
 use crate::edit::{Answerer, Edits};
 use crate::own;
@@ -23,7 +24,7 @@ use crate::worker::RequestId;
 /// What is known of a request beside its head.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin<'a> {
-    pub(crate) peer: IpAddr,
+    pub(crate) peer: &'a AddressText,
     pub(crate) id: RequestId,
     /// The service's first server: stands in for a `Host` that an HTTP/1.0 client left out.
     pub(crate) server: Option<SocketAddr>,
@@ -68,7 +69,7 @@ pub(crate) fn request(
         edits.write_request(out, &View { head, bytes }, &origin);
     }
     out.extend_from_slice(b"x-forwarded-for: ");
-    write_address(out, origin.peer);
+    out.extend_from_slice(origin.peer.as_bytes());
     out.extend_from_slice(b"\r\nx-forwarded-proto: http\r\n");
     if let Some(host) = head.host {
         out.extend_from_slice(b"x-forwarded-host: ");
@@ -233,7 +234,7 @@ fn write_host(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8], server: Optio
             if let Some(server) = server {
                 let bracketed = server.is_ipv6();
                 out.extend_from_slice(if bracketed { b"[" } else { b"" });
-                write_address(out, server.ip());
+                out.extend_from_slice(AddressText::of(server.ip()).as_bytes());
                 out.extend_from_slice(if bracketed { b"]:" } else { b":" });
                 write::decimal(out, u64::from(server.port()));
             }
@@ -289,36 +290,19 @@ fn copy_run(out: &mut Vec<u8>, bytes: &[u8], run: Option<(u32, u32)>) {
     }
 }
 
-pub(crate) fn write_address(out: &mut Vec<u8>, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => {
-            let mut text = [b'.'; 16];
-            let mut at = 0;
-            for octet in address.octets() {
-                let digits = [octet / 100, octet / 10 % 10, octet % 10];
-                let unused = usize::from(octet < 100) + usize::from(octet < 10);
-                for digit in &digits[unused..] {
-                    text[at] = b'0' + digit;
-                    at += 1;
-                }
-                // A dot stands there.
-                at += 1;
-            }
-            out.extend_from_slice(&text[..at - 1]);
-        }
-        IpAddr::V6(address) => out.extend_from_slice(address.to_string().as_bytes()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use evenkeel_http1::{Limits, Parsed};
 
     use super::*;
 
     fn origin() -> Origin<'static> {
+        static PEER: LazyLock<AddressText> =
+            LazyLock::new(|| AddressText::of([192, 0, 2, 7].into()));
         Origin {
-            peer: IpAddr::from([192, 0, 2, 7]),
+            peer: &PEER,
             id: RequestId::for_tests(),
             server: "127.0.0.1:9001".parse().ok(),
             service: "shop",
