@@ -6,6 +6,8 @@ mod mirror;
 
 use std::net::{IpAddr, SocketAddr};
 
+use evenkeel_fault::self_check::SELF;
+
 use crate::file::File;
 use crate::mistake::{Code, Mistake, Mistakes, Severity, Span};
 use crate::resolve::{Draft, is_dns};
@@ -15,6 +17,7 @@ pub(crate) fn validate(file: &File, draft: &Draft, out: &mut Mistakes) {
     something_to_do(file, out);
     listeners_lead_somewhere(file, out);
     services_have_servers(file, out);
+    services_are_not_ourselves(file, out);
     servers_are_unique(file, draft, out);
     addresses_are_free(file, draft, out);
     playbooks_are_unique(file, out);
@@ -101,6 +104,17 @@ fn services_have_servers(file: &File, out: &mut Mistakes) {
             );
             out.push(mistake.help("servers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"], a [service.NAME.run] section, or discover = { dns = \"shop.internal:8080\" }"));
         }
+    }
+}
+
+/// Incidents of evenkeel's own are those of a service with its name.
+fn services_are_not_ourselves(file: &File, out: &mut Mistakes) {
+    let names = file.service.iter().flat_map(|map| &map.value);
+    for (name, _) in names.filter(|(name, _)| name.value == SELF) {
+        let message =
+            format!("a service cannot be called `{SELF}`: incidents of evenkeel itself are");
+        let mistake = Mistake::new(Code::BadName, name.span.clone(), message, "taken");
+        out.push(mistake.help("any other name"));
     }
 }
 

@@ -195,3 +195,10 @@ fn what_is_reserved_is_refused_by_name() {
         assert_eq!(codes(&mistakes), [Code::NotYet], "{line}: {mistakes}");
     }
 }
+
+#[test]
+fn a_service_is_not_called_as_evenkeel_itself() {
+    let text = SMALLEST.replace("shop", "evenkeel");
+    let mistakes = read(&text).expect_err("its own incidents have that name");
+    assert_eq!(codes(&mistakes), [Code::BadName], "{mistakes}");
+}

@@ -7,7 +7,7 @@ use crate::policy::Mode;
 
 use super::Keeper;
 use super::common::Common;
-use super::server::{EXPIRES, RENEWED};
+use super::server::{EXPIRES, RENEWED, Server};
 use super::service::Service;
 
 /// What the balancer was told last.
@@ -57,12 +57,12 @@ impl Service {
         if self.spec.options.recover.playbooks.is_empty() {
             return orders;
         }
-        let cases = || self.servers.iter().filter_map(|one| one.case.as_deref());
-        if cases().any(|case| case.falls_back) {
+        let mut cases = self.servers.iter().filter_map(|one| one.case.as_deref());
+        if self.servers.iter().any(Server::is_answered_for) {
             orders.closed = vec![ClosedRoute::All];
             orders.until_success = true;
         }
-        if !cases().any(|case| case.sheds) {
+        if !cases.any(|case| case.sheds) {
             self.measures.hints.clear();
         } else if orders.limits.is_empty() {
             if self.measures.hints.is_empty() {
@@ -118,8 +118,7 @@ impl Keeper {
                 "{why}: each gets as many at once as it can work on{shed}"
             ));
         }
-        let mut cases = service.servers.iter().filter_map(|one| one.case.as_deref());
-        if cases.any(|case| case.falls_back) {
+        if service.servers.iter().any(Server::is_answered_for) {
             texts.push("no server serves: requests are answered for, but for trials".to_owned());
         }
         texts

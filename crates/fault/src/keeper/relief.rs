@@ -8,7 +8,21 @@ use crate::policy::Action;
 
 use super::Work;
 use super::act::Next;
+use super::case::Case;
 use super::server::Server;
+
+/// So many failures in a row, and nothing succeeds.
+const ROW: u32 = 20;
+
+impl Server {
+    /// Whether it is answered for now: a playbook says so, and none of its requests succeeds, if requests are what it fails.
+    pub(super) fn is_answered_for(&self) -> bool {
+        let fails =
+            |case: &Case| !case.is_about_requests() || self.facts.attempts.failed_in_row >= ROW;
+        let case = self.case.as_deref().filter(|case| case.falls_back);
+        case.is_some_and(fails)
+    }
+}
 
 impl Work<'_> {
     /// Takes the server out for those behind it, also if fewer stay than `keep_serving` says.

@@ -274,3 +274,38 @@ fn in_off_and_for_a_slow_burn_nothing_of_it_is_done() {
     world.run(5_000);
     assert!(world.ordered.is_none(), "{:#?}", world.incidents);
 }
+
+/// Clients would get less than what servers still do well.
+#[test]
+fn what_is_served_in_part_is_not_answered_for() {
+    let kinds = [
+        FaultKind::DependencyFailure,
+        FaultKind::ErrorBurst,
+        FaultKind::Overload,
+    ];
+    for servers in [1, 3] {
+        let playbook = with_playbook(&kinds, &[Action::FallBack]);
+        let mut world = World::new(servers, Managed::Nothing, playbook);
+        world.run(5_000);
+        (0..servers).for_each(|index| world.break_server(index, Condition::Errors(70)));
+        world.until(20_000, |world| !world.incidents.is_empty());
+        world.run(20_000);
+        assert!(!world.ordered.until_success, "{:#?}", world.incidents);
+        assert_eq!(world.closing.refused, 0);
+    }
+}
+
+#[test]
+fn what_is_served_in_part_again_reaches_the_servers() {
+    let playbook = with_playbook(&[FaultKind::DependencyFailure], &[Action::FallBack]);
+    let mut world = World::new(3, Managed::Nothing, playbook);
+    world.run(5_000);
+    (0..3).for_each(|index| world.break_server(index, Condition::Errors(100)));
+    world.until(20_000, |world| world.ordered.until_success);
+    world.run(2_000);
+    (0..3).for_each(|index| world.break_server(index, Condition::Errors(40)));
+    world.until(20_000, |world| !world.ordered.until_success);
+    let refused = world.closing.refused;
+    world.run(10_000);
+    assert_eq!(world.closing.refused, refused);
+}

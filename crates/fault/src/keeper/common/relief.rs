@@ -2,6 +2,8 @@
 //! answered for. All of it ends with the incident, or once it is taken for something else. What a playbook says about single servers
 //! is left out: nothing is done to many for one cause.
 
+use std::time::Duration;
+
 use evenkeel_core::{ClosedRoute, Instant, ServiceOrders};
 
 use crate::common_cause::{ServerView, Symptom};
@@ -13,6 +15,14 @@ use super::{Common, QUIET};
 
 /// Of a first tier that gets a few requests only, so many successes in a row are a return.
 const RETURN: u32 = 10;
+
+/// After so long it has been seen whether a part is served …
+const SEEN: Duration = Duration::from_secs(1);
+/// … which is more than this. Then it is not answered for.
+const SERVED: f64 = 0.1;
+/// If more trials than this succeed, of so many lately, what is answered for reaches the servers again.
+const RETURNS: f64 = 0.3;
+const ENOUGH: u64 = 10;
 
 /// How far the playbook has come.
 #[derive(Debug, Default)]
@@ -52,15 +62,36 @@ impl Common {
             let text = "the servers behind fail, too: the first tier gets its requests again";
             self.case.note(now, "action", text.to_owned());
         }
+        let has_returned =
+            self.ends.clone().tally(now).total >= ENOUGH && self.served(now) > RETURNS;
+        if self.relief.falls_back && has_returned {
+            self.relief.falls_back = false;
+            let text = "requests succeed: they reach the servers again";
+            self.case.note(now, "action", text.to_owned());
+        }
         while let Some(action) = self.relief.steps.get(self.relief.step).cloned() {
-            // Who is answered for by servers needs no other answer, as long as they do well.
-            let is_kept = action == Action::FallBack && self.relief.fails_over;
-            if now < self.relief.at || is_kept {
+            if now < self.relief.at || action == Action::FallBack && !self.may_fall_back(now) {
                 return;
             }
             self.relief.step += 1;
             self.carry_out(now, &action, service);
         }
+    }
+
+    /// Who is answered for by servers needs no other answer, as long as they do well; and a part that is served is better than none.
+    fn may_fall_back(&self, now: Instant) -> bool {
+        !self.relief.fails_over
+            && now.since(self.case.detected) >= SEEN
+            && self.served(now) <= SERVED
+    }
+
+    /// The share of the requests that it is about which succeeded lately.
+    fn served(&self, now: Instant) -> f64 {
+        let tally = self.ends.clone().tally(now);
+        if tally.total == 0 {
+            return 0.0;
+        }
+        1.0 - tally.hits as f64 / tally.total as f64
     }
 
     fn carry_out(&mut self, now: Instant, action: &Action, service: &Service) {
