@@ -4,6 +4,7 @@
 pub const USAGE: &str = "\
 cargo xtask tidy                 what must hold for the repository's text and dependencies
 cargo xtask soak [--minutes N]   awkward clients and servers for N minutes (30): nothing may leak, no server may be blamed wrongly
+cargo xtask healthy [--minutes N] a life with nothing wrong for N minutes (15): at most one false alarm, no restart
 cargo xtask scorecards           what depends on the machine's speed and quiet: tail latency, recovery from overload
 cargo xtask fuzz [--minutes N]   the fuzz targets in turn, N minutes in all (3)
 cargo xtask keepalive            POSTs to uvicorn and gunicorn just when they close idle connections; some minutes
@@ -12,6 +13,7 @@ cargo xtask memory [OPTION...]   bench/memory; the same";
 
 const SOAK_MINUTES: u32 = 30;
 const FUZZ_MINUTES: u32 = 3;
+const HEALTHY_MINUTES: u32 = 15;
 
 /// One thing to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,6 +25,11 @@ pub enum Ask {
     /// Awkward clients and servers for so many minutes.
     Soak {
         /// How long the load lasts.
+        minutes: u32,
+    },
+    /// A life with nothing wrong, for so many minutes.
+    Healthy {
+        /// How long it lasts.
         minutes: u32,
     },
     /// Run what is measured by the clock.
@@ -63,6 +70,7 @@ impl Ask {
             "scorecards" if rest.is_empty() => Ok(Self::Scorecards),
             "scorecards" => Err("scorecards takes no arguments".to_owned()),
             "soak" => minutes(&rest, SOAK_MINUTES).map(|minutes| Self::Soak { minutes }),
+            "healthy" => minutes(&rest, HEALTHY_MINUTES).map(|minutes| Self::Healthy { minutes }),
             "fuzz" => minutes(&rest, FUZZ_MINUTES).map(|minutes| Self::Fuzz { minutes }),
             "bench" => Ok(Self::Script {
                 script: "bench/run",
@@ -105,6 +113,7 @@ mod tests {
         assert_eq!(read("keepalive"), Ok(Ask::Keepalive));
         assert_eq!(read("scorecards"), Ok(Ask::Scorecards));
         assert_eq!(read("soak"), Ok(Ask::Soak { minutes: 30 }));
+        assert_eq!(read("healthy"), Ok(Ask::Healthy { minutes: 15 }));
         assert_eq!(read("fuzz --minutes 9"), Ok(Ask::Fuzz { minutes: 9 }));
         let arguments = vec!["--rounds".to_owned(), "2".to_owned()];
         assert_eq!(

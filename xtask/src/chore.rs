@@ -65,6 +65,17 @@ impl Chores {
         run(soak.current_dir(&self.root))
     }
 
+    /// A healthy life at length: no restart, and at most one false alarm. Says of which commit, since what it prints is kept.
+    ///
+    /// # Errors
+    /// If somebody was restarted, or there were more alarms.
+    pub fn healthy(&self, minutes: u32) -> Result<(), String> {
+        self.describe();
+        let mut test = self.cargo(&["test", "--package", "evenkeel", "--test", "healthy"]);
+        test.args(["--", "--nocapture"]);
+        run(test.env("EVENKEEL_HEALTHY_MINUTES", minutes.to_string()))
+    }
+
     /// The race of POSTs with real uvicorn and gunicorn that close idle connections after a second, at length: three runs of 1,500 with
     /// each. Says of which commit, since what it prints is kept.
     ///
@@ -74,10 +85,7 @@ impl Chores {
         if !self.root.join(".ci/python/uvicorn").is_dir() {
             return Err("uvicorn and gunicorn are not there; `.ci/setup` brings them".to_owned());
         }
-        let mut describe = Command::new("git");
-        describe.args(["describe", "--always", "--dirty", "--exclude", "*"]);
-        // Without git there is no commit to be named.
-        run(describe.current_dir(&self.root)).ok();
+        self.describe();
         let mut test = self.cargo(&["test", "--package", "evenkeel-proxy"]);
         test.args(["--test", "python_servers", "--", "--test-threads", "1"]);
         run(test.env("EVENKEEL_KEEPALIVE_AT_LENGTH", "1"))
@@ -132,6 +140,14 @@ impl Chores {
     pub fn script(&self, script: &str, arguments: &[String]) -> Result<(), String> {
         let mut command = Command::new(self.root.join(script));
         run(command.args(arguments).current_dir(&self.root))
+    }
+
+    /// Prints which commit this is.
+    fn describe(&self) {
+        let mut describe = Command::new("git");
+        describe.args(["describe", "--always", "--dirty", "--exclude", "*"]);
+        // Without git there is no commit to be named.
+        run(describe.current_dir(&self.root)).ok();
     }
 
     fn cargo(&self, arguments: &[&str]) -> Command {

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Ask::Tidy => tell_tidy(&root()),
         Ask::Keepalive => chores.keepalive(),
         Ask::Soak { minutes } => chores.soak(minutes),
+        Ask::Healthy { minutes } => chores.healthy(minutes),
         Ask::Scorecards => chores.scorecards(),
         Ask::Fuzz { minutes } => chores.fuzz(minutes),
         Ask::Script { script, arguments } => chores.script(script, &arguments),
