@@ -139,9 +139,9 @@ impl Survey {
         slice.usable = slice.list.len();
     }
 
-    /// Each tier carries as much as it can, the first one first, unless the service fails over. If all together cannot carry everything and each has too few
-    /// usable members, the suspected ones are used as well (panic). Hung ones are used only where no other is left: they cost each
-    /// request its time limit. Known-down and draining ones never are.
+    /// Each tier carries as much as it can, the first one first, unless the service fails over. If all together cannot carry everything
+    /// and each has too few usable members, the suspected ones are used as well (panic). Hung ones are used only where no other is
+    /// left: they cost each request its time limit. Known-down and draining ones never are.
     fn share_out(&mut self, pool: &Pool, now: Instant) {
         let factor = pool.options().overprovisioning.max(1.0);
         let tiers = pool.groups().last().map_or(0, |group| group.tier + 1);

@@ -500,3 +500,32 @@ fn every_policy_gives_a_relieved_server_less() {
         );
     }
 }
+
+/// Of 20,000 attempts, in per cent, how many the first tier gets: a small part, and what those behind it cannot carry.
+#[test]
+fn a_service_that_fails_over_keeps_a_small_part_on_its_first_tier() {
+    for (tiers, out, expected) in [
+        (&[0, 0, 1][..], &[][..], 2.0),
+        (&[0, 0, 1, 2], &[], 2.0),
+        // Half of the second tier carries 70 % of all.
+        (&[0, 0, 1, 1], &[2], 30.0),
+        (&[0, 0, 1], &[2], 100.0),
+        (&[0, 0, 1], &[0, 1], 0.0),
+        (&[0, 0], &[], 100.0),
+    ] {
+        let pool = tiered(Policy::RoundRobin, tiers).failing_over(true);
+        for &index in out {
+            eject(&pool, index, Verdict::Known, 1_000);
+        }
+        let counts = counts(&mut Picker::new(&pool, 3), &pool, at(10), &[], 20_000);
+        let first: u64 = (counts.iter().zip(tiers))
+            .filter(|(_, tier)| **tier == 0)
+            .map(|(count, _)| *count as u64)
+            .sum();
+        let share = first as f64 / 200.0;
+        assert!(
+            (share - expected).abs() <= 1.0,
+            "{tiers:?} {out:?}: {share}"
+        );
+    }
+}
