@@ -122,13 +122,12 @@ impl ClosedRoutes {
             return Entry::Usual;
         };
         let until_success = self.until_success;
-        // What fails fast holds no place.
-        let patience = if until_success {
+        let space = if until_success {
             SPACE
         } else {
-            patience / TRIALS
+            SPACE.max(patience / TRIALS)
         };
-        if gate.admits(now, SPACE.max(patience)) {
+        if gate.admits(now, space) {
             return Entry::Trial(Trial {
                 gate: Arc::clone(gate),
                 until_success,

@@ -231,7 +231,9 @@ pub(crate) fn set_mode(shared: &Rc<Shared>, mode: Mode) {
         let shared = Rc::clone(shared);
         tokio::task::spawn_local(async move {
             tokio::time::sleep(Duration::from_secs(seconds.into())).await;
-            set_mode(&shared, Mode::Ok);
+            if *shared.mode.borrow() == mode {
+                set_mode(&shared, Mode::Ok);
+            }
         });
     }
     if let Mode::Exit { code, after_ms } = mode {
