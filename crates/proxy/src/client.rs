@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use crate::address::AddressText;
 use crate::buffer::Buffer;
 use crate::client_watch::WatchedClient;
-use crate::drive::{self, rare};
+use crate::drive::{self, boxed};
 use crate::own;
 use crate::poll_budget::PollBudget;
 use crate::timer::Timer;
@@ -108,7 +108,7 @@ pub(crate) async fn serve(
         worker.give_workspace(work);
     }
     if persist == Persist::Linger {
-        rare(client.linger(worker)).await;
+        boxed(client.linger(worker)).await;
     }
     worker.buffers.give(std::mem::take(&mut client.buffer));
 }
@@ -134,7 +134,9 @@ impl Client {
             let persist = match self.next_head(worker, work).await {
                 Arrival::Head => drive::handle(worker, self, work).await,
                 Arrival::Closed => Persist::Close,
-                Arrival::Late => rare(own::refuse(worker, self, work, Cause::RequestTimeout)).await,
+                Arrival::Late => {
+                    boxed(own::refuse(worker, self, work, Cause::RequestTimeout)).await
+                }
                 Arrival::Bad(error) => {
                     let field = work.request.refused_field(self.buffer.unread(), error);
                     work.violation = Some(Violation::of_head(error, field));
@@ -142,7 +144,7 @@ impl Client {
                         status: error.status(),
                         word: error.word(),
                     };
-                    rare(own::refuse(worker, self, work, cause)).await
+                    boxed(own::refuse(worker, self, work, cause)).await
                 }
             };
             if persist != Persist::Keep || self.buffer.is_empty() {

@@ -85,7 +85,7 @@ pub(crate) struct Journey<'a> {
 }
 
 /// What few requests come to, in a place of its own: else each connection would be larger by it, and the way of all others longer.
-pub(crate) fn rare<F: Future>(future: F) -> Pin<Box<F>> {
+pub(crate) fn boxed<F: Future>(future: F) -> Pin<Box<F>> {
     Box::pin(future)
 }
 
@@ -98,15 +98,15 @@ pub(crate) async fn handle(
     let (service_id, route) = match destination(worker, client, work) {
         Destination::Service(service, route) => (service, route),
         Destination::Elsewhere(route, redirect) => {
-            return rare(own::redirect(worker, client, work, route, redirect)).await;
+            return boxed(own::redirect(worker, client, work, route, redirect)).await;
         }
         Destination::Nowhere => {
-            return rare(own::refuse_request(worker, client, work, Cause::NoRoute)).await;
+            return boxed(own::refuse_request(worker, client, work, Cause::NoRoute)).await;
         }
     };
     if work.request.method == Method::Connect {
         let cause = Cause::MethodNotAllowed;
-        return rare(own::refuse_request(worker, client, work, cause)).await;
+        return boxed(own::refuse_request(worker, client, work, cause)).await;
     }
     let service = &worker.state.services()[service_id.0 as usize];
     let own = route.and_then(|route| route.policies(service_id));
@@ -173,14 +173,14 @@ impl Journey<'_> {
         mut refused: Option<Cause>,
     ) -> Finish {
         if refused.is_none() && self.policies.inject.is_some() {
-            refused = match rare(self.inject(client)).await {
+            refused = match boxed(self.inject(client)).await {
                 Ok(cause) => cause,
                 Err(ClientGone) => return Finish::aborted(Persist::Close),
             };
         }
         if let Some(cause) = refused {
             let keep = self.may_keep(client, body);
-            return rare(self.answer(client, work, cause, keep)).await;
+            return boxed(self.answer(client, work, cause, keep)).await;
         }
         let kept = match self.service.in_maintenance() {
             true => None,
@@ -192,7 +192,7 @@ impl Journey<'_> {
             }
             let keep = self.may_keep(client, body);
             let status = self.compose_old(&mut work.to_client, &kept, None, (client.peer, keep));
-            let sent = rare(own::send(self.worker, client, work)).await;
+            let sent = boxed(own::send(self.worker, client, work)).await;
             return Finish::sent(sent, keep, status);
         }
         loop {
@@ -205,7 +205,7 @@ impl Journey<'_> {
                     Err(lack) => lack,
                 }
             };
-            if let Some(finish) = rare(self.fall_back(client, work, body, lack)).await {
+            if let Some(finish) = boxed(self.fall_back(client, work, body, lack)).await {
                 return finish;
             }
         }
@@ -255,7 +255,7 @@ impl Journey<'_> {
                 Made::Failed(outcome) => outcome,
                 Made::Over(cause) => {
                     self.note_over(server, flight, begun);
-                    return Ok(rare(self.answer(client, work, cause, false)).await);
+                    return Ok(boxed(self.answer(client, work, cause, false)).await);
                 }
             };
             let ended = self.worker.clock.now();
@@ -284,11 +284,11 @@ impl Journey<'_> {
                 }
                 After::Again { at, .. } => {
                     drop(flight);
-                    rare(self.retry(&desk, server, outcome, talk.take(), ended, at)).await;
+                    boxed(self.retry(&desk, server, outcome, talk.take(), ended, at)).await;
                 }
                 After::Refuse(cause) => {
                     drop((flight, talk.take()));
-                    if let Err(unplaced) = rare(self.hold_after(&desk, &roster, cause)).await {
+                    if let Err(unplaced) = boxed(self.hold_after(&desk, &roster, cause)).await {
                         return unplaced.ends();
                     }
                 }

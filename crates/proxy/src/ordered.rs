@@ -25,14 +25,14 @@ pub(crate) struct Ordered {
     refused: AtomicU64,
     /// By what they have shown.
     trials: [AtomicU64; TRIALS.len()],
-    /// What the roster follows: [`RELIEVES`], [`FAILS_OVER`].
+    /// What the roster follows: [`FINDS_LIMITS`], [`FAILS_OVER`].
     roster: AtomicU8,
     /// While it follows anything: until when, in nanoseconds; else zero.
     roster_until: AtomicU64,
 }
 
 /// Bounds are found for servers.
-const RELIEVES: u8 = 1;
+const FINDS_LIMITS: u8 = 1;
 /// The first tier gives way.
 const FAILS_OVER: u8 = 2;
 
@@ -48,13 +48,13 @@ impl Ordered {
 
     /// Whether another roster is needed from now on.
     fn roster_changes(&self, orders: &ServiceOrders) -> bool {
-        let relieves = if orders.limits.is_empty() {
+        let finds_limits = if orders.limits.is_empty() {
             0
         } else {
-            RELIEVES
+            FINDS_LIMITS
         };
         let fails_over = if orders.fails_over { FAILS_OVER } else { 0 };
-        let follows = relieves | fails_over;
+        let follows = finds_limits | fails_over;
         let until = match follows {
             0 => 0,
             _ => orders.until.as_nanos(),
@@ -90,7 +90,7 @@ impl Ordered {
             0
         };
         let is = |what| f64::from(u8::from(follows & what != 0));
-        sink.gauge("evenkeel_limits_found", about, &labels, is(RELIEVES));
+        sink.gauge("evenkeel_limits_found", about, &labels, is(FINDS_LIMITS));
         let about =
             "Whether the servers of the first tier give way to those behind it, since they fail.";
         sink.gauge("evenkeel_failed_over", about, &labels, is(FAILS_OVER));

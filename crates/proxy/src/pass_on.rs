@@ -8,7 +8,7 @@ use evenkeel_core::{Blame, Instant, Outcome, ServerId};
 use evenkeel_http1::{Body, Framing};
 
 use crate::client::Persist;
-use crate::drive::{Journey, rare};
+use crate::drive::{Journey, boxed};
 use crate::finish::Finish;
 use crate::flight::Flight;
 use crate::relay::{Relay, RelayEnd};
@@ -93,7 +93,7 @@ impl Journey<'_> {
         let manner = self.commit(desk, talk, server);
         let idle = self.policies.timeout.idle;
         if status == 101 && desk.work.request.upgrade.is_some() {
-            let end = rare(tunnel::run(desk, talk, idle)).await;
+            let end = boxed(tunnel::run(desk, talk, idle)).await;
             let event = end.err().unwrap_or(Event::Answered(status));
             let judged = talk.judge(event, Phase::Tunnel, false);
             self.count_attempt(server, judged.outcome);
