@@ -140,7 +140,7 @@ codes! {
     /// Requests are held and have nothing to wait for, or longer than they may take.
     HoldWithoutEffect = "EK-129" Warning,
     /// A playbook moves or answers requests, and nothing is there to take them.
-    ReliefWithoutEffect = "EK-130" Warning,
+    ActionWithoutEffect = "EK-130" Warning,
 }
 
 /// One mistake in a file.

@@ -53,7 +53,7 @@ const SERVICE_LINTS: &[Lint] = &[
     recover::no_panic,
     recover::nothing_may_be_acted_on,
     recover::cannot_restart,
-    recover::relief_without_effect,
+    recover::action_without_effect,
     recover::hold_without_effect,
     layout::single_server,
     layout::same_command,

@@ -107,7 +107,7 @@ fn actions<'a>(subject: &'a Subject<'_>) -> impl Iterator<Item = &'a At<Action>>
 }
 
 /// A playbook that moves requests to nobody, answers for a service that has no answer, or sheds what limits shed by themselves.
-pub(super) fn relief_without_effect(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn action_without_effect(subject: &Subject<'_>, out: &mut Mistakes) {
     let (name, servers) = (&subject.plan.name, &subject.plan.servers);
     for action in actions(subject) {
         let (why, help) = match action.value {
@@ -125,7 +125,7 @@ pub(super) fn relief_without_effect(subject: &Subject<'_>, out: &mut Mistakes) {
             ),
             _ => continue,
         };
-        let (code, span) = (Code::ReliefWithoutEffect, action.span.clone());
+        let (code, span) = (Code::ActionWithoutEffect, action.span.clone());
         out.push(Mistake::new(code, span, why, "does little").help(help));
     }
 }

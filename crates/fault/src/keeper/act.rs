@@ -135,7 +135,7 @@ impl Work<'_> {
             Action::Stop | Action::Exec(_) => self.change(step, action),
             Action::RollBack => self.roll_back(step),
             Action::FailOver => self.fail_over(),
-            Action::Shed | Action::FallBack => self.relieve(action),
+            Action::Shed | Action::FallBack => self.mitigate(action),
             Action::Wait(length) => {
                 if let Some(case) = self.case() {
                     case.action_began(now, action);

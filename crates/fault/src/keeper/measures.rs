@@ -101,7 +101,7 @@ impl Keeper {
             texts.extend(names.filter(|_| is_closed).map(|name| {
                 format!("{name} hangs on all servers: it is answered 503 at once, but for trials")
             }));
-            texts.extend(common.relief_words());
+            texts.extend(common.mitigation_words());
         }
         if !told.limits.is_empty() {
             let shed = service.common.as_deref().map(Common::shed);

@@ -36,7 +36,7 @@ mod roll_back;
 mod routine;
 mod watch;
 mod another;
-mod relief;
+mod mitigation;
 mod report;
 mod order;
 mod maintenance;

@@ -87,7 +87,7 @@ impl Work<'_> {
             Action::FailOver => return self.fail_over_beside(),
             Action::Shed | Action::FallBack => {
                 if !self.has_done(action.word()) {
-                    self.relieve(action);
+                    self.mitigate(action);
                 }
                 return;
             }

@@ -3,7 +3,7 @@
 mod world;
 mod common;
 mod closed;
-mod relief;
+mod mitigation;
 mod overload;
 mod kinds;
 mod modes;

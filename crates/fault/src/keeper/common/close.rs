@@ -50,7 +50,7 @@ impl Keeper {
                 if changes {
                     common.diagnose(now, &self.shared);
                     common.find_limits(now, service);
-                    common.choose_relief(now, service);
+                    common.choose_mitigation(now, service);
                 }
                 let id = common.case.incident.id.clone();
                 service.common = Some(common);
@@ -62,7 +62,7 @@ impl Keeper {
             && let Some(mut common) = service.common.take()
         {
             common.tell_closed(now, &self.shared);
-            common.relieve(now, service);
+            common.mitigate(now, service);
             service.common = Some(common);
         }
         let Service { common, burn, .. } = &mut self.services[place];
@@ -94,7 +94,7 @@ impl Keeper {
         let Some(mut common) = service.common.take() else {
             return;
         };
-        common.end_relief(now);
+        common.end_mitigation(now);
         let shed = common.shed();
         let Common {
             mut case,

@@ -12,7 +12,7 @@ mod burn;
 mod judge;
 mod open;
 mod close;
-mod relief;
+mod mitigation;
 
 pub(in crate::keeper) use across::host_of;
 pub(in crate::keeper) use burn::BurnWatch;
@@ -36,7 +36,7 @@ use super::Shared;
 use super::case::Case;
 use super::names::Names;
 use super::service::Service;
-use relief::Relief;
+use mitigation::Mitigation;
 
 /// Between two looks while an incident of the service is open.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -78,7 +78,7 @@ pub(in crate::keeper) struct Common {
     /// Returns that were told.
     returns: u32,
     /// What the user's playbook does about it.
-    relief: Relief,
+    mitigation: Mitigation,
     /// Where to begin to look for the servers' limits, if they are to be found.
     limits: Vec<LimitHint>,
     /// Requests that were shed as of its beginning.
@@ -146,7 +146,7 @@ impl Common {
 
     /// Where to begin to look for the servers' limits, while it is load that they suffer from, or a playbook says so.
     pub(in crate::keeper) fn limits(&self) -> &[LimitHint] {
-        if self.cause.kind == FaultKind::Overload || self.relief.sheds {
+        if self.cause.kind == FaultKind::Overload || self.mitigation.sheds {
             &self.limits
         } else {
             &[]
@@ -164,7 +164,7 @@ impl Common {
 
     /// Whether what opened it is gone, and whether that is proven.
     fn is_over(&mut self, now: Instant, still_there: bool) -> Option<bool> {
-        if self.relief.fails_over && self.has_returned(now) {
+        if self.mitigation.fails_over && self.has_returned(now) {
             return Some(true);
         }
         let tally = self.ends.clone().tally(now);

@@ -13,7 +13,7 @@ use crate::keeper::server::Shown;
 use crate::kind::FaultKind;
 use crate::policy::Mode;
 
-use super::relief::Relief;
+use super::mitigation::Mitigation;
 use super::{Common, LOOK_EVERY, WINDOW};
 
 /// So many servers are examined, at most.
@@ -63,7 +63,7 @@ impl Keeper {
             failing: Vec::new(),
             returns: 0,
             told_closed: Vec::new(),
-            relief: Relief::default(),
+            mitigation: Mitigation::default(),
             limits: Vec::new(),
             shed_before: service.traffic.latest.shed,
             looked: service.traffic.latest,
@@ -82,7 +82,7 @@ impl Keeper {
         common.name_servers(service);
         common.diagnose(now, &self.shared);
         common.find_limits(now, service);
-        common.choose_relief(now, service);
+        common.choose_mitigation(now, service);
         if service.spec.options.recover.mode != Mode::Off {
             common.tell_closed(now, &self.shared);
         }

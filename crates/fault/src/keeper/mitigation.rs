@@ -55,7 +55,7 @@ impl Work<'_> {
     }
 
     /// Sheds, or answers for the service.
-    pub(super) fn relieve(&mut self, action: &Action) -> Next {
+    pub(super) fn mitigate(&mut self, action: &Action) -> Next {
         let is_limited = *action == Action::Shed && !self.spec.is_unlimited;
         let is_served = *action == Action::FallBack && self.others().any(Server::serves);
         if is_limited {

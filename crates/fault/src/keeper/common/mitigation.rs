@@ -8,6 +8,7 @@ use evenkeel_core::{ClosedRoute, Instant, ServiceOrders};
 
 use crate::common_cause::{ServerView, Symptom};
 use crate::incident::ActionOutcome;
+use crate::keeper::server::Server;
 use crate::keeper::service::Service;
 use crate::policy::{Action, Mode};
 
@@ -26,7 +27,7 @@ const ENOUGH: u64 = 10;
 
 /// How far the playbook has come.
 #[derive(Debug, Default)]
-pub(super) struct Relief {
+pub(super) struct Mitigation {
     steps: Vec<Action>,
     step: usize,
     /// When the next step is due.
@@ -41,8 +42,8 @@ pub(super) struct Relief {
 
 impl Common {
     /// Begins what the user's playbook says of the kind. What was done for another kind ends.
-    pub(super) fn choose_relief(&mut self, now: Instant, service: &Service) {
-        self.end_relief(now);
+    pub(super) fn choose_mitigation(&mut self, now: Instant, service: &Service) {
+        self.end_mitigation(now);
         let recover = &service.spec.options.recover;
         // What burns slowly serves most requests.
         if recover.mode == Mode::Off || self.cause.by_statistics {
@@ -50,37 +51,39 @@ impl Common {
         }
         let mut playbooks = recover.playbooks.iter();
         let playbook = playbooks.find(|playbook| playbook.when.contains(&self.cause.kind));
-        self.relief.steps = playbook.map_or_else(Vec::new, |one| one.actions.clone());
-        self.relief.at = now;
-        self.relieve(now, service);
+        self.mitigation.steps = playbook.map_or_else(Vec::new, |one| one.actions.clone());
+        self.mitigation.at = now;
+        self.mitigate(now, service);
     }
 
     /// Goes on with it as far as its waits allow.
-    pub(super) fn relieve(&mut self, now: Instant, service: &Service) {
-        if self.relief.fails_over && !self.is_still_carried(now, service) {
-            self.relief.fails_over = false;
+    pub(super) fn mitigate(&mut self, now: Instant, service: &Service) {
+        if self.mitigation.fails_over
+            && !behind(now, service).any(|(_, server, view)| still_answers(server, view))
+        {
+            self.mitigation.fails_over = false;
             let text = "the servers behind fail, too: the first tier gets its requests again";
             self.case.note(now, "action", text.to_owned());
         }
         let has_returned =
             self.ends.clone().tally(now).total >= ENOUGH && self.served(now) > RETURNS;
-        if self.relief.falls_back && has_returned {
-            self.relief.falls_back = false;
+        if self.mitigation.falls_back && has_returned {
+            self.mitigation.falls_back = false;
             let text = "requests succeed: they reach the servers again";
             self.case.note(now, "action", text.to_owned());
         }
-        while let Some(action) = self.relief.steps.get(self.relief.step).cloned() {
-            if now < self.relief.at || action == Action::FallBack && !self.may_fall_back(now) {
+        while let Some(action) = self.mitigation.steps.get(self.mitigation.step).cloned() {
+            if now < self.mitigation.at || action == Action::FallBack && !self.may_fall_back(now) {
                 return;
             }
-            self.relief.step += 1;
+            self.mitigation.step += 1;
             self.carry_out(now, &action, service);
         }
     }
 
     /// Who is answered for by servers needs no other answer, as long as they do well; and a part that is served is better than none.
     fn may_fall_back(&self, now: Instant) -> bool {
-        !self.relief.fails_over
+        !self.mitigation.fails_over
             && now.since(self.case.detected) >= SEEN
             && self.served(now) <= SERVED
     }
@@ -97,12 +100,12 @@ impl Common {
     fn carry_out(&mut self, now: Instant, action: &Action, service: &Service) {
         let (outcome, detail) = match action {
             Action::Wait(length) => {
-                self.relief.at = now + *length;
+                self.mitigation.at = now + *length;
                 return;
             }
-            Action::FailOver if self.relief.falls_back => return,
+            Action::FailOver if self.mitigation.falls_back => return,
             Action::FailOver if self.is_carried_behind(now, service) => {
-                self.relief.fails_over = true;
+                self.mitigation.fails_over = true;
                 (
                     ActionOutcome::Done,
                     "the servers behind get all but a few requests, which show when the first tier is back",
@@ -114,12 +117,12 @@ impl Common {
                 "every server has a configured limit, which sheds by itself",
             ),
             Action::Shed => {
-                self.relief.sheds = true;
+                self.mitigation.sheds = true;
                 self.bound(now, service);
                 return;
             }
             Action::FallBack => {
-                self.relief.falls_back = true;
+                self.mitigation.falls_back = true;
                 (
                     ActionOutcome::Done,
                     "what fails is answered for, but for trials, which show when it is back",
@@ -139,13 +142,13 @@ impl Common {
     }
 
     /// Takes back what the playbook has done.
-    pub(super) fn end_relief(&mut self, now: Instant) {
-        let relief = std::mem::take(&mut self.relief);
-        if relief.fails_over {
+    pub(super) fn end_mitigation(&mut self, now: Instant) {
+        let mitigation = std::mem::take(&mut self.mitigation);
+        if mitigation.fails_over {
             let text = "the first tier gets its requests again";
             self.case.note(now, "action", text.to_owned());
         }
-        if relief.falls_back {
+        if mitigation.falls_back {
             let text = "requests reach the servers again";
             self.case.note(now, "action", text.to_owned());
         }
@@ -153,12 +156,12 @@ impl Common {
 
     /// Whether an attempt at a server of this tier tells of what failed.
     pub(in crate::keeper) const fn hears_of(&self, tier: u8) -> bool {
-        tier == 0 || !self.relief.fails_over
+        tier == 0 || !self.mitigation.fails_over
     }
 
     /// Whether the servers behind have taken over.
     pub(in crate::keeper) const fn fails_over(&self) -> bool {
-        self.relief.fails_over
+        self.mitigation.fails_over
     }
 
     /// Whether the first tier, which gets a few requests only, does well again.
@@ -168,41 +171,18 @@ impl Common {
 
     /// Whether a server behind the first tier is in rotation and shows nothing.
     fn is_carried_behind(&self, now: Instant, service: &Service) -> bool {
-        let views = service.views(now);
-        let servers = service.servers.iter().zip(&service.spec.servers);
-        let mut all = servers.zip(&views).enumerate();
-        all.any(|(index, ((server, spec), view))| {
-            let shows = |view: &ServerView| view.symptom.is_some();
-            spec.tier > 0
-                && server.is_well()
-                && !self.cause.servers.contains(&index)
-                && !view.as_ref().is_none_or(shows)
-        })
-    }
-
-    /// Whether a server behind the first tier still answers, be it slowly.
-    fn is_still_carried(&self, now: Instant, service: &Service) -> bool {
-        let views = service.views(now);
-        let servers = service.servers.iter().zip(&service.spec.servers);
-        let mut all = servers.zip(&views);
-        all.any(|((server, spec), view)| {
-            let answers = |view: &ServerView| {
-                matches!(
-                    view.symptom,
-                    None | Some(Symptom::Lags | Symptom::FailsProbes)
-                )
-            };
-            spec.tier > 0 && server.serves() && view.as_ref().is_some_and(answers)
+        behind(now, service).any(|(index, server, view)| {
+            server.is_well() && view.symptom.is_none() && !self.cause.servers.contains(&index)
         })
     }
 
     /// What is ordered about the service.
     pub(in crate::keeper) fn order(&self, orders: &mut ServiceOrders) {
         orders.limits = self.limits().to_vec();
-        orders.fails_over = self.relief.fails_over;
-        orders.until_success = self.relief.falls_back;
+        orders.fails_over = self.mitigation.fails_over;
+        orders.until_success = self.mitigation.falls_back;
         orders.closed = self.closed();
-        if self.relief.falls_back {
+        if self.mitigation.falls_back {
             let failing = self.failing_routes();
             orders.closed = if failing.is_empty() {
                 vec![ClosedRoute::All]
@@ -213,16 +193,32 @@ impl Common {
     }
 
     /// What is done, in words.
-    pub(in crate::keeper) fn relief_words(&self) -> Vec<String> {
+    pub(in crate::keeper) fn mitigation_words(&self) -> Vec<String> {
         let mut texts = Vec::new();
-        if self.relief.fails_over {
+        if self.mitigation.fails_over {
             texts.push(
                 "the first tier fails: the servers behind get all but a few requests".to_owned(),
             );
         }
-        if self.relief.falls_back {
+        if self.mitigation.falls_back {
             texts.push("what fails is answered for, but for trials".to_owned());
         }
         texts
     }
+}
+
+/// The servers behind the first tier, with what each shows.
+fn behind(now: Instant, service: &Service) -> impl Iterator<Item = (usize, &Server, ServerView)> {
+    let views = service.views(now).into_iter().enumerate();
+    views.filter_map(move |(index, view)| {
+        let spec = service.spec.servers.get(index)?;
+        let server = service.servers.get(index).filter(|_| spec.tier > 0)?;
+        Some((index, server, view?))
+    })
+}
+
+/// Whether it answers requests, be it slowly.
+fn still_answers(server: &Server, view: ServerView) -> bool {
+    let symptom = view.symptom;
+    server.serves() && matches!(symptom, None | Some(Symptom::Lags | Symptom::FailsProbes))
 }
