@@ -65,9 +65,8 @@ impl Common {
             let text = "the servers behind fail, too: the first tier gets its requests again";
             self.case.note(now, "action", text.to_owned());
         }
-        let has_returned =
-            self.ends.clone().tally(now).total >= ENOUGH && self.served(now) > RETURNS;
-        if self.mitigation.falls_back && has_returned {
+        let succeeds = self.ends.clone().tally(now).total >= ENOUGH && self.served(now) > RETURNS;
+        if self.mitigation.falls_back && succeeds {
             self.mitigation.falls_back = false;
             let text = "requests succeed: they reach the servers again";
             self.case.note(now, "action", text.to_owned());
