@@ -12,7 +12,7 @@ use crate::policy::{Action, Mode};
 use crate::recover::{Tries, UNMANAGED, playbook, put_off, serves_nothing};
 
 use super::Work;
-use super::case::{Phase, Retry};
+use super::phase::{Phase, Retry};
 use super::server::Shown;
 
 /// Attempts in flight get so long to finish when a server is drained.

@@ -7,7 +7,7 @@ use crate::kind::FaultKind;
 use crate::policy::Action;
 
 use super::Work;
-use super::case::Phase;
+use super::phase::Phase;
 
 /// So often it is asked whether a server that is only watched shows something else by now.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);

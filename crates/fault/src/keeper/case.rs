@@ -6,7 +6,7 @@ use evenkeel_core::{Epoch, Instant};
 
 use crate::analyze::Traffic;
 use crate::common_cause::Symptom;
-use crate::contract::{OrderId, Totals};
+use crate::contract::Totals;
 use crate::detect::{Detection, Detector};
 use crate::incident::{
     ActionOutcome, ActionRecord, Durations, End, Entry, Finding, Impact, Incident, RepairedBy,
@@ -19,6 +19,7 @@ use crate::policy::{Action, Objective};
 use crate::recover::Veto;
 use crate::verify::Verification;
 
+use super::phase::Phase;
 use super::propose::Proposal;
 
 /// The timeline keeps its beginning and its end; between them entries are dropped above this number.
@@ -27,36 +28,6 @@ const ENTRIES: usize = 300;
 const ACTIONS: usize = 100;
 /// The impact of an open incident is written down this often while requests come.
 const IMPACT_EVERY: Duration = Duration::from_secs(2);
-
-/// Where the work stands.
-#[derive(Debug)]
-pub(super) enum Phase {
-    /// An examination is under way; at `until` the diagnosis is made without it.
-    Examining { order: OrderId, until: Instant },
-    /// Action `step` of the playbook is under way: ordered, or a wait. At `until` it is given up, or over.
-    Acting {
-        step: usize,
-        order: Option<OrderId>,
-        until: Instant,
-    },
-    /// Watched for the return of service; `then` is the next action should the verification fail.
-    Verifying {
-        verification: Verification,
-        then: usize,
-        retry: Option<Retry>,
-    },
-}
-
-/// A restart that waits for its time, while the server is watched.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Retry {
-    pub(super) at: Instant,
-    pub(super) step: usize,
-    /// Back-off and limit have been asked.
-    pub(super) allowed: bool,
-    /// For what.
-    pub(super) waits: Waits,
-}
 
 /// One open incident.
 #[derive(Debug)]
@@ -138,10 +109,7 @@ impl Case {
             joined: vec![detection.by],
             totals: Totals::default(),
             steps: Vec::new(),
-            phase: Phase::Examining {
-                order: OrderId(0),
-                until: now,
-            },
+            phase: Phase::Judged,
             proposal: None,
             approved: false,
             escalated: false,

@@ -6,12 +6,11 @@ use evenkeel_core::{Instant, Outcome, ProbeOutcome, Verdict};
 
 use crate::contract::Pace;
 use crate::detect;
-use crate::policy::{Action, Mode};
-use crate::recover::serves_nothing;
+use crate::policy::Mode;
 use crate::signal::Said;
 
 use super::Work;
-use super::case::Phase;
+use super::phase::Event;
 use super::server::DOUBT;
 
 impl Work<'_> {
@@ -77,8 +76,8 @@ impl Work<'_> {
         if let Some(detection) = detect::probe(&self.server.facts, &self.spec.options.detect) {
             self.detected(&detection);
         }
-        if passed {
-            self.ends_wait();
+        if self.server.facts.probes.passed_in_row >= self.server.rise {
+            self.happened(Event::ProbesPass);
         }
     }
 
@@ -87,24 +86,6 @@ impl Work<'_> {
         if let Some(detection) = detect::probe(&self.server.facts, &self.spec.options.detect) {
             self.server.starting = None;
             self.detected(&detection);
-        }
-    }
-
-    /// A wait for a server that serves nothing is over when its probes pass again.
-    fn ends_wait(&mut self) {
-        if self.server.facts.probes.passed_in_row < self.server.rise {
-            return;
-        }
-        let Some(case) = self.server.case.as_deref() else {
-            return;
-        };
-        if let Phase::Acting {
-            step, order: None, ..
-        } = case.phase
-            && matches!(case.steps.get(step), Some(Action::Wait(_)))
-            && serves_nothing(case.kind)
-        {
-            self.action_over(step, None);
         }
     }
 

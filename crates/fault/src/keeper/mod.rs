@@ -1,7 +1,7 @@
 //! The keeper: the only control flow of a fault's way. Signals and answers go in, directives and orders come out.
 //!
 //! Every server has at most one open incident, its case. A detection opens it; later ones join it. Servers of one
-//! service that fail together get an incident each, unless `common` or `failed_starts` finds one cause. The files here follow a case: `case` (the record), `hear` (signals
+//! service that fail together get an incident each, unless `common` or `failed_starts` finds one cause. The files here follow a case: `case` (the record), `phase` (where the work stands, and what each event means there), `hear` (signals
 //! and time), `open` (from detection to diagnosis), `act` (the playbook), `propose` (where a person decides), `repair` (orders that change a server), `plan` (their second check), `watch` (verification, closing), `order` (a person's orders),
 //! `routine` (a restart without a fault), `maintenance` (what a person has taken out).
 //!
@@ -19,6 +19,7 @@
 //! requests come: impacts are differences of totals.
 
 mod case;
+mod phase;
 mod common;
 mod poison;
 mod measures;

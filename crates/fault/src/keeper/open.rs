@@ -14,7 +14,8 @@ use crate::maintenance::stamp;
 use crate::policy::{Action, ProbeKind};
 use crate::recover::serves_nothing;
 
-use super::case::{Case, Phase};
+use super::case::Case;
+use super::phase::{Event, Phase};
 use super::server::Shown;
 use super::{Shared, Work};
 
@@ -61,12 +62,8 @@ impl Work<'_> {
             }
             return;
         };
-        let is_new = case.join(now, detection);
-        // An open question that new evidence may answer.
-        let only_watched = matches!(&case.phase, Phase::Verifying { verification, .. } if !verification.rules.ends);
-        let is_open = matches!(case.kind, FaultKind::Unknown | FaultKind::BadProbe);
-        if is_new && only_watched && is_open {
-            self.examine();
+        if case.join(now, detection) {
+            self.happened(Event::Detected);
         }
     }
 
@@ -181,16 +178,7 @@ impl Work<'_> {
         if !case.join(now, &detection) {
             case.note(now, "signal", detection.text.clone());
         }
-        match &case.phase {
-            // What the end of an ordered restart means is told by the answer to the order.
-            Phase::Acting { order: Some(_), .. } => {}
-            Phase::Verifying { verification, .. } if verification.rules.ends => {
-                self.repair_failed(&detection.text);
-            }
-            Phase::Examining { .. } | Phase::Acting { .. } | Phase::Verifying { .. } => {
-                self.diagnose(None);
-            }
-        }
+        self.happened(Event::ProcessDown(detection.text));
     }
 
     /// Ranks what explains the signals, and goes on to recovery.

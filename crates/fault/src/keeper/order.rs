@@ -9,7 +9,7 @@ use crate::maintenance::{OrderTerms, TakenOut};
 use crate::policy::Action;
 use crate::recover::Author;
 
-use super::case::Phase;
+use super::phase::Phase;
 use super::server::{RoutineKind, Shown};
 use super::{Keeper, Work};
 

@@ -9,7 +9,8 @@ use crate::recover::Veto;
 use crate::verify::Verification;
 
 use super::Keeper;
-use super::case::{Case, Phase};
+use super::case::Case;
+use super::phase::Phase;
 use super::server::{Routine, Server};
 use super::service::Service;
 
@@ -105,6 +106,7 @@ impl Service {
 impl Case {
     fn outlook(&self, now: Instant, mode: Mode) -> Outlook {
         match &self.phase {
+            Phase::Judged => Outlook::WELL,
             Phase::Examining { until, .. } => {
                 Outlook::new(NextStep::Diagnose, Waits::Examination).at(Some(*until))
             }

@@ -14,7 +14,7 @@ use crate::verify::Verification;
 
 use super::Work;
 use super::act::Next;
-use super::case::Retry;
+use super::phase::Retry;
 use super::repair::UNANSWERED;
 use super::server::{Routine, RoutineKind, Server, Shown};
 

@@ -10,7 +10,7 @@ use evenkeel_core::{
     Exit, Exposed, Exposure, Instant, Observation, ProbeOutcome, ServerId, ServiceId, ShapeOrders,
 };
 
-use crate::contract::{Managed, OrderId, Output};
+use crate::contract::{Managed, Output};
 use crate::detect::{Detection, Detector};
 use crate::incident::{End, Finding, RepairedBy, Status, Verification};
 use crate::kind::FaultKind;
@@ -19,7 +19,7 @@ use crate::poison::{Broken, Conviction, Level, Poison, Quarantined};
 use crate::policy::Mode;
 
 use super::Keeper;
-use super::case::{Case, Phase};
+use super::case::Case;
 use super::server::{EXPIRES, RENEWED, Server};
 
 /// Between two looks while the incident is open.
@@ -233,10 +233,6 @@ impl Keeper {
             let mut case = Case::new(id, of, String::new(), &detection, now, epoch);
             case.incident.servers.clear();
             case.totals = service.traffic.at(case.onset);
-            case.phase = Phase::Examining {
-                order: OrderId(0),
-                until: Instant::NEVER,
-            };
             Box::new(PoisonCase {
                 case,
                 servers: Vec::new(),

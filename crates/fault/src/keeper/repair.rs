@@ -13,7 +13,7 @@ use crate::recover::{Allowance, Change, Checked, serves_nothing};
 
 use super::Work;
 use super::act::{Next, NotYet};
-use super::case::{Phase, Retry};
+use super::phase::{Event, Phase, Retry};
 use super::server::Server;
 
 /// An order that is not answered for so long after its own limit is given up: then nobody works on it any more, and another
@@ -320,53 +320,37 @@ impl Work<'_> {
             });
         }
         case.by_person = false;
-        if action == Action::Restart {
-            case.repaired |= worked;
-            self.restart_ended(step, at, outcome, detail);
-            return;
-        }
-        self.run(step + 1);
+        case.repaired |= worked && action == Action::Restart;
+        self.happened(Event::Answered {
+            at,
+            outcome,
+            has_failed: self.server.facts.process.has_failed(),
+            why: detail.unwrap_or_else(|| "the restart did not work".to_owned()),
+        });
     }
 
-    /// The answer may come before the supervisor's signals or after them; either alone is believed.
-    fn restart_ended(
-        &mut self,
-        step: usize,
-        at: Instant,
-        outcome: ActionOutcome,
-        detail: Option<String>,
-    ) {
-        let process = &mut self.server.facts.process;
-        let has_failed = process.has_failed();
-        let why = detail.unwrap_or_else(|| "the restart did not work".to_owned());
-        match outcome {
-            ActionOutcome::Done if has_failed => self.repair_failed("the process ended again"),
-            ActionOutcome::Done => {
-                process.down = None;
-                self.server.starts.began(at);
-                self.run(step + 1);
-            }
-            ActionOutcome::Failed => {
-                self.server.start_order_failed(at, &why);
-                self.repair_failed(&why);
-            }
-            ActionOutcome::TimedOut => self.repair_failed(&why),
-            ActionOutcome::Refused | ActionOutcome::WouldDo => self.run(step + 1),
-        }
+    /// The restart was carried out. The answer may come before the supervisor's signals or after them; either alone is believed.
+    pub(super) fn started_by_order(&mut self, at: Instant, step: usize) {
+        self.server.facts.process.down = None;
+        self.server.starts.began(at);
+        self.run(step);
     }
 
-    /// The time of an action that was waited for is over.
-    pub(super) fn action_over(&mut self, step: usize, order: Option<OrderId>) {
+    /// The restart could not be carried out.
+    pub(super) fn not_started(&mut self, at: Instant, why: &str) {
+        self.server.start_order_failed(at, why);
+        self.repair_failed(why);
+    }
+
+    /// Nobody has answered the order under way.
+    pub(super) fn give_up_order(&mut self, order: OrderId) {
+        let why = "no answer to the order".to_owned();
+        self.action_ended(order, self.now, ActionOutcome::TimedOut, Some(why));
+    }
+
+    /// A wait of the playbook is over, or a drain.
+    pub(super) fn wait_over(&mut self, step: usize) {
         let now = self.now;
-        if let Some(order) = order {
-            self.action_ended(
-                order,
-                now,
-                ActionOutcome::TimedOut,
-                Some("no answer to the order".to_owned()),
-            );
-            return;
-        }
         let passes = self.server.facts.probes.passed_in_row > 0;
         if let Some(case) = self.case() {
             // A wait is worth a verification if it seems to have helped, or if nothing is left but a person.

@@ -7,14 +7,15 @@ use std::time::Duration;
 use evenkeel_core::{Epoch, Instant, Observation, Outcome, ProbeOutcome};
 
 use crate::analyze::Traffic;
-use crate::contract::{OrderAnswer, OrderId, Output, Ticket, Totals};
+use crate::contract::{OrderAnswer, Output, Ticket, Totals};
 use crate::detect::{Detection, Detector};
 use crate::incident::{End, Finding, Verification};
 use crate::self_check::{SELF, SelfCheck, SelfReading, Trouble};
 use crate::verify::Verification as Verifying;
 
 use super::Keeper;
-use super::case::{Case, Phase};
+use super::case::Case;
+use super::phase::Phase;
 use super::server::Server;
 
 /// What gathered while evenkeel stood still is served for as long again, at most this long.
@@ -215,10 +216,6 @@ impl Keeper {
         let mut case = Case::new(id, service, nobody, &detection, now, self.shared.epoch);
         case.incident.servers.clear();
         case.totals = self.self_watch.traffic.at(case.onset);
-        case.phase = Phase::Examining {
-            order: OrderId(0),
-            until: Instant::NEVER,
-        };
         case.kind = first.cause.kind();
         case.incident.diagnosis = vec![finding(first)];
         case.diagnosed(now);
@@ -303,6 +300,7 @@ impl Server {
             return;
         };
         match &mut case.phase {
+            Phase::Judged => {}
             Phase::Examining { until, .. } | Phase::Acting { until, .. } => {
                 *until += by;
             }

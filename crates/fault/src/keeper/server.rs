@@ -17,8 +17,9 @@ use crate::recover::{Lately, Repairs};
 use crate::signal::Facts;
 use crate::verify::{TRICKLE_SHARE, Verification};
 
-use super::case::{Case, Phase};
+use super::case::Case;
 use super::common::host_of;
+use super::phase::Phase;
 use super::start::StartTimes;
 
 /// A directive is given for so long …
@@ -417,7 +418,9 @@ impl Server {
                 Phase::Verifying { retry: Some(_), .. } if !case.escalated => {
                     ServerState::Recovering
                 }
-                Phase::Verifying { .. } | Phase::Examining { .. } => out_of_service(),
+                Phase::Judged | Phase::Verifying { .. } | Phase::Examining { .. } => {
+                    out_of_service()
+                }
             };
         }
         match self.routine.as_deref() {

@@ -8,7 +8,7 @@ use evenkeel_core::Instant;
 use crate::outlook::Waits;
 
 use super::Work;
-use super::case::Retry;
+use super::phase::Retry;
 
 /// So many starts are remembered.
 const REMEMBERED: usize = 5;

@@ -10,7 +10,7 @@ use crate::kind::FaultKind;
 use crate::outlook::Waits;
 
 use super::Work;
-use super::case::{Phase, Retry};
+use super::phase::{Phase, Retry};
 use super::server::Shown;
 
 /// So often it is asked whether it still warms up.

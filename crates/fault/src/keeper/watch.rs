@@ -9,12 +9,11 @@ use evenkeel_core::{Instant, Verdict};
 
 use crate::contract::{OrderAnswer, Pace};
 use crate::incident::{End, Status};
-use crate::outlook::Waits;
 use crate::policy::Action;
 use crate::verify::{Progress, Verification};
 
 use super::Work;
-use super::case::{Phase, Retry};
+use super::phase::{Event, Phase, Retry};
 use super::server::{Server, Shown};
 
 impl Server {
@@ -36,7 +35,7 @@ impl Server {
             });
         }
         match self.case.as_ref().map(|case| &case.phase) {
-            None => next,
+            None | Some(Phase::Judged) => next,
             Some(Phase::Examining { until, .. } | Phase::Acting { until, .. }) => next.min(*until),
             Some(Phase::Verifying {
                 verification,
@@ -64,7 +63,7 @@ impl Work<'_> {
         if let Some(case) = self.server.case.as_deref_mut() {
             return match &mut case.phase {
                 Phase::Verifying { verification, .. } => Some(verification),
-                Phase::Examining { .. } | Phase::Acting { .. } => None,
+                Phase::Judged | Phase::Examining { .. } | Phase::Acting { .. } => None,
             };
         }
         let routine = self
@@ -119,29 +118,27 @@ impl Work<'_> {
 
     /// A verification got somewhere.
     pub(super) fn progress(&mut self, progress: Progress) {
+        if self.server.case.is_some() {
+            self.happened(Event::Verified(progress));
+            return;
+        }
         match progress {
             Progress::Pending => {}
-            Progress::Trickle => {
-                if self.server.shown != Shown::Serving {
-                    self.server.trial(self.now, self.out);
-                }
-            }
-            Progress::Passed if self.server.case.is_some() => self.recovered(),
+            Progress::Trickle => self.try_with_requests(),
             Progress::Passed => self.routine_passed(),
-            Progress::Failed(why) if self.server.case.is_none() => self.routine_failed(&why),
-            Progress::Failed(why) => self.verification_failed(&why),
+            Progress::Failed(why) => self.routine_failed(&why),
         }
     }
 
-    fn verification_failed(&mut self, why: &str) {
-        let ends = self
-            .verification()
-            .is_some_and(|verification| verification.rules.ends);
-        if ends {
-            self.repair_failed(why);
-            return;
+    /// Lets a trickle of requests reach it.
+    pub(super) fn try_with_requests(&mut self) {
+        if self.server.shown != Shown::Serving {
+            self.server.trial(self.now, self.out);
         }
-        // Watching goes on. What only traffic can tell is not tried again at once.
+    }
+
+    /// Watching goes on. What only traffic can tell is not tried again at once.
+    pub(super) fn watch_on(&mut self, why: &str) {
         let (now, was_trial) = (self.now, self.server.shown == Shown::Trial);
         let mut from = now;
         if was_trial && !self.warms_up() {
@@ -249,7 +246,7 @@ impl Work<'_> {
     }
 
     /// Service has returned.
-    fn recovered(&mut self) {
+    pub(super) fn recovered(&mut self) {
         let now = self.now;
         self.learn_pause();
         self.server.restore(true, self.out);
@@ -310,38 +307,17 @@ impl Work<'_> {
 
     pub(super) fn tick_case(&mut self) {
         let now = self.now;
-        let Some(case) = self.server.case.as_deref_mut() else {
+        if self.server.case.is_none() {
             return;
-        };
-        match &mut case.phase {
-            Phase::Examining { until, .. } if now >= *until => self.diagnose(None),
-            Phase::Acting { step, order, until } if now >= *until => {
-                let (step, order) = (*step, *order);
-                self.action_over(step, order);
-            }
-            Phase::Examining { .. } | Phase::Acting { .. } => {}
-            Phase::Verifying {
-                verification,
-                retry,
-                ..
-            } => {
-                verification.judged = now;
-                let progress = verification.tick(now);
-                // A trickle that is going well is not cut off; a trial has had its time.
-                let goes_on = verification.in_trickle();
-                let is_vain =
-                    |retry: &Retry| retry.waits == Waits::Trial && !verification.shows_good();
-                let due = retry.filter(|retry| now >= retry.at && (!goes_on || is_vain(retry)));
-                match due {
-                    Some(retry) => self.retry(retry),
-                    None if self.shows_another() => self.look_again(),
-                    None => self.progress(progress),
-                }
-            }
         }
+        if let Some(verification) = self.verification() {
+            verification.judged = now;
+        }
+        let shows_another = self.shows_another();
+        self.happened(Event::Tick { now, shows_another });
     }
 
-    fn retry(&mut self, retry: Retry) {
+    pub(super) fn retry(&mut self, retry: Retry) {
         if self.warms_up() {
             self.goes_on_warming_up();
             return;

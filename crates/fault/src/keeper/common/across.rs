@@ -14,7 +14,7 @@ use crate::contract::Output;
 use crate::detect::{Detection, Detector};
 use crate::incident::End;
 use crate::keeper::Keeper;
-use crate::keeper::case::{Case, Phase};
+use crate::keeper::case::Case;
 use crate::keeper::service::Service;
 use crate::kind::FaultKind;
 
@@ -147,10 +147,6 @@ impl Keeper {
             now,
             self.shared.epoch,
         );
-        unseen.phase = Phase::Examining {
-            order: crate::contract::OrderId(0),
-            until: Instant::NEVER,
-        };
         unseen.kind = common.case.kind;
         let mut case = std::mem::replace(&mut common.case, unseen);
         let servers: Vec<String> = case

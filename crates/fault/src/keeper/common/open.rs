@@ -8,7 +8,7 @@ use crate::contract::{Examination, OrderId, Output, Pace};
 use crate::detect::{Detection, Detector};
 use crate::incident::End;
 use crate::keeper::Keeper;
-use crate::keeper::case::{Case, Phase};
+use crate::keeper::case::Case;
 use crate::keeper::server::Shown;
 use crate::kind::FaultKind;
 use crate::policy::Mode;
@@ -74,10 +74,6 @@ impl Keeper {
             holds_others: false,
             across: Vec::new(),
             cause,
-        };
-        common.case.phase = Phase::Examining {
-            order: OrderId(0),
-            until: Instant::NEVER,
         };
         common.name_servers(service);
         common.diagnose(now, &self.shared);
