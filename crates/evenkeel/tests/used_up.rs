@@ -6,11 +6,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Program, wait_for};
+use common::{Program, use_up_descriptors, wait_for};
 use evenkeel_fault::incident::Status;
 use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::{Load, LoadPlan};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 #[test]
 fn it_is_told_by_the_count_and_restarted() {
@@ -23,16 +22,7 @@ fn it_is_told_by_the_count_and_restarted() {
     wait_for("answers", || (load.snapshot().ok >= 50).then_some(()));
     let server = program.servers().swap_remove(1);
     let pid = server.pid.unwrap();
-    let used = std::fs::read_dir(format!("/proc/{pid}/fd"))
-        .unwrap()
-        .count() as u64;
-    // What it has open stays open.
-    let limit = Rlimit {
-        current: Some(used.min(8)),
-        maximum: Some(4096),
-    };
-    let process = Pid::from_raw(i32::try_from(pid).unwrap());
-    prlimit(process, Resource::Nofile, limit).unwrap();
+    use_up_descriptors(pid);
     let is_it = |incident: &Incident| {
         let first = incident.diagnosis.first();
         first.is_some_and(|finding| finding.fault == FaultKind::DescriptorExhaustion)

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use evenkeel_fault::Incident;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -478,6 +479,19 @@ pub(crate) fn signal(pid: u32, name: &str) {
         .status()
         .unwrap();
     assert!(status.success(), "kill -{name} {pid}");
+}
+
+/// This process may open no descriptor more; what it has open stays open.
+pub(crate) fn use_up_descriptors(pid: u32) {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .count() as u64;
+    let limit = Rlimit {
+        current: Some(open.min(8)),
+        maximum: Some(4096),
+    };
+    let process = Pid::from_raw(i32::try_from(pid).unwrap());
+    prlimit(process, Resource::Nofile, limit).unwrap();
 }
 
 /// Stops a process for as long as it lives, also if somebody continues it: whoever stops all processes of a test for a moment

@@ -9,12 +9,18 @@ use evenkeel_fault::incident::End;
 use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::{Load, LoadPlan, LoadStats, Shape};
 
-use crate::common::{PROBED, Program, ask, now, pause, sample_server, shop, signal, wait_for};
+use tempfile::TempDir;
+
+use crate::common::{
+    GOOD, PROBED, Program, ask, now, pause, sample_server, shop, signal, wait_for,
+};
 
 /// Requests a second to each of the two.
 const RATE: f64 = 60.0;
 /// What chance may take from the one, in parts of all requests: each draws its own requests from a mix, and the moments differ.
 const CHANCE: f64 = 0.03;
+/// Starts the servers, in the folder of each evenkeel.
+const SCRIPT: &str = "start.sh";
 
 /// One evenkeel with three servers that it runs, and its load.
 pub(crate) struct Side {
@@ -26,7 +32,17 @@ pub(crate) struct Side {
 impl Side {
     pub(crate) fn start(mode: &str, more: &str, mix: Vec<Shape>) -> Self {
         let more = format!("{PROBED}\n[service.shop.recover]\nmode = \"{mode}\"\n{more}");
-        let program = Program::up(&shop(3, &sample_server(), &more));
+        let folder = TempDir::new().unwrap();
+        let script = folder.path().join(SCRIPT);
+        std::fs::write(&script, GOOD).unwrap();
+        let command = format!(r#""sh", "{}", {}"#, script.display(), sample_server());
+        std::fs::write(
+            folder.path().join("evenkeel.toml"),
+            shop(3, &command, &more),
+        )
+        .unwrap();
+        let program = Program::start(folder, &["run", "evenkeel.toml"]);
+        program.wait_until_up();
         let load = Load::start(LoadPlan {
             mix,
             timeout: Duration::from_secs(4),
@@ -38,6 +54,11 @@ impl Side {
             load: load.unwrap(),
             pids,
         }
+    }
+
+    /// What its processes are started by from now on.
+    pub(crate) fn deploy(&self, script: &str) {
+        std::fs::write(self.program.folder.path().join(SCRIPT), script).unwrap();
     }
 
     pub(crate) fn tell(&self, server: usize, mode: &str) {
