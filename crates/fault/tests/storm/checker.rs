@@ -31,6 +31,8 @@ pub(crate) struct Checker {
     pub(crate) changing: BTreeMap<u32, String>,
     /// So many attempts in a row had an answer.
     pub(crate) answered_in_row: [u32; SERVERS as usize],
+    /// What began before says how the server was, not how it is: its process was started, or its last incident was closed.
+    pub(crate) since: [Instant; SERVERS as usize],
     /// Orders without their last answer.
     pub(crate) open_tickets: BTreeSet<Ticket>,
 }
@@ -38,6 +40,19 @@ pub(crate) struct Checker {
 impl Checker {
     pub(crate) fn hear(&mut self, signal: &Signal) {
         let index = signal.server.index as usize;
+        match &signal.observation {
+            Observation::Attempt { latency, .. } | Observation::Probe { latency, .. }
+                if signal.at.before(*latency) < self.since[index] =>
+            {
+                return;
+            }
+            Observation::Started { .. } => self.since[index] = signal.at,
+            Observation::Attempt { .. }
+            | Observation::Probe { .. }
+            | Observation::Exited(_)
+            | Observation::StartFailed(_)
+            | Observation::Moved(_) => {}
+        }
         let answered = &mut self.answered_in_row[index];
         match &signal.observation {
             Observation::Started { .. } => self.started[index] = true,
@@ -92,6 +107,9 @@ impl Checker {
                         continue;
                     };
                     let index: usize = server.trim_start_matches('s').parse().expect("a number");
+                    if incident.status == Status::Closed {
+                        self.since[index] = now;
+                    }
                     // What brought it down says nothing of whether it serves; how it ended does.
                     let mut kinds = incident.diagnosis.iter().map(|finding| finding.fault);
                     let own = kinds.find(|kind| *kind != FaultKind::PoisonRequest);

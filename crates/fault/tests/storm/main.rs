@@ -339,3 +339,18 @@ fn a_verified_server_counts_as_serving_whoever_started_it() {
     storm.calm();
     assert_eq!(storm.keeper.incidents().count(), 0);
 }
+
+/// Five failures in a row count, whatever began before its process was started and succeeds between them.
+#[test]
+fn a_late_success_of_the_process_before_does_not_count() {
+    let commands = Managed::Commands {
+        restart: true,
+        stop: false,
+    };
+    let mut storm = Storm::new(5_500_457_076_747_736_759, commands, Mode::Automatic, false);
+    for _ in 0..1_500 {
+        storm.step();
+    }
+    storm.calm();
+    assert_eq!(storm.keeper.incidents().count(), 0);
+}
