@@ -12,9 +12,15 @@ use evenkeel_fault::FaultKind;
 use evenkeel_lab::Shape;
 use outage::{Outage, SECOND, go_on};
 
+/// Starts are tried quickly, so that a test can see the end of them: to be added to `recover`.
+const OFTEN: &str = r#"
+limit = { actions = 1000, within = "1m" }
+backoff = { base = "50ms", cap = "1s" }
+"#;
+
 #[test]
 fn a_new_version_that_cannot_start() {
-    let outage = Outage::start("", &[Shape::get("/")]);
+    let outage = Outage::start(OFTEN, &[Shape::get("/")]);
     for side in outage.sides() {
         side.deploy("echo no such module\nexit 1\n");
     }
