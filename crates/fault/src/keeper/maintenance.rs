@@ -319,18 +319,20 @@ impl Work<'_> {
         {
             return;
         }
-        if self.server.facts.process.down.is_some()
-            && self.server.managed.restarts()
-            && self.may_act()
-        {
-            self.order_routine(RoutineKind::Return, Author::Person, FaultKind::Unknown);
+        let is_down = self.server.facts.process.down.is_some();
+        let is_to_start = is_down && self.server.managed.restarts() && self.may_act();
+        let (kind, fault) = (RoutineKind::Return, FaultKind::Unknown);
+        if is_to_start && self.order_routine(kind, Author::Person, fault) {
             return;
         }
         self.server.facts.forget(self.now);
-        if self.server.facts.process.down.is_some() {
+        if is_down {
             self.process_down();
+        }
+        if self.server.case.is_some() {
             return;
         }
+        // It is verified also if its end is nobody's fault, or nobody may start it now: somebody always sees to it.
         let rules = self.rules(true);
         self.server
             .set_pace(Pace::Every(rules.options.every), self.out);

@@ -354,3 +354,20 @@ fn a_late_success_of_the_process_before_does_not_count() {
     storm.calm();
     assert_eq!(storm.keeper.incidents().count(), 0);
 }
+
+/// A server whose process was stopped in maintenance, and which evenkeel may not start by itself: the order that ends the maintenance
+/// is answered, and somebody sees to the server.
+#[test]
+fn the_end_of_maintenance_is_seen_to_also_where_nothing_may_be_started() {
+    let seed = 17_170_814_906_208_027_290;
+    let mut storm = Storm::new(seed, Managed::Child, Mode::Ask, true);
+    for _ in 0..1_500 {
+        storm.step();
+    }
+    storm.calm();
+    let unanswered = &storm.checker.open_tickets;
+    assert!(
+        unanswered.is_empty(),
+        "orders without an answer: {unanswered:?}"
+    );
+}
