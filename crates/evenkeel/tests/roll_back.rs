@@ -6,18 +6,10 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{Program, sample_server, shop, signal, wait_for};
+use common::{GOOD, Program, signal, wait_for};
 use evenkeel_fault::incident::{End, Status};
 use evenkeel_fault::{FaultKind, Incident};
 
-/// Restarts are tried quickly, so that a test can see the end of them.
-const QUICK: &str = r#"
-[service.shop.recover]
-verify.within = "50s"
-limit = { actions = 1000, within = "1m" }
-backoff = { base = "50ms", cap = "1s" }
-"#;
-const GOOD: &str = "exec \"$@\"\n";
 const BAD: &str = "echo no such module\nexit 1\n";
 
 struct Case {
@@ -28,18 +20,7 @@ struct Case {
 impl Case {
     /// Three servers that are started by a script; `how` says how it is rolled back.
     fn start(how: impl FnOnce(&Path) -> String) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let script = folder.path().join("start.sh");
-        std::fs::write(&script, GOOD).unwrap();
-        let command = format!(r#""sh", "{}", {}"#, script.display(), sample_server());
-        let more = format!("{}\n{QUICK}", how(&script));
-        std::fs::write(
-            folder.path().join("evenkeel.toml"),
-            shop(3, &command, &more),
-        )
-        .unwrap();
-        let program = Program::start(folder, &["run", "evenkeel.toml"]);
-        program.wait_until_up();
+        let (program, script) = Program::scripted(how);
         wait_for("the copy of what runs well", || {
             let kept = std::fs::read_to_string(copy_of_script(&program)?).ok()?;
             (kept == GOOD).then_some(())

@@ -185,19 +185,23 @@ impl Program {
         program
     }
 
-    /// A program with three sample servers that are up, [`QUICK`], and started by a script whose path is the other result and which
-    /// is [`GOOD`]; what `more` makes of that path is added to the service.
-    pub(crate) fn scripted(more: impl FnOnce(&Path) -> String) -> (Self, PathBuf) {
+    /// A program with three sample servers that are up, started by a script whose path is the other result and which is [`GOOD`]; what
+    /// `more` makes of that path is added to the service.
+    pub(crate) fn by_script(more: impl FnOnce(&Path) -> String) -> (Self, PathBuf) {
         let folder = TempDir::new().unwrap();
         let script = folder.path().join("start.sh");
         std::fs::write(&script, GOOD).unwrap();
         let command = format!(r#""sh", "{}", {}"#, script.display(), sample_server());
-        let more = format!("{}\n{QUICK}", more(&script));
-        let text = shop(3, &command, &more);
+        let text = shop(3, &command, &more(&script));
         std::fs::write(folder.path().join("evenkeel.toml"), text).unwrap();
         let program = Self::start(folder, &["run", "evenkeel.toml"]);
         program.wait_until_up();
         (program, script)
+    }
+
+    /// The same, [`QUICK`].
+    pub(crate) fn scripted(more: impl FnOnce(&Path) -> String) -> (Self, PathBuf) {
+        Self::by_script(|script| format!("{}\n{QUICK}", more(script)))
     }
 
     /// The program with these arguments in this folder, once it says that it is ready.

@@ -3,46 +3,33 @@
 #![allow(dead_code, reason = "each test file uses another part of it")]
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use evenkeel_fault::incident::End;
 use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::{Load, LoadPlan, LoadStats, Shape};
 
-use tempfile::TempDir;
-
-use crate::common::{
-    GOOD, PROBED, Program, ask, now, pause, sample_server, shop, signal, wait_for,
-};
+use crate::common::{PROBED, Program, ask, now, pause, signal, wait_for};
 
 /// Requests a second to each of the two.
 const RATE: f64 = 60.0;
 /// What chance may take from the one, in parts of all requests: each draws its own requests from a mix, and the moments differ.
 const CHANCE: f64 = 0.03;
-/// Starts the servers, in the folder of each evenkeel.
-const SCRIPT: &str = "start.sh";
 
 /// One evenkeel with three servers that it runs, and its load.
 pub(crate) struct Side {
     pub(crate) program: Program,
     pub(crate) load: Load,
+    /// Starts its servers.
+    script: PathBuf,
     pub(crate) pids: Vec<Option<u32>>,
 }
 
 impl Side {
     pub(crate) fn start(mode: &str, more: &str, mix: Vec<Shape>) -> Self {
         let more = format!("{PROBED}\n[service.shop.recover]\nmode = \"{mode}\"\n{more}");
-        let folder = TempDir::new().unwrap();
-        let script = folder.path().join(SCRIPT);
-        std::fs::write(&script, GOOD).unwrap();
-        let command = format!(r#""sh", "{}", {}"#, script.display(), sample_server());
-        std::fs::write(
-            folder.path().join("evenkeel.toml"),
-            shop(3, &command, &more),
-        )
-        .unwrap();
-        let program = Program::start(folder, &["run", "evenkeel.toml"]);
-        program.wait_until_up();
+        let (program, script) = Program::by_script(|_| more);
         let load = Load::start(LoadPlan {
             mix,
             timeout: Duration::from_secs(4),
@@ -52,13 +39,14 @@ impl Side {
         Self {
             program,
             load: load.unwrap(),
+            script,
             pids,
         }
     }
 
     /// What its processes are started by from now on.
     pub(crate) fn deploy(&self, script: &str) {
-        std::fs::write(self.program.folder.path().join(SCRIPT), script).unwrap();
+        std::fs::write(&self.script, script).unwrap();
     }
 
     pub(crate) fn tell(&self, server: usize, mode: &str) {
@@ -164,8 +152,8 @@ impl Outage {
             managed: side,
             off: other,
         } = self;
-        let (load, program, pids) = (side.load, side.program, side.pids);
-        drop((load.stop(), other.load.stop()));
+        let (program, script, pids) = (side.program, side.script, side.pids);
+        drop((side.load.stop(), other.load.stop()));
         let [numbers, without] = [managed, off].map(|watch| watch.snapshot());
         let share = |one: &LoadStats| one.ok as f64 / (one.ok + one.failed) as f64;
         let (good, good_without) = (share(&numbers), share(&without));
@@ -179,6 +167,7 @@ impl Outage {
             managed: Side {
                 program,
                 load,
+                script,
                 pids,
             },
             good,

@@ -295,11 +295,7 @@ proptest! {
     fn nothing_breaks_it(seed in any::<u64>(), managed in 0..3, mode in 0..4, with_operators in any::<bool>()) {
         let managed = [Managed::Child, Managed::Commands { restart: true, stop: false }, Managed::Nothing][managed as usize];
         let mode = [Mode::Automatic, Mode::Ask, Mode::DryRun, Mode::Off][mode as usize];
-        let mut storm = Storm::new(seed, managed, mode, with_operators);
-        for _ in 0..1_500 {
-            storm.step();
-        }
-        storm.calm();
+        let storm = storm(seed, managed, mode, with_operators);
         let open: Vec<_> = storm.keeper.incidents().collect();
         prop_assert!(open.is_empty(), "never closed: {open:#?}");
         let unanswered = &storm.checker.open_tickets;
@@ -308,66 +304,56 @@ proptest! {
     }
 }
 
-/// A restart that a person ordered, of whose end nobody told, is given up.
-#[test]
-fn a_restart_whose_end_is_not_told_ends_all_the_same() {
-    let seed = 16_924_077_347_397_523_705;
-    let commands = Managed::Commands {
-        restart: true,
-        stop: false,
-    };
-    let mut storm = Storm::new(seed, commands, Mode::Automatic, true);
+/// The storm of this seed, over, and all calm again.
+fn storm(seed: u64, managed: Managed, mode: Mode, with_operators: bool) -> Storm {
+    let mut storm = Storm::new(seed, managed, mode, with_operators);
     for _ in 0..1_500 {
         storm.step();
     }
     storm.calm();
+    storm
+}
+
+fn assert_all_answered(storm: &Storm) {
     let unanswered = &storm.checker.open_tickets;
     assert!(
         unanswered.is_empty(),
         "orders without an answer: {unanswered:?}"
     );
+}
+
+const COMMANDS: Managed = Managed::Commands {
+    restart: true,
+    stop: false,
+};
+
+/// A restart that a person ordered, of whose end nobody told, is given up.
+#[test]
+fn a_restart_whose_end_is_not_told_ends_all_the_same() {
+    let seed = 16_924_077_347_397_523_705;
+    assert_all_answered(&storm(seed, COMMANDS, Mode::Automatic, true));
 }
 
 /// A server whose process had ended, started by somebody else and verified, serves like others.
 #[test]
 fn a_verified_server_counts_as_serving_whoever_started_it() {
     let seed = 4_258_185_722_972_903_582;
-    let mut storm = Storm::new(seed, Managed::Nothing, Mode::Automatic, false);
-    for _ in 0..1_500 {
-        storm.step();
-    }
-    storm.calm();
+    let storm = storm(seed, Managed::Nothing, Mode::Automatic, false);
     assert_eq!(storm.keeper.incidents().count(), 0);
 }
 
 /// Five failures in a row count, whatever began before its process was started and succeeds between them.
 #[test]
 fn a_late_success_of_the_process_before_does_not_count() {
-    let commands = Managed::Commands {
-        restart: true,
-        stop: false,
-    };
-    let mut storm = Storm::new(5_500_457_076_747_736_759, commands, Mode::Automatic, false);
-    for _ in 0..1_500 {
-        storm.step();
-    }
-    storm.calm();
+    let seed = 5_500_457_076_747_736_759;
+    let storm = storm(seed, COMMANDS, Mode::Automatic, false);
     assert_eq!(storm.keeper.incidents().count(), 0);
 }
 
-/// A server whose process was stopped in maintenance, and which evenkeel may not start by itself: the order that ends the maintenance
-/// is answered, and somebody sees to the server.
+/// A server whose process was stopped by an order, and which evenkeel may not start by itself: the order that ends its maintenance is
+/// answered, and somebody sees to the server.
 #[test]
 fn the_end_of_maintenance_is_seen_to_also_where_nothing_may_be_started() {
     let seed = 17_170_814_906_208_027_290;
-    let mut storm = Storm::new(seed, Managed::Child, Mode::Ask, true);
-    for _ in 0..1_500 {
-        storm.step();
-    }
-    storm.calm();
-    let unanswered = &storm.checker.open_tickets;
-    assert!(
-        unanswered.is_empty(),
-        "orders without an answer: {unanswered:?}"
-    );
+    assert_all_answered(&storm(seed, Managed::Child, Mode::Ask, true));
 }
