@@ -9,6 +9,7 @@ use evenkeel_core::ServiceId;
 use evenkeel_fault::policy::FaultOptions;
 use evenkeel_request::route::{RateRule, Route};
 use evenkeel_request::{HashOn, HeaderChanges, HoldOptions, Mirror, Policies};
+pub use evenkeel_request::service::{StickyBy, StickyKey};
 use evenkeel_tolerate::throttle::SreOptions;
 use evenkeel_tolerate::{BreakerOptions, Class, LimitOptions, QueueOptions, ShedOptions};
 
@@ -223,33 +224,6 @@ pub struct StickyPlan {
     pub key_file: PathBuf,
     /// The key; empty until the file has been read, which is not this crate's work.
     pub key: StickyKey,
-}
-
-/// Where a client says to which server it belongs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StickyBy {
-    /// In a cookie.
-    Cookie {
-        /// Its name.
-        name: String,
-        /// What follows its value in `Set-Cookie`, beginning with a semicolon.
-        attributes: String,
-    },
-    /// In a header field.
-    Header {
-        /// Its name in lower case.
-        name: String,
-    },
-}
-
-/// A secret; never shown.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct StickyKey(pub Vec<u8>);
-
-impl std::fmt::Debug for StickyKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "StickyKey({} bytes)", self.0.len())
-    }
 }
 
 /// How much a service takes.

@@ -1,27 +1,25 @@
-//! Requests that wait because all servers have as many as they may. Shared by all workers: a place that one worker frees
-//! is taken by whoever's turn it is, on any worker.
+//! Requests that wait because all servers have as many as they may. Shared by all workers: a slot that one worker frees is taken by
+//! whoever's turn it is, on any worker.
 //!
-//! Whose turn it is, and who has waited too long, is decided by [`evenkeel_tolerate::Queue`]; here it is shared and waited in. Costs one read
-//! per attempt while nobody waits. Only those that wait, and those that end while others do, take its lock, for as long as
-//! it takes to look at the ends of four lists.
+//! Whose turn it is, and who has waited too long, is decided by [`evenkeel_tolerate::Queue`]; here it is shared, and those that wait are
+//! woken. Costs one read per attempt while nobody waits. Only those that wait, and those that end while others do, take its lock, for as
+//! long as it takes to look at the ends of four lists.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use evenkeel_core::Instant;
 use evenkeel_core::metric::{Counter, DurationHistogram, Sink};
-use evenkeel_runtime::Clock;
 use evenkeel_tolerate::queue::{Pushed, Reason, Ticket};
-use evenkeel_tolerate::{Class, QueueOptions};
-use tokio::sync::oneshot;
+use evenkeel_tolerate::{Class, Queue, QueueOptions};
 
 /// The queue of a service.
 #[derive(Debug)]
-pub(crate) struct Queue {
-    clock: Clock,
-    line: Mutex<evenkeel_tolerate::Queue<oneshot::Sender<Reason>>>,
-    /// Those in the line, and those whose turn it is and who have no place yet.
+pub(crate) struct WaitQueue {
+    line: Mutex<Queue<Arc<Turn>>>,
+    /// Those in the line, and those whose turn it is and who have no server yet.
     waiting: AtomicU32,
     entered: Counter,
     waited: DurationHistogram,
@@ -29,30 +27,51 @@ pub(crate) struct Queue {
     denied: [[Counter; DENIED.len()]; Class::ALL.len()],
 }
 
-/// Why a request got no place, by the words of metrics.
+/// Why a request got no server, by the words of metrics.
 const DENIED: [&str; 3] = ["full", "timeout", "late"];
+
+/// Whether a request's turn has come, or why it may not wait any longer. Written under the queue's lock.
+#[derive(Debug, Default)]
+struct Turn(Mutex<(Option<Reason>, Option<Waker>)>);
 
 /// A request in the queue; dropping it takes it out.
 #[derive(Debug)]
 pub(crate) struct Waiting<'a> {
-    queue: &'a Queue,
+    queue: &'a WaitQueue,
     class: Class,
     began: Instant,
     /// By when the request is to be done.
     deadline: Instant,
     /// Until when it may wait.
     until: Instant,
+    /// The latest moment that it knows of, for when it is dropped.
+    latest: Instant,
     ticket: Ticket,
-    turn: oneshot::Receiver<Reason>,
-    /// It was called, and whether it found a place is not known yet.
-    called: bool,
+    turn: Arc<Turn>,
+    /// It is out of the line, and has passed its turn on or used it.
+    is_over: bool,
 }
 
-impl Queue {
-    pub(crate) fn new(options: QueueOptions, clock: Clock) -> Self {
+impl Turn {
+    fn state(&self) -> MutexGuard<'_, (Option<Reason>, Option<Waker>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call(&self, reason: Reason) {
+        let mut state = self.state();
+        state.0 = Some(reason);
+        let waker = state.1.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl WaitQueue {
+    pub(super) fn new(options: QueueOptions) -> Self {
         Self {
-            clock,
-            line: Mutex::new(evenkeel_tolerate::Queue::new(options)),
+            line: Mutex::new(Queue::new(options)),
             waiting: AtomicU32::new(0),
             entered: Counter::default(),
             waited: DurationHistogram::default(),
@@ -69,8 +88,8 @@ impl Queue {
         self.waiting() == 0
     }
 
-    /// A place to wait for something that is to be done by `deadline` and is expected to take so long (`service`); nothing if the queue is
-    /// full of what matters as much.
+    /// Enters a request that is to be done by `deadline` and is expected to take so long (`service`); `None` if the queue is full of
+    /// what matters as much.
     pub(crate) fn enter(
         &self,
         now: Instant,
@@ -95,13 +114,13 @@ impl Queue {
         deadline: Instant,
         began: Instant,
     ) -> Option<Waiting<'_>> {
-        let (sender, turn) = oneshot::channel();
+        let turn = Arc::<Turn>::default();
         let mut line = self.line();
         let until = line.waits_until(now, deadline);
-        let ticket = match line.push(now, class, deadline, sender) {
+        let ticket = match line.push(now, class, deadline, Arc::clone(&turn)) {
             Pushed::Waits(ticket) => ticket,
             Pushed::Instead(ticket, left) => {
-                call(left.item, left.reason);
+                left.item.call(left.reason);
                 ticket
             }
             Pushed::Refused(_) => return None,
@@ -114,28 +133,25 @@ impl Queue {
             began,
             deadline,
             until,
+            latest: now,
             ticket,
             turn,
-            called: false,
+            is_over: false,
         })
     }
 
-    /// An attempt has ended: the next one may look for a place.
-    pub(crate) fn free_one(&self) {
+    /// An attempt has ended: the next request may look for a server.
+    pub(crate) fn free_one(&self, now: Instant) {
         if self.is_empty() {
             return;
         }
-        let now = self.clock.now();
         let mut line = self.line();
-        // Who does not listen any more has gone.
-        while let Some(next) = line.serve(now, |gone| _ = call(gone.item, gone.reason)) {
-            if call(next.item, Reason::Served) {
-                break;
-            }
+        if let Some(next) = line.serve(now, |gone| gone.item.call(gone.reason)) {
+            next.item.call(Reason::Served);
         }
     }
 
-    fn line(&self) -> MutexGuard<'_, evenkeel_tolerate::Queue<oneshot::Sender<Reason>>> {
+    fn line(&self) -> MutexGuard<'_, Queue<Arc<Turn>>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -148,13 +164,13 @@ impl Queue {
         self.denied[class.index()][place].add(1);
     }
 
-    /// How many found no place.
+    /// How many got no server.
     pub(crate) fn denied(&self) -> u64 {
         self.denied.iter().flatten().map(Counter::value).sum()
     }
 
-    /// Its numbers.
-    pub(crate) fn collect(&self, sink: &mut dyn Sink, service: &str) {
+    /// Its metrics.
+    pub(super) fn collect(&self, sink: &mut dyn Sink, service: &str) {
         let labels = [("service", service)];
         let waiting = "Requests that wait because all servers have as many as they may.";
         sink.gauge(
@@ -195,18 +211,19 @@ impl Queue {
     }
 }
 
-/// Tells one that waits; `false` if it does not listen any more.
-fn call(waiting: oneshot::Sender<Reason>, reason: Reason) -> bool {
-    waiting.send(reason).is_ok()
-}
+impl<'a> Waiting<'a> {
+    /// [`Reason::Served`] if its turn has come and it may look for a server, else why it may not wait any longer; `None` while it waits.
+    pub(crate) fn reason(&self) -> Option<Reason> {
+        self.turn.state().0
+    }
 
-impl Waiting<'_> {
-    /// Waits for its turn: [`Reason::Served`] if it may look for a place now, else why it may not wait any longer.
-    pub(crate) async fn turn(&mut self) -> Reason {
-        // Nobody drops the other end without a word.
-        let reason = (&mut self.turn).await.unwrap_or(Reason::Cancelled);
-        self.called = reason == Reason::Served;
-        reason
+    /// Wakes this when there is a [`Self::reason`].
+    pub(crate) fn register(&self, waker: &Waker) {
+        let mut state = self.turn.state();
+        match &mut state.1 {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
     }
 
     /// Until when it may wait.
@@ -214,9 +231,14 @@ impl Waiting<'_> {
         self.until
     }
 
-    /// It was its turn, and somebody else was quicker: it waits again.
+    /// It still waits at this moment.
+    pub(crate) fn saw(&mut self, now: Instant) {
+        self.latest = self.latest.max(now);
+    }
+
+    /// Its turn had come, and another request was quicker: it waits again.
     pub(crate) fn again(mut self, now: Instant) -> Option<Self> {
-        self.called = false;
+        self.leave();
         let Some(mut again) = self.queue.push(now, self.class, self.deadline, self.began) else {
             self.queue.deny(self.class, Reason::ShedFull);
             return None;
@@ -225,28 +247,35 @@ impl Waiting<'_> {
         Some(again)
     }
 
-    /// It has a place.
+    /// It has a server.
     pub(crate) fn placed(mut self, now: Instant) {
-        self.called = false;
+        self.leave();
         self.queue.waited.add(now.since(self.began));
     }
 
-    /// It has none, and goes.
-    pub(crate) fn denied(self, reason: Reason) {
+    /// It gets none.
+    pub(crate) fn denied(mut self, now: Instant, reason: Reason) {
+        self.saw(now);
         self.queue.deny(self.class, reason);
+    }
+
+    /// Its turn has come and is used.
+    fn leave(&mut self) {
+        self.is_over = true;
+        self.queue.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let now = self.queue.clock.now();
-        let was_in_line = self.queue.line().cancel(now, self.ticket).is_some();
-        // Its turn may have come without its knowing.
-        let called = self.called || (!was_in_line && self.turn.try_recv() == Ok(Reason::Served));
-        self.queue.waiting.fetch_sub(1, Ordering::SeqCst);
-        if called {
-            // It goes with its turn unused: that is the next one's then.
-            self.queue.free_one();
+        if self.is_over {
+            return;
+        }
+        let was_in_line = self.queue.line().cancel(self.latest, self.ticket).is_some();
+        self.leave();
+        // Its turn may have come without its knowing; it goes with it unused, so it is the next one's.
+        if !was_in_line && self.reason() == Some(Reason::Served) {
+            self.queue.free_one(self.latest);
         }
     }
 }
@@ -255,17 +284,17 @@ impl Drop for Waiting<'_> {
 mod tests {
     use super::*;
 
-    fn queue(length: u32) -> Queue {
-        let options = QueueOptions {
+    const NOW: Instant = Instant::from_millis(1_000);
+
+    fn queue(length: u32) -> WaitQueue {
+        WaitQueue::new(QueueOptions {
             length,
             ..QueueOptions::default()
-        };
-        Queue::new(options, Clock::start())
+        })
     }
 
-    fn enter(queue: &Queue, class: Class) -> Option<Waiting<'_>> {
-        let now = queue.clock.now();
-        queue.enter(now, class, now + Duration::from_secs(60), Duration::ZERO)
+    fn enter(queue: &WaitQueue, class: Class) -> Option<Waiting<'_>> {
+        queue.enter(NOW, class, NOW + Duration::from_secs(60), Duration::ZERO)
     }
 
     #[test]
@@ -287,27 +316,39 @@ mod tests {
     #[test]
     fn what_matters_more_takes_a_place_and_a_turn_before_others() {
         let queue = queue(2);
-        let mut least = enter(&queue, Class::Sheddable).expect("room");
-        let mut middle = enter(&queue, Class::Critical).expect("room");
-        let mut most = enter(&queue, Class::CriticalPlus).expect("it matters more");
-        assert_eq!(least.turn.try_recv(), Ok(Reason::ShedFull));
-        queue.free_one();
-        assert_eq!(most.turn.try_recv(), Ok(Reason::Served));
-        assert!(middle.turn.try_recv().is_err());
+        let least = enter(&queue, Class::Sheddable).expect("room");
+        let middle = enter(&queue, Class::Critical).expect("room");
+        let most = enter(&queue, Class::CriticalPlus).expect("it matters more");
+        assert_eq!(least.reason(), Some(Reason::ShedFull));
+        queue.free_one(NOW);
+        assert_eq!(most.reason(), Some(Reason::Served));
+        assert_eq!(middle.reason(), None);
     }
 
     #[test]
     fn a_turn_that_is_not_used_is_the_next_ones() {
         let queue = queue(3);
         let first = enter(&queue, Class::Critical).expect("room");
-        let mut second = enter(&queue, Class::Critical).expect("room");
-        queue.free_one();
+        let second = enter(&queue, Class::Critical).expect("room");
+        queue.free_one(NOW);
         // Its client has gone before it saw that its turn had come.
         drop(first);
-        assert_eq!(second.turn.try_recv(), Ok(Reason::Served));
-        let now = queue.clock.now();
-        second.placed(now);
+        assert_eq!(second.reason(), Some(Reason::Served));
+        second.placed(NOW);
         assert!(queue.is_empty());
         assert_eq!(queue.waited.snapshot().count(), 1);
+    }
+
+    #[test]
+    fn who_loses_its_turn_to_another_waits_again() {
+        let queue = queue(3);
+        let first = enter(&queue, Class::Critical).expect("room");
+        queue.free_one(NOW);
+        let first = first.again(NOW).expect("room");
+        assert_eq!((queue.waiting(), first.reason()), (1, None));
+        queue.free_one(NOW);
+        assert_eq!(first.reason(), Some(Reason::Served));
+        first.placed(NOW);
+        assert!(queue.is_empty());
     }
 }

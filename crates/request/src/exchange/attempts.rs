@@ -1,8 +1,7 @@
-//! The control flow of one request: which server next, again or not, and what the client is told.
+//! The attempts of one request: which servers were tried, how each ended, and what that means for the next one.
 //!
-//! The proxy asks ([`Exchange::next_server`]), makes the attempt, reports how it ended ([`Exchange::ended`]) and does
-//! what it is told. An answer is passed on only when [`After::Accept`] says so: until then nothing has reached the
-//! client, and every attempt can be taken back.
+//! A response is passed on only when `After::Accept` says so: until then nothing has reached the client, and every attempt can be
+//! taken back.
 
 use std::time::Duration;
 
@@ -23,11 +22,9 @@ pub const REMEMBERED: usize = 8;
 
 /// What the service's configuration and state say about attempts.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules<'a> {
+pub(super) struct Rules<'a> {
     /// When an attempt is tried again.
     pub retry: &'a RetryOptions,
-    /// How long each step may take.
-    pub timeout: &'a TimeoutOptions,
     /// What pays for retries; shared by all requests of the service.
     pub budget: &'a Budget,
 }
@@ -47,15 +44,13 @@ pub struct AttemptRecord {
 
 /// What to do after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum After {
+pub(super) enum After {
     /// Pass the answer on.
     Accept,
     /// Make another attempt, not before this moment.
     Again {
         /// Not before.
         at: Instant,
-        /// Whether it was free (not counted, no budget).
-        free: bool,
     },
     /// Tell the client why there is no answer.
     Refuse(Cause),
@@ -65,7 +60,7 @@ pub enum After {
 
 /// One request's attempts.
 #[derive(Debug, Clone)]
-pub struct Exchange {
+pub struct Attempts {
     deadline: Deadline,
     /// When the client gives up, if it has said so.
     told_end: Instant,
@@ -78,10 +73,9 @@ pub struct Exchange {
     denied: Option<StopReason>,
 }
 
-impl Exchange {
+impl Attempts {
     /// A request that came at `now`.
-    #[must_use]
-    pub fn begin(now: Instant, timeout: &TimeoutOptions) -> Self {
+    pub(super) fn begin(now: Instant, timeout: &TimeoutOptions) -> Self {
         Self {
             deadline: Deadline::new(now, timeout.total),
             told_end: Instant::NEVER,
@@ -101,7 +95,7 @@ impl Exchange {
     /// # Errors
     /// The cause to tell the client when no server may take it; [`Cause::QueueFull`] when all have as many requests as they
     /// may, for which one may wait.
-    pub fn next_server(
+    pub(super) fn next_server(
         &mut self,
         picker: &mut Picker,
         pool: &Pool,
@@ -118,7 +112,7 @@ impl Exchange {
 
     /// The server for an attempt beside others that are under way on `busy`: none of those, and none that was tried. Nothing if
     /// there is no other, or if all others are full.
-    pub fn other_server(
+    pub(super) fn other_server(
         &mut self,
         picker: &mut Picker,
         pool: &Pool,
@@ -139,8 +133,7 @@ impl Exchange {
     }
 
     /// Whether a retry could go to a server that has not been tried, after an attempt on `server`.
-    #[must_use]
-    pub fn has_other(&self, pool: &Pool, now: Instant, server: u32) -> bool {
+    pub(super) fn has_other(&self, pool: &Pool, now: Instant, server: u32) -> bool {
         let mut but = [server; REMEMBERED + 1];
         let tried = self.tried();
         but[..tried.len()].copy_from_slice(tried);
@@ -154,13 +147,13 @@ impl Exchange {
     }
 
     /// The client took this long to send its body: time that does not count against `timeout.total`.
-    pub fn forgive(&mut self, waited: Duration) {
+    pub(super) fn forgive(&mut self, waited: Duration) {
         let later = Deadline::new(self.deadline.end(), waited);
         self.deadline = Deadline::new(later.end().min(self.told_end), Duration::ZERO);
     }
 
     /// The client has said at `now` that it waits for so long: that can end the request earlier, not later.
-    pub fn heed(&mut self, left: Duration, now: Instant) {
+    pub(super) fn heed(&mut self, left: Duration, now: Instant) {
         self.told_end = self.told_end.min(now + left);
         self.deadline = heed(self.deadline, Some(left), now);
     }
@@ -174,14 +167,13 @@ impl Exchange {
     /// Whether the attempt that waits on a server which was just taken out as dead or hung is to be given up with
     /// [`Outcome::Rescued`]: if the request may be repeated, has not been rescued before, and another server is in service that
     /// it has not tried. Otherwise it waits on: the server may still answer.
-    #[must_use]
-    pub fn may_rescue(&self, attempt: &AttemptFacts, pool: &Pool, now: Instant) -> bool {
+    pub(super) fn may_rescue(&self, attempt: &AttemptFacts, pool: &Pool, now: Instant) -> bool {
         may_rescue(attempt, &self.ledger, self.deadline, now)
             && self.has_other(pool, now, attempt.server)
     }
 
     /// An attempt has ended: what now?
-    pub fn ended(
+    pub(super) fn ended(
         &mut self,
         facts: &AttemptFacts,
         took: Duration,
@@ -210,10 +202,7 @@ impl Exchange {
         };
         let after = match decision {
             None => After::Accept,
-            Some(Decision::Retry { free, after }) => After::Again {
-                at: now + after,
-                free,
-            },
+            Some(Decision::Retry { after, .. }) => After::Again { at: now + after },
             Some(Decision::Stop(reason)) => {
                 record.stopped = Some(reason);
                 // What the end of the request's time has cut off is not repeated, whatever else speaks against it.
@@ -233,7 +222,7 @@ impl Exchange {
     }
 
     /// An attempt has ended whose end decides nothing, since there was another one beside it.
-    pub fn beside(&mut self, server: u32, outcome: Outcome, took: Duration) {
+    pub(super) fn beside(&mut self, server: u32, outcome: Outcome, took: Duration) {
         self.hedges = self.hedges.saturating_add(1);
         self.remember(AttemptRecord {
             server,
@@ -244,7 +233,7 @@ impl Exchange {
     }
 
     /// An attempt has ended with its request, by the client's doing: there is nothing to be decided.
-    pub fn over(&mut self, server: u32, outcome: Outcome, took: Duration) {
+    pub(super) fn over(&mut self, server: u32, outcome: Outcome, took: Duration) {
         self.remember(AttemptRecord {
             server,
             outcome,
@@ -254,7 +243,7 @@ impl Exchange {
     }
 
     /// The answer of the last attempt has broken off after its head was passed on.
-    pub fn broke_off(&mut self, outcome: Outcome) {
+    pub(super) fn broke_off(&mut self, outcome: Outcome) {
         let place = (self.attempts as usize).wrapping_sub(1);
         if let Some(Some(record)) = self.records.get_mut(place) {
             record.outcome = outcome;
@@ -274,8 +263,7 @@ impl Exchange {
     }
 
     /// What the attempts so far came to.
-    #[must_use]
-    pub fn past(&self) -> Past {
+    pub(super) fn past(&self) -> Past {
         let found_dead = |record: &AttemptRecord| {
             record.outcome == Outcome::ConnectRefused && !self.was_seen_by(record.server)
         };
@@ -286,8 +274,7 @@ impl Exchange {
     }
 
     /// Whether a server may have seen something of the request, as far as attempts are remembered.
-    #[must_use]
-    pub fn was_seen_by(&self, server: u32) -> bool {
+    pub(super) fn was_seen_by(&self, server: u32) -> bool {
         self.records()
             .any(|record| record.server == server && !record.outcome.is_unsent())
     }

@@ -1,20 +1,15 @@
-//! What watches a server's attempts beside the balancer: what finds its bound, and its breaker. Both say what they find to the server's
-//! state, which is what picks go by.
+//! What watches a server's attempts beside the balancer: what finds its concurrency limit, and its circuit breaker. Both write their
+//! result to the server's state, which the balancer reads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use evenkeel_balance::{Member, ServerState};
-use evenkeel_config::plan::ServicePlan;
-use evenkeel_core::metric::Sink;
 use evenkeel_core::{Instant, LimitHint, Outcome};
 use evenkeel_tolerate::breaker::{Admitted, Change, End};
-use evenkeel_tolerate::limit::{Adaptive, Gradient2Options, Typical, WindowOptions};
-use evenkeel_tolerate::{Breaker, BreakerOptions, BreakerSnapshot, BreakerState, LimitOptions};
-
-use crate::load;
-use crate::roster::Roster;
+use evenkeel_tolerate::limit::{Adaptive, Gradient2Options, LimitSnapshot, Typical, WindowOptions};
+use evenkeel_tolerate::{Breaker, BreakerOptions, BreakerSnapshot, LimitOptions};
 
 /// A bound is looked at again when so much time and ten answers have passed: a tenth of Netflix's second, since the stall that it is to
 /// notice is over after seconds.
@@ -25,82 +20,91 @@ const WINDOWS: WindowOptions = WindowOptions {
     typical: Typical::Mean,
 };
 
-/// What is to be watched of each server of a service.
+/// What is watched of each server of a service.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Watching {
-    bounds: Option<LimitOptions>,
-    breaker: Option<BreakerOptions>,
+pub struct WatchOptions {
+    /// How its concurrency limit is found, if it is.
+    pub limit: Option<LimitOptions>,
+    /// When it is not asked because it has failed lately, if ever.
+    pub breaker: Option<BreakerOptions>,
+    /// Who is told that a breaker has opened or closed.
+    pub log: Option<BreakerLog>,
+}
+
+/// Told that the breaker of a server (`service/server`) has opened or closed.
+pub type BreakerLog = fn(&str, BreakerChange);
+
+/// What has become of a breaker.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum BreakerChange {
+    /// It has opened, for this reason and this time.
+    Opened(&'static str, Duration),
+    /// It has closed.
+    Closed,
 }
 
 /// What watches one server.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    pub(crate) adaptive: Option<Adaptive>,
-    pub(crate) breaker: Option<Arc<Guard>>,
-    /// What finds the bound does so no more: nobody wants one any longer.
+    adaptive: Option<Adaptive>,
+    breaker: Option<Arc<ServerBreaker>>,
+    /// The limit is not looked for any more: the overload is over.
     is_over: AtomicBool,
 }
 
 /// A server's breaker.
 #[derive(Debug)]
-pub(crate) struct Guard {
-    pub(crate) breaker: Breaker,
+struct ServerBreaker {
+    breaker: Breaker,
     /// How many attempts it lets through at once when it is half-open.
     trials: u32,
     /// Whose it is, for the log.
     server: Arc<str>,
+    log: Option<BreakerLog>,
 }
 
-/// What an attempt that is under way owes to who watches.
-#[derive(Debug)]
-pub(crate) struct Watched<'a> {
-    watch: &'a Watch,
+/// What an attempt under way reports to what watches its server when it ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watched {
     /// How many were in flight when it began.
     in_flight: u32,
     admitted: Option<Admitted>,
 }
 
-impl Watching {
-    pub(crate) const fn of(plan: &ServicePlan) -> Self {
-        Self {
-            bounds: plan.limit.adaptive,
-            breaker: plan.breaker,
-        }
+impl WatchOptions {
+    pub(super) const fn finds_limits(self) -> bool {
+        self.limit.is_some()
     }
 
-    pub(crate) const fn finds_bounds(self) -> bool {
-        self.bounds.is_some()
-    }
-
-    /// The bound of a server as the balancer needs it: a breaker bounds its trials also where nothing else does.
-    pub(crate) const fn most(self, bound: u32) -> u32 {
-        match (bound, self.breaker) {
+    /// The limit of a server as the balancer needs it: a breaker limits its trials also where nothing else does.
+    pub(super) const fn max_requests(self, limit: u32) -> u32 {
+        match (limit, self.breaker) {
             (0, Some(_)) => u32::MAX,
-            (bound, _) => bound,
+            (limit, _) => limit,
         }
     }
 
-    /// For a server that comes. The chances of one differ from those of another by its identity.
-    pub(crate) fn begin(
+    /// For a server that joins. Its identity seeds what is random in it.
+    pub(super) fn begin(
         self,
         now: Instant,
         server: &Arc<str>,
         member: &Member,
     ) -> Option<Arc<Watch>> {
-        if self.bounds.is_none() && self.breaker.is_none() {
+        if self.limit.is_none() && self.breaker.is_none() {
             return None;
         }
         let seed = evenkeel_balance::key(member.identity.as_bytes());
-        let adaptive =
-            (self.bounds).map(|bounds| Adaptive::with_window(&bounds, WINDOWS, now, seed));
+        let adaptive = (self.limit).map(|limit| Adaptive::with_window(&limit, WINDOWS, now, seed));
         if let Some(adaptive) = &adaptive {
             member.state.set_bound(adaptive.limit());
         }
         let breaker = self.breaker.map(|options| {
-            Arc::new(Guard {
+            Arc::new(ServerBreaker {
                 breaker: Breaker::new(options, seed),
                 trials: options.trials,
                 server: Arc::clone(server),
+                log: self.log,
             })
         });
         Some(Arc::new(Watch {
@@ -113,7 +117,7 @@ impl Watching {
 
 impl Watch {
     /// What also finds a bound for a server that has none, for the time of an overload; beside what watches it already.
-    pub(crate) fn relieving(
+    pub(super) fn relieving(
         before: Option<&Self>,
         member: &Member,
         hint: LimitHint,
@@ -131,7 +135,7 @@ impl Watch {
     }
 
     /// The overload is over: the server has no bound any more. What watches it beside goes on.
-    pub(crate) fn relieved(&self, member: &Member) -> Option<Arc<Self>> {
+    pub(super) fn relieved(&self, member: &Member) -> Option<Arc<Self>> {
         self.is_over.store(true, Ordering::SeqCst);
         member.state.set_bound(0);
         let breaker = self.breaker.clone()?;
@@ -142,12 +146,12 @@ impl Watch {
         }))
     }
 
-    fn set_bound(&self, state: &ServerState, bound: u32) {
+    fn set_limit(&self, state: &ServerState, limit: u32) {
         // A late answer to what began in an overload that is over: the next one may have its own bound by now.
         if self.is_over.load(Ordering::SeqCst) {
             return;
         }
-        state.set_bound(bound);
+        state.set_bound(limit);
         // It may have ended in this moment; whoever comes second sees the other.
         if self.is_over.load(Ordering::SeqCst) {
             state.set_bound(0);
@@ -156,49 +160,64 @@ impl Watch {
 }
 
 impl Watch {
-    /// An attempt that has been counted in at `member` begins; nothing if the breaker does not let it through.
-    pub(crate) fn begin(&self, member: &Member, now: Instant) -> Option<Watched<'_>> {
+    pub(super) fn limit(&self, in_flight: u32) -> Option<LimitSnapshot> {
+        Some(self.adaptive.as_ref()?.snapshot(in_flight))
+    }
+
+    pub(super) fn breaker(&self, now: Instant) -> Option<BreakerSnapshot> {
+        Some(self.breaker.as_ref()?.breaker.snapshot(now))
+    }
+
+    /// An attempt that has been counted in at `member` begins; `None` if the breaker does not let it through.
+    pub(crate) fn begin(&self, member: &Member, now: Instant) -> Option<Watched> {
         let admitted = match &self.breaker {
             None => None,
-            Some(guard) => Some(guard.breaker.admit(now).ok()?),
+            Some(breaker) => Some(breaker.breaker.admit(now).ok()?),
         };
         Some(Watched {
-            watch: self,
             in_flight: member.state.in_flight(),
             admitted,
         })
     }
-}
 
-impl Watched<'_> {
     /// It ended like this.
     pub(crate) fn ended(
-        self,
+        &self,
+        watched: Watched,
         state: &ServerState,
-        at: Instant,
-        outcome: Outcome,
-        latency: Duration,
+        (at, outcome, latency): (Instant, Outcome, Duration),
     ) {
-        if let Some((adaptive, dropped)) = self.watch.adaptive.as_ref().zip(is_dropped(outcome))
-            && let Some(bound) = adaptive.sample(at, latency, self.in_flight, dropped)
+        if let Some((adaptive, dropped)) = self.adaptive.as_ref().zip(is_dropped(outcome))
+            && let Some(limit) = adaptive.sample(at, latency, watched.in_flight, dropped)
         {
-            self.watch.set_bound(state, bound);
+            self.set_limit(state, limit);
         }
-        let Some((guard, admitted)) = self.watch.breaker.as_ref().zip(self.admitted) else {
-            return;
-        };
-        let server = &*guard.server;
-        match guard.breaker.ended(admitted, at, end_of(outcome), latency) {
+        if let Some((breaker, admitted)) = self.breaker.as_ref().zip(watched.admitted) {
+            breaker.ended(admitted, state, (at, outcome, latency));
+        }
+    }
+}
+
+impl ServerBreaker {
+    fn ended(
+        &self,
+        admitted: Admitted,
+        state: &ServerState,
+        (at, outcome, latency): (Instant, Outcome, Duration),
+    ) {
+        let change = match self.breaker.ended(admitted, at, end_of(outcome), latency) {
             Some(Change::Opened(why, until)) => {
-                state.break_until(until, guard.trials);
-                let seconds = until.since(at).as_secs_f64();
-                tracing::warn!(server, reason = why.word(), seconds, "a breaker has opened");
+                state.break_until(until, self.trials);
+                BreakerChange::Opened(why.word(), until.since(at))
             }
             Some(Change::Closed) => {
                 state.mend();
-                tracing::info!(server, "a breaker has closed");
+                BreakerChange::Closed
             }
-            None => {}
+            None => return,
+        };
+        if let Some(log) = self.log {
+            log(&self.server, change);
         }
     }
 }
@@ -229,51 +248,6 @@ const fn end_of(outcome: Outcome) -> End {
     }
 }
 
-/// How a server is: what is in flight and may be, its weight, the load that it reports, its breaker.
-pub(crate) fn collect(
-    sink: &mut dyn Sink,
-    labels: &[(&str, &str); 2],
-    roster: &Roster,
-    index: u32,
-    now: Instant,
-) {
-    let Some(member) = roster.pool().members().get(index as usize) else {
-        return;
-    };
-    let about = "Attempts that are under way on a server.";
-    let in_flight = f64::from(member.state.in_flight());
-    sink.gauge("evenkeel_server_in_flight", about, labels, in_flight);
-    if let Some(bound) = member.bound() {
-        let about = "The most attempts that a server may have at once now.";
-        sink.gauge("evenkeel_server_limit", about, labels, f64::from(bound));
-    }
-    load::collect(sink, labels, &member.state);
-    let about = "A server's weight.";
-    let weight = f64::from(member.weight);
-    sink.gauge("evenkeel_server_weight", about, labels, weight);
-    if let Some(snapshot) = roster.breaker(index, now) {
-        collect_breaker(sink, labels, &snapshot);
-    }
-}
-
-fn collect_breaker(sink: &mut dyn Sink, labels: &[(&str, &str); 2], snapshot: &BreakerSnapshot) {
-    for (state, changes) in BreakerState::ALL.into_iter().zip(snapshot.changes).take(3) {
-        let labels = [labels[0], labels[1], ("state", state.word())];
-        let is = f64::from(u8::from(snapshot.state == state));
-        let about = "Whether a server's breaker is in this state.";
-        sink.gauge("evenkeel_breaker_state", about, &labels, is);
-        let about = "How often a server's breaker came to this state.";
-        sink.counter("evenkeel_breaker_changes_total", about, &labels, changes);
-    }
-    let about = "Attempts that a server's breaker did not let through although it was picked.";
-    sink.counter(
-        "evenkeel_breaker_refused_total",
-        about,
-        labels,
-        snapshot.refused,
-    );
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,13 +267,13 @@ mod tests {
             ..LimitHint::default()
         };
         let old = Watch::relieving(None, &member, hint(7), Instant::ZERO);
-        old.set_bound(&member.state, 9);
+        old.set_limit(&member.state, 9);
         assert_eq!(member.bound(), Some(9));
         assert!(old.relieved(&member).is_none());
         let new = Watch::relieving(None, &member, hint(5), Instant::ZERO);
-        old.set_bound(&member.state, 9);
+        old.set_limit(&member.state, 9);
         assert_eq!(member.bound(), Some(5));
-        new.set_bound(&member.state, 6);
+        new.set_limit(&member.state, 6);
         assert_eq!(member.bound(), Some(6));
     }
 }

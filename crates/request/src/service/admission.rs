@@ -1,46 +1,62 @@
-//! What is refused before it costs a server anything: too many a second, a class whose share is used, a service that refuses
-//! most of what it gets.
+//! What is refused before it costs a server anything: requests over a rate limit, a class whose share is used, and a part of the requests to a
+//! service that refuses most of what it gets.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use evenkeel_balance::Pool;
-use evenkeel_config::plan::LimitPlan;
 use evenkeel_core::metric::{Counter, Sink};
-use evenkeel_core::{Instant, Outcome, Random, ServiceId};
-use evenkeel_request::route::{RateRule, Route};
-use evenkeel_request::{Cause, HashOn, Head as _};
+use evenkeel_core::{Instant, Outcome, Random};
+use evenkeel_tolerate::throttle::SreOptions;
 use evenkeel_tolerate::{
     Class, KeyedRate, KeyedRateOptions, Rate, ShedOptions, Throttle, ThrottleOptions,
 };
 
-use crate::client::Client;
-use crate::state::ProxyState;
-use crate::view::View;
-use crate::worker::Workspace;
+use crate::route::{RateRule, Route};
+use crate::{Cause, HashOn, Head};
 
-/// What a service refuses at once, and why.
+/// What a service refuses at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdmissionOptions {
+    /// The field of requests that says how much they matter, in lower case.
+    pub class_header: Option<String>,
+    /// The class of requests that do not say it.
+    pub class: Class,
+    /// How much of the servers' limits each class may use.
+    pub shares: ShedOptions,
+    /// How many requests a second may come.
+    pub rate: Option<RateRule>,
+    /// When a part of the requests is refused because the servers refuse most.
+    pub throttle: Option<SreOptions>,
+}
+
+/// What a service refuses at once, and counts.
 #[derive(Debug)]
-pub(crate) struct Admission {
+pub struct Admission {
     class_header: Option<String>,
     class: Class,
     shares: ShedOptions,
-    rate: Option<RateGate>,
+    rate: Option<RateLimiter>,
     throttle: Option<Throttle>,
     /// By class.
     shed: [Counter; Class::ALL.len()],
     limited: AtomicU64,
 }
 
-/// How many a second, of a service or of a route.
+/// A rate limit of a service or of a route.
 #[derive(Debug)]
-pub(crate) enum RateGate {
+pub enum RateLimiter {
+    /// Over all requests.
     All(Rate),
+    /// For each value of this.
     By(HashOn, KeyedRate<u64>),
 }
 
-impl RateGate {
-    pub(crate) fn new(rule: &RateRule, random: &mut Random) -> Self {
+impl RateLimiter {
+    /// By this rule; what is random in it is seeded by `random`.
+    #[must_use]
+    pub fn new(rule: &RateRule, random: &mut Random) -> Self {
         match &rule.by {
             None => Self::All(Rate::new(rule.rate)),
             Some(by) => {
@@ -53,51 +69,42 @@ impl RateGate {
         }
     }
 
-    /// Lets the request whose head is in `work` pass.
+    /// Lets a request of this client pass.
     ///
     /// # Errors
     /// How long until one like it could.
-    fn take(&self, now: Instant, client: &Client, work: &Workspace) -> Result<(), Duration> {
+    fn take(&self, now: Instant, head: &impl Head, peer: IpAddr) -> Result<(), Duration> {
         match self {
             Self::All(rate) => rate.take(now),
-            Self::By(by, rates) => {
-                let view = View {
-                    head: &work.request,
-                    bytes: client.buffer.unread(),
-                };
-                rates.take(&by.key(&view, client.peer).unwrap_or(0), now)
-            }
+            Self::By(by, rates) => rates.take(&by.key(head, peer).unwrap_or(0), now),
         }
     }
 }
 
 impl Admission {
-    pub(crate) fn new(plan: &LimitPlan, random: &mut Random) -> Self {
+    pub(super) fn new(options: &AdmissionOptions, random: &mut Random) -> Self {
         Self {
-            class_header: plan.class_header.clone(),
-            class: plan.class,
-            shares: plan.shares,
-            rate: plan.rate.as_ref().map(|rate| RateGate::new(rate, random)),
-            throttle: (plan.throttle).map(|sre| Throttle::new(ThrottleOptions::Sre(sre))),
+            class_header: options.class_header.clone(),
+            class: options.class,
+            shares: options.shares,
+            rate: options.rate.as_ref().map(|rate| RateLimiter::new(rate, random)),
+            throttle: (options.throttle).map(|sre| Throttle::new(ThrottleOptions::Sre(sre))),
             shed: Default::default(),
             limited: AtomicU64::new(0),
         }
     }
 
-    /// How much the request whose head is in `work` matters: what its route says, else what it says itself, else what the service says.
-    pub(crate) fn class(&self, route: Option<&Route>, client: &Client, work: &Workspace) -> Class {
+    /// The class of a request: what its route says, else what it says itself, else what the service says.
+    #[must_use]
+    pub fn class(&self, route: Option<&Route>, head: &impl Head) -> Class {
         if let Some(class) = route.and_then(|route| route.class) {
             return class;
         }
         let Some(header) = &self.class_header else {
             return self.class;
         };
-        let view = View {
-            head: &work.request,
-            bytes: client.buffer.unread(),
-        };
         let mut said = None;
-        view.any_value(header, &mut |value| {
+        head.any_value(header, &mut |value| {
             said = std::str::from_utf8(value)
                 .ok()
                 .and_then(|word| word.parse().ok());
@@ -106,17 +113,18 @@ impl Admission {
         said.unwrap_or(self.class)
     }
 
-    /// Why the request whose head is in `work` is one too many a second, if it is: for its route, or for the service.
-    pub(crate) fn one_too_many(
+    /// Why a request of this client is over a rate limit, if it is: that of its route, or that of the service.
+    #[must_use]
+    pub fn rate_limited(
         &self,
-        of_route: Option<&RateGate>,
+        of_route: Option<&RateLimiter>,
         now: Instant,
-        client: &Client,
-        work: &Workspace,
+        head: &impl Head,
+        peer: IpAddr,
     ) -> Option<Cause> {
         // What its route refuses takes nothing from the service's other requests.
-        let mut gates = of_route.into_iter().chain(&self.rate);
-        let wait = gates.find_map(|gate| gate.take(now, client, work).err())?;
+        let mut limiters = of_route.into_iter().chain(&self.rate);
+        let wait = limiters.find_map(|limiter| limiter.take(now, head, peer).err())?;
         self.limited.fetch_add(1, Ordering::Relaxed);
         Some(Cause::RateLimited {
             seconds: whole_seconds(wait),
@@ -148,7 +156,7 @@ impl Admission {
     }
 
     /// How many were refused since their class's share was used.
-    pub(crate) fn shed(&self) -> u64 {
+    pub(super) fn shed(&self) -> u64 {
         self.shed.iter().map(Counter::value).sum()
     }
 
@@ -165,7 +173,12 @@ impl Admission {
         }
     }
 
-    fn collect(&self, sink: &mut dyn Sink, service: &str, now: Instant, has_rate: bool) {
+    /// Whether the service itself has a rate limit.
+    pub(super) const fn has_rate(&self) -> bool {
+        self.rate.is_some()
+    }
+
+    pub(super) fn collect(&self, sink: &mut dyn Sink, service: &str, now: Instant, has_rate: bool) {
         for class in Class::ALL {
             let value = self.shed[class.index()].value();
             if value > 0 || self.shares.share(class) < 1.0 {
@@ -195,18 +208,4 @@ impl Admission {
 fn whole_seconds(wait: Duration) -> u32 {
     let up = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     u32::try_from(up.clamp(1, 3_600)).unwrap_or(3_600)
-}
-
-impl ProxyState {
-    pub(crate) fn collect_admission(&self, sink: &mut dyn Sink) {
-        let now = self.now();
-        for (place, service) in (0..).map(ServiceId).zip(self.services()) {
-            let is_limited =
-                |route: &Route| route.rate.is_some() && route.services().any(|it| it == place);
-            let has_rate = service.admission.rate.is_some() || self.routes().any(is_limited);
-            let name = service.name();
-            service.admission.collect(sink, name, now, has_rate);
-        }
-        self.collect_quarantine(sink);
-    }
 }

@@ -5,19 +5,56 @@
 //! it says nothing about the client, each server has one, made at the start: a request costs a look into a table.
 
 use std::collections::HashMap;
+use std::fmt;
 
-use evenkeel_config::plan::{StickyBy, StickyPlan};
-use evenkeel_request::Head;
-use evenkeel_request::head::any_cookie;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+
+use crate::Head;
+use crate::head::any_cookie;
 
 /// Hexadecimal digits of a value.
 const LENGTH: usize = 32;
 
+/// How clients stay with their servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StickyOptions {
+    /// Where the client says to which server it belongs.
+    pub by: StickyBy,
+    /// The key that the values are made with.
+    pub key: StickyKey,
+}
+
+/// Where a client says to which server it belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StickyBy {
+    /// In a cookie.
+    Cookie {
+        /// Its name.
+        name: String,
+        /// What follows its value in `Set-Cookie`, beginning with a semicolon.
+        attributes: String,
+    },
+    /// In a header field.
+    Header {
+        /// Its name in lower case.
+        name: String,
+    },
+}
+
+/// A secret; never shown.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct StickyKey(pub Vec<u8>);
+
+impl fmt::Debug for StickyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StickyKey({} bytes)", self.0.len())
+    }
+}
+
 /// The values of a service's servers.
 #[derive(Debug)]
-pub(crate) struct Sticky {
+pub struct Sticky {
     by: StickyBy,
     servers: HashMap<[u8; LENGTH], u32>,
     /// The header line that tells a client, for each server.
@@ -26,17 +63,17 @@ pub(crate) struct Sticky {
 
 impl Sticky {
     /// `identities` are the servers' addresses.
-    pub(crate) fn new<'a>(
-        plan: &StickyPlan,
+    pub(super) fn new<'a>(
+        options: &StickyOptions,
         service: &str,
         identities: impl Iterator<Item = &'a str>,
     ) -> Self {
         let values: Vec<[u8; LENGTH]> = identities
-            .map(|identity| value(&plan.key.0, service, identity))
+            .map(|identity| value(&options.key.0, service, identity))
             .collect();
         let line = |value: &[u8; LENGTH]| {
             let value = String::from_utf8_lossy(value);
-            let line = match &plan.by {
+            let line = match &options.by {
                 StickyBy::Cookie { name, attributes } => {
                     format!("set-cookie: {name}={value}{attributes}\r\n")
                 }
@@ -45,14 +82,15 @@ impl Sticky {
             line.into_bytes()
         };
         Self {
-            by: plan.by.clone(),
+            by: options.by.clone(),
             lines: values.iter().map(line).collect(),
             servers: values.into_iter().zip(0..).collect(),
         }
     }
 
     /// The server that the client says it belongs to. What is no server's value says nothing.
-    pub(crate) fn server(&self, head: &impl Head) -> Option<u32> {
+    #[must_use]
+    pub fn server(&self, head: &impl Head) -> Option<u32> {
         let mut found = None;
         let mut take = |value: &[u8]| {
             found = <&[u8; LENGTH]>::try_from(value)
@@ -72,7 +110,8 @@ impl Sticky {
     }
 
     /// The header line that tells a client that it belongs to this server.
-    pub(crate) fn line(&self, server: u32) -> &[u8] {
+    #[must_use]
+    pub fn line(&self, server: u32) -> &[u8] {
         self.lines.get(server as usize).map_or(&[], Vec::as_slice)
     }
 }
@@ -95,8 +134,6 @@ fn value(key: &[u8], service: &str, identity: &str) -> [u8; LENGTH] {
 
 #[cfg(test)]
 mod tests {
-    use evenkeel_config::plan::StickyKey;
-
     use super::*;
 
     struct Fake(Vec<(&'static str, String)>);
@@ -121,12 +158,11 @@ mod tests {
     }
 
     fn sticky(key: &str, by: StickyBy) -> Sticky {
-        let plan = StickyPlan {
+        let options = StickyOptions {
             by,
-            key_file: "sticky.key".into(),
             key: StickyKey(key.into()),
         };
-        Sticky::new(&plan, "shop", ["10.0.0.1:80", "10.0.0.2:80"].into_iter())
+        Sticky::new(&options, "shop", ["10.0.0.1:80", "10.0.0.2:80"].into_iter())
     }
 
     fn cookie() -> StickyBy {

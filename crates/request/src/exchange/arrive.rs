@@ -1,0 +1,161 @@
+//! A request arrives: its service's rules for it, its deadline, its rate limits, injected faults, and a cached response that is good enough.
+
+use std::net::IpAddr;
+
+use evenkeel_core::{Instant, RequestShape, ServiceId};
+use evenkeel_tolerate::inject::Injected;
+
+use super::attempts::Attempts;
+use super::host::{ClientDeadline, Count, Host};
+use super::no_response::{FallbackService, FallbackState};
+use super::step::{NoResponse, Reply, Step};
+use super::{Exchange, Phase};
+use crate::deadline::Told;
+use crate::route::Route;
+use crate::service::RateLimiter;
+use crate::{Cause, Head};
+
+/// A request whose head is there.
+#[derive(Debug)]
+pub struct Arrival<'a, 'h, H> {
+    /// The service that its route leads to.
+    pub service: ServiceId,
+    /// Its route, if one matched.
+    pub route: Option<&'a Route>,
+    /// The rate limit of its route, if there is one.
+    pub rate: Option<&'a RateLimiter>,
+    /// Its head.
+    pub head: &'h H,
+    /// What it asks for.
+    pub shape: RequestShape,
+    /// The address of the client.
+    pub peer: IpAddr,
+    /// Whether it asks for another protocol.
+    pub is_upgrade: bool,
+    /// When its head was there.
+    pub at: Instant,
+}
+
+impl<'a> Exchange<'a> {
+    /// Reads off the head what is decided by it. The first event is [`super::Event::Woken`].
+    #[must_use]
+    pub fn new<H: Head>(arrival: &Arrival<'a, '_, H>, host: &impl Host<'a>) -> Self {
+        let Arrival {
+            head, peer, route, ..
+        } = *arrival;
+        let service = host.service(arrival.service);
+        let own = route.and_then(|route| route.policies(arrival.service));
+        let policies = own.unwrap_or(service.policies());
+        let servers = host.servers(arrival.service);
+        let admission = service.admission();
+        let mut exchange = Self {
+            service_id: arrival.service,
+            service,
+            policies,
+            sticky: servers.sticky().and_then(|sticky| sticky.server(head)),
+            servers,
+            attempts: Attempts::begin(arrival.at, &policies.timeout),
+            phase: Phase::New,
+            current: None,
+            hedging: None,
+            started: arrival.at,
+            shape: arrival.shape,
+            watched: None,
+            trial: None,
+            key: service.hash_on().and_then(|on| on.key(head, peer)),
+            class: admission.class(route, head),
+            fallback: FallbackService::of(policies, head, peer, host),
+            fallen: FallbackState::default(),
+            injected: Injected::default(),
+            refused: None,
+            held_since: None,
+            hurried: false,
+            returns_seen: 0,
+            may_repeat: policies.may_repeat(head.method()),
+            is_upgrade: arrival.is_upgrade,
+        };
+        exchange.refused = exchange
+            .apply_deadline(head, host)
+            .or_else(|| admission.rate_limited(arrival.rate, arrival.at, head, peer));
+        exchange
+    }
+
+    /// Takes the client's deadline; a cause if it has passed already.
+    fn apply_deadline(&mut self, head: &impl Head, host: &impl Host<'a>) -> Option<Cause> {
+        let header = self.policies.deadline.as_ref()?;
+        let what = match header.told(head) {
+            Told::Nothing => return None,
+            Told::Malformed => ClientDeadline::Malformed,
+            Told::Left(left) if left.is_zero() => ClientDeadline::Passed,
+            Told::Left(left) => {
+                let own = self.attempts.deadline();
+                self.attempts.heed(left, self.started);
+                if self.attempts.deadline() == own {
+                    ClientDeadline::Longer
+                } else {
+                    ClientDeadline::Shorter
+                }
+            }
+        };
+        host.count(self.service_id, Count::Deadline(what));
+        (what == ClientDeadline::Passed).then_some(Cause::Deadline)
+    }
+
+    /// The first step. What was refused when it came, and what is injected, gets to no server and to no fallback.
+    pub(super) fn arrived(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+        if let Some(cause) = self.refused {
+            return self.reply(Reply::Cause(cause));
+        }
+        if self.policies.inject.is_some()
+            && let Some(injected) = host.inject(self.policies.place)
+        {
+            self.injected = injected;
+            if let Some(delay) = injected.delay {
+                let until = (now + delay).min(self.attempts.deadline().end());
+                self.phase = Phase::Delayed(until);
+                return Step::Wait(until);
+            }
+            return self.injected_abort(now, host);
+        }
+        self.first_look(now, host)
+    }
+
+    /// The time of an injected delay is over.
+    pub(super) fn delay_over(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+        if now >= self.attempts.deadline().end() {
+            return self.reply(Reply::Cause(Cause::TotalTimeout));
+        }
+        self.injected_abort(now, host)
+    }
+
+    fn injected_abort(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+        match self.injected.abort {
+            Some(status) => self.reply(Reply::Cause(Cause::Injected { status })),
+            None => self.first_look(now, host),
+        }
+    }
+
+    /// A cached response that needs no server, or the first server.
+    fn first_look(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+        if !self.service.in_maintenance()
+            && let Some(revalidate) = host.fresh_response(now)
+        {
+            return self.reply(Reply::Fresh(revalidate));
+        }
+        self.ask_service(now, host)
+    }
+
+    /// Asks the service, unless its requests are answered for it.
+    pub(super) fn ask_service(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+        if self.service.in_maintenance() {
+            return self.no_response(NoResponse::Cause(Cause::Maintenance), now, host);
+        }
+        self.select(now, host)
+    }
+
+    /// evenkeel itself answers.
+    pub(super) fn reply(&mut self, reply: Reply) -> Step {
+        self.end();
+        Step::Reply(reply)
+    }
+}

@@ -1,0 +1,262 @@
+//! Hedging: a second attempt while the first one is late. The response of whoever is first is passed on, the other attempt is broken off.
+//!
+//! Only for requests that may be sent twice, once the whole of them has come and was sent. An attempt that fails while another is under way
+//! decides nothing: it is counted, and the other one is waited for. The attempt that is left decides, as if it had been alone.
+
+use evenkeel_core::{Instant, Outcome};
+use evenkeel_tolerate::{HedgeDelay, Race, Turn};
+
+use super::host::{Count, HedgeResult, Host};
+use super::step::{FirstEnd, HedgeEnd, Step};
+use super::{Current, Exchange};
+use crate::service::in_flight::InFlight;
+use crate::service::{CachedServerSet, Service};
+
+/// The attempts beside the first one.
+#[derive(Debug)]
+pub(super) struct Hedging {
+    race: Race,
+    others: Vec<Current>,
+    /// How the first one has ended, and when.
+    first: Option<(Instant, Outcome)>,
+}
+
+impl Hedging {
+    pub(super) fn release(self, service: &Service, servers: &CachedServerSet) {
+        for other in self.others {
+            other.in_flight.end(service, servers);
+        }
+    }
+}
+
+impl<'a> Exchange<'a> {
+    /// The first attempt begins to be sent: when another one is to be made beside it.
+    pub(super) fn connected(&mut self, now: Instant, host: &impl Host<'a>) -> Step {
+        let begun = self.current.as_ref().map_or(now, |current| current.begun);
+        let used = self.attempts.hedges();
+        let delay = host.hedging(self.policies.place, |hedge| {
+            let left = hedge.options().limit.saturating_sub(used);
+            Some((hedge.after(begun)?, left))
+        });
+        if self.hedges()
+            && let Some((delay, left)) = delay.flatten()
+        {
+            let race = Race::new(begun, delay, left, self.attempts.deadline().end());
+            self.hedging = race.due().map(|_| {
+                Box::new(Hedging {
+                    race,
+                    others: Vec::new(),
+                    first: None,
+                })
+            });
+        }
+        self.go_on()
+    }
+
+    /// Goes on with what is under way.
+    pub(super) fn go_on(&self) -> Step {
+        Step::GoOn(self.hedging.as_ref().and_then(|hedging| hedging.race.due()))
+    }
+
+    pub(super) fn first_ended(
+        &mut self,
+        end: FirstEnd,
+        now: Instant,
+        host: &impl Host<'a>,
+    ) -> Step {
+        let decides = match end {
+            FirstEnd::Response(status) => !self.is_bad_status(status),
+            FirstEnd::Failed(_) => false,
+            FirstEnd::ByClient => true,
+        };
+        let outcome = match end {
+            FirstEnd::Response(status) => Outcome::Answered(status),
+            FirstEnd::Failed(outcome) => outcome,
+            FirstEnd::ByClient => Outcome::Cancelled,
+        };
+        let Some(hedging) = &mut self.hedging else {
+            return Step::Settle;
+        };
+        if hedging.first.is_some() {
+            return self.go_on();
+        }
+        if hedging.race.ended(decides) == Turn::Over {
+            return self.settle(now, host);
+        }
+        hedging.first = Some((now, outcome));
+        self.go_on()
+    }
+
+    /// The end of the first one decides.
+    fn settle(&mut self, now: Instant, host: &impl Host<'a>) -> Step {
+        if let Some(hedging) = self.hedging.take() {
+            self.break_off(*hedging, now, host);
+        }
+        Step::Settle
+    }
+
+    /// The client has gone: nobody waits for any of them. One that has ended already keeps its end.
+    pub(super) fn client_gone_in_attempt(&mut self, now: Instant, host: &impl Host<'a>) -> Step {
+        self.settle(now, host)
+    }
+
+    /// The server of the first one was taken out.
+    pub(super) fn server_out(&self, now: Instant, host: &impl Host<'a>) -> Step {
+        let has_ended = self.hedging.as_ref().is_some_and(|it| it.first.is_some());
+        if !has_ended && self.may_rescue(host.is_replayable(), now) {
+            return Step::GiveUp;
+        }
+        self.go_on()
+    }
+
+    pub(super) fn hedge_due(&mut self, now: Instant, host: &impl Host<'a>) -> Step {
+        let Some(hedging) = &mut self.hedging else {
+            return Step::GoOn(None);
+        };
+        if !hedging.race.is_due(now) {
+            return self.go_on();
+        }
+        // When hedges have used their share it is put off: what hangs is hedged as soon as there is one again.
+        if !host.is_sent() || !may_hedge(self.policies.place, host) {
+            hedging.race.postpone(now);
+            return self.go_on();
+        }
+        let other = self.hedge_server(now, host);
+        let Some(hedging) = &mut self.hedging else {
+            return Step::GoOn(None);
+        };
+        match other {
+            Some(other) => {
+                let server = other.server;
+                hedging.others.push(other);
+                hedging.race.joined(now);
+                Step::Hedge(server, hedging.race.due())
+            }
+            None => {
+                hedging.race.no_more();
+                self.go_on()
+            }
+        }
+    }
+
+    /// Another server for the request, if it can be sent again and the budget pays for it.
+    fn hedge_server(&mut self, now: Instant, host: &impl Host<'a>) -> Option<Current> {
+        if !host.is_replayable() {
+            return None;
+        }
+        let others = self.hedging.iter().flat_map(|hedging| &hedging.others);
+        let busy: Vec<u32> = (self.current.iter().chain(others))
+            .map(|attempt| attempt.server)
+            .collect();
+        let selected = host.picker(self.service_id, |picker| {
+            let (servers, pool) = (&**self.servers, self.servers.pool());
+            let pick = (self.attempts).other_server(picker, pool, now, self.key, &busy)?;
+            let typical = picker.typical_latency();
+            let in_flight = InFlight::begin(servers, pick.index, typical, now)?;
+            Some((pick, in_flight))
+        });
+        let Some((pick, in_flight)) = selected else {
+            self.count_hedge(HedgeResult::NoServer, host);
+            return None;
+        };
+        if !self.service.budget().try_spend_on_hedge(now) {
+            in_flight.end(self.service, &self.servers);
+            self.count_hedge(HedgeResult::DeniedBudget, host);
+            return None;
+        }
+        host.selected(self.id_of(pick.index), pick);
+        Some(Current {
+            server: pick.index,
+            begun: now,
+            in_flight,
+        })
+    }
+
+    pub(super) fn hedge_ended(
+        &mut self,
+        end: HedgeEnd,
+        now: Instant,
+        host: &impl Host<'a>,
+    ) -> Step {
+        let is_good =
+            matches!(end.outcome, Outcome::Answered(status) if !self.is_bad_status(status));
+        let Some(hedging) = &mut self.hedging else {
+            return self.go_on();
+        };
+        let mut others = hedging.others.iter();
+        let Some(index) = others.position(|other| other.server == end.server) else {
+            return self.go_on();
+        };
+        let other = hedging.others.swap_remove(index);
+        if is_good {
+            return self.switch(other, now, host);
+        }
+        // It decides nothing: the first one is under way, or its end at hand.
+        let _: Turn = hedging.race.ended(false);
+        let is_over = hedging.first.is_some() && !hedging.race.is_on();
+        self.count_hedge(HedgeResult::Failed, host);
+        self.ended_beside(other, (now, end.outcome), host);
+        if is_over {
+            return self.settle(now, host);
+        }
+        self.go_on()
+    }
+
+    /// A hedged attempt was quicker than the first one, which may have ended already.
+    fn switch(&mut self, other: Current, now: Instant, host: &impl Host<'a>) -> Step {
+        self.count_hedge(HedgeResult::Won, host);
+        let server = other.server;
+        let mut first_end = (now, Outcome::Cancelled);
+        if let Some(hedging) = self.hedging.take() {
+            first_end = hedging.first.unwrap_or(first_end);
+            self.break_off(*hedging, now, host);
+        }
+        if let Some(first) = self.current.replace(other) {
+            let times = (first.begun, first_end.0);
+            self.expose_end(times, first.server, first_end.1, host);
+            self.ended_beside(first, first_end, host);
+        }
+        Step::Switch(server)
+    }
+
+    /// Counts an attempt whose end decides nothing.
+    fn ended_beside(
+        &mut self,
+        mut attempt: Current,
+        (at, outcome): (Instant, Outcome),
+        host: &impl Host<'a>,
+    ) {
+        let took = at.since(attempt.begun);
+        attempt.in_flight.came_to(at, outcome, took);
+        attempt.in_flight.end(self.service, &self.servers);
+        host.attempt_counted(self.id_of(attempt.server), outcome);
+        self.observe(attempt.server, (at, outcome, took), host);
+        self.attempts.beside(attempt.server, outcome, took);
+    }
+
+    /// Ends attempts that nobody waits for any more.
+    fn break_off(&mut self, hedging: Hedging, now: Instant, host: &impl Host<'a>) {
+        for other in hedging.others {
+            self.count_hedge(HedgeResult::Lost, host);
+            let took = now.since(other.begun);
+            other.in_flight.end(self.service, &self.servers);
+            host.attempt_counted(self.id_of(other.server), Outcome::Cancelled);
+            self.observe(other.server, (now, Outcome::Cancelled, took), host);
+            self.attempts.beside(other.server, Outcome::Cancelled, took);
+        }
+    }
+
+    /// Whether a response with this status is not worth breaking off another attempt for.
+    fn is_bad_status(&self, status: u16) -> bool {
+        status >= 500 || self.policies.retry.on.statuses.contains(&status)
+    }
+
+    fn count_hedge(&self, result: HedgeResult, host: &impl Host<'a>) {
+        host.count(self.service_id, Count::Hedge(result));
+    }
+}
+
+/// Whether this worker's hedges have not used their share.
+fn may_hedge<'a>(place: u32, host: &impl Host<'a>) -> bool {
+    host.hedging(place, HedgeDelay::may_hedge).unwrap_or(false)
+}

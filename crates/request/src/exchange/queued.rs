@@ -1,0 +1,99 @@
+//! A request in the queue: it waits for its turn, and looks for a server when that has come.
+
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+use evenkeel_tolerate::queue::Reason;
+
+use super::host::Host;
+use super::step::Step;
+use super::{Exchange, Phase};
+use crate::Cause;
+use crate::service::queue::Waiting;
+
+/// Between two looks of a request that waits: a server that comes back wakes nobody.
+const LOOK: Duration = Duration::from_millis(20);
+
+impl<'a> Exchange<'a> {
+    /// All servers have as many requests as they may, or others wait already.
+    pub(super) fn enter_queue(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+        let end = self.attempts.deadline().end();
+        let typical = host.picker(self.service_id, |picker| picker.typical_latency());
+        match self.service.queue.enter(now, self.class, end, typical) {
+            Some(waiting) => self.look(Box::new(waiting), false, now, host),
+            None => self.not_selected(Cause::QueueFull, now, host),
+        }
+    }
+
+    pub(super) fn look_from_queue(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+        match std::mem::replace(&mut self.phase, Phase::New) {
+            Phase::Queued(waiting) => self.look(waiting, false, now, host),
+            other => {
+                self.phase = other;
+                Step::Done
+            }
+        }
+    }
+
+    /// Goes if its turn has come, or if it may not wait any longer. Whoever has `looked` just now does not look again at once.
+    fn look(
+        &mut self,
+        mut waiting: Box<Waiting<'a>>,
+        mut looked: bool,
+        now: Instant,
+        host: &mut impl Host<'a>,
+    ) -> Step {
+        waiting.saw(now);
+        loop {
+            match waiting.reason() {
+                Some(Reason::Served) => {}
+                Some(reason) => return self.denied(*waiting, reason, now, host),
+                None if now >= waiting.until() => {
+                    return self.denied(*waiting, Reason::Expired, now, host);
+                }
+                // An attempt may have ended before it began to wait, or a server may have come back.
+                None if !looked && self.servers.pool().has_room(now) => {
+                    looked = true;
+                    self.service.queue.free_one(now);
+                    continue;
+                }
+                None => {
+                    let until = (now + LOOK).min(waiting.until());
+                    self.phase = Phase::Queued(waiting);
+                    return Step::Wait(until);
+                }
+            }
+            looked = true;
+            match self.take_server(now, host) {
+                Ok(selected) => {
+                    waiting.placed(now);
+                    return self.begin(selected, now, host);
+                }
+                Err(Cause::QueueFull) => match waiting.again(now) {
+                    Some(again) => waiting = Box::new(again),
+                    None => return self.not_selected(Cause::QueueFull, now, host),
+                },
+                Err(cause) => {
+                    waiting.placed(now);
+                    return self.not_selected(cause, now, host);
+                }
+            }
+        }
+    }
+
+    fn denied(
+        &mut self,
+        waiting: Waiting<'a>,
+        reason: Reason,
+        now: Instant,
+        host: &mut impl Host<'a>,
+    ) -> Step {
+        waiting.denied(now, reason);
+        let cause = match reason {
+            Reason::ShedLate => Cause::QueueLate,
+            Reason::ShedFull => Cause::QueueFull,
+            Reason::Served | Reason::Expired | Reason::Cancelled => Cause::QueueTimeout,
+        };
+        self.not_selected(cause, now, host)
+    }
+}

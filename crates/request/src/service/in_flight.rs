@@ -1,0 +1,122 @@
+//! An attempt under way, as the balancer counts it: whatever ends it, also a panic, it is counted out once.
+
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Outcome};
+
+use super::Service;
+use super::server_set::ServerSet;
+use super::watch::Watched;
+
+/// An attempt that is counted in at a server, and has to be counted out with [`InFlight::end`]. Plain data, so that whoever owns the set
+/// of servers can own this beside it; [`InFlightGuard`] ends by itself.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    server: u32,
+    /// What it reports to what watches the server, if anything does.
+    watched: Option<Watched>,
+    /// What an attempt takes at present in the whole service.
+    typical: Duration,
+    at: Instant,
+    outcome: Outcome,
+    latency: Duration,
+}
+
+impl InFlight {
+    /// `None` if the server has as many requests as it may, or if its breaker lets nothing through.
+    pub(crate) fn begin(
+        servers: &ServerSet,
+        server: u32,
+        typical: Duration,
+        now: Instant,
+    ) -> Option<Self> {
+        let member = servers.pool().members().get(server as usize)?;
+        if !member.begin() {
+            return None;
+        }
+        let mut in_flight = Self {
+            server,
+            watched: None,
+            typical,
+            at: now,
+            outcome: Outcome::Cancelled,
+            latency: Duration::ZERO,
+        };
+        if let Some(watch) = servers.watch(server) {
+            in_flight.watched = watch.begin(member, now);
+            if in_flight.watched.is_none() {
+                // The picker may pick it again, and nobody has to be told that a slot is free.
+                in_flight.count_out(servers);
+                return None;
+            }
+        }
+        Some(in_flight)
+    }
+
+    /// How it ended; a later report replaces an earlier one.
+    pub(crate) const fn came_to(&mut self, at: Instant, outcome: Outcome, latency: Duration) {
+        self.at = at;
+        self.outcome = outcome;
+        self.latency = latency;
+    }
+
+    /// Counts it out, with what was reported by now, and lets the next request in the queue look for a server.
+    pub(crate) fn end(mut self, service: &Service, servers: &ServerSet) {
+        self.count_out(servers);
+        service.queue.free_one(self.at);
+    }
+
+    fn count_out(&mut self, servers: &ServerSet) {
+        let Some(member) = servers.pool().members().get(self.server as usize) else {
+            return;
+        };
+        let state = &member.state;
+        state.end(self.at, self.outcome, self.latency, self.typical);
+        if let Some((watch, watched)) = servers.watch(self.server).zip(self.watched.take()) {
+            watch.ended(watched, state, (self.at, self.outcome, self.latency));
+        }
+    }
+}
+
+/// An attempt under way that is counted out when this is dropped.
+#[derive(Debug)]
+pub struct InFlightGuard<'a> {
+    service: &'a Service,
+    servers: &'a ServerSet,
+    in_flight: Option<InFlight>,
+}
+
+impl<'a> InFlightGuard<'a> {
+    /// `None` if the server has as many requests as it may, or if its breaker lets nothing through. `typical`: what an attempt takes at
+    /// present in the whole service.
+    #[must_use]
+    pub fn begin(
+        service: &'a Service,
+        servers: &'a ServerSet,
+        server: u32,
+        typical: Duration,
+        now: Instant,
+    ) -> Option<Self> {
+        let in_flight = InFlight::begin(servers, server, typical, now)?;
+        Some(Self {
+            service,
+            servers,
+            in_flight: Some(in_flight),
+        })
+    }
+
+    /// How it ended; a later report replaces an earlier one.
+    pub const fn came_to(&mut self, at: Instant, outcome: Outcome, latency: Duration) {
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.came_to(at, outcome, latency);
+        }
+    }
+}
+
+impl Drop for InFlightGuard<'_> {
+    fn drop(&mut self) {
+        if let Some(in_flight) = self.in_flight.take() {
+            in_flight.end(self.service, self.servers);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! What the requests of one service share: its servers, the queue, admission, requests that are held, quarantine, what is ordered about
+//! it, and the retry budget. Written by all workers and the control loop, without a lock on the path of a request but the queue's.
+//!
+//! No clock and no runtime: the time is an argument, and those that wait leave a waker.
+
+mod sticky;
+mod watch;
+mod server_set;
+pub(crate) mod queue;
+pub(crate) mod in_flight;
+pub(crate) mod holding;
+mod orders;
+mod quarantine;
+mod admission;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use evenkeel_balance::BalanceOptions;
+use evenkeel_core::metric::Sink;
+use evenkeel_core::{Directive, Instant, Random, ServiceOrders, ShapeOrders};
+use evenkeel_tolerate::{Budget, QueueOptions};
+
+use crate::hold::HoldOptions;
+use crate::{HashOn, Policies};
+
+pub use admission::{Admission, AdmissionOptions, RateLimiter};
+pub use in_flight::InFlightGuard;
+pub use server_set::{CachedServerSet, Joined, ServerOptions, ServerSet};
+pub use sticky::{Sticky, StickyBy, StickyKey, StickyOptions};
+pub use watch::{BreakerChange, WatchOptions};
+
+use holding::Holding;
+use orders::Orders;
+use quarantine::QuarantineGate;
+use queue::WaitQueue;
+use server_set::SetOptions;
+
+/// What a service is made of.
+#[derive(Debug, Clone)]
+pub struct ServiceOptions {
+    /// Its name.
+    pub name: String,
+    /// Its servers, in the order of their indices.
+    pub servers: Vec<ServerOptions>,
+    /// Which server takes the next attempt.
+    pub balance: BalanceOptions,
+    /// What requests are hashed on; used if the balancing policy hashes.
+    pub hash_on: HashOn,
+    /// How clients stay with their servers, if they do.
+    pub sticky: Option<StickyOptions>,
+    /// What is watched of each server.
+    pub watch: WatchOptions,
+    /// Who waits when all servers have as many requests as they may.
+    pub queue: QueueOptions,
+    /// Which requests wait for the first server that comes back, if any do.
+    pub hold: Option<HoldOptions>,
+    /// What is refused at once.
+    pub admission: AdmissionOptions,
+    /// What its requests go by, unless a route has something of its own.
+    pub policies: Policies,
+}
+
+/// What the requests of one service share.
+#[derive(Debug)]
+pub struct Service {
+    name: String,
+    server_names: Vec<String>,
+    servers: ArcSwap<ServerSet>,
+    /// The version of the set of servers. Workers look at it once per request.
+    version: AtomicU64,
+    /// Held while the next set is made.
+    changing: Mutex<()>,
+    /// A person has taken the service into maintenance: its requests are answered for it.
+    in_maintenance: AtomicBool,
+    hash_on: Option<HashOn>,
+    pub(crate) quarantine: QuarantineGate,
+    pub(crate) orders: Orders,
+    pub(crate) queue: WaitQueue,
+    pub(crate) holding: Option<Holding>,
+    admission: Admission,
+    policies: Policies,
+    budget: Budget,
+}
+
+impl Service {
+    /// A service at `now`; what is random in it is seeded by `random`.
+    #[must_use]
+    pub fn new(options: ServiceOptions, now: Instant, random: &mut Random) -> Self {
+        let server_names = options.servers.iter().map(|server| server.name.clone());
+        let set = SetOptions {
+            service: options.name.clone(),
+            sticky: options.sticky,
+            watch: options.watch,
+            balance: options.balance,
+        };
+        let hashes = set.balance.policy.hashes();
+        Self {
+            name: options.name,
+            server_names: server_names.collect(),
+            servers: ArcSwap::from_pointee(ServerSet::new(&options.servers, set, now)),
+            version: AtomicU64::new(0),
+            changing: Mutex::new(()),
+            in_maintenance: AtomicBool::new(false),
+            hash_on: hashes.then_some(options.hash_on),
+            quarantine: QuarantineGate::default(),
+            orders: Orders::default(),
+            queue: WaitQueue::new(options.queue),
+            holding: options.hold.map(Holding::new),
+            admission: Admission::new(&options.admission, random),
+            budget: Budget::new(options.policies.retry.budget, now),
+            policies: options.policies,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names of its servers, by index.
+    #[must_use]
+    pub fn server_names(&self) -> &[String] {
+        &self.server_names
+    }
+
+    /// Its servers as they are now.
+    #[must_use]
+    pub fn servers(&self) -> Arc<ServerSet> {
+        self.servers.load_full()
+    }
+
+    /// The version of [`Self::servers`].
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Whether its requests are answered for it.
+    #[must_use]
+    pub fn in_maintenance(&self) -> bool {
+        self.in_maintenance.load(Ordering::Relaxed)
+    }
+
+    /// What requests are hashed on, if the balancing policy hashes.
+    #[must_use]
+    pub const fn hash_on(&self) -> Option<&HashOn> {
+        self.hash_on.as_ref()
+    }
+
+    /// What it refuses at once.
+    #[must_use]
+    pub const fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// What its requests go by, unless their route has something of its own.
+    #[must_use]
+    pub const fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    /// What pays for its retries.
+    #[must_use]
+    pub const fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Requests that wait because all servers have as many as they may.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.queue.waiting()
+    }
+
+    /// Requests that wait for a server to come back.
+    #[must_use]
+    pub fn held(&self) -> u32 {
+        self.holding.as_ref().map_or(0, Holding::requests)
+    }
+
+    /// Requests that were refused for want of room: their class's share was used, or they waited in vain.
+    #[must_use]
+    pub fn shed(&self) -> u64 {
+        self.queue.denied() + self.admission.shed()
+    }
+
+    /// A directive about the server with this index.
+    pub fn apply(&self, directive: &Directive, now: Instant) {
+        let servers = self.servers();
+        let index = directive.server().index as usize;
+        let Some(member) = servers.pool().members().get(index) else {
+            return;
+        };
+        let was_repaired = member.state.is_being_repaired(now);
+        member.state.apply(directive, now);
+        if let Some(holding) = &self.holding {
+            let has_changed = was_repaired != member.state.is_being_repaired(now);
+            holding.apply(directive, has_changed);
+        }
+    }
+
+    /// Puts servers from DNS into their slots, or takes them out. Requests that are under way go on as they began.
+    pub fn change(&self, changes: &[(u32, Option<Joined>)], now: Instant) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace(self.servers.load().with(changes, now));
+    }
+
+    /// Keeps its requests from its servers, or sends them there again. Those under way go on.
+    pub fn set_maintenance(&self, on: bool) {
+        self.in_maintenance.store(on, Ordering::Release);
+        self.holding.iter().for_each(Holding::wake_all);
+    }
+
+    /// No request waits any longer for a server to come back.
+    pub fn end_holds(&self) {
+        self.holding.iter().for_each(Holding::end);
+    }
+
+    /// Keeps certain requests from its servers, and has others watched. Replaces what was ordered before.
+    pub fn set_shapes(&self, orders: &ShapeOrders) {
+        self.quarantine.set(orders);
+    }
+
+    /// What holds for it as a whole from now on. Replaces what was ordered before.
+    pub fn set_orders(&self, orders: &ServiceOrders, now: Instant) {
+        self.orders.set(orders);
+        if self.orders.changes_servers(orders) {
+            let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            let servers = self.servers.load();
+            self.replace(servers.ordered(&orders.limits, orders.fails_over, now));
+        }
+    }
+
+    /// What was ordered about its servers ends if it was not renewed in time.
+    pub(crate) fn end_old_orders(&self, now: Instant) {
+        if self.orders.has_run_out(now) {
+            self.orders_have_run_out(now);
+        }
+    }
+
+    /// What was ordered was not renewed in time, and ends. If it was renewed since the caller saw that, it stays: whoever renewed it
+    /// found it in place, and will not put it back.
+    fn orders_have_run_out(&self, now: Instant) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.orders.holds() {
+            self.replace(self.servers.load().ordered(&[], false, now));
+        }
+    }
+
+    fn replace(&self, next: ServerSet) {
+        let version = next.version();
+        self.servers.store(Arc::new(next));
+        self.version.store(version, Ordering::Release);
+    }
+
+    /// The metrics of what its requests share. `has_rate`: whether a rate limit can refuse one, by a route or its own.
+    pub fn collect(&self, sink: &mut dyn Sink, now: Instant, has_rate: bool) {
+        let has_rate = has_rate || self.admission.has_rate();
+        self.admission.collect(sink, &self.name, now, has_rate);
+        self.quarantine.collect(sink, &self.name, now);
+        self.orders.collect(sink, &self.name, now);
+        self.queue.collect(sink, &self.name);
+        if let Some(holding) = &self.holding {
+            holding.collect(sink, &self.name);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

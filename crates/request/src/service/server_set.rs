@@ -1,0 +1,355 @@
+//! The servers of a service at one moment: the balancer's pool, and the address of each member.
+//!
+//! Apart from the service because it is replaced as a whole when DNS has a new answer, while a request keeps the set that it
+//! began with. A worker compares one version number per request to see whether there is a newer set, so servers that never
+//! change cost a load of a cache line that nobody writes, and no request counts a reference that workers share.
+
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use evenkeel_balance::{BalanceOptions, Member, Pool, ServerState};
+use evenkeel_core::{Instant, LimitHint};
+use evenkeel_tolerate::BreakerSnapshot;
+use evenkeel_tolerate::limit::LimitSnapshot;
+
+use super::sticky::{Sticky, StickyOptions};
+use super::watch::{Watch, WatchOptions};
+
+/// One server of a service, as it is configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// Its name, unique in the service.
+    pub name: String,
+    /// Its address, if it is known now; one from DNS may come, change and go.
+    pub address: Option<SocketAddr>,
+    /// Its weight, at least 1.
+    pub weight: u32,
+    /// Its tier: 0 is primary, 1 is backup.
+    pub tier: u8,
+    /// Whether it is in the zone in which evenkeel runs.
+    pub near: bool,
+    /// The most requests that it has at once; 0: no bound.
+    pub max_requests: u32,
+}
+
+/// What a set of servers is made with, beside the servers.
+#[derive(Debug, Clone)]
+pub(super) struct SetOptions {
+    pub(super) service: String,
+    pub(super) balance: BalanceOptions,
+    pub(super) sticky: Option<StickyOptions>,
+    pub(super) watch: WatchOptions,
+}
+
+/// The servers of a service at one moment. Immutable.
+#[derive(Debug)]
+pub struct ServerSet {
+    version: u64,
+    pool: Pool,
+    slots: Vec<Slot>,
+    /// Which values of clients belong to which server, if the service is sticky.
+    sticky: Option<Sticky>,
+    options: Arc<SetOptions>,
+}
+
+/// The address of a member.
+#[derive(Debug, Clone)]
+struct Slot {
+    /// The names of the service and of the slot, for the log.
+    name: Arc<str>,
+    /// `None` while the slot is vacant.
+    address: Option<SocketAddr>,
+    /// The version with which this server came: tells its connections from those of its predecessor.
+    generation: u64,
+    /// What watches its attempts, if anything does.
+    watch: Option<Arc<Watch>>,
+    /// While its limit is found for the time of an overload: its configured limit, as the balancer has it.
+    relieved: Option<u32>,
+}
+
+/// A server as DNS has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joined {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its weight, at least 1.
+    pub weight: u32,
+    /// Its tier: 0 is used first.
+    pub tier: u8,
+}
+
+/// A worker's reference to a set of servers: one shared reference for all of its requests, which count theirs in the worker only.
+#[derive(Debug)]
+pub struct CachedServerSet(pub Arc<ServerSet>);
+
+impl Deref for CachedServerSet {
+    type Target = ServerSet;
+    fn deref(&self) -> &ServerSet {
+        &self.0
+    }
+}
+
+impl ServerSet {
+    pub(super) fn new(servers: &[ServerOptions], options: SetOptions, now: Instant) -> Self {
+        let watch = options.watch;
+        let members = servers.iter().map(|server| Member {
+            identity: identity(server.address),
+            state: Arc::new(ServerState::new()),
+            weight: server.weight,
+            tier: server.tier,
+            near: server.near,
+            max_requests: watch.max_requests(server.max_requests),
+        });
+        let members: Vec<Member> = members.collect();
+        let slots = servers.iter().zip(&members).map(|(server, member)| {
+            let name = format!("{}/{}", options.service, server.name).into();
+            Slot {
+                address: server.address,
+                generation: 0,
+                watch: watch.begin(now, &name, member),
+                name,
+                relieved: None,
+            }
+        });
+        let slots = slots.collect();
+        Self::build(0, members, slots, Arc::new(options))
+    }
+
+    /// The next one, with `changes` by the slot. A server that joins is new, and starts slowly if others serve already; one that
+    /// stays keeps its state.
+    pub(super) fn with(&self, changes: &[(u32, Option<Joined>)], now: Instant) -> Self {
+        let version = self.version + 1;
+        let is_warm = self.pool.in_service(now) > 0;
+        let (mut members, mut slots) = (self.pool.members().to_vec(), self.slots.clone());
+        for (index, joined) in changes {
+            let index = *index as usize;
+            let (Some(member), Some(slot)) = (members.get_mut(index), slots.get_mut(index)) else {
+                continue;
+            };
+            let address = joined.map(|joined| joined.address);
+            if let Some(joined) = joined {
+                (member.weight, member.tier) = (joined.weight, joined.tier);
+                if slot.address != address {
+                    member.identity = identity(address);
+                    member.state = Arc::new(ServerState::new());
+                    if is_warm {
+                        member.state.join(now);
+                    }
+                }
+            }
+            if slot.address != address {
+                // A server that joins during an overload gets its limit with the next one.
+                if let Some(limit) = slot.relieved.take() {
+                    member.max_requests = limit;
+                }
+                let watch = self.options.watch;
+                slot.watch = address.and_then(|_| watch.begin(now, &slot.name, member));
+                (slot.address, slot.generation) = (address, version);
+            }
+        }
+        self.next(members, slots, self.pool.fails_over())
+    }
+
+    /// The next one, in which the limit of each server that has none is found, for the time of an overload, beginning with these
+    /// hints; without hints the overload is over. `fails_over`: the first tier gives way to those behind it.
+    pub(super) fn ordered(&self, hints: &[LimitHint], fails_over: bool, now: Instant) -> Self {
+        let (mut members, mut slots) = (self.pool.members().to_vec(), self.slots.clone());
+        for (index, (member, slot)) in members.iter_mut().zip(&mut slots).enumerate() {
+            match (slot.relieved, hints.get(index)) {
+                (None, Some(hint)) if slot.address.is_some() && self.is_unlimited(member) => {
+                    let watch = Watch::relieving(slot.watch.as_deref(), member, *hint, now);
+                    slot.watch = Some(watch);
+                    slot.relieved = Some(member.max_requests);
+                    member.max_requests = u32::MAX;
+                }
+                (Some(limit), None) => {
+                    slot.watch = (slot.watch.as_ref()).and_then(|watch| watch.relieved(member));
+                    slot.relieved = None;
+                    member.max_requests = limit;
+                }
+                (None, Some(_) | None) | (Some(_), Some(_)) => {}
+            }
+        }
+        self.next(members, slots, fails_over)
+    }
+
+    fn next(&self, members: Vec<Member>, slots: Vec<Slot>, fails_over: bool) -> Self {
+        let options = Arc::clone(&self.options);
+        let mut next = Self::build(self.version + 1, members, slots, options);
+        next.pool = next.pool.failing_over(fails_over);
+        next
+    }
+
+    /// A server with a breaker and nothing else has the greatest number as its limit.
+    fn is_unlimited(&self, member: &Member) -> bool {
+        !self.options.watch.finds_limits() && matches!(member.max_requests, 0 | u32::MAX)
+    }
+
+    fn build(
+        version: u64,
+        members: Vec<Member>,
+        slots: Vec<Slot>,
+        options: Arc<SetOptions>,
+    ) -> Self {
+        let vacant: Vec<u32> = (0_u32..)
+            .zip(&slots)
+            .filter(|(_, slot)| slot.address.is_none())
+            .map(|(index, _)| index)
+            .collect();
+        let sticky = options.sticky.as_ref().map(|sticky| {
+            let identities = members.iter().map(|member| &*member.identity);
+            Sticky::new(sticky, &options.service, identities)
+        });
+        Self {
+            version,
+            pool: Pool::with_vacant(options.balance.clone(), members, &vacant),
+            slots,
+            sticky,
+            options,
+        }
+    }
+
+    /// Grows with each set of the service.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Which values of clients belong to which server, if the service is sticky.
+    #[must_use]
+    pub const fn sticky(&self) -> Option<&Sticky> {
+        self.sticky.as_ref()
+    }
+
+    /// The servers as the balancer sees them, each at its slot.
+    #[must_use]
+    pub const fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// A server's address; `None` if its slot is vacant.
+    #[must_use]
+    pub fn address(&self, index: u32) -> Option<SocketAddr> {
+        self.slots.get(index as usize)?.address
+    }
+
+    /// The address of the first server that has one.
+    #[must_use]
+    pub fn first_address(&self) -> Option<SocketAddr> {
+        self.slots.iter().find_map(|slot| slot.address)
+    }
+
+    /// What watches a server's attempts, if anything does.
+    pub(crate) fn watch(&self, index: u32) -> Option<&Watch> {
+        self.slots.get(index as usize)?.watch.as_deref()
+    }
+
+    /// A server's concurrency limit as it was found, and why it is what it is; `None` if it is not to be found.
+    #[must_use]
+    pub fn limit(&self, index: u32) -> Option<LimitSnapshot> {
+        let in_flight = self.pool.members().get(index as usize)?.state.in_flight();
+        self.watch(index)?.limit(in_flight)
+    }
+
+    /// The state of a server's circuit breaker, if it has one.
+    #[must_use]
+    pub fn breaker(&self, index: u32, now: Instant) -> Option<BreakerSnapshot> {
+        self.watch(index)?.breaker(now)
+    }
+
+    /// Tells the server in this slot from its predecessors.
+    #[must_use]
+    pub fn generation(&self, index: u32) -> u64 {
+        self.slots
+            .get(index as usize)
+            .map_or(0, |slot| slot.generation)
+    }
+}
+
+fn identity(address: Option<SocketAddr>) -> Arc<str> {
+    address
+        .map_or_else(String::new, |address| address.to_string())
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use evenkeel_balance::{Policy, Standing};
+
+    use super::*;
+
+    fn set(addresses: &[Option<u16>]) -> ServerSet {
+        let server = |(index, port): (usize, &Option<u16>)| ServerOptions {
+            name: format!("a-{index}"),
+            address: port.map(at),
+            weight: 1,
+            tier: 0,
+            near: false,
+            max_requests: 0,
+        };
+        let options = SetOptions {
+            service: "shop".to_owned(),
+            balance: BalanceOptions {
+                policy: Policy::RoundRobin,
+                panic_below: 0.5,
+                slow_start: Duration::from_secs(10),
+                bounded_load: None,
+                maglev_table: 251,
+                overprovisioning: 1.4,
+                subset: None,
+            },
+            sticky: None,
+            watch: WatchOptions::default(),
+        };
+        let servers: Vec<_> = addresses.iter().enumerate().map(server).collect();
+        ServerSet::new(&servers, options, Instant::ZERO)
+    }
+
+    fn at(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn joined(port: u16, weight: u32) -> Option<Joined> {
+        Some(Joined {
+            address: at(port),
+            weight,
+            tier: 1,
+        })
+    }
+
+    #[test]
+    fn who_stays_keeps_its_state_and_who_comes_is_new() {
+        let now = Instant::from_millis(5);
+        let first = set(&[Some(1), Some(2), None]);
+        let next = first.with(
+            &[(0, joined(1, 7)), (1, joined(3, 1)), (2, joined(4, 1))],
+            now,
+        );
+        let state =
+            |set: &ServerSet, index: usize| Arc::clone(&set.pool().members()[index].state);
+        assert!(Arc::ptr_eq(&state(&first, 0), &state(&next, 0)));
+        assert!(!Arc::ptr_eq(&state(&first, 1), &state(&next, 1)));
+        assert_eq!(next.pool().members()[0].weight, 7);
+        assert_eq!((next.generation(0), next.generation(1)), (0, 1));
+        assert_eq!(state(&next, 0).standing(now), Standing::InService);
+        assert_eq!(state(&next, 1).standing(now), Standing::Warming);
+        assert_eq!(&*next.pool().members()[1].identity, "127.0.0.1:3");
+
+        let last = next.with(&[(1, None)], now);
+        assert_eq!(last.address(1), None);
+        assert_eq!(last.generation(1), 2, "its connections are nobody's");
+        assert_eq!(last.pool().in_service(now), 2);
+    }
+
+    #[test]
+    fn the_first_ones_do_not_start_slowly() {
+        let now = Instant::from_millis(5);
+        let next = set(&[None, None]).with(&[(0, joined(1, 1)), (1, joined(2, 1))], now);
+        for member in next.pool().members() {
+            assert_eq!(member.state.standing(now), Standing::InService);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! A service whose orders run out while they are renewed.
+
+use std::time::Duration;
+
+use evenkeel_balance::Policy;
+use evenkeel_core::{LimitHint, ServiceId};
+use evenkeel_tolerate::{Class, RetryOptions, ShedOptions, TimeoutOptions};
+
+use super::*;
+
+/// A service of so many servers, with nothing else configured.
+pub(crate) fn options(servers: u16) -> ServiceOptions {
+    let server = |index: u16| ServerOptions {
+        name: format!("a-{index}"),
+        address: Some(([127, 0, 0, 1], index + 1).into()),
+        weight: 1,
+        tier: 0,
+        near: false,
+        max_requests: 0,
+    };
+    ServiceOptions {
+        name: "shop".to_owned(),
+        servers: (0..servers).map(server).collect(),
+        balance: BalanceOptions {
+            policy: Policy::RoundRobin,
+            panic_below: 0.5,
+            slow_start: Duration::from_secs(10),
+            bounded_load: None,
+            maglev_table: 251,
+            overprovisioning: 1.4,
+            subset: None,
+        },
+        hash_on: HashOn::ClientAddress,
+        sticky: None,
+        watch: WatchOptions::default(),
+        queue: QueueOptions::default(),
+        hold: None,
+        admission: AdmissionOptions {
+            class_header: None,
+            class: Class::Critical,
+            shares: ShedOptions::default(),
+            rate: None,
+            throttle: None,
+        },
+        policies: Policies {
+            place: 0,
+            timeout: TimeoutOptions::default(),
+            deadline: None,
+            retry: RetryOptions::default(),
+            hedge: None,
+            fallback: None,
+            inject: None,
+        },
+    }
+}
+
+fn service() -> Service {
+    Service::new(options(1), Instant::ZERO, &mut Random::seeded(1))
+}
+
+fn order(service: &Service, until: Instant) {
+    let initial = 7;
+    let orders = ServiceOrders {
+        limits: vec![LimitHint {
+            initial,
+            ..LimitHint::default()
+        }],
+        until,
+        ..ServiceOrders::none(ServiceId(0))
+    };
+    service.set_orders(&orders, Instant::ZERO);
+}
+
+fn limit(service: &Service) -> Option<u32> {
+    service.servers().pool().members()[0].bound()
+}
+
+/// A worker sees that the orders have run out, they are renewed, and only then does it come to take the limits off.
+#[test]
+fn limits_that_are_renewed_while_a_worker_takes_them_off_stay() {
+    let service = service();
+    order(&service, Instant::from_millis(1));
+    let late = Instant::from_millis(2);
+    assert!(service.orders.has_run_out(late));
+    order(&service, Instant::NEVER);
+    service.orders_have_run_out(late);
+    assert_eq!(limit(&service), Some(7));
+    assert!(!service.orders.has_run_out(late));
+}
+
+#[test]
+fn limits_that_are_renewed_after_a_worker_took_them_off_are_found_anew() {
+    let service = service();
+    order(&service, Instant::from_millis(1));
+    let late = Instant::from_millis(2);
+    assert!(service.orders.has_run_out(late));
+    assert!(!service.orders.has_run_out(late), "once");
+    service.orders_have_run_out(late);
+    assert_eq!(limit(&service), None);
+    order(&service, Instant::NEVER);
+    assert_eq!(limit(&service), Some(7));
+}
