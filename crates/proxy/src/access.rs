@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use evenkeel_core::Outcome;
 use evenkeel_http1::FieldKind;
-use evenkeel_request::Cause;
+use evenkeel_request::exchange::Attempts;
+use evenkeel_request::{Cause, Service};
 
 use crate::client::Client;
-use crate::drive::Journey;
+use crate::context::RequestContext;
 use crate::edit::Edits;
 use crate::finish::Finish;
 use crate::violation::Violation;
@@ -25,11 +26,11 @@ pub(crate) struct AccessLine {
 }
 
 impl AccessLine {
-    pub(crate) fn new(journey: &Journey<'_>, client: &Client, work: &Workspace) -> Self {
+    pub(crate) fn new(context: &RequestContext<'_>, client: &Client, work: &Workspace) -> Self {
         let bytes = client.buffer.unread();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         // Where the client's id does not reach servers, evenkeel's is the one to look for.
-        let edits = Edits::of_request(journey.service, journey.route, None);
+        let edits = Edits::of_request(context.entry(), context.route, None);
         let passes = !edits.is_some_and(|edits| edits.drops(b"x-request-id"));
         let id = work
             .request
@@ -46,32 +47,34 @@ impl AccessLine {
 
     pub(crate) fn write(
         &self,
-        journey: &Journey<'_>,
+        context: &RequestContext<'_>,
         finish: &Finish,
         violation: Option<Violation>,
     ) {
         let mut id = Vec::with_capacity(24);
-        journey.id.write(&mut id);
+        context.id.write(&mut id);
         let id = self
             .client_id
             .clone()
             .unwrap_or_else(|| String::from_utf8_lossy(&id).into_owned());
-        let mut attempts = journey.fallen.attempts.clone();
-        journey.tell_attempts(&mut attempts);
+        let earlier = context.earlier_attempts.as_deref();
+        let mut attempts = earlier.unwrap_or_default().to_owned();
+        let exchange = &context.exchange;
+        write_attempts(&mut attempts, exchange.service(), exchange.attempts());
         tracing::info!(
             target: "access",
             peer = %self.peer,
             method = self.method,
             target_uri = self.target,
             status = finish.status,
-            service = journey.home_name(),
+            service = context.home_name(),
             cause = finish.cause.map_or("", Cause::word),
-            fallback = journey.fallback_name(),
-            injected = journey.injected_name(),
+            fallback = context.fallback_name(),
+            injected = context.injected_name(),
             violation = violation.map(tracing::field::display),
             aborted = finish.aborted,
             broken = finish.broken_off.map_or("", Outcome::word),
-            milliseconds = journey.took().as_secs_f64() * 1e3,
+            milliseconds = context.took().as_secs_f64() * 1e3,
             attempts,
             request_id = id,
             "request"
@@ -79,23 +82,35 @@ impl AccessLine {
     }
 }
 
-impl Journey<'_> {
-    /// Appends the attempts on the service that is asked now.
-    pub(crate) fn tell_attempts(&self, out: &mut String) {
-        for record in self.exchange.records() {
-            let server = self.service.servers().get(record.server as usize);
-            let server = server.map_or("", |server| server.name());
-            let (word, took) = (record.outcome.word(), record.took.as_secs_f64() * 1e3);
-            if !out.is_empty() {
-                out.push(' ');
-            }
-            write!(out, "{server}:{word}:{took:.1}ms").expect("a text takes all");
-        }
-    }
-
+impl RequestContext<'_> {
     /// The time since the request's head, also if another service answers it in the end.
     fn took(&self) -> Duration {
-        let came = (self.fallen.from).map_or(self.started, |(_, started)| started);
+        let from = self.exchange.fallen().from;
+        let came = from.map_or(self.exchange.started(), |(_, started)| started);
         self.worker.clock.now().since(came)
+    }
+
+    /// What was done to the request on purpose.
+    const fn injected_name(&self) -> &'static str {
+        let injected = self.exchange.injected();
+        match (injected.delay.is_some(), injected.abort.is_some()) {
+            (false, false) => "",
+            (true, false) => "delay",
+            (false, true) => "abort",
+            (true, true) => "delay abort",
+        }
+    }
+}
+
+/// Appends the attempts on a service.
+pub(crate) fn write_attempts(out: &mut String, service: &Service, attempts: &Attempts) {
+    for record in attempts.records() {
+        let server = service.server_names().get(record.server as usize);
+        let server = server.map_or("", String::as_str);
+        let (word, took) = (record.outcome.word(), record.took.as_secs_f64() * 1e3);
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        write!(out, "{server}:{word}:{took:.1}ms").expect("a text takes all");
     }
 }

@@ -14,11 +14,11 @@ use evenkeel_core::blame::Limit;
 use evenkeel_core::metric::{Counter, Sink};
 use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
 use evenkeel_http1::Method;
+use evenkeel_request::service::ServerSet;
 use serde::Deserialize;
 
 use crate::idle_timeout::Reuse;
 use crate::line::{BodyEnd, Line};
-use crate::roster::Roster;
 use crate::state::{ProxyState, ServiceEntry};
 use crate::worker::Worker;
 
@@ -81,16 +81,16 @@ impl Worker {
         self: &Rc<Self>,
         (id, service): (ServiceId, &ServiceEntry),
         picker: &mut Picker,
-        roster: &Roster,
+        servers: &ServerSet,
         now: Instant,
     ) {
         if service.ask.is_none() {
             return;
         }
-        let Some(index) = picker.to_ask(roster.pool(), now) else {
+        let Some(index) = picker.to_ask(servers.pool(), now) else {
             return;
         };
-        let Some(address) = roster.address(index) else {
+        let Some(address) = servers.address(index) else {
             return;
         };
         let under_way = &self.asking[id.0 as usize];
@@ -103,7 +103,7 @@ impl Worker {
             worker: Rc::clone(self),
             server: ServerId { service: id, index },
             address,
-            generation: roster.generation(index),
+            generation: servers.generation(index),
         };
         tokio::task::spawn_local(question.travel());
     }
@@ -122,17 +122,17 @@ impl Question {
         let Some(plan) = &entry.ask else {
             return;
         };
-        let end = self.end(plan, entry.policies.timeout.connect).await;
+        let end = self.end(plan, entry.policies().timeout.connect).await;
         worker.count_asked(service, end.place());
-        let roster = worker.roster(service);
-        if roster.generation(self.server.index) != self.generation {
+        let servers = worker.server_set(service);
+        if servers.generation(self.server.index) != self.generation {
             return;
         }
         let picker = &mut worker.pickers.borrow_mut()[service.0 as usize];
         match end {
             End::Answered(answer) => {
                 let now = worker.clock.now();
-                picker.heard(roster.pool(), now, self.server.index, answer);
+                picker.heard(servers.pool(), now, self.server.index, answer);
             }
             End::Failed | End::TimedOut | End::NotUnderstood | End::Skipped => picker.unheard(),
         }

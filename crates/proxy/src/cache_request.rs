@@ -7,14 +7,13 @@
 
 use std::time::Duration;
 
-use evenkeel_core::Instant;
+use evenkeel_core::{Instant, ServiceId};
 use evenkeel_http1::{Framing, Method, RequestHead, ResponseHead};
 use evenkeel_request::route::Route;
 use evenkeel_tolerate::stale::RequestControl;
 
 use crate::client::Client;
-use crate::drive::Journey;
-use crate::state::ServiceEntry;
+use crate::context::RequestContext;
 use crate::worker::{Worker, Workspace};
 
 /// Longer keys are not kept.
@@ -49,7 +48,7 @@ impl CacheRequest {
     /// For the request whose head is in `work`, if it matters to what is kept.
     pub(crate) fn of(
         worker: &Worker,
-        service: &ServiceEntry,
+        service: ServiceId,
         route: Option<&Route>,
         client: &Client,
         work: &Workspace,
@@ -66,7 +65,9 @@ impl CacheRequest {
                 purpose: Purpose::Change,
             }));
         }
-        service.stale.as_ref()?;
+        worker.state.services()[service.0 as usize]
+            .stale
+            .as_ref()?;
         if head.method != Method::Get || head.framing != Framing::None || head.upgrade.is_some() {
             return None;
         }
@@ -175,7 +176,7 @@ impl OwnedCacheKey {
     }
 }
 
-impl Journey<'_> {
+impl RequestContext<'_> {
     /// A server has answered a request that may have changed something: what is kept for its address is out of date, in every
     /// service, and for those that the answer names as well (RFC 9111, section 4.4).
     pub(crate) fn invalidate(&self, head: &ResponseHead, bytes: &[u8], now: Instant) {

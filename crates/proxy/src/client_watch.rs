@@ -6,12 +6,10 @@
 //! new. A FIN alone is neither a hang-up nor an error: the client may still read its answer.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use evenkeel_core::ServerId;
 use rustix::event::{Timespec, epoll};
@@ -65,10 +63,6 @@ impl Drop for WaitsOn<'_> {
         self.0.server.set(None);
     }
 }
-
-/// The client has reset its connection, or closed both directions of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ClientGone;
 
 impl ClientWatcher {
     /// Called within the worker's runtime.
@@ -256,20 +250,4 @@ impl ClientWatch {
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.get()
     }
-}
-
-/// Does `work` until it is done or the client is gone. What is given up is dropped by the caller, and gives back what it holds.
-///
-/// # Errors
-/// If the client is gone first.
-pub(crate) async fn until_gone<F: Future>(
-    client: &ClientWatch,
-    mut work: Pin<&mut F>,
-) -> Result<F::Output, ClientGone> {
-    poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Ok(done)),
-        Poll::Pending if client.poll_gone(cx) => Poll::Ready(Err(ClientGone)),
-        Poll::Pending => Poll::Pending,
-    })
-    .await
 }

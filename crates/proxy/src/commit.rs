@@ -1,16 +1,15 @@
 //! The commit: a response's head is written for the client, and nothing can be taken back from there.
 
-use evenkeel_core::ServerId;
 use evenkeel_http1::{FieldKind, Framing, Version};
 
-use crate::drive::Journey;
+use crate::context::RequestContext;
 use crate::edit::{Answerer, Edits};
 use crate::rewrite::{self, Manner};
 use crate::talk::{Desk, Talk};
 
-impl Journey<'_> {
+impl RequestContext<'_> {
     /// Writes the response's head as the client gets it, and takes it off what came from the server.
-    pub(crate) fn commit(&self, desk: &mut Desk<'_>, talk: &mut Talk, server: ServerId) -> Manner {
+    pub(crate) fn commit(&self, desk: &mut Desk<'_>, talk: &mut Talk) -> Manner {
         let head = &desk.work.response;
         let decode = self.version == Version::Http10 && head.framing == Framing::Chunked;
         let keep_alive = self.keep_alive
@@ -27,12 +26,13 @@ impl Journey<'_> {
             decode,
             date: (!has_date).then(|| self.worker.date(self.latest)),
         };
-        let edits = Edits::of_response(self.service, self.route).map(|edits| {
+        let entry = self.entry();
+        let edits = Edits::of_response(entry, self.route).map(|edits| {
             let answerer = Answerer {
                 peer: desk.client.peer,
                 id: self.id,
-                service: self.service.name(),
-                server: self.service.servers()[server.index as usize].name(),
+                service: entry.name(),
+                server: &entry.server_names()[talk.server as usize],
             };
             (edits, answerer)
         });
@@ -43,7 +43,7 @@ impl Journey<'_> {
             talk.incoming.unread(),
             manner,
             edits,
-            self.tell(server),
+            self.exchange.sticky_line(talk.server),
         );
         talk.incoming.consume(head.length);
         manner

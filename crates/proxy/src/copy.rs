@@ -36,7 +36,7 @@ impl Copy {
     ) -> Self {
         let under_way = &worker.copies[place];
         under_way.set(under_way.get() + 1);
-        let timeout = worker.state.services()[to.0 as usize].policies.timeout;
+        let timeout = worker.state.services()[to.0 as usize].policies().timeout;
         let errand = Errand {
             worker,
             to,
@@ -51,7 +51,7 @@ impl Copy {
     pub(crate) async fn travel(self, bytes: Vec<u8>) {
         let errand = &self.errand;
         let started = errand.worker.clock.now();
-        let roster = errand.worker.roster(errand.to);
+        let roster = errand.worker.server_set(errand.to);
         match errand.ask(&roster, bytes).await {
             Err(status) => self.finish(started, status, true, FAILED),
             Ok(mut answered) => {

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 use evenkeel_balance::PickReason;
 use evenkeel_config::Plan;
 use evenkeel_core::metric::{Counter, DurationHistogram, DurationSnapshot, Sink, Source};
-use evenkeel_core::{Outcome, ServerId, ServiceId};
+use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
+use evenkeel_request::route::Route;
 
 use crate::ask::AskCounters;
 use crate::deadline::{DEADLINES, DeadlineCounters};
@@ -14,8 +15,8 @@ use crate::effort::Effort;
 use crate::fallback::{FALLBACKS, FallbackCounters};
 use crate::hedge::{HEDGES, HedgeCounters};
 use crate::mirror::{self, MirrorCounters};
-use crate::observe;
-use crate::state::ProxyState;
+use crate::server_metrics;
+use crate::state::{ProxyState, ServiceEntry};
 use crate::upstream::{KEPT_ENDED, PoolCounters};
 
 /// One worker's numbers.
@@ -393,22 +394,21 @@ impl Source for ProxyState {
         self.collect_injects(sink);
         self.collect_efforts(sink);
         self.collect_stale(sink);
-        self.collect_admission(sink);
         self.collect_requests(sink, "", &|worker| Some(&worker.homeless));
         let now = self.now();
         for (index, service) in self.services().iter().enumerate() {
             self.collect_service(sink, index, service.name());
-            let roster = service.roster();
-            for (place, entry) in service.servers().iter().enumerate() {
+            let servers = service.servers();
+            for (place, server) in service.server_names().iter().enumerate() {
                 let id = ServerId::new(index as u32, place as u32);
-                if roster.address(id.index).is_none() && self.server_totals(id).attempts == 0 {
+                if servers.address(id.index).is_none() && self.server_totals(id).attempts == 0 {
                     continue;
                 }
-                self.collect_server(sink, (index, service.name()), (place, entry.name()));
-                let labels = [("service", service.name()), ("server", entry.name())];
-                observe::collect(sink, &labels, &roster, id.index, now);
+                self.collect_server(sink, (index, service.name()), (place, server));
+                let labels = [("service", service.name()), ("server", server)];
+                server_metrics::collect(sink, &labels, &servers, id.index, now);
             }
-            service.collect_waiting(sink);
+            self.collect_shared(sink, index, service, now);
             let budget = "Retries that the service's budget would pay for now.";
             sink.gauge(
                 "evenkeel_retry_budget",
@@ -417,6 +417,17 @@ impl Source for ProxyState {
                 service.budget().balance(now),
             );
         }
+    }
+}
+
+impl ProxyState {
+    /// The metrics of what the requests of a service share.
+    fn collect_shared(&self, sink: &mut dyn Sink, index: usize, entry: &ServiceEntry, now: Instant) {
+        let is_limited = |route: &Route| {
+            route.rate.is_some() && route.services().any(|it| it.0 as usize == index)
+        };
+        let has_rate = self.routes().any(is_limited);
+        entry.service().collect(sink, now, has_rate);
     }
 }
 

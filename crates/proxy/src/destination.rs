@@ -4,7 +4,6 @@ use evenkeel_core::ServiceId;
 use evenkeel_request::route::{self, Redirect, Route, Target};
 
 use crate::client::Client;
-use crate::roster::Roster;
 use crate::state::ServiceEntry;
 use crate::view::View;
 use crate::worker::{Worker, Workspace};
@@ -46,20 +45,11 @@ pub(crate) fn destination<'a>(
     }
 }
 
-/// The server that the client belongs to, if the service is sticky and the client says so.
-pub(crate) fn stick(roster: &Roster, client: &Client, work: &Workspace) -> Option<u32> {
-    let view = View {
-        head: &work.request,
-        bytes: client.buffer.unread(),
-    };
-    roster.sticky.as_ref()?.server(&view)
-}
-
 /// What the request whose head is in `work` is hashed on, if its service's policy hashes.
-pub(crate) fn hash_key(service: &ServiceEntry, client: &Client, work: &Workspace) -> Option<u64> {
+pub(crate) fn hash_key(entry: &ServiceEntry, client: &Client, work: &Workspace) -> Option<u64> {
     let view = View {
         head: &work.request,
         bytes: client.buffer.unread(),
     };
-    service.hash_on.as_ref()?.key(&view, client.peer)
+    entry.service().hash_on()?.key(&view, client.peer)
 }

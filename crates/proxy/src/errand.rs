@@ -11,13 +11,14 @@ use evenkeel_core::blame::Phase;
 use evenkeel_core::{Instant, Outcome, RequestShape, ServerId, ServiceId};
 use evenkeel_http1::Method;
 use evenkeel_request::Cause;
+use evenkeel_request::service::{InFlightGuard, ServerSet};
 use evenkeel_tolerate::TimeoutOptions;
 
-use crate::flight::Flight;
 use crate::idle_timeout::Reuse;
 use crate::line::{BodyEnd, Line};
+use crate::load;
+use crate::pause;
 use crate::patience::earlier;
-use crate::roster::Roster;
 use crate::state::ServiceEntry;
 use crate::worker::Worker;
 
@@ -42,7 +43,7 @@ pub(crate) struct Answered<'s> {
     server: ServerId,
     /// Which of the servers that have been at this place it is.
     generation: u64,
-    flight: Flight<'s>,
+    in_flight: InFlightGuard<'s>,
 }
 
 impl Errand {
@@ -56,7 +57,7 @@ impl Errand {
     /// There was no answer. The status that stands for it.
     pub(crate) async fn ask<'s>(
         &'s self,
-        roster: &'s Roster,
+        servers: &'s ServerSet,
         bytes: Vec<u8>,
     ) -> Result<Answered<'s>, u16> {
         let worker = &*self.worker;
@@ -65,34 +66,31 @@ impl Errand {
             return Err(Cause::Maintenance.status());
         }
         let started = worker.clock.now();
-        let Some((server, mut flight)) = self.place(roster, started) else {
+        let Some((server, mut in_flight)) = self.place(servers, started) else {
             return Err(Cause::NoServer.status());
         };
-        let (outcome, line) = self.attempt(roster, server, started, &bytes).await;
+        let (outcome, line) = self.attempt(servers, server, started, &bytes).await;
         drop(bytes);
         let at = worker.clock.now();
         let latency = at.since(started);
-        flight.came_to(at, outcome, latency);
-        let generation = roster.generation(server.index);
+        in_flight.came_to(at, outcome, latency);
+        let generation = servers.generation(server.index);
         worker
             .server_counters(server)
             .durations
             .add_from_owner(latency);
         self.signal(at, (server, generation), outcome, latency);
         let Some(line) = line else {
-            self.count_attempt(server, outcome);
+            self.worker.count_attempt(server, outcome);
             return Err(Cause::of_outcome(outcome).map_or(502, Cause::status));
         };
-        let state = &roster.pool().members()[server.index as usize].state;
-        let head = (&line.head, line.incoming.unread());
-        // It is not tried again, so nobody waits because of it.
-        let _: Option<Duration> = self.service().hear(state, at, head);
+        self.hear(servers, server, &line, at);
         Ok(Answered {
             line,
             at,
             server,
             generation,
-            flight,
+            in_flight,
         })
     }
 
@@ -102,7 +100,7 @@ impl Errand {
             line,
             server,
             generation,
-            mut flight,
+            mut in_flight,
             ..
         } = answered;
         let outcome = match end {
@@ -111,11 +109,11 @@ impl Errand {
                 Outcome::Answered(line.head.status)
             }
         };
-        self.count_attempt(server, outcome);
+        self.worker.count_attempt(server, outcome);
         let broken = matches!(end, BodyEnd::Broken(_));
         if broken {
             let now = self.worker.clock.now();
-            flight.came_to(now, outcome, Duration::ZERO);
+            in_flight.came_to(now, outcome, Duration::ZERO);
             let at = (server, generation);
             self.signal(now, at, outcome, Duration::ZERO);
         }
@@ -124,46 +122,54 @@ impl Errand {
         broken
     }
 
-    /// Counts how an attempt ended: once for each, when that is known.
-    fn count_attempt(&self, server: ServerId, outcome: Outcome) {
-        let counters = self.worker.server_counters(server);
-        counters.attempts[outcome.place()].add_from_owner(1);
+    /// What the head of an answer says about the server itself: how busy it is, and that it wants to be left alone. The attempt is not
+    /// made again, so nobody waits because of it.
+    fn hear(&self, servers: &ServerSet, server: ServerId, line: &Line, at: Instant) {
+        let state = &servers.pool().members()[server.index as usize].state;
+        let (head, bytes) = (&line.head, line.incoming.unread());
+        let name = self.service().load_header.as_deref();
+        if let Some(load) = name.and_then(|name| load::reported(head, bytes, name)) {
+            state.report_load(at, load);
+        }
+        if let Some(pause) = pause::asked(head, bytes) {
+            state.relieve(at, pause);
+        }
     }
 
     /// A server that takes it now.
-    fn place<'s>(&'s self, roster: &'s Roster, now: Instant) -> Option<(ServerId, Flight<'s>)> {
-        let service = self.service();
+    fn place<'s>(&'s self, servers: &'s ServerSet, now: Instant) -> Option<(ServerId, InFlightGuard<'s>)> {
+        let entry = self.service();
         // A client's request that waits goes before it.
-        if !service.queue.is_empty() {
+        if entry.waiting() > 0 {
             return None;
         }
         let picker = &mut self.worker.pickers.borrow_mut()[self.to.0 as usize];
-        let pick = picker.pick_for(roster.pool(), now, &[], self.key).ok()?;
-        let member = &roster.pool().members()[pick.index as usize];
-        let at = (member, roster.watch(pick.index));
-        let flight = Flight::begin(at, &service.queue, picker.typical_latency(), now)?;
-        self.worker.ask((self.to, service), picker, roster, now);
+        let pick = picker.pick_for(servers.pool(), now, &[], self.key).ok()?;
+        let typical = picker.typical_latency();
+        let service = entry.service();
+        let in_flight = InFlightGuard::begin(service, servers, pick.index, typical, now)?;
+        self.worker.ask((self.to, entry), picker, servers, now);
         let server = ServerId {
             service: self.to,
             index: pick.index,
         };
         let picks = &self.worker.server_counters(server).picks;
         picks[pick.reason.place()].add_from_owner(1);
-        Some((server, flight))
+        Some((server, in_flight))
     }
 
     /// A connection, the request, the answer's head; the line is there if the head is.
     async fn attempt(
         &self,
-        roster: &Roster,
+        servers: &ServerSet,
         server: ServerId,
         begun: Instant,
         bytes: &[u8],
     ) -> (Outcome, Option<Line>) {
-        let Some(address) = roster.address(server.index) else {
+        let Some(address) = servers.address(server.index) else {
             return (Outcome::Unreachable, None);
         };
-        let at = (address, roster.generation(server.index));
+        let at = (address, servers.generation(server.index));
         let timeout = &self.timeout;
         let times = (timeout.connect, timeout.total);
         let opened = Line::open(&self.worker, server, at, Reuse::Once, times).await;
@@ -201,7 +207,7 @@ impl Errand {
         outcome: Outcome,
         latency: Duration,
     ) {
-        if self.worker.roster(self.to).generation(server.index) == generation {
+        if self.worker.server_set(self.to).generation(server.index) == generation {
             // Copies and renewals are of all kinds; the requests themselves say which kind fails.
             let shape = RequestShape::UNKNOWN;
             self.worker.signal(at, server, outcome, latency, shape);

@@ -6,7 +6,7 @@ use evenkeel_core::Instant;
 use evenkeel_http1::{Body, Framing};
 use evenkeel_tolerate::stale::KeepFor;
 
-use crate::drive::Journey;
+use crate::context::RequestContext;
 use crate::stale::{Answer, exchanged};
 use crate::talk::{Desk, Talk};
 
@@ -29,13 +29,13 @@ impl Tee {
     }
 }
 
-impl Journey<'_> {
+impl RequestContext<'_> {
     /// For the answer that is to be passed on, if it may be kept and its end can be told from its being cut off. What the
     /// request has made out of date is forgotten first.
     pub(crate) fn tee(&self, desk: &Desk<'_>, talk: &Talk, now: Instant) -> Option<Box<Tee>> {
         let (head, bytes) = (&desk.work.response, talk.incoming.unread());
         self.invalidate(head, bytes, now);
-        let (stale, wanted) = self.service.stale.as_ref().zip(self.wanted.as_ref())?;
+        let (stale, wanted) = self.entry().stale.as_ref().zip(self.wanted.as_ref())?;
         let key = wanted.key()?;
         let keep_for = stale.keep_for(key, &exchanged(wanted.asked(), head, bytes))?;
         let most = stale.most();
@@ -58,11 +58,11 @@ impl Journey<'_> {
 
     /// The answer has been passed on as a whole.
     pub(crate) fn keep(&self, tee: Tee) {
-        if let Some((stale, wanted)) = self.service.stale.as_ref().zip(self.wanted.as_ref())
+        if let Some((stale, wanted)) = self.entry().stale.as_ref().zip(self.wanted.as_ref())
             && let Some(key) = wanted.key()
             && tee.body.is_done()
         {
-            let times = (self.started, tee.came);
+            let times = (self.exchange.started(), tee.came);
             stale.put(key, tee.answer, times, tee.keep_for);
         }
     }

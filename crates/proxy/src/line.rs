@@ -265,8 +265,8 @@ impl Line {
     }
 
     /// As an attempt whose answer is to be passed on, with the answer's head; the request was sent at `written`.
-    pub(crate) fn into_talk(self, written: Instant) -> (Talk, ResponseHead) {
-        let mut talk = Talk::answered(self.upstream, self.incoming, written, !self.is_written);
+    pub(crate) fn into_talk(self, written: Instant, server: u32) -> (Talk, ResponseHead) {
+        let mut talk = Talk::answered((self.upstream, server), self.incoming, written, !self.is_written);
         (talk.bytes_sent, talk.bytes_received) = (self.sent as u64, self.received);
         (talk, self.head)
     }

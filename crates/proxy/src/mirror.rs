@@ -13,7 +13,7 @@ use evenkeel_request::Mirror;
 use crate::client::Client;
 use crate::copy::Copy;
 use crate::destination::hash_key;
-use crate::drive::Journey;
+use crate::context::RequestContext;
 use crate::state::ProxyState;
 use crate::talk::Desk;
 use crate::worker::{Worker, Workspace};
@@ -54,11 +54,11 @@ pub(crate) fn pairs(plan: &Plan) -> Vec<(ServiceId, ServiceId)> {
     pairs
 }
 
-impl<'a> Journey<'a> {
+impl<'a> RequestContext<'a> {
     /// Draws whether the request whose head is in `work` is to be copied. An upgrade never is.
     pub(crate) fn draw_mirror(&self, client: &Client, work: &Workspace) -> Option<Drawn<'a>> {
         let of_route = self.route.and_then(|route| route.mirror.as_ref());
-        let mirror = of_route.or(self.service.mirror.as_ref())?;
+        let mirror = of_route.or(self.entry().mirror.as_ref())?;
         let method = work.request.method_text.of(client.buffer.unread());
         let drawn = work.request.upgrade.is_none()
             && mirror.takes(method, &mut self.worker.random.borrow_mut());
@@ -98,14 +98,14 @@ impl<'a> Journey<'a> {
     /// Counts a copy that was to be made and was not, since the body was too long or had not come before the answer.
     pub(crate) fn count_left_out(&self) {
         if let Some(place) = self.mirror.and_then(|drawn| self.pair(drawn.mirror))
-            && self.exchange.attempts() > 0
+            && self.exchange.attempts().attempts() > 0
         {
             self.worker.count_copy(place, LEFT_OUT_BODY);
         }
     }
 
     fn pair(&self, mirror: &Mirror) -> Option<usize> {
-        let wanted = (self.service_id, mirror.to);
+        let wanted = (self.exchange.service_id(), mirror.to);
         let pairs = self.worker.state.mirrors();
         pairs.iter().position(|pair| *pair == wanted)
     }

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use evenkeel_core::blame::{Event, Limit, Peer};
 use evenkeel_http1::{Method, Version, write};
+use evenkeel_request::exchange::NoResponse;
 use evenkeel_request::route::{Redirect, Route};
 use evenkeel_request::{Cause, FallbackResponse, Head as _};
 
 use crate::body::RequestBody;
 use crate::client::{Client, Persist, poll_write_two};
 use crate::date::{self, DateText};
-use crate::fallback::Lack;
+use crate::fallback::write_why;
 use crate::poll_budget::PollBudget;
 use crate::view::View;
 use crate::violation::Violation;
@@ -218,7 +219,7 @@ pub(crate) fn compose(
 pub(crate) fn compose_response(
     out: &mut Vec<u8>,
     response: &FallbackResponse,
-    lack: Lack,
+    why: NoResponse,
     context: &ReplyContext,
 ) {
     begin(out, response.status, context);
@@ -237,7 +238,7 @@ pub(crate) fn compose_response(
     }
     // It stands for a moment's lack, whatever its status says to caches.
     out.extend_from_slice(b"cache-control: no-store\r\nproxy-status: evenkeel; ");
-    lack.write(out);
+    write_why(why, out);
     out.extend_from_slice(b"\r\n");
     end(out, context);
     if context.method != Method::Head && !bodiless {

@@ -4,50 +4,8 @@
 
 use std::time::Duration;
 
-use evenkeel_balance::{Pool, ServerState};
-use evenkeel_core::{Instant, ServerId};
 use evenkeel_http1::ResponseHead;
 use evenkeel_tolerate::Pushback;
-
-use crate::drive::Journey;
-use crate::load;
-use crate::state::ServiceEntry;
-
-impl ServiceEntry {
-    /// What the head of an answer, with its bytes, says about the server itself: how busy it is, and that it wants to be left
-    /// alone, for so long.
-    pub(crate) fn hear(
-        &self,
-        server: &ServerState,
-        now: Instant,
-        (head, bytes): (&ResponseHead, &[u8]),
-    ) -> Option<Duration> {
-        let name = self.load_header.as_deref();
-        if let Some(load) = name.and_then(|name| load::reported(head, bytes, name)) {
-            server.report_load(now, load);
-        }
-        let pause = asked(head, bytes)?;
-        server.relieve(now, pause);
-        Some(pause)
-    }
-}
-
-impl Journey<'_> {
-    /// The same, and how long a retry has to wait because of it: only if it would have to go there again, since a wish of one
-    /// server says nothing of the others.
-    pub(crate) fn hear(
-        &self,
-        head: (&ResponseHead, &[u8]),
-        pool: &Pool,
-        server: ServerId,
-        now: Instant,
-    ) -> Option<Duration> {
-        let state = &pool.members()[server.index as usize].state;
-        let wish = self.service.hear(state, now, head)?;
-        let is_alone = !self.exchange.has_other(pool, now, server.index);
-        is_alone.then_some(wish)
-    }
-}
 
 /// For how long the server wants to be left alone, if this answer says so. `bytes` are those of the head.
 pub(crate) fn asked(head: &ResponseHead, bytes: &[u8]) -> Option<Duration> {

@@ -13,7 +13,7 @@ use evenkeel_core::blame::Limit;
 use evenkeel_http1::{Framing, Method};
 
 use crate::cache_request::OwnedCacheKey;
-use crate::drive::Journey;
+use crate::context::RequestContext;
 use crate::edit::Edits;
 use crate::errand::{Answered, Errand};
 use crate::line::BodyEnd;
@@ -50,10 +50,10 @@ struct Renewal {
     asked: Instant,
 }
 
-impl Journey<'_> {
+impl RequestContext<'_> {
     /// Has the answer to the request whose prepared head is `to_server` fetched anew.
     pub(crate) fn renew(&self, to_server: &[u8]) {
-        let Some((stale, wanted)) = self.service.stale.as_ref().zip(self.wanted.as_ref()) else {
+        let Some((stale, wanted)) = self.entry().stale.as_ref().zip(self.wanted.as_ref()) else {
             return;
         };
         let Some(key) = wanted.key() else {
@@ -66,19 +66,19 @@ impl Journey<'_> {
         }
         let errand = Errand {
             worker: Rc::clone(self.worker),
-            to: self.service_id,
+            to: self.exchange.service_id(),
             method: Method::Get,
-            key: self.key,
-            timeout: self.policies.timeout,
+            key: self.exchange.key(),
+            timeout: self.policies().timeout,
         };
         let renewal = Renewal {
             errand,
             key: key.to_owned(),
             asked: self.latest,
         };
-        let deadline = self.policies.deadline.as_ref();
+        let deadline = self.policies().deadline.as_ref();
         let deadline = deadline.map(|header| header.name().as_bytes());
-        let edits = Edits::of_request(self.service, self.route, None);
+        let edits = Edits::of_request(self.entry(), self.route, None);
         let is_own =
             |name: &str| edits.is_some_and(|edits| edits.drops(name.as_bytes()) && edits.has(name));
         let left_out = LEFT_OUT.into_iter().filter(|name| !is_own(name));
@@ -109,7 +109,7 @@ impl Renewal {
         let Some(stale) = errand.service().stale.as_ref() else {
             return;
         };
-        let roster = errand.worker.roster(errand.to);
+        let roster = errand.worker.server_set(errand.to);
         let result = match errand.ask(&roster, bytes).await {
             Err(_) => FAILED,
             Ok(answered) => self.take(stale, answered).await,

@@ -59,7 +59,7 @@ impl ProxyState {
         let Some(entry) = self.services().get(service.0 as usize) else {
             return Vec::new();
         };
-        let roster = entry.roster();
+        let servers = entry.servers();
         let work = |(place, member): (usize, &Member)| {
             let (mut answered, mut nanos) = (0, 0);
             let workers = self.counters(service);
@@ -73,7 +73,7 @@ impl ProxyState {
                 busy: Duration::from_nanos(nanos),
             }
         };
-        roster
+        servers
             .pool()
             .members()
             .iter()
@@ -84,6 +84,6 @@ impl ProxyState {
 
     pub(crate) fn shed(&self, service: ServiceId) -> u64 {
         let entry = self.services().get(service.0 as usize);
-        entry.map_or(0, |entry| entry.queue.denied() + entry.admission.shed())
+        entry.map_or(0, |entry| entry.service().shed())
     }
 }

@@ -12,14 +12,16 @@ use std::time::Duration;
 use evenkeel_core::Instant;
 use evenkeel_core::metric::{Counter, Sink};
 use evenkeel_http1::{Field, FieldKind, ResponseHead, write};
+use evenkeel_request::Policies;
+use evenkeel_request::exchange::NoResponse;
 use evenkeel_tolerate::StaleOptions;
 use evenkeel_tolerate::stale::{CacheControl, Exchanged, KeepFor, Kept, StaleCache};
 
-use crate::cache_request::CacheKey;
+use crate::cache_request::{CacheKey, CacheRequest};
+use crate::context::RequestContext;
 use crate::date::{self, DateText};
-use crate::drive::Journey;
 use crate::edit::{Answerer, Edits};
-use crate::fallback::Lack;
+use crate::fallback::write_why;
 use crate::own;
 use crate::renew::RENEWALS;
 use crate::state::ProxyState;
@@ -195,46 +197,49 @@ fn age(head: &ResponseHead, bytes: &[u8]) -> Duration {
     Duration::from_secs(seconds)
 }
 
-impl Journey<'_> {
+impl Stale {
     /// The old answer for this request, if there is one that may be shown.
-    pub(crate) fn old_answer(&self, now: Instant) -> Option<Kept<Answer>> {
-        let fallback = self.policies.fallback.as_ref()?;
-        fallback.stale.as_ref()?;
-        let (stale, wanted) = self.service.stale.as_ref().zip(self.wanted.as_ref())?;
+    pub(crate) fn old_answer(&self, wanted: &CacheRequest, now: Instant) -> Option<Kept<Answer>> {
         if !wanted.takes_old() {
             return None;
         }
-        stale.cache().get(wanted.key()?.all, now)
+        self.cache().get(wanted.key()?.all, now)
     }
 
     /// The answer that may be shown without asking a server, if there is one: a fresh one, or an old one while a new one is fetched; and
     /// whether this request is the one that has it fetched.
-    pub(crate) fn first_answer(&self, now: Instant) -> Option<(Kept<Answer>, bool)> {
-        let (stale, wanted) = self.service.stale.as_ref().zip(self.wanted.as_ref())?;
-        let fallback = self.policies.fallback.as_ref()?;
+    pub(crate) fn first_answer(
+        &self,
+        wanted: &CacheRequest,
+        policies: &Policies,
+        now: Instant,
+    ) -> Option<(Kept<Answer>, bool)> {
+        let fallback = policies.fallback.as_ref()?;
         if !fallback.stale.is_some_and(|stale| stale.answer_first) {
             return None;
         }
         let key = wanted.key()?.all;
         let (knows_client, _) = wanted.asked();
-        let mut cache = stale.cache();
+        let mut cache = self.cache();
         let kept = cache.get(key, now)?;
         let age = kept.value.age + kept.age;
         if !wanted.takes_first(age, kept.fresh_for) || (knows_client && !kept.value.is_public) {
             return None;
         }
-        let patience = self.policies.timeout.attempt;
+        let patience = policies.timeout.attempt;
         let (kept, is_turn) = cache.first_or_turn(key, now, patience)?;
-        stale.first[usize::from(kept.fresh_for.is_zero())].add(1);
+        self.first[usize::from(kept.fresh_for.is_zero())].add(1);
         Some((kept, is_turn))
     }
+}
 
-    /// Writes a kept answer to `out`, and its status. Without a lack it is a cache's answer (RFC 9211).
+impl RequestContext<'_> {
+    /// Writes a kept answer to `out`, and its status. Without `why` it is a cache's answer (RFC 9211).
     pub(crate) fn compose_old(
         &self,
         out: &mut Vec<u8>,
         kept: &Kept<Answer>,
-        lack: Option<Lack>,
+        why: Option<NoResponse>,
         (peer, keep_alive): (IpAddr, bool),
     ) -> u16 {
         let answer = &kept.value;
@@ -244,7 +249,8 @@ impl Journey<'_> {
         out.push(b' ');
         out.extend_from_slice(write::reason(answer.status).as_bytes());
         out.extend_from_slice(b"\r\n");
-        let edits = Edits::of_response(self.service, self.route);
+        let entry = self.entry();
+        let edits = Edits::of_response(entry, self.route);
         for line in answer.lines.split_inclusive(|byte| *byte == b'\n') {
             let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
             if !edits.is_some_and(|edits| edits.drops(name)) {
@@ -255,7 +261,7 @@ impl Journey<'_> {
             let answerer = Answerer {
                 peer,
                 id: self.id,
-                service: self.service.name(),
+                service: entry.name(),
                 server: "",
             };
             edits.write_response(out, answerer);
@@ -264,7 +270,7 @@ impl Journey<'_> {
         write::decimal(out, answer.body.len() as u64);
         out.extend_from_slice(b"\r\nage: ");
         write::decimal(out, (answer.age + kept.age).as_secs());
-        match lack {
+        match why {
             None => {
                 // Below nothing when it is stale (RFC 9211, section 2.4).
                 out.extend_from_slice(b"\r\ncache-status: evenkeel; hit; ttl=");
@@ -273,9 +279,9 @@ impl Journey<'_> {
                 }
                 write::decimal(out, kept.fresh_for.max(kept.stale_for).as_secs());
             }
-            Some(lack) => {
+            Some(why) => {
                 out.extend_from_slice(b"\r\nproxy-status: evenkeel; ");
-                lack.write(out);
+                write_why(why, out);
             }
         }
         out.extend_from_slice(b"\r\nx-request-id: ");

@@ -1,30 +1,27 @@
 //! What all workers and the control loop share: the services with their servers, and the counters.
 
 use std::hash::RandomState;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::{AskPlan, ListenerPlan, ServicePlan};
-use evenkeel_core::{Directive, Instant, Random, ServiceId, ServiceOrders};
+use evenkeel_core::{Directive, ExactShape, Instant, Random, ServiceId, ServiceOrders, ShapeOrders};
 use evenkeel_request::route::{RateRule, Route};
-use evenkeel_request::{HashOn, HeaderChanges, Mirror, Policies};
+use evenkeel_request::service::{
+    AdmissionOptions, BreakerChange, Joined, RateLimiter, ServerOptions, ServerSet, Service,
+    ServiceOptions, StickyOptions, WatchOptions,
+};
+use evenkeel_request::{HeaderChanges, Mirror, Policies};
 use evenkeel_runtime::{Clock, Tasks};
 use evenkeel_tolerate::{Budget, Inject, StaleOptions};
 
 use crate::accept::ClientLimits;
-use crate::admit::{Admission, RateGate};
 use crate::count::WorkerCounters;
 use crate::descriptors::Exhaustion;
-use crate::hold::Holding;
 use crate::mirror;
-use crate::ordered::Ordered;
-use crate::quarantine::QuarantineGate;
-use crate::queue::Queue;
 use crate::rescue::RescueInbox;
-use crate::roster::{Joined, Roster};
 use crate::stale::Stale;
 
 /// The shared state of the data plane. Workers write atomics in it; nothing that they read is ever locked.
@@ -50,7 +47,7 @@ pub struct ProxyState {
     /// Who decides about faults on purpose, by the place of policies.
     injects: Vec<Option<Inject>>,
     /// How many requests a second may come by routes, by the place of the route.
-    rates: Vec<Option<RateGate>>,
+    rates: Vec<Option<RateLimiter>>,
     pub(crate) access_log: bool,
     /// The lasting tasks, of the workers and of whoever shares the list.
     tasks: Tasks,
@@ -58,32 +55,12 @@ pub struct ProxyState {
     pub(crate) workers_lost: AtomicUsize,
 }
 
-/// One service as the data plane knows it.
+/// One service as the data plane knows it: what its requests share, and what only evenkeel's own connections need.
 #[derive(Debug)]
 pub struct ServiceEntry {
-    name: String,
-    servers: Vec<ServerEntry>,
-    roster: ArcSwap<Roster>,
-    /// The version of the roster. Workers look at it once per request.
-    version: AtomicU64,
-    /// Held while the next roster is made.
-    changing: Mutex<()>,
-    /// A person has taken the service into maintenance: its requests are answered for it.
-    in_maintenance: AtomicBool,
-    /// What requests are hashed on, if the policy hashes.
-    pub(crate) hash_on: Option<HashOn>,
-    /// Requests that bring servers down.
-    pub(crate) quarantine: QuarantineGate,
-    /// What holds for it as a whole.
-    pub(crate) ordered: Ordered,
-    pub(crate) queue: Queue,
-    /// Requests that wait for a server to come back, if the service holds them.
-    pub(crate) holding: Option<Holding>,
-    pub(crate) admission: Admission,
+    service: Service,
     /// Old answers, if any are kept.
     pub(crate) stale: Option<Stale>,
-    /// What its requests go by, unless their route has something of its own.
-    pub(crate) policies: Policies,
     pub(crate) request_headers: HeaderChanges,
     pub(crate) response_headers: HeaderChanges,
     pub(crate) mirror: Option<Mirror>,
@@ -91,13 +68,6 @@ pub struct ServiceEntry {
     pub(crate) load_header: Option<String>,
     /// How servers are asked how busy they are, if they are.
     pub(crate) ask: Option<AskPlan>,
-    budget: Budget,
-}
-
-/// One server as the data plane knows it.
-#[derive(Debug)]
-pub struct ServerEntry {
-    name: String,
 }
 
 impl ProxyState {
@@ -137,7 +107,7 @@ impl ProxyState {
         let injects = state.policies().map(|policies| policies.inject);
         state.injects = injects.map(|inject| inject.map(Inject::new)).collect();
         let rates = state.routes().map(|route| route.rate.as_ref());
-        let mut gate = |rule: Option<&RateRule>| rule.map(|rule| RateGate::new(rule, &mut random));
+        let mut gate = |rule: Option<&RateRule>| rule.map(|rule| RateLimiter::new(rule, &mut random));
         state.rates = rates.map(&mut gate).collect();
         state
     }
@@ -179,48 +149,54 @@ impl ProxyState {
     /// Tells the balancer.
     pub fn apply(&self, directive: &Directive, now: Instant) {
         let server = directive.server();
-        let Some(service) = self.services.get(server.service.0 as usize) else {
+        let Some(entry) = self.services.get(server.service.0 as usize) else {
             return;
         };
-        let roster = service.roster();
         if matches!(directive, Directive::Rescue { .. }) {
             self.rescues.iter().for_each(|inbox| inbox.push(server));
         }
-        let pool = roster.pool();
-        if let Some(member) = pool.members().get(server.index as usize) {
-            let was_repaired = member.state.is_being_repaired(now);
-            member.state.apply(directive, now);
-            if let Some(holding) = &service.holding {
-                holding.told(
-                    directive,
-                    was_repaired != member.state.is_being_repaired(now),
-                );
-            }
-        }
+        entry.service.apply(directive, now);
     }
 
-    /// Puts servers from DNS into their places, or takes them out. Requests that are under way go on as they began.
+    /// Puts servers from DNS into their slots, or takes them out. Requests that are under way go on as they began.
     pub fn change(&self, service: ServiceId, changes: &[(u32, Option<Joined>)], now: Instant) {
-        if let Some(service) = self.services.get(service.0 as usize) {
-            service.change(changes, now);
+        if let Some(entry) = self.services.get(service.0 as usize) {
+            entry.service.change(changes, now);
         }
     }
 
     /// Keeps the requests of a service from its servers, or sends them there again. Those under way go on.
     pub fn set_maintenance(&self, service: ServiceId, on: bool) {
-        if let Some(service) = self.services.get(service.0 as usize) {
-            service.in_maintenance.store(on, Ordering::Release);
-            service.holding.iter().for_each(Holding::tell);
+        if let Some(entry) = self.services.get(service.0 as usize) {
+            entry.service.set_maintenance(on);
         }
+    }
+
+    /// Keeps certain requests of a service from its servers, and has others watched. Replaces what was ordered before.
+    pub fn set_shapes(&self, orders: &ShapeOrders) {
+        if let Some(entry) = self.services.get(orders.service.0 as usize) {
+            entry.service.set_shapes(orders);
+        }
+    }
+
+    /// What holds for a service as a whole from now on. Replaces what was ordered before.
+    pub fn set_service(&self, orders: &ServiceOrders) {
+        if let Some(entry) = self.services.get(orders.service.0 as usize) {
+            entry.service.set_orders(orders, self.now());
+        }
+    }
+
+    /// Exactly what the request with this head asks for. Nobody outside knows the key of the hashes.
+    #[must_use]
+    pub fn exact_shape(&self, head: &[u8]) -> ExactShape {
+        ExactShape::of_head(&self.shape_keys, head)
     }
 
     /// No request waits any longer for a server to come back.
     pub(crate) fn end_holds(&self) {
-        let holding = self
-            .services
+        self.services
             .iter()
-            .filter_map(|service| service.holding.as_ref());
-        holding.for_each(Holding::end);
+            .for_each(|entry| entry.service.end_holds());
     }
 
     /// How often a connection was not accepted or opened since the start, for want of descriptors, of local ports and of memory.
@@ -282,7 +258,7 @@ impl ProxyState {
 
     /// All policies, by their place: those of services, then those of routes.
     pub(crate) fn policies(&self) -> impl Iterator<Item = &Policies> {
-        let services = self.services.iter().map(|service| &service.policies);
+        let services = self.services.iter().map(ServiceEntry::policies);
         services.chain(self.route_policies().map(|(_, policies)| policies))
     }
 
@@ -290,7 +266,7 @@ impl ProxyState {
     pub(crate) fn any_policies(&self, place: usize, holds: impl Fn(&Policies) -> bool) -> bool {
         let of_routes = self.route_policies();
         let mut of_routes = of_routes.filter(|(service, _)| service.0 as usize == place);
-        holds(&self.services[place].policies) || of_routes.any(|(_, policies)| holds(policies))
+        holds(self.services[place].policies()) || of_routes.any(|(_, policies)| holds(policies))
     }
 
     /// Those that routes have of their own, with the service that each is for.
@@ -304,7 +280,7 @@ impl ProxyState {
     }
 
     /// How many requests a second may come by this route, if that is bounded.
-    pub(crate) fn rate(&self, route: &Route) -> Option<&RateGate> {
+    pub(crate) fn rate(&self, route: &Route) -> Option<&RateLimiter> {
         self.rates.get(route.place as usize)?.as_ref()
     }
 
@@ -326,88 +302,51 @@ fn stale_of(plan: &Plan, place: usize) -> Option<StaleOptions> {
 
 impl ServiceEntry {
     fn new(plan: &ServicePlan, clock: Clock, random: &mut Random) -> Self {
-        let now = clock.now();
-        let servers = plan.servers.iter().map(|server| ServerEntry {
-            name: server.name.clone(),
-        });
         Self {
-            name: plan.name.clone(),
-            servers: servers.collect(),
-            roster: ArcSwap::from_pointee(Roster::new(plan, now)),
-            version: AtomicU64::new(0),
-            changing: Mutex::new(()),
-            in_maintenance: AtomicBool::new(false),
-            quarantine: QuarantineGate::default(),
-            ordered: Ordered::default(),
-            queue: Queue::new(plan.limit.queue, clock),
-            holding: plan.hold_requests.map(Holding::new),
-            admission: Admission::new(&plan.limit, random),
+            service: Service::new(options(plan), clock.now(), random),
             stale: None,
-            hash_on: plan.balance.policy.hashes().then(|| plan.hash_on.clone()),
-            policies: plan.policies.clone(),
             request_headers: plan.request_headers.clone(),
             response_headers: plan.response_headers.clone(),
             mirror: plan.mirror.clone(),
             load_header: plan.load_header.clone(),
             ask: plan.ask.clone(),
-            budget: Budget::new(plan.policies.retry.budget, now),
         }
+    }
+
+    /// What its requests share.
+    #[must_use]
+    pub const fn service(&self) -> &Service {
+        &self.service
     }
 
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        self.service.name()
     }
 
-    /// Its servers, in the order of the plan.
+    /// The names of its servers, in the order of the plan.
     #[must_use]
-    pub fn servers(&self) -> &[ServerEntry] {
-        &self.servers
+    pub fn server_names(&self) -> &[String] {
+        self.service.server_names()
     }
 
     /// Its servers as they are now, in the same order.
     #[must_use]
-    pub fn roster(&self) -> Arc<Roster> {
-        self.roster.load_full()
+    pub fn servers(&self) -> Arc<ServerSet> {
+        self.service.servers()
     }
 
     /// Whether its requests are answered for it.
     #[must_use]
     pub fn in_maintenance(&self) -> bool {
-        self.in_maintenance.load(Ordering::Relaxed)
+        self.service.in_maintenance()
     }
 
-    /// The version of [`Self::roster`].
-    pub(crate) fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
-    }
-
-    /// Bounds are found for servers that have none, or, without hints, not any more; and the service fails over, or not any more.
-    pub(crate) fn follow(&self, orders: &ServiceOrders, now: Instant) {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = self.roster.load();
-        self.replace(next.ordered(&orders.limits, orders.fails_over, now));
-    }
-
-    /// What was ordered was not renewed in time, and ends. If it was renewed since the caller saw that, it stays: whoever renewed it
-    /// found it in place, and will not put it back.
-    pub(crate) fn orders_have_run_out(&self, now: Instant) {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.ordered.holds() {
-            self.replace(self.roster.load().ordered(&[], false, now));
-        }
-    }
-
-    fn change(&self, changes: &[(u32, Option<Joined>)], now: Instant) {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.replace(self.roster.load().with(changes, now));
-    }
-
-    fn replace(&self, next: Roster) {
-        let version = next.version;
-        self.roster.store(Arc::new(next));
-        self.version.store(version, Ordering::Release);
+    /// What its requests go by, unless their route has something of its own.
+    #[must_use]
+    pub const fn policies(&self) -> &Policies {
+        self.service.policies()
     }
 
     /// How servers are asked how busy they are, if they are.
@@ -419,26 +358,65 @@ impl ServiceEntry {
     /// Requests that wait because all servers have as many as they may.
     #[must_use]
     pub fn waiting(&self) -> u32 {
-        self.queue.waiting()
+        self.service.waiting()
     }
 
     /// Requests that wait for a server to come back.
     #[must_use]
     pub fn held(&self) -> u32 {
-        self.holding.as_ref().map_or(0, Holding::requests)
+        self.service.held()
     }
 
     /// What pays for its retries.
     #[must_use]
     pub const fn budget(&self) -> &Budget {
-        &self.budget
+        self.service.budget()
     }
 }
 
-impl ServerEntry {
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+/// What a service of this plan is made of.
+fn options(plan: &ServicePlan) -> ServiceOptions {
+    let servers = plan.servers.iter().map(|server| ServerOptions {
+        name: server.name.clone(),
+        address: server.address,
+        weight: server.weight,
+        tier: server.tier,
+        near: server.near,
+        max_requests: server.max_requests,
+    });
+    ServiceOptions {
+        name: plan.name.clone(),
+        servers: servers.collect(),
+        balance: plan.balance.clone(),
+        hash_on: plan.hash_on.clone(),
+        sticky: plan.sticky.as_ref().map(|sticky| StickyOptions {
+            by: sticky.by.clone(),
+            key: sticky.key.clone(),
+        }),
+        watch: WatchOptions {
+            limit: plan.limit.adaptive,
+            breaker: plan.breaker,
+            log: Some(log_breaker),
+        },
+        queue: plan.limit.queue,
+        hold: plan.hold_requests,
+        admission: AdmissionOptions {
+            class_header: plan.limit.class_header.clone(),
+            class: plan.limit.class,
+            shares: plan.limit.shares,
+            rate: plan.limit.rate.clone(),
+            throttle: plan.limit.throttle,
+        },
+        policies: plan.policies.clone(),
+    }
+}
+
+fn log_breaker(server: &str, change: BreakerChange) {
+    match change {
+        BreakerChange::Opened(reason, time) => {
+            let seconds = time.as_secs_f64();
+            tracing::warn!(server, reason, seconds, "a breaker has opened");
+        }
+        BreakerChange::Closed => tracing::info!(server, "a breaker has closed"),
     }
 }

@@ -13,6 +13,7 @@ use evenkeel_core::{
     ShapeText, Signal,
 };
 use evenkeel_http1::{RequestHead, ResponseHead};
+use evenkeel_request::service::CachedServerSet;
 use evenkeel_runtime::Clock;
 use evenkeel_tolerate::HedgeDelay;
 use tokio::net::TcpListener;
@@ -25,7 +26,6 @@ use crate::buffer::Buffers;
 use crate::client_watch::ClientWatcher;
 use crate::count::{ServerCounters, ServiceCounters, WorkerCounters};
 use crate::date::{DateCache, DateText};
-use crate::roster::Seen;
 use crate::signals::SignalWriter;
 use crate::state::ProxyState;
 use crate::timer::Timers;
@@ -50,7 +50,7 @@ pub(crate) struct Worker {
     /// When second attempts are made beside late ones, by the place of policies.
     pub(crate) hedging: RefCell<Vec<Option<HedgeDelay>>>,
     /// The servers by service, as this worker saw them last.
-    rosters: RefCell<Vec<Rc<Seen>>>,
+    server_sets: RefCell<Vec<Rc<CachedServerSet>>>,
     pub(crate) draining: Cell<bool>,
     /// Copies of requests under way, by the place of their pair of services.
     pub(crate) copies: Vec<Cell<u32>>,
@@ -180,12 +180,12 @@ impl Worker {
         let pickers = state
             .services()
             .iter()
-            .map(|service| Picker::new(service.roster().pool(), random.bits()))
+            .map(|service| Picker::new(service.servers().pool(), random.bits()))
             .collect();
         let hedging = state.policies();
         let hedging = hedging.map(|policies| policies.hedge.map(HedgeDelay::new));
-        let rosters = state.services().iter();
-        let rosters = rosters.map(|service| Rc::new(Seen(service.roster())));
+        let server_sets = state.services().iter();
+        let server_sets = server_sets.map(|entry| Rc::new(CachedServerSet(entry.servers())));
         Ok(Self {
             clock,
             counters: Arc::clone(&state.workers()[index]),
@@ -194,13 +194,13 @@ impl Worker {
                 state
                     .services()
                     .iter()
-                    .map(|service| service.servers().len()),
+                    .map(|service| service.server_names().len()),
             ),
             timers: Timers::new(clock),
             watcher: ClientWatcher::new()?,
             pickers: RefCell::new(pickers),
             hedging: RefCell::new(hedging.collect()),
-            rosters: RefCell::new(rosters.collect()),
+            server_sets: RefCell::new(server_sets.collect()),
             draining: Cell::new(false),
             copies: state.mirrors().iter().map(|_| Cell::new(0)).collect(),
             asking: state.services().iter().map(|_| Cell::new(0)).collect(),
@@ -217,13 +217,13 @@ impl Worker {
     }
 
     /// The servers of a service as they are now. Counts in this worker only: the reference that workers share is counted
-    /// when the roster is another one.
-    pub(crate) fn roster(&self, service: ServiceId) -> Rc<Seen> {
-        let place = service.0 as usize;
-        let entry = &self.state.services()[place];
-        let known = &mut self.rosters.borrow_mut()[place];
-        if known.version != entry.version() {
-            *known = Rc::new(Seen(entry.roster()));
+    /// when the set is another one.
+    pub(crate) fn server_set(&self, service: ServiceId) -> Rc<CachedServerSet> {
+        let index = service.0 as usize;
+        let service = self.state.services()[index].service();
+        let known = &mut self.server_sets.borrow_mut()[index];
+        if known.version() != service.version() {
+            *known = Rc::new(CachedServerSet(service.servers()));
         }
         Rc::clone(known)
     }

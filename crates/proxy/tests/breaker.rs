@@ -29,7 +29,7 @@ fn ill() -> (SocketAddr, Seen, Arc<AtomicBool>) {
 }
 
 fn state(rig: &Rig, server: u32) -> BreakerState {
-    let roster = rig.proxy().state().services()[0].roster();
+    let roster = rig.proxy().state().services()[0].servers();
     roster
         .breaker(server, rig.clock.now())
         .expect("it has one")
@@ -135,7 +135,7 @@ fn all_broken_is_said_at_once() {
     let statuses: Vec<u16> = (0..4).map(|_| client.get("/").status).collect();
     assert_eq!(statuses, [500, 500, 503, 503]);
     assert_eq!(state(&rig, 0), BreakerState::Open);
-    let member = Arc::clone(&rig.proxy().state().services()[0].roster().pool().members()[0].state);
+    let member = Arc::clone(&rig.proxy().state().services()[0].servers().pool().members()[0].state);
     assert_eq!(member.standing(rig.clock.now()).word(), "broken");
     let answer = client.get("/");
     assert!(

@@ -344,7 +344,7 @@ fn what_two_servers_did_not_survive_waits_for_one_that_dies_without_it() {
                 eject(&rig, index);
                 mortal.die.send(()).expect("it listens");
                 if rig.proxy().state().services()[0]
-                    .roster()
+                    .servers()
                     .pool()
                     .in_service(rig.clock.now())
                     == 0

@@ -276,7 +276,7 @@ fn an_adaptive_bound_keeps_the_queue_out_of_the_server() {
         assert!(client.join().expect("no panic"), "nothing failed");
     }
     let found = rig.proxy().state().services()[0]
-        .roster()
+        .servers()
         .limit(0)
         .expect("it is adaptive");
     // Forty clients, and room for one at a time: all beyond is waiting.

@@ -217,8 +217,8 @@ impl<'a> Show<'a> {
         let view = self.running.views.now();
         let numbers = self.numbers();
         let services = self.running.state.services();
-        let roster = services.first().map(evenkeel_proxy::ServiceEntry::roster);
-        let members = roster.as_ref().map(|roster| roster.pool().members());
+        let server_set = services.first().map(evenkeel_proxy::ServiceEntry::servers);
+        let members = server_set.as_ref().map(|server_set| server_set.pool().members());
         let server = |(index, (name, _)): (u32, &(String, SocketAddr))| {
             let id = ServerId {
                 service: SERVICE,

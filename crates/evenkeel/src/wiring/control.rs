@@ -247,8 +247,8 @@ async fn weigh(state: Arc<ProxyState>, clock: Clock, plan: Arc<Plan>) {
         let now = clock.now();
         for (place, weigher) in &mut weighers {
             let service = u32::try_from(*place).unwrap_or(u32::MAX);
-            let roster = state.services()[*place].roster();
-            weigher.step(roster.pool(), now, |index| {
+            let server_set = state.services()[*place].servers();
+            weigher.step(server_set.pool(), now, |index| {
                 let server = ServerId::new(service, u32::try_from(index).unwrap_or(u32::MAX));
                 let totals = state.server_totals(server);
                 Counted {

@@ -7,7 +7,8 @@ use evenkeel_control::Views;
 use evenkeel_core::{ServerId, ServiceId};
 use evenkeel_discover::{Discovery, Found, World};
 use evenkeel_fault::contract::ServerState;
-use evenkeel_proxy::{Joined, ProxyState};
+use evenkeel_proxy::ProxyState;
+use evenkeel_request::service::Joined;
 use evenkeel_runtime::{Clock, Tasks};
 use evenkeel_supervise::Supervisor;
 use tokio::sync::Mutex;
@@ -35,7 +36,7 @@ impl World for Members {
             weight: found.weight,
             tier: found.tier,
         };
-        let before = self.state.services()[service.0 as usize].roster();
+        let before = self.state.services()[service.0 as usize].servers();
         let members: Vec<_> = changes
             .iter()
             .map(|(server, found)| (server.index, found.map(joined)))

@@ -33,7 +33,7 @@ impl Balancer {
     fn new(state: Arc<ProxyState>, clock: Clock, seed: u64) -> Self {
         let mut random = Random::seeded(seed);
         let services = state.services().iter();
-        let pickers = services.map(|service| Picker::new(service.roster().pool(), random.bits()));
+        let pickers = services.map(|service| Picker::new(service.servers().pool(), random.bits()));
         Self {
             pickers: Mutex::new(pickers.collect()),
             state,
@@ -45,17 +45,17 @@ impl Balancer {
 impl Servers for Balancer {
     fn select(&self, service: ServiceId, client: IpAddr, most: usize) -> Vec<Found> {
         let entry = &self.state.services()[service.0 as usize];
-        let roster = entry.roster();
+        let server_set = entry.servers();
         let mut pickers = self.pickers.lock().unwrap_or_else(PoisonError::into_inner);
         let picker = &mut pickers[service.0 as usize];
         let key = hash_address(client, BITS.0, BITS.1);
-        let picked = picker.pick_several(roster.pool(), self.clock.now(), Some(key), most);
+        let picked = picker.pick_several(server_set.pool(), self.clock.now(), Some(key), most);
         let found = |index: u32| {
-            let member = &roster.pool().members()[index as usize];
-            let server = &entry.servers()[index as usize];
+            let member = &server_set.pool().members()[index as usize];
+            let server = &entry.server_names()[index as usize];
             Some(Found {
-                name: server.name().to_owned(),
-                address: roster.address(index)?,
+                name: server.clone(),
+                address: server_set.address(index)?,
                 weight: member.weight,
                 tier: member.tier,
             })
@@ -65,9 +65,9 @@ impl Servers for Balancer {
 
     fn find(&self, service: ServiceId, server: &str) -> Option<SocketAddr> {
         let entry = self.state.services().get(service.0 as usize)?;
-        let mut servers = (0_u32..).zip(entry.servers());
-        let (index, _) = servers.find(|(_, one)| one.name() == server)?;
-        entry.roster().address(index)
+        let mut servers = (0_u32..).zip(entry.server_names());
+        let (index, _) = servers.find(|(_, one)| *one == server)?;
+        entry.servers().address(index)
     }
 }
 

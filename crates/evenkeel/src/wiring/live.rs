@@ -143,7 +143,7 @@ impl Now {
         let (since, time) = self.looks.since(service, &numbers, now);
         let mut incidents = self.open_incidents(entry.name());
         let servers: Vec<ServerView> = (0_u32..)
-            .zip(entry.roster().pool().intended(now))
+            .zip(entry.servers().pool().intended(now))
             .filter(|(index, _)| {
                 let index = *index;
                 !self.is_hidden(ServerId { service, index })
@@ -198,12 +198,12 @@ impl Now {
 
     /// What is known of a server without a look back.
     fn server(&self, id: ServerId, entry: &ServiceEntry, now: Instant) -> ServerView {
-        let roster = entry.roster();
+        let server_set = entry.servers();
         let (server, member) = (
-            &entry.servers()[id.index as usize],
-            &roster.pool().members()[id.index as usize],
+            &entry.server_names()[id.index as usize],
+            &server_set.pool().members()[id.index as usize],
         );
-        let address = roster.address(id.index);
+        let address = server_set.address(id.index);
         let standing = match address {
             Some(_) => member.state.standing(now).word(),
             None => "absent",
@@ -213,7 +213,7 @@ impl Now {
             .iter()
             .zip(self.state.server_flow(id).picks);
         ServerView {
-            name: server.name().to_owned(),
+            name: server.clone(),
             address: address.map_or_else(String::new, |address| address.to_string()),
             state: view.state(id).word().to_owned(),
             standing: standing.to_owned(),
@@ -223,8 +223,8 @@ impl Now {
             maintenance: view.held.get(&(id.service.0, id.index)).cloned(),
             in_flight: member.state.in_flight().into(),
             limit: member.bound(),
-            limit_why: (roster.limit(id.index)).map(|limit| limit.why.word().to_owned()),
-            breaker: roster
+            limit_why: (server_set.limit(id.index)).map(|limit| limit.why.word().to_owned()),
+            breaker: server_set
                 .breaker(id.index, now)
                 .map(|breaker| breaker.state.word().to_owned()),
             attempts: totals.attempts,
@@ -247,9 +247,9 @@ impl Now {
             .zip(self.state.services())
             .find_map(|(id, entry)| {
                 let index = entry
-                    .servers()
+                    .server_names()
                     .iter()
-                    .position(|one| one.name() == server)?;
+                    .position(|one| one == server)?;
                 (entry.name() == service).then_some(ServerId::new(id, u32::try_from(index).ok()?))
             });
         found
@@ -389,7 +389,7 @@ impl Live for Now {
             return Err("stopping".to_owned());
         }
         let now = self.clock.now();
-        let serves = |entry: &ServiceEntry| entry.roster().pool().in_service(now) > 0;
+        let serves = |entry: &ServiceEntry| entry.servers().pool().in_service(now) > 0;
         let services = self.state.services();
         if services.is_empty() || services.iter().any(serves) {
             Ok(())

@@ -127,7 +127,7 @@ impl ServiceNumbers {
         let number = state
             .services()
             .get(service.0 as usize)
-            .map_or(0, |entry| entry.servers().len());
+            .map_or(0, |entry| entry.server_names().len());
         let servers: Vec<Numbers> = (0_u32..)
             .take(number)
             .map(|index| {

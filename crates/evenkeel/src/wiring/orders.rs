@@ -101,9 +101,9 @@ impl Now {
     fn empty(&self, server: ServerId, done: &str, until: Instant) -> Result<Ordered, OrderError> {
         let in_flight = || {
             let entry = self.state.services().get(server.service.0 as usize)?;
-            let roster = entry.roster();
+            let server_set = entry.servers();
             Some(
-                roster
+                server_set
                     .pool()
                     .members()
                     .get(server.index as usize)?

@@ -18,13 +18,13 @@ impl Now {
     pub(super) fn service_why(&self, id: u32, entry: &ServiceEntry) -> ServiceWhy {
         let now = self.clock.now();
         let view = self.service(id, entry, now);
-        let roster = entry.roster();
-        let options = roster.pool().options();
+        let server_set = entry.servers();
+        let options = server_set.pool().options();
         let said = entry.ask().map(|_| said(entry, now));
         let scores = scores(entry, said.as_deref());
         let best = scores
             .iter()
-            .zip(roster.pool().intended(now))
+            .zip(server_set.pool().intended(now))
             .filter(|(_, intended)| *intended > 0.0)
             .filter_map(|(score, _)| *score)
             .min_by(f64::total_cmp);
@@ -35,19 +35,19 @@ impl Now {
             .into_iter()
             .filter_map(|server| {
                 // Places at which nobody is are not shown.
-                let mut all = entry.servers().iter();
-                let place = all.position(|one| one.name() == server.name)?;
+                let mut all = entry.server_names().iter();
+                let place = all.position(|one| *one == server.name)?;
                 Some((place, server))
             })
             .map(|(place, server)| {
-                let member = &roster.pool().members()[place];
+                let member = &server_set.pool().members()[place];
                 let incident = open.iter().find(|incident| {
                     incident.service == view.name && incident.servers.contains(&server.name)
                 });
-                let changes_in = roster.pool().next_change(place, now).map(|at| at - now);
+                let changes_in = server_set.pool().next_change(place, now).map(|at| at - now);
                 let found = u32::try_from(place)
                     .ok()
-                    .and_then(|place| roster.limit(place));
+                    .and_then(|place| server_set.limit(place));
                 let case = Case {
                     name: &server.name,
                     service: &view.name,
@@ -133,20 +133,20 @@ fn said(entry: &ServiceEntry, now: Instant) -> Vec<Said> {
         let (answer, at) = member.state.answered()?;
         (now.since(at) < LATELY).then_some(answer)
     };
-    let roster = entry.roster();
-    roster.pool().members().iter().map(lately).collect()
+    let server_set = entry.servers();
+    server_set.pool().members().iter().map(lately).collect()
 }
 
 /// How the policy of a service sees each of its servers, who said this of themselves.
 fn scores(entry: &ServiceEntry, said: Option<&[Said]>) -> Vec<Option<f64>> {
-    let roster = entry.roster();
-    let members = roster.pool().members();
+    let server_set = entry.servers();
+    let members = server_set.pool().members();
     let mut known: Vec<f64> = members.iter().filter_map(latency_ms).collect();
     known.sort_by(f64::total_cmp);
     // The lower one of the two in the middle, as the balancer takes it.
     let middle = known.len().saturating_sub(1) / 2;
     let typical = known.get(middle).copied().unwrap_or(1.0);
-    let policy = roster.pool().options().policy;
+    let policy = server_set.pool().options().policy;
     let score = |(place, member): (usize, &Member)| {
         let in_flight = member.state.in_flight();
         let own = said

@@ -53,6 +53,8 @@ pub(crate) enum TalkEnd {
 /// One attempt under way.
 #[derive(Debug)]
 pub(crate) struct Talk {
+    /// The server, by its index.
+    pub(crate) server: u32,
     pub(crate) upstream: Upstream,
     /// What came from the server and is not yet dealt with.
     pub(crate) incoming: Buffer,
@@ -98,8 +100,9 @@ pub(crate) enum Event {
 }
 
 impl Talk {
-    pub(crate) fn new(upstream: Upstream) -> Self {
+    pub(crate) fn new(upstream: Upstream, server: u32) -> Self {
         Self {
+            server,
             upstream,
             incoming: Buffer::default(),
             written: None,
@@ -335,7 +338,7 @@ impl Talk {
     /// An attempt whose answer has begun on another connection, which takes no more of the request: it has all of it, or
     /// does not want it (`broken`).
     pub(crate) fn answered(
-        upstream: Upstream,
+        (upstream, server): (Upstream, u32),
         incoming: Buffer,
         written: Instant,
         broken: bool,
@@ -344,7 +347,7 @@ impl Talk {
             incoming,
             written: Some(written),
             broken,
-            ..Self::new(upstream)
+            ..Self::new(upstream, server)
         }
     }
 

@@ -6,7 +6,7 @@ use evenkeel_core::{Instant, RequestShape, ServiceId};
 use evenkeel_tolerate::inject::Injected;
 
 use super::attempts::Attempts;
-use super::host::{ClientDeadline, Count, Host};
+use super::host::{ClientDeadline, Count, Host, Services};
 use super::no_response::{FallbackService, FallbackState};
 use super::step::{NoResponse, Reply, Step};
 use super::{Exchange, Phase};
@@ -39,14 +39,14 @@ pub struct Arrival<'a, 'h, H> {
 impl<'a> Exchange<'a> {
     /// Reads off the head what is decided by it. The first event is [`super::Event::Woken`].
     #[must_use]
-    pub fn new<H: Head>(arrival: &Arrival<'a, '_, H>, host: &impl Host<'a>) -> Self {
+    pub fn new<H: Head>(arrival: &Arrival<'a, '_, H>, services: &impl Services<'a>) -> Self {
         let Arrival {
             head, peer, route, ..
         } = *arrival;
-        let service = host.service(arrival.service);
+        let service = services.service(arrival.service);
         let own = route.and_then(|route| route.policies(arrival.service));
         let policies = own.unwrap_or(service.policies());
-        let servers = host.servers(arrival.service);
+        let servers = services.servers(arrival.service);
         let admission = service.admission();
         let mut exchange = Self {
             service_id: arrival.service,
@@ -64,7 +64,7 @@ impl<'a> Exchange<'a> {
             trial: None,
             key: service.hash_on().and_then(|on| on.key(head, peer)),
             class: admission.class(route, head),
-            fallback: FallbackService::of(policies, head, peer, host),
+            fallback: FallbackService::of(policies, head, peer, services),
             fallen: FallbackState::default(),
             injected: Injected::default(),
             refused: None,
@@ -75,13 +75,17 @@ impl<'a> Exchange<'a> {
             is_upgrade: arrival.is_upgrade,
         };
         exchange.refused = exchange
-            .apply_deadline(head, host)
+            .apply_deadline(head, services)
             .or_else(|| admission.rate_limited(arrival.rate, arrival.at, head, peer));
         exchange
     }
 
     /// Takes the client's deadline; a cause if it has passed already.
-    fn apply_deadline(&mut self, head: &impl Head, host: &impl Host<'a>) -> Option<Cause> {
+    fn apply_deadline(
+        &mut self,
+        head: &impl Head,
+        services: &impl Services<'a>,
+    ) -> Option<Cause> {
         let header = self.policies.deadline.as_ref()?;
         let what = match header.told(head) {
             Told::Nothing => return None,
@@ -97,7 +101,7 @@ impl<'a> Exchange<'a> {
                 }
             }
         };
-        host.count(self.service_id, Count::Deadline(what));
+        services.count(self.service_id, Count::Deadline(what));
         (what == ClientDeadline::Passed).then_some(Cause::Deadline)
     }
 
@@ -138,7 +142,7 @@ impl<'a> Exchange<'a> {
     /// A cached response that needs no server, or the first server.
     fn first_look(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
         if !self.service.in_maintenance()
-            && let Some(revalidate) = host.fresh_response(now)
+            && let Some(revalidate) = host.fresh_response(self.service_id, self.policies, now)
         {
             return self.reply(Reply::Fresh(revalidate));
         }

@@ -11,17 +11,24 @@ use evenkeel_core::{
     ExactShape, ExactText, Exposed, Instant, Outcome, Random, RequestShape, ServerId, ServiceId,
 };
 use evenkeel_tolerate::inject::Injected;
-use evenkeel_tolerate::{HedgeDelay, StopReason};
+use evenkeel_tolerate::HedgeDelay;
 
 use super::attempts::Attempts;
+use crate::Policies;
 use crate::service::{CachedServerSet, Service};
 
-/// The surroundings of an exchange.
-pub trait Host<'a> {
+/// The services of a plan as a worker knows them.
+pub trait Services<'a> {
     /// A service of the plan.
     fn service(&self, id: ServiceId) -> &'a Service;
     /// Its servers as this worker knows them now.
     fn servers(&self, id: ServiceId) -> Rc<CachedServerSet>;
+    /// Something has happened that is counted.
+    fn count(&self, service: ServiceId, what: Count);
+}
+
+/// The surroundings of an exchange.
+pub trait Host<'a>: Services<'a> {
     /// With the worker's generator of random numbers.
     fn random<T>(&self, with: impl FnOnce(&mut Random) -> T) -> T;
     /// With the worker's picker of a service.
@@ -42,11 +49,16 @@ pub trait Host<'a> {
     /// The same in words.
     fn exact_text(&self) -> ExactText;
 
-    /// Looks up a cached response that may be sent without asking a server, and keeps it at hand; says whether this request has it
-    /// fetched anew. `None` if there is none.
-    fn fresh_response(&mut self, now: Instant) -> Option<Revalidate>;
-    /// Looks up an older response that may be sent when there is no new one, and keeps it at hand.
-    fn stale_response(&mut self, now: Instant) -> bool;
+    /// Looks up a cached response of a service that may be sent without asking a server, and keeps it at hand; says whether this request
+    /// has it fetched anew. `None` if there is none.
+    fn fresh_response(
+        &mut self,
+        id: ServiceId,
+        policies: &Policies,
+        now: Instant,
+    ) -> Option<Revalidate>;
+    /// Looks up an older response of a service that may be sent when there is no new one, and keeps it at hand.
+    fn stale_response(&mut self, id: ServiceId, now: Instant) -> bool;
 
     /// A server was selected for an attempt.
     fn selected(&self, server: ServerId, pick: Pick);
@@ -60,8 +72,6 @@ pub trait Host<'a> {
     fn name_shape(&self, shape: RequestShape);
     /// Something was observed of a request that may bring servers down.
     fn expose(&self, server: ServerId, at: Instant, shape: ExactShape, what: Exposed);
-    /// Something else happened that is counted.
-    fn count(&self, service: ServiceId, what: Count);
     /// The request leaves its service, with these attempts on it, for the fallback service.
     fn leaves(&mut self, id: ServiceId, service: &Service, attempts: &Attempts);
 }
@@ -99,8 +109,6 @@ pub enum Count {
     Fallback(FallbackResult),
     /// A retry after an attempt that ended so, and how long it is put off.
     Retry(Outcome, Duration),
-    /// Why there was no further attempt although one was wanted.
-    Denied(StopReason),
 }
 
 /// What a client's deadline was.

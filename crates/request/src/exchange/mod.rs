@@ -39,13 +39,15 @@ use crate::{Cause, Policies};
 pub use arrive::Arrival;
 pub use attempts::{AttemptRecord, Attempts, REMEMBERED};
 pub use host::{
-    AttemptReport, ClientDeadline, Count, FallbackResult, HedgeResult, Host, Revalidate,
+    AttemptReport, ClientDeadline, Count, FallbackResult, HedgeResult, Host, Revalidate, Services,
 };
 pub use step::{AttemptEnd, Event, FirstEnd, HedgeEnd, NoResponse, Reply, ResponseEnd, Step};
 
 use held::HeldRequest;
 use hedged::Hedging;
-use no_response::{FallbackService, FallbackState};
+use no_response::FallbackService;
+
+pub use no_response::FallbackState;
 
 /// One request.
 #[derive(Debug)]

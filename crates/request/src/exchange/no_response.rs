@@ -9,7 +9,7 @@ use evenkeel_core::{Instant, ServiceId};
 
 use super::Exchange;
 use super::attempts::{Attempts, REMEMBERED};
-use super::host::{Count, FallbackResult, Host};
+use super::host::{Count, FallbackResult, Host, Services};
 use super::step::{NoResponse, Reply, Step};
 use crate::service::Service;
 use crate::{Cause, FallbackTo, Head, Policies};
@@ -40,13 +40,13 @@ impl<'a> FallbackService<'a> {
         policies: &Policies,
         head: &impl Head,
         peer: IpAddr,
-        host: &impl Host<'a>,
+        services: &impl Services<'a>,
     ) -> Option<Box<Self>> {
         let FallbackTo::Service(id) = policies.fallback.as_ref()?.to else {
             return None;
         };
-        let service = host.service(id);
-        let servers = host.servers(id);
+        let service = services.service(id);
+        let servers = services.servers(id);
         Some(Box::new(Self {
             id,
             service,
@@ -68,7 +68,7 @@ impl<'a> Exchange<'a> {
         let Some(fallback) = &self.policies.fallback else {
             return self.reply(Reply::Cause(why.cause().unwrap_or(Cause::NoServer)));
         };
-        if fallback.stale.is_some() && host.stale_response(now) {
+        if fallback.stale.is_some() && host.stale_response(self.service_id, now) {
             self.count_fallback(FallbackResult::Stale, host);
             self.fallen.is_stale = true;
             return self.reply(Reply::Stale(why));

@@ -29,7 +29,7 @@ pub use admission::{Admission, AdmissionOptions, RateLimiter};
 pub use in_flight::InFlightGuard;
 pub use server_set::{CachedServerSet, Joined, ServerOptions, ServerSet};
 pub use sticky::{Sticky, StickyBy, StickyKey, StickyOptions};
-pub use watch::{BreakerChange, WatchOptions};
+pub use watch::{BreakerChange, BreakerLog, WatchOptions};
 
 use holding::Holding;
 use orders::Orders;
