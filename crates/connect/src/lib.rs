@@ -152,7 +152,10 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         assert!(connect(address, Duration::from_secs(5)).await.is_ok());
-        drop(listener);
+        // Bound, and nobody listens: else the port could be another test's by now.
+        let closed = tokio::net::TcpSocket::new_v4().unwrap();
+        closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = closed.local_addr().unwrap();
         assert_eq!(
             connect(address, Duration::from_secs(5)).await.unwrap_err(),
             Outcome::ConnectRefused
