@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use evenkeel_balance::Policy;
 use evenkeel_core::{LimitHint, ServiceId};
-use evenkeel_tolerate::{Class, RetryOptions, ShedOptions, TimeoutOptions};
+use evenkeel_tolerate::{
+    BackoffOptions, BudgetOptions, Class, RetryOn, RetryOptions, ShedOptions, TimeoutOptions,
+};
 
 use super::*;
 
@@ -30,7 +32,7 @@ pub(crate) fn options(servers: u16) -> ServiceOptions {
             overprovisioning: 1.4,
             subset: None,
         },
-        hash_on: HashOn::ClientAddress,
+        hash_on: HashOn::SourceIp { v4: 32, v6: 64 },
         sticky: None,
         watch: WatchOptions::default(),
         queue: QueueOptions::default(),
@@ -44,9 +46,27 @@ pub(crate) fn options(servers: u16) -> ServiceOptions {
         },
         policies: Policies {
             place: 0,
-            timeout: TimeoutOptions::default(),
+            timeout: TimeoutOptions {
+                connect: Duration::from_secs(1),
+                attempt: Duration::from_secs(10),
+                total: Duration::from_secs(30),
+                idle: Duration::from_secs(30),
+            },
             deadline: None,
-            retry: RetryOptions::default(),
+            retry: RetryOptions {
+                limit: 2,
+                timeout_limit: 1,
+                on: RetryOn::default(),
+                methods: vec!["GET".to_owned()],
+                backoff: BackoffOptions::default(),
+                budget: BudgetOptions {
+                    ratio: 0.2,
+                    floor_per_second: 3.0,
+                    burst: 10.0,
+                },
+                body_buffer: 65_536,
+                response_buffer: 0,
+            },
             hedge: None,
             fallback: None,
             inject: None,
