@@ -3,62 +3,14 @@
 //! One thread per worker, nothing shared between them on the way of a request but atomics. What is decided is decided
 //! in `request`, `balance` and `tolerate`; here it is done.
 
-mod buffer;
-mod poll_budget;
-mod violation;
-mod timer;
-mod count;
-mod flow;
-mod state;
-mod signals;
-mod upstream;
 mod worker;
-mod cache_request;
-mod accept;
-mod client;
-mod client_watch;
-mod destination;
-mod effort;
-mod results;
-mod deadline;
-mod inject;
-mod stale;
-mod keep;
-mod server_work;
-mod server_metrics;
-mod rescue;
-mod context;
-mod attempt;
-mod drive;
-mod view;
-mod finish;
-mod access;
-mod body;
-mod dial;
-mod patience;
-mod talk;
-mod interim;
-mod relay;
-mod pass_on;
-mod tunnel;
-mod rewrite;
-mod edit;
-mod commit;
-mod mirror;
-mod address;
-mod fallback;
-mod hedge;
-mod idle_timeout;
-mod line;
-mod errand;
-mod copy;
-mod renew;
-mod ask;
-mod own;
-mod date;
-mod descriptors;
-mod pause;
-mod load;
+mod listener;
+mod downstream;
+mod upstream;
+mod cache;
+mod exchange;
+mod background;
+mod stats;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -73,11 +25,11 @@ use evenkeel_runtime::Clock;
 use evenkeel_runtime::listen::{listen, listen_beside};
 use tokio::sync::watch;
 
-pub use count::ServiceTotals;
-pub use flow::ServerFlow;
-pub use server_work::{ServerTotals, ServerWork};
-pub use signals::SignalReader;
-pub use state::{ProxyState, ServiceEntry};
+pub use stats::collect::ServiceTotals;
+pub use stats::flow::ServerFlow;
+pub use stats::server_work::{ServerTotals, ServerWork};
+pub use worker::signals::SignalReader;
+pub use worker::state::{ProxyState, ServiceEntry};
 
 use worker::WorkerParts;
 
@@ -172,7 +124,7 @@ impl Proxy {
             }
             sockets[0].push(first);
         }
-        let (writers, signals) = signals::signals(count);
+        let (writers, signals) = worker::signals::signals(count);
         let (draining, told) = watch::channel(false);
         let parts =
             sockets
@@ -251,7 +203,7 @@ fn work(parts: WorkerParts) {
         parts.index,
         parts.draining.clone(),
     );
-    let ended = catch_unwind(AssertUnwindSafe(|| worker::run(parts)));
+    let ended = catch_unwind(AssertUnwindSafe(|| worker::run::run(parts)));
     // Nobody is there any more who could say so, or who said so.
     if *draining.borrow() || draining.has_changed().is_err() {
         return;

@@ -1,0 +1,291 @@
+//! Servers that are asked how busy they are (`balance.prequal`): one question for each pick, beside the requests.
+//!
+//! No request waits for an answer: it is for the picks that come after it. A question is no attempt: it counts nowhere as
+//! one, is no load of its server, and how it ends is no signal. What comes of one that fails is that the balancer goes by its
+//! own counts.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use evenkeel_balance::{Answer, Picker};
+use evenkeel_config::plan::AskPlan;
+use evenkeel_core::blame::Limit;
+use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
+use evenkeel_http1::Method;
+use evenkeel_request::service::ServerSet;
+use serde::Deserialize;
+
+use crate::upstream::idle_timeout::Reuse;
+use crate::upstream::client::{BodyEnd, Line};
+use crate::worker::state::ServiceEntry;
+use crate::worker::Worker;
+
+/// Questions under way at the same time, for each service and worker.
+const MOST_AT_ONCE: u32 = 16;
+/// Longer answers are not read.
+const MOST_BYTES: usize = 4096;
+/// More requests in flight than this are no number of requests.
+const MOST_IN_FLIGHT: f64 = 1e9;
+/// A latency above this, a day, is none.
+const MOST_MILLIS: f64 = 86_400_000.0;
+
+/// The index of what was not asked at all.
+const SKIPPED: usize = 4;
+
+/// How a question ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    Answered(Answer),
+    /// No connection, no whole answer, or another status than 200.
+    Failed,
+    TimedOut,
+    /// It is too long, or not what it should be.
+    NotUnderstood,
+    /// evenkeel had no descriptor or local port left for it.
+    Skipped,
+}
+
+/// A question under way. Counted in when it is made and out when it is dropped.
+#[derive(Debug)]
+struct Question {
+    worker: Rc<Worker>,
+    server: ServerId,
+    address: SocketAddr,
+    /// Which of the servers that have been at this place is asked.
+    generation: u64,
+}
+
+/// What a server says.
+#[derive(Debug, Deserialize)]
+struct Said {
+    in_flight: f64,
+    #[serde(default)]
+    latency_ms: Option<f64>,
+}
+
+impl Worker {
+    /// After a pick: asks one of the servers, if the service's servers are asked.
+    pub(crate) fn ask(
+        self: &Rc<Self>,
+        (id, service): (ServiceId, &ServiceEntry),
+        picker: &mut Picker,
+        servers: &ServerSet,
+        now: Instant,
+    ) {
+        if service.ask.is_none() {
+            return;
+        }
+        let Some(index) = picker.to_ask(servers.pool(), now) else {
+            return;
+        };
+        let Some(address) = servers.address(index) else {
+            return;
+        };
+        let under_way = &self.asking[id.0 as usize];
+        if under_way.get() >= MOST_AT_ONCE {
+            self.count_asked(id, SKIPPED);
+            return;
+        }
+        under_way.set(under_way.get() + 1);
+        let question = Question {
+            worker: Rc::clone(self),
+            server: ServerId { service: id, index },
+            address,
+            generation: servers.generation(index),
+        };
+        tokio::task::spawn_local(question.travel());
+    }
+
+    fn count_asked(&self, service: ServiceId, result: usize) {
+        self.service_counters(service.0 as usize).asked[result].add_from_owner(1);
+    }
+}
+
+impl Question {
+    /// Asks, and passes the answer on to the balancer.
+    async fn travel(self) {
+        let worker = &*self.worker;
+        let service = self.server.service;
+        let entry = &worker.state.services()[service.0 as usize];
+        let Some(plan) = &entry.ask else {
+            return;
+        };
+        let end = self.end(plan, entry.policies().timeout.connect).await;
+        worker.count_asked(service, end.place());
+        let servers = worker.server_set(service);
+        if servers.generation(self.server.index) != self.generation {
+            return;
+        }
+        let picker = &mut worker.pickers.borrow_mut()[service.0 as usize];
+        match end {
+            End::Answered(answer) => {
+                let now = worker.clock.now();
+                picker.heard(servers.pool(), now, self.server.index, answer);
+            }
+            End::Failed | End::TimedOut | End::NotUnderstood | End::Skipped => picker.unheard(),
+        }
+    }
+
+    async fn end(&self, plan: &AskPlan, connect: Duration) -> End {
+        let worker = &*self.worker;
+        let end = worker.clock.now() + plan.timeout;
+        let at = (self.address, self.generation);
+        let times = (connect, plan.timeout);
+        let opened = Line::open(worker, self.server, at, Reuse::Once, times).await;
+        let mut line = match opened {
+            Ok(line) => line,
+            Err(outcome) => return End::of_outcome(outcome),
+        };
+        line.until((end, Limit::Attempt));
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: evenkeel\r\nAccept: application/json\r\n\r\n",
+            plan.path, plan.host
+        );
+        let status = match line.ask(request.as_bytes(), Method::Get, None).await {
+            Ok(status) => status,
+            Err(outcome) => {
+                line.end(worker, self.server, false);
+                return End::of_outcome(outcome);
+            }
+        };
+        let mut content = Vec::new();
+        let body = line.read_body(MOST_BYTES, Some(&mut content)).await;
+        let reusable = matches!(body, BodyEnd::Whole { reusable: true });
+        line.end(worker, self.server, reusable);
+        match body {
+            _ if status != 200 => End::Failed,
+            BodyEnd::Whole { .. } => understood(&content).map_or(End::NotUnderstood, End::Answered),
+            BodyEnd::Enough => End::NotUnderstood,
+            BodyEnd::Late => End::TimedOut,
+            BodyEnd::Broken(_) => End::Failed,
+        }
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        let under_way = &self.worker.asking[self.server.service.0 as usize];
+        under_way.set(under_way.get() - 1);
+    }
+}
+
+impl End {
+    const fn of_outcome(outcome: Outcome) -> Self {
+        match outcome {
+            // A question has no other limit of time than its own.
+            Outcome::ConnectTimeout | Outcome::AttemptTimeout | Outcome::Cancelled => {
+                Self::TimedOut
+            }
+            Outcome::LocalError => Self::Skipped,
+            Outcome::Answered(_)
+            | Outcome::ConnectRefused
+            | Outcome::Unreachable
+            | Outcome::Stale
+            | Outcome::Reset { .. }
+            | Outcome::BadResponse
+            | Outcome::Truncated
+            | Outcome::IdleTimeout
+            | Outcome::Rescued => Self::Failed,
+        }
+    }
+
+    /// Its place in [`LOAD_PROBES`](crate::stats::counters::LOAD_PROBES).
+    const fn place(self) -> usize {
+        match self {
+            Self::Answered(_) => 0,
+            Self::Failed => 1,
+            Self::TimedOut => 2,
+            Self::NotUnderstood => 3,
+            Self::Skipped => SKIPPED,
+        }
+    }
+}
+
+/// What a server says with this body: `{"in_flight": 12, "latency_ms": 8.5}`. Other keys are passed over; what is wrong in
+/// one of these is not taken at all.
+fn understood(body: &[u8]) -> Option<Answer> {
+    // A list would be read in the order of the fields.
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    let text = std::str::from_utf8(body).ok()?;
+    if body.len() > MOST_BYTES || !is_object {
+        return None;
+    }
+    let said: Said = serde_json::from_str(text).ok()?;
+    let latency = match said.latency_ms {
+        Some(millis) if (0.0..=MOST_MILLIS).contains(&millis) => Some(millis),
+        Some(_) => return None,
+        None => None,
+    };
+    (0.0..=MOST_IN_FLIGHT)
+        .contains(&said.in_flight)
+        .then(|| Answer {
+            in_flight: said.in_flight,
+            latency: latency.map(|millis| Duration::from_secs_f64(millis / 1e3)),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(body: &str) -> Option<(f64, Option<Duration>)> {
+        understood(body.as_bytes()).map(|answer| (answer.in_flight, answer.latency))
+    }
+
+    #[test]
+    fn what_is_understood() {
+        let latency = Some(Duration::from_micros(8_500));
+        for (body, answer) in [
+            ("{\"in_flight\": 12, \"latency_ms\": 8.5}", (12.0, latency)),
+            ("{\"in_flight\": 0}", (0.0, None)),
+            ("{\"in_flight\": 2.5, \"latency_ms\": null}", (2.5, None)),
+            (
+                " {\"name\": \"a\", \"more\": [{}], \"in_flight\": 1e1}\n",
+                (10.0, None),
+            ),
+            (
+                "{\"latency_ms\": 0, \"in_flight\": 1}",
+                (1.0, Some(Duration::ZERO)),
+            ),
+        ] {
+            assert_eq!(of(body), Some(answer), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_not_taken() {
+        for body in [
+            "",
+            "{}",
+            "ok",
+            "12",
+            "[12, 8.5]",
+            "null",
+            "{\"in_flight\": 12",
+            "{\"in_flight\": 12} x",
+            "{\"in_flight\": \"12\"}",
+            "{\"in_flight\": -1}",
+            "{\"in_flight\": null}",
+            "{\"in_flight\": NaN}",
+            "{\"in_flight\": 1e999}",
+            "{\"in_flight\": 1e10}",
+            "{\"in_flight\": 1, \"in_flight\": 2}",
+            "{\"in_flight\": 1, \"latency_ms\": -0.1}",
+            "{\"in_flight\": 1, \"latency_ms\": \"1\"}",
+            "{\"in_flight\": 1, \"latency_ms\": 1e300}",
+            "{\"latency_ms\": 1}",
+        ] {
+            assert_eq!(of(body), None, "{body}");
+        }
+        let deep = |open: &str, close: &str| {
+            let (open, close) = (open.repeat(1_000), close.repeat(1_000));
+            of(&format!("{{\"in_flight\": 1, \"a\": {open}{close}}}"))
+        };
+        assert_eq!(deep("[", "]"), Some((1.0, None)), "it is passed over");
+        assert_eq!(deep("[", "}"), None);
+        let long = format!("{{\"in_flight\": 1{}}}", " ".repeat(MOST_BYTES));
+        assert_eq!(of(&long), None);
+        assert_eq!(understood(b"{\"in_flight\": 1, \"a\": \"\xff\"}"), None);
+    }
+}

@@ -1,0 +1,143 @@
+//! Fetching an answer anew while all who ask are shown the old one (`stale-while-revalidate`, RFC 5861, section 3).
+//!
+//! The request that has the turn is answered like the others, and the fetch goes its own way on the same worker ([`Errand`]).
+//! It asks for nobody in particular, without the client's credentials and conditions: what comes is shown to all. Credentials that
+//! the configuration sets are evenkeel's own, and stay.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use evenkeel_core::Instant;
+use evenkeel_core::blame::Limit;
+use evenkeel_http1::Framing;
+
+use crate::cache::key::OwnedCacheKey;
+use crate::background::request::{Answered, Errand};
+use crate::upstream::client::BodyEnd;
+use crate::cache::store::{Answer, Stale, exchanged};
+
+/// At most so many of a service's at once: what becomes stale together is not fetched together.
+pub(crate) const MOST: u32 = 32;
+/// How long an answer's body is read.
+const BODY_TIME: Duration = Duration::from_secs(10);
+/// Fields of a client's request that are about that client, or about what it has already.
+pub(crate) const LEFT_OUT: [&str; 7] = [
+    "authorization",
+    "cookie",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+    "if-range",
+];
+
+/// Indices in [`RENEWALS`](crate::cache::store::RENEWALS).
+const KEPT: usize = 0;
+const NOT_KEPT: usize = 1;
+const FAILED: usize = 2;
+pub(crate) const LEFT_OUT_BUSY: usize = 3;
+
+/// One under way. Counted in when it is made and out when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Renewal {
+    pub(crate) errand: Errand,
+    pub(crate) key: OwnedCacheKey,
+    /// When it was asked for.
+    pub(crate) asked: Instant,
+}
+
+/// A head without lines of these names.
+pub(crate) fn anonymous(head: &[u8], left_out: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(head.len());
+    for line in head.split_inclusive(|byte| *byte == b'\n') {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        if !left_out
+            .iter()
+            .any(|other| other.eq_ignore_ascii_case(name))
+        {
+            out.extend_from_slice(line);
+        }
+    }
+    out
+}
+
+impl Renewal {
+    /// Makes the attempt, and keeps what has come.
+    pub(crate) async fn travel(self, bytes: Vec<u8>) {
+        let errand = &self.errand;
+        let Some(stale) = errand.service().stale.as_ref() else {
+            return;
+        };
+        let roster = errand.worker.server_set(errand.to);
+        let result = match errand.ask(&roster, bytes).await {
+            Err(_) => FAILED,
+            Ok(answered) => self.take(stale, answered).await,
+        };
+        stale.renewals[result].add(1);
+    }
+
+    /// Keeps what has come, if it may be.
+    async fn take(&self, stale: &Stale, mut answered: Answered<'_>) -> usize {
+        let (head, bytes) = (&answered.line.head, answered.line.incoming.unread());
+        let most = stale.most();
+        // What ends with its connection may have been cut off.
+        let fits = match head.framing {
+            Framing::UntilClose => false,
+            Framing::Length(length) => length <= most as u64,
+            Framing::None | Framing::Chunked => true,
+        };
+        let Some(keep_for) =
+            stale.keep_for(self.key.borrow(), &exchanged((false, false), head, bytes))
+        else {
+            let result = if head.status < 500 { NOT_KEPT } else { FAILED };
+            self.errand.over(answered, BodyEnd::Enough);
+            return result;
+        };
+        if !fits {
+            self.errand.over(answered, BodyEnd::Enough);
+            return NOT_KEPT;
+        }
+        let mut answer = Answer::of(head, bytes, &self.errand.worker.date(answered.at));
+        answered
+            .line
+            .until((answered.at + BODY_TIME, Limit::Attempt));
+        let came = answered.at;
+        let end = answered.line.read_body(most, Some(&mut answer.body)).await;
+        self.errand.over(answered, end);
+        match end {
+            BodyEnd::Whole { .. } if answer.body.len() <= most => {
+                let times = (self.asked, came);
+                stale.put(self.key.borrow(), answer, times, keep_for);
+                KEPT
+            }
+            BodyEnd::Whole { .. } | BodyEnd::Enough => NOT_KEPT,
+            BodyEnd::Broken(_) | BodyEnd::Late => FAILED,
+        }
+    }
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        if let Some(stale) = &self.errand.service().stale {
+            stale.renewing.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_about_the_client_is_left_out() {
+        let head = b"GET /a HTTP/1.1\r\nHost: x\r\ncookie: a=b\r\nAuthorization: Basic eDp5\r\nIf-None-Match: \"1\"\r\n\
+            Accept: text/html\r\nX-Cookie: 1\r\ngrpc-timeout: 00000100m\r\n\r\n";
+        let names = LEFT_OUT.into_iter().chain(["grpc-timeout"]);
+        let names: Vec<&[u8]> = names.map(str::as_bytes).collect();
+        let left = anonymous(head, &names);
+        let expected = "GET /a HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nX-Cookie: 1\r\n\r\n";
+        assert_eq!(String::from_utf8_lossy(&left), expected);
+        let left = anonymous(b"GET /if-match: HTTP/1.1\r\nHost: x\r\n\r\n", &names);
+        assert!(left.starts_with(b"GET /if-match: HTTP"));
+    }
+}

@@ -1,0 +1,230 @@
+//! A client's connection: its heads one after the other, each handed to the way of a request, until one side ends it.
+//!
+//! While it waits for a request, a connection owns no buffer and no workspace, only its socket and a timer slot.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use evenkeel_config::plan::ListenerLimits;
+use evenkeel_core::Instant;
+use evenkeel_http1::{HeadError, Limits, Parsed, head_end};
+use tokio::io::AsyncWrite as _;
+use tokio::net::TcpStream;
+
+use crate::downstream::address::AddressText;
+use crate::worker::buffer::Buffer;
+use crate::worker::client_watch::WatchedClient;
+use crate::worker::poll_budget::PollBudget;
+use crate::worker::timer::Timer;
+use crate::downstream::io::poll_fill;
+use crate::worker::{Worker, Workspace};
+
+/// What a client still sends is read after an answer that closes the connection: a close with unread bytes would be a reset,
+/// which can take the answer with it. A client that writes its whole body before it reads sees the answer if the body
+/// ends within these bounds: on the whole, without a byte, and in bytes.
+const LINGER: Duration = Duration::from_secs(30);
+const LINGER_IDLE: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    pub(crate) buffer: Buffer,
+    pub(crate) timer: Timer,
+    /// Tells when it is gone, while its request waits for something else.
+    pub(crate) watched: WatchedClient,
+    pub(crate) peer: IpAddr,
+    pub(crate) peer_text: AddressText,
+    pub(crate) listener: usize,
+    /// The last look at the clock, at most one request ago.
+    pub(crate) latest: Instant,
+    limits: ListenerLimits,
+}
+
+/// What becomes of a connection after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Persist {
+    /// The next request may come.
+    Keep,
+    /// Nothing more will be answered; what still comes is read for a moment.
+    Linger,
+    /// It is over.
+    Close,
+}
+
+impl Persist {
+    /// After an answer of evenkeel's own.
+    pub(crate) const fn after(sent: bool, keep_alive: bool) -> Self {
+        match (sent, keep_alive) {
+            (false, _) => Self::Close,
+            (true, true) => Self::Keep,
+            (true, false) => Self::Linger,
+        }
+    }
+}
+
+/// What came.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    Head,
+    Bad(HeadError),
+    Late,
+    Closed,
+}
+
+impl Client {
+    /// A connection that was accepted.
+    pub(crate) fn new(worker: &Worker, listener: usize, stream: TcpStream, peer: SocketAddr) -> Self {
+        let watched = worker.watcher.watch(&stream);
+        Self {
+            stream,
+            buffer: Buffer::default(),
+            timer: worker.timers.timer(),
+            watched,
+            peer: peer.ip(),
+            peer_text: AddressText::of(peer.ip()),
+            listener,
+            latest: worker.clock.now(),
+            limits: worker.state.listeners()[listener].limits,
+        }
+    }
+
+    /// Waits for the first byte of a request; `false` if none will be answered any more.
+    pub(crate) async fn wait(&mut self, worker: &Worker) -> bool {
+        self.timer.set(self.latest + self.limits.idle_time);
+        poll_fn(|cx| match self.stream.poll_read_ready(cx) {
+            Poll::Ready(result) => Poll::Ready(result.is_ok()),
+            Poll::Pending if worker.draining.get() || self.timer.poll_expired(cx) => {
+                Poll::Ready(false)
+            }
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// The head of the next request.
+    pub(crate) async fn next_head(&mut self, worker: &Worker, work: &mut Workspace) -> Arrival {
+        let limits = Limits {
+            head_bytes: self.limits.head_bytes,
+            headers: self.limits.headers,
+            ..Limits::default()
+        };
+        let mut scanned = 0_usize;
+        let mut begun: Option<Instant> = None;
+        loop {
+            let whole =
+                scanned == 0 || head_end(self.buffer.unread(), scanned.saturating_sub(3)).is_some();
+            if !self.buffer.is_empty() && (whole || self.buffer.len() > limits.head_bytes) {
+                match work.request.parse(self.buffer.unread(), &limits) {
+                    Ok(Parsed::Complete) => return Arrival::Head,
+                    Ok(Parsed::Partial) => {}
+                    Err(error) => return Arrival::Bad(error),
+                }
+            }
+            scanned = self.buffer.len();
+            if scanned > 0 && begun.is_none() {
+                let now = worker.clock.now();
+                begun = Some(now);
+                self.timer.set(now + self.limits.head_time);
+                self.hold_part_of_head(worker);
+            } else if self.buffer.spare().is_empty() {
+                self.hold_part_of_head(worker);
+            }
+            match self.fill(worker).await {
+                Ok(0) | Err(_) => return Arrival::Closed,
+                Ok(_) => {}
+            }
+            if self.timer_expired() {
+                return if begun.is_some() {
+                    Arrival::Late
+                } else {
+                    Arrival::Closed
+                };
+            }
+        }
+    }
+
+    fn timer_expired(&self) -> bool {
+        self.timer
+            .poll_expired(&Context::from_waker(std::task::Waker::noop()))
+    }
+
+    /// While an answer is waited for, a connection needs no buffer for requests.
+    pub(crate) fn give_back_empty_buffer(&mut self, worker: &Worker) {
+        if self.buffer.is_empty() && self.buffer.size() > 0 {
+            worker.buffers.give(std::mem::take(&mut self.buffer));
+        }
+    }
+
+    /// A slow sender may hold only as much memory as it has sent, doubled.
+    fn hold_part_of_head(&mut self, worker: &Worker) {
+        let small = self.buffer.for_part_of_head();
+        worker
+            .buffers
+            .give(std::mem::replace(&mut self.buffer, small));
+    }
+
+    /// Reads what is there; also returns (with 1) when the deadline has passed, which the caller checks.
+    async fn fill(&mut self, worker: &Worker) -> io::Result<usize> {
+        poll_fn(
+            |cx| match poll_fill(&mut self.stream, &mut self.buffer, cx) {
+                Poll::Pending if self.timer.poll_expired(cx) => Poll::Ready(Ok(1)),
+                Poll::Pending if worker.draining.get() && self.buffer.is_empty() => {
+                    Poll::Ready(Ok(0))
+                }
+                other => other,
+            },
+        )
+        .await
+    }
+
+    /// The client sees a reset when this is closed: where only the end of the connection tells the end of an answer, a plain
+    /// one would say that it is whole.
+    pub(crate) fn reset_on_close(&self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        // Without it the client cannot tell; nothing else depends on it.
+        socket.set_linger(Some(Duration::ZERO)).ok();
+    }
+
+    /// Reads what the client still sends, and closes.
+    pub(crate) async fn linger(&mut self, worker: &Worker) {
+        let last = worker.clock.now() + LINGER;
+        self.timer.set(worker.clock.now() + LINGER_IDLE);
+        let mut buffer = worker.buffers.take();
+        let mut rest = LINGER_BYTES;
+        poll_fn(|cx| {
+            if ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            let before = rest;
+            let mut budget = PollBudget::new();
+            while !budget.is_spent(cx) {
+                match poll_fill(&mut self.stream, &mut buffer, cx) {
+                    Poll::Ready(Ok(n)) if n > 0 && n < rest => {
+                        rest -= n;
+                        budget.spend(n);
+                        buffer.consume(buffer.len());
+                    }
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => break,
+                }
+            }
+            if rest < before {
+                let now = worker.clock.now();
+                self.timer.set((now + LINGER_IDLE).min(last));
+            }
+            if self.timer.poll_expired(cx) {
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
+        worker.buffers.give(buffer);
+    }
+}
+

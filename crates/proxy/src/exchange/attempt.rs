@@ -1,0 +1,269 @@
+//! One attempt: a connection, the request, the response's head.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use evenkeel_core::blame::{Event as Ended, Peer, Phase};
+use evenkeel_core::{Instant, Outcome};
+use evenkeel_http1::Framing;
+use evenkeel_request::Cause;
+use evenkeel_request::exchange::{Event, Step};
+
+use crate::downstream::body::RequestBody;
+use crate::worker::client_watch::ClientWatch;
+use crate::exchange::context::RequestContext;
+use crate::upstream::connect::connect;
+use crate::exchange::hedge::Raced;
+use crate::upstream::idle_timeout::Reuse;
+use crate::upstream::deadlines::Patience;
+use crate::upstream::h1::{Desk, Talk, TalkEnd};
+use crate::upstream::pool::Upstream;
+use crate::downstream::violation::Violation;
+
+/// How an attempt ended, when there is a response to pass on or not.
+pub(crate) enum Made {
+    /// What is said with its server is in the place that was given for it.
+    Answer,
+    Failed(Outcome),
+    /// The client's doing: nothing is to be tried again, and this is the answer.
+    Aborted(Cause),
+}
+
+impl RequestContext<'_> {
+    /// Makes one attempt: a connection, the request, the response's head. What is said with the server stays in one place, from which
+    /// an answer is passed on: it is large.
+    pub(crate) async fn attempt(
+        &mut self,
+        desk: &mut Desk<'_>,
+        place: &mut Option<Talk>,
+        server: u32,
+    ) -> Made {
+        let now = self.latest;
+        let client = desk.client.watched.get();
+        let _waits = client.waits_on(self.server_id(server));
+        let upstream = match self.connection(desk, &client, server, now).await {
+            Ok(upstream) => upstream,
+            Err(outcome) => return Made::Failed(outcome),
+        };
+        let patience = self.patience();
+        self.tell_deadline(&mut desk.work.to_server);
+        let talk = place.insert(Talk::new(upstream, server));
+        let end = if let Some(due) = self.hedge_due(desk) {
+            match Box::pin(self.race(desk, talk, (now, patience), due)).await {
+                Raced::First(end) => end,
+                Raced::Won(won) => {
+                    self.count_sent(talk);
+                    self.drop_talk(place);
+                    *place = Some(*won);
+                    return Made::Answer;
+                }
+            }
+        } else {
+            self.run_alone(desk, talk, (now, patience)).await
+        };
+        if !talk.waited_for_body.is_zero() {
+            self.exchange.forgive(talk.waited_for_body);
+        }
+        self.count_sent(talk);
+        if matches!(end, TalkEnd::Head) {
+            return match self.length_to_hold(desk, talk) {
+                None => Made::Answer,
+                Some(length) => self.buffer_response(desk, place, length, patience).await,
+            };
+        }
+        self.close(place.take(), &end, now);
+        match end {
+            TalkEnd::Failed(outcome) => Made::Failed(outcome),
+            // An attempt like others: it is counted, and the log tells of it.
+            TalkEnd::Head | TalkEnd::ClientGone | TalkEnd::Paused => {
+                Made::Failed(Outcome::Cancelled)
+            }
+            TalkEnd::ClientLate => Made::Aborted(Cause::RequestTimeout),
+            TalkEnd::BadBody(error) => {
+                desk.work.violation = Some(Violation::of_body(error));
+                let (status, word) = (400, error.word());
+                Made::Aborted(Cause::BadRequest { status, word })
+            }
+        }
+    }
+
+    /// Reads the whole response before any of it is passed on, so that the attempt can be taken back if it breaks off.
+    async fn buffer_response(
+        &self,
+        desk: &Desk<'_>,
+        place: &mut Option<Talk>,
+        length: usize,
+        patience: Patience,
+    ) -> Made {
+        let Some(talk) = place.as_mut() else {
+            return Made::Failed(Outcome::Cancelled);
+        };
+        let client = desk.client.watched.get();
+        let held = {
+            let mut hold = Box::pin(talk.hold(desk, length, patience));
+            let may_rescue = || self.may_rescue(desk.body);
+            until_given_up(&client, hold.as_mut(), may_rescue).await
+        };
+        if held == Ok(true) {
+            return Made::Answer;
+        }
+        let judged = talk.judge(Ended::Closed(Peer::Server), Phase::Holding, false);
+        self.drop_talk(place);
+        Made::Failed(held.map_or_else(|outcome| outcome, |_| judged.outcome))
+    }
+
+    /// When the first hedged attempt is due beside the one that begins to be sent, if any may be.
+    fn hedge_due(&mut self, desk: &Desk<'_>) -> Option<Instant> {
+        if !self.exchange.hedges() {
+            return None;
+        }
+        let parts = (&*desk.client, &*desk.work, &*desk.body);
+        match self.next(Event::Connected, parts) {
+            Step::GoOn(due) => due,
+            _ => None,
+        }
+    }
+
+    fn patience(&self) -> Patience {
+        let timeout = &self.policies().timeout;
+        Patience {
+            attempt: timeout.attempt,
+            idle: timeout.idle,
+            total: self.exchange.deadline().end(),
+            told: self.exchange.attempts().told_end(),
+        }
+    }
+
+    /// Sends the request and waits for the head of the answer, with no other attempt beside it.
+    async fn run_alone(
+        &self,
+        desk: &mut Desk<'_>,
+        talk: &mut Talk,
+        (begun, patience): (Instant, Patience),
+    ) -> TalkEnd {
+        let client = desk.client.watched.get();
+        loop {
+            let event = |cx: &mut Context<'_>| client.poll_event(cx);
+            let end = talk.run(desk, begun, patience, event).await;
+            if !matches!(end, TalkEnd::Paused) || client.is_gone() {
+                return end;
+            }
+            if client.take_server_out() && self.may_rescue(desk.body) {
+                return TalkEnd::Failed(Outcome::Rescued);
+            }
+        }
+    }
+
+    /// Whether the attempt under way may be given up because its server was taken out.
+    fn may_rescue(&self, body: &RequestBody) -> bool {
+        let now = self.worker.clock.now();
+        self.exchange.may_rescue(body.is_replayable(), now)
+    }
+
+    /// The length of the answer, head and body, if it is to be held back until it is whole: when it could be tried again.
+    fn length_to_hold(&self, desk: &Desk<'_>, talk: &Talk) -> Option<usize> {
+        let head = &desk.work.response;
+        let Framing::Length(length) = head.framing else {
+            return None;
+        };
+        let length = usize::try_from(length).ok()?;
+        let holds = (self.exchange).holds_response(length, desk.body.is_replayable());
+        let all = head.length + length;
+        (holds && all > talk.incoming.len() && all <= talk.incoming.size()).then_some(all)
+    }
+
+    /// A kept connection to the server, or a new one.
+    async fn connection(
+        &self,
+        desk: &Desk<'_>,
+        client: &ClientWatch,
+        server: u32,
+        now: Instant,
+    ) -> Result<Upstream, Outcome> {
+        if let Some(upstream) = self.kept_connection(server, self.reuse(desk), now) {
+            return Ok(upstream);
+        }
+        // Boxed: most requests need no new connection, and all would be larger by it.
+        let mut connection = Box::pin(self.new_connection(server, now));
+        let may_rescue = || self.may_rescue(desk.body);
+        until_given_up(client, connection.as_mut(), may_rescue).await?
+    }
+
+    fn kept_connection(&self, server: u32, reuse: Reuse, now: Instant) -> Option<Upstream> {
+        let generation = self.exchange.servers().generation(server);
+        let server = self.server_id(server);
+        let kept = self.worker.kept_connection(server, generation, reuse, now);
+        if kept.is_some() {
+            let counters = self.worker.server_counters(server);
+            counters.reused.add_from_owner(1);
+        }
+        kept
+    }
+
+    async fn new_connection(&self, server: u32, now: Instant) -> Result<Upstream, Outcome> {
+        let rest = self.exchange.deadline().remaining(now);
+        let servers = self.exchange.servers();
+        let generation = servers.generation(server);
+        let address = servers.address(server).ok_or(Outcome::Unreachable)?;
+        let timeout = self.policies().timeout.connect;
+        let server = self.server_id(server);
+        let stream = connect(self.worker, (server, address), timeout, rest).await?;
+        Ok(Upstream::fresh(stream, generation))
+    }
+
+    fn count_sent(&self, talk: &Talk) {
+        let counters = self.worker.server_counters(self.server_id(talk.server));
+        counters.bytes_sent.add_from_owner(talk.bytes_sent);
+    }
+
+    fn drop_talk(&self, place: &mut Option<Talk>) {
+        drop(place.take().map(|talk| talk.end(self.worker)));
+    }
+
+    /// Closes the connection of an attempt that began at `begun` and has no answer.
+    fn close(&self, talk: Option<Talk>, end: &TalkEnd, begun: Instant) {
+        let Some(talk) = talk else { return };
+        let server = self.server_id(talk.server);
+        let upstream = talk.end(self.worker);
+        if let TalkEnd::Failed(Outcome::Stale | Outcome::Reset { .. }) = end {
+            self.worker.upstreams.lost(server, &upstream, begun);
+        }
+    }
+
+    /// Whether the request would be sent again if its server closed the connection at that moment.
+    fn reuse(&self, desk: &Desk<'_>) -> Reuse {
+        let stays_replayable = desk.body.stays_replayable();
+        match self.exchange.repeats_after_reset(stays_replayable) {
+            true => Reuse::Repeatable,
+            false => Reuse::Once,
+        }
+    }
+}
+
+/// Does `work`, a part of an attempt, until it is done, the client is gone, or the server was taken out and `may_rescue` agrees.
+/// It is pinned by the caller: a future that is moved into another one takes its room twice.
+///
+/// # Errors
+/// The outcome of an attempt that is given up.
+async fn until_given_up<F: Future>(
+    client: &ClientWatch,
+    mut work: Pin<&mut F>,
+    may_rescue: impl Fn() -> bool,
+) -> Result<F::Output, Outcome> {
+    let given_up = |cx: &Context<'_>| {
+        if client.poll_gone(cx) {
+            Some(Outcome::Cancelled)
+        } else {
+            (client.take_server_out() && may_rescue()).then_some(Outcome::Rescued)
+        }
+    };
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => match given_up(cx) {
+            Some(outcome) => Poll::Ready(Err(outcome)),
+            None => Poll::Pending,
+        },
+    })
+    .await
+}

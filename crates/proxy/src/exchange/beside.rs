@@ -1,0 +1,113 @@
+//! What a request sets off beside its own way: a copy for another service, and an old answer that is fetched anew.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use evenkeel_http1::Method;
+use evenkeel_request::Mirror;
+
+use super::context::{Drawn, RequestContext};
+use super::destination::hash_key;
+use crate::background::mirror::{Copy, LEFT_OUT_BODY, LEFT_OUT_BUSY};
+use crate::background::request::Errand;
+use crate::background::revalidate::{self, LEFT_OUT, MOST, Renewal, anonymous};
+use crate::downstream::client::Client;
+use crate::downstream::edit::Edits;
+use crate::upstream::h1::Desk;
+use crate::worker::Workspace;
+
+/// What a server of the other service is told by.
+const MARK: &[u8] = b"x-evenkeel-mirror: 1\r\n\r\n";
+
+impl<'a> RequestContext<'a> {
+    /// Draws whether the request whose head is in `work` is to be copied. An upgrade never is.
+    pub(crate) fn draw_mirror(&self, client: &Client, work: &Workspace) -> Option<Drawn<'a>> {
+        let of_route = self.route.and_then(|route| route.mirror.as_ref());
+        let mirror = of_route.or(self.entry().mirror.as_ref())?;
+        let method = work.request.method_text.of(client.buffer.unread());
+        let drawn = work.request.upgrade.is_none()
+            && mirror.takes(method, &mut self.worker.random.borrow_mut());
+        let other = &self.worker.state.services()[mirror.to.0 as usize];
+        drawn.then(|| Drawn {
+            mirror,
+            key: hash_key(other, client, work),
+        })
+    }
+
+    /// Sends the copy on its way if the whole request is there.
+    pub(crate) fn send_copy(&mut self, desk: &Desk<'_>) {
+        if !desk.body.is_through() || !desk.body.is_replayable() {
+            return;
+        }
+        let Some(Drawn { mirror, key }) = self.mirror.take() else {
+            return;
+        };
+        let Some(place) = self.pair(mirror) else {
+            return;
+        };
+        let under_way = &self.worker.copies[place];
+        if under_way.get() >= mirror.in_flight {
+            self.worker.count_copy(place, LEFT_OUT_BUSY);
+            return;
+        }
+        let head = &desk.work.to_server;
+        let lines = head.strip_suffix(b"\r\n").unwrap_or(head);
+        let mut bytes = Vec::with_capacity(head.len() + MARK.len() + desk.work.replay.len());
+        bytes.extend_from_slice(lines);
+        bytes.extend_from_slice(MARK);
+        bytes.extend_from_slice(&desk.work.replay);
+        let copy = Copy::new(Rc::clone(self.worker), place, mirror.to, self.method, key);
+        tokio::task::spawn_local(copy.travel(bytes));
+    }
+
+    /// Counts a copy that was to be made and was not, since the body was too long or had not come before the answer.
+    pub(crate) fn count_left_out(&self) {
+        if let Some(place) = self.mirror.and_then(|drawn| self.pair(drawn.mirror))
+            && self.exchange.attempts().attempts() > 0
+        {
+            self.worker.count_copy(place, LEFT_OUT_BODY);
+        }
+    }
+
+    fn pair(&self, mirror: &Mirror) -> Option<usize> {
+        let wanted = (self.exchange.service_id(), mirror.to);
+        let pairs = self.worker.state.mirrors();
+        pairs.iter().position(|pair| *pair == wanted)
+    }
+
+    /// Has the answer to the request whose prepared head is `to_server` fetched anew.
+    pub(crate) fn renew(&self, to_server: &[u8]) {
+        let Some((stale, wanted)) = self.entry().stale.as_ref().zip(self.wanted.as_ref()) else {
+            return;
+        };
+        let Some(key) = wanted.key() else {
+            return;
+        };
+        if stale.renewing.fetch_add(1, Ordering::Relaxed) >= MOST {
+            stale.renewing.fetch_sub(1, Ordering::Relaxed);
+            stale.renewals[revalidate::LEFT_OUT_BUSY].add(1);
+            return;
+        }
+        let errand = Errand {
+            worker: Rc::clone(self.worker),
+            to: self.exchange.service_id(),
+            method: Method::Get,
+            key: self.exchange.key(),
+            timeout: self.policies().timeout,
+        };
+        let renewal = Renewal {
+            errand,
+            key: key.to_owned(),
+            asked: self.latest,
+        };
+        let deadline = self.policies().deadline.as_ref();
+        let deadline = deadline.map(|header| header.name().as_bytes());
+        let edits = Edits::of_request(self.entry(), self.route, None);
+        let is_own =
+            |name: &str| edits.is_some_and(|edits| edits.drops(name.as_bytes()) && edits.has(name));
+        let left_out = LEFT_OUT.into_iter().filter(|name| !is_own(name));
+        let left_out: Vec<&[u8]> = left_out.map(str::as_bytes).chain(deadline).collect();
+        let bytes = anonymous(to_server, &left_out);
+        tokio::task::spawn_local(renewal.travel(bytes));
+    }
+}

@@ -1,0 +1,128 @@
+//! The response cache on the way of a request: a kept answer that is sent, an answer that is kept while it passes, and what a request makes
+//! out of date.
+
+use std::net::IpAddr;
+
+use evenkeel_core::Instant;
+use evenkeel_http1::{Body, Framing, write};
+use evenkeel_request::exchange::NoResponse;
+use evenkeel_tolerate::stale::Kept;
+
+use super::context::RequestContext;
+use crate::cache::fill::Tee;
+use crate::cache::store::{Answer, exchanged};
+use crate::downstream::edit::{Answerer, Edits};
+use crate::downstream::local_reply::write_why;
+use crate::downstream::rewrite::write_connection;
+use crate::upstream::h1::{Desk, Talk};
+
+impl RequestContext<'_> {
+    /// Writes a kept answer to `out`, and its status. Without `why` it is a cache's answer (RFC 9211).
+    pub(crate) fn compose_old(
+        &self,
+        out: &mut Vec<u8>,
+        kept: &Kept<Answer>,
+        why: Option<NoResponse>,
+        (peer, keep_alive): (IpAddr, bool),
+    ) -> u16 {
+        let answer = &kept.value;
+        out.clear();
+        out.extend_from_slice(b"HTTP/1.1 ");
+        write::decimal(out, u64::from(answer.status));
+        out.push(b' ');
+        out.extend_from_slice(write::reason(answer.status).as_bytes());
+        out.extend_from_slice(b"\r\n");
+        let entry = self.entry();
+        let edits = Edits::of_response(entry, self.route);
+        for line in answer.lines.split_inclusive(|byte| *byte == b'\n') {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            if !edits.is_some_and(|edits| edits.drops(name)) {
+                out.extend_from_slice(line);
+            }
+        }
+        if let Some(edits) = edits {
+            let answerer = Answerer {
+                peer,
+                id: self.id,
+                service: entry.name(),
+                server: "",
+            };
+            edits.write_response(out, answerer);
+        }
+        out.extend_from_slice(b"content-length: ");
+        write::decimal(out, answer.body.len() as u64);
+        out.extend_from_slice(b"\r\nage: ");
+        write::decimal(out, (answer.age + kept.age).as_secs());
+        match why {
+            None => {
+                // Below nothing when it is stale (RFC 9211, section 2.4).
+                out.extend_from_slice(b"\r\ncache-status: evenkeel; hit; ttl=");
+                if kept.stale_for.as_secs() > 0 {
+                    out.push(b'-');
+                }
+                write::decimal(out, kept.fresh_for.max(kept.stale_for).as_secs());
+            }
+            Some(why) => {
+                out.extend_from_slice(b"\r\nproxy-status: evenkeel; ");
+                write_why(why, out);
+            }
+        }
+        out.extend_from_slice(b"\r\nx-request-id: ");
+        self.id.write(out);
+        out.extend_from_slice(b"\r\n");
+        write_connection(out, self.version, keep_alive);
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&answer.body);
+        answer.status
+    }
+
+    /// For the answer that is to be passed on, if it may be kept and its end can be told from its being cut off. What the
+    /// request has made out of date is forgotten first.
+    pub(crate) fn tee(&self, desk: &Desk<'_>, talk: &Talk, now: Instant) -> Option<Box<Tee>> {
+        let (head, bytes) = (&desk.work.response, talk.incoming.unread());
+        self.invalidate(desk, talk, now);
+        let (stale, wanted) = self.entry().stale.as_ref().zip(self.wanted.as_ref())?;
+        let key = wanted.key()?;
+        let keep_for = stale.keep_for(key, &exchanged(wanted.asked(), head, bytes))?;
+        let most = stale.most();
+        let may = match head.framing {
+            Framing::Length(length) => length <= most as u64,
+            Framing::Chunked => true,
+            Framing::None | Framing::UntilClose => false,
+        };
+        if !may || stale.is_recent(key, now) {
+            return None;
+        }
+        Some(Box::new(Tee {
+            answer: Answer::of(head, bytes, &self.worker.date(now)),
+            came: now,
+            keep_for,
+            body: Body::of_response(head.framing),
+            most,
+        }))
+    }
+
+    /// The answer has been passed on as a whole.
+    pub(crate) fn keep(&self, tee: Tee) {
+        if let Some((stale, wanted)) = self.entry().stale.as_ref().zip(self.wanted.as_ref())
+            && let Some(key) = wanted.key()
+            && tee.body.is_done()
+        {
+            let times = (self.exchange.started(), tee.came);
+            stale.put(key, tee.answer, times, tee.keep_for);
+        }
+    }
+
+    /// A server has answered a request that may have changed something: what is kept for its address is out of date, in every
+    /// service, and for those that the answer names as well.
+    fn invalidate(&self, desk: &Desk<'_>, talk: &Talk, now: Instant) {
+        let Some(request) = &self.wanted else {
+            return;
+        };
+        let outdated = request.outdated(&desk.work.response, talk.incoming.unread());
+        let services = self.worker.state.services().iter();
+        for stale in services.filter_map(|entry| entry.stale.as_ref()) {
+            (outdated.iter()).for_each(|address| stale.invalidate(address, now));
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Drives one request: asks its exchange what comes next, and does it with sockets.
+
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::future::poll_fn;
+use std::task::Poll;
+
+use evenkeel_core::{Instant, Outcome, RequestShape};
+use evenkeel_http1::Method;
+use evenkeel_request::exchange::{Arrival, AttemptEnd, Event, Reply, Step};
+use evenkeel_request::{Cause, DeadlineHeader, Exchange};
+
+use super::access::AccessLine;
+use crate::exchange::attempt::Made;
+use crate::downstream::body::RequestBody;
+use crate::cache::key::CacheRequest;
+use crate::downstream::client::{Client, Persist};
+use super::context::{RequestContext, Room};
+use super::host::WorkerServices;
+use crate::exchange::destination::{Destination, destination};
+use crate::downstream::edit::Edits;
+use crate::exchange::finish::Finish;
+use crate::downstream::local_reply;
+use crate::upstream::retry_after;
+use crate::upstream::load_report;
+use crate::downstream::edit::Origin;
+use crate::downstream::rewrite;
+use crate::upstream::h1::{Desk, Talk};
+use crate::downstream::view::View;
+use crate::worker::{Worker, Workspace};
+
+
+/// Handles the request whose head is in `work` and at the front of the client's buffer.
+pub(crate) async fn handle(
+    worker: &Rc<Worker>,
+    client: &mut Client,
+    work: &mut Workspace,
+) -> Persist {
+    let (service, route) = match destination(worker, client, work) {
+        Destination::Service(service, route) => (service, route),
+        Destination::Elsewhere(route, redirect) => {
+            return Box::pin(local_reply::redirect(worker, client, work, route, redirect)).await;
+        }
+        Destination::Nowhere => {
+            return Box::pin(local_reply::refuse_request(worker, client, work, Cause::NoRoute)).await;
+        }
+    };
+    if work.request.method == Method::Connect {
+        let cause = Cause::MethodNotAllowed;
+        return Box::pin(local_reply::refuse_request(worker, client, work, cause)).await;
+    }
+    let at = worker.clock.now();
+    work.violation = None;
+    let bytes = client.buffer.unread();
+    let head = View {
+        head: &work.request,
+        bytes,
+    };
+    let arrival = Arrival {
+        service,
+        route,
+        rate: route.and_then(|route| worker.state.rate(route)),
+        head: &head,
+        shape: RequestShape::of(
+            work.request.method_text.of(bytes),
+            work.request.target.of(bytes),
+        ),
+        peer: client.peer,
+        is_upgrade: work.request.upgrade.is_some(),
+        at,
+    };
+    let mut context = RequestContext {
+        worker,
+        exchange: Exchange::new(&arrival, &WorkerServices(worker)),
+        latest: at,
+        id: worker.request_id(),
+        method: work.request.method,
+        version: work.request.version,
+        route,
+        mirror: None,
+        wanted: CacheRequest::of(worker, service, route, client, work),
+        cached: None,
+        room: None,
+        earlier_attempts: None,
+        keep_alive: work.request.keep_alive,
+    };
+    let log = worker
+        .state
+        .access_log
+        .then(|| Box::new(AccessLine::new(&context, client, work)));
+    let mut body = context.prepare(client, work);
+    let finish = context.go(client, work, &mut body).await;
+    context.count(&finish);
+    context.count_left_out();
+    client.latest = context.latest;
+    if let Some(line) = log {
+        line.write(&context, &finish, work.violation);
+    }
+    finish.persist
+}
+
+impl RequestContext<'_> {
+    /// Does what the exchange says until the request is over.
+    async fn go(
+        &mut self,
+        client: &mut Client,
+        work: &mut Workspace,
+        body: &mut RequestBody,
+    ) -> Finish {
+        let mut talk: Option<Talk> = None;
+        let mut desk = Desk {
+            worker: self.worker,
+            client,
+            work,
+            body,
+        };
+        // No server is asked for a client that is known to be gone.
+        let mut step = match desk.client.watched.is_gone() {
+            true => Step::Abort,
+            false => self.next(Event::Woken, (desk.client, desk.work, desk.body)),
+        };
+        loop {
+            match step {
+                Step::PassOn => return self.pass_on(&mut desk, &mut talk).await,
+                _ => self.put_aside(&desk, &mut talk),
+            }
+            step = match step {
+                Step::Attempt(server) => {
+                    self.probe_load();
+                    let made = self.attempt(&mut desk, &mut talk, server).await;
+                    self.ended(&desk, talk.as_ref(), made)
+                }
+                Step::Wait(until) => Box::pin(self.wait(&desk, until)).await,
+                Step::Reply(reply) => return Box::pin(self.reply(&mut desk, reply)).await,
+                Step::PassOn
+                | Step::Abort
+                | Step::Done
+                | Step::GoOn(_)
+                | Step::Hedge(..)
+                | Step::Switch(_)
+                | Step::Settle
+                | Step::GiveUp => return Finish::aborted(Persist::Close),
+            };
+        }
+    }
+
+    /// Asks one of the servers how busy it is, if the service's servers are asked.
+    fn probe_load(&self) {
+        let entry = self.entry();
+        if entry.ask.is_some() {
+            let id = self.exchange.service_id();
+            let picker = &mut self.worker.pickers.borrow_mut()[id.0 as usize];
+            let servers = self.exchange.servers();
+            self.worker.ask((id, entry), picker, servers, self.latest);
+        }
+    }
+
+    /// An attempt has ended.
+    fn ended(&mut self, desk: &Desk<'_>, talk: Option<&Talk>, made: Made) -> Step {
+        let now = self.worker.clock.now();
+        let begun = std::mem::replace(&mut self.latest, now);
+        let parts = (&*desk.client, &*desk.work, &*desk.body);
+        let outcome = match made {
+            Made::Answer => Outcome::Answered(desk.work.response.status),
+            Made::Failed(outcome) => outcome,
+            Made::Aborted(cause) => return self.next(Event::Aborted(cause), parts),
+        };
+        let (written, head_at) = talk.map_or((None, None), |talk| (talk.written, talk.head_at));
+        let latency = head_at.unwrap_or(now).since(written.unwrap_or(begun));
+        let mut end = AttemptEnd::failed(outcome, latency);
+        if let Some(talk) = talk {
+            let (head, bytes) = (&desk.work.response, talk.incoming.unread());
+            let name = self.entry().load_header.as_deref();
+            end.load = name.and_then(|name| load_report::reported(head, bytes, name));
+            end.retry_after = retry_after::asked(head, bytes);
+            let server = self.server_id(talk.server);
+            let counters = self.worker.server_counters(server);
+            counters.bytes_received.add_from_owner(talk.bytes_received);
+        }
+        self.send_copy(desk);
+        self.next(Event::Ended(end), parts)
+    }
+
+    /// Waits until then, until the exchange is woken, or until the client is gone.
+    async fn wait(&mut self, desk: &Desk<'_>, until: Instant) -> Step {
+        let client = &*desk.client;
+        client.timer.set(until);
+        let watch = client.watched.get();
+        let mut expired = pin!(client.timer.expired());
+        let is_gone = poll_fn(|cx| {
+            if self.exchange.poll_wake(cx.waker()) || expired.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            match watch.poll_gone(cx) {
+                true => Poll::Ready(true),
+                false => Poll::Pending,
+            }
+        });
+        let is_gone = is_gone.await || watch.is_gone();
+        let event = if is_gone {
+            Event::ClientGone
+        } else {
+            Event::Woken
+        };
+        self.next_now(event, desk)
+    }
+
+    /// evenkeel itself answers.
+    async fn reply(&mut self, desk: &mut Desk<'_>, reply: Reply) -> Finish {
+        let keep = !matches!(reply, Reply::Final(_)) && self.may_keep(desk.client, desk.body);
+        match reply {
+            Reply::Cause(cause) | Reply::Final(cause) => self.answer(desk, cause, keep).await,
+            Reply::Configured(why) => self.answer_configured(desk, why, keep).await,
+            Reply::Fresh(revalidate) => {
+                if revalidate {
+                    self.renew(&desk.work.to_server);
+                }
+                self.answer_cached(desk, None, keep).await
+            }
+            Reply::Stale(why) => self.answer_cached(desk, Some(why), keep).await,
+        }
+    }
+
+    /// Writes the head that servers get, and takes the client's off its buffer.
+    fn prepare(&mut self, client: &mut Client, work: &mut Workspace) -> RequestBody {
+        self.mirror = self.draw_mirror(client, work);
+        let policies = self.policies();
+        let keep = if self.exchange.may_ever_repeat() || self.mirror.is_some() {
+            policies.retry.body_buffer
+        } else {
+            0
+        };
+        let header = policies.deadline.as_ref();
+        let told = header.map(DeadlineHeader::name);
+        let entry = self.entry();
+        let origin = Origin {
+            peer: &client.peer_text,
+            id: self.id,
+            server: self.exchange.servers().first_address(),
+            service: entry.name(),
+            route: self.route,
+            edits: Edits::of_request(entry, self.route, told),
+            deadline: told,
+        };
+        let bytes = client.buffer.unread();
+        let at = rewrite::request(&mut work.to_server, &work.request, bytes, origin);
+        self.room = header.zip(at).map(|(header, at)| Room { header, at });
+        work.replay.clear();
+        client.buffer.consume(work.request.length);
+        client.give_back_empty_buffer(self.worker);
+        RequestBody::new(work.request.framing, keep)
+    }
+}

@@ -1,0 +1,266 @@
+//! Hedged attempts, carried out: the first attempt and those beside it run until one of them decides, by [`Exchange`]'s word.
+//!
+//! [`Exchange`]: evenkeel_request::Exchange
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use evenkeel_core::blame::Limit;
+use evenkeel_core::{Instant, Outcome, ServerId};
+use evenkeel_http1::Method;
+use evenkeel_request::exchange::{Event, FirstEnd, HedgeEnd, Step};
+
+use crate::exchange::context::RequestContext;
+use crate::upstream::idle_timeout::Reuse;
+use crate::upstream::client::Line;
+use crate::upstream::deadlines::{Patience, earlier};
+use crate::upstream::h1::{Desk, Talk, TalkEnd};
+use crate::worker::Worker;
+
+/// How an attempt with others beside it ended.
+pub(crate) enum Raced {
+    /// The first one is left, and has ended so.
+    First(TalkEnd),
+    /// Another one has answered.
+    Won(Box<Talk>),
+}
+
+/// The attempts under way.
+struct Racers<'r> {
+    /// How the first one has ended.
+    first: Option<TalkEnd>,
+    hedged: Vec<HedgedAttempt<'r>>,
+    /// When the next one is due.
+    due: Option<Instant>,
+}
+
+/// An attempt beside the first one.
+struct HedgedAttempt<'r> {
+    server: u32,
+    run: Pin<Box<dyn Future<Output = Answered> + 'r>>,
+    ended: Option<Answered>,
+}
+
+/// A connection on which the head of a response has come, and when the request was written; or how the attempt ended.
+type Answered = Result<(Line, Instant), Outcome>;
+
+/// What a hedged attempt is made with.
+struct HedgedRequest {
+    server: ServerId,
+    /// The address and generation of the server.
+    at: Option<(std::net::SocketAddr, u64)>,
+    method: Method,
+    bytes: Vec<u8>,
+    connect: Duration,
+    end: (Instant, Limit),
+}
+
+impl<'a> RequestContext<'a> {
+    /// The first attempt, whose request is being sent, and others when they are due, the next one at `at`.
+    pub(crate) async fn race(
+        &mut self,
+        desk: &mut Desk<'_>,
+        talk: &mut Talk,
+        (begun, patience): (Instant, Patience),
+        at: Instant,
+    ) -> Raced {
+        let clock = self.worker.clock;
+        let client = desk.client.watched.get();
+        let mut racers = Racers {
+            first: None,
+            hedged: Vec::new(),
+            due: Some(at),
+        };
+        let mut timer = pin!(tokio::time::sleep_until(clock.to_tokio(at)));
+        loop {
+            let due = racers.due;
+            if let Some(at) = due {
+                timer.as_mut().reset(clock.to_tokio(at));
+            }
+            let hedged = &mut racers.hedged;
+            let something = |cx: &mut Context<'_>| {
+                let is_due = due.is_some() && timer.as_mut().poll(cx).is_ready();
+                hedged.iter_mut().any(|one| one.poll(cx)) || is_due || client.poll_event(cx)
+            };
+            if racers.first.is_none() {
+                let end = talk.run(desk, begun, patience, something).await;
+                if !matches!(end, TalkEnd::Paused) && self.first_ended(desk, &mut racers, end) {
+                    return racers.settle();
+                }
+            } else {
+                until(something).await;
+            }
+            if client.is_gone() {
+                let _: Step = self.next_now(Event::ClientGone, desk);
+                return racers.settle();
+            }
+            if client.take_server_out()
+                && racers.first.is_none()
+                && self.next_now(Event::ServerOut, desk) == Step::GiveUp
+                && self.first_ended(desk, &mut racers, TalkEnd::Failed(Outcome::Rescued))
+            {
+                return racers.settle();
+            }
+            if let Some(ended) = self.hedged_ended(desk, &mut racers) {
+                return ended;
+            }
+            if racers.due.is_some_and(|due| due <= clock.now()) {
+                self.hedge(desk, &mut racers, patience);
+            }
+        }
+    }
+
+    /// The first one has ended; whether that decides.
+    fn first_ended(&mut self, desk: &Desk<'_>, racers: &mut Racers<'_>, end: TalkEnd) -> bool {
+        let told = match end {
+            TalkEnd::Head => FirstEnd::Response(desk.work.response.status),
+            TalkEnd::Failed(outcome) => FirstEnd::Failed(outcome),
+            TalkEnd::ClientGone
+            | TalkEnd::BadBody(_)
+            | TalkEnd::ClientLate
+            | TalkEnd::Paused => FirstEnd::ByClient,
+        };
+        racers.first = Some(end);
+        let step = self.next_now(Event::FirstEnded(told), desk);
+        racers.follow(step);
+        step == Step::Settle
+    }
+
+    /// Reports those that are over. How it ends if one of them decides.
+    fn hedged_ended<'r>(
+        &mut self,
+        desk: &mut Desk<'_>,
+        racers: &mut Racers<'r>,
+    ) -> Option<Raced> {
+        let mut index = 0;
+        while index < racers.hedged.len() {
+            let Some(ended) = racers.hedged[index].ended.take() else {
+                index += 1;
+                continue;
+            };
+            let server = racers.hedged.swap_remove(index).server;
+            let outcome = match &ended {
+                Ok((line, _)) => Outcome::Answered(line.head.status),
+                Err(outcome) => *outcome,
+            };
+            let step = self.next_now(Event::HedgeEnded(HedgeEnd { server, outcome }), desk);
+            match (step, ended) {
+                (Step::Switch(_), Ok((line, written))) => {
+                    let (talk, head) = line.into_talk(written, server);
+                    desk.work.response = head;
+                    return Some(Raced::Won(Box::new(talk)));
+                }
+                (_, Ok((line, _))) => line.end(self.worker, self.server_id(server), false),
+                (_, Err(_)) => {}
+            }
+            racers.follow(step);
+            if step == Step::Settle {
+                return Some(std::mem::take(racers).settle());
+            }
+        }
+        None
+    }
+
+    /// The next one is due: begins it, if the exchange says so.
+    fn hedge<'r>(&mut self, desk: &Desk<'_>, racers: &mut Racers<'r>, patience: Patience)
+    where
+        'a: 'r,
+    {
+        let step = self.next_now(Event::HedgeDue, desk);
+        racers.follow(step);
+        let Step::Hedge(server, _) = step else {
+            return;
+        };
+        let mut bytes = Vec::with_capacity(desk.work.to_server.len() + desk.work.replay.len());
+        bytes.extend_from_slice(&desk.work.to_server);
+        self.tell_deadline(&mut bytes);
+        bytes.extend_from_slice(&desk.work.replay);
+        let servers = self.exchange.servers();
+        let generation = servers.generation(server);
+        let request = HedgedRequest {
+            server: self.server_id(server),
+            at: servers.address(server).map(|address| (address, generation)),
+            method: self.method,
+            bytes,
+            connect: self.policies().timeout.connect,
+            end: earlier(self.latest + patience.attempt, patience.total),
+        };
+        racers.hedged.push(HedgedAttempt {
+            server,
+            run: Box::pin(request.run(self.worker)),
+            ended: None,
+        });
+    }
+}
+
+impl Default for Racers<'_> {
+    fn default() -> Self {
+        Self {
+            first: None,
+            hedged: Vec::new(),
+            due: None,
+        }
+    }
+}
+
+impl Racers<'_> {
+    /// When the next one is due from now on.
+    const fn follow(&mut self, step: Step) {
+        if let Step::GoOn(due) | Step::Hedge(_, due) = step {
+            self.due = due;
+        }
+    }
+
+    /// The end of the first one decides.
+    fn settle(self) -> Raced {
+        Raced::First(self.first.unwrap_or(TalkEnd::ClientGone))
+    }
+}
+
+/// Waits until `something` says so.
+async fn until(mut something: impl FnMut(&mut Context<'_>) -> bool) {
+    poll_fn(|cx| match something(cx) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
+}
+
+impl HedgedAttempt<'_> {
+    /// Goes on with it. Whether it is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.ended.is_none()
+            && let Poll::Ready(ended) = self.run.as_mut().poll(cx)
+        {
+            self.ended = Some(ended);
+        }
+        self.ended.is_some()
+    }
+}
+
+impl HedgedRequest {
+    /// A connection, the request, the answer's head.
+    async fn run(self, worker: &Rc<Worker>) -> Answered {
+        let at = self.at.ok_or(Outcome::Unreachable)?;
+        let rest = self.end.0.since(worker.clock.now());
+        let connect = (self.connect, rest);
+        let mut line = Line::open(worker, self.server, at, Reuse::Once, connect).await?;
+        let counters = worker.server_counters(self.server);
+        if line.is_reused() {
+            counters.reused.add_from_owner(1);
+        }
+        line.until(self.end);
+        let written = worker.clock.now();
+        let sent = Some(&counters.bytes_sent);
+        match line.ask(&self.bytes, self.method, sent).await {
+            Ok(_) => Ok((line, written)),
+            Err(outcome) => {
+                line.end(worker, self.server, false);
+                Err(outcome)
+            }
+        }
+    }
+}

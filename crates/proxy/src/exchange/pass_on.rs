@@ -1,0 +1,171 @@
+//! What becomes of a response: passed on to the client, or put aside for another attempt; then how it ended is judged, and its
+//! connection kept if both directions are complete.
+
+use evenkeel_core::blame::{Event, Judgement, Peer, Phase};
+use evenkeel_core::{Blame, Outcome};
+use evenkeel_http1::{Body, Framing};
+use evenkeel_request::exchange;
+
+use crate::downstream::client::Persist;
+use crate::exchange::context::RequestContext;
+use crate::exchange::finish::Finish;
+use crate::exchange::relay::{Relay, RelayEnd};
+use crate::downstream::rewrite;
+use crate::upstream::h1::{Desk, Talk};
+use crate::exchange::tunnel;
+
+/// How the passing on of a response ended, for the client, for the exchange, and for the connection to the server.
+struct Passed {
+    finish: Finish,
+    end: exchange::ResponseEnd,
+    may_keep: bool,
+}
+
+impl RequestContext<'_> {
+    /// Passes over an answer, if there is one, keeping its connection if it is complete.
+    pub(crate) fn put_aside(&self, desk: &Desk<'_>, place: &mut Option<Talk>) {
+        let Some(talk) = place.take() else { return };
+        let response = &desk.work.response;
+        let there = (talk.incoming.len() - response.length) as u64;
+        let complete = match response.framing {
+            Framing::None => there == 0,
+            Framing::Length(length) => there == length,
+            Framing::Chunked | Framing::UntilClose => false,
+        };
+        let event = Event::Answered(response.status);
+        let judged = talk.judge(event, Phase::Holding, complete && response.keep_alive);
+        let server = self.server_id(talk.server);
+        let upstream = talk.end(self.worker);
+        if judged.may_keep {
+            (self.worker).keep_connection(server, upstream, response, self.latest);
+        }
+    }
+
+    /// Passes a response on: from here on nothing can be taken back. Without one it is aborted.
+    pub(crate) async fn pass_on(
+        &mut self,
+        desk: &mut Desk<'_>,
+        place: &mut Option<Talk>,
+    ) -> Finish {
+        let Some(talk) = place.as_mut() else {
+            return Finish::aborted(Persist::Close);
+        };
+        let server = self.server_id(talk.server);
+        let passed = self.stream(desk, talk).await;
+        let upstream = place.take().map(|talk| talk.end(self.worker));
+        if let Some(upstream) = upstream.filter(|_| passed.may_keep) {
+            let head = &desk.work.response;
+            (self.worker).keep_connection(server, upstream, head, self.latest);
+        }
+        let event = exchange::Event::Passed(passed.end);
+        self.next(event, (desk.client, desk.work, desk.body));
+        passed.finish
+    }
+
+    /// Sends it on.
+    async fn stream(&mut self, desk: &mut Desk<'_>, talk: &mut Talk) -> Passed {
+        let status = desk.work.response.status;
+        let tee = self.tee(desk, talk, self.latest);
+        let manner = self.commit(desk, talk);
+        let idle = self.policies().timeout.idle;
+        if status == 101 && desk.work.request.upgrade.is_some() {
+            let end = Box::pin(tunnel::run(desk, talk, idle)).await;
+            return tunnel_passed(end.err().unwrap_or(Event::Answered(status)), talk);
+        }
+        let (already_sent, already) = (talk.bytes_sent, talk.bytes_received);
+        let server_keeps = desk.work.response.keep_alive;
+        let is_delimited = rewrite::is_delimited(&desk.work.response, manner.decode);
+        let body = Body::of_response(desk.work.response.framing);
+        let mut relay = Relay::new(body, manner.decode, tee);
+        let end = relay.run(desk, talk, idle).await;
+        if relay.has_waited() {
+            self.latest = self.worker.clock.now();
+        }
+        let counters = self.worker.server_counters(self.server_id(talk.server));
+        (counters.bytes_received).add_from_owner(talk.bytes_received - already);
+        // The rest of the request's body, if the server has answered before it was there.
+        (counters.bytes_sent).add_from_owner(talk.bytes_sent - already_sent);
+        let (event, clean) = match end {
+            RelayEnd::Done { clean } => (Event::Answered(status), clean && server_keeps),
+            RelayEnd::Broken(event) => (event, false),
+        };
+        let judged = talk.judge(event, Phase::Streaming, clean);
+        if matches!(end, RelayEnd::Broken(_)) {
+            if !is_delimited {
+                desk.client.reset_on_close();
+            }
+            return broken(event, judged, status, is_delimited);
+        }
+        if let Some(tee) = relay.into_tee() {
+            self.keep(*tee);
+        }
+        // A close with unread bytes is a reset, which can take the answer with it. Whoever has not asked for the close itself
+        // may have sent its next requests, or send them now.
+        let more = self.keep_alive || !desk.body.is_through() || !desk.client.buffer.is_empty();
+        let persist = match (manner.keep_alive, more) {
+            (true, _) => Persist::Keep,
+            (false, true) => Persist::Linger,
+            (false, false) => Persist::Close,
+        };
+        Passed {
+            finish: Finish::answered(persist, status),
+            end: exchange::ResponseEnd {
+                outcome: judged.outcome,
+                broke_off: None,
+                is_tunnel: false,
+            },
+            may_keep: judged.may_keep,
+        }
+    }
+}
+
+/// An answer broke off by this event.
+fn broken(event: Event, judged: Judgement, status: u16, is_delimited: bool) -> Passed {
+    // Earlier answers may still be on their way to a client that has sent several requests.
+    let by_server = matches!(
+        event,
+        Event::Closed(Peer::Server) | Event::Malformed(Peer::Server)
+    );
+    let persist = match by_server && is_delimited {
+        true => Persist::Linger,
+        false => Persist::Close,
+    };
+    Passed {
+        finish: Finish {
+            broken_off: Some(judged.outcome),
+            aborted: judged.blame == Blame::Client,
+            ..Finish::answered(persist, status)
+        },
+        end: exchange::ResponseEnd {
+            outcome: judged.outcome,
+            broke_off: Some(judged.outcome),
+            is_tunnel: false,
+        },
+        may_keep: judged.may_keep,
+    }
+}
+
+/// A request that had become a tunnel has ended by this event. A server that resets one is not blamed for it, and its client has seen
+/// it. How long a tunnel lasts says nothing about how quickly it was answered.
+fn tunnel_passed(event: Event, talk: &Talk) -> Passed {
+    const SWITCHED: u16 = 101;
+    let judged = talk.judge(event, Phase::Tunnel, false);
+    let broken_off = match event {
+        Event::Answered(_) => None,
+        Event::Closed(Peer::Server) => Some(Outcome::Reset { sent: true }),
+        _ => Some(judged.outcome),
+    };
+    Passed {
+        finish: Finish {
+            broken_off,
+            aborted: judged.blame == Blame::Client,
+            ..Finish::answered(Persist::Close, SWITCHED)
+        },
+        end: exchange::ResponseEnd {
+            outcome: judged.outcome,
+            broke_off: broken_off,
+            is_tunnel: true,
+        },
+        may_keep: false,
+    }
+}

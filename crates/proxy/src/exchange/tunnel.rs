@@ -1,0 +1,162 @@
+//! After `101 Switching Protocols`: bytes in both directions until both sides have closed, one of them resets its connection, or
+//! both are silent for too long.
+//!
+//! A side that has closed its direction may still read, so a FIN is passed on alone. A reset ends the tunnel at once, also while
+//! the other side does not read, and is passed on as one: a plain close would say that what came was all.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use evenkeel_core::blame::{Event, Limit, Peer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::worker::buffer::Buffer;
+use crate::downstream::io::poll_fill;
+use crate::downstream::local_reply;
+use crate::worker::poll_budget::PollBudget;
+use crate::upstream::h1::{Desk, Talk};
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Direction {
+    /// No more will come.
+    ended: bool,
+    /// The other side was told so.
+    told: bool,
+}
+
+/// What a direction came upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    /// Where it reads.
+    From,
+    /// Where it writes.
+    To,
+}
+
+/// Sends the head in `work.to_client` and carries bytes until both sides have ended, or until this.
+pub(crate) async fn run(desk: &mut Desk<'_>, talk: &mut Talk, idle: Duration) -> Result<(), Event> {
+    local_reply::send(desk.worker, desk.client, desk.work).await?;
+    for buffer in [&mut desk.client.buffer, &mut talk.incoming] {
+        if buffer.size() == 0 {
+            *buffer = desk.worker.buffers.take();
+        }
+    }
+    desk.client.timer.set(desk.worker.clock.now() + idle);
+    let (mut up, mut down) = (Direction::default(), Direction::default());
+    let server_watched = desk.worker.watcher.watch(&talk.upstream.stream);
+    let end = poll_fn(|cx| {
+        let (client, server) = (&mut desk.client.stream, &mut talk.upstream.stream);
+        let moved_up = up.poll(client, server, &mut desk.client.buffer, cx);
+        let moved_down = down.poll(server, client, &mut talk.incoming, cx);
+        match (moved_up, moved_down) {
+            (Err(Broken::From), _) | (_, Err(Broken::To)) => {
+                return Poll::Ready(Err(Event::Closed(Peer::Client)));
+            }
+            (Err(Broken::To), _) | (_, Err(Broken::From)) => {
+                return Poll::Ready(Err(Event::Closed(Peer::Server)));
+            }
+            (Ok(false), Ok(false)) => {}
+            _ => desk.client.timer.set(desk.worker.clock.now() + idle),
+        }
+        if up.told && down.told {
+            return Poll::Ready(Ok(()));
+        }
+        for (watched, peer) in [
+            (&desk.client.watched, Peer::Client),
+            (&server_watched, Peer::Server),
+        ] {
+            if watched.poll_reset(cx) {
+                return Poll::Ready(Err(Event::Closed(peer)));
+            }
+        }
+        if desk.client.timer.poll_expired(cx) {
+            let waits_for_client = !talk.incoming.is_empty();
+            let peer = if waits_for_client {
+                Peer::Client
+            } else {
+                Peer::Server
+            };
+            return Poll::Ready(Err(Event::Late(Limit::Idle(peer))));
+        }
+        Poll::Pending
+    });
+    let end = end.await;
+    if end.is_err() {
+        desk.client.reset_on_close();
+        talk.upstream.reset_on_close();
+    }
+    end
+}
+
+impl Direction {
+    /// Carries what can be carried; says whether anything moved.
+    fn poll<R, W>(
+        &mut self,
+        from: &mut R,
+        to: &mut W,
+        buffer: &mut Buffer,
+        cx: &mut Context<'_>,
+    ) -> Result<bool, Broken>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let mut moved = false;
+        let mut budget = PollBudget::new();
+        loop {
+            if budget.is_spent(cx) {
+                return Ok(moved);
+            }
+            if !buffer.is_empty() {
+                match Pin::new(&mut *to).poll_write(cx, buffer.unread()) {
+                    Poll::Ready(Ok(n)) if n > 0 => {
+                        buffer.consume(n);
+                        budget.spend(n);
+                        moved = true;
+                        continue;
+                    }
+                    Poll::Ready(_) => return Err(Broken::To),
+                    Poll::Pending => return Ok(moved),
+                }
+            }
+            if self.ended {
+                if !self.told && Pin::new(&mut *to).poll_shutdown(cx).is_ready() {
+                    self.told = true;
+                }
+                return Ok(moved);
+            }
+            match poll_fill(from, buffer, cx) {
+                Poll::Ready(Ok(0)) => self.ended = true,
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => return Err(Broken::From),
+                Poll::Pending => return Ok(moved),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::buffer::{Buffers, STANDARD};
+    use crate::worker::poll_budget::POLL_BYTES;
+    use crate::worker::poll_budget::tests::{Endless, Sink, polls};
+
+    #[test]
+    fn a_direction_that_never_pauses_leaves_the_worker_after_each_megabyte() {
+        const ENOUGH: usize = 8 * POLL_BYTES;
+        let (mut from, mut to) = (Endless, Sink::default());
+        let mut buffer = Buffers::default().take();
+        let mut direction = Direction::default();
+        let most = polls(|cx| {
+            let before = to.taken;
+            let moved = direction.poll(&mut from, &mut to, &mut buffer, cx);
+            assert_eq!(moved, Ok(true));
+            (to.taken - before, to.taken >= ENOUGH)
+        });
+        assert!(most <= POLL_BYTES + STANDARD, "{most} bytes in one poll");
+    }
+}

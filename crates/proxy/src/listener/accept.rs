@@ -1,0 +1,84 @@
+//! Accepting clients: as many as the listener may have, over all workers, and never so many that there is no descriptor left
+//! to reach a server with.
+//!
+//! One client too many is accepted and closed at once, so that it knows. If descriptors run out all the same, accepting pauses,
+//! longer each time, and clients wait in the kernel's queue.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use evenkeel_connect::is_local;
+use tokio::net::TcpListener;
+
+use crate::exchange::serve::serve;
+use crate::worker::{Side, Worker};
+
+/// Pauses when no connection can be accepted, so that the loop does not spin.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Accepts a listener's connections for ever.
+pub(crate) async fn accept(worker: Rc<Worker>, index: usize, listener: Rc<TcpListener>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                pause = FIRST_PAUSE;
+                let Some(open) = OpenConnection::new(&worker, index) else {
+                    worker.counters.connections_refused.add_from_owner(1);
+                    continue;
+                };
+                tokio::task::spawn_local(async move {
+                    serve(&open.worker, open.listener, stream, peer).await;
+                    drop(open);
+                });
+            }
+            // It was gone before it was accepted.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                if is_local(&error) {
+                    worker.lacks(Side::Client, &error);
+                    worker.upstreams.close_all();
+                } else {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                }
+                worker.clock.sleep_until(worker.clock.now() + pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+/// Counts a client connection for as long as it lives, whatever ends it.
+struct OpenConnection {
+    worker: Rc<Worker>,
+    listener: usize,
+}
+
+impl OpenConnection {
+    /// One more, if there may be one more.
+    fn new(worker: &Rc<Worker>, listener: usize) -> Option<Self> {
+        if !worker.state.clients.try_take(listener) {
+            return None;
+        }
+        worker.counters.connections_opened.add_from_owner(1);
+        worker.connections.set(worker.connections.get() + 1);
+        Some(Self {
+            worker: Rc::clone(worker),
+            listener,
+        })
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        let worker = &self.worker;
+        worker.state.clients.give_back(self.listener);
+        worker.counters.connections_closed.add_from_owner(1);
+        worker.connections.set(worker.connections.get() - 1);
+        if worker.draining.get() && worker.connections.get() == 0 {
+            worker.all_closed.notify_one();
+        }
+    }
+}

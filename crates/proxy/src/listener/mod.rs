@@ -1,0 +1,4 @@
+//! Accepting clients.
+
+pub(crate) mod limits;
+pub(crate) mod accept;

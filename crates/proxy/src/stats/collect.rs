@@ -1,0 +1,303 @@
+//! Everything that is counted, shown to whoever collects metrics, and summed up for whoever looks at services.
+
+use evenkeel_balance::PickReason;
+use evenkeel_core::metric::{DurationSnapshot, Sink, Source};
+use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
+use evenkeel_request::route::Route;
+
+use super::counters::{LOCAL_ERRORS, ServerCounters, ServiceCounters, Statuses, WorkerCounters};
+use super::results::{DEADLINE_RESULTS, FALLBACK_RESULTS, HEDGE_RESULTS, KEPT_RESULTS};
+use super::server_metrics;
+use crate::worker::state::{ProxyState, ServiceEntry};
+
+/// A service's totals since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServiceTotals {
+    /// Requests that got an answer, or should have.
+    pub requests: u64,
+    /// Of these, those that the client saw fail: an answer of 500 or above, or one that broke off.
+    pub failed: u64,
+    /// Of these, those that succeeded after a retry.
+    pub saved_by_retry: u64,
+    /// Requests for which the servers had no room: they were refused at once, or waited in vain.
+    pub shed: u64,
+}
+
+impl ProxyState {
+    /// A service's totals since the start.
+    #[must_use]
+    pub fn totals(&self, service: ServiceId) -> ServiceTotals {
+        self.counters(service)
+            .fold(ServiceTotals::default(), |sum, counters| ServiceTotals {
+                requests: sum.requests + counters.statuses.total() + counters.aborted.value(),
+                failed: sum.failed + counters.failed.value(),
+                saved_by_retry: sum.saved_by_retry + counters.saved_by_retry.value(),
+                shed: self.shed(service),
+            })
+    }
+
+    /// How long a service's requests took until their last byte.
+    #[must_use]
+    pub fn durations(&self, service: ServiceId) -> DurationSnapshot {
+        let mut sum = DurationSnapshot::default();
+        self.counters(service)
+            .for_each(|counters| sum.merge(&counters.durations.snapshot()));
+        sum
+    }
+
+    pub(crate) fn counters(&self, service: ServiceId) -> impl Iterator<Item = &ServiceCounters> {
+        self.workers()
+            .iter()
+            .filter_map(move |worker| worker.services.get(service.0 as usize))
+    }
+
+    fn sum_of_server(
+        &self,
+        (service, server): (usize, usize),
+        number: &dyn Fn(&ServerCounters) -> u64,
+    ) -> u64 {
+        self.sum(|worker| {
+            let used = worker.services[service].server_if_used(server);
+            used.map_or(0, number)
+        })
+    }
+
+    fn sum(&self, number: impl Fn(&WorkerCounters) -> u64) -> u64 {
+        self.workers().iter().map(|worker| number(worker)).sum()
+    }
+
+    fn collect_requests(
+        &self,
+        sink: &mut dyn Sink,
+        name: &str,
+        each: &dyn Fn(&WorkerCounters) -> Option<&Statuses>,
+    ) {
+        let mut sums = [0; 500];
+        self.workers()
+            .iter()
+            .filter_map(|worker| each(worker))
+            .for_each(|statuses| statuses.add_to(&mut sums));
+        for (index, &value) in sums.iter().enumerate().filter(|(_, value)| **value > 0) {
+            let code = (index + 100).to_string();
+            sink.counter(
+                "evenkeel_requests_total",
+                "Requests that were answered, by status.",
+                &[("service", name), ("code", &code)],
+                value,
+            );
+        }
+    }
+
+    fn collect_service(&self, sink: &mut dyn Sink, index: usize, name: &str) {
+        let of = |number: &dyn Fn(&ServiceCounters) -> u64| {
+            self.sum(|worker| number(&worker.services[index]))
+        };
+        self.collect_requests(sink, name, &|worker| Some(&worker.services[index].statuses));
+        let service = [("service", name)];
+        sink.counter(
+            "evenkeel_requests_failed_total",
+            "Requests that the client saw fail: answered 500 or above, or broken off.",
+            &service,
+            of(&|counters| counters.failed.value()),
+        );
+        sink.counter(
+            "evenkeel_requests_aborted_total",
+            "Requests that the client gave up before their answer.",
+            &service,
+            of(&|counters| counters.aborted.value()),
+        );
+        sink.counter(
+            "evenkeel_requests_saved_by_retry_total",
+            "Requests that succeeded after an attempt had failed.",
+            &service,
+            of(&|counters| counters.saved_by_retry.value()),
+        );
+        sink.durations(
+            "evenkeel_request_duration_seconds",
+            "From the request's head to the last byte of its answer.",
+            &service,
+            &self.durations(ServiceId(u32::try_from(index).unwrap_or(u32::MAX))),
+        );
+        for (place, reason) in Outcome::WORDS.iter().enumerate() {
+            let value = of(&|counters| counters.retries[place].value());
+            if value > 0 {
+                let labels = [("service", name), ("reason", *reason)];
+                sink.counter(
+                    "evenkeel_retries_total",
+                    "Retries, by how the attempt before ended.",
+                    &labels,
+                    value,
+                );
+            }
+        }
+    }
+
+    fn collect_server(&self, sink: &mut dyn Sink, service: (usize, &str), server: (usize, &str)) {
+        let of = |number: &dyn Fn(&ServerCounters) -> u64| {
+            self.sum_of_server((service.0, server.0), number)
+        };
+        let labels = [("service", service.1), ("server", server.1)];
+        for (place, outcome) in Outcome::WORDS.iter().enumerate() {
+            let value = of(&|counters| counters.attempts[place].value());
+            if value > 0 || place == 0 {
+                let labels = [
+                    ("service", service.1),
+                    ("server", server.1),
+                    ("outcome", *outcome),
+                ];
+                sink.counter(
+                    "evenkeel_attempts_total",
+                    "Attempts on a server, by how they ended.",
+                    &labels,
+                    value,
+                );
+            }
+        }
+        for (place, reason) in PickReason::WORDS.iter().enumerate() {
+            let value = of(&|counters| counters.picks[place].value());
+            if value > 0 || place == PickReason::Policy.place() {
+                let labels = [
+                    ("service", service.1),
+                    ("server", server.1),
+                    ("reason", *reason),
+                ];
+                let about = "Times that a server was picked for an attempt, by why it was.";
+                sink.counter("evenkeel_picks_total", about, &labels, value);
+            }
+        }
+        let id = ServerId::new(
+            u32::try_from(service.0).unwrap_or(u32::MAX),
+            u32::try_from(server.0).unwrap_or(u32::MAX),
+        );
+        sink.durations(
+            "evenkeel_attempt_duration_seconds",
+            "From the start of an attempt to the response's head, or to its failure.",
+            &labels,
+            &self.server_totals(id).durations,
+        );
+        self.collect_flow(sink, service, server);
+    }
+
+    fn collect_flow(&self, sink: &mut dyn Sink, service: (usize, &str), server: (usize, &str)) {
+        let of = |number: &dyn Fn(&ServerCounters) -> u64| {
+            self.sum_of_server((service.0, server.0), number)
+        };
+        let labels = [("service", service.1), ("server", server.1)];
+        let connections = "Connections that were opened to a server.";
+        sink.counter(
+            "evenkeel_server_connections_total",
+            connections,
+            &labels,
+            of(&|counters| counters.connections.value()),
+        );
+        let reused = "Attempts that were made on a connection which was open already.";
+        sink.counter(
+            "evenkeel_server_connections_reused_total",
+            reused,
+            &labels,
+            of(&|counters| counters.reused.value()),
+        );
+        sink.counter(
+            "evenkeel_server_sent_bytes_total",
+            "Bytes sent to a server, heads included.",
+            &labels,
+            of(&|counters| counters.bytes_sent.value()),
+        );
+        sink.counter(
+            "evenkeel_server_received_bytes_total",
+            "Bytes received from a server, heads included.",
+            &labels,
+            of(&|counters| counters.bytes_received.value()),
+        );
+    }
+}
+
+impl Source for ProxyState {
+    fn collect(&self, sink: &mut dyn Sink) {
+        let opened = self.sum(|worker| worker.connections_opened.value());
+        let closed = self.sum(|worker| worker.connections_closed.value());
+        let refused = self.sum(|worker| worker.connections_refused.value());
+        let dropped = self.sum(|worker| worker.signals_dropped.value());
+        sink.counter(
+            "evenkeel_connections_total",
+            "Client connections that were accepted.",
+            &[],
+            opened,
+        );
+        sink.gauge(
+            "evenkeel_connections_open",
+            "Client connections that are open now.",
+            &[],
+            opened.saturating_sub(closed) as f64,
+        );
+        let full = "Client connections that were closed at once because the listener was full.";
+        sink.counter("evenkeel_connections_refused_total", full, &[], refused);
+        let lost = "Workers that have ended by a mistake of evenkeel's own; their share of connections is not served.";
+        sink.gauge(
+            "evenkeel_workers_lost",
+            lost,
+            &[],
+            self.workers_lost() as f64,
+        );
+        for (place, side) in LOCAL_ERRORS.iter().enumerate() {
+            let value = self.sum(|worker| worker.local_errors[place].value());
+            let about = "Connections that evenkeel could not accept (client) or open (server) for want of descriptors, local ports or memory.";
+            let labels = [("side", *side)];
+            sink.counter("evenkeel_local_errors_total", about, &labels, value);
+        }
+        let (limit, about) = (
+            evenkeel_runtime::descriptors::limit(),
+            "The most descriptors that evenkeel may have open.",
+        );
+        sink.gauge("evenkeel_descriptor_limit", about, &[], limit as f64);
+        let lost = "Signals that were lost because the control loop did not read them in time.";
+        sink.counter("evenkeel_signals_dropped_total", lost, &[], dropped);
+        self.collect_mirrors(sink);
+        self.collect_asked(sink);
+        for results in [
+            &FALLBACK_RESULTS,
+            &HEDGE_RESULTS,
+            &DEADLINE_RESULTS,
+            &KEPT_RESULTS,
+        ] {
+            self.collect_results(sink, results);
+        }
+        self.collect_injects(sink);
+        self.collect_retries(sink);
+        self.collect_stale(sink);
+        self.collect_requests(sink, "", &|worker| Some(&worker.homeless));
+        let now = self.now();
+        for (index, service) in self.services().iter().enumerate() {
+            self.collect_service(sink, index, service.name());
+            let servers = service.servers();
+            for (place, server) in service.server_names().iter().enumerate() {
+                let id = ServerId::new(index as u32, place as u32);
+                if servers.address(id.index).is_none() && self.server_totals(id).attempts == 0 {
+                    continue;
+                }
+                self.collect_server(sink, (index, service.name()), (place, server));
+                let labels = [("service", service.name()), ("server", server)];
+                server_metrics::collect(sink, &labels, &servers, id.index, now);
+            }
+            self.collect_shared(sink, index, service, now);
+            let budget = "Retries that the service's budget would pay for now.";
+            sink.gauge(
+                "evenkeel_retry_budget",
+                budget,
+                &[("service", service.name())],
+                service.budget().balance(now),
+            );
+        }
+    }
+}
+
+impl ProxyState {
+    /// The metrics of what the requests of a service share.
+    fn collect_shared(&self, sink: &mut dyn Sink, index: usize, entry: &ServiceEntry, now: Instant) {
+        let is_limited = |route: &Route| {
+            route.rate.is_some() && route.services().any(|it| it.0 as usize == index)
+        };
+        let has_rate = self.routes().any(is_limited);
+        entry.service().collect(sink, now, has_rate);
+    }
+}

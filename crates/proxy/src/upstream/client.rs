@@ -1,0 +1,282 @@
+//! A connection on which evenkeel asks a server something of its own accord, beside the way of requests: it writes, reads
+//! the answer's head, and then its body, each with an end.
+//!
+//! Apart from `talk`, which passes things on between a client and a server: here nobody waits behind it.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use evenkeel_connect::stream_event;
+use evenkeel_core::blame::{Event, Facts, Judgement, Limit, Peer, Phase, Sent, judge};
+use evenkeel_core::metric::Counter;
+use evenkeel_core::{Instant, Outcome, ServerId};
+use evenkeel_http1::{Body, Method, Parsed, ResponseHead, head_end};
+use tokio::io::AsyncWrite;
+
+use crate::worker::buffer::Buffer;
+use crate::downstream::io::poll_fill;
+use crate::upstream::connect::connect;
+use crate::upstream::idle_timeout::Reuse;
+use crate::worker::poll_budget::POLL_BYTES;
+use crate::upstream::h1::{INTERIM_LIMIT, RESPONSE_LIMITS, Talk, begin_of_body};
+use crate::worker::timer::Timer;
+use crate::upstream::pool::Upstream;
+use crate::worker::Worker;
+
+/// A connection, and the answer that comes on it.
+#[derive(Debug)]
+pub(crate) struct Line {
+    upstream: Upstream,
+    timer: Timer,
+    /// What the timer stands for.
+    limit: Limit,
+    pub(crate) incoming: Buffer,
+    pub(crate) head: ResponseHead,
+    pub(crate) sent: usize,
+    /// Whether all of the request was sent.
+    is_written: bool,
+    /// The server takes no more of it.
+    broken: bool,
+    pub(crate) received: u64,
+    /// Bytes read since the worker's other connections had their turn.
+    turn: usize,
+}
+
+/// How the body of an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyEnd {
+    /// It is over; the connection may carry another request or not.
+    Whole { reusable: bool },
+    /// Nobody wanted to read more of it.
+    Enough,
+    /// Its time was over.
+    Late,
+    /// It broke off, by this.
+    Broken(Event),
+}
+
+impl Line {
+    /// A kept connection that is good for such a request, or a new one within `timeout`, or what is left of the time on the whole.
+    /// `at`: where the server is, and which one of those that have been at its place.
+    pub(crate) async fn open(
+        worker: &Worker,
+        server: ServerId,
+        at: (SocketAddr, u64),
+        reuse: Reuse,
+        (timeout, left): (Duration, Duration),
+    ) -> Result<Self, Outcome> {
+        let (address, generation) = at;
+        let now = worker.clock.now();
+        let upstream = match worker.kept_connection(server, generation, reuse, now) {
+            Some(kept) => kept,
+            None => {
+                let stream = connect(worker, (server, address), timeout, left).await?;
+                Upstream::fresh(stream, generation)
+            }
+        };
+        Ok(Self {
+            upstream,
+            timer: worker.timers.timer(),
+            limit: Limit::Attempt,
+            incoming: worker.buffers.take(),
+            head: ResponseHead::default(),
+            sent: 0,
+            is_written: false,
+            broken: false,
+            received: 0,
+            turn: 0,
+        })
+    }
+
+    /// Whether it has carried requests before.
+    pub(crate) const fn is_reused(&self) -> bool {
+        self.upstream.reused
+    }
+
+    /// From here on everything ends at this moment, by this limit.
+    pub(crate) fn until(&mut self, (end, limit): (Instant, Limit)) {
+        self.limit = limit;
+        self.timer.set(end);
+    }
+
+    /// Sends the request and waits for the answer's head, past interim ones. An answer that comes before the whole request is
+    /// sent is as good as any; the rest is not sent then. What is sent is added to `sent` at once, since this may be dropped before
+    /// it is over.
+    pub(crate) async fn ask(
+        &mut self,
+        bytes: &[u8],
+        method: Method,
+        sent: Option<&Counter>,
+    ) -> Result<u16, Outcome> {
+        let mut interim = 0;
+        let mut scanned = 0_usize;
+        loop {
+            // A head that dribbles is looked at as a whole only once, when its end is there.
+            let unread = self.incoming.unread();
+            let whole = head_end(unread, scanned.saturating_sub(3)).is_some();
+            scanned = unread.len();
+            if whole {
+                let bytes = self.incoming.unread_mut();
+                let parsed = self.head.parse_tidied(bytes, method, &RESPONSE_LIMITS);
+                match (parsed, self.head.status) {
+                    (Ok(Parsed::Complete), 101) | (Err(_), _) => return Err(self.malformed()),
+                    (Ok(Parsed::Complete), 100..=199) if interim < INTERIM_LIMIT => {
+                        interim += 1;
+                        self.incoming.consume(self.head.length);
+                        scanned = 0;
+                        continue;
+                    }
+                    (Ok(Parsed::Complete), 100..=199) => return Err(self.malformed()),
+                    (Ok(Parsed::Complete), _) if begin_of_body(&self.head, bytes).is_err() => {
+                        return Err(self.malformed());
+                    }
+                    (Ok(Parsed::Complete), status) => return Ok(status),
+                    (Ok(Parsed::Partial), _) => {}
+                }
+            }
+            match self.more(bytes, sent).await {
+                Some(Ok(0)) if self.incoming.spare().is_empty() => return Err(self.malformed()),
+                Some(Ok(0)) => return Err(self.ended(Event::Closed(Peer::Server))),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(self.ended(stream_event(&error))),
+                None => return Err(self.ended(Event::Late(self.limit))),
+            }
+        }
+    }
+
+    fn malformed(&self) -> Outcome {
+        self.ended(Event::Malformed(Peer::Server))
+    }
+
+    fn ended(&self, event: Event) -> Outcome {
+        self.judge(event, Phase::AwaitingHead, false).outcome
+    }
+
+    /// What is to be made of an end at this point. `clean`: the server lets the connection stay open, and nothing has come
+    /// beyond the response.
+    pub(crate) const fn judge(&self, event: Event, phase: Phase, clean: bool) -> Judgement {
+        let sent = match (self.is_written, self.sent) {
+            (true, _) => Sent::Whole,
+            (false, 0) => Sent::Nothing,
+            (false, _) => Sent::Part,
+        };
+        let reused = self.upstream.reused;
+        judge(
+            event,
+            Facts {
+                phase,
+                sent,
+                reused,
+                clean,
+            },
+        )
+    }
+
+    /// Takes the head off, and reads the body to its end, or until `most` bytes of it have come. Its content is appended to
+    /// `content`, if it is wanted; that can be a buffer more than `most`, which is of the content then and not of what frames it.
+    pub(crate) async fn read_body(
+        &mut self,
+        most: usize,
+        mut content: Option<&mut Vec<u8>>,
+    ) -> BodyEnd {
+        self.incoming.consume(self.head.length);
+        let mut body = Body::of_response(self.head.framing);
+        let mut read = 0;
+        loop {
+            if !body.is_done() && !self.incoming.is_empty() {
+                let unread = self.incoming.unread();
+                let progress = match &mut content {
+                    Some(content) => body.advance_decoded(unread, content),
+                    None => body.advance(unread),
+                };
+                let Ok(progress) = progress else {
+                    return BodyEnd::Broken(Event::Malformed(Peer::Server));
+                };
+                self.incoming.consume(progress.taken);
+                read = match &content {
+                    Some(content) => content.len(),
+                    None => read + progress.taken,
+                };
+            }
+            if body.is_done() {
+                let clean = self.head.keep_alive && self.incoming.is_empty();
+                let event = Event::Answered(self.head.status);
+                let reusable = self.judge(event, Phase::Streaming, clean).may_keep;
+                return BodyEnd::Whole { reusable };
+            }
+            if read > most || (read == most && content.is_none()) {
+                return BodyEnd::Enough;
+            }
+            match self.more(&[], None).await {
+                Some(Ok(0)) if body.end_of_stream().is_ok() => {
+                    return BodyEnd::Whole { reusable: false };
+                }
+                Some(Ok(0)) => return BodyEnd::Broken(Event::Closed(Peer::Server)),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return BodyEnd::Broken(stream_event(&error)),
+                None => return BodyEnd::Late,
+            }
+        }
+    }
+
+    /// Reads more, while what is left of the request `bytes` goes out; 0 at the end, nothing when the time is over.
+    async fn more(&mut self, bytes: &[u8], sent: Option<&Counter>) -> Option<io::Result<usize>> {
+        let read = poll_fn(|cx| {
+            let before = self.sent;
+            self.poll_write(bytes, cx);
+            if let Some(counter) = sent {
+                counter.add_from_owner((self.sent - before) as u64);
+            }
+            match poll_fill(&mut self.upstream.stream, &mut self.incoming, cx) {
+                Poll::Ready(read) => Poll::Ready(Some(read)),
+                Poll::Pending if self.timer.poll_expired(cx) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        let n = *read
+            .as_ref()
+            .and_then(|read| read.as_ref().ok())
+            .unwrap_or(&0);
+        self.received += n as u64;
+        self.turn += n;
+        if self.turn >= POLL_BYTES {
+            self.turn = 0;
+            tokio::task::yield_now().await;
+        }
+        read
+    }
+
+    /// Sends what can be sent of the request. If the server does not take it, its answer says more than that.
+    fn poll_write(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
+        while !self.broken && self.sent < bytes.len() {
+            let stream = Pin::new(&mut self.upstream.stream);
+            match stream.poll_write(cx, &bytes[self.sent..]) {
+                Poll::Ready(Ok(n)) if n > 0 => self.sent += n,
+                Poll::Ready(_) => self.broken = true,
+                Poll::Pending => return,
+            }
+            self.is_written = self.sent == bytes.len();
+        }
+    }
+
+    /// As an attempt whose answer is to be passed on, with the answer's head; the request was sent at `written`.
+    pub(crate) fn into_talk(self, written: Instant, server: u32) -> (Talk, ResponseHead) {
+        let mut talk = Talk::answered((self.upstream, server), self.incoming, written, !self.is_written);
+        (talk.bytes_sent, talk.bytes_received) = (self.sent as u64, self.received);
+        (talk, self.head)
+    }
+
+    /// Gives back what it holds; the connection as well if it can be used again.
+    pub(crate) fn end(self, worker: &Worker, server: ServerId, reusable: bool) {
+        worker.buffers.give(self.incoming);
+        if reusable {
+            let now = worker.clock.now();
+            worker.keep_connection(server, self.upstream, &self.head, now);
+        }
+    }
+}

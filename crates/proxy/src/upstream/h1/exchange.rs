@@ -1,0 +1,217 @@
+//! One attempt on one connection: what is known of it while the request goes out and the answer comes in.
+
+use std::time::Duration;
+
+use evenkeel_core::blame::{Event as Ended, Facts, Judgement, Limit, Peer, Phase, Sent, judge};
+use evenkeel_core::{Instant, Outcome};
+use evenkeel_http1::{Body, BodyError, Framing, HeadError, Limits, Parsed, ResponseHead, head_end};
+
+use crate::downstream::body::RequestBody;
+use crate::downstream::client::Client;
+use crate::downstream::violation::Violation;
+use crate::upstream::pool::Upstream;
+use crate::worker::buffer::{Buffer, STANDARD};
+use crate::worker::{Worker, Workspace};
+
+/// Most bytes and fields of a response's head: what a server may send is bounded as well.
+pub(crate) const RESPONSE_LIMITS: Limits = Limits {
+    head_bytes: STANDARD,
+    headers: 256,
+    target_bytes: 0,
+};
+/// Interim responses (1xx) that one attempt may send.
+pub(crate) const INTERIM_LIMIT: u32 = 16;
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum TalkEnd {
+    /// A response's head is in `work.response`, its bytes at the front of the talk's buffer.
+    Head,
+    /// There is none.
+    Failed(Outcome),
+    /// The client went away while it sent its body.
+    ClientGone,
+    /// The client sent something that is not a body.
+    BadBody(BodyError),
+    /// The client was too slow with its body.
+    ClientLate,
+    /// It is not over: something else has happened that was to be told.
+    Paused,
+}
+
+/// One attempt under way.
+#[derive(Debug)]
+pub(crate) struct Talk {
+    /// The server, by its index.
+    pub(crate) server: u32,
+    pub(crate) upstream: Upstream,
+    /// What came from the server and is not yet dealt with.
+    pub(crate) incoming: Buffer,
+    /// When the request was fully written.
+    pub(crate) written: Option<Instant>,
+    /// When its head had come, if more was waited for.
+    pub(crate) head_at: Option<Instant>,
+    /// Time spent on a body that did not come at once.
+    pub(crate) waited_for_body: Duration,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    pub(super) head_sent: usize,
+    pub(super) replay_sent: usize,
+    /// Whether the client is to send more of its body before anything can be written.
+    pub(super) waits_for_client: bool,
+    /// Whether that was ever so.
+    pub(super) has_waited: bool,
+    /// Whether a byte of the request was read or written since this was looked at.
+    pub(crate) progress: bool,
+    /// The server takes no more of the request.
+    pub(crate) broken: bool,
+    /// What the timer stands for.
+    pub(super) limit: Limit,
+    /// Interim responses so far.
+    pub(super) interim: u32,
+    /// Bytes of `incoming` in which no end of a head was found.
+    pub(super) scanned: usize,
+}
+
+/// What a talk works with.
+#[derive(Debug)]
+pub(crate) struct Desk<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) client: &'a mut Client,
+    pub(crate) work: &'a mut Workspace,
+    pub(crate) body: &'a mut RequestBody,
+}
+
+/// What a look at the server's side came to.
+pub(crate) enum Event {
+    End(TalkEnd),
+    Interim,
+}
+
+impl Talk {
+    pub(crate) fn new(upstream: Upstream, server: u32) -> Self {
+        Self {
+            server,
+            upstream,
+            incoming: Buffer::default(),
+            written: None,
+            head_at: None,
+            waited_for_body: Duration::ZERO,
+            bytes_sent: 0,
+            bytes_received: 0,
+            head_sent: 0,
+            replay_sent: 0,
+            waits_for_client: false,
+            has_waited: false,
+            progress: false,
+            broken: false,
+            limit: Limit::Attempt,
+            interim: 0,
+            scanned: 0,
+        }
+    }
+
+    pub(crate) fn failed(&self, event: Ended) -> TalkEnd {
+        TalkEnd::Failed(self.judge(event, Phase::AwaitingHead, false).outcome)
+    }
+
+    /// What is to be made of an end at this point. `clean`: the server lets the connection stay open, and nothing has come
+    /// beyond the response.
+    pub(crate) fn judge(&self, event: Ended, phase: Phase, clean: bool) -> Judgement {
+        let sent = match (self.written, self.bytes_sent) {
+            (Some(_), _) if !self.broken => Sent::Whole,
+            (None, 0) => Sent::Nothing,
+            _ => Sent::Part,
+        };
+        let reused = self.upstream.reused;
+        judge(
+            event,
+            Facts {
+                phase,
+                sent,
+                reused,
+                clean,
+            },
+        )
+    }
+
+    pub(crate) fn parse(&mut self, desk: &mut Desk<'_>) -> Option<Event> {
+        // A head that dribbles is looked at as a whole only once, when its end is there.
+        let from = self.scanned.saturating_sub(3);
+        if self.scanned > 0 && head_end(self.incoming.unread(), from).is_none() {
+            self.scanned = self.incoming.len();
+            return (self.scanned >= RESPONSE_LIMITS.head_bytes).then_some(self.malformed());
+        }
+        self.scanned = self.incoming.len();
+        let method = desk.work.request.method;
+        match desk
+            .work
+            .response
+            .parse_tidied(self.incoming.unread_mut(), method, &RESPONSE_LIMITS)
+        {
+            Ok(Parsed::Complete) => self.scanned = 0,
+            Ok(Parsed::Partial) if self.incoming.len() < RESPONSE_LIMITS.head_bytes => return None,
+            Ok(Parsed::Partial) => return Some(self.malformed_head(desk, HeadError::TooLarge)),
+            Err(error) => return Some(self.malformed_head(desk, error)),
+        }
+        match desk.work.response.status {
+            101 if desk.work.request.upgrade.is_none() => Some(self.malformed()),
+            100 | 102..=199 => Some(Event::Interim),
+            _ => match begin_of_body(&desk.work.response, self.incoming.unread()) {
+                Ok(()) => Some(Event::End(TalkEnd::Head)),
+                Err(error) => {
+                    desk.work.violation = Some(Violation::of_body(error));
+                    Some(self.malformed())
+                }
+            },
+        }
+    }
+
+    fn malformed_head(&self, desk: &mut Desk<'_>, error: HeadError) -> Event {
+        let field = desk
+            .work
+            .response
+            .refused_field(self.incoming.unread(), error);
+        desk.work.violation = Some(Violation::of_head(error, field));
+        self.malformed()
+    }
+
+    fn malformed(&self) -> Event {
+        Event::End(self.failed(Ended::Malformed(Peer::Server)))
+    }
+
+    /// An attempt whose answer has begun on another connection, which takes no more of the request: it has all of it, or
+    /// does not want it (`broken`).
+    pub(crate) fn answered(
+        (upstream, server): (Upstream, u32),
+        incoming: Buffer,
+        written: Instant,
+        broken: bool,
+    ) -> Self {
+        Self {
+            incoming,
+            written: Some(written),
+            broken,
+            ..Self::new(upstream, server)
+        }
+    }
+
+    /// Whether the request is still to be written, as far as the server takes it.
+    pub(crate) const fn is_sending(&self) -> bool {
+        self.written.is_none() && !self.broken
+    }
+
+    /// Gives back what it holds, and the connection to whoever wants it.
+    pub(crate) fn end(mut self, worker: &Worker) -> Upstream {
+        worker.buffers.give(std::mem::take(&mut self.incoming));
+        self.upstream
+    }
+}
+
+/// Whether what has come behind the head at the front of `bytes` is the beginning of a body: what is known not to be one now can
+/// still be taken back.
+pub(crate) fn begin_of_body(head: &ResponseHead, bytes: &[u8]) -> Result<(), BodyError> {
+    if head.framing == Framing::Chunked {
+        Body::of_response(head.framing).advance(&bytes[head.length..])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! HTTP/1.1 to servers.
+
+pub(crate) mod exchange;
+pub(crate) mod send;
+pub(crate) mod interim;
+pub(crate) mod run;
+
+pub(crate) use exchange::{Desk, INTERIM_LIMIT, RESPONSE_LIMITS, Talk, TalkEnd, begin_of_body};
