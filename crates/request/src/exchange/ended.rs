@@ -18,6 +18,7 @@ impl<'a> Exchange<'a> {
         now: Instant,
         host: &mut impl Host<'a>,
     ) -> Step {
+        self.settle(now, host);
         let Some(current) = &mut self.current else {
             return self.woken(now, host);
         };
@@ -61,6 +62,7 @@ impl<'a> Exchange<'a> {
         now: Instant,
         host: &mut impl Host<'a>,
     ) -> Step {
+        self.settle(now, host);
         if let Some(current) = &mut self.current {
             let (server, outcome, took) =
                 (current.server, Outcome::Cancelled, now.since(current.begun));

@@ -31,8 +31,14 @@ impl Hedging {
 
 impl<'a> Exchange<'a> {
     /// The first attempt begins to be sent: when another one is to be made beside it.
-    pub(super) fn connected(&mut self, now: Instant, host: &impl Host<'a>) -> Step {
-        let begun = self.current.as_ref().map_or(now, |current| current.begun);
+    pub(super) fn connected(&mut self, host: &impl Host<'a>) -> Step {
+        let Some(current) = &mut self.current else {
+            return self.go_on();
+        };
+        if std::mem::replace(&mut current.is_connected, true) {
+            return self.go_on();
+        }
+        let begun = current.begun;
         let used = self.attempts.hedges();
         let delay = host.hedging(self.policies.place, |hedge| {
             let left = hedge.options().limit.saturating_sub(used);
@@ -81,23 +87,24 @@ impl<'a> Exchange<'a> {
             return self.go_on();
         }
         if hedging.race.ended(decides) == Turn::Over {
-            return self.settle(now, host);
+            self.settle(now, host);
+            return Step::Settle;
         }
         hedging.first = Some((now, outcome));
         self.go_on()
     }
 
     /// The end of the first one decides.
-    fn settle(&mut self, now: Instant, host: &impl Host<'a>) -> Step {
+    pub(super) fn settle(&mut self, now: Instant, host: &impl Host<'a>) {
         if let Some(hedging) = self.hedging.take() {
             self.break_off(*hedging, now, host);
         }
-        Step::Settle
     }
 
     /// The client has gone: nobody waits for any of them. One that has ended already keeps its end.
     pub(super) fn client_gone_in_attempt(&mut self, now: Instant, host: &impl Host<'a>) -> Step {
-        self.settle(now, host)
+        self.settle(now, host);
+        Step::Settle
     }
 
     /// The server of the first one was taken out.
@@ -169,6 +176,7 @@ impl<'a> Exchange<'a> {
             server: pick.index,
             begun: now,
             in_flight,
+            is_connected: true,
         })
     }
 
@@ -197,7 +205,8 @@ impl<'a> Exchange<'a> {
         self.count_hedge(HedgeResult::Failed, host);
         self.ended_beside(other, (now, end.outcome), host);
         if is_over {
-            return self.settle(now, host);
+            self.settle(now, host);
+            return Step::Settle;
         }
         self.go_on()
     }

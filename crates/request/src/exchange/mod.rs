@@ -97,6 +97,8 @@ struct Current {
     server: u32,
     begun: Instant,
     in_flight: InFlight,
+    /// It is known whether others are made beside it.
+    is_connected: bool,
 }
 
 /// What the exchange waits for.
@@ -125,17 +127,36 @@ impl<'a> Exchange<'a> {
     ///
     /// Events that do not fit what the exchange waits for are ignored: the step is the one that it had asked for.
     pub fn next(&mut self, event: Event, now: Instant, host: &mut impl Host<'a>) -> Step {
+        if !self.expects(event) {
+            return self.woken(now, host);
+        }
         match event {
             Event::Ended(end) => self.attempt_ended(end, now, host),
             Event::Passed(end) => self.response_ended(end, now, host),
             Event::Woken => self.woken(now, host),
             Event::ClientGone => self.client_gone(now, host),
             Event::Aborted(cause) => self.attempt_aborted(cause, now, host),
-            Event::Connected => self.connected(now, host),
+            Event::Connected => self.connected(host),
             Event::HedgeDue => self.hedge_due(now, host),
             Event::FirstEnded(end) => self.first_ended(end, now, host),
             Event::HedgeEnded(end) => self.hedge_ended(end, now, host),
             Event::ServerOut => self.server_out(now, host),
+        }
+    }
+
+    /// Whether the event fits what the exchange waits for.
+    const fn expects(&self, event: Event) -> bool {
+        match event {
+            Event::Woken => true,
+            Event::ClientGone => !matches!(self.phase, Phase::Passing | Phase::Done),
+            Event::Passed(_) => matches!(self.phase, Phase::Passing),
+            Event::Connected
+            | Event::Ended(_)
+            | Event::Aborted(_)
+            | Event::HedgeDue
+            | Event::FirstEnded(_)
+            | Event::HedgeEnded(_)
+            | Event::ServerOut => matches!(self.phase, Phase::Attempting),
         }
     }
 

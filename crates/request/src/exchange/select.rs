@@ -126,6 +126,7 @@ impl<'a> Exchange<'a> {
             server,
             begun: now,
             in_flight,
+            is_connected: false,
         });
         self.phase = Phase::Attempting;
         self.hurried = false;
