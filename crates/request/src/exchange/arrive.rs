@@ -59,6 +59,7 @@ impl<'a> Exchange<'a> {
             current: None,
             hedging: None,
             started: arrival.at,
+            latest: arrival.at,
             shape: arrival.shape,
             watched: None,
             trial: None,

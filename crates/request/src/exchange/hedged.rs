@@ -22,9 +22,9 @@ pub(super) struct Hedging {
 }
 
 impl Hedging {
-    pub(super) fn release(self, service: &Service, servers: &CachedServerSet) {
+    pub(super) fn release(self, service: &Service, servers: &CachedServerSet, now: Instant) {
         for other in self.others {
-            other.in_flight.end(service, servers);
+            other.in_flight.end(service, servers, now);
         }
     }
 }
@@ -167,7 +167,7 @@ impl<'a> Exchange<'a> {
             return None;
         };
         if !self.service.budget().try_spend_on_hedge(now) {
-            in_flight.end(self.service, &self.servers);
+            in_flight.end(self.service, &self.servers, now);
             self.count_hedge(HedgeResult::DeniedBudget, host);
             return None;
         }
@@ -237,7 +237,7 @@ impl<'a> Exchange<'a> {
     ) {
         let took = at.since(attempt.begun);
         attempt.in_flight.came_to(at, outcome, took);
-        attempt.in_flight.end(self.service, &self.servers);
+        (attempt.in_flight).end(self.service, &self.servers, self.latest);
         host.attempt_counted(self.id_of(attempt.server), outcome);
         self.observe(attempt.server, (at, outcome, took), host);
         self.attempts.beside(attempt.server, outcome, took);
@@ -248,7 +248,7 @@ impl<'a> Exchange<'a> {
         for other in hedging.others {
             self.count_hedge(HedgeResult::Lost, host);
             let took = now.since(other.begun);
-            other.in_flight.end(self.service, &self.servers);
+            other.in_flight.end(self.service, &self.servers, now);
             host.attempt_counted(self.id_of(other.server), Outcome::Cancelled);
             self.observe(other.server, (now, Outcome::Cancelled, took), host);
             self.attempts.beside(other.server, Outcome::Cancelled, took);

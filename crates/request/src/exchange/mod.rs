@@ -65,6 +65,8 @@ pub struct Exchange<'a> {
     /// The attempts beside it.
     hedging: Option<Box<Hedging>>,
     started: Instant,
+    /// The latest moment that it knows of, for when it is dropped.
+    latest: Instant,
     key: Option<u64>,
     shape: RequestShape,
     /// What it asks for exactly, if its attempts are watched.
@@ -127,6 +129,7 @@ impl<'a> Exchange<'a> {
     ///
     /// Events that do not fit what the exchange waits for are ignored: the step is the one that it had asked for.
     pub fn next(&mut self, event: Event, now: Instant, host: &mut impl Host<'a>) -> Step {
+        self.latest = self.latest.max(now);
         if !self.expects(event) {
             return self.woken(now, host);
         }
@@ -201,14 +204,14 @@ impl<'a> Exchange<'a> {
         self.trial = None;
         self.release();
         if let Some(hedging) = self.hedging.take() {
-            hedging.release(self.service, &self.servers);
+            hedging.release(self.service, &self.servers, self.latest);
         }
     }
 
     /// The attempt under way is counted out.
     fn release(&mut self) {
         if let Some(current) = self.current.take() {
-            current.in_flight.end(self.service, &self.servers);
+            (current.in_flight).end(self.service, &self.servers, self.latest);
         }
     }
 

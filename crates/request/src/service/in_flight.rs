@@ -60,10 +60,10 @@ impl InFlight {
         self.latency = latency;
     }
 
-    /// Counts it out, with what was reported by now, and lets the next request in the queue look for a server.
-    pub(crate) fn end(mut self, service: &Service, servers: &ServerSet) {
+    /// Counts it out, with what was reported by `now`, and lets the next request in the queue look for a server.
+    pub(crate) fn end(mut self, service: &Service, servers: &ServerSet, now: Instant) {
         self.count_out(servers);
-        service.queue.free_one(self.at);
+        service.queue.free_one(now);
     }
 
     fn count_out(&mut self, servers: &ServerSet) {
@@ -116,7 +116,8 @@ impl<'a> InFlightGuard<'a> {
 impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
         if let Some(in_flight) = self.in_flight.take() {
-            in_flight.end(self.service, self.servers);
+            let at = in_flight.at;
+            in_flight.end(self.service, self.servers, at);
         }
     }
 }
