@@ -117,10 +117,15 @@ impl<'a> Exchange<'a> {
     }
 
     pub(super) fn hedge_due(&mut self, now: Instant, host: &impl Host<'a>) -> Step {
+        let is_over = self.attempts.deadline().passed(now) || self.is_quarantined(now, host);
         let Some(hedging) = &mut self.hedging else {
             return Step::GoOn(None);
         };
         if !hedging.race.is_due(now) {
+            return self.go_on();
+        }
+        if is_over {
+            hedging.race.no_more();
             return self.go_on();
         }
         // When hedges have used their share it is put off: what hangs is hedged as soon as there is one again.
@@ -178,6 +183,12 @@ impl<'a> Exchange<'a> {
             in_flight,
             is_connected: true,
         })
+    }
+
+    /// Whether a quarantine has begun since the first attempt.
+    fn is_quarantined(&self, now: Instant, host: &impl Host<'a>) -> bool {
+        let quarantine = &self.service.quarantine;
+        quarantine.is_on() && quarantine.refuses(host.exact_shape(), now)
     }
 
     pub(super) fn hedge_ended(
