@@ -42,6 +42,9 @@ impl<'a> Exchange<'a> {
         }
         host.attempt_counted(self.id_of(server), outcome);
         self.release();
+        if self.is_client_gone {
+            return self.abort();
+        }
         match (after, no_response) {
             (After::Accept, Some(status)) => {
                 self.no_response(NoResponse::Status(status), now, host)

@@ -87,6 +87,8 @@ pub struct Exchange<'a> {
     hurried: bool,
     /// How many servers of the service had come back when its last attempt began.
     returns_seen: u64,
+    /// Nobody is left to be answered.
+    is_client_gone: bool,
     /// Whether the method is one that may be sent twice.
     may_repeat: bool,
     /// Whether it asks for another protocol.
@@ -181,6 +183,7 @@ impl<'a> Exchange<'a> {
 
     /// Nobody is left to be answered.
     fn client_gone(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+        self.is_client_gone = true;
         if matches!(self.phase, Phase::Attempting) {
             return self.client_gone_in_attempt(now, host);
         }
