@@ -1,4 +1,4 @@
-//! Writes the corpus of the codec's tests as first inputs of the targets: `cargo run --example seeds`, in the folder `fuzz`.
+//! Writes first inputs of the targets, most of them from the corpus of the codec's tests: `cargo run --example seeds`, in the folder `fuzz`.
 
 use std::path::Path;
 
@@ -28,7 +28,44 @@ fn main() -> std::io::Result<()> {
     for (name, bytes, _, _) in corpus::GOOD_CHUNKED {
         write("chunked", name, &[cuts, bytes])?;
     }
+    exchanges()?;
     untidy(cuts)
+}
+
+/// Requests that take each way through an exchange once: the service, then what happens and a detail of it.
+fn exchanges() -> std::io::Result<()> {
+    const STORIES: [(&str, &[u8]); 8] = [
+        ("answered", b"\x00\x04\x00\x07\x00\x0f\x00"),
+        (
+            "retried",
+            b"\x00\x04\x00\x07\x20\x03\x07\x07\x28\x07\x00\x0f\x00",
+        ),
+        (
+            "hedged",
+            b"\x05\x04\x00\x0a\x00\x03\x03\x0b\x00\x0c\x00\x0f\x00",
+        ),
+        (
+            "hedge fails",
+            b"\x05\x04\x00\x0a\x00\x03\x03\x0b\x00\x0c\x20\x07\x00\x0f\x00",
+        ),
+        (
+            "queued",
+            b"\x01\x04\x00\x04\x01\x04\x02\x04\x03\x04\x04\x04\x05\x04\x06\x04\x07\x0e\x06\x11\x00\x03\x03\x07\x01",
+        ),
+        (
+            "held",
+            b"\x04\x12\x40\x12\x41\x12\x42\x12\x10\x04\x00\x12\x1c\x07\x00\x0f\x00",
+        ),
+        ("falls back", b"\x07\x04\x00\x07\x18\x07\x00\x0f\x00"),
+        (
+            "in quarantine",
+            b"\x06\x04\x00\x13\x01\x07\x28\x04\x01\x0d\x00\x10\x00",
+        ),
+    ];
+    for (name, story) in STORIES {
+        write("exchange", name, &[story])?;
+    }
+    Ok(())
 }
 
 /// What is put right, and as much that is tidy or stays refused.

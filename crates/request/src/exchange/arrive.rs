@@ -59,6 +59,7 @@ impl<'a> Exchange<'a> {
             current: None,
             hedging: None,
             started: arrival.at,
+            latest: arrival.at,
             shape: arrival.shape,
             watched: None,
             trial: None,
@@ -71,6 +72,7 @@ impl<'a> Exchange<'a> {
             held_since: None,
             hurried: false,
             returns_seen: 0,
+            is_client_gone: false,
             may_repeat: policies.may_repeat(head.method()),
             is_upgrade: arrival.is_upgrade,
         };

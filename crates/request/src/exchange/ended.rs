@@ -18,6 +18,7 @@ impl<'a> Exchange<'a> {
         now: Instant,
         host: &mut impl Host<'a>,
     ) -> Step {
+        self.settle(now, host);
         let Some(current) = &mut self.current else {
             return self.woken(now, host);
         };
@@ -41,6 +42,9 @@ impl<'a> Exchange<'a> {
         }
         host.attempt_counted(self.id_of(server), outcome);
         self.release();
+        if self.is_client_gone {
+            return self.abort();
+        }
         match (after, no_response) {
             (After::Accept, Some(status)) => {
                 self.no_response(NoResponse::Status(status), now, host)
@@ -61,6 +65,7 @@ impl<'a> Exchange<'a> {
         now: Instant,
         host: &mut impl Host<'a>,
     ) -> Step {
+        self.settle(now, host);
         if let Some(current) = &mut self.current {
             let (server, outcome, took) =
                 (current.server, Outcome::Cancelled, now.since(current.begun));

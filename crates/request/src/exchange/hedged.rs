@@ -22,17 +22,23 @@ pub(super) struct Hedging {
 }
 
 impl Hedging {
-    pub(super) fn release(self, service: &Service, servers: &CachedServerSet) {
+    pub(super) fn release(self, service: &Service, servers: &CachedServerSet, now: Instant) {
         for other in self.others {
-            other.in_flight.end(service, servers);
+            other.in_flight.end(service, servers, now);
         }
     }
 }
 
 impl<'a> Exchange<'a> {
     /// The first attempt begins to be sent: when another one is to be made beside it.
-    pub(super) fn connected(&mut self, now: Instant, host: &impl Host<'a>) -> Step {
-        let begun = self.current.as_ref().map_or(now, |current| current.begun);
+    pub(super) fn connected(&mut self, host: &impl Host<'a>) -> Step {
+        let Some(current) = &mut self.current else {
+            return self.go_on();
+        };
+        if std::mem::replace(&mut current.is_connected, true) {
+            return self.go_on();
+        }
+        let begun = current.begun;
         let used = self.attempts.hedges();
         let delay = host.hedging(self.policies.place, |hedge| {
             let left = hedge.options().limit.saturating_sub(used);
@@ -81,23 +87,24 @@ impl<'a> Exchange<'a> {
             return self.go_on();
         }
         if hedging.race.ended(decides) == Turn::Over {
-            return self.settle(now, host);
+            self.settle(now, host);
+            return Step::Settle;
         }
         hedging.first = Some((now, outcome));
         self.go_on()
     }
 
     /// The end of the first one decides.
-    fn settle(&mut self, now: Instant, host: &impl Host<'a>) -> Step {
+    pub(super) fn settle(&mut self, now: Instant, host: &impl Host<'a>) {
         if let Some(hedging) = self.hedging.take() {
             self.break_off(*hedging, now, host);
         }
-        Step::Settle
     }
 
     /// The client has gone: nobody waits for any of them. One that has ended already keeps its end.
     pub(super) fn client_gone_in_attempt(&mut self, now: Instant, host: &impl Host<'a>) -> Step {
-        self.settle(now, host)
+        self.settle(now, host);
+        Step::Settle
     }
 
     /// The server of the first one was taken out.
@@ -110,10 +117,15 @@ impl<'a> Exchange<'a> {
     }
 
     pub(super) fn hedge_due(&mut self, now: Instant, host: &impl Host<'a>) -> Step {
+        let is_over = self.attempts.deadline().passed(now) || self.is_quarantined(now, host);
         let Some(hedging) = &mut self.hedging else {
             return Step::GoOn(None);
         };
         if !hedging.race.is_due(now) {
+            return self.go_on();
+        }
+        if is_over {
+            hedging.race.no_more();
             return self.go_on();
         }
         // When hedges have used their share it is put off: what hangs is hedged as soon as there is one again.
@@ -160,7 +172,7 @@ impl<'a> Exchange<'a> {
             return None;
         };
         if !self.service.budget().try_spend_on_hedge(now) {
-            in_flight.end(self.service, &self.servers);
+            in_flight.end(self.service, &self.servers, now);
             self.count_hedge(HedgeResult::DeniedBudget, host);
             return None;
         }
@@ -169,7 +181,14 @@ impl<'a> Exchange<'a> {
             server: pick.index,
             begun: now,
             in_flight,
+            is_connected: true,
         })
+    }
+
+    /// Whether a quarantine has begun since the first attempt.
+    fn is_quarantined(&self, now: Instant, host: &impl Host<'a>) -> bool {
+        let quarantine = &self.service.quarantine;
+        quarantine.is_on() && quarantine.refuses(host.exact_shape(), now)
     }
 
     pub(super) fn hedge_ended(
@@ -197,7 +216,8 @@ impl<'a> Exchange<'a> {
         self.count_hedge(HedgeResult::Failed, host);
         self.ended_beside(other, (now, end.outcome), host);
         if is_over {
-            return self.settle(now, host);
+            self.settle(now, host);
+            return Step::Settle;
         }
         self.go_on()
     }
@@ -228,7 +248,7 @@ impl<'a> Exchange<'a> {
     ) {
         let took = at.since(attempt.begun);
         attempt.in_flight.came_to(at, outcome, took);
-        attempt.in_flight.end(self.service, &self.servers);
+        (attempt.in_flight).end(self.service, &self.servers, self.latest);
         host.attempt_counted(self.id_of(attempt.server), outcome);
         self.observe(attempt.server, (at, outcome, took), host);
         self.attempts.beside(attempt.server, outcome, took);
@@ -239,7 +259,7 @@ impl<'a> Exchange<'a> {
         for other in hedging.others {
             self.count_hedge(HedgeResult::Lost, host);
             let took = now.since(other.begun);
-            other.in_flight.end(self.service, &self.servers);
+            other.in_flight.end(self.service, &self.servers, now);
             host.attempt_counted(self.id_of(other.server), Outcome::Cancelled);
             self.observe(other.server, (now, Outcome::Cancelled, took), host);
             self.attempts.beside(other.server, Outcome::Cancelled, took);

@@ -102,7 +102,7 @@ impl<'a> Exchange<'a> {
                 self.phase = Phase::Held(held);
                 Step::Wait(until)
             }
-            Ok(None) => self.go_from_hold(&held, now, host),
+            Ok(None) => self.go_from_hold(held, now, host),
             Err(reason) => {
                 holding.gave_up(reason);
                 let cause = reason.tells(held.cause);
@@ -153,7 +153,7 @@ impl<'a> Exchange<'a> {
     /// A server may take it by now. Never in circles without a pause.
     fn go_from_hold(
         &mut self,
-        held: &HeldRequest<'a>,
+        held: Box<HeldRequest<'a>>,
         now: Instant,
         host: &mut impl Host<'a>,
     ) -> Step {
@@ -162,6 +162,8 @@ impl<'a> Exchange<'a> {
         } else if held.granted && std::mem::replace(&mut self.hurried, true) {
             return self.no_response(NoResponse::Cause(held.cause), now, host);
         }
+        // It may have to wait again, in the same room.
+        drop(held);
         self.select(now, host)
     }
 

@@ -65,6 +65,8 @@ pub struct Exchange<'a> {
     /// The attempts beside it.
     hedging: Option<Box<Hedging>>,
     started: Instant,
+    /// The latest moment that it knows of, for when it is dropped.
+    latest: Instant,
     key: Option<u64>,
     shape: RequestShape,
     /// What it asks for exactly, if its attempts are watched.
@@ -85,6 +87,8 @@ pub struct Exchange<'a> {
     hurried: bool,
     /// How many servers of the service had come back when its last attempt began.
     returns_seen: u64,
+    /// Nobody is left to be answered.
+    is_client_gone: bool,
     /// Whether the method is one that may be sent twice.
     may_repeat: bool,
     /// Whether it asks for another protocol.
@@ -97,6 +101,8 @@ struct Current {
     server: u32,
     begun: Instant,
     in_flight: InFlight,
+    /// It is known whether others are made beside it.
+    is_connected: bool,
 }
 
 /// What the exchange waits for.
@@ -125,17 +131,37 @@ impl<'a> Exchange<'a> {
     ///
     /// Events that do not fit what the exchange waits for are ignored: the step is the one that it had asked for.
     pub fn next(&mut self, event: Event, now: Instant, host: &mut impl Host<'a>) -> Step {
+        self.latest = self.latest.max(now);
+        if !self.expects(event) {
+            return self.woken(now, host);
+        }
         match event {
             Event::Ended(end) => self.attempt_ended(end, now, host),
             Event::Passed(end) => self.response_ended(end, now, host),
             Event::Woken => self.woken(now, host),
             Event::ClientGone => self.client_gone(now, host),
             Event::Aborted(cause) => self.attempt_aborted(cause, now, host),
-            Event::Connected => self.connected(now, host),
+            Event::Connected => self.connected(host),
             Event::HedgeDue => self.hedge_due(now, host),
             Event::FirstEnded(end) => self.first_ended(end, now, host),
             Event::HedgeEnded(end) => self.hedge_ended(end, now, host),
             Event::ServerOut => self.server_out(now, host),
+        }
+    }
+
+    /// Whether the event fits what the exchange waits for.
+    const fn expects(&self, event: Event) -> bool {
+        match event {
+            Event::Woken => true,
+            Event::ClientGone => !matches!(self.phase, Phase::Passing | Phase::Done),
+            Event::Passed(_) => matches!(self.phase, Phase::Passing),
+            Event::Connected
+            | Event::Ended(_)
+            | Event::Aborted(_)
+            | Event::HedgeDue
+            | Event::FirstEnded(_)
+            | Event::HedgeEnded(_)
+            | Event::ServerOut => matches!(self.phase, Phase::Attempting),
         }
     }
 
@@ -157,6 +183,7 @@ impl<'a> Exchange<'a> {
 
     /// Nobody is left to be answered.
     fn client_gone(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+        self.is_client_gone = true;
         if matches!(self.phase, Phase::Attempting) {
             return self.client_gone_in_attempt(now, host);
         }
@@ -180,14 +207,14 @@ impl<'a> Exchange<'a> {
         self.trial = None;
         self.release();
         if let Some(hedging) = self.hedging.take() {
-            hedging.release(self.service, &self.servers);
+            hedging.release(self.service, &self.servers, self.latest);
         }
     }
 
     /// The attempt under way is counted out.
     fn release(&mut self) {
         if let Some(current) = self.current.take() {
-            current.in_flight.end(self.service, &self.servers);
+            (current.in_flight).end(self.service, &self.servers, self.latest);
         }
     }
 

@@ -46,6 +46,10 @@ impl<'a> Exchange<'a> {
         waiting.saw(now);
         loop {
             match waiting.reason() {
+                // It hears of its turn too late for an attempt: the turn is the next one's.
+                Some(Reason::Served) if self.attempts.deadline().passed(now) => {
+                    return self.denied(*waiting, Reason::Expired, now, host);
+                }
                 Some(Reason::Served) => {}
                 Some(reason) => return self.denied(*waiting, reason, now, host),
                 None if now >= waiting.until() => {
@@ -64,6 +68,11 @@ impl<'a> Exchange<'a> {
                 }
             }
             looked = true;
+            // A quarantine may have begun while it waited. Its turn is the next one's then.
+            if let Err(cause) = self.may_reach_server(now, host) {
+                drop(waiting);
+                return self.not_selected(cause, now, host);
+            }
             match self.take_server(now, host) {
                 Ok(selected) => {
                     waiting.placed(now);

@@ -44,9 +44,16 @@ impl<'a> Exchange<'a> {
     }
 
     /// Whether any server may get the request. Asked before each attempt: what is under way when a quarantine begins, or its route is
-    /// closed, is not tried again.
-    fn may_reach_server(&mut self, now: Instant, host: &impl Host<'a>) -> Result<(), Cause> {
+    /// closed, is not tried again. Nor is what a late timer brings after its deadline.
+    pub(super) fn may_reach_server(
+        &mut self,
+        now: Instant,
+        host: &impl Host<'a>,
+    ) -> Result<(), Cause> {
         self.watched = None;
+        if self.attempts.deadline().passed(now) {
+            return Err(Cause::TotalTimeout);
+        }
         let quarantine = &self.service.quarantine;
         if quarantine.is_on() {
             let shape: ExactShape = host.exact_shape();
@@ -126,6 +133,7 @@ impl<'a> Exchange<'a> {
             server,
             begun: now,
             in_flight,
+            is_connected: false,
         });
         self.phase = Phase::Attempting;
         self.hurried = false;

@@ -60,10 +60,10 @@ impl InFlight {
         self.latency = latency;
     }
 
-    /// Counts it out, with what was reported by now, and lets the next request in the queue look for a server.
-    pub(crate) fn end(mut self, service: &Service, servers: &ServerSet) {
+    /// Counts it out, with what was reported by `now`, and lets the next request in the queue look for a server.
+    pub(crate) fn end(mut self, service: &Service, servers: &ServerSet, now: Instant) {
         self.count_out(servers);
-        service.queue.free_one(self.at);
+        service.queue.free_one(now);
     }
 
     fn count_out(&mut self, servers: &ServerSet) {
@@ -116,7 +116,34 @@ impl<'a> InFlightGuard<'a> {
 impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
         if let Some(in_flight) = self.in_flight.take() {
-            in_flight.end(self.service, self.servers);
+            let at = in_flight.at;
+            in_flight.end(self.service, self.servers, at);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use evenkeel_core::Random;
+    use evenkeel_tolerate::Class;
+    use evenkeel_tolerate::queue::Reason;
+
+    use super::*;
+    use crate::service::tests::options;
+
+    /// The response's head had come before that.
+    #[test]
+    fn who_has_waited_too_long_when_an_attempt_ends_is_not_called() {
+        let service = Service::new(options(1), Instant::ZERO, &mut Random::seeded(1));
+        let servers = service.servers();
+        let at = Instant::from_millis;
+        let mut attempt = InFlight::begin(&servers, 0, Duration::ZERO, at(0)).expect("no limit");
+        let waiting = service
+            .queue
+            .enter(at(0), Class::Critical, at(50), Duration::ZERO)
+            .expect("room");
+        attempt.came_to(at(10), Outcome::Answered(200), Duration::from_millis(10));
+        attempt.end(&service, &servers, at(60));
+        assert_eq!(waiting.reason(), Some(Reason::Expired));
     }
 }

@@ -42,6 +42,12 @@ impl QuarantineGate {
         treatment
     }
 
+    /// Whether no server may get a request of this shape any more. One that is under way is not counted.
+    pub(crate) fn refuses(&self, shape: ExactShape, now: Instant) -> bool {
+        let treatment = self.orders.load().treatment(shape, now);
+        matches!(treatment, Treatment::Refused(_))
+    }
+
     pub(super) fn collect(&self, sink: &mut dyn Sink, service: &str, now: Instant) {
         let labels = [("service", service)];
         let about = "Kinds of requests in quarantine, since they bring servers down.";

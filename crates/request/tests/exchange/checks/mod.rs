@@ -1,0 +1,492 @@
+//! What must hold of one request, whatever happens: checked from what the exchange asks for and reports, with the simulation's own
+//! books beside it. Nothing here makes anything happen.
+
+use std::fmt;
+use std::time::Duration;
+
+use evenkeel_core::{Exposed, Instant, Outcome, ServerId, ServiceId};
+use evenkeel_request::exchange::{
+    Count, Event, FallbackResult, HedgeResult, NoResponse, Reply, Step,
+};
+use evenkeel_request::service::Service;
+use evenkeel_request::{Cause, Exchange, Policies};
+
+use crate::host::{Calls, Facts};
+
+mod begin;
+mod service;
+
+pub(crate) use service::ServiceBooks;
+
+/// A server's wish to be left alone is kept for so long at least.
+const LONGEST_WISH: Duration = Duration::from_secs(5);
+/// Free retries of one request on one service, at most.
+const MOST_FREE: usize = 8;
+
+/// One attempt, as the simulation made it.
+#[derive(Debug)]
+pub(crate) struct AttemptEntry {
+    /// Its server, and that server's place in the simulation.
+    pub(crate) server: ServerId,
+    pub(crate) place: usize,
+    pub(crate) is_hedge: bool,
+    pub(crate) generation: u64,
+    /// How it has ended, as the exchange was told.
+    pub(crate) outcome: Option<Outcome>,
+    /// Its end was reported to those who look at servers.
+    is_reported: bool,
+    is_counted: bool,
+}
+
+/// What a request has been through on one service.
+#[derive(Debug)]
+struct Visit {
+    service: ServiceId,
+    began: Instant,
+    deadline: Instant,
+    policies_repeat: bool,
+    /// The first of its attempts in [`RequestBooks::attempts`].
+    first: usize,
+    retries: u32,
+    paid_retries: u32,
+    after_timeouts: u32,
+    free_on: Vec<u32>,
+    held: u32,
+    not_before: Instant,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum End {
+    Replied(Reply),
+    PassedOn,
+    Aborted,
+}
+
+/// The books of one request.
+#[derive(Debug)]
+pub(crate) struct RequestBooks {
+    pub(crate) arrived: Instant,
+    version: u64,
+    visit: Visit,
+    told_end: Instant,
+    pub(crate) attempts: Vec<AttemptEntry>,
+    /// A server may have seen something of it.
+    pub(crate) was_seen: bool,
+    pub(crate) has_client_gone: bool,
+    pub(crate) is_passing: bool,
+    pub(crate) end: Option<End>,
+    is_queued: bool,
+    is_held: bool,
+    is_backing_off: bool,
+}
+
+/// Who waits, of all services together and of the one that the request is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WaitingNow {
+    pub(crate) queued: i64,
+    pub(crate) held: i64,
+}
+
+/// One step of an exchange: what it was told and what it said.
+pub(crate) struct Stepped<'s, 'a> {
+    pub(crate) now: Instant,
+    pub(crate) event: Event,
+    pub(crate) step: Step,
+    pub(crate) calls: &'s Calls,
+    pub(crate) facts: &'s Facts,
+    pub(crate) exchange: &'s Exchange<'a>,
+    pub(crate) before: WaitingNow,
+    pub(crate) after: WaitingNow,
+}
+
+/// Without the exchange, which shows its whole service.
+impl fmt::Debug for Stepped<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stepped")
+            .field("now", &self.now)
+            .field("event", &self.event)
+            .field("step", &self.step)
+            .field("calls", self.calls)
+            .field("facts", self.facts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WaitingNow {
+    pub(crate) fn of(services: &[Service]) -> Self {
+        Self {
+            queued: services
+                .iter()
+                .map(|service| i64::from(service.waiting()))
+                .sum(),
+            held: services
+                .iter()
+                .map(|service| i64::from(service.held()))
+                .sum(),
+        }
+    }
+}
+
+impl Visit {
+    fn new(service: ServiceId, began: Instant, policies: &Policies, facts: &Facts) -> Self {
+        Self {
+            service,
+            began,
+            deadline: began + policies.timeout.total,
+            policies_repeat: policies.may_repeat(facts.method.as_bytes()),
+            first: 0,
+            retries: 0,
+            paid_retries: 0,
+            after_timeouts: 0,
+            free_on: Vec::new(),
+            held: 0,
+            not_before: Instant::ZERO,
+        }
+    }
+}
+
+impl RequestBooks {
+    /// Of a request that arrives now; `told`: for how long its client waits, if it says so.
+    pub(crate) fn new(
+        exchange: &Exchange<'_>,
+        now: Instant,
+        told: Option<Duration>,
+        facts: &Facts,
+    ) -> Self {
+        let mut visit = Visit::new(exchange.service_id(), now, exchange.policies(), facts);
+        let told_end = told.map_or(Instant::NEVER, |told| now + told);
+        visit.deadline = visit.deadline.min(told_end);
+        Self {
+            arrived: now,
+            version: exchange.servers().version(),
+            visit,
+            told_end,
+            attempts: Vec::new(),
+            was_seen: false,
+            has_client_gone: false,
+            is_passing: false,
+            end: None,
+            is_queued: false,
+            is_held: false,
+            is_backing_off: false,
+        }
+    }
+
+    /// Its deadline was put off, since the client took so long to send its body.
+    pub(crate) fn forgive(&mut self, waited: Duration) {
+        self.visit.deadline = (self.visit.deadline + waited).min(self.told_end);
+    }
+
+    pub(crate) const fn is_waiting(&self) -> bool {
+        self.is_queued || self.is_held
+    }
+
+    pub(crate) const fn is_queued(&self) -> bool {
+        self.is_queued
+    }
+
+    /// Checks one step and enters it. The places of attempts on servers that are free again.
+    pub(crate) fn enter(
+        &mut self,
+        stepped: &Stepped<'_, '_>,
+        services: &mut [ServiceBooks],
+    ) -> Vec<usize> {
+        self.check_reports(stepped, services);
+        let free = self.check_counted(stepped);
+        self.check_exposed(stepped);
+        self.enter_counts(stepped, services);
+        if let Event::Ended(end) = stepped.event
+            && matches!(stepped.step, Step::Wait(_) | Step::Attempt(_))
+            && let Some(wish) = end.retry_after
+        {
+            self.enter_wish(stepped, wish);
+        }
+        if let Some(left) = stepped.calls.left {
+            self.enter_switch(stepped, left);
+        }
+        assert_eq!(
+            stepped.exchange.deadline().end(),
+            self.visit.deadline,
+            "another deadline: {self:?}"
+        );
+        self.enter_waiting(stepped);
+        self.enter_end(stepped, services);
+        free
+    }
+
+    /// Each attempt's end is reported once, and is what the exchange was told.
+    fn check_reports(&mut self, stepped: &Stepped<'_, '_>, services: &mut [ServiceBooks]) {
+        let was_under_way = self.under_way().next().is_some();
+        for report in &stepped.calls.ended {
+            let mut attempts = self.attempts.iter_mut().rev();
+            let attempt = attempts.find(|one| one.server == report.server && !one.is_reported);
+            let attempt =
+                attempt.unwrap_or_else(|| panic!("a report about no attempt: {report:?}"));
+            // What nobody waits for any more is broken off.
+            let outcome = attempt.outcome.unwrap_or(Outcome::Cancelled);
+            assert_eq!(report.outcome, outcome, "it ended otherwise: {attempt:?}");
+            assert!(report.at <= stepped.now && report.latency <= report.at.since(self.arrived));
+            assert_eq!(report.shape, stepped.facts.shape());
+            assert_eq!(report.generation, attempt.generation);
+            attempt.outcome = Some(outcome);
+            attempt.is_reported = true;
+            let service = &mut services[report.server.service.0 as usize];
+            service.attempt_ended(attempt.place, outcome, stepped.now);
+        }
+        for report in &stepped.calls.broke {
+            assert!(report.outcome.is_failure(), "{report:?}");
+            let Event::Passed(end) = stepped.event else {
+                panic!("it broke while nothing was passed on: {report:?}");
+            };
+            assert!(!end.is_tunnel && end.broke_off == Some(report.outcome));
+        }
+        match (stepped.event, stepped.step) {
+            (Event::Ended(end), _) if was_under_way => {
+                let last = stepped.calls.ended.last().map(|report| report.outcome);
+                assert_eq!(last, Some(end.outcome), "an end was not reported");
+            }
+            (_, Step::Settle) => assert!(self.under_way().count() <= 1, "not all are settled"),
+            (_, Step::Switch(server)) => {
+                let left: Vec<u32> = self.under_way().map(|one| one.server.index).collect();
+                assert_eq!(left, [server], "the others are not settled");
+            }
+            _ => {}
+        }
+        if stepped.calls.named > 0 {
+            let mut failed = self.attempts.iter().filter_map(|one| one.outcome);
+            assert!(failed.any(Outcome::is_failure), "named without a failure");
+        }
+    }
+
+    /// Each attempt is counted once, and does not hold its place any longer.
+    fn check_counted(&mut self, stepped: &Stepped<'_, '_>) -> Vec<usize> {
+        let mut free = Vec::new();
+        for (server, outcome) in &stepped.calls.counted {
+            let mut attempts = self.attempts.iter_mut().rev();
+            let attempt = attempts.find(|one| one.server == *server && !one.is_counted);
+            let attempt = attempt.unwrap_or_else(|| panic!("counted twice: {server:?}"));
+            let expected = match stepped.event {
+                Event::Passed(end) => Some(end.outcome),
+                _ => attempt.outcome,
+            };
+            assert_eq!(Some(*outcome), expected, "counted otherwise: {attempt:?}");
+            attempt.is_counted = true;
+            free.push(attempt.place);
+        }
+        free
+    }
+
+    fn check_exposed(&self, stepped: &Stepped<'_, '_>) {
+        for (server, what) in &stepped.calls.exposed {
+            let is_of_attempt = self.attempts.iter().any(|one| one.server == *server);
+            match what {
+                Exposed::Began => {
+                    assert_eq!(stepped.step, Step::Attempt(server.index));
+                }
+                Exposed::Survived | Exposed::Unsent => {
+                    assert!(is_of_attempt, "{server:?}: {what:?}");
+                }
+                Exposed::Broke { .. } => {
+                    assert!(is_of_attempt, "{server:?}: {what:?}");
+                    let mut outcomes = self.attempts.iter().filter_map(|one| one.outcome);
+                    assert!(outcomes.any(|outcome| matches!(
+                        outcome,
+                        Outcome::Reset { sent: true } | Outcome::Truncated | Outcome::Rescued
+                    )));
+                }
+            }
+        }
+    }
+
+    fn enter_counts(&mut self, stepped: &Stepped<'_, '_>, services: &mut [ServiceBooks]) {
+        for (service, count) in &stepped.calls.counts {
+            match *count {
+                Count::Retry(outcome, wait) => {
+                    assert_eq!(*service, self.visit.service);
+                    self.enter_retry(outcome, stepped, services);
+                    self.is_backing_off = !wait.is_zero();
+                    let retry = &stepped.exchange.policies().retry;
+                    if stepped.calls.left.is_none() {
+                        assert!(self.visit.paid_retries <= retry.limit, "too many retries");
+                        assert!(self.visit.after_timeouts <= retry.timeout_limit);
+                    }
+                }
+                Count::Hedge(HedgeResult::Won | HedgeResult::Lost | HedgeResult::Failed) => {
+                    let mut attempts = self.attempts.iter();
+                    assert!(attempts.any(|one| one.is_hedge), "there was no hedge");
+                }
+                Count::Fallback(FallbackResult::Service) => {
+                    assert_eq!(stepped.calls.left, Some(*service));
+                }
+                Count::Hedge(_) | Count::Fallback(_) | Count::Deadline(_) => {}
+            }
+        }
+    }
+
+    /// A retry was granted after an attempt that ended so. Whether it was paid for is not said; where it cannot have been free it was.
+    fn enter_retry(
+        &mut self,
+        outcome: Outcome,
+        stepped: &Stepped<'_, '_>,
+        services: &mut [ServiceBooks],
+    ) {
+        let ended = stepped.calls.ended.last().expect("an attempt has ended");
+        assert_eq!(ended.outcome, outcome, "a retry of something else");
+        let server = ended.server.index;
+        self.visit.retries += 1;
+        self.visit.after_timeouts += u32::from(outcome == Outcome::AttemptTimeout);
+        let may_be_free = !matches!(
+            outcome,
+            Outcome::Answered(_) | Outcome::AttemptTimeout | Outcome::BadResponse
+        );
+        let free_on = &mut self.visit.free_on;
+        if may_be_free && free_on.len() < MOST_FREE && !free_on.contains(&server) {
+            free_on.push(server);
+        } else {
+            self.visit.paid_retries += 1;
+            services[self.visit.service.0 as usize].paid();
+        }
+    }
+
+    /// A server asks to be left alone: the next attempt waits if it would have to go there again.
+    fn enter_wish(&mut self, stepped: &Stepped<'_, '_>, wish: Duration) {
+        let attempts = &self.attempts[self.visit.first..];
+        let tried: Vec<u32> = attempts.iter().map(|one| one.server.index).collect();
+        let pool = stepped.exchange.servers().pool();
+        if !pool.has_other(stepped.now, &tried) {
+            self.visit.not_before = stepped.now + wish.min(LONGEST_WISH);
+        }
+    }
+
+    /// It is a request of the fallback service from now on.
+    fn enter_switch(&mut self, stepped: &Stepped<'_, '_>, left: ServiceId) {
+        assert_eq!(left, self.visit.service);
+        assert!(
+            stepped.now < self.told_end,
+            "nobody waits for the other service"
+        );
+        assert!(self.under_way().next().is_none(), "it left its attempts");
+        let exchange = stepped.exchange;
+        let policies = exchange.policies();
+        let mut visit = Visit::new(exchange.service_id(), stepped.now, policies, stepped.facts);
+        visit.deadline = visit.deadline.min(self.told_end);
+        visit.first = self.attempts.len();
+        self.visit = visit;
+        self.version = exchange.servers().version();
+        self.is_backing_off = false;
+    }
+
+    /// Only this request's own waiting has changed, and it waits for one thing at a time.
+    fn enter_waiting(&mut self, stepped: &Stepped<'_, '_>) {
+        let is = |is: bool, before: i64, after: i64| i64::from(is) + after - before;
+        let (before, after) = (stepped.before, stepped.after);
+        let queued = is(self.is_queued, before.queued, after.queued);
+        let held = is(self.is_held, before.held, after.held);
+        let waits = matches!(stepped.step, Step::Wait(_));
+        let most = i64::from(waits);
+        let context = (stepped.event, stepped.step);
+        assert!((0..=most).contains(&queued), "{queued} queued: {context:?}");
+        assert!((0..=most).contains(&held), "{held} held: {context:?}");
+        if held == 1 && !self.is_held {
+            self.visit.held += 1;
+        }
+        (self.is_queued, self.is_held) = (queued == 1, held == 1);
+        let is_delayed = stepped.exchange.injected().delay.is_some() && self.attempts.is_empty();
+        self.is_backing_off &= waits && !self.is_waiting();
+        if waits {
+            let is_other = self.is_backing_off || (is_delayed && !self.is_waiting());
+            let count = i64::from(is_other) + queued + held;
+            assert_eq!(count, 1, "things that it waits for: {self:?}");
+        }
+    }
+
+    fn enter_end(&mut self, stepped: &Stepped<'_, '_>, services: &[ServiceBooks]) {
+        let end = match stepped.step {
+            Step::Reply(reply) => End::Replied(reply),
+            Step::Abort => End::Aborted,
+            Step::Done => End::PassedOn,
+            Step::PassOn => {
+                self.is_passing = true;
+                assert_eq!(self.under_way_or_passed().count(), 1);
+                return;
+            }
+            Step::Attempt(_)
+            | Step::Wait(_)
+            | Step::GoOn(_)
+            | Step::Hedge(..)
+            | Step::Switch(_)
+            | Step::Settle
+            | Step::GiveUp => {
+                assert!(!self.is_passing, "a step after the commit: {stepped:?}");
+                return;
+            }
+        };
+        assert_eq!(self.end, None, "it ends twice: {stepped:?}");
+        assert_eq!(self.is_passing, end == End::PassedOn, "{stepped:?}");
+        for attempt in &self.attempts {
+            assert!(
+                attempt.is_reported && attempt.is_counted,
+                "an attempt is not counted: {attempt:?} at {stepped:?}"
+            );
+        }
+        match end {
+            End::Aborted => assert!(self.has_client_gone, "the client waits: {stepped:?}"),
+            End::Replied(Reply::Cause(cause) | Reply::Final(cause)) => {
+                self.check_cause(cause, stepped, services);
+            }
+            End::Replied(Reply::Stale(_)) => assert!(stepped.calls.took_stale),
+            End::Replied(Reply::Fresh(revalidate)) => {
+                assert_eq!(stepped.calls.took_fresh, Some(revalidate));
+            }
+            End::Replied(Reply::Configured(why)) => {
+                if let NoResponse::Status(status) = why {
+                    assert!(self.has_met(Outcome::Answered(status)));
+                }
+            }
+            End::PassedOn => {}
+        }
+        self.end = Some(end);
+    }
+
+    /// The client is told what is so.
+    fn check_cause(&self, cause: Cause, stepped: &Stepped<'_, '_>, services: &[ServiceBooks]) {
+        let service = &services[self.visit.service.0 as usize];
+        let shape = stepped.facts.exact_shape();
+        let is_so = match cause {
+            Cause::Maintenance => service.maintenance_since.is_some(),
+            Cause::Quarantined { .. } => service.is_quarantined(shape, stepped.now),
+            Cause::RouteBroken { .. } | Cause::FallenBack { .. } => {
+                service.is_closed(stepped.facts.shape(), stepped.now)
+            }
+            Cause::Deadline => self.attempts.is_empty(),
+            Cause::Injected { .. } => stepped.exchange.injected().abort.is_some(),
+            Cause::AttemptTimeout => self.has_met(Outcome::AttemptTimeout),
+            Cause::BadResponse => self.has_met(Outcome::BadResponse),
+            Cause::Truncated => self.has_met(Outcome::Truncated),
+            _ => true,
+        };
+        assert!(is_so, "{cause:?} is not so: {stepped:?}");
+    }
+
+    /// One of its attempts has ended so.
+    fn has_met(&self, outcome: Outcome) -> bool {
+        let mut attempts = self.attempts.iter();
+        attempts.any(|one| one.outcome == Some(outcome))
+    }
+
+    /// Attempts that have not been counted.
+    fn under_way_or_passed(&self) -> impl Iterator<Item = &AttemptEntry> {
+        self.attempts.iter().filter(|one| !one.is_counted)
+    }
+
+    /// Attempts whose end was not reported.
+    fn under_way(&self) -> impl Iterator<Item = &AttemptEntry> {
+        self.attempts.iter().filter(|one| !one.is_reported)
+    }
+
+    /// The places of attempts that hold one when the exchange is dropped.
+    pub(crate) fn dropped(&self) -> Vec<usize> {
+        self.under_way_or_passed().map(|one| one.place).collect()
+    }
+}

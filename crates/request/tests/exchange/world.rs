@@ -1,0 +1,502 @@
+//! The simulation: clients, servers and orders in virtual time, and the part of the proxy that carries out what an exchange asks for.
+//! All that happens follows from the seed.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Random, ServiceId};
+use evenkeel_request::Exchange;
+use evenkeel_request::exchange::{Arrival, Event, Step};
+use evenkeel_request::service::Service;
+
+use crate::attempts::Sending;
+use crate::checks::{End, RequestBooks, ServiceBooks, Stepped, WaitingNow};
+use crate::clients::draw_request;
+use crate::host::{Calls, Facts, RequestHost, Worker};
+use crate::servers::{Condition, Happening, Server, check_in_flight};
+use crate::totals::Totals;
+
+/// Clients that send one request after the other.
+const CLIENTS: usize = 200;
+/// A request that waits although a server has had room for so long was forgotten.
+const FORGOTTEN: Duration = Duration::from_millis(100);
+/// No request takes longer, with its fallback service and its response.
+const LONGEST: Duration = Duration::from_secs(10);
+/// So many steps without a pause are a circle.
+const MOST_STEPS: usize = 64;
+
+/// Something that is due.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Due {
+    Arrives(usize),
+    /// The time that a request waits for, if it still does.
+    Wake(RequestKey, u32),
+    HedgeDue(RequestKey, u32),
+    Attempt(RequestKey, usize, Happening),
+    ClientLeaves(RequestKey),
+    /// The task of the client's connection ends, whatever it does.
+    Dropped(RequestKey),
+    Passed(RequestKey),
+    /// Something is reported that nobody has asked for.
+    Stray(RequestKey),
+    ServerOut(RequestKey, usize),
+    Condition(usize),
+    Order,
+    OrderEnds(usize),
+}
+
+/// A client's request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RequestKey {
+    pub(crate) client: usize,
+    pub(crate) number: u64,
+}
+
+/// A request on its way, as the proxy has it.
+pub(crate) struct Request<'a> {
+    pub(crate) key: RequestKey,
+    pub(crate) worker: usize,
+    pub(crate) exchange: Exchange<'a>,
+    pub(crate) facts: Facts,
+    pub(crate) books: RequestBooks,
+    /// What is under way for it, if it does not wait.
+    pub(crate) sending: Option<Sending>,
+    /// Tells what it waits for now from what it waited for before.
+    pub(crate) token: u32,
+    pub(crate) is_waiting: bool,
+    pub(crate) is_new: bool,
+    pub(crate) waker: Waker,
+}
+
+struct Alarm {
+    key: RequestKey,
+    woken: Arc<Mutex<Vec<RequestKey>>>,
+}
+
+/// Clients, servers and what happens to them.
+pub(crate) struct World<'a> {
+    pub(crate) now: Instant,
+    pub(crate) random: Random,
+    pub(crate) services: &'a [Service],
+    pub(crate) books: Vec<ServiceBooks>,
+    pub(crate) servers: Vec<Server>,
+    /// The places of each service's servers of now.
+    pub(crate) places: Vec<Vec<usize>>,
+    pub(crate) requests: Vec<Option<Box<Request<'a>>>>,
+    pub(crate) totals: Totals,
+    pub(crate) left: u64,
+    workers: Vec<Worker<'a>>,
+    heap: BinaryHeap<Reverse<(Instant, u64, u64, DueInHeap)>>,
+    entered: u64,
+    woken: Arc<Mutex<Vec<RequestKey>>>,
+    /// Since when requests wait at a service although a server has room.
+    has_room_since: Vec<Option<Instant>>,
+    /// The version of each service's servers, and since when it is known.
+    versions: Vec<(u64, Instant)>,
+}
+
+/// Ordered by what stands before it in the heap only.
+struct DueInHeap(Due);
+
+impl PartialEq for DueInHeap {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+impl Eq for DueInHeap {}
+impl PartialOrd for DueInHeap {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for DueInHeap {
+    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
+        std::cmp::Ordering::Equal
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        woken.push(self.key);
+    }
+}
+
+impl<'a> World<'a> {
+    pub(crate) fn new(services: &'a [Service], mut random: Random, requests: u64) -> Self {
+        let mut world = Self {
+            now: Instant::ZERO,
+            services,
+            books: services.iter().map(ServiceBooks::new).collect(),
+            servers: Vec::new(),
+            places: Vec::new(),
+            requests: (0..CLIENTS).map(|_| None).collect(),
+            totals: Totals::default(),
+            left: requests,
+            workers: (0..2).map(|_| Worker::new(services, &mut random)).collect(),
+            heap: BinaryHeap::new(),
+            entered: 0,
+            woken: Arc::default(),
+            has_room_since: vec![None; services.len()],
+            versions: vec![(0, Instant::ZERO); services.len()],
+            random,
+        };
+        for (service, index) in services.iter().zip(0..) {
+            let set = service.servers();
+            let members = set.pool().members().iter();
+            let places = members.map(|member| world.add_server(index, &member.state));
+            let places = places.collect();
+            world.places.push(places);
+        }
+        for client in 0..CLIENTS {
+            let at = world.within(200);
+            world.enter(at, Due::Arrives(client));
+        }
+        world.enter(Instant::from_millis(100), Due::Order);
+        world
+    }
+
+    pub(crate) fn add_server(
+        &mut self,
+        service: u32,
+        state: &Arc<evenkeel_balance::ServerState>,
+    ) -> usize {
+        self.servers.push(Server {
+            service,
+            state: Arc::clone(state),
+            condition: Condition::Well,
+            in_flight: 0,
+        });
+        let place = self.servers.len() - 1;
+        let at = self.within(2_000);
+        self.enter(at, Due::Condition(place));
+        place
+    }
+
+    /// A moment within so many milliseconds.
+    pub(crate) fn within(&mut self, millis: usize) -> Instant {
+        self.now + Duration::from_millis(self.random.below(millis + 1) as u64)
+    }
+
+    /// One in so many.
+    pub(crate) fn one_in(&mut self, many: usize) -> bool {
+        self.random.below(many) == 0
+    }
+
+    /// What is due at the same moment comes in any order.
+    pub(crate) fn enter(&mut self, at: Instant, due: Due) {
+        self.entered += 1;
+        let at = at.max(self.now);
+        let entry = (at, self.random.bits(), self.entered, DueInHeap(due));
+        self.heap.push(Reverse(entry));
+    }
+
+    /// A timer may be late.
+    pub(crate) fn enter_timer(&mut self, at: Instant, due: Due) {
+        let late = match self.random.below(10) {
+            0 => self.random.below(30),
+            1..4 => self.random.below(3),
+            _ => 0,
+        };
+        self.enter(at.max(self.now) + Duration::from_millis(late as u64), due);
+    }
+
+    /// Runs until the last request is over and nothing is due.
+    pub(crate) fn run(mut self) -> Totals {
+        while let Some(Reverse((at, .., DueInHeap(due)))) = self.heap.pop() {
+            self.now = at;
+            self.happens(due);
+            self.wake_all();
+        }
+        for (service, index) in self.services.iter().zip(0..) {
+            assert_eq!((service.waiting(), service.held()), (0, 0), "at the end");
+            check_in_flight(&self.servers, index);
+        }
+        for request in self.requests.iter().flatten() {
+            panic!("nothing is due for {:?}", request.books);
+        }
+        assert!(self.servers.iter().all(|server| server.in_flight == 0));
+        self.totals
+    }
+
+    fn happens(&mut self, due: Due) {
+        match due {
+            Due::Arrives(client) => self.arrives(client),
+            Due::Wake(key, token) => {
+                if self.request(key).is_some_and(|it| it.token == token) {
+                    self.tell(key, Event::Woken);
+                }
+            }
+            Due::HedgeDue(key, token) => {
+                if self.request(key).is_some_and(|it| it.token == token) {
+                    self.tell(key, Event::HedgeDue);
+                }
+            }
+            Due::Attempt(key, attempt, happening) => self.attempt_goes_on(key, attempt, happening),
+            Due::ClientLeaves(key) => self.client_leaves(key),
+            Due::Dropped(key) => self.drop_request(key),
+            Due::Passed(key) => self.passed(key),
+            Due::Stray(key) => self.stray(key),
+            Due::ServerOut(key, place) => self.server_out(key, place),
+            Due::Condition(place) => self.condition_changes(place),
+            Due::Order => self.order(),
+            Due::OrderEnds(service) => self.end_maintenance(service),
+        }
+    }
+
+    pub(crate) fn request(&self, key: RequestKey) -> Option<&Request<'a>> {
+        let request = self.requests[key.client].as_deref()?;
+        (request.key == key).then_some(request)
+    }
+
+    pub(crate) fn request_mut(&mut self, key: RequestKey) -> Option<&mut Request<'a>> {
+        let request = self.requests[key.client].as_deref_mut()?;
+        (request.key == key).then_some(request)
+    }
+
+    /// A client sends its next request.
+    fn arrives(&mut self, client: usize) {
+        if self.left == 0 {
+            return;
+        }
+        self.left -= 1;
+        self.totals.requests += 1;
+        let key = RequestKey {
+            client,
+            number: self.left,
+        };
+        let (service, facts) = draw_request(&mut self.random, self.services, client);
+        let worker = client % self.workers.len();
+        let calls = RefCell::default();
+        let host = RequestHost {
+            worker: &self.workers[worker],
+            facts: &facts,
+            calls: &calls,
+        };
+        let arrival = Arrival {
+            service,
+            route: None,
+            rate: None,
+            head: &facts,
+            shape: facts.shape(),
+            peer: facts.peer,
+            is_upgrade: facts.is_upgrade,
+            at: self.now,
+        };
+        let exchange = Exchange::new(&arrival, &host);
+        let told = crate::clients::told(&facts, exchange.policies());
+        let books = RequestBooks::new(&exchange, self.now, told, &facts);
+        let woken = Arc::clone(&self.woken);
+        self.requests[client] = Some(Box::new(Request {
+            key,
+            worker,
+            exchange,
+            facts,
+            books,
+            sending: None,
+            token: 0,
+            is_waiting: false,
+            is_new: true,
+            waker: Waker::from(Arc::new(Alarm { key, woken })),
+        }));
+        self.enter_chances(key);
+        self.tell(key, Event::Woken);
+    }
+
+    /// What may happen to a request at any moment.
+    fn enter_chances(&mut self, key: RequestKey) {
+        if self.one_in(8) {
+            let at = self.within(100);
+            self.enter(at, Due::ClientLeaves(key));
+        }
+        if self.one_in(30) {
+            let at = self.within(100);
+            self.enter(at, Due::Dropped(key));
+        }
+        if self.one_in(4) {
+            let at = self.within(60);
+            self.enter(at, Due::Stray(key));
+        }
+    }
+
+    /// Tells the exchange what has happened, and does what it says until it has to wait.
+    pub(crate) fn tell(&mut self, key: RequestKey, event: Event) {
+        let Some(mut request) = self.requests[key.client].take_if(|it| it.key == key) else {
+            return;
+        };
+        let mut next = Some(event);
+        let mut steps = 0;
+        while let Some(event) = next {
+            steps += 1;
+            assert!(steps < MOST_STEPS, "in circles: {:?}", request.books);
+            next = self.step(&mut request, event);
+        }
+        let service = request.exchange.service_id().0;
+        if request.books.end.is_some() {
+            self.is_over(request);
+        } else {
+            self.requests[key.client] = Some(request);
+        }
+        check_in_flight(&self.servers, service);
+        self.check_queue(service as usize);
+    }
+
+    /// One step, with the checks that follow from it.
+    fn step(&mut self, request: &mut Request<'a>, event: Event) -> Option<Event> {
+        self.totals.steps += 1;
+        let time = self.now.since(request.books.arrived);
+        assert!(time < LONGEST, "it takes for ever: {:?}", request.books);
+        request.is_new = false;
+        let calls = RefCell::default();
+        let mut host = RequestHost {
+            worker: &self.workers[request.worker],
+            facts: &request.facts,
+            calls: &calls,
+        };
+        let before = WaitingNow::of(self.services);
+        let step = request.exchange.next(event, self.now, &mut host);
+        let stepped = Stepped {
+            now: self.now,
+            event,
+            step,
+            calls: &calls.into_inner(),
+            facts: &request.facts,
+            exchange: &request.exchange,
+            before,
+            after: WaitingNow::of(self.services),
+        };
+        let was_waiting = request.books.is_waiting();
+        for place in request.books.enter(&stepped, &mut self.books) {
+            self.servers[place].in_flight -= 1;
+        }
+        if request.books.is_waiting() && !was_waiting {
+            self.totals.queued += u64::from(request.books.is_queued());
+            self.totals.held += u64::from(!request.books.is_queued());
+        }
+        self.totals.switched_service += u64::from(stepped.calls.left.is_some());
+        if let Step::Attempt(server) | Step::Hedge(server, _) = step {
+            let is_hedge = matches!(step, Step::Hedge(..));
+            let service = request.exchange.service_id().0 as usize;
+            let place = self.place_of(service, server, &request.exchange);
+            self.servers[place].in_flight += 1;
+            let entry =
+                request
+                    .books
+                    .begin_attempt(server, is_hedge, place, &stepped, &mut self.books);
+            self.totals.attempts += 1;
+            self.totals.hedges += u64::from(is_hedge);
+            self.begin_attempt(request, server, is_hedge, (entry, place));
+        }
+        self.carry_out(request, step)
+    }
+
+    /// The place of a server that an exchange knows by its index: it may have another one by now.
+    fn place_of(&self, service: usize, server: u32, exchange: &Exchange<'_>) -> usize {
+        let state = &exchange.servers().pool().members()[server as usize].state;
+        let now = self.places[service][server as usize];
+        if Arc::ptr_eq(&self.servers[now].state, state) {
+            return now;
+        }
+        let mut servers = self.servers.iter();
+        let place = servers.rposition(|it| Arc::ptr_eq(&it.state, state));
+        place.expect("each server has a place")
+    }
+
+    fn wake_all(&mut self) {
+        loop {
+            let woken =
+                std::mem::take(&mut *self.woken.lock().unwrap_or_else(PoisonError::into_inner));
+            if woken.is_empty() {
+                return;
+            }
+            for key in woken {
+                if self.one_in(4) {
+                    let token = self.request(key).map_or(0, |it| it.token);
+                    let at = self.within(2);
+                    self.enter(at, Due::Wake(key, token));
+                } else if self.request(key).is_some_and(|it| it.is_waiting) {
+                    self.tell(key, Event::Woken);
+                }
+            }
+        }
+    }
+
+    /// The request is over: nothing may bring it back, and its client sends the next one.
+    fn is_over(&mut self, mut request: Box<Request<'a>>) {
+        match request.books.end {
+            Some(End::PassedOn) => self.totals.passed_on += 1,
+            Some(End::Replied(reply)) => self.count_reply(reply),
+            Some(End::Aborted) | None => self.totals.aborted += 1,
+        }
+        if self.one_in(20) {
+            let event = self.draw_event(&request);
+            let calls = RefCell::default();
+            let mut host = RequestHost {
+                worker: &self.workers[request.worker],
+                facts: &request.facts,
+                calls: &calls,
+            };
+            let step = request.exchange.next(event, self.now, &mut host);
+            assert_eq!(step, Step::Done, "{event:?} after the end");
+            let calls: Calls = calls.into_inner();
+            assert!(calls.is_empty(), "{event:?} after the end: {calls:?}");
+        }
+        self.next_request(request.key.client);
+    }
+
+    /// A client that has got its answer, or has not waited for it, sends the next request.
+    fn next_request(&mut self, client: usize) {
+        let at = self.within(60);
+        self.enter(at, Due::Arrives(client));
+    }
+
+    fn drop_request(&mut self, key: RequestKey) {
+        let Some(request) = self.requests[key.client].take_if(|it| it.key == key) else {
+            return;
+        };
+        self.totals.dropped += 1;
+        let before = WaitingNow::of(self.services);
+        let is_waiting = i64::from(request.books.is_waiting());
+        let service = request.exchange.service_id().0 as usize;
+        for place in request.books.dropped() {
+            self.servers[place].in_flight -= 1;
+            self.books[service].dropped(place);
+        }
+        drop(request);
+        let after = WaitingNow::of(self.services);
+        let gone = (before.queued - after.queued) + (before.held - after.held);
+        assert_eq!(gone, is_waiting, "it still waits, though nobody does");
+        check_in_flight(&self.servers, service as u32);
+        self.next_request(key.client);
+    }
+
+    /// A server's room is not left unused while somebody waits for it.
+    fn check_queue(&mut self, service: usize) {
+        let now = self.now;
+        let shared = &self.services[service];
+        let most = crate::plan::held_at_most(ServiceId(service as u32));
+        assert!(shared.held() <= most, "{} are held", shared.held());
+        let known = &mut self.versions[service];
+        if known.0 != shared.version() {
+            *known = (shared.version(), now);
+        }
+        let since = &mut self.has_room_since[service];
+        // Those that have come before know other servers.
+        let is_new = now.since(known.1) < Duration::from_secs(2);
+        if is_new || shared.waiting() == 0 || !shared.servers().pool().has_room(now) {
+            *since = None;
+            return;
+        }
+        let since = *since.get_or_insert(now);
+        assert!(
+            now.since(since) < FORGOTTEN,
+            "{} wait at {} although a server has room",
+            shared.waiting(),
+            shared.name()
+        );
+    }
+}
