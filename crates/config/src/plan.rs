@@ -8,8 +8,8 @@ use evenkeel_balance::BalanceOptions;
 use evenkeel_core::ServiceId;
 use evenkeel_fault::policy::FaultOptions;
 use evenkeel_request::route::{RateRule, Route};
-use evenkeel_request::{HashOn, HeaderChanges, HoldOptions, Mirror, Policies};
 pub use evenkeel_request::service::{StickyBy, StickyKey};
+use evenkeel_request::{HashOn, HeaderChanges, HoldOptions, Mirror, Policies};
 use evenkeel_tolerate::throttle::SreOptions;
 use evenkeel_tolerate::{BreakerOptions, Class, LimitOptions, QueueOptions, ShedOptions};
 

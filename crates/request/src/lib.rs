@@ -20,6 +20,7 @@ pub mod exchange;
 pub mod respond;
 
 pub use deadline::DeadlineHeader;
+pub use exchange::Exchange;
 pub use fallback::{Fallback, FallbackResponse, FallbackTo};
 pub use hash::{HashOn, hash_address};
 pub use head::Head;
@@ -29,4 +30,3 @@ pub use mirror::Mirror;
 pub use policies::Policies;
 pub use respond::Cause;
 pub use service::Service;
-pub use exchange::Exchange;

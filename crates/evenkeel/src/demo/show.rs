@@ -218,7 +218,9 @@ impl<'a> Show<'a> {
         let numbers = self.numbers();
         let services = self.running.state.services();
         let server_set = services.first().map(evenkeel_proxy::ServiceEntry::servers);
-        let members = server_set.as_ref().map(|server_set| server_set.pool().members());
+        let members = server_set
+            .as_ref()
+            .map(|server_set| server_set.pool().members());
         let server = |(index, (name, _)): (u32, &(String, SocketAddr))| {
             let id = ServerId {
                 service: SERVICE,

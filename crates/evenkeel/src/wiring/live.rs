@@ -246,10 +246,7 @@ impl Now {
         let found = (0_u32..)
             .zip(self.state.services())
             .find_map(|(id, entry)| {
-                let index = entry
-                    .server_names()
-                    .iter()
-                    .position(|one| one == server)?;
+                let index = entry.server_names().iter().position(|one| one == server)?;
                 (entry.name() == service).then_some(ServerId::new(id, u32::try_from(index).ok()?))
             });
         found

@@ -16,10 +16,10 @@ use evenkeel_http1::Method;
 use evenkeel_request::service::ServerSet;
 use serde::Deserialize;
 
-use crate::upstream::idle_timeout::Reuse;
 use crate::upstream::client::{BodyEnd, Line};
-use crate::worker::state::ServiceEntry;
+use crate::upstream::idle_timeout::Reuse;
 use crate::worker::Worker;
+use crate::worker::state::ServiceEntry;
 
 /// Questions under way at the same time, for each service and worker.
 const MOST_AT_ONCE: u32 = 16;

@@ -14,13 +14,13 @@ use evenkeel_request::Cause;
 use evenkeel_request::service::{InFlightGuard, ServerSet};
 use evenkeel_tolerate::TimeoutOptions;
 
-use crate::upstream::idle_timeout::Reuse;
 use crate::upstream::client::{BodyEnd, Line};
+use crate::upstream::deadlines::earlier;
+use crate::upstream::idle_timeout::Reuse;
 use crate::upstream::load_report;
 use crate::upstream::retry_after;
-use crate::upstream::deadlines::earlier;
-use crate::worker::state::ServiceEntry;
 use crate::worker::Worker;
+use crate::worker::state::ServiceEntry;
 
 /// What is asked, of which service.
 #[derive(Debug)]
@@ -137,7 +137,11 @@ impl Errand {
     }
 
     /// A server that takes it now.
-    fn place<'s>(&'s self, servers: &'s ServerSet, now: Instant) -> Option<(ServerId, InFlightGuard<'s>)> {
+    fn place<'s>(
+        &'s self,
+        servers: &'s ServerSet,
+        now: Instant,
+    ) -> Option<(ServerId, InFlightGuard<'s>)> {
         let entry = self.service();
         // A client's request that waits goes before it.
         if entry.waiting() > 0 {

@@ -11,10 +11,10 @@ use evenkeel_core::Instant;
 use evenkeel_core::blame::Limit;
 use evenkeel_http1::Framing;
 
-use crate::cache::key::OwnedCacheKey;
 use crate::background::request::{Answered, Errand};
-use crate::upstream::client::BodyEnd;
+use crate::cache::key::OwnedCacheKey;
 use crate::cache::store::{Answer, Stale, exchanged};
+use crate::upstream::client::BodyEnd;
 
 /// At most so many of a service's at once: what becomes stale together is not fetched together.
 pub(crate) const MOST: u32 = 32;

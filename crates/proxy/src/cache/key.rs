@@ -64,9 +64,7 @@ impl CacheRequest {
                 purpose: Purpose::Change,
             }));
         }
-        worker.state.services()[service.0 as usize]
-            .stale
-            .as_ref()?;
+        worker.state.services()[service.0 as usize].stale.as_ref()?;
         if head.method != Method::Get || head.framing != Framing::None || head.upgrade.is_some() {
             return None;
         }

@@ -16,11 +16,11 @@ use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 
 use crate::downstream::address::AddressText;
+use crate::downstream::io::poll_fill;
 use crate::worker::buffer::Buffer;
 use crate::worker::client_watch::WatchedClient;
 use crate::worker::poll_budget::PollBudget;
 use crate::worker::timer::Timer;
-use crate::downstream::io::poll_fill;
 use crate::worker::{Worker, Workspace};
 
 /// What a client still sends is read after an answer that closes the connection: a close with unread bytes would be a reset,
@@ -79,7 +79,12 @@ pub(crate) enum Arrival {
 
 impl Client {
     /// A connection that was accepted.
-    pub(crate) fn new(worker: &Worker, listener: usize, stream: TcpStream, peer: SocketAddr) -> Self {
+    pub(crate) fn new(
+        worker: &Worker,
+        listener: usize,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> Self {
         let watched = worker.watcher.watch(&stream);
         Self {
             stream,
@@ -227,4 +232,3 @@ impl Client {
         worker.buffers.give(buffer);
     }
 }
-

@@ -9,9 +9,9 @@ use evenkeel_request::route::Route;
 use evenkeel_request::{Head as _, HeaderChanges};
 
 use crate::downstream::address::AddressText;
-use crate::worker::state::ServiceEntry;
 use crate::downstream::view::View;
 use crate::worker::request_id::RequestId;
+use crate::worker::state::ServiceEntry;
 
 /// The changes of one message's header.
 #[derive(Debug, Clone, Copy)]

@@ -13,14 +13,14 @@ use evenkeel_request::exchange::NoResponse;
 use evenkeel_request::route::{Redirect, Route};
 use evenkeel_request::{Cause, FallbackResponse, Head as _};
 
-use crate::downstream::rewrite::write_connection;
 use crate::downstream::body::RequestBody;
 use crate::downstream::client::{Client, Persist};
 use crate::downstream::io::poll_write_two;
-use crate::worker::date::{self, DateText};
-use crate::worker::poll_budget::PollBudget;
+use crate::downstream::rewrite::write_connection;
 use crate::downstream::view::View;
 use crate::downstream::violation::Violation;
+use crate::worker::date::{self, DateText};
+use crate::worker::poll_budget::PollBudget;
 use crate::worker::{RequestId, Worker, Workspace};
 
 /// What an answer of evenkeel's own needs to know beside what it says.

@@ -15,9 +15,9 @@ use evenkeel_request::deadline::ROOM;
 use evenkeel_request::route::Route;
 
 use crate::downstream::address::AddressText;
-use crate::worker::date::{self, DateText};
 use crate::downstream::edit::{Answerer, Edits, Origin};
 use crate::downstream::view::View;
+use crate::worker::date::{self, DateText};
 
 /// Writes the request's head for a server to `out`. Says where the room for what is left of the deadline is, if it has some.
 pub(crate) fn request(
@@ -288,6 +288,7 @@ mod tests {
     use evenkeel_http1::{Limits, Parsed};
 
     use super::*;
+    use crate::worker::RequestId;
 
     fn origin() -> Origin<'static> {
         static PEER: LazyLock<AddressText> =

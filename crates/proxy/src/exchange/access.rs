@@ -7,12 +7,12 @@ use evenkeel_core::Outcome;
 use evenkeel_http1::FieldKind;
 use evenkeel_request::Cause;
 
-use crate::downstream::client::Client;
 use super::context::RequestContext;
 use super::host::write_attempts;
+use crate::downstream::client::Client;
 use crate::downstream::edit::Edits;
-use crate::exchange::finish::Finish;
 use crate::downstream::violation::Violation;
+use crate::exchange::finish::Finish;
 use crate::worker::Workspace;
 
 /// What the access log says of a request, remembered while its head is still there. Only made when the log is on.

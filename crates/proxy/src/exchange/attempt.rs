@@ -11,15 +11,15 @@ use evenkeel_request::Cause;
 use evenkeel_request::exchange::{Event, Step};
 
 use crate::downstream::body::RequestBody;
-use crate::worker::client_watch::ClientWatch;
+use crate::downstream::violation::Violation;
 use crate::exchange::context::RequestContext;
-use crate::upstream::connect::connect;
 use crate::exchange::hedge::Raced;
-use crate::upstream::idle_timeout::Reuse;
+use crate::upstream::connect::connect;
 use crate::upstream::deadlines::Patience;
 use crate::upstream::h1::{Desk, Talk, TalkEnd};
+use crate::upstream::idle_timeout::Reuse;
 use crate::upstream::pool::Upstream;
-use crate::downstream::violation::Violation;
+use crate::worker::client_watch::ClientWatch;
 
 /// How an attempt ended, when there is a response to pass on or not.
 pub(crate) enum Made {

@@ -2,9 +2,9 @@
 
 use evenkeel_http1::{FieldKind, Framing, Version};
 
-use crate::exchange::context::RequestContext;
 use crate::downstream::edit::{Answerer, Edits};
 use crate::downstream::rewrite::{self, Manner};
+use crate::exchange::context::RequestContext;
 use crate::upstream::h1::{Desk, Talk};
 
 impl RequestContext<'_> {

@@ -4,8 +4,8 @@ use evenkeel_core::ServiceId;
 use evenkeel_request::route::{self, Redirect, Route, Target};
 
 use crate::downstream::client::Client;
-use crate::worker::state::ServiceEntry;
 use crate::downstream::view::View;
+use crate::worker::state::ServiceEntry;
 use crate::worker::{Worker, Workspace};
 
 /// Where a request goes.

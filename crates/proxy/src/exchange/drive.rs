@@ -1,8 +1,8 @@
 //! Drives one request: asks its exchange what comes next, and does it with sockets.
 
-use std::pin::{Pin, pin};
-use std::rc::Rc;
 use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 
 use evenkeel_core::{Instant, Outcome, RequestShape};
@@ -11,24 +11,23 @@ use evenkeel_request::exchange::{Arrival, AttemptEnd, Event, Reply, Step};
 use evenkeel_request::{Cause, DeadlineHeader, Exchange};
 
 use super::access::AccessLine;
-use crate::exchange::attempt::Made;
-use crate::downstream::body::RequestBody;
-use crate::cache::key::CacheRequest;
-use crate::downstream::client::{Client, Persist};
 use super::context::{RequestContext, Room};
 use super::host::WorkerServices;
-use crate::exchange::destination::{Destination, destination};
+use crate::cache::key::CacheRequest;
+use crate::downstream::body::RequestBody;
+use crate::downstream::client::{Client, Persist};
 use crate::downstream::edit::Edits;
-use crate::exchange::finish::Finish;
-use crate::downstream::local_reply;
-use crate::upstream::retry_after;
-use crate::upstream::load_report;
 use crate::downstream::edit::Origin;
+use crate::downstream::local_reply;
 use crate::downstream::rewrite;
-use crate::upstream::h1::{Desk, Talk};
 use crate::downstream::view::View;
+use crate::exchange::attempt::Made;
+use crate::exchange::destination::{Destination, destination};
+use crate::exchange::finish::Finish;
+use crate::upstream::h1::{Desk, Talk};
+use crate::upstream::load_report;
+use crate::upstream::retry_after;
 use crate::worker::{Worker, Workspace};
-
 
 /// Handles the request whose head is in `work` and at the front of the client's buffer.
 pub(crate) async fn handle(
@@ -42,7 +41,13 @@ pub(crate) async fn handle(
             return Box::pin(local_reply::redirect(worker, client, work, route, redirect)).await;
         }
         Destination::Nowhere => {
-            return Box::pin(local_reply::refuse_request(worker, client, work, Cause::NoRoute)).await;
+            return Box::pin(local_reply::refuse_request(
+                worker,
+                client,
+                work,
+                Cause::NoRoute,
+            ))
+            .await;
         }
     };
     if work.request.method == Method::Connect {

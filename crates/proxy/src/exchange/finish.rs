@@ -7,8 +7,8 @@ use evenkeel_request::{Cause, FallbackTo};
 
 use crate::downstream::body::RequestBody;
 use crate::downstream::client::{Client, Persist};
-use crate::exchange::context::RequestContext;
 use crate::downstream::local_reply::{self, ReplyContext};
+use crate::exchange::context::RequestContext;
 use crate::upstream::h1::Desk;
 
 /// How a request ended, for the counters and the log.
@@ -53,7 +53,8 @@ impl RequestContext<'_> {
         let violation = violation.filter(|_| cause.is_of_a_message());
         let context = self.reply_context(keep_alive);
         local_reply::compose(&mut desk.work.to_client, cause, &context, violation);
-        self.send(desk, cause.status(), Some(cause), keep_alive).await
+        self.send(desk, cause.status(), Some(cause), keep_alive)
+            .await
     }
 
     /// Sends the configured answer in the place of the one that is missing.
@@ -69,7 +70,8 @@ impl RequestContext<'_> {
         };
         let context = self.reply_context(keep_alive);
         local_reply::compose_response(&mut desk.work.to_client, response, why, &context);
-        self.send(desk, response.status, why.cause(), keep_alive).await
+        self.send(desk, response.status, why.cause(), keep_alive)
+            .await
     }
 
     /// Sends the kept answer; `why` there is no new one, if one was wanted.

@@ -14,10 +14,10 @@ use evenkeel_http1::Method;
 use evenkeel_request::exchange::{Event, FirstEnd, HedgeEnd, Step};
 
 use crate::exchange::context::RequestContext;
-use crate::upstream::idle_timeout::Reuse;
 use crate::upstream::client::Line;
 use crate::upstream::deadlines::{Patience, earlier};
 use crate::upstream::h1::{Desk, Talk, TalkEnd};
+use crate::upstream::idle_timeout::Reuse;
 use crate::worker::Worker;
 
 /// How an attempt with others beside it ended.
@@ -118,10 +118,9 @@ impl<'a> RequestContext<'a> {
         let told = match end {
             TalkEnd::Head => FirstEnd::Response(desk.work.response.status),
             TalkEnd::Failed(outcome) => FirstEnd::Failed(outcome),
-            TalkEnd::ClientGone
-            | TalkEnd::BadBody(_)
-            | TalkEnd::ClientLate
-            | TalkEnd::Paused => FirstEnd::ByClient,
+            TalkEnd::ClientGone | TalkEnd::BadBody(_) | TalkEnd::ClientLate | TalkEnd::Paused => {
+                FirstEnd::ByClient
+            }
         };
         racers.first = Some(end);
         let step = self.next_now(Event::FirstEnded(told), desk);
@@ -130,11 +129,7 @@ impl<'a> RequestContext<'a> {
     }
 
     /// Reports those that are over. How it ends if one of them decides.
-    fn hedged_ended<'r>(
-        &mut self,
-        desk: &mut Desk<'_>,
-        racers: &mut Racers<'r>,
-    ) -> Option<Raced> {
+    fn hedged_ended<'r>(&mut self, desk: &mut Desk<'_>, racers: &mut Racers<'r>) -> Option<Raced> {
         let mut index = 0;
         while index < racers.hedged.len() {
             let Some(ended) = racers.hedged[index].ended.take() else {

@@ -8,12 +8,12 @@ use evenkeel_core::{
     ExactShape, ExactText, Exposed, Exposure, Instant, Outcome, Random, RequestShape, ServerId,
     ServiceId, ShapeText,
 };
+use evenkeel_request::Policies;
 use evenkeel_request::exchange::{
     AttemptReport, Attempts, ClientDeadline, Count, FallbackResult, HedgeResult, Host, Revalidate,
     Services,
 };
 use evenkeel_request::service::{CachedServerSet, Service};
-use evenkeel_request::Policies;
 use evenkeel_tolerate::HedgeDelay;
 use evenkeel_tolerate::inject::Injected;
 use evenkeel_tolerate::stale::Kept;
@@ -139,9 +139,8 @@ impl<'a> Host<'a> for RequestHost<'_, 'a> {
     }
 
     fn held_bytes(&self) -> u64 {
-        let bytes = self.work.to_server.len()
-            + self.work.replay.len()
-            + self.client.buffer.unread().len();
+        let bytes =
+            self.work.to_server.len() + self.work.replay.len() + self.client.buffer.unread().len();
         bytes as u64
     }
 
@@ -244,9 +243,8 @@ impl Worker {
     /// Says what an attempt has shown of its server, unless another one is in its slot by now.
     fn signal_attempt(&self, report: &AttemptReport) {
         let server = report.server;
-        let is_there = || {
-            self.server_set(server.service).generation(server.index) == report.generation
-        };
+        let is_there =
+            || self.server_set(server.service).generation(server.index) == report.generation;
         if !report.has_changed || is_there() {
             let (outcome, latency) = (report.outcome, report.latency);
             self.signal(report.at, server, outcome, latency, report.shape);

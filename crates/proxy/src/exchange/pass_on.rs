@@ -7,12 +7,12 @@ use evenkeel_http1::{Body, Framing};
 use evenkeel_request::exchange;
 
 use crate::downstream::client::Persist;
+use crate::downstream::rewrite;
 use crate::exchange::context::RequestContext;
 use crate::exchange::finish::Finish;
 use crate::exchange::relay::{Relay, RelayEnd};
-use crate::downstream::rewrite;
-use crate::upstream::h1::{Desk, Talk};
 use crate::exchange::tunnel;
+use crate::upstream::h1::{Desk, Talk};
 
 /// How the passing on of a response ended, for the client, for the exchange, and for the connection to the server.
 struct Passed {

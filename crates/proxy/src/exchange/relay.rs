@@ -10,11 +10,11 @@ use evenkeel_core::blame::{Event, Limit, Peer};
 use evenkeel_http1::{Body, Tidied};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::worker::buffer::{Buffer, Buffers};
-use crate::downstream::io::{poll_fill, poll_write_two};
 use crate::cache::fill::Tee;
-use crate::worker::poll_budget::PollBudget;
+use crate::downstream::io::{poll_fill, poll_write_two};
 use crate::upstream::h1::{Desk, Talk};
+use crate::worker::buffer::{Buffer, Buffers};
+use crate::worker::poll_budget::PollBudget;
 
 /// Bodies up to this size are sent in one piece with their head.
 const ONE_PIECE: usize = 8 * 1024;

@@ -40,7 +40,13 @@ async fn requests(worker: &Rc<Worker>, client: &mut Client, work: &mut Workspace
             Arrival::Head => handle(worker, client, work).await,
             Arrival::Closed => Persist::Close,
             Arrival::Late => {
-                Box::pin(local_reply::refuse(worker, client, work, Cause::RequestTimeout)).await
+                Box::pin(local_reply::refuse(
+                    worker,
+                    client,
+                    work,
+                    Cause::RequestTimeout,
+                ))
+                .await
             }
             Arrival::Bad(error) => {
                 let field = work.request.refused_field(client.buffer.unread(), error);

@@ -12,11 +12,11 @@ use std::time::Duration;
 use evenkeel_core::blame::{Event, Limit, Peer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::worker::buffer::Buffer;
 use crate::downstream::io::poll_fill;
 use crate::downstream::local_reply;
-use crate::worker::poll_budget::PollBudget;
 use crate::upstream::h1::{Desk, Talk};
+use crate::worker::buffer::Buffer;
+use crate::worker::poll_budget::PollBudget;
 
 /// One direction.
 #[derive(Debug, Default)]

@@ -293,7 +293,13 @@ impl Source for ProxyState {
 
 impl ProxyState {
     /// The metrics of what the requests of a service share.
-    fn collect_shared(&self, sink: &mut dyn Sink, index: usize, entry: &ServiceEntry, now: Instant) {
+    fn collect_shared(
+        &self,
+        sink: &mut dyn Sink,
+        index: usize,
+        entry: &ServiceEntry,
+        now: Instant,
+    ) {
         let is_limited = |route: &Route| {
             route.rate.is_some() && route.services().any(|it| it.0 as usize == index)
         };

@@ -14,7 +14,9 @@ impl ProxyState {
                     .map(|worker| &worker.services[place].retry_stats)
             };
             for (index, attempts) in ATTEMPTS.iter().enumerate() {
-                let value = retry_stats().map(|stats| stats.attempts[index].value()).sum();
+                let value = retry_stats()
+                    .map(|stats| stats.attempts[index].value())
+                    .sum();
                 let labels = [("service", service.name()), ("attempts", *attempts)];
                 let about =
                     "Requests that are over, by how many attempts they took, hedges among them.";

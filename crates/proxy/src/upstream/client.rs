@@ -17,15 +17,15 @@ use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::{Body, Method, Parsed, ResponseHead, head_end};
 use tokio::io::AsyncWrite;
 
-use crate::worker::buffer::Buffer;
 use crate::downstream::io::poll_fill;
 use crate::upstream::connect::connect;
-use crate::upstream::idle_timeout::Reuse;
-use crate::worker::poll_budget::POLL_BYTES;
 use crate::upstream::h1::{INTERIM_LIMIT, RESPONSE_LIMITS, Talk, begin_of_body};
-use crate::worker::timer::Timer;
+use crate::upstream::idle_timeout::Reuse;
 use crate::upstream::pool::Upstream;
 use crate::worker::Worker;
+use crate::worker::buffer::Buffer;
+use crate::worker::poll_budget::POLL_BYTES;
+use crate::worker::timer::Timer;
 
 /// A connection, and the answer that comes on it.
 #[derive(Debug)]
@@ -266,7 +266,12 @@ impl Line {
 
     /// As an attempt whose answer is to be passed on, with the answer's head; the request was sent at `written`.
     pub(crate) fn into_talk(self, written: Instant, server: u32) -> (Talk, ResponseHead) {
-        let mut talk = Talk::answered((self.upstream, server), self.incoming, written, !self.is_written);
+        let mut talk = Talk::answered(
+            (self.upstream, server),
+            self.incoming,
+            written,
+            !self.is_written,
+        );
         (talk.bytes_sent, talk.bytes_received) = (self.sent as u64, self.received);
         (talk, self.head)
     }

@@ -16,8 +16,8 @@ use evenkeel_http1::ResponseHead;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::upstream::idle_timeout::{IdleTimeout, Reuse};
 use crate::stats::counters::PoolCounters;
+use crate::upstream::idle_timeout::{IdleTimeout, Reuse};
 
 /// Connections that are kept per server and worker.
 const KEPT: usize = 1024;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use evenkeel_config::Plan;
 use evenkeel_config::plan::{AskPlan, ListenerPlan, ServicePlan};
-use evenkeel_core::{Directive, ExactShape, Instant, Random, ServiceId, ServiceOrders, ShapeOrders};
+use evenkeel_core::{
+    Directive, ExactShape, Instant, Random, ServiceId, ServiceOrders, ShapeOrders,
+};
 use evenkeel_request::route::{RateRule, Route};
 use evenkeel_request::service::{
     AdmissionOptions, BreakerChange, Joined, RateLimiter, ServerOptions, ServerSet, Service,
@@ -17,11 +19,11 @@ use evenkeel_request::{HeaderChanges, Mirror, Policies};
 use evenkeel_runtime::{Clock, Tasks};
 use evenkeel_tolerate::{Budget, Inject, StaleOptions};
 
+use crate::cache::store::Stale;
 use crate::listener::limits::ClientLimits;
 use crate::stats::counters::WorkerCounters;
 use crate::worker::exhaustion::Exhaustion;
 use crate::worker::rescue::RescueInbox;
-use crate::cache::store::Stale;
 
 /// The shared state of the data plane. Workers write atomics in it; nothing that they read is ever locked.
 #[derive(Debug)]
@@ -107,7 +109,8 @@ impl ProxyState {
         let injects = state.policies().map(|policies| policies.inject);
         state.injects = injects.map(|inject| inject.map(Inject::new)).collect();
         let rates = state.routes().map(|route| route.rate.as_ref());
-        let mut gate = |rule: Option<&RateRule>| rule.map(|rule| RateLimiter::new(rule, &mut random));
+        let mut gate =
+            |rule: Option<&RateRule>| rule.map(|rule| RateLimiter::new(rule, &mut random));
         state.rates = rates.map(&mut gate).collect();
         state
     }

@@ -83,11 +83,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Takes the client's deadline; a cause if it has passed already.
-    fn apply_deadline(
-        &mut self,
-        head: &impl Head,
-        services: &impl Services<'a>,
-    ) -> Option<Cause> {
+    fn apply_deadline(&mut self, head: &impl Head, services: &impl Services<'a>) -> Option<Cause> {
         let header = self.policies.deadline.as_ref()?;
         let what = match header.told(head) {
             Told::Nothing => return None,

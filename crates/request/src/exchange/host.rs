@@ -10,8 +10,8 @@ use evenkeel_balance::{Pick, Picker};
 use evenkeel_core::{
     ExactShape, ExactText, Exposed, Instant, Outcome, Random, RequestShape, ServerId, ServiceId,
 };
-use evenkeel_tolerate::inject::Injected;
 use evenkeel_tolerate::HedgeDelay;
+use evenkeel_tolerate::inject::Injected;
 
 use super::attempts::Attempts;
 use crate::Policies;
@@ -151,4 +151,3 @@ pub enum FallbackResult {
     /// An older response of the service's own.
     Stale,
 }
-

@@ -43,8 +43,8 @@ pub use host::{
 };
 pub use step::{AttemptEnd, Event, FirstEnd, HedgeEnd, NoResponse, Reply, ResponseEnd, Step};
 
-use held::HeldRequest;
 use hedged::Hedging;
+use held::HeldRequest;
 use no_response::FallbackService;
 
 pub use no_response::FallbackState;

@@ -122,12 +122,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// The attempt on the server that was selected begins.
-    pub(super) fn begin(
-        &mut self,
-        selected: Selected,
-        now: Instant,
-        host: &impl Host<'a>,
-    ) -> Step {
+    pub(super) fn begin(&mut self, selected: Selected, now: Instant, host: &impl Host<'a>) -> Step {
         let Selected { server, in_flight } = selected;
         self.current = Some(Current {
             server,

@@ -87,7 +87,10 @@ impl Admission {
             class_header: options.class_header.clone(),
             class: options.class,
             shares: options.shares,
-            rate: options.rate.as_ref().map(|rate| RateLimiter::new(rate, random)),
+            rate: options
+                .rate
+                .as_ref()
+                .map(|rate| RateLimiter::new(rate, random)),
             throttle: (options.throttle).map(|sre| Throttle::new(ThrottleOptions::Sre(sre))),
             shed: Default::default(),
             limited: AtomicU64::new(0),

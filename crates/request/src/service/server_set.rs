@@ -328,8 +328,7 @@ mod tests {
             &[(0, joined(1, 7)), (1, joined(3, 1)), (2, joined(4, 1))],
             now,
         );
-        let state =
-            |set: &ServerSet, index: usize| Arc::clone(&set.pool().members()[index].state);
+        let state = |set: &ServerSet, index: usize| Arc::clone(&set.pool().members()[index].state);
         assert!(Arc::ptr_eq(&state(&first, 0), &state(&next, 0)));
         assert!(!Arc::ptr_eq(&state(&first, 1), &state(&next, 1)));
         assert_eq!(next.pool().members()[0].weight, 7);

@@ -3,8 +3,8 @@
 use std::task::{Context, Poll, ready};
 
 use super::exchange::{Desk, Talk, TalkEnd};
-use crate::worker::buffer::STANDARD;
 use crate::downstream::io::{poll_fill, poll_write_two};
+use crate::worker::buffer::STANDARD;
 use crate::worker::poll_budget::PollBudget;
 
 /// Why sending ended early.
