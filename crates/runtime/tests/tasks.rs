@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use evenkeel_core::Instant;
 use evenkeel_runtime::spawn::Pause;
 use evenkeel_runtime::{Clock, Tasks};
 
@@ -21,6 +22,35 @@ async fn a_task_that_panics_is_started_again_and_counted() {
     task.await.unwrap();
     assert_eq!(starts.load(Relaxed), 4);
     assert_eq!(tasks.restarts("test").value(), 3);
+}
+
+#[tokio::test]
+async fn a_panic_in_making_a_task_is_one_of_the_task() {
+    let tasks = Tasks::default();
+    let mut starts = 0;
+    let made = tasks.keep("test", Clock::start(), || {
+        starts += 1;
+        assert!(starts > 1, "start {starts}");
+        std::future::ready("made")
+    });
+    assert_eq!(made.await, "made");
+    assert_eq!(tasks.restarts("test").value(), 1);
+}
+
+#[test]
+fn what_fails_and_fails_is_down_until_it_was_well_for_a_minute() {
+    let tasks = Tasks::default();
+    let (one, other) = (tasks.entry("one"), tasks.entry("other"));
+    let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
+    for second in 0..5 {
+        assert_eq!(tasks.down(at(second)), None);
+        one.failed(at(second));
+        // This one has good times in between.
+        other.failed(at(second * 100));
+    }
+    assert_eq!(tasks.down(at(4)), Some("one"));
+    assert_eq!(tasks.down(at(63)), Some("one"));
+    assert_eq!(tasks.down(at(64)), None);
 }
 
 #[tokio::test]

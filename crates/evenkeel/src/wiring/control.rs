@@ -116,7 +116,7 @@ async fn serve(parts: Parts, prepared: Prepared) {
             memory,
             signals,
             orders,
-            restarts: tasks.restarts("control"),
+            task: tasks.entry("control"),
         },
     );
     let (views, events) = (control.views(), control.events());
@@ -166,7 +166,7 @@ async fn serve(parts: Parts, prepared: Prepared) {
     end(supervisor, &books).await;
 }
 
-/// Waits for the end of the loop, which goes on after a panic in a turn; one elsewhere in it ends it.
+/// Waits for the end of the loop, which goes on after a panic; one at its very end, or where it is caught, ends it.
 async fn say_if_panicked(control: JoinHandle<()>) {
     if control.await.is_err() {
         // Fail static: without its loop evenkeel is a plain balancer, and says so.

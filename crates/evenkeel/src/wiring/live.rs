@@ -351,6 +351,13 @@ impl Live for Now {
         self.discovery.collect(sink);
         self.admin.collect(sink);
         self.tasks.collect(sink);
+        let panics = "Panics in evenkeel, caught or not: each is a mistake of its own, and its place is in the log.";
+        sink.counter(
+            "evenkeel_panics_total",
+            panics,
+            &[],
+            evenkeel_runtime::contain::panics(),
+        );
         let dropped =
             "Lines of the log that were dropped: nobody read it, or it could not be written.";
         sink.counter(
@@ -374,6 +381,17 @@ impl Live for Now {
 
     fn alive(&self) -> Result<(), String> {
         self.state.all_workers_run()?;
+        if let Some(task) = self.tasks.down(self.clock.now()) {
+            return Err(format!(
+                "the task {task} fails again and again, by a mistake of evenkeel's own: see its log"
+            ));
+        }
+        if self.books.health().lost {
+            return Err(
+                "the thread of the incident store is lost by a mistake of evenkeel's own"
+                    .to_owned(),
+            );
+        }
         let silent = self.heartbeat.silent_for(self.clock.now());
         if silent < SILENCE {
             return Ok(());

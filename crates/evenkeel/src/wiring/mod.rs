@@ -16,6 +16,8 @@ mod notes;
 mod orders;
 mod traffic;
 mod why;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use live::report_view;
 

@@ -67,6 +67,8 @@ pub struct StoreHealth {
     pub failures: u64,
     /// Times that the file was removed or replaced, and made again.
     pub made_again: u64,
+    /// The thread that writes it has ended by a mistake of evenkeel's own.
+    pub lost: bool,
 }
 
 #[derive(Debug)]
@@ -97,6 +99,10 @@ struct State {
     dropped: u64,
     failures: u64,
     made_again: u64,
+    lost: bool,
+    /// The thread is to panic.
+    #[cfg(test)]
+    fault: bool,
 }
 
 impl Writer {
@@ -118,7 +124,12 @@ impl Writer {
         };
         std::thread::Builder::new()
             .name("keel-history".to_owned())
-            .spawn(move || writer.run())?;
+            .spawn(move || {
+                let shared = Arc::clone(&writer.shared);
+                if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+                    shared.lose();
+                }
+            })?;
         Ok(WriterHandle(Arc::new(Owner(shared))))
     }
 
@@ -149,6 +160,8 @@ impl Writer {
 
     /// Waits for something to do.
     fn next(&self) -> (Pending, Vec<Question>, u64, bool) {
+        #[cfg(test)]
+        assert!(!self.shared.lock().fault, "injected by a test");
         let idle = |state: &mut State| {
             !state.stop && state.pending.is_empty() && state.questions.is_empty()
         };
@@ -422,6 +435,7 @@ impl WriterHandle {
             dropped: state.dropped,
             failures: state.failures,
             made_again: state.made_again,
+            lost: state.lost,
         }
     }
 
@@ -450,6 +464,20 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Whoever panicked with the lock left whole numbers and whole incidents behind.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread has panicked where that is not contained: nobody waits for it any more.
+    fn lose(&self) {
+        let mut state = self.lock();
+        state.last_error = Some(StoreError::Panicked.to_string());
+        (state.ended, state.lost) = (true, true);
+        // Whoever asked is told by this that there is no answer.
+        state.questions.clear();
+        drop(state);
+        self.done.notify_all();
+        tracing::error!(
+            "the thread of the incident store is lost: what happens from now on is not kept; traffic and recovery go on"
+        );
     }
 }
 
