@@ -117,11 +117,7 @@ fn get(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
     ask(address, path, None, None)
 }
 
-fn post(
-    address: SocketAddr,
-    path: &str,
-    token: Option<&str>,
-) -> Result<(u16, String), String> {
+fn post(address: SocketAddr, path: &str, token: Option<&str>) -> Result<(u16, String), String> {
     ask(address, path, Some(b""), token)
 }
 
@@ -189,12 +185,7 @@ fn our_own_client_reads_and_orders() {
         text::error_of(status, &body).contains("needs the token"),
         "{body}"
     );
-    assert_eq!(
-        post(server.address, &drain, Some("wrong"))
-            .unwrap()
-            .0,
-        401
-    );
+    assert_eq!(post(server.address, &drain, Some("wrong")).unwrap().0, 401);
     let (status, body) = post(server.address, &drain, Some(TOKEN)).unwrap();
     assert_eq!(
         (status, body.as_str()),
@@ -298,10 +289,7 @@ fn rubbish_is_answered_or_dropped_and_the_server_goes_on() {
         let answer = server.raw(silent);
         assert!(answer.is_empty(), "{silent:?}: {answer}");
     }
-    assert_eq!(
-        get(server.address, "/health/live").unwrap().0,
-        200
-    );
+    assert_eq!(get(server.address, "/health/live").unwrap().0, 200);
 }
 
 #[test]
@@ -357,20 +345,14 @@ fn an_answer_that_panics_costs_nobody_else_anything() {
     let server = Server::start();
     let (status, body) = get(server.address, "/api/incidents/panic").unwrap();
     assert_eq!(status, 500, "{body}");
-    assert_eq!(
-        get(server.address, "/health/live").unwrap().0,
-        200
-    );
+    assert_eq!(get(server.address, "/health/live").unwrap().0, 200);
 }
 
 #[test]
 fn it_ends_when_told_though_a_client_is_silent() {
     let mut server = Server::start();
     let silent = server.connect();
-    assert_eq!(
-        get(server.address, "/health/live").unwrap().0,
-        200
-    );
+    assert_eq!(get(server.address, "/health/live").unwrap().0, 200);
     server.end();
     assert_eq!(rest(silent), "");
     let why = get(server.address, "/health/live").unwrap_err();

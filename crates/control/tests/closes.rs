@@ -392,6 +392,14 @@ async fn a_panic_outside_of_a_turn_ends_nothing_either() {
         }
     };
     tokio::time::timeout(LONG, both).await.unwrap();
+    let again = running.world.clock.now();
+    let turned = async {
+        let now = || running.world.clock.now();
+        while running.heartbeat.silent_for(now()) >= now().since(again) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, turned).await.unwrap();
     running.until_all_up().await;
     assert!(running.world.log.lock().unwrap().actions.is_empty());
     running.world.exit(VICTIM);

@@ -100,11 +100,7 @@ impl TaskEntry {
     ///
     /// # Errors
     /// The panic.
-    pub async fn run<T>(
-        &self,
-        clock: Clock,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Panicked> {
+    pub async fn run<T>(&self, clock: Clock, work: impl Future<Output = T>) -> Result<T, Panicked> {
         let faulty = async {
             tokio::select! {
                 done = work => done,

@@ -113,9 +113,8 @@ pub async fn send_request(
 impl ClientRequest<'_> {
     fn encode(&self) -> Result<Vec<u8>, ClientError> {
         let is_field = |text: &str| !text.bytes().any(|byte| byte.is_ascii_control());
-        let is_target = |text: &str| {
-            text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic())
-        };
+        let is_target =
+            |text: &str| text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
         let is_valid = is_target(self.target)
             && is_field(self.host)
             && self.fields.iter().all(|(_, value)| is_field(value));

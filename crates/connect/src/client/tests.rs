@@ -110,7 +110,12 @@ async fn the_end_of_a_body_is_found_in_each_way() {
             200,
             "abc",
         ),
-        ("HTTP/1.1 500 No\r\n\r\nuntil close", Then::Close, 500, "until close"),
+        (
+            "HTTP/1.1 500 No\r\n\r\nuntil close",
+            Then::Close,
+            500,
+            "until close",
+        ),
         // What the proxy puts right: a folded line, the same length twice.
         (
             "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
@@ -148,14 +153,22 @@ async fn a_response_that_breaks_a_rule_is_refused_in_its_step() {
         (String::new(), in_head, reset),
         ("HTTP/1.1 204 No".to_owned(), in_head, reset),
         (many, in_head, bad),
-        ("HTTP/1.1 101 Switching Protocols\r\n\r\n".to_owned(), in_head, bad),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\n\r\n".to_owned(),
+            in_head,
+            bad,
+        ),
         (large, in_head, bad),
         (
             format!("{head}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"),
             in_head,
             bad,
         ),
-        (format!("{head}Content-Length: 10\r\n\r\nshort"), in_body, cut),
+        (
+            format!("{head}Content-Length: 10\r\n\r\nshort"),
+            in_body,
+            cut,
+        ),
         (
             format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\nab"),
             in_body,
@@ -218,11 +231,26 @@ async fn what_cannot_be_sent_reaches_nobody_and_blames_nobody() {
     let field: &[(&'static str, &str)] = &[("X", "a\r\nY: b")];
     for request in [
         ClientRequest { target: "", ..GET },
-        ClientRequest { target: "api", ..GET },
-        ClientRequest { target: "/a b", ..GET },
-        ClientRequest { target: "/a\r\nX: y", ..GET },
-        ClientRequest { host: "a\nb", ..GET },
-        ClientRequest { fields: field, ..GET },
+        ClientRequest {
+            target: "api",
+            ..GET
+        },
+        ClientRequest {
+            target: "/a b",
+            ..GET
+        },
+        ClientRequest {
+            target: "/a\r\nX: y",
+            ..GET
+        },
+        ClientRequest {
+            host: "a\nb",
+            ..GET
+        },
+        ClientRequest {
+            fields: field,
+            ..GET
+        },
     ] {
         let error = send_request(&nowhere, &request, DEADLINES, Clock::start()).await;
         let error = error.unwrap_err();
@@ -286,10 +314,26 @@ async fn a_failure_is_judged_like_that_of_an_attempt() {
     }
     for (step, errno, outcome) in [
         (ClientStep::Connect, Errno::MFILE, Outcome::LocalError),
-        (ClientStep::Connect, Errno::ADDRNOTAVAIL, Outcome::LocalError),
-        (ClientStep::Connect, Errno::CONNREFUSED, Outcome::ConnectRefused),
-        (ClientStep::Connect, Errno::HOSTUNREACH, Outcome::Unreachable),
-        (ClientStep::Connect, Errno::CONNRESET, Outcome::Reset { sent: false }),
+        (
+            ClientStep::Connect,
+            Errno::ADDRNOTAVAIL,
+            Outcome::LocalError,
+        ),
+        (
+            ClientStep::Connect,
+            Errno::CONNREFUSED,
+            Outcome::ConnectRefused,
+        ),
+        (
+            ClientStep::Connect,
+            Errno::HOSTUNREACH,
+            Outcome::Unreachable,
+        ),
+        (
+            ClientStep::Connect,
+            Errno::CONNRESET,
+            Outcome::Reset { sent: false },
+        ),
         (ClientStep::Write, Errno::PIPE, reset),
         (ClientStep::Write, Errno::NOBUFS, Outcome::LocalError),
     ] {

@@ -191,9 +191,7 @@ impl Source {
 
     fn report(&self, since: &str) -> Result<Vec<ServiceReport>> {
         match self {
-            Self::Running(admin) => {
-                admin.read(&format!("/api/report?since={}", escaped(since)))
-            }
+            Self::Running(admin) => admin.read(&format!("/api/report?since={}", escaped(since))),
             Self::File(store) => {
                 let reports = store.report(&period::since(since, now()));
                 let reports = reports.map_err(|error| Failure::World(error.to_string()))?;

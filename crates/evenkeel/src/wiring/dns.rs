@@ -51,8 +51,7 @@ impl Balancer {
     fn new_pickers(&self) -> Vec<Picker> {
         let mut random = Random::seeded(self.seed);
         let services = self.state.services().iter();
-        let picker =
-            |service: &ServiceEntry| Picker::new(service.roster().pool(), random.bits());
+        let picker = |service: &ServiceEntry| Picker::new(service.roster().pool(), random.bits());
         services.map(picker).collect()
     }
 }

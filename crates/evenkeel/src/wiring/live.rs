@@ -39,9 +39,6 @@ const WRITING: Duration = Duration::from_millis(500);
 /// How long the store may take to answer.
 const READING: Duration = Duration::from_secs(3);
 
-/// A control loop that has not turned for so long has stopped.
-const SILENCE: Duration = Duration::from_secs(10);
-
 /// What runs now.
 #[derive(Debug)]
 pub(super) struct Now {
@@ -380,40 +377,11 @@ impl Live for Now {
     }
 
     fn alive(&self) -> Result<(), String> {
-        self.state.all_workers_run()?;
-        if let Some(task) = self.tasks.down(self.clock.now()) {
-            return Err(format!(
-                "the task {task} fails again and again, by a mistake of evenkeel's own: see its log"
-            ));
-        }
-        if self.books.health().lost {
-            return Err(
-                "the thread of the incident store is lost by a mistake of evenkeel's own"
-                    .to_owned(),
-            );
-        }
-        let silent = self.heartbeat.silent_for(self.clock.now());
-        if silent < SILENCE {
-            return Ok(());
-        }
-        let seconds = silent.as_secs();
-        Err(format!(
-            "the control loop has not turned for {seconds} s: faults are not repaired"
-        ))
+        self.check_alive()
     }
 
     fn ready(&self) -> Result<(), String> {
-        if *self.draining.borrow() {
-            return Err("stopping".to_owned());
-        }
-        let now = self.clock.now();
-        let serves = |entry: &ServiceEntry| entry.roster().pool().in_service(now) > 0;
-        let services = self.state.services();
-        if services.is_empty() || services.iter().any(serves) {
-            Ok(())
-        } else {
-            Err("no server of any service is in service".to_owned())
-        }
+        self.check_ready()
     }
 
     fn version(&self) -> String {

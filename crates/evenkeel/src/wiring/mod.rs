@@ -6,6 +6,7 @@
 mod control;
 mod dns;
 mod discover;
+mod health;
 mod live;
 mod quarantine;
 mod reasons;

@@ -111,7 +111,8 @@ fn a_panic_in_any_part_is_contained_counted_and_the_part_goes_on() {
     // What each part does is done: probes are sent, and the loop turns.
     let probes = || {
         let metrics = get(running.admin, "/metrics");
-        let line = |line: &&str| line.starts_with("evenkeel_probes_total") && line.contains("passed");
+        let line =
+            |line: &&str| line.starts_with("evenkeel_probes_total") && line.contains("passed");
         metrics.lines().find(line).map(str::to_owned)
     };
     let before = probes();
@@ -120,6 +121,9 @@ fn a_panic_in_any_part_is_contained_counted_and_the_part_goes_on() {
 
     (0..5).for_each(|_| tasks.entry("dns").failed(clock.now()));
     let live = get(running.admin, "/health/live");
-    assert!(live.starts_with("HTTP/1.1 503 ") && live.contains("dns"), "{live}");
+    assert!(
+        live.starts_with("HTTP/1.1 503 ") && live.contains("dns"),
+        "{live}"
+    );
     running.stop(LONG);
 }

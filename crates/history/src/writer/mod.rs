@@ -3,6 +3,8 @@
 //! Not a channel of messages: a slow or full disk would fill it with old states of the same incident. What waits is
 //! kept by id instead ([`Pending`]), so that it is always the newest state that is tried, until it is written.
 
+mod health;
+
 use std::fmt;
 use std::io;
 use std::mem::take;
@@ -20,6 +22,8 @@ use crate::file::calendar_now;
 use crate::open::Opened;
 use crate::pending::Pending;
 use crate::store::Store;
+
+pub use health::StoreHealth;
 
 /// Questions that may wait.
 const MOST_QUESTIONS: usize = 64;
@@ -53,23 +57,6 @@ pub struct Writer {
 /// What hands things to the [`Writer`]. Copies hand to the same one; it ends when the last copy is gone.
 #[derive(Debug, Clone)]
 pub struct WriterHandle(Arc<Owner>);
-
-/// How the store is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreHealth {
-    /// The last try to write succeeded, and what is written outlives the program.
-    pub ok: bool,
-    /// Why it did not, or does not.
-    pub last_error: Option<String>,
-    /// Things that were lost because too much waited.
-    pub dropped: u64,
-    /// Tries to write that failed.
-    pub failures: u64,
-    /// Times that the file was removed or replaced, and made again.
-    pub made_again: u64,
-    /// The thread that writes it has ended by a mistake of evenkeel's own.
-    pub lost: bool,
-}
 
 #[derive(Debug)]
 struct Owner(Arc<Shared>);
@@ -425,20 +412,6 @@ impl WriterHandle {
         self.lock().pending.incidents().cloned().collect()
     }
 
-    /// How the store is.
-    #[must_use]
-    pub fn health(&self) -> StoreHealth {
-        let state = self.lock();
-        StoreHealth {
-            ok: state.last_error.is_none() && state.not_kept.is_none(),
-            last_error: state.last_error.clone().or_else(|| state.not_kept.clone()),
-            dropped: state.dropped,
-            failures: state.failures,
-            made_again: state.made_again,
-            lost: state.lost,
-        }
-    }
-
     /// Writes what waits, closes the store and ends the thread, however many copies of this there are. `false` if that
     /// was not done within `timeout`, or something could not be written.
     #[must_use]
@@ -464,20 +437,6 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Whoever panicked with the lock left whole numbers and whole incidents behind.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The thread has panicked where that is not contained: nobody waits for it any more.
-    fn lose(&self) {
-        let mut state = self.lock();
-        state.last_error = Some(StoreError::Panicked.to_string());
-        (state.ended, state.lost) = (true, true);
-        // Whoever asked is told by this that there is no answer.
-        state.questions.clear();
-        drop(state);
-        self.done.notify_all();
-        tracing::error!(
-            "the thread of the incident store is lost: what happens from now on is not kept; traffic and recovery go on"
-        );
     }
 }
 
