@@ -259,6 +259,13 @@ mod tests {
         }
     }
 
+    /// Workers keep thousands of them.
+    #[test]
+    fn it_is_hardly_larger_than_what_it_holds() {
+        let tag = size_of::<usize>();
+        assert!(size_of::<Stream>() <= size_of::<TcpStream>() + tag);
+    }
+
     #[tokio::test]
     async fn where_nobody_accepts_is_refused() {
         let folder = tempfile::tempdir().unwrap();

@@ -154,7 +154,7 @@ async fn serve(parts: Parts, prepared: Prepared) {
     );
     let loop_ended = tokio::spawn(control.run(told(parts.stopped)));
     supervisor.begin_probes(seed);
-    let children = start_children(supervisor.clone());
+    let children = start_children(&tasks, clock, supervisor.clone());
     parts.report.send(Ok(Started { views, events })).ok();
 
     say_if_panicked(loop_ended).await;
@@ -211,8 +211,12 @@ fn start_admin(tasks: &Tasks, clock: Clock, served: Served) -> JoinHandle<()> {
     })
 }
 
-fn start_children(supervisor: Supervisor) -> JoinHandle<()> {
-    tokio::spawn(async move { supervisor.start_children().await })
+/// Started again after a panic, it passes over those that run already.
+fn start_children(tasks: &Tasks, clock: Clock, supervisor: Supervisor) -> JoinHandle<()> {
+    tasks.spawn("start", clock, move || {
+        let supervisor = supervisor.clone();
+        async move { supervisor.start_children().await }
+    })
 }
 
 /// Looks at the counters now and then, from now on.
