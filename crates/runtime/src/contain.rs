@@ -45,7 +45,7 @@ pub fn panics() -> u64 {
 ///
 /// # Errors
 /// The panic. `work` is not polled again.
-pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
+pub async fn catch_panic<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
     let mut work = pin!(work);
     poll_fn(|cx| {
         let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
@@ -70,7 +70,7 @@ mod tests {
         std::panic::set_hook(Box::new(note_panic));
         let counted = panics();
         let line = line!() + 2;
-        let ended: Result<(), Panicked> = caught(async {
+        let ended: Result<(), Panicked> = catch_panic(async {
             panic!("as the test wants it");
         })
         .await;
@@ -79,6 +79,6 @@ mod tests {
         let start = format!("{}:{line}:", file!());
         assert!(place.starts_with(&start), "{place} {start}");
         assert!(panics() > counted);
-        assert_eq!(caught(async { 7 }).await, Ok(7));
+        assert_eq!(catch_panic(async { 7 }).await, Ok(7));
     }
 }

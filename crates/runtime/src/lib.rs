@@ -12,7 +12,7 @@ pub mod descriptors;
 pub mod machine;
 
 pub use clock::Clock;
-pub use contain::{Panicked, caught};
+pub use contain::{Panicked, catch_panic};
 pub use lines::{LineLimits, LineQueue};
 pub use listen::listen;
 pub use spawn::{TaskEntry, Tasks};

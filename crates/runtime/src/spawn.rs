@@ -6,25 +6,23 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Builder};
 use std::time::Duration;
 
-use evenkeel_core::Instant;
 use evenkeel_core::metric::{Counter, Sink, Source};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::contain::{Panicked, caught};
+use crate::contain::{Panicked, catch_panic};
 
 /// Before a task that has panicked is started again, at first and at most.
 const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// A task that has run for so long is taken for well: its next pause is the first again.
 const WELL_AFTER: Duration = Duration::from_secs(60);
-/// So many failures without such a time between two of them are no accident any more.
-const DOWN_AFTER: u32 = 5;
 
 /// A current-thread runtime with timers and sockets, for whoever has a thread already.
 ///
@@ -61,32 +59,10 @@ pub struct Tasks(Arc<Mutex<BTreeMap<&'static str, TaskEntry>>>);
 #[derive(Debug, Clone, Default)]
 pub struct TaskEntry {
     restarts: Arc<Counter>,
-    failures: Arc<Mutex<Failures>>,
+    /// It cannot be started again for now.
+    down: Arc<AtomicBool>,
     /// A test wants one of them to panic.
     fault: Arc<Notify>,
-}
-
-/// Failures in a row: none was followed by a good time.
-#[derive(Debug, Clone, Copy, Default)]
-struct Failures {
-    count: u32,
-    last: Instant,
-}
-
-impl Failures {
-    fn add(&mut self, now: Instant) {
-        if now.since(self.last) >= WELL_AFTER {
-            self.count = 0;
-        }
-        *self = Self {
-            count: self.count.saturating_add(1),
-            last: now,
-        };
-    }
-
-    fn is_down(self, now: Instant) -> bool {
-        self.count >= DOWN_AFTER && now.since(self.last) < WELL_AFTER
-    }
 }
 
 impl TaskEntry {
@@ -100,30 +76,23 @@ impl TaskEntry {
     ///
     /// # Errors
     /// The panic.
-    pub async fn run<T>(&self, clock: Clock, work: impl Future<Output = T>) -> Result<T, Panicked> {
+    pub async fn run<T>(&self, work: impl Future<Output = T>) -> Result<T, Panicked> {
         let faulty = async {
             tokio::select! {
                 done = work => done,
                 () = self.fault.notified() => std::panic::panic_any("injected by a test"),
             }
         };
-        let ended = caught(faulty).await;
+        let ended = catch_panic(faulty).await;
         if ended.is_err() {
             self.restarts.add_one();
-            self.failed(clock.now());
         }
         ended
     }
 
-    /// It has failed, by a panic or otherwise, and is to be started again.
-    pub fn failed(&self, now: Instant) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.add(now);
-    }
-
-    fn is_down(&self, now: Instant) -> bool {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.is_down(now)
+    /// Says whether it cannot be started again for now: what it is there for is not done.
+    pub fn set_down(&self, down: bool) {
+        self.down.store(down, Relaxed);
     }
 
     /// Lets one such task panic, for tests of what comes of that.
@@ -172,7 +141,7 @@ impl Tasks {
                 let begun = clock.now();
                 // Making it is caught as well.
                 let work = async { make().await };
-                let panicked = match task.run(clock, work).await {
+                let panicked = match task.run(work).await {
                     Ok(done) => return done,
                     Err(panicked) => panicked,
                 };
@@ -193,11 +162,11 @@ impl Tasks {
         tasks.entry(name).or_default().clone()
     }
 
-    /// A task that starting it again has not helped, if there is one: it fails and fails.
+    /// A task that cannot be started again for now, if there is one.
     #[must_use]
-    pub fn down(&self, now: Instant) -> Option<&'static str> {
+    pub fn down(&self) -> Option<&'static str> {
         let tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut down = tasks.iter().filter(|(_, task)| task.is_down(now));
+        let mut down = tasks.iter().filter(|(_, task)| task.down.load(Relaxed));
         down.next().map(|(name, _)| *name)
     }
 

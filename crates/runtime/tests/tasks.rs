@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use evenkeel_core::Instant;
 use evenkeel_runtime::spawn::Pause;
 use evenkeel_runtime::{Clock, Tasks};
 
@@ -35,22 +34,6 @@ async fn a_panic_in_making_a_task_is_one_of_the_task() {
     });
     assert_eq!(made.await, "made");
     assert_eq!(tasks.restarts("test").value(), 1);
-}
-
-#[test]
-fn what_fails_and_fails_is_down_until_it_was_well_for_a_minute() {
-    let tasks = Tasks::default();
-    let (one, other) = (tasks.entry("one"), tasks.entry("other"));
-    let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
-    for second in 0..5 {
-        assert_eq!(tasks.down(at(second)), None);
-        one.failed(at(second));
-        // This one has good times in between.
-        other.failed(at(second * 100));
-    }
-    assert_eq!(tasks.down(at(4)), Some("one"));
-    assert_eq!(tasks.down(at(63)), Some("one"));
-    assert_eq!(tasks.down(at(64)), None);
 }
 
 #[tokio::test]

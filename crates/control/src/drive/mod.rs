@@ -202,12 +202,12 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
 
     /// Runs until `shutdown` ends. Orders under way are given up then: their incidents stay open in the store.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
-        let (task, clock) = (self.again.task.clone(), self.clock);
+        let task = self.again.task.clone();
         let until_panic = async {
             let mut panicked = None;
             loop {
                 // Whatever a panic leaves half done is not used again: `start_again` replaces it.
-                let ended = task.run(clock, self.turns(panicked.take())).await;
+                let ended = task.run(self.turns(panicked.take())).await;
                 panicked = ended.err();
             }
         };

@@ -165,10 +165,11 @@ impl DnsThread {
         loop {
             let served = tasks.keep(TASK, self.clock, || self.serve());
             let Err(error) = served.await else { return };
-            task.failed(self.clock.now());
+            task.set_down(true);
             tracing::error!("DNS is not served: {error}; trying again in {AGAIN:?}");
             let again = self.clock.now() + AGAIN;
             self.clock.sleep_until(again).await;
+            task.set_down(false);
         }
     }
 

@@ -14,10 +14,8 @@ impl Now {
     /// Which part does not do what it is there for, although it was to be started again.
     pub(super) fn check_alive(&self) -> Result<(), String> {
         self.state.all_workers_run()?;
-        if let Some(task) = self.tasks.down(self.clock.now()) {
-            return Err(format!(
-                "the task {task} fails again and again, by a mistake of evenkeel's own: see its log"
-            ));
+        if let Some(task) = self.tasks.down() {
+            return Err(format!("{task} cannot be started again: see the log"));
         }
         if self.books.health().lost {
             return Err(

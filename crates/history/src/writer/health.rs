@@ -38,7 +38,7 @@ impl WriterHandle {
 
 impl Shared {
     /// The thread has panicked where that is not contained: nobody waits for it any more.
-    pub(super) fn lose(&self) {
+    pub(super) fn mark_lost(&self) {
         let mut state = self.lock();
         state.last_error = Some(StoreError::Panicked.to_string());
         (state.ended, state.lost) = (true, true);

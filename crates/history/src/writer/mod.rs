@@ -114,7 +114,7 @@ impl Writer {
             .spawn(move || {
                 let shared = Arc::clone(&writer.shared);
                 if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
-                    shared.lose();
+                    shared.mark_lost();
                 }
             })?;
         Ok(WriterHandle(Arc::new(Owner(shared))))
