@@ -216,7 +216,7 @@ impl AsyncWrite for Stream {
 mod tests {
     use evenkeel_core::Outcome;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::{TcpListener, UnixListener};
+    use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
     use super::*;
     use crate::outcome_of;
@@ -269,9 +269,10 @@ mod tests {
     #[tokio::test]
     async fn where_nobody_accepts_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        // Bound, and nobody listens: else the port could be another test's by now.
+        let bound = TcpSocket::new_v4().unwrap();
+        bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = bound.local_addr().unwrap();
         let missing = folder.path().join("missing");
         let closed = folder.path().join("closed");
         drop(UnixListener::bind(&closed).unwrap());

@@ -4,6 +4,7 @@
 //! behind the same mistake here.
 
 pub mod http;
+pub mod ports;
 pub mod server;
 pub mod load;
 pub mod relay;

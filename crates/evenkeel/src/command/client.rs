@@ -142,9 +142,7 @@ mod tests {
 
     #[test]
     fn it_is_said_that_nothing_listens() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        let address = evenkeel_lab::ports::refusing().unwrap();
         assert_eq!(
             get(address, "/health/live", None).unwrap_err(),
             format!("nothing listens at {address}")

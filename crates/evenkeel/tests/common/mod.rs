@@ -2,9 +2,8 @@
 
 #![expect(dead_code, reason = "each test file uses a part of it")]
 
-use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -45,27 +44,9 @@ pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Ports for servers that somebody else starts, all different and this process's own until it ends: a lock file for each keeps other
-/// tests away, and the kernel gives none of them to a connection or to port 0, as they lie below its range for these.
+/// Ports for servers that somebody else starts ([`evenkeel_lab::ports`]).
 pub(crate) fn free_ports(number: usize) -> Vec<u16> {
-    static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
-    let folder = std::env::temp_dir().join("evenkeel-test-ports");
-    std::fs::create_dir_all(&folder).unwrap();
-    let first = 20_000 + std::process::id() % 10_000;
-    let mut ports = Vec::new();
-    for port in (first..30_000).chain(20_000..first) {
-        let port = u16::try_from(port).unwrap();
-        let file = File::create(folder.join(port.to_string())).unwrap();
-        if file.try_lock().is_err() || TcpListener::bind(("127.0.0.1", port)).is_err() {
-            continue;
-        }
-        HELD.lock().unwrap().push(file);
-        ports.push(port);
-        if ports.len() == number {
-            return ports;
-        }
-    }
-    panic!("no {number} ports are left for tests");
+    evenkeel_lab::ports::hold(number).unwrap()
 }
 
 /// A probe by HTTP, and time for starts that take long on a busy machine: to be added to a service.

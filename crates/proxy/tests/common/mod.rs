@@ -309,9 +309,7 @@ pub(crate) fn always(answer: &'static str) -> (SocketAddr, Seen) {
 
 /// An address at which nothing listens.
 pub(crate) fn nowhere() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
+    evenkeel_lab::ports::refusing().expect("a free port")
 }
 
 /// A connection of a scripted server.

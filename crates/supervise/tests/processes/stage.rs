@@ -38,10 +38,7 @@ impl Stage {
     }
 
     pub(super) async fn set_up(command: &[&str], probe: &str, more: &str) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|l| l.local_addr())
-            .expect("a port")
-            .port();
+        let port = evenkeel_lab::ports::hold(1).expect("a port")[0];
         let command: Vec<String> = command.iter().map(|word| format!("{word:?}")).collect();
         let text = format!(
             "[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n[service.shop.run]\ncommand = [{}]\nports = [{port}]\nstop = \
