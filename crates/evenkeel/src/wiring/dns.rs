@@ -168,8 +168,11 @@ impl DnsThread {
             task.set_down(true);
             tracing::error!("DNS is not served: {error}; trying again in {AGAIN:?}");
             let again = self.clock.now() + AGAIN;
-            self.clock.sleep_until(again).await;
-            task.set_down(false);
+            let mut stop = self.stop.clone();
+            tokio::select! {
+                () = self.clock.sleep_until(again) => task.set_down(false),
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
         }
     }
 
