@@ -4,12 +4,12 @@ use evenkeel_core::metric::Sink as _;
 use evenkeel_fault::contract::ServerState;
 use evenkeel_fault::incident::Status;
 
-use crate::decode;
 use crate::exchange::{AdminRequest, AdminResponse};
 use crate::exposition::Exposition;
 use crate::guard::Guard;
 use crate::live::{Filter, LIMIT_MAX, Live, is_since};
 use crate::orders;
+use crate::percent;
 use crate::route::Route;
 
 const OPENAPI: &str = include_str!("openapi.json");
@@ -35,7 +35,7 @@ pub fn answer(live: &dyn Live, request: &AdminRequest, guard: &Guard) -> AdminRe
 }
 
 fn attempt(live: &dyn Live, request: &AdminRequest, guard: &Guard) -> Step<AdminResponse> {
-    let path = decode::path(&request.path);
+    let path = percent::path(&request.path);
     let route = path.as_deref().and_then(Route::of);
     let admitted = guard.admit(request);
     // Whoever looks after the machine may know whether this lives, by any name and without a token.
@@ -236,7 +236,7 @@ pub(crate) fn parameters<const N: usize>(
     query: &str,
     names: [&str; N],
 ) -> Step<[Option<String>; N]> {
-    let pairs = decode::query(query)
+    let pairs = percent::query(query)
         .ok_or_else(|| AdminResponse::error(400, "the query cannot be read"))?;
     let mut values = [const { None }; N];
     for (name, value) in pairs {

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use evenkeel_admin::{AdminCounters, Guard, Live, Order, ServiceView, client, serve};
+use evenkeel_admin::{AdminCounters, Guard, Live, Order, ServiceView, escaped, serve, text};
+use evenkeel_connect::{ClientDeadlines, ClientRequest, send_request};
 use evenkeel_core::metric::{Sink, Source as _};
+use evenkeel_runtime::{Clock, spawn};
 use fake::{Fake, TOKEN};
 use tokio::sync::oneshot;
 
@@ -111,6 +113,45 @@ impl Drop for Server {
     }
 }
 
+fn get(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
+    ask(address, path, None, None)
+}
+
+fn post(address: SocketAddr, path: &str, token: Option<&str>) -> Result<(u16, String), String> {
+    ask(address, path, Some(b""), token)
+}
+
+/// Status and body of a request with the client of the command line.
+fn ask(
+    address: SocketAddr,
+    path: &str,
+    body: Option<&[u8]>,
+    token: Option<&str>,
+) -> Result<(u16, String), String> {
+    const TIME: Duration = Duration::from_secs(20);
+    let credentials = token.map(|token| format!("Bearer {token}"));
+    let fields = credentials.as_deref().map(|text| ("Authorization", text));
+    let request = ClientRequest {
+        target: path,
+        host: &address.to_string(),
+        fields: fields.as_slice(),
+        body,
+    };
+    let deadlines = ClientDeadlines {
+        connect: TIME,
+        write: TIME,
+        head: TIME,
+        body: TIME,
+    };
+    let exchange = async {
+        let response = send_request(&address.into(), &request, deadlines, Clock::start()).await?;
+        Ok((response.status(), response.read_body(usize::MAX).await?))
+    };
+    let (status, body) = (spawn::runtime().unwrap().block_on(exchange))
+        .map_err(|error: evenkeel_connect::ClientError| error.to_string())?;
+    Ok((status, String::from_utf8(body).unwrap()))
+}
+
 fn rest(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
@@ -128,7 +169,7 @@ fn rest(mut stream: TcpStream) -> String {
 #[test]
 fn our_own_client_reads_and_orders() {
     let server = Server::start();
-    let (status, body) = client::get(server.address, "/api/services", None).unwrap();
+    let (status, body) = get(server.address, "/api/services").unwrap();
     assert_eq!(status, 200);
     assert_eq!(
         serde_json::from_str::<Vec<ServiceView>>(&body).unwrap(),
@@ -136,21 +177,16 @@ fn our_own_client_reads_and_orders() {
     );
     let drain = format!(
         "/api/services/shop/servers/{}/drain",
-        client::escaped("a long name")
+        escaped("a long name")
     );
-    let (status, body) = client::post(server.address, &drain, None, Duration::ZERO).unwrap();
+    let (status, body) = post(server.address, &drain, None).unwrap();
     assert_eq!(status, 401);
     assert!(
-        client::error_of(status, &body).contains("needs the token"),
+        text::error_of(status, &body).contains("needs the token"),
         "{body}"
     );
-    assert_eq!(
-        client::post(server.address, &drain, Some("wrong"), Duration::ZERO)
-            .unwrap()
-            .0,
-        401
-    );
-    let (status, body) = client::post(server.address, &drain, Some(TOKEN), Duration::ZERO).unwrap();
+    assert_eq!(post(server.address, &drain, Some("wrong")).unwrap().0, 401);
+    let (status, body) = post(server.address, &drain, Some(TOKEN)).unwrap();
     assert_eq!(
         (status, body.as_str()),
         (200, "{\"message\":\"drain shop/a long name: done\"}")
@@ -253,10 +289,7 @@ fn rubbish_is_answered_or_dropped_and_the_server_goes_on() {
         let answer = server.raw(silent);
         assert!(answer.is_empty(), "{silent:?}: {answer}");
     }
-    assert_eq!(
-        client::get(server.address, "/health/live", None).unwrap().0,
-        200
-    );
+    assert_eq!(get(server.address, "/health/live").unwrap().0, 200);
 }
 
 #[test]
@@ -298,7 +331,7 @@ fn half_open_connections_silence_nobody() {
         silent
     };
     let mut silent: Vec<TcpStream> = (0..200).map(|_| half_open()).collect();
-    let (status, _) = client::get(server.address, "/api/services", None).unwrap();
+    let (status, _) = get(server.address, "/api/services").unwrap();
     assert_eq!(status, 200);
     // It was not answered because they had timed out: room was made.
     assert!(server.dropped() > 0);
@@ -310,49 +343,18 @@ fn half_open_connections_silence_nobody() {
 #[test]
 fn an_answer_that_panics_costs_nobody_else_anything() {
     let server = Server::start();
-    let (status, body) = client::get(server.address, "/api/incidents/panic", None).unwrap();
+    let (status, body) = get(server.address, "/api/incidents/panic").unwrap();
     assert_eq!(status, 500, "{body}");
-    assert_eq!(
-        client::get(server.address, "/health/live", None).unwrap().0,
-        200
-    );
+    assert_eq!(get(server.address, "/health/live").unwrap().0, 200);
 }
 
 #[test]
 fn it_ends_when_told_though_a_client_is_silent() {
     let mut server = Server::start();
     let silent = server.connect();
-    assert_eq!(
-        client::get(server.address, "/health/live", None).unwrap().0,
-        200
-    );
+    assert_eq!(get(server.address, "/health/live").unwrap().0, 200);
     server.end();
     assert_eq!(rest(silent), "");
-    let why = client::get(server.address, "/health/live", None).unwrap_err();
-    assert!(why.contains("nothing listens"), "{why}");
-}
-
-#[test]
-fn the_client_tells_what_is_not_evenkeel() {
-    for answer in [
-        "SSH-2.0-OpenSSH\r\n",
-        "",
-        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
-    ] {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let thread = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 1024];
-            assert!(stream.read(&mut request).unwrap() > 0);
-            stream.write_all(answer.as_bytes()).unwrap();
-        });
-        let why = client::get(address, "/api/services", None).unwrap_err();
-        assert!(why.contains(&address.to_string()), "{why}");
-        thread.join().unwrap();
-    }
-    let nowhere = "127.0.0.1:1".parse().unwrap();
-    for path in ["", "api", "/a b", "/a\r\nX: y"] {
-        assert!(client::get(nowhere, path, None).is_err());
-    }
+    let why = get(server.address, "/health/live").unwrap_err();
+    assert!(why.contains("cannot connect"), "{why}");
 }

@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, Observation, ServerId, Signal};
 use evenkeel_fault::contract::{Pace, ServiceSpec};
 use evenkeel_fault::keeper::Memory;
 use evenkeel_fault::{Incident, Input, Keeper, Maintenance, MaintenanceRecord};
 use evenkeel_runtime::spawn::Pause;
+use evenkeel_runtime::{Panicked, TaskEntry};
 
 use crate::asked::Asked;
 use crate::drive::Control;
@@ -36,7 +36,8 @@ pub(crate) struct Again {
     processes: BTreeMap<ServerId, Observation>,
     /// Where each server is that has moved.
     moved: BTreeMap<ServerId, Observation>,
-    restarts: Arc<Counter>,
+    /// Where restarts are counted.
+    pub(crate) task: TaskEntry,
     pause: Pause,
     /// When the loop was started, or started again.
     since: Instant,
@@ -47,14 +48,14 @@ impl Again {
         specs: Vec<ServiceSpec>,
         seed: u64,
         memory: Memory,
-        restarts: Arc<Counter>,
+        task: TaskEntry,
         now: Instant,
     ) -> Self {
         Self {
             specs,
             seed,
             memory,
-            restarts,
+            task,
             processes: BTreeMap::new(),
             moved: BTreeMap::new(),
             pause: Pause::default(),
@@ -111,7 +112,7 @@ impl Again {
     }
 
     fn keeper(&self, epoch: evenkeel_core::Epoch) -> Keeper {
-        let seed = self.seed ^ self.restarts.value();
+        let seed = self.seed ^ self.task.restarts();
         Keeper::new(self.specs.clone(), epoch, seed, self.memory.clone())
     }
 
@@ -136,9 +137,10 @@ impl Again {
 }
 
 impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
-    /// After a panic in a turn: waits for what is under way and a little longer, and goes on with a new keeper.
-    pub(crate) async fn start_again(&mut self) {
-        let pause = self.stop_after_panic();
+    /// After a panic: waits for what is under way and a little longer, and goes on with a new keeper. If it panics itself, it is
+    /// called again.
+    pub(crate) async fn start_again(&mut self, panicked: &Panicked) {
+        let pause = self.stop_after_panic(panicked);
         // Orders that are under way belong to the keeper that is gone. They are waited for, each has its time limit: a new
         // keeper that orders beside them could start a process twice.
         while self.tasks.join_next().await.is_some() {}
@@ -146,14 +148,13 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         self.renew(self.clock.now());
     }
 
-    fn stop_after_panic(&mut self) -> Duration {
+    fn stop_after_panic(&mut self, panicked: &Panicked) -> Duration {
         let now = self.clock.now();
-        self.again.restarts.add_one();
         let pause = self.again.pause.after(now.since(self.again.since));
         tracing::error!(
             task = "control",
             open = self.open.len(),
-            "the control loop has panicked and is started again in {pause:?}; traffic goes on"
+            "the control loop has panicked at {panicked} and is started again in {pause:?}; traffic goes on"
         );
         // What was taken in and not yet worked on.
         for input in std::mem::take(&mut self.inputs) {
@@ -175,7 +176,6 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             self.again.hear(signal.server, &signal.observation);
         }
         self.again.since = now;
-        self.lateness.rested(now);
         self.keeper = self.again.keeper(self.clock.epoch());
         for incident in std::mem::take(&mut self.open).into_values() {
             let mut incident = Incident::clone(&incident);

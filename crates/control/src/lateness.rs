@@ -24,11 +24,6 @@ impl Lateness {
         }
     }
 
-    /// It was not to turn until now.
-    pub(crate) const fn rested(&mut self, now: Instant) {
-        (self.turned, self.told_until) = (now, now);
-    }
-
     /// It turns again: for how long it stood still before, by its own lateness and by that of other threads. Threads that tell of the
     /// same stall one after the other are heard once.
     pub(crate) fn turn(&mut self, now: Instant, of_others: Duration) -> Option<Duration> {
@@ -57,11 +52,5 @@ mod tests {
         assert_eq!(lateness.turn(at(12_600), ms(700)), None, "it was told");
         assert_eq!(lateness.turn(at(12_625), ms(12_000)), None, "it was told");
         assert_eq!(lateness.turn(at(13_325), ms(700)), Some(ms(700)));
-        lateness.rested(at(60_000));
-        assert_eq!(
-            lateness.turn(at(60_025), ms(0)),
-            None,
-            "nobody waited for it"
-        );
     }
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use evenkeel_config::{Plan, Surroundings};
 use evenkeel_control::{Books, Control, Event, Hands, Heartbeat, Parts, Traffic, Views};
-use evenkeel_core::metric::Counter;
 use evenkeel_core::{
     Directive, Exit, Exposure, Instant, Observation, Outcome, ProbeOutcome, RequestShape, ServerId,
     ServiceId, ServiceOrders, ShapeOrders, ShapeText, Signal,
@@ -20,7 +19,7 @@ use evenkeel_fault::contract::{ActionOrder, Examination, Pace, ServerLoad, Serve
 use evenkeel_fault::incident::{ActionOutcome, Status};
 use evenkeel_fault::keeper::Memory;
 use evenkeel_fault::{FaultKind, Incident, Maintenance};
-use evenkeel_runtime::Clock;
+use evenkeel_runtime::{Clock, TaskEntry};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -48,6 +47,8 @@ struct World {
     panics: Arc<AtomicBool>,
     /// The next action makes the loop panic while it is under way.
     panics_in_action: Arc<AtomicBool>,
+    /// The next new pace of a server panics.
+    panics_in_pace: Arc<AtomicBool>,
 }
 
 impl World {
@@ -173,6 +174,10 @@ impl Hands for World {
     }
 
     fn pace(&self, server: ServerId, pace: Pace) {
+        assert!(
+            !self.panics_in_pace.swap(false, SeqCst),
+            "as the test wants it"
+        );
         if pace != Pace::Paused {
             for _ in 0..3 {
                 self.pass(server);
@@ -222,7 +227,7 @@ struct Running {
     world: World,
     views: Views,
     events: broadcast::Receiver<Event>,
-    restarts: Arc<Counter>,
+    task_entry: TaskEntry,
     heartbeat: Heartbeat,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -238,8 +243,9 @@ fn start() -> Running {
         signals: sender,
         panics: Arc::default(),
         panics_in_action: Arc::default(),
+        panics_in_pace: Arc::default(),
     };
-    let restarts = Arc::<Counter>::default();
+    let task_entry = TaskEntry::default();
     let parts = Parts {
         clock,
         seed: 1,
@@ -249,7 +255,7 @@ fn start() -> Running {
         memory: Memory::default(),
         signals,
         orders,
-        restarts: Arc::clone(&restarts),
+        task: task_entry.clone(),
     };
     let control = Control::new(&plan(), parts);
     let (views, events) = (control.views(), control.events().listen());
@@ -263,7 +269,7 @@ fn start() -> Running {
         world,
         views,
         events,
-        restarts,
+        task_entry,
         heartbeat,
         stop,
         task,
@@ -359,7 +365,7 @@ async fn after_a_panic_the_loop_goes_on_and_starts_nothing_twice() {
     assert_eq!(running.views.now().pid(VICTIM), Some(4242));
     assert!(running.views.now().open.is_empty());
     assert_eq!(running.world.log.lock().unwrap().actions, ["restart"]);
-    assert_eq!(running.restarts.value(), 1);
+    assert_eq!(running.task_entry.restarts(), 1);
     assert!(running.heartbeat.silent_for(running.world.clock.now()) < LONG);
 
     // And it repairs as the first one did.
@@ -369,6 +375,37 @@ async fn after_a_panic_the_loop_goes_on_and_starts_nothing_twice() {
     assert_eq!(repaired.diagnosis[0].fault, FaultKind::ProcessCrashed);
     let actions = running.world.log.lock().unwrap().actions.clone();
     assert_eq!(actions, ["restart", "restart"], "{:#?}", repaired.timeline);
+    running.stop.send(()).unwrap();
+    running.task.await.unwrap();
+}
+
+/// Between two turns, and while it starts again, it panicked once and for all.
+#[tokio::test(flavor = "current_thread")]
+async fn a_panic_outside_of_a_turn_ends_nothing_either() {
+    let mut running = start();
+    running.all_up().await;
+    running.world.panics_in_pace.store(true, SeqCst);
+    running.task_entry.inject_panic();
+    let both = async {
+        while running.task_entry.restarts() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, both).await.unwrap();
+    let again = running.world.clock.now();
+    let turned = async {
+        let now = || running.world.clock.now();
+        while running.heartbeat.silent_for(now()) >= now().since(again) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, turned).await.unwrap();
+    running.until_all_up().await;
+    assert!(running.world.log.lock().unwrap().actions.is_empty());
+    running.world.exit(VICTIM);
+    let repaired = running.closed().await;
+    assert_eq!(repaired.diagnosis[0].fault, FaultKind::ProcessCrashed);
+    assert_eq!(running.world.log.lock().unwrap().actions, ["restart"]);
     running.stop.send(()).unwrap();
     running.task.await.unwrap();
 }

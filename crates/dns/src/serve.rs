@@ -122,12 +122,12 @@ impl Shared {
     }
 }
 
-/// Serves until `stop` says so. Chances are drawn from `seed`.
+/// Serves until `stop` says so. Chances are drawn from `seed`. It can be called again, with a state that is new, if it has failed.
 ///
 /// # Errors
 /// If the sockets cannot be registered with the runtime.
 pub async fn serve(
-    listeners: Vec<Listener>,
+    listeners: &[Listener],
     servers: Arc<dyn Servers>,
     (clock, seed): (Clock, u64),
     tasks: Tasks,
@@ -135,20 +135,23 @@ pub async fn serve(
 ) -> io::Result<()> {
     let set = LocalSet::new();
     let _entered = set.enter();
-    for (listener, number) in listeners.into_iter().zip(0_u64..) {
+    for (listener, number) in listeners.iter().zip(0_u64..) {
+        let rate = listener.options.rate;
         let shared = Rc::new(Shared {
-            limit: RefCell::new(Limit::new(listener.options.rate)),
-            options: listener.options,
-            counters: listener.counters,
+            limit: RefCell::new(Limit::new(rate)),
+            options: listener.options.clone(),
+            counters: Arc::clone(&listener.counters),
             servers: Arc::clone(&servers),
             random: RefCell::new(Random::seeded(seed.wrapping_add(number))),
             clock,
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
         });
-        let udp = Rc::new(UdpSocket::from_std(listener.bound.udp)?);
-        let tcp = Rc::new(TcpListener::from_std(listener.bound.tcp)?);
+        let udp = Rc::new(UdpSocket::from_std(listener.bound.udp.try_clone()?)?);
+        let tcp = Rc::new(TcpListener::from_std(listener.bound.tcp.try_clone()?)?);
         let for_udp = Rc::clone(&shared);
         tasks.spawn_local("dns-udp", clock, move || {
+            // A panic may have left its counts half changed.
+            for_udp.limit.replace(Limit::new(rate));
             serve_udp(Rc::clone(&for_udp), Rc::clone(&udp))
         });
         tasks.spawn_local("dns-tcp", clock, move || {
@@ -289,7 +292,8 @@ mod tests {
         let (tasks, (stop, stopped)) = (Tasks::default(), watch::channel(false));
         let clock = Clock::start();
         let servers = Arc::new(Nobody);
-        let served = serve(vec![listener], servers, (clock, 1), tasks.clone(), stopped);
+        let listeners = [listener];
+        let served = serve(&listeners, servers, (clock, 1), tasks.clone(), stopped);
         let asked = async {
             assert!(by_udp(address).await && by_tcp(address).await);
             for task in ["dns-udp", "dns-tcp"] {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Builder};
 use std::time::Duration;
@@ -13,9 +14,10 @@ use std::time::Duration;
 use evenkeel_core::metric::{Counter, Sink, Source};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::contain::{Panicked, catch_panic};
 
 /// Before a task that has panicked is started again, at first and at most.
 const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -51,99 +53,133 @@ where
 
 /// The lasting tasks of the program, and how often each was started again. Clones are the same list.
 #[derive(Debug, Clone, Default)]
-pub struct Tasks(Arc<Mutex<BTreeMap<&'static str, Task>>>);
+pub struct Tasks(Arc<Mutex<BTreeMap<&'static str, TaskEntry>>>);
 
 /// What is shared by all tasks of one name.
 #[derive(Debug, Clone, Default)]
-struct Task {
+pub struct TaskEntry {
     restarts: Arc<Counter>,
+    /// It cannot be started again for now.
+    down: Arc<AtomicBool>,
     /// A test wants one of them to panic.
     fault: Arc<Notify>,
 }
 
+impl TaskEntry {
+    /// How often such a task was started again.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.restarts.value()
+    }
+
+    /// What `work` gives. A panic in it is counted: the caller starts it again.
+    ///
+    /// # Errors
+    /// The panic.
+    pub async fn run<T>(&self, work: impl Future<Output = T>) -> Result<T, Panicked> {
+        let faulty = async {
+            tokio::select! {
+                done = work => done,
+                () = self.fault.notified() => std::panic::panic_any("injected by a test"),
+            }
+        };
+        let ended = catch_panic(faulty).await;
+        if ended.is_err() {
+            self.restarts.add_one();
+        }
+        ended
+    }
+
+    /// Says whether it cannot be started again for now: what it is there for is not done.
+    pub fn set_down(&self, down: bool) {
+        self.down.store(down, Relaxed);
+    }
+
+    /// Lets one such task panic, for tests of what comes of that.
+    #[doc(hidden)]
+    pub fn inject_panic(&self) {
+        self.fault.notify_one();
+    }
+}
+
 impl Tasks {
     /// Starts the task `name` on the runtime that this is called in: what `make` gives, and again each time that it
-    /// panics. It ends when that ends by itself, or when the handle is aborted. `make` must not panic.
-    pub fn spawn<F, Fut>(&self, name: &'static str, clock: Clock, mut make: F) -> JoinHandle<()>
+    /// panics. It ends when that ends by itself, or when the handle is aborted. What `make` hands to each start should not
+    /// be what the one before has left half done.
+    pub fn spawn<F, Fut>(&self, name: &'static str, clock: Clock, make: F) -> JoinHandle<()>
     where
         F: FnMut() -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let task = self.task(name);
-        let fault = Arc::clone(&task.fault);
-        let start = move |set: &mut JoinSet<()>| {
-            set.spawn(until_fault(make(), Arc::clone(&fault)));
-        };
-        tokio::spawn(keep_running(name, task, clock, start))
+        tokio::spawn(self.keep(name, clock, make))
     }
 
     /// The same for a task that stays on the thread of its runtime, which must be one for such tasks.
-    pub fn spawn_local<F, Fut>(
-        &self,
-        name: &'static str,
-        clock: Clock,
-        mut make: F,
-    ) -> JoinHandle<()>
+    pub fn spawn_local<F, Fut>(&self, name: &'static str, clock: Clock, make: F) -> JoinHandle<()>
     where
         F: FnMut() -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        let task = self.task(name);
-        let fault = Arc::clone(&task.fault);
-        let start = move |set: &mut JoinSet<()>| {
-            set.spawn_local(until_fault(make(), Arc::clone(&fault)));
-        };
-        tokio::task::spawn_local(keep_running(name, task, clock, start))
+        tokio::task::spawn_local(self.keep(name, clock, make))
     }
 
-    /// How often the task `name` was started again; for tasks that do it by themselves.
+    /// The same in place, for what a thread runs. Gives what `make`'s work gives when it ends by itself.
+    pub fn keep<F, Fut>(
+        &self,
+        name: &'static str,
+        clock: Clock,
+        mut make: F,
+    ) -> impl Future<Output = Fut::Output> + use<F, Fut>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future,
+    {
+        let task = self.entry(name);
+        async move {
+            let mut pause = Pause::default();
+            loop {
+                let begun = clock.now();
+                // Making it is caught as well.
+                let work = async { make().await };
+                let panicked = match task.run(work).await {
+                    Ok(done) => return done,
+                    Err(panicked) => panicked,
+                };
+                let pause = pause.after(clock.now().since(begun));
+                tracing::error!(
+                    task = name,
+                    "a task has panicked at {panicked} and is started again in {pause:?}"
+                );
+                clock.sleep_until(clock.now() + pause).await;
+            }
+        }
+    }
+
+    /// What is shared by the tasks of this name; for one that starts itself again.
+    #[must_use]
+    pub fn entry(&self, name: &'static str) -> TaskEntry {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.entry(name).or_default().clone()
+    }
+
+    /// A task that cannot be started again for now, if there is one.
+    #[must_use]
+    pub fn down(&self) -> Option<&'static str> {
+        let tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut down = tasks.iter().filter(|(_, task)| task.down.load(Relaxed));
+        down.next().map(|(name, _)| *name)
+    }
+
+    /// How often the task `name` was started again.
     #[must_use]
     pub fn restarts(&self, name: &'static str) -> Arc<Counter> {
-        self.task(name).restarts
+        self.entry(name).restarts
     }
 
     /// Lets one task `name` panic, for tests of what comes of that.
     #[doc(hidden)]
     pub fn inject_panic(&self, name: &'static str) {
-        self.task(name).fault.notify_one();
-    }
-
-    fn task(&self, name: &'static str) -> Task {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.entry(name).or_default().clone()
-    }
-}
-
-/// Starts a task, and again after each panic.
-async fn keep_running(
-    name: &'static str,
-    task: Task,
-    clock: Clock,
-    mut start: impl FnMut(&mut JoinSet<()>),
-) {
-    let mut pause = Pause::default();
-    loop {
-        let begun = clock.now();
-        // A set aborts what it holds when this task is aborted.
-        let mut one = JoinSet::new();
-        start(&mut one);
-        if !matches!(one.join_next().await, Some(Err(error)) if error.is_panic()) {
-            return;
-        }
-        task.restarts.add_one();
-        let pause = pause.after(clock.now().since(begun));
-        tracing::error!(
-            task = name,
-            "a task has panicked and is started again in {pause:?}"
-        );
-        clock.sleep_until(clock.now() + pause).await;
-    }
-}
-
-async fn until_fault(work: impl Future<Output = ()>, fault: Arc<Notify>) {
-    tokio::select! {
-        () = work => {}
-        () = fault.notified() => std::panic::panic_any("injected by a test"),
+        self.entry(name).inject_panic();
     }
 }
 

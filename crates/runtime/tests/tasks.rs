@@ -24,6 +24,19 @@ async fn a_task_that_panics_is_started_again_and_counted() {
 }
 
 #[tokio::test]
+async fn a_panic_in_making_a_task_is_one_of_the_task() {
+    let tasks = Tasks::default();
+    let mut starts = 0;
+    let made = tasks.keep("test", Clock::start(), || {
+        starts += 1;
+        assert!(starts > 1, "start {starts}");
+        std::future::ready("made")
+    });
+    assert_eq!(made.await, "made");
+    assert_eq!(tasks.restarts("test").value(), 1);
+}
+
+#[tokio::test]
 async fn an_aborted_task_is_gone_with_what_it_runs() {
     struct OnDrop(Option<tokio::sync::oneshot::Sender<()>>);
     impl Drop for OnDrop {

@@ -124,6 +124,11 @@ impl Supervisor {
     /// Begins to probe every server, spread over the first interval. Chances are drawn from `seed`.
     pub fn begin_probes(&self, seed: u64) {
         let (rounds, tasks, clock) = (&self.0.rounds, &self.0.tasks, self.0.clock);
+        // First, so that a process that runs already is probed at once.
+        let begun = Arc::clone(rounds);
+        tasks.spawn("probes", clock, move || {
+            Arc::clone(&begun).run(Random::seeded(seed))
+        });
         for (server, place) in self.0.children.servers().into_iter().filter_map(|server| {
             let entry = self.entry(server).ok()?;
             Some((server, entry.place))
@@ -135,9 +140,6 @@ impl Supervisor {
                 });
             }
         }
-        rounds.begin(Random::seeded(seed));
-        let rounds = Arc::clone(rounds);
-        tasks.spawn("probes", clock, move || Arc::clone(&rounds).run());
     }
 
     /// Changes how often a server is probed.

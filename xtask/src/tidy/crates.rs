@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["core", "balance", "tolerate", "request", "fault"],
     ),
     ("runtime", &["core"]),
-    ("connect", &["core", "runtime", "config"]),
+    ("connect", &["core", "http1", "runtime"]),
     ("discover", &["core", "runtime", "config"]), // asks DNS; what follows from the answers is the program's to pass on
     (
         "proxy",
@@ -30,7 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "supervise",
-        &["core", "fault", "config", "http1", "connect", "runtime"],
+        &["core", "fault", "config", "connect", "runtime"],
     ),
     ("history", &["core", "fault", "runtime"]),
     (

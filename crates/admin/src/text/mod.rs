@@ -11,12 +11,26 @@ mod table;
 mod why;
 
 use evenkeel_core::is_control_or_bidi;
+use evenkeel_http1::write;
 
 pub use incident::incident;
 pub use list::{incidents, reports};
 pub use markdown::incident_markdown;
 pub use status::status;
 pub use why::why;
+
+/// What an answer that is no success says: the `error` of its body, or its status.
+#[must_use]
+pub fn error_of(status: u16, body: &str) -> String {
+    let value: Option<serde_json::Value> = serde_json::from_str(body).ok();
+    let error = value
+        .as_ref()
+        .and_then(|value| value.get("error")?.as_str());
+    error.map_or_else(
+        || format!("answered {status} {}", write::reason(status)),
+        str::to_owned,
+    )
+}
 
 /// `text` without control characters and without letters that change the direction of writing.
 #[must_use]

@@ -8,17 +8,15 @@ mod show;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_config::Plan;
-use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, Observation, ServiceId, Signal};
 use evenkeel_fault::contract::{ServerState, Totals};
 use evenkeel_fault::keeper::Memory;
 use evenkeel_fault::{Incident, Input, Keeper, Output};
-use evenkeel_runtime::Clock;
+use evenkeel_runtime::{Clock, Panicked, TaskEntry};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -72,8 +70,8 @@ pub struct Parts<T, H, B> {
     pub signals: mpsc::Receiver<Signal>,
     /// Orders of people.
     pub orders: mpsc::Receiver<OrderRequest>,
-    /// How often the loop was started again after a panic.
-    pub restarts: Arc<Counter>,
+    /// Where it is counted how often the loop was started again after a panic.
+    pub task: TaskEntry,
 }
 
 /// The loop that drives the fault's way.
@@ -109,7 +107,7 @@ pub struct Control<T, H, B> {
     events: Events,
     counters: Arc<Counters>,
     heartbeat: Heartbeat,
-    pub(crate) lateness: Lateness,
+    lateness: Lateness,
     /// For a new keeper, should this one fail.
     pub(crate) again: Again,
     /// Whether a process came or went since it was last shown.
@@ -146,7 +144,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
                 specs.clone(),
                 parts.seed,
                 parts.memory.clone(),
-                parts.restarts,
+                parts.task.clone(),
                 parts.clock.now(),
             ),
             heartbeat: Heartbeat::default(),
@@ -204,29 +202,42 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
 
     /// Runs until `shutdown` ends. Orders under way are given up then: their incidents stay open in the store.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
-        let mut shutdown = std::pin::pin!(shutdown);
-        self.compare(self.clock.now());
-        self.show();
+        let task = self.again.task.clone();
+        let until_panic = async {
+            let mut panicked = None;
+            loop {
+                // Whatever a panic leaves half done is not used again: `start_again` replaces it.
+                let ended = task.run(self.turns(panicked.take())).await;
+                panicked = ended.err();
+            }
+        };
+        tokio::select! {
+            () = shutdown => {}
+            () = until_panic => {}
+        }
+        self.book(self.clock.now());
+    }
+
+    /// Turns for ever; after a panic, with a new keeper.
+    async fn turns(&mut self, after: Option<Panicked>) {
+        match after {
+            Some(panicked) => self.start_again(&panicked).await,
+            None => {
+                self.compare(self.clock.now());
+                self.show();
+            }
+        }
         let servers: usize = self.states.iter().map(Vec::len).sum();
         let breath = BREATH.saturating_mul(u32::try_from(servers).unwrap_or(u32::MAX));
         self.lateness = Lateness::new(self.clock.now(), IDLE + breath);
         loop {
-            let Some(busy) = self.turn() else {
-                tokio::select! {
-                    () = &mut shutdown => break,
-                    () = self.start_again() => continue,
-                }
-            };
+            let busy = self.step();
+            self.heartbeat.beat(self.clock.now());
             if breath >= BREATH_LEAST {
                 self.clock.sleep_until(self.clock.now() + breath).await;
             }
-            let pause = if busy { BUSY } else { IDLE };
-            tokio::select! {
-                () = &mut shutdown => break,
-                () = self.wait(pause) => {}
-            }
+            self.wait(if busy { BUSY } else { IDLE }).await;
         }
-        self.book(self.clock.now());
     }
 
     /// Waits for whatever comes first: a signal, an answer, an order, or the time that the keeper or good news ask for.
@@ -246,14 +257,6 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             }
             () = self.clock.sleep_until(wake) => {}
         }
-    }
-
-    /// One turn, and a sign of life after it. Nothing if it has panicked.
-    fn turn(&mut self) -> Option<bool> {
-        // Whatever a panic leaves half done is not used again: `start_again` replaces it.
-        let busy = catch_unwind(AssertUnwindSafe(|| self.step())).ok()?;
-        self.heartbeat.beat(self.clock.now());
-        Some(busy)
     }
 
     /// One step. Says whether the request's way had signals.

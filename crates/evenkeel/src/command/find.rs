@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use evenkeel_admin::client;
 use serde::de::DeserializeOwned;
 
+use super::client;
 use crate::output::{Failure, Result};
 use crate::place::state_directory;
 
@@ -87,7 +87,7 @@ impl Admin {
         }
         Err(Failure::world(
             self.address,
-            client::error_of(status, &body),
+            evenkeel_admin::text::error_of(status, &body),
         ))
     }
 

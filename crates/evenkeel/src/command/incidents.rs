@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::{Args, Subcommand, ValueEnum};
-use evenkeel_admin::{ServiceReport, client, text};
+use evenkeel_admin::{ServiceReport, escaped, text};
 use evenkeel_core::Wall;
 use evenkeel_fault::Incident;
 use evenkeel_history::{Filter, Store};
@@ -153,10 +153,10 @@ impl Source {
     ) -> Result<Vec<Incident>> {
         match self {
             Self::Running(admin) => {
-                let mut path = format!("/api/incidents?since={}", client::escaped(since));
+                let mut path = format!("/api/incidents?since={}", escaped(since));
                 for (name, value) in [("service", &service), ("status", &status)] {
                     if let Some(value) = value {
-                        path.push_str(&format!("&{name}={}", client::escaped(value)));
+                        path.push_str(&format!("&{name}={}", escaped(value)));
                     }
                 }
                 admin.read(&path)
@@ -182,7 +182,7 @@ impl Source {
 
     fn get(&self, id: &str) -> Result<Option<Incident>> {
         match self {
-            Self::Running(admin) => admin.find(&format!("/api/incidents/{}", client::escaped(id))),
+            Self::Running(admin) => admin.find(&format!("/api/incidents/{}", escaped(id))),
             Self::File(store) => store
                 .get(id)
                 .map_err(|error| Failure::World(error.to_string())),
@@ -191,9 +191,7 @@ impl Source {
 
     fn report(&self, since: &str) -> Result<Vec<ServiceReport>> {
         match self {
-            Self::Running(admin) => {
-                admin.read(&format!("/api/report?since={}", client::escaped(since)))
-            }
+            Self::Running(admin) => admin.read(&format!("/api/report?since={}", escaped(since))),
             Self::File(store) => {
                 let reports = store.report(&period::since(since, now()));
                 let reports = reports.map_err(|error| Failure::World(error.to_string()))?;

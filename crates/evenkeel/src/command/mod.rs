@@ -1,6 +1,7 @@
 //! The command line: one file per command. What does not exist yet is not shown.
 
 mod check;
+mod client;
 mod demo;
 mod find;
 mod incidents;

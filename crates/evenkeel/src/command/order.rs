@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use evenkeel_admin::WAIT_MAX;
-use evenkeel_admin::client::escaped;
+use evenkeel_admin::{WAIT_MAX, escaped};
 
 use super::find::Find;
 use crate::output::{Ending, Failure, Result, print};

@@ -1,7 +1,7 @@
 //! `evenkeel status`
 
 use clap::{Args, ValueEnum};
-use evenkeel_admin::client::escaped;
+use evenkeel_admin::escaped;
 use evenkeel_admin::{ServiceView, ServiceWhy, text};
 
 use super::find::{Admin, Find};

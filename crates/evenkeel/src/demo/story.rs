@@ -4,10 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use evenkeel_connect::{ClientDeadlines, ClientRequest, send_request};
 use evenkeel_fault::FaultKind;
-use evenkeel_lab::http::Wire;
+use evenkeel_runtime::Clock;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::net::TcpStream;
 
 /// How long telling a server to misbehave may take.
 const TELLING: Duration = Duration::from_secs(2);
@@ -114,21 +114,21 @@ fn send(pid: u32, signal: Signal) -> io::Result<()> {
 
 /// `POST /mode` to a sample server.
 async fn tell(address: SocketAddr, mode: &str) -> io::Result<()> {
-    let telling = async {
-        let mut wire = Wire::new(TcpStream::connect(address).await?);
-        let length = mode.len();
-        let request = format!(
-            "POST /mode HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{mode}"
-        );
-        wire.write(request.as_bytes()).await?;
-        let status = wire.read_response().await?.status;
-        if status == 200 {
-            Ok(())
-        } else {
-            Err(io::Error::other(format!("the server answered {status}")))
-        }
+    let request = ClientRequest {
+        target: "/mode",
+        host: &address.to_string(),
+        fields: &[],
+        body: Some(mode.as_bytes()),
     };
-    tokio::time::timeout(TELLING, telling)
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    let deadlines = ClientDeadlines {
+        connect: TELLING,
+        write: TELLING,
+        head: TELLING,
+        body: TELLING,
+    };
+    let response = send_request(&address.into(), &request, deadlines, Clock::start()).await;
+    match response.map_err(io::Error::other)?.status() {
+        200 => Ok(()),
+        status => Err(io::Error::other(format!("the server answered {status}"))),
+    }
 }

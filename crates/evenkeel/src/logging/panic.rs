@@ -3,13 +3,16 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
 
-/// From now on each panic is an error event of the log: thread, place, message, and a backtrace if `RUST_BACKTRACE` asks
-/// for one.
+use evenkeel_runtime::contain::note_panic;
+
+/// From now on each panic is counted, and is an error event of the log: thread, place, message, and a backtrace if
+/// `RUST_BACKTRACE` asks for one.
 pub(super) fn log_panics() {
     std::panic::set_hook(Box::new(log));
 }
 
 fn log(info: &PanicHookInfo<'_>) {
+    note_panic(info);
     let payload = info.payload();
     let message = payload
         .downcast_ref::<&str>()

@@ -116,7 +116,7 @@ async fn serve(parts: Parts, prepared: Prepared) {
             memory,
             signals,
             orders,
-            restarts: tasks.restarts("control"),
+            task: tasks.entry("control"),
         },
     );
     let (views, events) = (control.views(), control.events());
@@ -154,7 +154,7 @@ async fn serve(parts: Parts, prepared: Prepared) {
     );
     let loop_ended = tokio::spawn(control.run(told(parts.stopped)));
     supervisor.begin_probes(seed);
-    let children = start_children(supervisor.clone());
+    let children = start_children(&tasks, clock, supervisor.clone());
     parts.report.send(Ok(Started { views, events })).ok();
 
     say_if_panicked(loop_ended).await;
@@ -166,7 +166,7 @@ async fn serve(parts: Parts, prepared: Prepared) {
     end(supervisor, &books).await;
 }
 
-/// Waits for the end of the loop, which goes on after a panic in a turn; one elsewhere in it ends it.
+/// Waits for the end of the loop, which goes on after a panic; one at its very end, or where it is caught, ends it.
 async fn say_if_panicked(control: JoinHandle<()>) {
     if control.await.is_err() {
         // Fail static: without its loop evenkeel is a plain balancer, and says so.
@@ -211,8 +211,12 @@ fn start_admin(tasks: &Tasks, clock: Clock, served: Served) -> JoinHandle<()> {
     })
 }
 
-fn start_children(supervisor: Supervisor) -> JoinHandle<()> {
-    tokio::spawn(async move { supervisor.start_children().await })
+/// Started again after a panic, it passes over those that run already.
+fn start_children(tasks: &Tasks, clock: Clock, supervisor: Supervisor) -> JoinHandle<()> {
+    tasks.spawn("start", clock, move || {
+        let supervisor = supervisor.clone();
+        async move { supervisor.start_children().await }
+    })
 }
 
 /// Looks at the counters now and then, from now on.

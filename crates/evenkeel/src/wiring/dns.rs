@@ -1,17 +1,18 @@
 //! Listeners for DNS: held before anything says that it is ready, served by a thread of their own, and answered with what the
 //! balancer would pick.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use evenkeel_balance::Picker;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::DnsPlan;
 use evenkeel_core::{Random, ServiceId};
 use evenkeel_dns::{DnsCounters, DnsName, DnsOptions, Found, Listener, Servers};
-use evenkeel_proxy::ProxyState;
+use evenkeel_proxy::{ProxyState, ServiceEntry};
 use evenkeel_request::hash_address;
 use evenkeel_runtime::Clock;
 use tokio::sync::watch;
@@ -21,24 +22,37 @@ use crate::output::{Failure, Result};
 
 /// How many bits of a client's address make a key: what client subnets commonly have.
 const BITS: (u8, u8) = (24, 56);
+/// The name of what serves it, where restarts are counted.
+const TASK: &str = "dns";
+/// Before sockets that could not be used are tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The balancer as DNS asks it. One thread asks, so nobody ever waits for the lock.
 struct Balancer {
     state: Arc<ProxyState>,
     clock: Clock,
+    seed: u64,
     pickers: Mutex<Vec<Picker>>,
 }
 
 impl Balancer {
     fn new(state: Arc<ProxyState>, clock: Clock, seed: u64) -> Self {
-        let mut random = Random::seeded(seed);
-        let services = state.services().iter();
-        let pickers = services.map(|service| Picker::new(service.servers().pool(), random.bits()));
-        Self {
-            pickers: Mutex::new(pickers.collect()),
+        let mut balancer = Self {
+            pickers: Mutex::default(),
             state,
             clock,
-        }
+            seed,
+        };
+        balancer.pickers = Mutex::new(balancer.new_pickers());
+        balancer
+    }
+
+    /// A picker for each service.
+    fn new_pickers(&self) -> Vec<Picker> {
+        let mut random = Random::seeded(self.seed);
+        let services = self.state.services().iter();
+        let picker = |service: &ServiceEntry| Picker::new(service.servers().pool(), random.bits());
+        services.map(picker).collect()
     }
 }
 
@@ -46,7 +60,13 @@ impl Servers for Balancer {
     fn select(&self, service: ServiceId, client: IpAddr, most: usize) -> Vec<Found> {
         let entry = &self.state.services()[service.0 as usize];
         let server_set = entry.servers();
-        let mut pickers = self.pickers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pickers = self.pickers.lock().unwrap_or_else(|poisoned| {
+            // A panic in a pick may have left its picker half changed.
+            let mut pickers = poisoned.into_inner();
+            *pickers = self.new_pickers();
+            self.pickers.clear_poison();
+            pickers
+        });
         let picker = &mut pickers[service.0 as usize];
         let key = hash_address(client, BITS.0, BITS.1);
         let picked = picker.pick_several(server_set.pool(), self.clock.now(), Some(key), most);
@@ -113,20 +133,55 @@ impl Dns {
         if self.listeners.is_empty() {
             return Ok(None);
         }
-        let balancer = Balancer::new(Arc::clone(state), clock, seed);
-        let listeners = self.listeners;
-        let tasks = state.tasks().clone();
-        let work = move || async move {
-            let balancer = Arc::new(balancer);
-            let served = evenkeel_dns::serve(listeners, balancer, (clock, seed), tasks, stop);
-            if let Err(error) = served.await {
-                tracing::error!("DNS is not served: {error}");
-            }
+        let thread = DnsThread {
+            listeners: self.listeners.into(),
+            state: Arc::clone(state),
+            clock,
+            seed,
+            stop,
         };
-        let thread = evenkeel_runtime::spawn::thread("dns", work);
+        let thread = evenkeel_runtime::spawn::thread("dns", move || thread.run());
         thread
             .map(Some)
             .map_err(|error| Failure::world("cannot start the DNS thread", error))
+    }
+}
+
+/// What the thread for DNS is made of, and made of again if it fails.
+struct DnsThread {
+    listeners: Arc<[Listener]>,
+    state: Arc<ProxyState>,
+    clock: Clock,
+    seed: u64,
+    stop: watch::Receiver<bool>,
+}
+
+impl DnsThread {
+    /// Serves until it is told to stop: again with a new state after a panic, and again after a pause if the sockets cannot be
+    /// used.
+    async fn run(self) {
+        let tasks = self.state.tasks();
+        let task = tasks.entry(TASK);
+        loop {
+            let served = tasks.keep(TASK, self.clock, || self.serve());
+            let Err(error) = served.await else { return };
+            task.set_down(true);
+            tracing::error!("DNS is not served: {error}; trying again in {AGAIN:?}");
+            let again = self.clock.now() + AGAIN;
+            let mut stop = self.stop.clone();
+            tokio::select! {
+                () = self.clock.sleep_until(again) => task.set_down(false),
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    fn serve(&self) -> impl Future<Output = io::Result<()>> + use<> {
+        let (clock, seed) = (self.clock, self.seed);
+        let balancer = Arc::new(Balancer::new(Arc::clone(&self.state), clock, seed));
+        let (listeners, tasks) = (Arc::clone(&self.listeners), self.state.tasks().clone());
+        let stop = self.stop.clone();
+        async move { evenkeel_dns::serve(&listeners, balancer, (clock, seed), tasks, stop).await }
     }
 }
 

@@ -39,9 +39,6 @@ const WRITING: Duration = Duration::from_millis(500);
 /// How long the store may take to answer.
 const READING: Duration = Duration::from_secs(3);
 
-/// A control loop that has not turned for so long has stopped.
-const SILENCE: Duration = Duration::from_secs(10);
-
 /// What runs now.
 #[derive(Debug)]
 pub(super) struct Now {
@@ -348,6 +345,13 @@ impl Live for Now {
         self.discovery.collect(sink);
         self.admin.collect(sink);
         self.tasks.collect(sink);
+        let panics = "Panics in evenkeel, caught or not: each is a mistake of its own, and its place is in the log.";
+        sink.counter(
+            "evenkeel_panics_total",
+            panics,
+            &[],
+            evenkeel_runtime::contain::panics(),
+        );
         let dropped =
             "Lines of the log that were dropped: nobody read it, or it could not be written.";
         sink.counter(
@@ -370,29 +374,11 @@ impl Live for Now {
     }
 
     fn alive(&self) -> Result<(), String> {
-        self.state.all_workers_run()?;
-        let silent = self.heartbeat.silent_for(self.clock.now());
-        if silent < SILENCE {
-            return Ok(());
-        }
-        let seconds = silent.as_secs();
-        Err(format!(
-            "the control loop has not turned for {seconds} s: faults are not repaired"
-        ))
+        self.check_alive()
     }
 
     fn ready(&self) -> Result<(), String> {
-        if *self.draining.borrow() {
-            return Err("stopping".to_owned());
-        }
-        let now = self.clock.now();
-        let serves = |entry: &ServiceEntry| entry.servers().pool().in_service(now) > 0;
-        let services = self.state.services();
-        if services.is_empty() || services.iter().any(serves) {
-            Ok(())
-        } else {
-            Err("no server of any service is in service".to_owned())
-        }
+        self.check_ready()
     }
 
     fn version(&self) -> String {

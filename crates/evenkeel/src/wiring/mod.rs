@@ -6,6 +6,7 @@
 mod control;
 mod dns;
 mod discover;
+mod health;
 mod live;
 mod quarantine;
 mod reasons;
@@ -16,6 +17,8 @@ mod notes;
 mod orders;
 mod traffic;
 mod why;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use live::report_view;
 

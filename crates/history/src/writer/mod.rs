@@ -3,6 +3,8 @@
 //! Not a channel of messages: a slow or full disk would fill it with old states of the same incident. What waits is
 //! kept by id instead ([`Pending`]), so that it is always the newest state that is tried, until it is written.
 
+mod health;
+
 use std::fmt;
 use std::io;
 use std::mem::take;
@@ -20,6 +22,8 @@ use crate::file::calendar_now;
 use crate::open::Opened;
 use crate::pending::Pending;
 use crate::store::Store;
+
+pub use health::StoreHealth;
 
 /// Questions that may wait.
 const MOST_QUESTIONS: usize = 64;
@@ -54,21 +58,6 @@ pub struct Writer {
 #[derive(Debug, Clone)]
 pub struct WriterHandle(Arc<Owner>);
 
-/// How the store is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreHealth {
-    /// The last try to write succeeded, and what is written outlives the program.
-    pub ok: bool,
-    /// Why it did not, or does not.
-    pub last_error: Option<String>,
-    /// Things that were lost because too much waited.
-    pub dropped: u64,
-    /// Tries to write that failed.
-    pub failures: u64,
-    /// Times that the file was removed or replaced, and made again.
-    pub made_again: u64,
-}
-
 #[derive(Debug)]
 struct Owner(Arc<Shared>);
 
@@ -97,6 +86,10 @@ struct State {
     dropped: u64,
     failures: u64,
     made_again: u64,
+    lost: bool,
+    /// The thread is to panic.
+    #[cfg(test)]
+    fault: bool,
 }
 
 impl Writer {
@@ -118,7 +111,12 @@ impl Writer {
         };
         std::thread::Builder::new()
             .name("keel-history".to_owned())
-            .spawn(move || writer.run())?;
+            .spawn(move || {
+                let shared = Arc::clone(&writer.shared);
+                if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+                    shared.mark_lost();
+                }
+            })?;
         Ok(WriterHandle(Arc::new(Owner(shared))))
     }
 
@@ -149,6 +147,8 @@ impl Writer {
 
     /// Waits for something to do.
     fn next(&self) -> (Pending, Vec<Question>, u64, bool) {
+        #[cfg(test)]
+        assert!(!self.shared.lock().fault, "injected by a test");
         let idle = |state: &mut State| {
             !state.stop && state.pending.is_empty() && state.questions.is_empty()
         };
@@ -410,19 +410,6 @@ impl WriterHandle {
     /// What waits to be written, as it is now.
     pub(crate) fn waiting(&self) -> Vec<Incident> {
         self.lock().pending.incidents().cloned().collect()
-    }
-
-    /// How the store is.
-    #[must_use]
-    pub fn health(&self) -> StoreHealth {
-        let state = self.lock();
-        StoreHealth {
-            ok: state.last_error.is_none() && state.not_kept.is_none(),
-            last_error: state.last_error.clone().or_else(|| state.not_kept.clone()),
-            dropped: state.dropped,
-            failures: state.failures,
-            made_again: state.made_again,
-        }
     }
 
     /// Writes what waits, closes the store and ends the thread, however many copies of this there are. `false` if that

@@ -46,11 +46,31 @@ fn what_is_flushed_is_there_and_the_newest_state_wins() {
             last_error: None,
             dropped: 0,
             failures: 0,
-            made_again: 0
+            made_again: 0,
+            lost: false,
         }
     );
     assert!(handle.stop(SOON));
     assert_eq!(handle.ask(SOON, |_| ()), None);
+}
+
+#[test]
+fn a_thread_that_is_lost_is_told_and_nobody_waits_for_it() {
+    let (_folder, store) = in_file();
+    let handle = Writer::start(store).unwrap();
+    handle.0.0.lock().fault = true;
+    // It is written before the thread comes to where it panics, or it is not.
+    handle.save(incident(1, "first"));
+    let _written: bool = handle.flush(SOON);
+    let lost = handle.0.0.lock();
+    let lost = (handle.0.0.done).wait_timeout_while(lost, SOON, |state| !state.lost);
+    drop(lost);
+    let health = handle.health();
+    assert!(health.lost && !health.ok, "{health:?}");
+    handle.save(incident(2, "second"));
+    assert!(!handle.flush(SOON));
+    assert_eq!(handle.ask(SOON, |_| ()), None);
+    assert!(!handle.stop(SOON));
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(crate) struct Agenda {
     due: BinaryHeap<Reverse<(Instant, u32, u32)>>,
     random: Random,
     begun: bool,
+    /// How often it has begun.
+    epoch: u32,
 }
 
 /// One server.
@@ -52,6 +54,7 @@ pub(crate) struct Due {
     pub(crate) address: SocketAddr,
     pub(crate) options: Arc<ProbeOptions>,
     generation: u32,
+    epoch: u32,
 }
 
 impl Agenda {
@@ -62,6 +65,7 @@ impl Agenda {
             due: BinaryHeap::new(),
             random: Random::seeded(0),
             begun: false,
+            epoch: 0,
         }
     }
 
@@ -90,18 +94,23 @@ impl Agenda {
         self.entries.shrink_to_fit();
     }
 
-    /// From now on, spread over the first interval. Chances are drawn from `random`.
+    /// From now on, spread over the first interval. Chances are drawn from `random`. Called again it begins anew, and does not
+    /// count on anything but the servers, where they are, and whether they run: probes that are under way then say nothing.
     ///
     /// The first times are drawn as if probes had been sent for ever: a part of an interval that is drawn with a chance in
     /// proportion to its length (the residual life of a renewal process). With plain chances over the interval, the early ones of
     /// the second round would meet the late ones of the first, half as many again.
     pub(crate) fn begin(&mut self, now: Instant, random: Random) {
         (self.begun, self.random) = (true, random);
+        self.epoch = self.epoch.wrapping_add(1);
+        self.due.clear();
         for place in 0..self.entries.len() {
+            let entry = &mut self.entries[place];
+            (entry.busy, entry.again) = (false, false);
             let (least, most) = (1.0 - JITTER, 1.0 + JITTER);
             let squares = (most * most - least * least).mul_add(self.random.unit(), least * least);
             let part = squares.sqrt() * self.random.unit();
-            let first = self.entries[place].options.every.mul_f64(part);
+            let first = self.entries[place].base().mul_f64(part);
             self.enter(place, now + first);
         }
     }
@@ -126,6 +135,7 @@ impl Agenda {
                     address,
                     options: Arc::clone(&entry.options),
                     generation: entry.generation,
+                    epoch: self.epoch,
                 });
             }
         }
@@ -134,11 +144,15 @@ impl Agenda {
 
     /// Whether a probe is about the server that is there now.
     pub(crate) fn is_same(&self, probe: &Due) -> bool {
-        self.entries[probe.place as usize].generation == probe.generation
+        probe.epoch == self.epoch
+            && self.entries[probe.place as usize].generation == probe.generation
     }
 
     /// A probe that was begun at `begun` has ended. Whether the next one of all is due earlier now.
     pub(crate) fn ended(&mut self, probe: &Due, begun: Instant, now: Instant) -> bool {
+        if probe.epoch != self.epoch {
+            return false;
+        }
         let before = self.next().unwrap_or(Instant::NEVER);
         let at_once = self.entries[probe.place as usize].again || !self.is_same(probe);
         let next = if at_once {
@@ -207,12 +221,22 @@ impl Agenda {
 
     fn interval(&mut self, place: usize) -> Duration {
         let entry = &self.entries[place];
-        let base = match entry.pace {
-            Pace::Normal | Pace::Paused => entry.options.every,
-            Pace::Fast => entry.options.fast,
-            Pace::Every(every) => return every,
-        };
-        base.mul_f64(1.0 - JITTER + 2.0 * JITTER * self.random.unit())
+        if let Pace::Every(every) = entry.pace {
+            return every;
+        }
+        let jitter = 1.0 - JITTER + 2.0 * JITTER * self.random.unit();
+        self.entries[place].base().mul_f64(jitter)
+    }
+}
+
+impl Entry {
+    /// Between two of its probes, without chance.
+    fn base(&self) -> Duration {
+        match self.pace {
+            Pace::Normal | Pace::Paused => self.options.every,
+            Pace::Fast => self.options.fast,
+            Pace::Every(every) => every,
+        }
     }
 }
 
@@ -339,6 +363,26 @@ mod tests {
             agenda.take(at(100_001)).is_some(),
             "and at once after a pause"
         );
+    }
+
+    /// A panic in the middle of a change left servers that were never probed again.
+    #[test]
+    fn begun_anew_every_server_is_probed_whatever_was_under_way() {
+        let mut agenda = agenda(3);
+        agenda.begin(at(0), Random::seeded(7));
+        agenda.set_pace(2, Pace::Fast, at(0));
+        let lost = agenda.take(at(2_000)).expect("the first");
+        // Taken out and not entered again, as by a panic.
+        agenda.due.clear();
+        agenda.begin(at(2_100), Random::seeded(7));
+        assert!(!agenda.is_same(&lost), "it was for the agenda before");
+        assert!(!agenda.ended(&lost, at(2_000), at(2_150)));
+        let begun = run(&mut agenda, 4_100, 1);
+        for place in 0..3 {
+            assert!(begun.iter().any(|one| one.1 == place), "{place}: {begun:?}");
+        }
+        let fast = begun.iter().find(|one| one.1 == 2).map(|one| one.0);
+        assert!(fast.is_some_and(|when| when <= 2_350), "{begun:?}");
     }
 
     #[test]

@@ -64,13 +64,10 @@ impl Rounds {
         }
     }
 
-    /// Spreads the first probes over the first interval. Chances are drawn from `random`.
-    pub(crate) fn begin(&self, random: Random) {
+    /// Sends probes for ever, the first ones spread over the first interval. Chances are drawn from `random`. It can be run
+    /// again after a panic: the agenda, which that may have left half changed, is made anew.
+    pub(crate) async fn run(self: Arc<Self>, random: Random) {
         self.agenda().begin(self.clock.now(), random);
-    }
-
-    /// Sends probes for ever.
-    pub(crate) async fn run(self: Arc<Self>) {
         loop {
             let changed = self.changed.notified();
             let next = {
@@ -94,14 +91,15 @@ impl Rounds {
 
     /// Follows a process of evenkeel's own.
     pub(crate) async fn follow(self: Arc<Self>, place: u32, mut phase: watch::Receiver<Phase>) {
-        let mut pid = None;
+        // Nothing yet: what the agenda has may be from before a panic.
+        let mut known = None;
         loop {
             let now = match *phase.borrow_and_update() {
                 Phase::Running(now) => Some(now),
                 Phase::Idle | Phase::Starting => None,
             };
-            if now != pid {
-                pid = now;
+            if known != Some(now) {
+                known = Some(now);
                 self.agenda()
                     .set_running(place, now.is_some(), self.clock.now());
                 self.changed.notify_one();

@@ -1,23 +1,18 @@
 //! One probe: a connection, and for HTTP a request, within one timeout.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use evenkeel_connect::{event_of, open, stream_event};
-use evenkeel_core::blame::{Event, Facts, Limit, Peer, Phase, Sent, judge};
+use evenkeel_connect::{
+    ClientDeadlines, ClientError, ClientRequest, ClientResponse, Stream, outcome_of, send_request,
+};
 use evenkeel_core::{Outcome, ProbeOutcome};
 use evenkeel_fault::policy::ProbeKind;
-use evenkeel_http1::{Body, Limits, Method, Parsed, ResponseHead};
 use evenkeel_runtime::Clock;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// Most bytes of an answer's body that are read, and how long that may take, before the connection is closed.
 const BODY_BYTES: usize = 4 * 1024 * 1024;
 const BODY_TIME: Duration = Duration::from_secs(2);
-/// Most bytes of an answer's head.
-const HEAD_BYTES: usize = 16 * 1024;
 
 /// Sends one probe; how it ended and how long it took.
 pub(crate) async fn send(
@@ -27,27 +22,24 @@ pub(crate) async fn send(
     clock: Clock,
 ) -> (ProbeOutcome, Duration) {
     let started = clock.now();
-    let outcome = match open(address, timeout).await {
-        Err(error) => outcome(event_of(&error), Facts::CONNECTING, ANY),
-        Ok(mut stream) => match kind {
-            ProbeKind::Tcp => ProbeOutcome::Passed,
-            ProbeKind::Http { path, host, expect } => {
-                let rest = timeout.saturating_sub(clock.now().since(started));
-                let host = host.as_deref().unwrap_or(ProbeKind::DEFAULT_HOST);
-                let request = request(path, host);
-                let asked = tokio::time::timeout(rest, ask(&mut stream, request.as_bytes()));
-                let (event, sent) = match asked.await {
-                    Ok(Ok(answer)) => {
-                        let status = answer.status;
-                        tokio::spawn(close(stream, answer));
-                        (Event::Answered(status), Sent::Whole)
-                    }
-                    Ok(Err(failed)) => failed,
-                    Err(_) => (Event::Late(Limit::Attempt), Sent::Whole),
-                };
-                outcome(event, awaiting_head(sent), *expect)
-            }
+    let outcome = match kind {
+        ProbeKind::Tcp => match Stream::connect(&address.into(), timeout).await {
+            Ok(_) => ProbeOutcome::Passed,
+            Err(error) => probe_outcome(outcome_of(&error), ANY),
         },
+        ProbeKind::Http { path, host, expect } => {
+            let host = host.as_deref().unwrap_or(ProbeKind::DEFAULT_HOST);
+            let outcome = match get(address, (path, host), timeout, clock).await {
+                Ok(response) => {
+                    let status = response.status();
+                    // Beside the probe, which has its answer.
+                    tokio::spawn(response.discard(BODY_BYTES));
+                    Outcome::Answered(status)
+                }
+                Err(error) => error.outcome(),
+            };
+            probe_outcome(outcome, *expect)
+        }
     };
     (outcome, clock.now().since(started))
 }
@@ -55,10 +47,32 @@ pub(crate) async fn send(
 /// Any status.
 const ANY: (u16, u16) = (100, 599);
 
-/// What a probe says of the server: as with requests, whose fault it is is for [`judge`] to say, and what is nobody's on the
-/// other side says nothing.
-const fn outcome(event: Event, facts: Facts, expect: (u16, u16)) -> ProbeOutcome {
-    match judge(event, facts).outcome {
+/// Asks, and reads the head of the answer, all within `timeout`.
+async fn get(
+    address: SocketAddr,
+    (path, host): (&str, &str),
+    timeout: Duration,
+    clock: Clock,
+) -> Result<ClientResponse, ClientError> {
+    let request = ClientRequest {
+        target: path,
+        host,
+        fields: &[("User-Agent", "evenkeel-probe"), ("Accept", "*/*")],
+        body: None,
+    };
+    let deadlines = ClientDeadlines {
+        connect: timeout,
+        write: timeout,
+        head: timeout,
+        body: timeout + BODY_TIME,
+    };
+    send_request(&address.into(), &request, deadlines, clock).await
+}
+
+/// What a probe says of the server: whose fault it is was judged as with requests, and what is nobody's on the other side says
+/// nothing.
+const fn probe_outcome(outcome: Outcome, expect: (u16, u16)) -> ProbeOutcome {
+    match outcome {
         Outcome::Answered(status) if expect.0 <= status && status <= expect.1 => {
             ProbeOutcome::Passed
         }
@@ -77,97 +91,11 @@ const fn outcome(event: Event, facts: Facts, expect: (u16, u16)) -> ProbeOutcome
     }
 }
 
-const fn awaiting_head(sent: Sent) -> Facts {
-    Facts {
-        phase: Phase::AwaitingHead,
-        sent,
-        ..Facts::CONNECTING
-    }
-}
-
-/// An answer to a probe, whose body is not read yet.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    body: Body,
-    /// What came behind the head.
-    rest: Vec<u8>,
-}
-
-fn request(path: &str, host: &str) -> String {
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: evenkeel-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    )
-}
-
-/// Asks, and reads the head of the answer.
-///
-/// # Errors
-/// What happened instead, and how much was sent until then.
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut S,
-    request: &[u8],
-) -> Result<Answer, (Event, Sent)> {
-    let failed = |error: &io::Error, sent| (stream_event(error), sent);
-    stream
-        .write_all(request)
-        .await
-        .map_err(|error| failed(&error, Sent::Part))?;
-    let mut bytes = Vec::with_capacity(1024);
-    let mut head = ResponseHead::default();
-    let limits = Limits {
-        head_bytes: HEAD_BYTES,
-        ..Limits::default()
-    };
-    loop {
-        let read = stream.read_buf(&mut bytes).await;
-        if read.map_err(|error| failed(&error, Sent::Whole))? == 0 {
-            return Err((Event::Closed(Peer::Server), Sent::Whole));
-        }
-        match head.parse_tidied(&mut bytes, Method::Get, &limits) {
-            Err(_) => return Err((Event::Malformed(Peer::Server), Sent::Whole)),
-            Ok(Parsed::Partial) => {}
-            // An interim answer is not the answer: wait for what comes after it.
-            Ok(Parsed::Complete) if head.status < 200 => drop(bytes.drain(..head.length)),
-            Ok(Parsed::Complete) => {
-                return Ok(Answer {
-                    status: head.status,
-                    rest: bytes.split_off(head.length),
-                    body: Body::new(head.framing),
-                });
-            }
-        }
-    }
-}
-
-/// Reads the body and closes then: with unread bytes the kernel would reset the connection, and the server would log an
-/// error of its client. Beside the probe, which has its answer. A body beyond the bounds is cut off.
-async fn close(mut stream: TcpStream, answer: Answer) {
-    let read = async {
-        let (mut chunk, mut body) = (answer.rest, answer.body);
-        let mut left = BODY_BYTES;
-        while let Ok(progress) = body.advance(&chunk)
-            && !progress.done
-            && left > 0
-        {
-            chunk.clear();
-            match stream.read_buf(&mut chunk).await {
-                Ok(n) if n > 0 => left = left.saturating_sub(n),
-                _ => return,
-            }
-        }
-    };
-    // What is not read in this time comes too slowly to be waited for.
-    tokio::time::timeout(BODY_TIME, read).await.ok();
-}
-
 #[cfg(test)]
 mod tests {
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
+    use std::io;
 
-    use rustix::io::Errno;
-    use tokio::io::ReadBuf;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -210,91 +138,29 @@ mod tests {
         (outcome, asked, ended)
     }
 
-    /// A connection whose writes and reads end with these.
-    #[derive(Debug)]
-    struct Scripted {
-        write: Option<Errno>,
-        read: Result<&'static [u8], Errno>,
-    }
-
-    impl AsyncWrite for Scripted {
-        fn poll_write(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            Poll::Ready(
-                self.write
-                    .map_or(Ok(bytes.len()), |errno| Err(errno.into())),
-            )
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    impl AsyncRead for Scripted {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            into: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            match &mut self.read {
-                Ok(bytes) => into.put_slice(std::mem::take(bytes)),
-                Err(errno) => return Poll::Ready(Err((*errno).into())),
-            }
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    /// What evenkeel itself lacks blames nobody, whenever it is missed; what the server did is blamed on it, as with requests.
-    #[tokio::test]
-    async fn a_probe_is_judged_like_an_attempt() {
-        for (errno, expected) in [
-            (Errno::MFILE, ProbeOutcome::LocalError),
-            (Errno::ADDRNOTAVAIL, ProbeOutcome::LocalError),
-            (Errno::NOBUFS, ProbeOutcome::LocalError),
-            (Errno::CONNREFUSED, ProbeOutcome::Refused),
-            (Errno::HOSTUNREACH, ProbeOutcome::Unreachable),
-            (Errno::TIMEDOUT, ProbeOutcome::ConnectTimeout),
-            (Errno::CONNRESET, ProbeOutcome::Reset),
+    /// A probe has no words for what only requests can end with.
+    #[test]
+    fn an_outcome_becomes_the_probes_own() {
+        for (outcome, expected) in [
+            (Outcome::Answered(200), ProbeOutcome::Passed),
+            (Outcome::Answered(204), ProbeOutcome::WrongStatus(204)),
+            (Outcome::ConnectRefused, ProbeOutcome::Refused),
+            (Outcome::ConnectTimeout, ProbeOutcome::ConnectTimeout),
+            (Outcome::Unreachable, ProbeOutcome::Unreachable),
+            (Outcome::Reset { sent: false }, ProbeOutcome::Reset),
+            (Outcome::Reset { sent: true }, ProbeOutcome::Reset),
+            (Outcome::AttemptTimeout, ProbeOutcome::NoAnswer),
+            (Outcome::BadResponse, ProbeOutcome::Invalid),
+            (Outcome::LocalError, ProbeOutcome::LocalError),
         ] {
-            let event = event_of(&errno.into());
-            assert_eq!(outcome(event, Facts::CONNECTING, ANY), expected, "{errno}");
-        }
-        let answer: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
-        for (write, read, expected) in [
-            (None, Ok(answer), ProbeOutcome::WrongStatus(204)),
-            (None, Ok(&b"hello\r\n\r\n"[..]), ProbeOutcome::Invalid),
-            (None, Ok(&answer[..10]), ProbeOutcome::Reset),
-            (None, Err(Errno::CONNRESET), ProbeOutcome::Reset),
-            (None, Err(Errno::NOMEM), ProbeOutcome::LocalError),
-            (Some(Errno::PIPE), Ok(answer), ProbeOutcome::Reset),
-            (Some(Errno::NOBUFS), Ok(answer), ProbeOutcome::LocalError),
-        ] {
-            let mut stream = Scripted { write, read };
-            let asked = ask(&mut stream, b"GET / HTTP/1.1\r\n\r\n").await;
-            let (event, sent) = match asked {
-                Ok(answer) => (Event::Answered(answer.status), Sent::Whole),
-                Err(failed) => failed,
-            };
-            let facts = awaiting_head(sent);
-            let seen = outcome(event, facts, (200, 200));
-            assert_eq!(seen, expected, "{write:?} {read:?}");
-            let blamed = judge(event, facts).outcome.is_failure();
+            let seen = probe_outcome(outcome, (200, 200));
+            assert_eq!(seen, expected, "{outcome:?}");
             let is_said = !matches!(
                 seen,
-                ProbeOutcome::LocalError | ProbeOutcome::WrongStatus(_)
+                ProbeOutcome::LocalError | ProbeOutcome::WrongStatus(_) | ProbeOutcome::Passed
             );
-            assert_eq!(blamed, is_said, "{write:?} {read:?}");
+            assert_eq!(outcome.is_failure(), is_said, "{outcome:?}");
         }
-        let late = outcome(Event::Late(Limit::Attempt), awaiting_head(Sent::Whole), ANY);
-        assert_eq!(late, ProbeOutcome::NoAnswer);
     }
 
     /// It closed with the body unread, which resets the connection.

@@ -1,9 +1,24 @@
-//! Percent-encoding of paths and queries, taken off with a bound; what could mislead somebody later is refused.
+//! Percent-encoding of paths and queries: put on by whoever asks, and taken off with a bound; what could mislead somebody
+//! later is refused.
 
 /// Bytes of a path or a query.
 const BYTES: usize = 2048;
 /// Parts of a path, or of a query.
 const PARTS: usize = 16;
+
+/// `text` as one segment of a path or one value of a query.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    let escape = |byte: u8| {
+        if plain(byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
+    text.bytes().map(escape).collect()
+}
 
 /// The parts of a path between slashes, decoded. `None` if it is none that is served.
 pub(crate) fn path(text: &str) -> Option<Vec<String>> {
@@ -62,6 +77,10 @@ mod tests {
             "", "api", "*", "/%", "/%2", "/%zz", "/%ff", "/%00", "/%0a", "/%1b[2J",
         ] {
             assert_eq!(parts(wrong), None, "{wrong}");
+        }
+        for name in ["a long name", "a/b?c#d", "é%", ""] {
+            let path = path(&format!("/{}", escaped(name)));
+            assert_eq!(path, Some(vec![name.to_owned()]));
         }
         assert_eq!(path(&"/a".repeat(17)), None);
         assert_eq!(path(&format!("/{}", "a".repeat(2049))), None);

@@ -1,0 +1,124 @@
+//! What an error of the operating system says of the server, of the network, or of evenkeel itself.
+
+use std::io;
+
+use evenkeel_core::Outcome;
+use evenkeel_core::blame::{Event, Facts, Limit, Peer, judge};
+use rustix::io::Errno;
+
+/// What an error of connecting says of the server.
+#[must_use]
+pub fn outcome_of(error: &io::Error) -> Outcome {
+    judge(event_of(error), Facts::CONNECTING).outcome
+}
+
+/// What has happened, by an error of connecting; [`judge`] says whose fault that is.
+#[must_use]
+pub fn event_of(error: &io::Error) -> Event {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Event::Refused,
+        io::ErrorKind::TimedOut => Event::Late(Limit::Attempt),
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::NotConnected => Event::Closed(Peer::Server),
+        _ if is_local(error) => Event::Exhausted,
+        // No route, no network: the request cannot have left this machine.
+        _ => Event::Unreachable,
+    }
+}
+
+/// What has happened, by an error of reading from or writing to a server: it ended the connection, unless evenkeel's machine has
+/// no memory left for it.
+#[must_use]
+pub fn stream_event(error: &io::Error) -> Event {
+    if is_local(error) {
+        Event::Exhausted
+    } else {
+        Event::Closed(Peer::Server)
+    }
+}
+
+/// Whether an error of opening or accepting a socket says that there is no descriptor or no memory for one more: what closing
+/// another one mends.
+#[must_use]
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
+}
+
+/// What evenkeel's own process or machine has run out of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// Descriptors.
+    Descriptors,
+    /// Local ports.
+    Ports,
+    /// Memory.
+    Memory,
+}
+
+/// What was lacking, by an error of which [`is_local`] holds.
+#[must_use]
+pub fn lack_of(error: &io::Error) -> Lack {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE) => Lack::Descriptors,
+        Some(Errno::NOBUFS | Errno::NOMEM) => Lack::Memory,
+        _ => Lack::Ports,
+    }
+}
+
+/// Whether an error of opening, connecting or accepting a socket says that evenkeel's own process or machine has run out of
+/// something (descriptors, local ports, socket memory), and so nothing about the other side.
+#[must_use]
+pub fn is_local(error: &io::Error) -> bool {
+    is_out_of_descriptors(error)
+        || matches!(
+            Errno::from_io_error(error),
+            // The last is what connect(2) says when there is no free local port.
+            Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE | Errno::AGAIN)
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_exhaustion_is_not_the_servers_fault() {
+        let outcome = |errno: Errno| outcome_of(&io::Error::from(errno));
+        for errno in [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOBUFS,
+            Errno::NOMEM,
+            Errno::ADDRNOTAVAIL,
+            Errno::ADDRINUSE,
+            Errno::AGAIN,
+        ] {
+            assert_eq!(outcome(errno), Outcome::LocalError, "{errno}");
+        }
+        for errno in [Errno::HOSTUNREACH, Errno::NETUNREACH, Errno::NETDOWN] {
+            assert_eq!(outcome(errno), Outcome::Unreachable, "{errno}");
+        }
+        assert_eq!(outcome(Errno::CONNREFUSED), Outcome::ConnectRefused);
+        assert_eq!(outcome(Errno::TIMEDOUT), Outcome::ConnectTimeout);
+        assert_eq!(outcome(Errno::CONNRESET), Outcome::Reset { sent: false });
+    }
+
+    #[test]
+    fn what_was_lacking_is_told_apart() {
+        for (errno, lack) in [
+            (Errno::MFILE, Lack::Descriptors),
+            (Errno::NFILE, Lack::Descriptors),
+            (Errno::NOMEM, Lack::Memory),
+            (Errno::NOBUFS, Lack::Memory),
+            (Errno::ADDRNOTAVAIL, Lack::Ports),
+            (Errno::ADDRINUSE, Lack::Ports),
+            (Errno::AGAIN, Lack::Ports),
+        ] {
+            assert_eq!(lack_of(&io::Error::from(errno)), lack, "{errno}");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! A connection to a server as one type, whatever carries it.
+//!
+//! An enum and not a trait object: each call is a predicted branch, and a worker's kept connections stay plain values. What is
+//! carried inside TLS becomes a variant beside the others.
+
+use std::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Where connections are accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An IP address and a port.
+    Tcp(SocketAddr),
+    /// A Unix domain socket, by its path.
+    Unix(PathBuf),
+}
+
+/// A connection.
+#[derive(Debug)]
+pub enum Stream {
+    /// Over TCP; small writes are sent at once.
+    Tcp(TcpStream),
+    /// Over a Unix domain socket.
+    Unix(UnixStream),
+}
+
+/// What is to be read on a connection on which no response is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdleState {
+    /// Nothing: it may carry a request.
+    Quiet,
+    /// Its end, or an error.
+    Closed,
+    /// Bytes that nobody asked for.
+    Unsolicited,
+}
+
+/// Connects to `address` within `timeout`; small writes are sent at once.
+///
+/// # Errors
+/// What the operating system said; [`io::ErrorKind::TimedOut`] if it took longer than `timeout`.
+pub async fn open(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let stream = tokio::time::timeout(timeout, TcpStream::connect(address)).await??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+impl Stream {
+    /// Connects to `endpoint` within `timeout`.
+    ///
+    /// # Errors
+    /// What the operating system said, for [`crate::event_of`]; [`io::ErrorKind::TimedOut`] if it took longer than `timeout`.
+    pub async fn connect(endpoint: &Endpoint, timeout: Duration) -> io::Result<Self> {
+        match endpoint {
+            Endpoint::Tcp(address) => open(*address, timeout).await.map(Self::Tcp),
+            Endpoint::Unix(path) => {
+                let opened = tokio::time::timeout(timeout, UnixStream::connect(path)).await?;
+                opened.map(Self::Unix).map_err(|error| match error.kind() {
+                    // There is no socket file, or its accept queue is full: nobody accepts there. As numbers these errors
+                    // would say that evenkeel itself has run out of something.
+                    io::ErrorKind::NotFound | io::ErrorKind::WouldBlock => {
+                        io::ErrorKind::ConnectionRefused.into()
+                    }
+                    _ => error,
+                })
+            }
+        }
+    }
+
+    /// The state of a connection on which no response is due. Costs no system call as long as the runtime has heard nothing of
+    /// this socket, and is as fresh as the runtime's last turn.
+    #[must_use]
+    pub fn idle_state(&self) -> IdleState {
+        match self.poll_read_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => IdleState::Quiet,
+            // It may be left over from the last read.
+            Poll::Ready(_) => self.peek_idle_state(),
+        }
+    }
+
+    /// The same, asked of the socket itself: one system call.
+    #[must_use]
+    pub fn peek_idle_state(&self) -> IdleState {
+        match SockRef::from(self).peek(&mut [MaybeUninit::uninit()]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => IdleState::Quiet,
+            Ok(0) | Err(_) => IdleState::Closed,
+            Ok(_) => IdleState::Unsolicited,
+        }
+    }
+
+    /// Waits for the first byte, or for the end of the connection, without a buffer to read into. It may be ready when there is
+    /// nothing to read after all. Can be cancelled without loss.
+    ///
+    /// # Errors
+    /// If the runtime is shutting down.
+    pub async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.ready(Interest::READABLE).await,
+            Self::Unix(stream) => stream.ready(Interest::READABLE).await,
+        }
+        .map(drop)
+    }
+
+    /// The same for whoever polls.
+    ///
+    /// # Errors
+    /// As [`Self::readable`].
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// The peer sees a reset when this is closed, where the transport knows one.
+    pub fn reset_on_close(&self) {
+        // Without it the peer sees a plain end; nothing else depends on it.
+        SockRef::from(self).set_linger(Some(Duration::ZERO)).ok();
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, into),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Unix(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use evenkeel_core::Outcome;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpSocket, UnixListener};
+
+    use super::*;
+    use crate::outcome_of;
+
+    const TIME: Duration = Duration::from_secs(5);
+
+    /// Both ends of a connection of each kind.
+    async fn pairs(folder: &tempfile::TempDir) -> [(Stream, Stream); 2] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap().into();
+        let tcp = Stream::connect(&endpoint, TIME).await.unwrap();
+        let tcp = (tcp, Stream::Tcp(listener.accept().await.unwrap().0));
+        let path = folder.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let endpoint = Endpoint::Unix(path);
+        let unix = Stream::connect(&endpoint, TIME).await.unwrap();
+        let unix = (unix, Stream::Unix(listener.accept().await.unwrap().0));
+        [tcp, unix]
+    }
+
+    #[tokio::test]
+    async fn what_comes_on_an_idle_connection_is_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        for (mut ours, mut theirs) in pairs(&folder).await {
+            assert_eq!(ours.idle_state(), IdleState::Quiet);
+            assert_eq!(ours.peek_idle_state(), IdleState::Quiet);
+            theirs.write_all(b"x").await.unwrap();
+            ours.readable().await.unwrap();
+            assert_eq!(ours.idle_state(), IdleState::Unsolicited);
+            assert_eq!(ours.peek_idle_state(), IdleState::Unsolicited);
+            assert_eq!(ours.read_u8().await.unwrap(), b'x', "a look takes nothing");
+            assert_eq!(ours.peek_idle_state(), IdleState::Quiet);
+            drop(theirs);
+            ours.readable().await.unwrap();
+            while ours.idle_state() == IdleState::Quiet {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(ours.idle_state(), IdleState::Closed);
+            assert_eq!(ours.peek_idle_state(), IdleState::Closed);
+        }
+    }
+
+    /// Workers keep thousands of them.
+    #[test]
+    fn it_is_hardly_larger_than_what_it_holds() {
+        let tag = size_of::<usize>();
+        assert!(size_of::<Stream>() <= size_of::<TcpStream>() + tag);
+    }
+
+    #[tokio::test]
+    async fn where_nobody_accepts_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        // Bound, and nobody listens: else the port could be another test's by now.
+        let bound = TcpSocket::new_v4().unwrap();
+        bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = bound.local_addr().unwrap();
+        let missing = folder.path().join("missing");
+        let closed = folder.path().join("closed");
+        drop(UnixListener::bind(&closed).unwrap());
+        for endpoint in [
+            Endpoint::Tcp(address),
+            Endpoint::Unix(missing),
+            Endpoint::Unix(closed),
+        ] {
+            let error = Stream::connect(&endpoint, TIME).await.unwrap_err();
+            assert_eq!(outcome_of(&error), Outcome::ConnectRefused, "{endpoint}");
+        }
+    }
+}

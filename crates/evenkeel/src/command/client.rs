@@ -1,0 +1,159 @@
+//! Asks an admin API, and says in words why nothing was answered.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use evenkeel_connect::{
+    ClientDeadlines, ClientError, ClientFailure, ClientRequest, ClientStep, send_request,
+};
+use evenkeel_runtime::{Clock, spawn};
+
+/// For connecting, and then for the request to go.
+const CONNECT: Duration = Duration::from_secs(2);
+const WRITE: Duration = Duration::from_secs(4);
+/// For the whole answer.
+const ANSWER: Duration = Duration::from_secs(15);
+/// An answer longer than this is none of ours.
+const LONGEST: usize = 64 * 1024 * 1024;
+
+/// Gets `path` (with its query): status and body. Blocks.
+///
+/// # Errors
+/// Why there is no answer, in words.
+pub(super) fn get(
+    address: SocketAddr,
+    path: &str,
+    token: Option<&str>,
+) -> Result<(u16, String), String> {
+    ask(address, (path, None), token, Duration::ZERO)
+}
+
+/// Posts to `path`: status and body. The answer may take `wait` longer than others. Blocks.
+///
+/// # Errors
+/// Why there is no answer, in words.
+pub(super) fn post(
+    address: SocketAddr,
+    path: &str,
+    token: Option<&str>,
+    wait: Duration,
+) -> Result<(u16, String), String> {
+    ask(address, (path, Some(b"")), token, wait)
+}
+
+fn ask(
+    address: SocketAddr,
+    (path, body): (&str, Option<&[u8]>),
+    token: Option<&str>,
+    wait: Duration,
+) -> Result<(u16, String), String> {
+    let credentials = token.map(|token| format!("Bearer {token}"));
+    let fields = credentials.as_deref().map(|text| ("Authorization", text));
+    let request = ClientRequest {
+        target: path,
+        host: &address.to_string(),
+        fields: fields.as_slice(),
+        body,
+    };
+    let deadlines = ClientDeadlines {
+        connect: CONNECT,
+        write: WRITE,
+        head: ANSWER + wait,
+        body: ANSWER + wait,
+    };
+    let exchange = async {
+        let endpoint = reachable(address).into();
+        let response = send_request(&endpoint, &request, deadlines, Clock::start()).await?;
+        Ok((response.status(), response.read_body(LONGEST).await?))
+    };
+    let runtime = spawn::runtime().map_err(|error| error.to_string())?;
+    let (status, body) = runtime
+        .block_on(exchange)
+        .map_err(|error| why(address, &error))?;
+    let body = String::from_utf8(body).map_err(|_| no_evenkeel(address))?;
+    Ok((status, body))
+}
+
+/// Why there is no answer, for a person who does not think in steps of HTTP.
+fn why(address: SocketAddr, error: &ClientError) -> String {
+    match (&error.failure, error.step) {
+        (ClientFailure::Io(refused), ClientStep::Connect)
+            if refused.kind() == ErrorKind::ConnectionRefused =>
+        {
+            format!("nothing listens at {address}")
+        }
+        (ClientFailure::TimedOut(_), ClientStep::Body) | (ClientFailure::TooLarge(_), _) => {
+            format!("{address} does not come to an end with its answer")
+        }
+        (ClientFailure::TimedOut(_), _) => format!("{address} does not answer"),
+        (ClientFailure::Closed | ClientFailure::Malformed(_), _) => no_evenkeel(address),
+        (ClientFailure::Io(error), _) => format!("{address}: {error}"),
+        (ClientFailure::InvalidRequest, _) => format!("{address}: {error}"),
+    }
+}
+
+fn no_evenkeel(address: SocketAddr) -> String {
+    format!("{address} does not speak as an evenkeel does")
+}
+
+/// Where an address that means "all of this machine's" is reached.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address {
+        SocketAddr::V4(_) if address.ip().is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) if address.ip().is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => return address,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// What is said of somebody who answers with these bytes.
+    fn said_of(answer: &'static [u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+            stream.write_all(answer).unwrap();
+        });
+        let why = get(address, "/api/services", None).unwrap_err();
+        thread.join().unwrap();
+        why.replace(&address.to_string(), "HERE")
+    }
+
+    #[test]
+    fn it_is_said_what_is_no_evenkeel() {
+        for answer in [
+            &b"SSH-2.0-OpenSSH\r\n"[..],
+            b"",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n\xff",
+        ] {
+            assert_eq!(said_of(answer), "HERE does not speak as an evenkeel does");
+        }
+    }
+
+    #[test]
+    fn it_is_said_that_nothing_listens() {
+        let address = evenkeel_lab::ports::refusing().unwrap();
+        assert_eq!(
+            get(address, "/health/live", None).unwrap_err(),
+            format!("nothing listens at {address}")
+        );
+    }
+
+    #[test]
+    fn what_means_all_addresses_is_reached_at_this_machine() {
+        let reached = |text: &str| reachable(text.parse().unwrap()).to_string();
+        assert_eq!(reached("0.0.0.0:7070"), "127.0.0.1:7070");
+        assert_eq!(reached("[::]:7070"), "[::1]:7070");
+        assert_eq!(reached("10.0.0.1:7070"), "10.0.0.1:7070");
+    }
+}

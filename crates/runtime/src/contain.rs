@@ -1,0 +1,84 @@
+//! Panics: each is counted, and one that is caught carries its place to whoever starts its part again.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::Poll;
+
+/// All panics of this process that the hook was told of, caught or not.
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// Where this thread has panicked and nobody has caught it yet.
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// A panic that was caught.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Panicked {
+    /// File, line and column, if the program's panic hook calls [`note_panic`].
+    pub place: Option<String>,
+}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.place.as_deref().unwrap_or("an unknown place"))
+    }
+}
+
+/// Counts a panic and remembers its place. For the panic hook.
+pub fn note_panic(info: &PanicHookInfo<'_>) {
+    PANICS.fetch_add(1, Relaxed);
+    let place = info.location().map(ToString::to_string);
+    PLACE.with_borrow_mut(|last| *last = place);
+}
+
+/// How many panics the hook was told of since the start.
+pub fn panics() -> u64 {
+    PANICS.load(Relaxed)
+}
+
+/// What `work` gives, unless it panics. What it leaves half done is for the caller to throw away or to make anew.
+///
+/// # Errors
+/// The panic. `work` is not polled again.
+pub async fn catch_panic<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
+        match polled {
+            Ok(poll) => poll.map(Ok),
+            Err(_) => {
+                let place = PLACE.with_borrow_mut(Option::take);
+                Poll::Ready(Err(Panicked { place }))
+            }
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_caught_with_its_place_and_counted() {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(note_panic));
+        let counted = panics();
+        let line = line!() + 2;
+        let ended: Result<(), Panicked> = catch_panic(async {
+            panic!("as the test wants it");
+        })
+        .await;
+        std::panic::set_hook(before);
+        let place = ended.expect_err("it panicked").to_string();
+        let start = format!("{}:{line}:", file!());
+        assert!(place.starts_with(&start), "{place} {start}");
+        assert!(panics() > counted);
+        assert_eq!(catch_panic(async { 7 }).await, Ok(7));
+    }
+}
