@@ -20,7 +20,6 @@ use crate::recover::Veto;
 use crate::verify::Verification;
 
 use super::phase::Phase;
-use super::propose::Proposal;
 
 /// The timeline keeps its beginning and its end; between them entries are dropped above this number.
 const ENTRIES: usize = 300;
@@ -87,6 +86,16 @@ pub(super) struct Case {
     epoch: Epoch,
     /// Of the latest entry of the timeline: entries stand in order.
     latest: Instant,
+}
+
+/// What would be done, from a costly action of the playbook on.
+#[derive(Debug)]
+pub(super) struct Proposal {
+    /// The first action of it, in the playbook.
+    pub(super) step: usize,
+    pub(super) actions: Vec<Action>,
+    /// A person said no.
+    pub(super) rejected: bool,
 }
 
 impl Case {

@@ -13,27 +13,7 @@ use crate::signal::Down;
 
 use super::Keeper;
 use super::server::{RoutineKind, Server};
-
-/// The server that is tried for all that cannot start.
-#[derive(Debug)]
-pub(super) struct Canary {
-    index: usize,
-    /// Its incident.
-    incident: String,
-    /// Those that wait for it.
-    waiting: Vec<usize>,
-}
-
-impl Canary {
-    pub(super) const fn index(&self) -> usize {
-        self.index
-    }
-
-    /// How many wait for it.
-    pub(super) const fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
-}
+use super::service::Canary;
 
 impl Server {
     /// Its last start failed: the process could not be started, or ended before it was ever ready.

@@ -10,8 +10,8 @@ use crate::policy::Mode;
 use crate::signal::Said;
 
 use super::Work;
-use super::phase::Event;
 use super::server::DOUBT;
+use super::transition::Event;
 
 impl Work<'_> {
     /// The first step. A child takes traffic once it has passed a probe, or when nobody probes it.

@@ -18,14 +18,19 @@
 //! Totals ([`Input::Traffic`]) are best handed in before the signals of the same step, at least every 100 ms while
 //! requests come: impacts are differences of totals.
 
-mod case;
-mod phase;
-mod common;
-mod poison;
-mod measures;
 mod names;
+mod phase;
+mod case;
+mod start;
 mod server;
+mod common;
+mod poison_watch;
+mod measures;
 mod service;
+mod self_watch;
+mod shared;
+mod work;
+mod transition;
 mod hear;
 mod take_in;
 mod open;
@@ -38,37 +43,36 @@ mod routine;
 mod watch;
 mod another;
 mod mitigation;
-mod report;
 mod order;
 mod maintenance;
 mod member;
-mod start;
+mod slow_start;
 mod warm_up;
 mod failed_starts;
 mod guardian;
+mod poison;
+mod tell_measures;
+mod judge_self;
 mod outlook;
-mod self_watch;
 mod read;
 
 use std::collections::BTreeMap;
 
-use evenkeel_core::{Epoch, Instant, Random, Recent, ServerId, ServiceId};
+use evenkeel_core::{Epoch, Instant, Random, Recent, ServerId};
 
-use crate::analyze::{Similar, Traffic};
-use crate::common_cause::Alike;
+use crate::analyze::Similar;
 use crate::contract::{Examination, Input, OrderId, Output, ServiceSpec};
-use crate::detect::{self, Detection};
-use crate::incident::{ActionOutcome, Incident, invariants};
+use crate::detect;
+use crate::incident::ActionOutcome;
 use crate::maintenance::MaintenanceRecord;
-use crate::policy::Mode;
-use crate::recover::{Capacity, SuccessRates, Veto};
+use crate::recover::SuccessRates;
 use crate::signal::Latencies;
-use crate::verify::Rules;
 
-use case::Case;
 use self_watch::SelfWatch;
 use server::Server;
 use service::Service;
+use shared::Shared;
+use work::Work;
 
 /// Between two looks at who is slow.
 const SLOW_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
@@ -102,46 +106,6 @@ pub struct Keeper {
     self_watch: SelfWatch,
     /// What was in maintenance when the program ended, until the first step.
     resumed: Vec<MaintenanceRecord>,
-}
-
-/// What all services share.
-#[derive(Debug)]
-struct Shared {
-    epoch: Epoch,
-    random: Random,
-    orders: u64,
-    numbers: BTreeMap<String, u32>,
-    names: names::Names,
-    recent: Recent<Similar>,
-    /// Which actions have helped.
-    rates: SuccessRates,
-    /// Contradictions that were found in records and mended.
-    inconsistencies: u64,
-    /// Plans that the second check refused.
-    vetoes: BTreeMap<(ServiceId, Veto), u64>,
-}
-
-/// One server at work in one step: everything that a decision about it may read or change.
-struct Work<'a> {
-    now: Instant,
-    spec: &'a ServiceSpec,
-    traffic: &'a Traffic,
-    shared: &'a mut Shared,
-    capacity: Capacity,
-    /// How many servers of the service show the same.
-    alike: Alike,
-    /// How many of its peers are being restarted or stopped.
-    changing: usize,
-    /// How many of its peers cannot start.
-    failed_starts: usize,
-    /// The whole service is in maintenance.
-    suspended: bool,
-    /// What is detected at servers without an incident is judged for the whole service first.
-    detections: &'a mut Vec<(u32, Detection)>,
-    server: &'a mut Server,
-    /// The servers before it and behind it.
-    peers: (&'a [Server], &'a [Server]),
-    out: &'a mut Vec<Output>,
 }
 
 impl Keeper {
@@ -427,51 +391,5 @@ impl Keeper {
                 self.with(now, id, out, |work| work.compared(limits, comparison));
             }
         }
-    }
-}
-
-impl Shared {
-    /// Hands a record out, consistent.
-    fn record(&mut self, mut incident: Box<Incident>, out: &mut Vec<Output>) {
-        let found = invariants::uphold(&mut incident).len() as u64;
-        self.inconsistencies += found;
-        out.push(Output::Record(incident));
-    }
-}
-
-impl Work<'_> {
-    fn mode(&self) -> Mode {
-        self.spec.options.recover.mode
-    }
-
-    fn order(&mut self) -> OrderId {
-        self.shared.orders += 1;
-        OrderId(self.shared.orders)
-    }
-
-    fn rules(&self, ends: bool) -> Rules {
-        let case = self.server.case.as_deref();
-        let only_traffic = case.is_some_and(|case| case.only_traffic_tells && !case.repaired);
-        let mut options = self.spec.options.recover.verify;
-        options.within = self.server.starts.allowance(options.within);
-        Rules {
-            options,
-            ends,
-            from: self.now,
-            patient: only_traffic,
-            needs_request: case.is_some_and(Case::is_about_requests),
-            in_service: self.server.shown == server::Shown::Serving,
-            slow_limit: case.and_then(|case| case.slow_limit),
-        }
-    }
-
-    /// Hands a record out, consistent.
-    fn record(&mut self, incident: Box<Incident>) {
-        self.shared.record(incident, self.out);
-    }
-
-    /// The open case.
-    fn case(&mut self) -> Option<&mut Case> {
-        self.server.case.as_deref_mut()
     }
 }

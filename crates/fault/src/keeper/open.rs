@@ -10,14 +10,14 @@ use crate::detect::{self, Comparison, Detection, Detector, Limits};
 use crate::diagnose::{Evidence, diagnose};
 use crate::incident::{ActionOutcome, End, Status};
 use crate::kind::FaultKind;
-use crate::maintenance::stamp;
 use crate::policy::{Action, ProbeKind};
 use crate::recover::serves_nothing;
 
+use super::Work;
 use super::case::Case;
-use super::phase::{Event, Phase};
+use super::phase::Phase;
 use super::server::Shown;
-use super::{Shared, Work};
+use super::transition::Event;
 
 /// An examination that is not answered so long after its time was over is given up.
 const SLACK: Duration = Duration::from_millis(250);
@@ -25,16 +25,6 @@ const SLACK: Duration = Duration::from_millis(250);
 impl Case {
     pub(super) const fn awaits_examination(&self, id: OrderId) -> bool {
         matches!(&self.phase, Phase::Examining { order, .. } if order.0 == id.0)
-    }
-}
-
-impl Shared {
-    /// The date of the onset and the next free number.
-    pub(super) fn next_id(&mut self, onset: evenkeel_core::Instant) -> String {
-        let date: String = stamp(self.epoch, onset).chars().take(10).collect();
-        let number = self.numbers.entry(date.clone()).or_insert(0);
-        *number = number.saturating_add(1);
-        format!("{date}-{number:04}")
     }
 }
 

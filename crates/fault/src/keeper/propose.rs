@@ -8,17 +8,8 @@ use crate::policy::{Action, Mode};
 
 use super::Work;
 use super::act::Next;
+use super::case::Proposal;
 use super::server::Shown;
-
-/// What would be done, from a costly action of the playbook on.
-#[derive(Debug)]
-pub(super) struct Proposal {
-    /// The first action of it, in the playbook.
-    pub(super) step: usize,
-    pub(super) actions: Vec<Action>,
-    /// A person said no.
-    pub(super) rejected: bool,
-}
 
 impl Work<'_> {
     /// Whether costly actions are carried out for the open case.

@@ -13,8 +13,9 @@ use crate::recover::{Allowance, Change, Checked, serves_nothing};
 
 use super::Work;
 use super::act::{Next, NotYet};
-use super::phase::{Event, Phase, Retry};
+use super::phase::{Phase, Retry};
 use super::server::Server;
+use super::transition::Event;
 
 /// An order that is not answered for so long after its own limit is given up: then nobody works on it any more, and another
 /// one cannot start a second process.

@@ -1,6 +1,6 @@
 //! What the keeper holds of one server: its facts, what the balancer was told, its pace, its open case.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use evenkeel_core::{Directive, Instant, ServerId, Verdict};
@@ -18,7 +18,6 @@ use crate::signal::Facts;
 use crate::verify::{TRICKLE_SHARE, Verification};
 
 use super::case::Case;
-use super::common::host_of;
 use super::phase::Phase;
 use super::start::StartTimes;
 
@@ -445,4 +444,9 @@ impl Server {
             | ServerState::Absent) => state,
         }
     }
+}
+
+/// The machine of an address.
+pub(super) fn host_of(address: &str) -> Option<IpAddr> {
+    address.parse::<SocketAddr>().ok().map(|one| one.ip())
 }

@@ -15,9 +15,8 @@ use crate::recover::Capacity;
 use crate::signal::Routes;
 
 use super::common::{BurnWatch, Common};
-use super::failed_starts::Canary;
 use super::measures::Measures;
-use super::poison::PoisonWatch;
+use super::poison_watch::PoisonWatch;
 use super::server::Server;
 
 /// Over which time routes are counted.
@@ -76,6 +75,27 @@ pub(super) struct ServiceMaintenance {
     pub(super) is_ending: bool,
     /// The order that ended it.
     pub(super) asked: Option<Ticket>,
+}
+
+/// The server that is tried for all that cannot start.
+#[derive(Debug)]
+pub(super) struct Canary {
+    pub(super) index: usize,
+    /// Its incident.
+    pub(super) incident: String,
+    /// Those that wait for it.
+    pub(super) waiting: Vec<usize>,
+}
+
+impl Canary {
+    pub(super) const fn index(&self) -> usize {
+        self.index
+    }
+
+    /// How many wait for it.
+    pub(super) const fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
 }
 
 impl Service {

@@ -13,8 +13,9 @@ use crate::policy::Action;
 use crate::verify::{Progress, Verification};
 
 use super::Work;
-use super::phase::{Event, Phase, Retry};
+use super::phase::{Phase, Retry};
 use super::server::{Server, Shown};
+use super::transition::Event;
 
 impl Server {
     /// When something of it is to be done next.

@@ -4,7 +4,7 @@
 //! well; the one incident closes when all are.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use evenkeel_core::Instant;
@@ -203,7 +203,7 @@ impl Keeper {
         };
         common.across = evidence;
         common.cause.kind = kind;
-        common.diagnose(now, &self.shared);
+        common.diagnose(now, &self.shared.names);
     }
 
     /// Where no service can be reached it is more likely that evenkeel cannot reach them.
@@ -278,9 +278,4 @@ fn cause_of(
         by_statistics: false,
         onset,
     }
-}
-
-/// The machine of an address.
-pub(in crate::keeper) fn host_of(address: &str) -> Option<IpAddr> {
-    address.parse::<SocketAddr>().ok().map(|one| one.ip())
 }

@@ -48,7 +48,7 @@ impl Keeper {
                 let mut common = service.common.take().expect("it is there");
                 common.name_servers(service);
                 if changes {
-                    common.diagnose(now, &self.shared);
+                    common.diagnose(now, &self.shared.names);
                     common.find_limits(now, service);
                     common.choose_mitigation(now, service);
                 }
@@ -61,7 +61,7 @@ impl Keeper {
         if service.spec.options.recover.mode != Mode::Off
             && let Some(mut common) = service.common.take()
         {
-            common.tell_closed(now, &self.shared);
+            common.tell_closed(now, &self.shared.names);
             common.mitigate(now, service);
             service.common = Some(common);
         }

@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{ClosedRoute, Instant, ServiceOrders};
+use evenkeel_core::{ClosedRoute, Instant, LimitHint, ServiceOrders};
 
 use crate::common_cause::{ServerView, Symptom};
 use crate::incident::ActionOutcome;
 use crate::keeper::server::Server;
 use crate::keeper::service::Service;
+use crate::kind::FaultKind;
 use crate::policy::{Action, Mode};
 
 use super::{Common, QUIET};
@@ -24,21 +25,6 @@ const SERVED: f64 = 0.1;
 /// If more trials than this succeed, of so many lately, what is answered for reaches the servers again.
 const RETURNS: f64 = 0.3;
 const ENOUGH: u64 = 10;
-
-/// How far the playbook has come.
-#[derive(Debug, Default)]
-pub(super) struct Mitigation {
-    steps: Vec<Action>,
-    step: usize,
-    /// When the next step is due.
-    at: Instant,
-    /// The servers behind have taken over.
-    pub(super) fails_over: bool,
-    /// Bounds are found for the servers.
-    pub(super) sheds: bool,
-    /// Requests are answered for.
-    pub(super) falls_back: bool,
-}
 
 impl Common {
     /// Begins what the user's playbook says of the kind. What was done for another kind ends.
@@ -138,6 +124,26 @@ impl Common {
         };
         self.case
             .action(now, action, outcome, Some(detail.to_owned()));
+    }
+
+    /// If there is more to do than the servers can, and no limit is configured, one is to be found.
+    pub(super) fn find_limits(&mut self, now: Instant, service: &Service) {
+        let may = service.spec.options.recover.mode != Mode::Off && service.spec.is_unlimited;
+        if may && self.cause.kind == FaultKind::Overload {
+            self.bound(now, service);
+        }
+    }
+
+    fn bound(&mut self, now: Instant, service: &Service) {
+        if !self.limits.is_empty() {
+            return;
+        }
+        self.limits = service.load.hints();
+        self.limits
+            .resize(service.servers.len(), LimitHint::default());
+        let detail = "each server without a configured limit gets as many requests at once as it can work on; \
+                      the others wait for a moment, those that matter most first, or are answered 503";
+        self.case.sheds(now, detail.to_owned());
     }
 
     /// Takes back what the playbook has done.
