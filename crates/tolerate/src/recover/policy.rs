@@ -212,15 +212,6 @@ impl<C: Clock> Recovery<C> {
         self.shared.counters.snapshot()
     }
 
-    /// The same in the Prometheus format.
-    #[must_use]
-    pub fn prometheus(&self) -> String {
-        let mut text = String::new();
-        self.counters().prometheus(&self.shared.name, &mut text);
-        self.gauges(&mut text);
-        text
-    }
-
     /// Tokens in the budget.
     #[must_use]
     pub fn balance(&self) -> f64 {
