@@ -7,6 +7,8 @@ mod control;
 mod dns;
 mod discover;
 mod live;
+mod now;
+mod views;
 mod quarantine;
 mod reasons;
 mod resume;

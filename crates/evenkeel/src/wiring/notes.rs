@@ -3,7 +3,7 @@
 use evenkeel_admin::Live;
 use evenkeel_core::ServiceId;
 
-use super::live::Now;
+use super::now::Now;
 
 impl Now {
     /// What a person should know: about the service's discovery, and about evenkeel itself.
