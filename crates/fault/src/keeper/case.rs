@@ -6,7 +6,7 @@ use evenkeel_core::{Epoch, Instant};
 
 use crate::analyze::Traffic;
 use crate::common_cause::Symptom;
-use crate::contract::Totals;
+use crate::contract::{OrderId, Totals};
 use crate::detect::{Detection, Detector};
 use crate::incident::{
     ActionOutcome, ActionRecord, Durations, End, Entry, Finding, Impact, Incident, RepairedBy,
@@ -419,6 +419,10 @@ impl Case {
         self.incident.durations_ms.analysis = Some(millis(now - since));
         self.set_status(Status::Closed);
         closed
+    }
+
+    pub(super) const fn awaits_examination(&self, id: OrderId) -> bool {
+        matches!(&self.phase, Phase::Examining { order, .. } if order.0 == id.0)
     }
 }
 

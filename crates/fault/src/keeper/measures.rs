@@ -2,7 +2,7 @@
 
 use evenkeel_core::{Instant, LimitHint, ServiceId, ServiceOrders};
 
-use super::server::{EXPIRES, RENEWED};
+use super::shown::{EXPIRES, RENEWED};
 
 /// What the balancer was told last.
 #[derive(Debug)]

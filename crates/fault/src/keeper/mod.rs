@@ -1,9 +1,19 @@
 //! The keeper: the only control flow of a fault's way. Signals and answers go in, directives and orders come out.
 //!
 //! Every server has at most one open incident, its case. A detection opens it; later ones join it. Servers of one
-//! service that fail together get an incident each, unless `common` or `failed_starts` finds one cause. The files here follow a case: `case` (the record), `phase` (where the work stands, and what each event means there), `hear` (signals
-//! and time), `open` (from detection to diagnosis), `act` (the playbook), `propose` (where a person decides), `repair` (orders that change a server), `plan` (their second check), `watch` (verification, closing), `order` (a person's orders),
-//! `routine` (a restart without a fault), `maintenance` (what a person has taken out).
+//! service that fail together get an incident each, unless `common` or `failed_starts` finds one cause.
+//!
+//! The files stand in an order in which each calls only those before it:
+//!
+//! 1. What is held: `case` (the record), `phase` (where the work on it stands), `server`, `common` (the incident of a service), `service`,
+//!    `self_watch`, `shared`; `work` is one server in one step, `state` the keeper and the way to a server.
+//! 2. The table: `transition` says what an event means in each phase, and does nothing.
+//! 3. What a stage is made of: `close`, `plan` (the second check, and orders), `watch` (verification begins), `guard`, `refuse`.
+//! 4. The actions: `take_out`, `mitigation`, `propose` (where a person decides), `repair`, `roll_back`; `act` plays the playbook.
+//! 5. `examine` (the diagnosis, and with it the playbook), `follow_up` (what follows when a step has ended), and `happened`, which takes
+//!    an event to them by the table.
+//! 6. Where events come from: `open` (detections), `routine` (a restart without a fault), `maintenance` (what a person has taken out),
+//!    `hear` (signals, answers and time), `take_in`, `order` (a person's orders), and the judges of services.
 //!
 //! What the modes do:
 //!
@@ -22,6 +32,7 @@ mod names;
 mod phase;
 mod case;
 mod start;
+mod shown;
 mod server;
 mod common;
 mod poison_watch;
@@ -30,119 +41,57 @@ mod service;
 mod self_watch;
 mod shared;
 mod work;
+mod state;
 mod transition;
-mod hear;
-mod take_in;
-mod open;
-mod act;
-mod propose;
+mod close;
 mod plan;
-mod repair;
-mod roll_back;
-mod routine;
 mod watch;
-mod another;
-mod mitigation;
-mod order;
-mod maintenance;
-mod member;
 mod slow_start;
 mod warm_up;
+mod guard;
+mod refuse;
+mod take_out;
+mod mitigation;
+mod propose;
+mod repair;
+mod roll_back;
+mod act;
+mod examine;
+mod another;
+mod follow_up;
+mod happened;
+mod open;
+mod routine;
+mod maintenance;
+mod hear;
 mod failed_starts;
 mod guardian;
+mod member;
 mod poison;
+mod take_in;
 mod tell_measures;
 mod judge_self;
+mod order;
 mod outlook;
 mod read;
 
-use std::collections::BTreeMap;
+pub use state::{Keeper, Memory};
 
-use evenkeel_core::{Epoch, Instant, Random, Recent, ServerId};
+use evenkeel_core::Instant;
 
-use crate::analyze::Similar;
-use crate::contract::{Examination, Input, OrderId, Output, ServiceSpec};
+use crate::contract::{Examination, Input, OrderId, Output};
 use crate::detect;
 use crate::incident::ActionOutcome;
-use crate::maintenance::MaintenanceRecord;
-use crate::recover::SuccessRates;
 use crate::signal::Latencies;
 
-use self_watch::SelfWatch;
 use server::Server;
-use service::Service;
-use shared::Shared;
+use state::ROUNDS;
 use work::Work;
 
 /// Between two looks at who is slow.
 const SLOW_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
-/// What is due for one server is looked at so many times in one step, at most.
-const ROUNDS: usize = 8;
-/// So many incidents are remembered to find similar ones.
-const REMEMBERED: usize = 1000;
-
-/// What earlier runs of the program left: so that ids stay unique and similar incidents are found.
-#[derive(Debug, Clone, Default)]
-pub struct Memory {
-    /// Per date (`2026-11-22`) the highest number in use.
-    pub numbers: Vec<(String, u32)>,
-    /// The latest incidents, oldest first.
-    pub recent: Vec<Similar>,
-    /// What a person has taken out of service.
-    pub maintenance: Vec<MaintenanceRecord>,
-    /// Which actions have helped.
-    pub rates: SuccessRates,
-}
-
-/// The keeper of all services.
-#[derive(Debug)]
-pub struct Keeper {
-    services: Vec<Service>,
-    shared: Shared,
-    begun: bool,
-    /// When it is looked at again whether several services have one cause.
-    across_at: Instant,
-    /// evenkeel itself.
-    self_watch: SelfWatch,
-    /// What was in maintenance when the program ended, until the first step.
-    resumed: Vec<MaintenanceRecord>,
-}
 
 impl Keeper {
-    /// A keeper of these services. The place of a service in the list is its id.
-    #[must_use]
-    pub fn new(services: Vec<ServiceSpec>, epoch: Epoch, seed: u64, memory: Memory) -> Self {
-        let mut recent = Recent::new(REMEMBERED);
-        memory
-            .recent
-            .into_iter()
-            .for_each(|similar| recent.push(similar));
-        let mut numbers = BTreeMap::new();
-        for (date, number) in memory.numbers {
-            let highest = numbers.entry(date).or_insert(0);
-            *highest = number.max(*highest);
-        }
-        let shared = Shared {
-            epoch,
-            random: Random::seeded(seed),
-            orders: 0,
-            numbers,
-            names: names::Names::default(),
-            recent,
-            rates: memory.rates,
-            inconsistencies: 0,
-            vetoes: BTreeMap::new(),
-        };
-        Self {
-            services: services.into_iter().map(Service::new).collect(),
-            shared,
-            begun: false,
-            across_at: Instant::ZERO,
-            self_watch: SelfWatch::default(),
-            resumed: memory.maintenance,
-        }
-    }
-
     /// Takes in all `inputs`, looks at what time brought, and adds what is to be done to `outputs`.
     pub fn step(&mut self, now: Instant, inputs: &mut Vec<Input>, outputs: &mut Vec<Output>) {
         if !self.begun {
@@ -274,88 +223,6 @@ impl Keeper {
 
     fn tick_due(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.each(now, out, |server| server.is_due(now), |work| work.tick());
-    }
-
-    fn find(&self, is_it: impl Fn(&Server) -> bool) -> Option<ServerId> {
-        let mut servers = self.services.iter().flat_map(|service| &service.servers);
-        servers.find(|server| is_it(server)).map(|server| server.id)
-    }
-
-    fn each(
-        &mut self,
-        now: Instant,
-        out: &mut Vec<Output>,
-        which: impl Fn(&Server) -> bool,
-        what: impl Fn(&mut Work<'_>),
-    ) {
-        for service in 0..self.services.len() {
-            for index in 0..self.services[service].servers.len() {
-                // What is due may make something else due at once; never for long.
-                for _ in 0..ROUNDS {
-                    let server = &self.services[service].servers[index];
-                    if !which(server) {
-                        break;
-                    }
-                    self.with(now, server.id, out, &what);
-                }
-            }
-        }
-    }
-
-    fn with(
-        &mut self,
-        now: Instant,
-        id: ServerId,
-        out: &mut Vec<Output>,
-        what: impl FnOnce(&mut Work<'_>),
-    ) {
-        let Some(service) = self.services.get_mut(id.service.0 as usize) else {
-            return;
-        };
-        let capacity = service.capacity(id.index as usize);
-        let suspended = service.is_suspended();
-        let Service {
-            spec,
-            servers,
-            traffic,
-            detections,
-            serving,
-            present,
-            changing,
-            failed_starts,
-            alike,
-            ..
-        } = service;
-        let from = out.len();
-        let index = (id.index as usize).min(servers.len());
-        let (before, rest) = servers.split_at_mut(index);
-        let Some((server, after)) = rest.split_first_mut() else {
-            return;
-        };
-        *changing -= usize::from(server.is_being_changed());
-        *failed_starts -= usize::from(server.cannot_start());
-        *serving -= usize::from(server.serves());
-        *present -= usize::from(server.vacant.is_none());
-        what(&mut Work {
-            now,
-            spec,
-            traffic,
-            shared: &mut self.shared,
-            capacity,
-            alike: *alike,
-            changing: *changing,
-            failed_starts: *failed_starts,
-            suspended,
-            detections,
-            server,
-            peers: (before, after),
-            out,
-        });
-        server.tell_repair(now, from, out);
-        *changing += usize::from(server.is_being_changed());
-        *failed_starts += usize::from(server.cannot_start());
-        *serving += usize::from(server.serves());
-        *present += usize::from(server.vacant.is_none());
     }
 
     /// Looks, now and then, at who is slow compared with its peers.

@@ -11,8 +11,9 @@ use crate::verify::Verification;
 use super::Keeper;
 use super::case::Case;
 use super::phase::Phase;
-use super::server::{Routine, Server};
+use super::server::Server;
 use super::service::{Canary, Service};
+use super::shown::Routine;
 
 impl Keeper {
     /// What would be done next about each service (no index) and each server that is not simply well.

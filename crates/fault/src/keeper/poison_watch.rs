@@ -7,7 +7,7 @@ use crate::poison::Poison;
 use crate::policy::Mode;
 
 use super::case::Case;
-use super::server::{EXPIRES, RENEWED};
+use super::shown::{EXPIRES, RENEWED};
 
 /// What a service's requests do to its servers.
 #[derive(Debug)]

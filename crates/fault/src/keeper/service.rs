@@ -6,7 +6,7 @@ use evenkeel_core::stat::Pool;
 use evenkeel_core::{Instant, ServerId};
 
 use crate::analyze::Traffic;
-use crate::common_cause::{Alike, CommonCause};
+use crate::common_cause::{Alike, CommonCause, ServerView, Symptom};
 use crate::contract::{ServerState, ServiceSpec, Ticket};
 use crate::detect::{Detection, Latest, LoadWatch, Standing};
 use crate::maintenance::Maintenance;
@@ -234,5 +234,37 @@ impl Service {
             excess: own.excess_over(&peers),
             peers_slow: peers.share_above(limit),
         }
+    }
+
+    pub(super) fn views(&self, now: Instant) -> Vec<Option<ServerView>> {
+        let detect = &self.spec.options.detect;
+        let of = |server: &Server| {
+            let takes_part = server.vacant.is_none()
+                && server.held.is_none()
+                && server.starting.is_none()
+                && server.routine.is_none()
+                && server.facts.process.down.is_none()
+                && !server.facts.process.stopped;
+            let read = || {
+                let view = ServerView::read(&server.facts, detect, now);
+                let case = server.case.as_deref();
+                match case.and_then(|case| case.symptom.map(|symptom| (symptom, case.onset))) {
+                    // What is slow answers all the same.
+                    Some((symptom, since))
+                        if view.symptom.is_none()
+                            && (!view.is_well || symptom == Symptom::Lags) =>
+                    {
+                        ServerView {
+                            symptom: Some(symptom),
+                            since,
+                            is_well: false,
+                        }
+                    }
+                    _ => view,
+                }
+            };
+            takes_part.then(read)
+        };
+        self.servers.iter().map(of).collect()
     }
 }

@@ -1,11 +1,10 @@
 //! What an event means for an open case: the one table of transitions.
 //!
-//! [`follows`] decides and changes nothing. What follows is carried out by [`Work::happened`]; the phase that the case enters by that
-//! depends on the playbook and on its guards, so the effect enters it.
+//! [`follows`] decides and changes nothing. What follows is carried out in `happened`; the phase that the case enters by that depends
+//! on the playbook and on its guards, so the effect enters it.
 
 use evenkeel_core::Instant;
 
-use crate::contract::OrderId;
 use crate::incident::ActionOutcome;
 use crate::kind::FaultKind;
 use crate::outlook::Waits;
@@ -15,7 +14,6 @@ use crate::verify::{Progress, Verification};
 
 use super::case::Case;
 use super::phase::{Phase, Retry};
-use super::work::Work;
 
 /// What happened to a server with an open case.
 #[derive(Debug, Clone)]
@@ -57,7 +55,7 @@ pub(super) enum Effect {
     /// The wait at this place of the playbook is over.
     EndWait(usize),
     /// The order under way was not answered in time.
-    GiveUpOrder(OrderId),
+    GiveUpOrder,
     /// The playbook goes on from this place.
     Run(usize),
     /// The ordered process runs, and the playbook goes on from this place.
@@ -90,7 +88,7 @@ pub(super) fn follows(case: &Case, event: Event) -> Effect {
         Phase::Acting { step, order, until } => {
             let due = |now: Instant| now >= *until;
             match order {
-                Some(order) => while_ordered(case.steps.get(*step), (*step, *order), due, event),
+                Some(_) => while_ordered(case.steps.get(*step), *step, due, event),
                 None => while_waiting(case, *step, due, &event),
             }
         }
@@ -117,7 +115,7 @@ fn while_examining(until: Instant, event: &Event) -> Effect {
 /// An order is under way. What the end of a process means that it stops or starts is told by the answer to it.
 fn while_ordered(
     action: Option<&Action>,
-    (step, order): (usize, OrderId),
+    step: usize,
     due: impl Fn(Instant) -> bool,
     event: Event,
 ) -> Effect {
@@ -143,7 +141,7 @@ fn while_ordered(
                 | ActionOutcome::WouldDo => Effect::Run(step + 1),
             }
         }
-        Event::Tick { now, .. } if due(now) => Effect::GiveUpOrder(order),
+        Event::Tick { now, .. } if due(now) => Effect::GiveUpOrder,
         Event::Detected
         | Event::ProcessDown(_)
         | Event::ProbesPass
@@ -209,37 +207,13 @@ fn after(progress: Progress, ends: bool) -> Effect {
     }
 }
 
-impl Work<'_> {
-    /// Something happened to the server of the open case.
-    pub(super) fn happened(&mut self, event: Event) {
-        let Some(case) = self.server.case.as_deref() else {
-            return;
-        };
-        match follows(case, event) {
-            Effect::Nothing => {}
-            Effect::Examine => self.examine(),
-            Effect::LookAgain => self.look_again(),
-            Effect::Diagnose => self.diagnose(None),
-            Effect::EndWait(step) => self.wait_over(step),
-            Effect::GiveUpOrder(order) => self.give_up_order(order),
-            Effect::Run(step) => self.run(step),
-            Effect::Started { at, next } => self.started_by_order(at, next),
-            Effect::NotStarted { at, why } => self.not_started(at, &why),
-            Effect::Retry(retry) => self.retry(retry),
-            Effect::Try => self.try_with_requests(),
-            Effect::Recover => self.recovered(),
-            Effect::RepairFailed(why) => self.repair_failed(&why),
-            Effect::WatchOn(why) => self.watch_on(&why),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use evenkeel_core::Epoch;
 
+    use crate::contract::OrderId;
     use crate::detect::{Detection, Detector};
     use crate::policy::VerifyOptions;
     use crate::verify::Rules;
@@ -410,8 +384,8 @@ mod tests {
                 vec![
                     ("examining", Effect::Diagnose),
                     ("waiting", Effect::EndWait(0)),
-                    ("restarting", Effect::GiveUpOrder(ORDER)),
-                    ("command", Effect::GiveUpOrder(ORDER)),
+                    ("restarting", Effect::GiveUpOrder),
+                    ("command", Effect::GiveUpOrder),
                 ],
             ),
         ];

@@ -223,24 +223,6 @@ impl Keeper {
             | Symptom::Lags => FaultKind::DependencyFailure,
         }
     }
-
-    /// Whether services are not well yet whose incidents ended in this one.
-    pub(super) fn holds_others(&self, id: &str) -> bool {
-        self.services.iter().any(|service| {
-            let common = service.common.as_ref();
-            common.is_some_and(|common| common.follows.as_deref() == Some(id))
-        })
-    }
-
-    /// The one incident was closed before all were well: each service is judged by itself again.
-    pub(super) fn let_go(&mut self, now: Instant, id: &str, end: End, out: &mut Vec<Output>) {
-        for place in 0..self.services.len() {
-            let common = self.services[place].common.as_ref();
-            if common.is_some_and(|common| common.follows.as_deref() == Some(id)) {
-                self.close_common(now, place, None, end, out);
-            }
-        }
-    }
 }
 
 fn symptoms_began(symptoms: &[Option<ServiceSymptom>], found: &Across) -> Vec<Instant> {

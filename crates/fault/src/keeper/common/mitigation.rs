@@ -13,10 +13,7 @@ use crate::keeper::service::Service;
 use crate::kind::FaultKind;
 use crate::policy::{Action, Mode};
 
-use super::{Common, QUIET};
-
-/// Of a first tier that gets a few requests only, so many successes in a row are a return.
-const RETURN: u32 = 10;
+use super::Common;
 
 /// After so long it has been seen whether a part is served …
 const SEEN: Duration = Duration::from_secs(1);
@@ -157,21 +154,6 @@ impl Common {
             let text = "requests reach the servers again";
             self.case.note(now, "action", text.to_owned());
         }
-    }
-
-    /// Whether an attempt at a server of this tier tells of what failed.
-    pub(in crate::keeper) const fn hears_of(&self, tier: u8) -> bool {
-        tier == 0 || !self.mitigation.fails_over
-    }
-
-    /// Whether the servers behind have taken over.
-    pub(in crate::keeper) const fn fails_over(&self) -> bool {
-        self.mitigation.fails_over
-    }
-
-    /// Whether the first tier, which gets a few requests only, does well again.
-    pub(super) fn has_returned(&self, now: Instant) -> bool {
-        self.row >= RETURN && now.since(self.last_failure) >= QUIET
     }
 
     /// Whether a server behind the first tier is in rotation and shows nothing.

@@ -4,16 +4,18 @@
 //! Its servers stay in rotation: what they share is not repaired by taking them out, and requests that reach them
 //! show at once when it is back. Nothing costly is done. It ends when requests of the kind that failed succeed.
 //!
-//! `judge` decides what a detection belongs to, `open` begins an incident and takes in those of single servers, `close` looks
-//! again until it is over.
+//! Here is what is held of it. `mitigation` is what the user's playbook does about it, `close` ends it, `open` begins it and takes in those
+//! of single servers, `look` looks again until it is over; `judge`, `burn` and `across` find the causes: what a detection belongs to, what
+//! burns slowly, what several services share.
 
 mod burn_watch;
-mod across;
-mod burn;
-mod judge;
-mod open;
-mod close;
 mod mitigation;
+mod close;
+mod open;
+mod look;
+mod judge;
+mod burn;
+mod across;
 
 pub(in crate::keeper) use burn_watch::BurnWatch;
 
@@ -57,6 +59,8 @@ const SHED: u64 = 20;
 const NAMED: usize = 3;
 /// After so long the first diagnosis stands unless something graver is seen.
 const SETTLED: Duration = Duration::from_secs(3);
+/// Of a first tier that gets a few requests only, so many successes in a row are a return.
+const RETURN: u32 = 10;
 
 /// An incident of a whole service.
 #[derive(Debug)]
@@ -99,17 +103,17 @@ pub(in crate::keeper) struct Common {
 
 /// How far the playbook has come.
 #[derive(Debug, Default)]
-pub(super) struct Mitigation {
+struct Mitigation {
     steps: Vec<Action>,
     step: usize,
     /// When the next step is due.
     at: Instant,
     /// The servers behind have taken over.
-    pub(super) fails_over: bool,
+    fails_over: bool,
     /// Bounds are found for the servers.
-    pub(super) sheds: bool,
+    sheds: bool,
     /// Requests are answered for.
-    pub(super) falls_back: bool,
+    falls_back: bool,
 }
 
 impl Common {
@@ -195,6 +199,21 @@ impl Common {
         }
         let since = *self.well_since.get_or_insert(now);
         (now.since(since) >= QUIET).then_some(true)
+    }
+
+    /// Whether an attempt at a server of this tier tells of what failed.
+    pub(in crate::keeper) const fn hears_of(&self, tier: u8) -> bool {
+        tier == 0 || !self.mitigation.fails_over
+    }
+
+    /// Whether the servers behind have taken over.
+    pub(in crate::keeper) const fn fails_over(&self) -> bool {
+        self.mitigation.fails_over
+    }
+
+    /// Whether the first tier, which gets a few requests only, does well again.
+    fn has_returned(&self, now: Instant) -> bool {
+        self.row >= RETURN && now.since(self.last_failure) >= QUIET
     }
 }
 

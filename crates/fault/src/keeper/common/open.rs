@@ -9,8 +9,8 @@ use crate::detect::{Detection, Detector};
 use crate::incident::End;
 use crate::keeper::Keeper;
 use crate::keeper::case::Case;
-use crate::keeper::server::Shown;
 use crate::keeper::service::Service;
+use crate::keeper::shown::Shown;
 use crate::kind::FaultKind;
 use crate::policy::Mode;
 
