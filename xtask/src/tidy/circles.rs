@@ -2,8 +2,9 @@
 //! Then one can be read, tested and changed without those after it. A folder's `mod.rs` has its place in that order like
 //! any other file: either it uses the files below it, or they use what it defines, not both.
 //!
-//! `mod` and re-exports are no uses: a name that a `mod.rs` passes on leads to the file that defines it. What cannot be seen
-//! without types is a method called on a value that nobody named.
+//! `mod` and re-exports are no uses: a name that a `mod.rs` passes on leads to the file that defines it. A method belongs to the
+//! file that it stands in, which is not always its type's; without types it is told by its name, if no other method of the crate
+//! has the same and the caller knows the type.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,21 +75,42 @@ fn edges(modules: &Modules) -> Edges<'_> {
     let mut edges = Edges::new();
     for (at, module) in modules.all.iter().enumerate() {
         for used in &module.names.uses {
-            let Some(file) = modules.defining_file(at, used) else {
+            if let Some(file) = modules.defining_file(at, used) {
+                add(
+                    &mut edges,
+                    (&module.file, file),
+                    used.line,
+                    used.path.join("::"),
+                );
+            }
+        }
+    }
+    let methods = modules.methods_beside_their_types();
+    for module in &modules.all {
+        for (name, line) in &module.names.calls {
+            let Some(files) = methods.get(name.as_str()) else {
                 continue;
             };
-            if file != module.file {
-                let of_file = edges.entry(&module.file).or_default();
-                let first = of_file
-                    .entry(file)
-                    .or_insert_with(|| (used.line, used.path.join("::")));
-                if used.line < first.0 {
-                    *first = (used.line, used.path.join("::"));
-                }
+            let known = edges.get(module.file.as_str());
+            let knows_type = known.is_some_and(|known| known.contains_key(files.of_type));
+            if knows_type || module.file == files.of_type {
+                let called = format!(".{name}()");
+                add(&mut edges, (&module.file, files.own), *line, called);
             }
         }
     }
     edges
+}
+
+fn add<'a>(edges: &mut Edges<'a>, (from, to): (&'a str, &'a str), line: usize, name: String) {
+    if from == to {
+        return;
+    }
+    let first = edges.entry(from).or_default().entry(to);
+    let first = first.or_insert_with(|| (line, name.clone()));
+    if line < first.0 {
+        *first = (line, name);
+    }
 }
 
 /// Each greatest set of files that all lead to each other.
@@ -235,6 +257,48 @@ mod tests {
         assert_eq!(found(&parent(calls)).len(), 1);
         let calls_its_reexport = "mod child; pub use child::f; pub struct A; fn g(a: A) { f(a) }";
         assert_eq!(found(&parent(calls_its_reexport)).len(), 1);
+    }
+
+    #[test]
+    fn a_method_belongs_to_the_file_that_it_stands_in() {
+        let calls = "mod b; pub struct A; impl A { pub fn f(&self) { self.g() } }";
+        let beside = "use super::A; impl A { pub fn g(&self) {} }";
+        let found_with = |calls, beside| {
+            found(&[
+                ("lib.rs", "mod a;"),
+                ("a/mod.rs", calls),
+                ("a/b.rs", beside),
+            ])
+        };
+        assert_eq!(found_with(calls, beside).len(), 1);
+        assert!(found_with(calls, beside)[0].contains("a/mod.rs:1 uses a/b.rs: .g()"));
+        let of_trait = "use super::A; impl Clone for A { fn g(&self) {} }";
+        assert_eq!(found_with(calls, of_trait), [""; 0]);
+        let twice =
+            "use super::A; struct B; impl A { pub fn g(&self) {} } impl B { fn g(&self) {} }";
+        assert_eq!(found_with(calls, twice), [""; 0]);
+        let is_field = "mod b; pub struct A { g: u8 } impl A { pub fn f(&self) -> u8 { self.g } }";
+        assert_eq!(found_with(is_field, beside), [""; 0]);
+    }
+
+    #[test]
+    fn a_method_of_the_same_name_is_not_that_of_a_type_that_nobody_named() {
+        let files = |calls| {
+            [
+                ("lib.rs", "mod a; mod c;"),
+                ("a/mod.rs", "mod b; pub struct A; fn f() { crate::c::h() }"),
+                ("a/b.rs", "use super::A; impl A { pub fn open(&self) {} }"),
+                ("c.rs", calls),
+            ]
+        };
+        assert_eq!(
+            found(&files("pub fn h() { File::options().open() }")),
+            [""; 0]
+        );
+        assert_eq!(
+            found(&files("pub fn h(a: &crate::a::A) { a.open() }")).len(),
+            1
+        );
     }
 
     #[test]

@@ -27,6 +27,13 @@ pub(super) struct Module {
     children: BTreeMap<String, usize>,
 }
 
+/// Where a method stands, and where its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MethodFiles<'a> {
+    pub own: &'a str,
+    pub of_type: &'a str,
+}
+
 /// What a path leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
@@ -81,13 +88,40 @@ impl Modules {
     /// The file that defines what `used` names in `module`; none for modules and what other crates define.
     #[must_use]
     pub(super) fn defining_file(&self, module: usize, used: &Use) -> Option<&str> {
-        let mut open = Vec::new();
-        let definer = match self.find(module, &used.path, &mut open) {
+        let definer = match self.find(module, &used.path, &mut Vec::new()) {
             Found::Item(definer) => definer,
             Found::OtherCrate if used.calls_macro => self.textual_macro(used.path.first()?)?,
             Found::Module(_) | Found::OtherCrate => return None,
         };
         Some(&self.all[definer].file)
+    }
+
+    /// The methods that stand in another file than their type does. One whose name is not the only one in the crate cannot be told
+    /// from others.
+    #[must_use]
+    pub(super) fn methods_beside_their_types(&self) -> BTreeMap<&str, MethodFiles<'_>> {
+        let mut methods = BTreeMap::new();
+        for (at, module) in self.all.iter().enumerate() {
+            for (name, of) in &module.names.methods {
+                let of = of.as_ref().map(|path| self.find(at, path, &mut Vec::new()));
+                let files = match of {
+                    Some(Found::Item(definer)) => Some(MethodFiles {
+                        own: &module.file,
+                        of_type: &self.all[definer].file,
+                    }),
+                    Some(Found::Module(_) | Found::OtherCrate) | None => None,
+                };
+                let files = files.filter(|files| files.own != files.of_type);
+                let known = methods.entry(name.as_str()).or_insert(files);
+                if *known != files {
+                    *known = None;
+                }
+            }
+        }
+        let known = methods.into_iter();
+        known
+            .filter_map(|(name, files)| Some((name, files?)))
+            .collect()
     }
 
     /// `open` are the imports that are being followed: one may not lead to itself.

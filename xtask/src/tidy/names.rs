@@ -18,6 +18,10 @@ pub(super) struct Names {
     pub globs: Vec<Vec<String>>,
     /// Every path it names, except in re-exports.
     pub uses: Vec<Use>,
+    /// Every method it defines, with the type if that is not the trait's business.
+    pub methods: Vec<(String, Option<Vec<String>>)>,
+    /// Every method it calls, with the line.
+    pub calls: Vec<(String, usize)>,
     /// The modules it declares; those in files of their own without what they say.
     pub modules: Vec<(String, Option<Self>)>,
 }
@@ -46,6 +50,7 @@ pub(super) fn read(tokens: &[Token]) -> Names {
         at: 0,
         depth: 0,
         variants: usize::MAX,
+        implements: None,
         here: Names::default(),
         around: Vec::new(),
     };
@@ -62,6 +67,8 @@ struct Reader<'a> {
     depth: usize,
     /// How many are open where the variants of the last enum stand.
     variants: usize,
+    /// The type whose own methods stand here, and the brackets that are open where they do.
+    implements: Option<(Vec<String>, usize)>,
     /// The innermost module that is open.
     here: Names,
     /// The modules around it, and of each open inline one its name and the brackets that are open in it.
@@ -84,6 +91,10 @@ impl Reader<'_> {
                 "use" if !self.peek(1).is_some_and(|next| next.is('<')) => self.use_item(),
                 "mod" => self.module(),
                 "macro_rules" => self.macro_rules(),
+                "impl" if self.depth == self.module_depth() => {
+                    self.implements = self.implemented_type().map(|path| (path, self.depth + 1));
+                    self.at += 1;
+                }
                 word if ITEMS.contains(&word) => self.item(),
                 _ => self.path(),
             },
@@ -114,6 +125,8 @@ impl Reader<'_> {
         if self.depth < self.module_depth() {
             self.close_module();
         }
+        let depth = self.depth;
+        self.implements.take_if(|(_, inside)| depth < *inside);
         self.at += 1;
     }
 
@@ -202,6 +215,7 @@ impl Reader<'_> {
         if self.peek(0).is_some_and(|token| token.is_word("enum")) {
             self.variants = self.depth + 1;
         }
+        let is_function = self.peek(0).is_some_and(|token| token.is_word("fn"));
         self.at += 1;
         let Some(name) = self.peek(0).and_then(Token::word).map(str::to_owned) else {
             return;
@@ -211,8 +225,40 @@ impl Reader<'_> {
         }
         if self.depth == self.module_depth() {
             self.here.items.insert(name);
+        } else if is_function {
+            let implements = self.implements.as_ref();
+            let of = implements.filter(|(_, depth)| *depth == self.depth);
+            self.here
+                .methods
+                .push((name, of.map(|(path, _)| path.clone())));
         }
         self.at += 1;
+    }
+
+    /// The type of an `impl` without a trait.
+    fn implemented_type(&self) -> Option<Vec<String>> {
+        let header = self.tokens.get(self.at + 1..).unwrap_or_default();
+        let ends = |token: &Token| token.is('{') || token.is_word("where");
+        let header = header.split(ends).next()?;
+        let of_trait = header.iter().any(|token| token.is_word("for"));
+        let mut angles = 0_usize;
+        let mut before = ' ';
+        let mut path = Vec::new();
+        for token in header {
+            match &token.kind {
+                Kind::Sign('<') if path.is_empty() => angles += 1,
+                Kind::Sign('>') if before != '-' => angles = angles.saturating_sub(1),
+                Kind::Word(word) if angles == 0 => path.push(word.clone()),
+                Kind::PathSeparator => {}
+                Kind::Sign(_) if angles == 0 => break,
+                Kind::Word(_) | Kind::Text(_) | Kind::Sign(_) => {}
+            }
+            before = match token.kind {
+                Kind::Sign(sign) => sign,
+                Kind::Word(_) | Kind::PathSeparator | Kind::Text(_) => ' ',
+            };
+        }
+        (!of_trait && !path.is_empty()).then_some(path)
     }
 
     fn use_item(&mut self) {
@@ -310,7 +356,8 @@ impl Reader<'_> {
     }
 
     fn path(&mut self) {
-        let follows = self.follows_path_or_dot() || self.is_variant();
+        let of_value = self.follows_dot();
+        let follows = of_value || self.follows_path() || self.is_variant();
         let line = self.peek(0).map_or(0, |token| token.line);
         let mut path = Vec::new();
         while let Some(word) = self.peek(0).and_then(Token::word) {
@@ -328,21 +375,29 @@ impl Reader<'_> {
         let calls_macro = next('!') && !self.peek(1).is_some_and(|token| token.is('='));
         let may_be_local =
             path.len() == 1 && !begins_upper(&path) && !calls_macro && !next('(') && !next('<');
+        let is_generic = self
+            .peek(0)
+            .is_some_and(|token| token.kind == Kind::PathSeparator);
         if !follows && !may_be_local {
             self.add(path, line, calls_macro);
+        } else if of_value && (next('(') || is_generic) {
+            self.here.calls.push((path.concat(), line));
         }
     }
 
-    /// What stands here belongs to the value or the type before it.
-    fn follows_path_or_dot(&self) -> bool {
-        let Some(before) = self.before() else {
-            return false;
-        };
+    /// What stands here belongs to the value before it.
+    fn follows_dot(&self) -> bool {
         let two_before = self.at.checked_sub(2).and_then(|at| self.tokens.get(at));
         let is_range = two_before.is_some_and(|token| token.is('.'));
-        let is_variable =
-            before.is('$') && !self.peek(0).is_some_and(|token| token.is_word("crate"));
-        before.kind == Kind::PathSeparator || before.is('.') && !is_range || is_variable
+        !is_range && self.before().is_some_and(|before| before.is('.'))
+    }
+
+    /// What stands here belongs to the type before it, or is a macro's variable.
+    fn follows_path(&self) -> bool {
+        let is_crate = self.peek(0).is_some_and(|token| token.is_word("crate"));
+        let before = self.before();
+        before
+            .is_some_and(|before| before.kind == Kind::PathSeparator || before.is('$') && !is_crate)
     }
 
     fn is_variant(&self) -> bool {
