@@ -4,7 +4,8 @@ use evenkeel_core::metric::Sink as _;
 use evenkeel_fault::contract::ServerState;
 use evenkeel_fault::incident::Status;
 
-use crate::exchange::{AdminRequest, AdminResponse};
+use crate::decode::{self, parameters};
+use crate::exchange::{AdminRequest, AdminResponse, Step};
 use crate::exposition::Exposition;
 use crate::guard::Guard;
 use crate::live::{Filter, LIMIT_MAX, Live, is_since};
@@ -24,9 +25,6 @@ const STATUSES: [Status; 6] = [
     Status::Escalated,
     Status::Closed,
 ];
-
-/// What comes of a step: the answer if there is nothing more to do.
-pub(crate) type Step<T> = Result<T, AdminResponse>;
 
 /// Answers a request.
 #[must_use]
@@ -65,7 +63,7 @@ fn attempt(live: &dyn Live, request: &AdminRequest, guard: &Guard) -> Step<Admin
         Route::Why(name) => live
             .why(&name)
             .map(|why| AdminResponse::json(&why))
-            .ok_or_else(|| no_service(&name)),
+            .ok_or_else(|| AdminResponse::no_service(&name)),
         Route::Incidents => {
             let filter = filter(&request.query)?;
             Ok(AdminResponse::json(
@@ -74,7 +72,7 @@ fn attempt(live: &dyn Live, request: &AdminRequest, guard: &Guard) -> Step<Admin
         }
         Route::Incident(id) => match live.incident(&id).map_err(|why| unreadable(&why))? {
             Some(incident) => Ok(AdminResponse::json(&incident)),
-            None => Err(no_incident(&id)),
+            None => Err(AdminResponse::no_incident(&id)),
         },
         Route::Report => {
             let [since] = parameters(&request.query, ["since"])?;
@@ -98,12 +96,8 @@ fn service(live: &dyn Live, name: &str) -> Step<AdminResponse> {
     let services = live.services();
     match services.iter().find(|service| service.name == name) {
         Some(service) => Ok(AdminResponse::json(service)),
-        None => Err(no_service(name)),
+        None => Err(AdminResponse::no_service(name)),
     }
-}
-
-pub(crate) fn no_service(name: &str) -> AdminResponse {
-    AdminResponse::error(404, &format!("there is no service {name:?}"))
 }
 
 fn health(word: &str, state: Result<(), String>, may_know_why: bool) -> AdminResponse {
@@ -228,34 +222,6 @@ fn checked_since(since: Option<String>) -> Step<Option<String>> {
         }
         since => Ok(since),
     }
-}
-
-/// The values of these parameters; an empty one counts as absent. What is unknown is refused, so that a slip of the pen
-/// does not widen an answer.
-pub(crate) fn parameters<const N: usize>(
-    query: &str,
-    names: [&str; N],
-) -> Step<[Option<String>; N]> {
-    let pairs = percent::query(query)
-        .ok_or_else(|| AdminResponse::error(400, "the query cannot be read"))?;
-    let mut values = [const { None }; N];
-    for (name, value) in pairs {
-        let Some(place) = names.iter().position(|known| *known == name) else {
-            let why = format!(
-                "there is no parameter {name:?}; there are {}",
-                names.join(", ")
-            );
-            return Err(AdminResponse::error(400, &why));
-        };
-        if !value.is_empty() && values[place].replace(value).is_some() {
-            return Err(AdminResponse::error(400, &format!("{name} is there twice")));
-        }
-    }
-    Ok(values)
-}
-
-pub(crate) fn no_incident(id: &str) -> AdminResponse {
-    AdminResponse::error(404, &format!("there is no incident {id:?}"))
 }
 
 fn unreadable(why: &str) -> AdminResponse {

@@ -34,6 +34,9 @@ impl fmt::Debug for AdminRequest {
     }
 }
 
+/// What comes of a step: the response if there is nothing more to do.
+pub(crate) type Step<T> = Result<T, AdminResponse>;
+
 /// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminResponse {
@@ -81,5 +84,13 @@ impl AdminResponse {
             "application/json",
             serde_json::json!({ "error": why }).to_string(),
         )
+    }
+
+    pub(crate) fn no_service(name: &str) -> Self {
+        Self::error(404, &format!("there is no service {name:?}"))
+    }
+
+    pub(crate) fn no_incident(id: &str) -> Self {
+        Self::error(404, &format!("there is no incident {id:?}"))
     }
 }

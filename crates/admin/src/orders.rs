@@ -5,8 +5,8 @@ use std::time::Duration;
 use evenkeel_fault::incident::Status;
 use evenkeel_fault::maintenance::{OrderTerms, REASON_MAX};
 
-use crate::answer::{Step, no_incident, no_service, parameters};
-use crate::exchange::AdminResponse;
+use crate::decode::parameters;
+use crate::exchange::{AdminResponse, Step};
 use crate::live::{Live, Order, Ordered, age};
 
 /// The longest that an order is waited for.
@@ -111,11 +111,11 @@ fn is_there(live: &dyn Live, order: &Order) -> Step<()> {
             if live.services().iter().any(|view| view.name == *service) {
                 return Ok(());
             }
-            Err(no_service(service))
+            Err(AdminResponse::no_service(service))
         }
         // A store that cannot be read does not keep a person from deciding about an incident that is under way.
         Order::Approve(id) | Order::Reject(id) | Order::Close(id) => match live.incident(id) {
-            Ok(None) => Err(no_incident(id)),
+            Ok(None) => Err(AdminResponse::no_incident(id)),
             Ok(Some(incident)) if incident.status == Status::Closed => {
                 let why = format!("incident {id} is closed: there is nothing to decide any more");
                 Err(AdminResponse::error(409, &why))

@@ -1,6 +1,8 @@
 //! Percent-encoding of paths and queries: put on by whoever asks, and taken off with a bound; what could mislead somebody
 //! later is refused.
 
+use crate::exchange::{AdminResponse, Step};
+
 /// Bytes of a path or a query.
 const BYTES: usize = 2048;
 /// Parts of a path, or of a query.
@@ -41,6 +43,30 @@ pub(crate) fn query(text: &str) -> Option<Vec<(String, String)>> {
             Some((part(name)?, part(value)?))
         })
         .collect()
+}
+
+/// The values of these parameters; an empty one counts as absent. What is unknown is refused, so that a slip of the pen
+/// does not widen an answer.
+pub(crate) fn parameters<const N: usize>(
+    query: &str,
+    names: [&str; N],
+) -> Step<[Option<String>; N]> {
+    let pairs =
+        self::query(query).ok_or_else(|| AdminResponse::error(400, "the query cannot be read"))?;
+    let mut values = [const { None }; N];
+    for (name, value) in pairs {
+        let Some(place) = names.iter().position(|known| *known == name) else {
+            let why = format!(
+                "there is no parameter {name:?}; there are {}",
+                names.join(", ")
+            );
+            return Err(AdminResponse::error(400, &why));
+        };
+        if !value.is_empty() && values[place].replace(value).is_some() {
+            return Err(AdminResponse::error(400, &format!("{name} is there twice")));
+        }
+    }
+    Ok(values)
 }
 
 fn part(text: &str) -> Option<String> {

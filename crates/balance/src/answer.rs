@@ -2,33 +2,13 @@
 //!
 //! Who asks, and how, is not decided here. A picker that hears nothing is as if nobody asked.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use evenkeel_core::Instant;
 
 use crate::turn::Drawn;
-use crate::{Picker, Policy, Pool, ServerState};
-
-/// What a server answered when it was asked how busy it is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Answer {
-    /// Its requests in flight, whoever sent them.
-    pub in_flight: f64,
-    /// What it expects one more request to take.
-    pub latency: Option<Duration>,
-}
-
-/// A server's last answer, for people who look; picks go by what each worker heard. A reader may see parts of two.
-#[derive(Debug, Default)]
-pub(crate) struct Answered {
-    /// The bits of an `f64`.
-    in_flight: AtomicU64,
-    /// In nanoseconds, and one more; zero: it did not say.
-    latency: AtomicU64,
-    /// In nanoseconds; zero: it never answered.
-    at: AtomicU64,
-}
+use crate::{Answer, Picker, Policy, Pool, ServerState};
 
 impl Picker {
     /// The server to ask how busy it is on account of a pick: any that may be picked, by weight. Nobody, if the pool's policy

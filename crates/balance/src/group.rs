@@ -3,8 +3,9 @@
 //! What a policy can compute once for all picks is computed for each group over all of its members, also those that are out
 //! of service at present: a change of standing then costs no new tables, and moves no more than it must.
 
-use crate::policies::{Alias, Hashed, Schedule, again};
-use crate::pool::Member;
+use crate::key::again;
+use crate::member::Member;
+use crate::tables::{Alias, Hashed, Schedule};
 use crate::{BalanceOptions, Policy};
 
 /// The members of a tier that are near, or those that are far.

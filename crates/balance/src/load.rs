@@ -2,23 +2,12 @@
 //!
 //! The last word stands, with its moment; who reads it decides how long it is worth something.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use evenkeel_core::Instant;
 
-use crate::answer::Answered;
 use crate::{Pool, ServerState};
-
-/// What a server said last. It lies beside what is written with each attempt anyway.
-#[derive(Debug, Default)]
-pub(crate) struct Reported {
-    /// The bits of an `f64`.
-    utilization: AtomicU64,
-    /// In nanoseconds; zero: nothing was said yet.
-    at: AtomicU64,
-    pub(crate) answer: Answered,
-}
 
 impl ServerState {
     /// It says how much of what it can do it is doing: 0 is idle, 1 is all, and more than that is too much. What is not

@@ -5,7 +5,8 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Random, duration_from_seconds};
 
 use crate::Pool;
-use crate::policies::{self, Places, again, unit};
+use crate::key::{again, unit};
+use crate::policies::{self, Places};
 use crate::survey::{Slice, Survey};
 use crate::turn::Turn;
 use crate::typical::Typical;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use evenkeel_core::{Directive, Instant, Outcome, Verdict, duration_from_seconds};
 
-use crate::load::Reported;
+use crate::reported::Reported;
 
 /// The estimate forgets 63 % of the past in this time.
 pub(crate) const DECAY: Duration = Duration::from_secs(10);

@@ -9,7 +9,8 @@ use evenkeel_core::{Instant, Random};
 
 use crate::group::Group;
 use crate::marks::Marks;
-use crate::pool::{Member, Pool};
+use crate::member::Member;
+use crate::pool::Pool;
 
 /// Draws at random before looking at all.
 const TRIES: u32 = 8;

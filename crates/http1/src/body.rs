@@ -367,7 +367,7 @@ impl Chunk {
             Self::TrailerStart { .. } if byte == b'\r' => Self::LastLf,
             Self::TrailerStart { total } => Self::TrailerName {
                 total: count(total)?,
-                name: Name::new().with(byte)?,
+                name: Name::new().with(byte).ok_or(BodyError::Trailer)?,
             },
             Self::TrailerName { total, name } if byte == b':' && !name.is_forbidden() => {
                 Self::TrailerValue {
@@ -379,7 +379,7 @@ impl Chunk {
             },
             Self::TrailerName { total, name } => Self::TrailerName {
                 total: count(total)?,
-                name: name.with(byte)?,
+                name: name.with(byte).ok_or(BodyError::Trailer)?,
             },
             Self::TrailerValue { .. } | Self::DroppedValue { .. } => self.trailer_value(byte)?,
             Self::TrailerLf { total } | Self::DroppedLf { total } if byte == b'\n' => {

@@ -1,6 +1,5 @@
 //! Which trailers are forbidden, told by as much of a name as that takes.
 
-use crate::BodyError;
 use crate::bytes::is_token;
 
 /// The beginning of a trailer's name, enough to know those that are forbidden.
@@ -58,16 +57,16 @@ impl Name {
         }
     }
 
-    /// The name with one more byte.
-    pub(crate) fn with(mut self, byte: u8) -> Result<Self, BodyError> {
+    /// The name with one more byte, if that may stand in one.
+    pub(crate) fn with(mut self, byte: u8) -> Option<Self> {
         if !is_token(byte) {
-            return Err(BodyError::Trailer);
+            return None;
         }
         if let Some(place) = self.bytes.get_mut(usize::from(self.length)) {
             *place = byte.to_ascii_lowercase();
         }
         self.length = self.length.saturating_add(1);
-        Ok(self)
+        Some(self)
     }
 
     pub(crate) fn is_forbidden(&self) -> bool {

@@ -15,6 +15,18 @@ pub mod closed;
 pub mod bench;
 pub mod soak;
 
+use std::io;
+use std::time::Duration;
+
 pub use load::{Load, LoadPlan, LoadStats, Shape};
 pub use relay::{Relay, RelayFault};
 pub use server::{Mode, ServerOptions};
+
+/// Waits, in a thread that has nothing else to do meanwhile.
+///
+/// # Errors
+/// If there is no runtime to be had.
+pub fn pause(duration: Duration) -> io::Result<()> {
+    evenkeel_runtime::spawn::runtime()?.block_on(async { tokio::time::sleep(duration).await });
+    Ok(())
+}

@@ -11,6 +11,7 @@ mod stand_in;
 mod roll_back;
 mod child;
 mod children;
+mod lifecycle;
 mod listener;
 mod probe;
 mod examine;

@@ -3,7 +3,7 @@
 
 use crate::repository::{Package, Repository};
 
-use super::{Violation, line_of_key};
+use super::violation::{Violation, line_of_key};
 
 /// Each crate, without its `evenkeel-`, and the crates it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -108,7 +108,8 @@ pub fn check_package(package: &Package, manifest: &str) -> Vec<Violation> {
     found
 }
 
-fn short(name: &str) -> &str {
+/// A crate's name without its `evenkeel-`.
+pub(super) fn short(name: &str) -> &str {
     name.strip_prefix("evenkeel-").unwrap_or(name)
 }
 

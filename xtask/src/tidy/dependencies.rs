@@ -2,7 +2,7 @@
 
 use crate::repository::{Dependency, Package, Repository};
 
-use super::{Violation, line_of_key};
+use super::violation::{Violation, line_of_key};
 
 /// Looks at the workspace's list and at every crate's.
 #[must_use]

@@ -2,7 +2,7 @@
 
 use crate::repository::Repository;
 
-use super::Violation;
+use super::violation::Violation;
 
 const CONTENTS: &str = "examples/README.md";
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::repository::Repository;
 
-use super::Violation;
+use super::violation::Violation;
 
 /// Looks at every Markdown file.
 #[must_use]

@@ -1,7 +1,7 @@
 //! Shape of Rust files: each says first why it is there, and none grows past what can be read in one go. Tests do not
 //! count, for a rule with many cases needs many tests.
 
-use super::Violation;
+use super::violation::Violation;
 
 /// The second is a crate whose README says it.
 const OPENINGS: &[&str] = &["//!", "#![doc = include_str!("];

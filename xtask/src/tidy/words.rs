@@ -1,7 +1,7 @@
 //! Words that may not be committed: notes to oneself, which belong in an issue, and paths of one's own machine. The
 //! words are put together here so that this file does not hold them itself.
 
-use super::Violation;
+use super::violation::Violation;
 
 const NOTES: &[&str] = &[
     concat!("TO", "DO"),

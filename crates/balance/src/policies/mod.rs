@@ -1,4 +1,4 @@
-//! The policies, one file each. Each picks one of at least two servers that may be picked.
+//! The policies, one file each, and one for both that hash. Each picks one of at least two servers that may be picked.
 
 mod random;
 mod round_robin;
@@ -11,13 +11,6 @@ mod loaded;
 mod least_response_time;
 mod prequal;
 mod hashed;
-mod ring_hash;
-mod maglev;
-
-pub(crate) use hashed::{Hashed, again, unit};
-pub use maglev::next_prime;
-pub(crate) use weighted_random::Alias;
-pub(crate) use weighted_round_robin::Schedule;
 
 use evenkeel_core::Random;
 

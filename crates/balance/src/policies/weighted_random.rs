@@ -1,4 +1,4 @@
-//! Any server, with chances by weight: a draw from an alias table (Walker, Vose), which costs the same for any pool.
+//! Any server, with chances by weight.
 
 use evenkeel_core::Random;
 
@@ -6,64 +6,6 @@ use crate::turn::{Drawn, Turn};
 
 /// Draws before looking at all.
 const TRIES: u32 = 8;
-
-/// The alias table of a group: each column is one member up to a level, and another one above it.
-#[derive(Debug)]
-pub(crate) struct Alias {
-    columns: Vec<Column>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Column {
-    level: f64,
-    below: u32,
-    above: u32,
-}
-
-impl Alias {
-    /// The table for members with weights, unless there are none.
-    pub(crate) fn new(weights: &[(u32, u32)]) -> Option<Self> {
-        let sum: f64 = weights.iter().map(|&(_, weight)| f64::from(weight)).sum();
-        if sum <= 0.0 {
-            return None;
-        }
-        let fair = sum / weights.len() as f64;
-        let mut columns: Vec<Column> = weights
-            .iter()
-            .map(|&(index, weight)| Column {
-                level: f64::from(weight) / fair,
-                below: index,
-                above: index,
-            })
-            .collect();
-        let (mut small, mut large): (Vec<usize>, Vec<usize>) =
-            (0..columns.len()).partition(|&place| columns[place].level < 1.0);
-        // What a small column lacks is filled up by a large one.
-        while let (Some(&lacking), Some(&giving)) = (small.last(), large.last()) {
-            small.pop();
-            columns[lacking].above = columns[giving].below;
-            columns[giving].level -= 1.0 - columns[lacking].level;
-            if columns[giving].level < 1.0 {
-                large.pop();
-                small.push(giving);
-            }
-        }
-        // What is left differs from full by rounding only.
-        for place in small.into_iter().chain(large) {
-            columns[place].level = 1.0;
-        }
-        Some(Self { columns })
-    }
-
-    pub(crate) fn draw(&self, rng: &mut Random) -> u32 {
-        let column = self.columns[rng.below(self.columns.len())];
-        if rng.unit() < column.level {
-            column.below
-        } else {
-            column.above
-        }
-    }
-}
 
 pub(crate) fn pick(turn: &Turn<'_>, rng: &mut Random) -> u32 {
     let weight = |index: u32| f64::from(turn.member(index).weight());

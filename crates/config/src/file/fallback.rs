@@ -3,9 +3,8 @@
 use toml::de::DeValue;
 
 use super::quantity::{Size, Time};
-use super::service::AnyText;
 use super::shape::Shape;
-use super::value::{Flag, List, Text, Whole};
+use super::value::{AnyText, Flag, List, Text, Whole};
 use super::{Kind, Value, table, want_text, wrong_type};
 use crate::defaults;
 use crate::mistake::{Code, Mistake, Mistakes};

@@ -1,8 +1,7 @@
 //! Changes of a header, as typed.
 
-use super::service::AnyText;
 use super::table;
-use super::value::{Filled, Map, Text};
+use super::value::{AnyText, Filled, Map, Text};
 
 table! {
     /// Changes of a header. Fields that evenkeel or the connection depends on cannot be changed. Values are texts with

@@ -32,6 +32,7 @@ pub mod service;
 pub mod discover;
 pub mod retry;
 pub mod own;
+mod merge;
 pub mod inject;
 pub mod detect;
 pub mod recover;

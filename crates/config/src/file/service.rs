@@ -20,10 +20,10 @@ use super::recover::Recover;
 use super::retry::Retry;
 use super::shape::Shape;
 use super::spread::{Sticky, Subset, TierKind};
-use super::value::{Filled, Flag, List, Map, Number, Share, Text, Whole};
+use super::value::{AnyText, Filled, Flag, List, Map, Number, Share, Text, Whole};
 use super::{At, Kind, Value, read_at, table, wrong_type};
 use crate::defaults;
-use crate::mistake::{Code, Mistake, Mistakes};
+use crate::mistake::Mistakes;
 
 table! {
     /// A service: servers that can answer the same requests, and how they are looked after.
@@ -265,32 +265,5 @@ impl Kind for ServerEntry {
                 None
             }
         }
-    }
-}
-
-/// Any text, also none.
-#[derive(Debug, Clone, Copy)]
-pub struct AnyText;
-
-impl Kind for AnyText {
-    type Out = String;
-    fn shape() -> Shape {
-        Shape::Text {
-            what: "text",
-            pattern: None,
-        }
-    }
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<String> {
-        let text = super::want_text(value, "a string", out)?;
-        if text.contains('\0') {
-            out.push(Mistake::new(
-                Code::OutOfRange,
-                value.span(),
-                "this may not contain a null byte",
-                "has one",
-            ));
-            return None;
-        }
-        Some(text.to_owned())
     }
 }

@@ -12,6 +12,10 @@ use crate::mistake::{Code, Mistake, Mistakes};
 #[derive(Debug, Clone, Copy)]
 pub struct Text;
 
+/// Any text, also none.
+#[derive(Debug, Clone, Copy)]
+pub struct AnyText;
+
 /// `true` or `false`.
 #[derive(Debug, Clone, Copy)]
 pub struct Flag;
@@ -75,6 +79,29 @@ impl Kind for Text {
                 value.span(),
                 "this may not be empty",
                 "has no text",
+            ));
+            return None;
+        }
+        Some(text.to_owned())
+    }
+}
+
+impl Kind for AnyText {
+    type Out = String;
+    fn shape() -> Shape {
+        Shape::Text {
+            what: "text",
+            pattern: None,
+        }
+    }
+    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<String> {
+        let text = want_text(value, "a string", out)?;
+        if text.contains('\0') {
+            out.push(Mistake::new(
+                Code::OutOfRange,
+                value.span(),
+                "this may not contain a null byte",
+                "has one",
             ));
             return None;
         }

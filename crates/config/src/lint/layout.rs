@@ -5,7 +5,7 @@ use evenkeel_core::ServiceId;
 use evenkeel_request::FallbackTo;
 use evenkeel_request::route::Route;
 
-use super::Subject;
+use super::subject::Subject;
 use crate::defaults;
 use crate::file::{File, Typed};
 use crate::mistake::{Code, Mistake, Mistakes, Span};

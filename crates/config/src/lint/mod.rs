@@ -1,6 +1,7 @@
 //! Lints: files that can be used and probably do not do what their writer wants. Each lint is one function that says
 //! why in its help; none of them changes the plan.
 
+mod subject;
 mod time;
 mod retry;
 mod recover;
@@ -15,26 +16,10 @@ use evenkeel_request::Policies;
 use crate::file::listen::Route;
 use crate::file::service::Service;
 use crate::file::{At, File};
-use crate::mistake::{Mistake, Mistakes, Span};
+use crate::mistake::{Mistake, Mistakes};
 use crate::plan::ServicePlan;
 use crate::resolve::{Draft, is_dns};
-
-/// A service as typed and as planned.
-struct Subject<'a> {
-    name: &'a At<String>,
-    typed: &'a Service,
-    plan: &'a ServicePlan,
-    /// The service's, or those of a route to it.
-    policies: &'a Policies,
-    servers: &'a [Span],
-}
-
-impl Subject<'_> {
-    /// The place of a value, or of the service's name if the value is a default.
-    fn place<T>(&self, value: Option<&At<T>>) -> Span {
-        value.map_or_else(|| self.name.span.clone(), |at| at.span.clone())
-    }
-}
+use subject::Subject;
 
 type Lint = fn(&Subject<'_>, &mut Mistakes);
 

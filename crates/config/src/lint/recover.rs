@@ -2,7 +2,7 @@
 
 use evenkeel_fault::policy::{Action, Mode};
 
-use super::Subject;
+use super::subject::Subject;
 use crate::file::At;
 use crate::file::quantity::type_duration;
 use crate::mistake::{Code, Mistake, Mistakes};

@@ -1,6 +1,6 @@
 //! Lints about retries.
 
-use super::Subject;
+use super::subject::Subject;
 use crate::file::At;
 use crate::file::quantity::type_size;
 use crate::file::retry::{Retry, RetryCondition};

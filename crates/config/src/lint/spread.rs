@@ -1,6 +1,6 @@
 //! Lints about zones, bounds and queues.
 
-use super::Subject;
+use super::subject::Subject;
 use crate::file::File;
 use crate::mistake::{Code, Mistake, Mistakes};
 

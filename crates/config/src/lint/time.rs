@@ -1,6 +1,6 @@
 //! Lints about durations that do not fit together.
 
-use super::Subject;
+use super::subject::Subject;
 use crate::file::quantity::type_duration;
 use crate::mistake::{Code, Mistake, Mistakes};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use evenkeel_balance::Policy;
 use evenkeel_fault::policy::ProbeKind;
 
-use super::pick;
+use super::typed::pick;
 use crate::defaults;
 use crate::file::Typed;
 use crate::file::quantity::type_duration;

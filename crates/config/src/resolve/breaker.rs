@@ -3,7 +3,7 @@
 use evenkeel_tolerate::BreakerOptions;
 use evenkeel_tolerate::breaker::{SlowOptions, WindowKind};
 
-use super::{pick, pick_whole, section};
+use super::typed::{pick, pick_whole, section};
 use crate::defaults;
 use crate::file::breaker::Breaker;
 

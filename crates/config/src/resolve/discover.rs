@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::{Surroundings, pick, pick_whole, section};
+use super::surroundings::Surroundings;
+use super::typed::{pick, pick_whole, section};
 use crate::defaults;
 use crate::file::discover::Discover;
 use crate::file::{Address, At};

@@ -1,7 +1,6 @@
 //! Listeners for DNS: names checked, services found, and keys that are for HTTP refused.
 
-use super::listen::find_service;
-use super::{pick, pick_whole};
+use super::typed::{find_service, pick, pick_whole};
 use crate::defaults;
 use crate::file::listen::Listen;
 use crate::file::{At, File, choice::Protocol, dns};

@@ -3,8 +3,7 @@
 use evenkeel_request::{Fallback, FallbackResponse, FallbackTo};
 use evenkeel_tolerate::StaleOptions;
 
-use super::listen::find_service;
-use super::{pick, pick_whole, section};
+use super::typed::{find_service, pick, pick_whole, section};
 use crate::defaults;
 use crate::file::{At, File, fallback};
 use crate::mistake::{Code, Mistake, Mistakes, Span};

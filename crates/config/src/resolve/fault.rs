@@ -7,7 +7,7 @@ use evenkeel_fault::policy::{
 };
 use evenkeel_request::route::HostRule;
 
-use super::{check_cap, pick, pick_whole, section};
+use super::typed::{check_cap, pick, pick_whole, section};
 use crate::defaults;
 use crate::file::At;
 use crate::file::detect::{Detect, Probe};

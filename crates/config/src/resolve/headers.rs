@@ -3,7 +3,7 @@
 use evenkeel_request::HeaderChanges;
 use evenkeel_request::headers::{HeaderValue, Side, check_name};
 
-use super::section;
+use super::typed::section;
 use crate::file::At;
 use crate::file::headers::Headers;
 use crate::mistake::{Code, Mistake, Mistakes};

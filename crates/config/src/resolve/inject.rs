@@ -3,7 +3,7 @@
 use evenkeel_tolerate::InjectOptions;
 use evenkeel_tolerate::inject::{AbortOptions, DelayOptions};
 
-use super::pick_whole;
+use super::typed::pick_whole;
 use crate::defaults;
 use crate::file::At;
 use crate::file::inject::Inject;

@@ -7,7 +7,7 @@ use evenkeel_tolerate::queue::CodelRule;
 use evenkeel_tolerate::throttle::SreOptions;
 use evenkeel_tolerate::{CodelOptions, LimitOptions, QueueOptions, RateOptions, ShedOptions};
 
-use super::{pick, pick_whole, section};
+use super::typed::{pick, pick_whole, section};
 use crate::defaults;
 use crate::file::At;
 use crate::file::limit::{

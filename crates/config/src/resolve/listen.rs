@@ -1,6 +1,5 @@
 //! Listeners: service names turned into ids, the text of rules into rules.
 
-use evenkeel_core::ServiceId;
 use evenkeel_request::headers::Side;
 use evenkeel_request::route::{HostRule, PathRule, Route, ValueRule};
 use regex::bytes::Regex;
@@ -11,11 +10,10 @@ use super::limit::resolve_rate;
 use super::mirror::resolve_mirror;
 use super::policies::route_policies;
 use super::target::{resolve_target, template};
-use super::{pick, pick_whole, section};
+use super::typed::{find_service, is_token, methods, pick, pick_whole, section};
 use crate::defaults;
 use crate::file::{At, File, listen};
 use crate::mistake::{Code, Mistake, Mistakes};
-use crate::nearest::nearest;
 use crate::plan::{ListenerLimits, ListenerPlan};
 
 /// The listeners of `file`.
@@ -62,38 +60,6 @@ fn resolve_limits(typed: &listen::Limits) -> ListenerLimits {
             defaults::CONNECTIONS,
         )),
     }
-}
-
-pub(super) fn find_service(
-    file: &File,
-    wanted: &At<String>,
-    out: &mut Mistakes,
-) -> Option<ServiceId> {
-    let services = || {
-        file.service
-            .iter()
-            .flat_map(|map| &map.value)
-            .map(|(name, _)| name.as_str())
-    };
-    if let Some(index) = services().position(|name| name == wanted.value) {
-        return u32::try_from(index).ok().map(ServiceId);
-    }
-    let help = nearest(wanted, services()).map(|near| format!("did you mean `{near}`?"));
-    let all: Vec<&str> = services().take(8).collect();
-    let help = help.or_else(|| {
-        (!all.is_empty()).then(|| format!("services of this file: {}", all.join(", ")))
-    });
-    let message = format!("there is no service `{}`", wanted.escape_debug());
-    out.push(
-        Mistake::new(
-            Code::UnknownService,
-            wanted.span.clone(),
-            message,
-            "unknown service",
-        )
-        .maybe_help(help),
-    );
-    None
 }
 
 fn resolve_route(file: &File, typed: &At<listen::Route>, out: &mut Mistakes) -> Option<Route> {
@@ -162,19 +128,6 @@ fn value_rules(
         }
     }
     rules
-}
-
-pub(super) fn methods(typed: Option<&At<Vec<At<String>>>>, out: &mut Mistakes) -> Vec<String> {
-    let mut methods = Vec::new();
-    for method in typed.iter().flat_map(|list| &list.value) {
-        if !is_token(method) || method.value != method.to_uppercase() {
-            let message = format!("`{}` is not a method", method.escape_debug());
-            let mistake = Mistake::new(Code::BadRule, method.span.clone(), message, "this method");
-            out.push(mistake.help(format!("\"{}\"", method.to_uppercase())));
-        }
-        methods.push(method.value.clone());
-    }
-    methods
 }
 
 type Ruled<T> = Result<T, (String, String)>;
@@ -291,11 +244,4 @@ fn regex(pattern: &str) -> Ruled<Regex> {
             String::new(),
         )
     })
-}
-
-fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

@@ -2,8 +2,7 @@
 
 use evenkeel_request::Mirror;
 
-use super::listen::{find_service, methods};
-use super::{pick_whole, section};
+use super::typed::{find_service, methods, pick_whole, section};
 use crate::defaults;
 use crate::file::{At, File, mirror};
 use crate::mistake::Mistakes;

@@ -2,6 +2,8 @@
 //!
 //! What is wrong with one value is found here or before; what is wrong between values is found by `validate`.
 
+mod surroundings;
+mod typed;
 pub mod server;
 mod discover;
 pub mod listen;
@@ -20,46 +22,16 @@ pub mod service;
 pub mod fault;
 
 pub(crate) use dns::is_dns;
+pub use surroundings::Surroundings;
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use crate::defaults;
-use crate::file::{At, File, Given, not_yet};
+use crate::file::{File, not_yet};
 use crate::mistake::{Code, Mistake, Mistakes, Span};
 use crate::nearest::nearest;
 use crate::plan::{AdminPlan, LogPlan, Plan, StorePlan};
-
-/// What a file's meaning depends on and does not say.
-#[derive(Clone, Copy)]
-pub struct Surroundings<'a> {
-    /// The folder of the file; relative working directories begin there.
-    pub base_dir: &'a Path,
-    /// Where the store and the admin token are kept.
-    pub state_dir: &'a Path,
-    /// Processor cores: the default number of workers.
-    pub cores: usize,
-    /// The most descriptors that evenkeel may have open when it serves: they bound how many clients can be connected.
-    pub descriptors: u64,
-    /// Turns `host:port` into addresses, or says why not.
-    pub resolver: &'a dyn Fn(&str) -> Result<Vec<SocketAddr>, String>,
-}
-
-impl std::fmt::Debug for Surroundings<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            base_dir,
-            state_dir,
-            cores,
-            ..
-        } = self;
-        write!(
-            f,
-            "Surroundings {{ base_dir: {base_dir:?}, state_dir: {state_dir:?}, cores: {cores} }}"
-        )
-    }
-}
+use typed::{pick, section};
 
 /// A plan that may still be wrong, with the places of what it was made of.
 #[derive(Debug)]
@@ -139,39 +111,4 @@ fn resolve_store(file: &File, around: &Surroundings<'_>, out: &mut Mistakes) -> 
         }
     }
     StorePlan { file: None }
-}
-
-/// The table, or an empty one.
-pub(crate) fn section<T: Clone + Default>(at: Option<&At<T>>) -> T {
-    at.map(|at| at.value.clone()).unwrap_or_default()
-}
-
-/// What was typed, or the default.
-pub(crate) fn pick<T: Clone>(at: Option<&At<T>>, given: Given<T>) -> T {
-    at.map_or(given.value, |at| at.value.clone())
-}
-
-/// The number that was typed, or the default.
-/// A back-off's first wait may not be longer than its longest. `at` is the one of the two that was typed.
-pub(crate) fn check_cap(
-    (base, cap): (Duration, Duration),
-    at: Option<At<Duration>>,
-    out: &mut Mistakes,
-) {
-    if base <= cap {
-        return;
-    }
-    let mistake = Mistake::new(
-        Code::Contradiction,
-        at.map_or(0..0, |at| at.span),
-        "`base` is longer than `cap`",
-        "the first wait is the longest",
-    );
-    out.push(mistake.help("`base` grows up to `cap`"));
-}
-
-pub(crate) fn pick_whole(at: Option<&At<u64>>, given: Given<u32>) -> u32 {
-    at.map_or(given.value, |at| {
-        u32::try_from(at.value).unwrap_or(u32::MAX)
-    })
 }

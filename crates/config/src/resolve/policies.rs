@@ -11,7 +11,7 @@ use evenkeel_tolerate::{
 
 use super::fallback::resolve_fallback;
 use super::inject::resolve_inject;
-use super::{check_cap, pick, pick_whole, section};
+use super::typed::{check_cap, pick, pick_whole, section};
 use crate::defaults;
 use crate::file::File;
 use crate::file::hedge::Hedge;

@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::discover::{follow, resolve_address, resolve_discover};
 use super::limit::resolve_bound;
-use super::{Surroundings, pick_whole, section};
+use super::surroundings::Surroundings;
+use super::typed::{pick, pick_whole, section};
 use crate::defaults;
 use crate::file::recover::placeholders;
 use crate::file::service::{ManagedBy, Run, Server, Service};
@@ -73,7 +74,7 @@ fn resolve_server(
         name,
         address: resolve_address(address, around, out),
         weight: pick_whole(typed.weight.as_ref(), defaults::SERVER_WEIGHT),
-        tier: super::pick(typed.tier.as_ref(), defaults::SERVER_TIER).0,
+        tier: pick(typed.tier.as_ref(), defaults::SERVER_TIER).0,
         near: zone.is_some_and(|zone| typed.zone.as_ref().is_some_and(|own| own.value == zone)),
         max_requests: resolve_bound(service, typed.max_requests.as_ref()),
         managed,
@@ -122,7 +123,7 @@ fn resolve_roll_back(
     around: &Surroundings<'_>,
     out: &mut Mistakes,
 ) -> Option<RollBackPlan> {
-    let keeps = super::pick(run.keep_previous.as_ref(), defaults::KEEP_PREVIOUS);
+    let keeps = pick(run.keep_previous.as_ref(), defaults::KEEP_PREVIOUS);
     let words = run.roll_back.as_ref().map(|command| &command.value);
     let known = ["service", "server", "address", "previous"];
     for word in words.into_iter().flatten() {
@@ -187,8 +188,8 @@ fn resolve_run(
                     .iter()
                     .map(|(name, value)| (name.value.clone(), filled(value)))
                     .collect(),
-                stop_signal: super::pick(stop.signal.as_ref(), defaults::STOP_SIGNAL).number(),
-                stop_wait: super::pick(stop.wait.as_ref(), defaults::STOP_WAIT),
+                stop_signal: pick(stop.signal.as_ref(), defaults::STOP_SIGNAL).number(),
+                stop_wait: pick(stop.wait.as_ref(), defaults::STOP_WAIT),
                 roll_back: roll_back.clone(),
             };
             let server = ServerPlan {

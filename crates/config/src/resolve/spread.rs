@@ -2,7 +2,8 @@
 
 use evenkeel_balance::Subset;
 
-use super::{Surroundings, pick, section};
+use super::surroundings::Surroundings;
+use super::typed::{pick, section};
 use crate::defaults;
 use crate::file::At;
 use crate::file::choice::SameSite;

@@ -3,8 +3,7 @@
 use evenkeel_core::ServiceId;
 use evenkeel_request::route::{Redirect, Split, Target, Template};
 
-use super::listen::find_service;
-use super::pick_whole;
+use super::typed::{find_service, pick_whole};
 use crate::defaults;
 use crate::file::{At, File, listen};
 use crate::mistake::{Code, Mistake, Mistakes, Span};

@@ -40,7 +40,7 @@ impl Now {
             return Err("stopping".to_owned());
         }
         let now = self.clock.now();
-        let serves = |entry: &ServiceEntry| entry.roster().pool().in_service(now) > 0;
+        let serves = |entry: &ServiceEntry| entry.servers().pool().in_service(now) > 0;
         let services = self.state.services();
         if services.is_empty() || services.iter().any(serves) {
             Ok(())

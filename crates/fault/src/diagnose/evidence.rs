@@ -6,6 +6,8 @@ use evenkeel_core::{Instant, Outcome, ProbeOutcome};
 
 use crate::contract::{Examination, Managed, ProcessState};
 use crate::detect::{Comparison, exit_in_words, host_check, probe_in_words};
+use crate::incident::Finding;
+use crate::kind::FaultKind;
 use crate::policy::{DetectOptions, ProbeKind};
 use crate::signal::{Down, Ended, Facts};
 
@@ -272,6 +274,15 @@ impl Evidence<'_> {
             parts.join(", ")
         )]
     }
+}
+
+/// A finding, with its evidence in words.
+pub(super) fn finding(fault: FaultKind, confidence: f64, evidence: Vec<String>) -> Option<Finding> {
+    Some(Finding {
+        fault,
+        confidence,
+        evidence,
+    })
 }
 
 fn http_in_words(asked: &str, outcome: ProbeOutcome, took: Duration) -> String {

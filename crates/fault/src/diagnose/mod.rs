@@ -9,7 +9,6 @@ mod kinds;
 pub use evidence::{Evidence, OutcomeCounts};
 
 use crate::incident::Finding;
-use crate::kind::FaultKind;
 
 /// A finding less sure than this is left out when there is a better one.
 const WORTH_TELLING: f64 = 0.3;
@@ -28,13 +27,4 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Vec<Finding> {
         place == 1 || finding.confidence >= WORTH_TELLING
     });
     findings
-}
-
-/// A finding.
-fn finding(fault: FaultKind, confidence: f64, evidence: Vec<String>) -> Option<Finding> {
-    Some(Finding {
-        fault,
-        confidence,
-        evidence,
-    })
 }

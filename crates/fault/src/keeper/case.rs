@@ -6,7 +6,7 @@ use evenkeel_core::{Epoch, Instant};
 
 use crate::analyze::Traffic;
 use crate::common_cause::Symptom;
-use crate::contract::Totals;
+use crate::contract::{OrderId, Totals};
 use crate::detect::{Detection, Detector};
 use crate::incident::{
     ActionOutcome, ActionRecord, Durations, End, Entry, Finding, Impact, Incident, RepairedBy,
@@ -20,7 +20,6 @@ use crate::recover::Veto;
 use crate::verify::Verification;
 
 use super::phase::Phase;
-use super::propose::Proposal;
 
 /// The timeline keeps its beginning and its end; between them entries are dropped above this number.
 const ENTRIES: usize = 300;
@@ -87,6 +86,16 @@ pub(super) struct Case {
     epoch: Epoch,
     /// Of the latest entry of the timeline: entries stand in order.
     latest: Instant,
+}
+
+/// What would be done, from a costly action of the playbook on.
+#[derive(Debug)]
+pub(super) struct Proposal {
+    /// The first action of it, in the playbook.
+    pub(super) step: usize,
+    pub(super) actions: Vec<Action>,
+    /// A person said no.
+    pub(super) rejected: bool,
 }
 
 impl Case {
@@ -410,6 +419,10 @@ impl Case {
         self.incident.durations_ms.analysis = Some(millis(now - since));
         self.set_status(Status::Closed);
         closed
+    }
+
+    pub(super) const fn awaits_examination(&self, id: OrderId) -> bool {
+        matches!(&self.phase, Phase::Examining { order, .. } if order.0 == id.0)
     }
 }
 

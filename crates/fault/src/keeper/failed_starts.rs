@@ -9,43 +9,13 @@ use crate::contract::{Output, Pace};
 use crate::kind::FaultKind;
 use crate::policy::Mode;
 use crate::recover::{Author, Change};
-use crate::signal::Down;
 
 use super::Keeper;
-use super::server::{RoutineKind, Server};
-
-/// The server that is tried for all that cannot start.
-#[derive(Debug)]
-pub(super) struct Canary {
-    index: usize,
-    /// Its incident.
-    incident: String,
-    /// Those that wait for it.
-    waiting: Vec<usize>,
-}
-
-impl Canary {
-    pub(super) const fn index(&self) -> usize {
-        self.index
-    }
-
-    /// How many wait for it.
-    pub(super) const fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
-}
+use super::server::Server;
+use super::service::Canary;
+use super::shown::RoutineKind;
 
 impl Server {
-    /// Its last start failed: the process could not be started, or ended before it was ever ready.
-    pub(super) fn cannot_start(&self) -> bool {
-        let has_failed = match &self.facts.process.down {
-            Some(Down::NotStarted { .. }) => true,
-            Some(Down::Ended(ended)) => ended.ready_for.is_none() && ended.exit.guardian.is_none(),
-            Some(Down::Stopped) | None => false,
-        };
-        has_failed && self.held.is_none() && self.vacant.is_none()
-    }
-
     /// Whether it is one more that cannot start, with an incident that may end in the canary's.
     fn may_follow(&self) -> bool {
         let is_untouched = |case: &super::case::Case| !case.awaits_action() && !case.by_person;

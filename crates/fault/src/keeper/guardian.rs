@@ -13,7 +13,8 @@ use crate::kind::FaultKind;
 use crate::policy::Mode;
 use crate::recover::Author;
 
-use super::server::{RoutineKind, Server};
+use super::server::Server;
+use super::shown::RoutineKind;
 use super::{Keeper, Work};
 
 /// Ends that come in within this time are of the same death.

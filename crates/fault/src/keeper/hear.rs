@@ -1,17 +1,18 @@
-//! What a signal or the passing of time means for one server: what it is asked, and who has to know.
+//! What a signal, an answer or the passing of time means for one server: what it is asked, and who has to know.
 
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Outcome, ProbeOutcome, Verdict};
 
-use crate::contract::Pace;
+use crate::contract::{OrderId, Pace};
 use crate::detect;
+use crate::incident::ActionOutcome;
 use crate::policy::Mode;
 use crate::signal::Said;
+use crate::verify::Progress;
 
 use super::Work;
-use super::phase::Event;
-use super::server::DOUBT;
+use super::transition::Event;
 
 impl Work<'_> {
     /// The first step. A child takes traffic once it has passed a probe, or when nobody probes it.
@@ -113,14 +114,6 @@ impl Work<'_> {
         self.server.set_pace(Pace::Normal, self.out);
     }
 
-    /// One failure puts the server in doubt: it is probed faster, for a while.
-    pub(super) fn doubt(&mut self) {
-        self.server.doubt_until = Some(self.now + DOUBT);
-        if self.server.is_quiet() {
-            self.server.set_pace(Pace::Fast, self.out);
-        }
-    }
-
     /// What time brought.
     pub(super) fn tick(&mut self) {
         self.server.renew(self.now, self.out);
@@ -171,6 +164,49 @@ impl Work<'_> {
         {
             self.server.doubt_until = None;
             self.server.set_pace(Pace::Normal, self.out);
+        }
+    }
+
+    /// A verification got somewhere.
+    fn progress(&mut self, progress: Progress) {
+        if self.server.case.is_some() {
+            self.happened(Event::Verified(progress));
+        } else {
+            self.routine_progress(progress);
+        }
+    }
+
+    fn tick_case(&mut self) {
+        let now = self.now;
+        if self.server.case.is_none() {
+            return;
+        }
+        if let Some(verification) = self.verification() {
+            verification.judged = now;
+        }
+        let shows_another = self.shows_another();
+        self.happened(Event::Tick { now, shows_another });
+    }
+
+    /// An order was answered.
+    pub(super) fn action_ended(
+        &mut self,
+        id: OrderId,
+        at: Instant,
+        outcome: ActionOutcome,
+        detail: Option<String>,
+    ) {
+        if self
+            .server
+            .routine
+            .as_ref()
+            .is_some_and(|routine| routine.order == Some(id))
+        {
+            self.routine_ended(outcome, detail);
+            return;
+        }
+        if let Some(event) = self.order_ended(at, outcome, detail) {
+            self.happened(event);
         }
     }
 }

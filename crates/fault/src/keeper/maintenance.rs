@@ -14,8 +14,9 @@ use crate::maintenance::{Maintenance, MaintenanceRecord, OrderTerms, TakenOut};
 use crate::recover::Author;
 use crate::verify::Verification;
 
-use super::server::{Held, Routine, RoutineKind, Server};
+use super::server::Server;
 use super::service::ServiceMaintenance;
+use super::shown::{Held, Routine, RoutineKind};
 use super::{Keeper, Work};
 
 /// So much maintenance of servers that DNS does not name at present is remembered per service.
@@ -223,11 +224,6 @@ impl Server {
 }
 
 impl Work<'_> {
-    /// Whether nothing is detected and repaired here by a person's order.
-    pub(super) fn is_held(&self) -> bool {
-        self.suspended || self.server.held.is_some()
-    }
-
     pub(super) fn hold_by_hand(&mut self, ticket: Ticket, how: TakenOut, terms: &OrderTerms) {
         let name = self.full_name();
         let leaves_nothing = self.server.serves() && self.capacity.others_serving == 0;
@@ -272,25 +268,6 @@ impl Work<'_> {
         self.reply(
             ticket,
             OrderAnswer::Done(format!("{name} is in maintenance: {words}")),
-        );
-    }
-
-    /// Ends a maintenance, or puts a server back that evenkeel has taken out.
-    pub(super) fn restore_by_hand(&mut self, ticket: Ticket) {
-        let name = self.full_name();
-        if self.server.held.is_none() {
-            self.restore_ejected(ticket);
-            return;
-        }
-        self.server.answer(
-            OrderAnswer::Failed("another order took its place".to_owned()),
-            self.out,
-        );
-        self.server.asked = Some(ticket);
-        self.end_maintenance();
-        self.server.answer(
-            OrderAnswer::Accepted(format!("{name} is verified, then it takes requests again")),
-            self.out,
         );
     }
 
@@ -342,15 +319,6 @@ impl Work<'_> {
             until: Instant::NEVER,
             verification: Verification::new(rules),
         }));
-    }
-
-    /// Ends the open incident: a person looks after the server now. What evenkeel has taken out stays out.
-    pub(super) fn hand_over(&mut self, text: &str) {
-        let now = self.now;
-        if let Some(case) = self.case() {
-            case.note(now, "maintenance", text.to_owned());
-            self.close(End::Maintenance);
-        }
     }
 
     /// The time of a maintenance may be over.

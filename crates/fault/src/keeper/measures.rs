@@ -1,21 +1,15 @@
-//! What is done about a service as a whole while it has an incident of its own: told to the balancer, renewed, taken back.
+//! What the balancer was told about a service as a whole: told again only when it has changed or is about to expire.
 
-use evenkeel_core::{ClosedRoute, Instant, LimitHint, ServiceId, ServiceOrders};
+use evenkeel_core::{Instant, LimitHint, ServiceId, ServiceOrders};
 
-use crate::contract::Output;
-use crate::policy::Mode;
-
-use super::Keeper;
-use super::common::Common;
-use super::server::{EXPIRES, RENEWED, Server};
-use super::service::Service;
+use super::shown::{EXPIRES, RENEWED};
 
 /// What the balancer was told last.
 #[derive(Debug)]
 pub(super) struct Measures {
-    told: ServiceOrders,
+    pub(super) told: ServiceOrders,
     /// Hints for limits that a playbook of a single server's incident asked for.
-    hints: Vec<LimitHint>,
+    pub(super) hints: Vec<LimitHint>,
     /// When it is renewed; never if nothing holds.
     pub(super) renew_at: Instant,
 }
@@ -29,7 +23,7 @@ impl Measures {
         }
     }
 
-    fn tell(&mut self, now: Instant, orders: ServiceOrders) -> Option<ServiceOrders> {
+    pub(super) fn tell(&mut self, now: Instant, orders: ServiceOrders) -> Option<ServiceOrders> {
         if orders == self.told && now < self.renew_at {
             return None;
         }
@@ -41,86 +35,5 @@ impl Measures {
         self.told.clone_from(&orders);
         let until = now + EXPIRES;
         Some(ServiceOrders { until, ..orders })
-    }
-}
-
-impl Service {
-    /// What holds for it now.
-    fn ordered(&mut self) -> ServiceOrders {
-        let mut orders = ServiceOrders::none(self.spec.id);
-        if self.spec.options.recover.mode == Mode::Off || self.is_suspended() {
-            return orders;
-        }
-        if let Some(common) = &self.common {
-            common.order(&mut orders);
-        }
-        if self.spec.options.recover.playbooks.is_empty() {
-            return orders;
-        }
-        let mut cases = self.servers.iter().filter_map(|one| one.case.as_deref());
-        if self.servers.iter().any(Server::is_answered_for) {
-            orders.closed = vec![ClosedRoute::All];
-            orders.until_success = true;
-        }
-        if !cases.any(|case| case.sheds) {
-            self.measures.hints.clear();
-        } else if orders.limits.is_empty() {
-            if self.measures.hints.is_empty() {
-                self.measures.hints = self.load.hints();
-                let hints = &mut self.measures.hints;
-                hints.resize(self.servers.len(), LimitHint::default());
-            }
-            orders.limits.clone_from(&self.measures.hints);
-        }
-        orders
-    }
-}
-
-impl Keeper {
-    /// Tells the balancer what holds for services from now on, where that has changed or is about to expire.
-    pub(super) fn tell_measures(&mut self, now: Instant, out: &mut Vec<Output>) {
-        for service in &mut self.services {
-            let ordered = service.ordered();
-            if let Some(orders) = service.measures.tell(now, ordered) {
-                out.push(Output::Service(Box::new(orders)));
-            }
-        }
-    }
-
-    /// What is done about a service as a whole, in words.
-    #[must_use]
-    pub fn measures(&self, service: ServiceId) -> Vec<String> {
-        let Some(service) = self.services.get(service.0 as usize) else {
-            return Vec::new();
-        };
-        let told = &service.measures.told;
-        let mut texts = Vec::new();
-        if let Some(common) = service.common.as_deref() {
-            let is_closed = !told.closed.is_empty() && !told.until_success;
-            let names = common.closed_names(&self.shared.names).into_iter();
-            texts.extend(names.filter(|_| is_closed).map(|name| {
-                format!("{name} hangs on all servers: it is answered 503 at once, but for trials")
-            }));
-            texts.extend(common.mitigation_words());
-        }
-        if !told.limits.is_empty() {
-            let shed = service.common.as_deref().map(Common::shed);
-            let shed = shed.map_or_else(String::new, |shed| {
-                format!("; {shed} requests were shed so far")
-            });
-            let is_overload = service.common.as_deref().is_some_and(Common::is_overload);
-            let why = if is_overload {
-                "more comes than the servers can do"
-            } else {
-                "a playbook says `shed`"
-            };
-            texts.push(format!(
-                "{why}: each gets as many at once as it can work on{shed}"
-            ));
-        }
-        if service.servers.iter().any(Server::is_answered_for) {
-            texts.push("no server serves: requests are answered for, but for trials".to_owned());
-        }
-        texts
     }
 }

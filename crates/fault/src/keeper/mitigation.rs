@@ -7,8 +7,8 @@ use crate::incident::ActionOutcome;
 use crate::policy::Action;
 
 use super::Work;
-use super::act::Next;
 use super::case::Case;
+use super::refuse::Next;
 use super::server::Server;
 
 /// So many failures in a row, and nothing succeeds.

@@ -1,9 +1,19 @@
 //! The keeper: the only control flow of a fault's way. Signals and answers go in, directives and orders come out.
 //!
 //! Every server has at most one open incident, its case. A detection opens it; later ones join it. Servers of one
-//! service that fail together get an incident each, unless `common` or `failed_starts` finds one cause. The files here follow a case: `case` (the record), `phase` (where the work stands, and what each event means there), `hear` (signals
-//! and time), `open` (from detection to diagnosis), `act` (the playbook), `propose` (where a person decides), `repair` (orders that change a server), `plan` (their second check), `watch` (verification, closing), `order` (a person's orders),
-//! `routine` (a restart without a fault), `maintenance` (what a person has taken out).
+//! service that fail together get an incident each, unless `common` or `failed_starts` finds one cause.
+//!
+//! The files stand in an order in which each calls only those before it:
+//!
+//! 1. What is held: `case` (the record), `phase` (where the work on it stands), `server`, `common` (the incident of a service), `service`,
+//!    `self_watch`, `shared`; `work` is one server in one step, `state` the keeper and the way to a server.
+//! 2. The table: `transition` says what an event means in each phase, and does nothing.
+//! 3. What a stage is made of: `close`, `plan` (the second check, and orders), `watch` (verification begins), `guard`, `refuse`.
+//! 4. The actions: `take_out`, `mitigation`, `propose` (where a person decides), `repair`, `roll_back`; `act` plays the playbook.
+//! 5. `examine` (the diagnosis, and with it the playbook), `follow_up` (what follows when a step has ended), and `happened`, which takes
+//!    an event to them by the table.
+//! 6. Where events come from: `open` (detections), `routine` (a restart without a fault), `maintenance` (what a person has taken out),
+//!    `hear` (signals, answers and time), `take_in`, `order` (a person's orders), and the judges of services.
 //!
 //! What the modes do:
 //!
@@ -18,167 +28,70 @@
 //! Totals ([`Input::Traffic`]) are best handed in before the signals of the same step, at least every 100 ms while
 //! requests come: impacts are differences of totals.
 
-mod case;
-mod phase;
-mod common;
-mod poison;
-mod measures;
 mod names;
+mod phase;
+mod case;
+mod start;
+mod shown;
 mod server;
+mod common;
+mod poison_watch;
+mod measures;
 mod service;
-mod hear;
-mod take_in;
-mod open;
-mod act;
-mod propose;
+mod self_watch;
+mod shared;
+mod work;
+mod state;
+mod transition;
+mod close;
 mod plan;
+mod watch;
+mod slow_start;
+mod warm_up;
+mod guard;
+mod refuse;
+mod take_out;
+mod mitigation;
+mod propose;
 mod repair;
 mod roll_back;
-mod routine;
-mod watch;
+mod act;
+mod examine;
 mod another;
-mod mitigation;
-mod report;
-mod order;
+mod follow_up;
+mod happened;
+mod open;
+mod routine;
 mod maintenance;
-mod member;
-mod start;
-mod warm_up;
+mod hear;
 mod failed_starts;
 mod guardian;
+mod member;
+mod poison;
+mod take_in;
+mod tell_measures;
+mod judge_self;
+mod order;
 mod outlook;
-mod self_watch;
 mod read;
 
-use std::collections::BTreeMap;
+pub use state::{Keeper, Memory};
 
-use evenkeel_core::{Epoch, Instant, Random, Recent, ServerId, ServiceId};
+use evenkeel_core::Instant;
 
-use crate::analyze::{Similar, Traffic};
-use crate::common_cause::Alike;
-use crate::contract::{Examination, Input, OrderId, Output, ServiceSpec};
-use crate::detect::{self, Detection};
-use crate::incident::{ActionOutcome, Incident, invariants};
-use crate::maintenance::MaintenanceRecord;
-use crate::policy::Mode;
-use crate::recover::{Capacity, SuccessRates, Veto};
+use crate::contract::{Examination, Input, OrderId, Output};
+use crate::detect;
+use crate::incident::ActionOutcome;
 use crate::signal::Latencies;
-use crate::verify::Rules;
 
-use case::Case;
-use self_watch::SelfWatch;
 use server::Server;
-use service::Service;
+use state::ROUNDS;
+use work::Work;
 
 /// Between two looks at who is slow.
 const SLOW_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
-/// What is due for one server is looked at so many times in one step, at most.
-const ROUNDS: usize = 8;
-/// So many incidents are remembered to find similar ones.
-const REMEMBERED: usize = 1000;
-
-/// What earlier runs of the program left: so that ids stay unique and similar incidents are found.
-#[derive(Debug, Clone, Default)]
-pub struct Memory {
-    /// Per date (`2026-11-22`) the highest number in use.
-    pub numbers: Vec<(String, u32)>,
-    /// The latest incidents, oldest first.
-    pub recent: Vec<Similar>,
-    /// What a person has taken out of service.
-    pub maintenance: Vec<MaintenanceRecord>,
-    /// Which actions have helped.
-    pub rates: SuccessRates,
-}
-
-/// The keeper of all services.
-#[derive(Debug)]
-pub struct Keeper {
-    services: Vec<Service>,
-    shared: Shared,
-    begun: bool,
-    /// When it is looked at again whether several services have one cause.
-    across_at: Instant,
-    /// evenkeel itself.
-    self_watch: SelfWatch,
-    /// What was in maintenance when the program ended, until the first step.
-    resumed: Vec<MaintenanceRecord>,
-}
-
-/// What all services share.
-#[derive(Debug)]
-struct Shared {
-    epoch: Epoch,
-    random: Random,
-    orders: u64,
-    numbers: BTreeMap<String, u32>,
-    names: names::Names,
-    recent: Recent<Similar>,
-    /// Which actions have helped.
-    rates: SuccessRates,
-    /// Contradictions that were found in records and mended.
-    inconsistencies: u64,
-    /// Plans that the second check refused.
-    vetoes: BTreeMap<(ServiceId, Veto), u64>,
-}
-
-/// One server at work in one step: everything that a decision about it may read or change.
-struct Work<'a> {
-    now: Instant,
-    spec: &'a ServiceSpec,
-    traffic: &'a Traffic,
-    shared: &'a mut Shared,
-    capacity: Capacity,
-    /// How many servers of the service show the same.
-    alike: Alike,
-    /// How many of its peers are being restarted or stopped.
-    changing: usize,
-    /// How many of its peers cannot start.
-    failed_starts: usize,
-    /// The whole service is in maintenance.
-    suspended: bool,
-    /// What is detected at servers without an incident is judged for the whole service first.
-    detections: &'a mut Vec<(u32, Detection)>,
-    server: &'a mut Server,
-    /// The servers before it and behind it.
-    peers: (&'a [Server], &'a [Server]),
-    out: &'a mut Vec<Output>,
-}
 
 impl Keeper {
-    /// A keeper of these services. The place of a service in the list is its id.
-    #[must_use]
-    pub fn new(services: Vec<ServiceSpec>, epoch: Epoch, seed: u64, memory: Memory) -> Self {
-        let mut recent = Recent::new(REMEMBERED);
-        memory
-            .recent
-            .into_iter()
-            .for_each(|similar| recent.push(similar));
-        let mut numbers = BTreeMap::new();
-        for (date, number) in memory.numbers {
-            let highest = numbers.entry(date).or_insert(0);
-            *highest = number.max(*highest);
-        }
-        let shared = Shared {
-            epoch,
-            random: Random::seeded(seed),
-            orders: 0,
-            numbers,
-            names: names::Names::default(),
-            recent,
-            rates: memory.rates,
-            inconsistencies: 0,
-            vetoes: BTreeMap::new(),
-        };
-        Self {
-            services: services.into_iter().map(Service::new).collect(),
-            shared,
-            begun: false,
-            across_at: Instant::ZERO,
-            self_watch: SelfWatch::default(),
-            resumed: memory.maintenance,
-        }
-    }
-
     /// Takes in all `inputs`, looks at what time brought, and adds what is to be done to `outputs`.
     pub fn step(&mut self, now: Instant, inputs: &mut Vec<Input>, outputs: &mut Vec<Output>) {
         if !self.begun {
@@ -312,88 +225,6 @@ impl Keeper {
         self.each(now, out, |server| server.is_due(now), |work| work.tick());
     }
 
-    fn find(&self, is_it: impl Fn(&Server) -> bool) -> Option<ServerId> {
-        let mut servers = self.services.iter().flat_map(|service| &service.servers);
-        servers.find(|server| is_it(server)).map(|server| server.id)
-    }
-
-    fn each(
-        &mut self,
-        now: Instant,
-        out: &mut Vec<Output>,
-        which: impl Fn(&Server) -> bool,
-        what: impl Fn(&mut Work<'_>),
-    ) {
-        for service in 0..self.services.len() {
-            for index in 0..self.services[service].servers.len() {
-                // What is due may make something else due at once; never for long.
-                for _ in 0..ROUNDS {
-                    let server = &self.services[service].servers[index];
-                    if !which(server) {
-                        break;
-                    }
-                    self.with(now, server.id, out, &what);
-                }
-            }
-        }
-    }
-
-    fn with(
-        &mut self,
-        now: Instant,
-        id: ServerId,
-        out: &mut Vec<Output>,
-        what: impl FnOnce(&mut Work<'_>),
-    ) {
-        let Some(service) = self.services.get_mut(id.service.0 as usize) else {
-            return;
-        };
-        let capacity = service.capacity(id.index as usize);
-        let suspended = service.is_suspended();
-        let Service {
-            spec,
-            servers,
-            traffic,
-            detections,
-            serving,
-            present,
-            changing,
-            failed_starts,
-            alike,
-            ..
-        } = service;
-        let from = out.len();
-        let index = (id.index as usize).min(servers.len());
-        let (before, rest) = servers.split_at_mut(index);
-        let Some((server, after)) = rest.split_first_mut() else {
-            return;
-        };
-        *changing -= usize::from(server.is_being_changed());
-        *failed_starts -= usize::from(server.cannot_start());
-        *serving -= usize::from(server.serves());
-        *present -= usize::from(server.vacant.is_none());
-        what(&mut Work {
-            now,
-            spec,
-            traffic,
-            shared: &mut self.shared,
-            capacity,
-            alike: *alike,
-            changing: *changing,
-            failed_starts: *failed_starts,
-            suspended,
-            detections,
-            server,
-            peers: (before, after),
-            out,
-        });
-        server.tell_repair(now, from, out);
-        *changing += usize::from(server.is_being_changed());
-        *failed_starts += usize::from(server.cannot_start());
-        *serving += usize::from(server.serves());
-        *present += usize::from(server.vacant.is_none());
-    }
-
     /// Looks, now and then, at who is slow compared with its peers.
     fn compare(&mut self, now: Instant, out: &mut Vec<Output>) {
         for place in 0..self.services.len() {
@@ -427,51 +258,5 @@ impl Keeper {
                 self.with(now, id, out, |work| work.compared(limits, comparison));
             }
         }
-    }
-}
-
-impl Shared {
-    /// Hands a record out, consistent.
-    fn record(&mut self, mut incident: Box<Incident>, out: &mut Vec<Output>) {
-        let found = invariants::uphold(&mut incident).len() as u64;
-        self.inconsistencies += found;
-        out.push(Output::Record(incident));
-    }
-}
-
-impl Work<'_> {
-    fn mode(&self) -> Mode {
-        self.spec.options.recover.mode
-    }
-
-    fn order(&mut self) -> OrderId {
-        self.shared.orders += 1;
-        OrderId(self.shared.orders)
-    }
-
-    fn rules(&self, ends: bool) -> Rules {
-        let case = self.server.case.as_deref();
-        let only_traffic = case.is_some_and(|case| case.only_traffic_tells && !case.repaired);
-        let mut options = self.spec.options.recover.verify;
-        options.within = self.server.starts.allowance(options.within);
-        Rules {
-            options,
-            ends,
-            from: self.now,
-            patient: only_traffic,
-            needs_request: case.is_some_and(Case::is_about_requests),
-            in_service: self.server.shown == server::Shown::Serving,
-            slow_limit: case.and_then(|case| case.slow_limit),
-        }
-    }
-
-    /// Hands a record out, consistent.
-    fn record(&mut self, incident: Box<Incident>) {
-        self.shared.record(incident, self.out);
-    }
-
-    /// The open case.
-    fn case(&mut self) -> Option<&mut Case> {
-        self.server.case.as_deref_mut()
     }
 }

@@ -10,7 +10,7 @@ use crate::policy::Action;
 use crate::recover::Author;
 
 use super::phase::Phase;
-use super::server::{RoutineKind, Shown};
+use super::shown::{RoutineKind, Shown};
 use super::{Keeper, Work};
 
 impl Keeper {
@@ -177,22 +177,12 @@ impl Keeper {
 }
 
 impl Work<'_> {
-    /// Answers an order at once, and with that for good.
-    pub(super) fn reply(&mut self, ticket: Ticket, answer: OrderAnswer) {
-        self.out.push(Output::Answer { ticket, answer });
-    }
-
     /// The answers to this order come as the work on it goes on.
     fn follow(&mut self, ticket: Ticket, text: String) {
         let replaced = OrderAnswer::Failed("another order took its place".to_owned());
         self.server.answer(replaced, self.out);
         self.server.asked = Some(ticket);
         self.server.answer(OrderAnswer::Accepted(text), self.out);
-    }
-
-    /// `service/server`, as orders name it.
-    pub(super) fn full_name(&self) -> String {
-        format!("{}/{}", self.spec.name, self.server.name)
     }
 
     /// The incident that a person is to decide about; else says why there is nothing to decide.
@@ -350,5 +340,24 @@ impl Work<'_> {
         if let Some(case) = self.case() {
             case.note(now, "action", text.to_owned());
         }
+    }
+
+    /// Ends a maintenance, or puts a server back that evenkeel has taken out.
+    pub(super) fn restore_by_hand(&mut self, ticket: Ticket) {
+        let name = self.full_name();
+        if self.server.held.is_none() {
+            self.restore_ejected(ticket);
+            return;
+        }
+        self.server.answer(
+            OrderAnswer::Failed("another order took its place".to_owned()),
+            self.out,
+        );
+        self.server.asked = Some(ticket);
+        self.end_maintenance();
+        self.server.answer(
+            OrderAnswer::Accepted(format!("{name} is verified, then it takes requests again")),
+            self.out,
+        );
     }
 }

@@ -11,8 +11,9 @@ use crate::verify::Verification;
 use super::Keeper;
 use super::case::Case;
 use super::phase::Phase;
-use super::server::{Routine, Server};
-use super::service::Service;
+use super::server::Server;
+use super::service::{Canary, Service};
+use super::shown::Routine;
 
 impl Keeper {
     /// What would be done next about each service (no index) and each server that is not simply well.
@@ -88,10 +89,7 @@ impl Service {
             None => {}
         }
         if server.follows {
-            let leader = self
-                .canary
-                .as_ref()
-                .map(super::failed_starts::Canary::index);
+            let leader = self.canary.as_ref().map(Canary::index);
             let leader = leader.and_then(|index| self.servers.get(index));
             let leader = leader.map_or_else(String::new, |leader| format!("see {}", leader.name));
             return Outlook::new(NextStep::Action("restart"), Waits::Canary).because(leader);

@@ -1,4 +1,4 @@
-//! Plans before they are carried out: the facts for their second check, and what follows when it refuses one.
+//! Plans before they are carried out: the facts for their second check, and the order of one that it lets through.
 
 use std::time::Duration;
 
@@ -7,19 +7,17 @@ use evenkeel_core::{Instant, Outcome, Verdict};
 use crate::contract::{ActionOrder, OrderId, Output, Pace};
 use crate::incident::ActionOutcome;
 use crate::kind::FaultKind;
-use crate::outlook::Waits;
 use crate::policy::Action;
 use crate::recover::{Author, Checked, Plan, ServerFacts, ServiceFacts, Veto, check};
 use crate::verify::Verification;
 
 use super::Work;
-use super::act::Next;
-use super::phase::Retry;
-use super::repair::UNANSWERED;
-use super::server::{Routine, RoutineKind, Server, Shown};
+use super::server::Server;
+use super::shown::{Routine, RoutineKind, Shown};
 
-/// After a veto, the next look.
-const VETOED: Duration = Duration::from_secs(5);
+/// An order that is not answered for so long after its own limit is given up: then nobody works on it any more, and another
+/// one cannot start a second process.
+pub(super) const UNANSWERED: Duration = Duration::from_secs(10);
 /// So many failures in a row, without a success, and a server does nothing well.
 const ROW: u32 = 5;
 
@@ -95,24 +93,6 @@ impl Work<'_> {
             *count = count.saturating_add(1);
         }
         checked
-    }
-
-    /// The second check refuses a costly action: told once, and asked again after a while.
-    pub(super) fn vetoed(&mut self, step: usize, action: &Action, veto: Veto) -> Next {
-        self.tell_veto(action, veto);
-        let why = format!(
-            "the second check refuses {}: {}",
-            action.word(),
-            veto.words()
-        );
-        self.escalate(&why);
-        self.watch(Some(Retry {
-            at: self.now + VETOED,
-            step,
-            allowed: false,
-            waits: Waits::Veto,
-        }));
-        Next::Parked
     }
 
     /// Writes a veto into the incident, once for each reason.

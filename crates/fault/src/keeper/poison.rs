@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use evenkeel_core::{
-    Exit, Exposed, Exposure, Instant, Observation, ProbeOutcome, ServerId, ServiceId, ShapeOrders,
+    Exit, Exposed, Exposure, Instant, Observation, ProbeOutcome, ServerId, ServiceId,
 };
 
 use crate::contract::{Managed, Output};
@@ -15,12 +15,13 @@ use crate::detect::{Detection, Detector};
 use crate::incident::{End, Finding, RepairedBy, Status, Verification};
 use crate::kind::FaultKind;
 use crate::maintenance::stamp;
-use crate::poison::{Broken, Conviction, Level, Poison, Quarantined};
+use crate::poison::{Broken, Conviction, Level, Quarantined};
 use crate::policy::Mode;
 
 use super::Keeper;
 use super::case::Case;
-use super::server::{EXPIRES, RENEWED, Server};
+use super::poison_watch::PoisonCase;
+use super::server::Server;
 
 /// Between two looks while the incident is open.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -28,76 +29,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const HELD: Duration = Duration::from_secs(10);
 /// If its servers do not all come back, the incident is over after so long, and not proven.
 const UNPROVEN: Duration = Duration::from_secs(600);
-
-/// What a service's requests do to its servers.
-#[derive(Debug)]
-pub(super) struct PoisonWatch {
-    pub(super) judge: Poison,
-    /// The open incident.
-    pub(super) open: Option<Box<PoisonCase>>,
-    /// When the orders to the balancer are renewed; never if there are none.
-    renew_at: Instant,
-}
-
-/// The incident of a request that brings servers down.
-#[derive(Debug)]
-pub(super) struct PoisonCase {
-    pub(super) case: Case,
-    /// The indexes of the servers that it brought down.
-    servers: Vec<u32>,
-    finding: Finding,
-    last_end: Instant,
-    /// Since when all of them serve again.
-    back_since: Option<Instant>,
-    look_at: Instant,
-}
-
-impl Default for PoisonWatch {
-    fn default() -> Self {
-        Self {
-            judge: Poison::default(),
-            open: None,
-            renew_at: Instant::NEVER,
-        }
-    }
-}
-
-impl PoisonWatch {
-    /// When something is to be done here.
-    pub(super) fn wake(&self) -> Instant {
-        let look_at = self.open.as_ref().map(|open| open.look_at);
-        let judge_at = self.judge.wake();
-        let wakes = [look_at, judge_at].into_iter().flatten();
-        wakes.fold(self.renew_at, Instant::min)
-    }
-
-    /// The orders for the balancer, if they have changed or are about to expire.
-    fn orders(&mut self, now: Instant, service: ServiceId, mode: Mode) -> Option<ShapeOrders> {
-        if !self.judge.take_change() && now < self.renew_at {
-            return None;
-        }
-        let refused = self.judge.quarantined();
-        let refused: Vec<(u64, Instant)> = match mode {
-            Mode::Off => Vec::new(),
-            Mode::Automatic | Mode::Ask | Mode::DryRun => {
-                refused.map(|one| (one.hash, one.until)).collect()
-            }
-        };
-        let watched: Vec<u64> = self.judge.watched().collect();
-        let is_empty = refused.is_empty() && watched.is_empty();
-        self.renew_at = if is_empty {
-            Instant::NEVER
-        } else {
-            now + RENEWED
-        };
-        Some(ShapeOrders {
-            service,
-            refused,
-            watched,
-            until: now + EXPIRES,
-        })
-    }
-}
 
 impl Server {
     /// Its process has ended although nobody had asked it to: whether that counts, and whether the process did it by itself.

@@ -7,18 +7,9 @@ use crate::incident::{ActionOutcome, Status};
 use crate::policy::{Action, Mode};
 
 use super::Work;
-use super::act::Next;
-use super::server::Shown;
-
-/// What would be done, from a costly action of the playbook on.
-#[derive(Debug)]
-pub(super) struct Proposal {
-    /// The first action of it, in the playbook.
-    pub(super) step: usize,
-    pub(super) actions: Vec<Action>,
-    /// A person said no.
-    pub(super) rejected: bool,
-}
+use super::case::Proposal;
+use super::refuse::Next;
+use super::shown::Shown;
 
 impl Work<'_> {
     /// Whether costly actions are carried out for the open case.
@@ -28,11 +19,6 @@ impl Work<'_> {
             Mode::Ask => self.server.case.as_ref().is_some_and(|case| case.approved),
             Mode::DryRun | Mode::Off => false,
         }
-    }
-
-    /// Whether anything but a record may come of a case.
-    pub(super) fn is_off(&self) -> bool {
-        self.mode() == Mode::Off
     }
 
     /// Proposes the playbook from the costly action `step` on, and watches the server meanwhile. The same is not proposed twice.
@@ -109,18 +95,6 @@ impl Work<'_> {
         };
         if let Some(case) = self.case() {
             case.action(now, action, outcome, None);
-        }
-    }
-
-    /// A person is needed. In `dry-run` nobody is told: it is written down, once.
-    pub(super) fn would_escalate(&mut self, why: &str) {
-        let now = self.now;
-        let action = Action::Escalate;
-        if self.has_done(action.word()) {
-            return;
-        }
-        if let Some(case) = self.case() {
-            case.action(now, &action, ActionOutcome::WouldDo, Some(why.to_owned()));
         }
     }
 }

@@ -1,24 +1,21 @@
-//! Orders that change a server (restart, stop, exec): what has to be asked before one is given, and what its answer means.
+//! Orders that change a server (restart, stop, exec): what has to be asked before one is given.
 
 use std::time::Duration;
 
-use evenkeel_core::{Instant, StartFailure, Verdict};
+use evenkeel_core::Verdict;
 
-use crate::contract::{Managed, OrderId, Pace};
-use crate::incident::{ActionOutcome, RepairedBy, Status};
+use crate::contract::{Managed, Pace};
+use crate::incident::{ActionOutcome, Status};
 use crate::kind::FaultKind;
 use crate::outlook::Waits;
 use crate::policy::Action;
-use crate::recover::{Allowance, Change, Checked, serves_nothing};
+use crate::recover::{Allowance, Change, Checked};
 
 use super::Work;
-use super::act::{Next, NotYet};
-use super::phase::{Event, Phase, Retry};
-use super::server::Server;
-
-/// An order that is not answered for so long after its own limit is given up: then nobody works on it any more, and another
-/// one cannot start a second process.
-pub(super) const UNANSWERED: Duration = Duration::from_secs(10);
+use super::guard::NotYet;
+use super::phase::{Phase, Retry};
+use super::plan::UNANSWERED;
+use super::refuse::Next;
 
 /// So often it is asked whether a process that the limit keeps from being started is wanted by now.
 const ASKED_AGAIN: Duration = Duration::from_millis(500);
@@ -28,35 +25,6 @@ const TRIED: Duration = Duration::from_secs(15);
 
 /// A server that was slow has so long to do well before it is restarted for it.
 const SLOW_TRIED: Duration = Duration::from_secs(4);
-
-impl Server {
-    /// The order to start its process has failed, which no signal may tell.
-    pub(super) fn start_order_failed(&mut self, at: Instant, why: &str) {
-        let process = &mut self.facts.process;
-        if self.managed == Managed::Child && !process.has_failed() && process.pid.is_none() {
-            let reason = why.to_owned();
-            process.start_failed(
-                at,
-                StartFailure {
-                    reason,
-                    changed: None,
-                },
-            );
-        }
-    }
-
-    /// Whether an answer to this order is waited for.
-    pub(super) fn awaits_action(&self, id: OrderId) -> bool {
-        let by_case = self.case.as_ref().is_some_and(
-            |case| matches!(&case.phase, Phase::Acting { order: Some(order), .. } if *order == id),
-        );
-        by_case
-            || self
-                .routine
-                .as_ref()
-                .is_some_and(|routine| routine.order == Some(id))
-    }
-}
 
 impl Work<'_> {
     pub(super) fn restart(&mut self, step: usize) -> Next {
@@ -278,90 +246,5 @@ impl Work<'_> {
             order: Some(order),
             until,
         };
-    }
-
-    /// An order was answered.
-    pub(super) fn action_ended(
-        &mut self,
-        id: OrderId,
-        at: Instant,
-        outcome: ActionOutcome,
-        detail: Option<String>,
-    ) {
-        if self
-            .server
-            .routine
-            .as_ref()
-            .is_some_and(|routine| routine.order == Some(id))
-        {
-            self.routine_ended(outcome, detail);
-            return;
-        }
-        let Some(case) = self.server.case.as_deref_mut() else {
-            return;
-        };
-        let Phase::Acting { step, .. } = case.phase else {
-            return;
-        };
-        case.action_ended(at, outcome, detail.clone());
-        let action = case.steps.get(step).cloned().unwrap_or(Action::Restart);
-        let worked = outcome == ActionOutcome::Done;
-        // Another version is started by what comes behind it.
-        case.acted |= worked && action != Action::RollBack;
-        let repairs = matches!(
-            action,
-            Action::Restart | Action::Stop | Action::RollBack | Action::Exec(_)
-        );
-        if worked && repairs {
-            case.repaired_by = Some(if case.by_person {
-                RepairedBy::Person
-            } else {
-                RepairedBy::Evenkeel
-            });
-        }
-        case.by_person = false;
-        case.repaired |= worked && action == Action::Restart;
-        self.happened(Event::Answered {
-            at,
-            outcome,
-            has_failed: self.server.facts.process.has_failed(),
-            why: detail.unwrap_or_else(|| "the restart did not work".to_owned()),
-        });
-    }
-
-    /// The restart was carried out. The answer may come before the supervisor's signals or after them; either alone is believed.
-    pub(super) fn started_by_order(&mut self, at: Instant, step: usize) {
-        self.server.facts.process.down = None;
-        self.server.starts.began(at);
-        self.run(step);
-    }
-
-    /// The restart could not be carried out.
-    pub(super) fn not_started(&mut self, at: Instant, why: &str) {
-        self.server.start_order_failed(at, why);
-        self.repair_failed(why);
-    }
-
-    /// Nobody has answered the order under way.
-    pub(super) fn give_up_order(&mut self, order: OrderId) {
-        let why = "no answer to the order".to_owned();
-        self.action_ended(order, self.now, ActionOutcome::TimedOut, Some(why));
-    }
-
-    /// A wait of the playbook is over, or a drain.
-    pub(super) fn wait_over(&mut self, step: usize) {
-        let now = self.now;
-        let passes = self.server.facts.probes.passed_in_row > 0;
-        if let Some(case) = self.case() {
-            // A wait is worth a verification if it seems to have helped, or if nothing is left but a person.
-            let waited = matches!(case.steps.get(step), Some(Action::Wait(_)));
-            let seems_well = passes && serves_nothing(case.kind);
-            let last_hope = case.steps.get(step + 1) == Some(&Action::Escalate);
-            case.acted |= waited && (seems_well || last_hope);
-            case.action_ended(now, ActionOutcome::Done, None);
-        }
-        if self.server.case.is_some() {
-            self.run(step + 1);
-        }
     }
 }

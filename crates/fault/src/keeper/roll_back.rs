@@ -7,7 +7,7 @@ use crate::policy::Action;
 use crate::recover::{Change, Situation, playbook};
 
 use super::Work;
-use super::act::Next;
+use super::refuse::Next;
 
 /// So many starts have failed before a service is rolled back.
 const FAILED_STARTS: usize = 2;

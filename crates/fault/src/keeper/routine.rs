@@ -3,10 +3,10 @@
 use crate::contract::{OrderAnswer, Pace};
 use crate::detect::{Detection, Detector};
 use crate::incident::ActionOutcome;
-use crate::verify::Verification;
+use crate::verify::{Progress, Verification};
 
 use super::Work;
-use super::server::RoutineKind;
+use super::shown::RoutineKind;
 
 impl Work<'_> {
     pub(super) fn tick_routine(&mut self) {
@@ -23,7 +23,17 @@ impl Work<'_> {
         if let Some(verification) = self.verification() {
             verification.judged = now;
             let progress = verification.tick(now);
-            self.progress(progress);
+            self.routine_progress(progress);
+        }
+    }
+
+    /// Its verification got somewhere.
+    pub(super) fn routine_progress(&mut self, progress: Progress) {
+        match progress {
+            Progress::Pending => {}
+            Progress::Trickle => self.try_with_requests(),
+            Progress::Passed => self.routine_passed(),
+            Progress::Failed(why) => self.routine_failed(&why),
         }
     }
 
@@ -49,7 +59,7 @@ impl Work<'_> {
             .set_pace(Pace::Every(rules.options.every), self.out);
     }
 
-    pub(super) fn routine_passed(&mut self) {
+    fn routine_passed(&mut self) {
         let kind = self.server.routine.take().map(|routine| routine.kind);
         // What failed while it was replaced says nothing about the new one.
         self.server.facts.forget(self.now);
@@ -74,7 +84,7 @@ impl Work<'_> {
         self.server.answer(OrderAnswer::Done(text), self.out);
     }
 
-    pub(super) fn routine_failed(&mut self, why: &str) {
+    fn routine_failed(&mut self, why: &str) {
         self.starts_too_late();
         let kind = self.server.routine.take().map(|routine| routine.kind);
         let text = match kind {

@@ -1,9 +1,9 @@
 //! What the keeper holds of one server: its facts, what the balancer was told, its pace, its open case.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use evenkeel_core::{Directive, Instant, ServerId, Verdict};
+use evenkeel_core::{Directive, Instant, ServerId, StartFailure, Verdict};
 
 use crate::common_cause::Symptom;
 use crate::contract::{
@@ -11,71 +11,19 @@ use crate::contract::{
 };
 use crate::detect::Comparison;
 use crate::kind::FaultKind;
-use crate::maintenance::{Maintenance, TakenOut};
+use crate::maintenance::TakenOut;
 use crate::policy::FaultOptions;
 use crate::recover::{Lately, Repairs};
-use crate::signal::Facts;
+use crate::signal::{Down, Facts};
 use crate::verify::{TRICKLE_SHARE, Verification};
 
 use super::case::Case;
-use super::common::host_of;
 use super::phase::Phase;
+use super::shown::{EXPIRES, Held, RENEWED, Routine, Shown};
 use super::start::StartTimes;
 
-/// A directive is given for so long …
-pub(super) const EXPIRES: Duration = Duration::from_secs(5);
-/// … and renewed this often.
-pub(super) const RENEWED: Duration = Duration::from_secs(1);
 /// One failed attempt puts a server in doubt for so long.
 pub(super) const DOUBT: Duration = Duration::from_secs(2);
-
-/// What the balancer was told about a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shown {
-    /// It is in service.
-    Serving,
-    /// It takes nothing.
-    Ejected(Verdict),
-    /// It takes a trickle.
-    Trial,
-}
-
-impl Shown {
-    /// It takes nothing since something speaks against it, which may be wrong.
-    pub(super) const fn is_suspicion(self) -> bool {
-        matches!(self, Self::Ejected(Verdict::Suspected | Verdict::Hung))
-    }
-}
-
-/// A server that a person has taken out.
-#[derive(Debug)]
-pub(super) struct Held {
-    pub(super) how: TakenOut,
-    /// When it ends by itself.
-    pub(super) until: Option<Instant>,
-    pub(super) maintenance: Maintenance,
-}
-
-/// Why a server is verified without an incident.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RoutineKind {
-    /// A person ordered a restart while nothing was wrong.
-    Restart,
-    /// It comes back from maintenance.
-    Return,
-}
-
-/// A restart that a person ordered while nothing was wrong, or a return from maintenance.
-#[derive(Debug)]
-pub(super) struct Routine {
-    pub(super) kind: RoutineKind,
-    /// The restart, until it has ended.
-    pub(super) order: Option<OrderId>,
-    /// When the restart is given up, if nobody has told of its end by then.
-    pub(super) until: Instant,
-    /// After it.
-    pub(super) verification: Verification,
-}
 
 /// One server.
 #[derive(Debug)]
@@ -445,4 +393,85 @@ impl Server {
             | ServerState::Absent) => state,
         }
     }
+
+    /// Its last start failed: the process could not be started, or ended before it was ever ready.
+    pub(super) fn cannot_start(&self) -> bool {
+        let has_failed = match &self.facts.process.down {
+            Some(Down::NotStarted { .. }) => true,
+            Some(Down::Ended(ended)) => ended.ready_for.is_none() && ended.exit.guardian.is_none(),
+            Some(Down::Stopped) | None => false,
+        };
+        has_failed && self.held.is_none() && self.vacant.is_none()
+    }
+
+    /// The order to start its process has failed, which no signal may tell.
+    pub(super) fn start_order_failed(&mut self, at: Instant, why: &str) {
+        let process = &mut self.facts.process;
+        if self.managed == Managed::Child && !process.has_failed() && process.pid.is_none() {
+            let reason = why.to_owned();
+            process.start_failed(
+                at,
+                StartFailure {
+                    reason,
+                    changed: None,
+                },
+            );
+        }
+    }
+
+    /// Whether an answer to this order is waited for.
+    pub(super) fn awaits_action(&self, id: OrderId) -> bool {
+        let by_case = self.case.as_ref().is_some_and(
+            |case| matches!(&case.phase, Phase::Acting { order: Some(order), .. } if *order == id),
+        );
+        by_case
+            || self
+                .routine
+                .as_ref()
+                .is_some_and(|routine| routine.order == Some(id))
+    }
+
+    /// When something of it is to be done next.
+    pub(super) fn wake(&self) -> Instant {
+        let mut next = self.renew_at;
+        let held_until = self.held.as_ref().and_then(|held| held.until);
+        let impact_at = self.case.as_ref().map(|case| case.impact_at);
+        for at in [self.starting, self.doubt_ends(), held_until, impact_at]
+            .into_iter()
+            .flatten()
+        {
+            next = next.min(at);
+        }
+        if let Some(routine) = &self.routine {
+            next = next.min(match routine.order {
+                Some(_) => routine.until,
+                None => wake_of(&routine.verification),
+            });
+        }
+        match self.case.as_ref().map(|case| &case.phase) {
+            None | Some(Phase::Judged) => next,
+            Some(Phase::Examining { until, .. } | Phase::Acting { until, .. }) => next.min(*until),
+            Some(Phase::Verifying {
+                verification,
+                retry,
+                ..
+            }) => {
+                let retry = retry.filter(|_| !verification.in_trickle());
+                next.min(wake_of(verification))
+                    .min(retry.map_or(Instant::NEVER, |retry| retry.at))
+            }
+        }
+    }
+}
+
+/// The machine of an address.
+pub(super) fn host_of(address: &str) -> Option<IpAddr> {
+    address.parse::<SocketAddr>().ok().map(|one| one.ip())
+}
+
+/// A verification is looked at again whenever time alone could decide it.
+fn wake_of(verification: &Verification) -> Instant {
+    verification
+        .wake(verification.judged)
+        .unwrap_or(Instant::NEVER)
 }

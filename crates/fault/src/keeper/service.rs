@@ -6,7 +6,7 @@ use evenkeel_core::stat::Pool;
 use evenkeel_core::{Instant, ServerId};
 
 use crate::analyze::Traffic;
-use crate::common_cause::{Alike, CommonCause};
+use crate::common_cause::{Alike, CommonCause, ServerView, Symptom};
 use crate::contract::{ServerState, ServiceSpec, Ticket};
 use crate::detect::{Detection, Latest, LoadWatch, Standing};
 use crate::maintenance::Maintenance;
@@ -15,9 +15,8 @@ use crate::recover::Capacity;
 use crate::signal::Routes;
 
 use super::common::{BurnWatch, Common};
-use super::failed_starts::Canary;
 use super::measures::Measures;
-use super::poison::PoisonWatch;
+use super::poison_watch::PoisonWatch;
 use super::server::Server;
 
 /// Over which time routes are counted.
@@ -76,6 +75,27 @@ pub(super) struct ServiceMaintenance {
     pub(super) is_ending: bool,
     /// The order that ended it.
     pub(super) asked: Option<Ticket>,
+}
+
+/// The server that is tried for all that cannot start.
+#[derive(Debug)]
+pub(super) struct Canary {
+    pub(super) index: usize,
+    /// Its incident.
+    pub(super) incident: String,
+    /// Those that wait for it.
+    pub(super) waiting: Vec<usize>,
+}
+
+impl Canary {
+    pub(super) const fn index(&self) -> usize {
+        self.index
+    }
+
+    /// How many wait for it.
+    pub(super) const fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
 }
 
 impl Service {
@@ -214,5 +234,37 @@ impl Service {
             excess: own.excess_over(&peers),
             peers_slow: peers.share_above(limit),
         }
+    }
+
+    pub(super) fn views(&self, now: Instant) -> Vec<Option<ServerView>> {
+        let detect = &self.spec.options.detect;
+        let of = |server: &Server| {
+            let takes_part = server.vacant.is_none()
+                && server.held.is_none()
+                && server.starting.is_none()
+                && server.routine.is_none()
+                && server.facts.process.down.is_none()
+                && !server.facts.process.stopped;
+            let read = || {
+                let view = ServerView::read(&server.facts, detect, now);
+                let case = server.case.as_deref();
+                match case.and_then(|case| case.symptom.map(|symptom| (symptom, case.onset))) {
+                    // What is slow answers all the same.
+                    Some((symptom, since))
+                        if view.symptom.is_none()
+                            && (!view.is_well || symptom == Symptom::Lags) =>
+                    {
+                        ServerView {
+                            symptom: Some(symptom),
+                            since,
+                            is_well: false,
+                        }
+                    }
+                    _ => view,
+                }
+            };
+            takes_part.then(read)
+        };
+        self.servers.iter().map(of).collect()
     }
 }

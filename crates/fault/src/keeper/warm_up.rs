@@ -6,12 +6,11 @@ use evenkeel_core::Instant;
 
 use crate::incident::Status;
 use crate::kind::FaultKind;
-
 use crate::outlook::Waits;
 
 use super::Work;
 use super::phase::{Phase, Retry};
-use super::server::Shown;
+use super::shown::Shown;
 
 /// So often it is asked whether it still warms up.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);

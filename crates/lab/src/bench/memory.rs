@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::pause;
+
 use super::proxy::{Place, Proxy, ask, start_origin};
 use super::report::median;
-use super::{machine, pause, usage, write_json};
+use super::{machine, usage, write_json};
 
 /// Descriptors that the programs need beside the connections.
 const SPARE: usize = 300;

@@ -20,6 +20,7 @@ use evenkeel_runtime::Clock;
 use serde_json::json;
 
 use crate::closed::{self, ClosedCounts};
+use crate::pause;
 use proxy::{Place, Proxy, Running, start_origin};
 use report::Cell;
 use usage::Core;
@@ -151,12 +152,6 @@ fn measure(
         quantiles_ms: [0.5, 0.99, 0.999].map(|q| times.quantile(q).as_secs_f64() * 1e3),
         resident,
     })
-}
-
-/// Waits; the benchmark has nothing to do meanwhile.
-fn pause(duration: Duration) -> io::Result<()> {
-    evenkeel_runtime::spawn::runtime()?.block_on(async { tokio::time::sleep(duration).await });
-    Ok(())
 }
 
 fn machine() -> serde_json::Value {

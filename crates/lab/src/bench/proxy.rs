@@ -9,7 +9,8 @@ use std::time::Duration;
 use evenkeel_core::Instant;
 use evenkeel_runtime::Clock;
 
-use super::pause;
+use crate::pause;
+
 use super::usage::Tree;
 
 /// The origin's ports; the configurations in `bench/` name them, too.

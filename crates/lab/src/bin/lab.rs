@@ -16,7 +16,7 @@ use evenkeel_lab::closed::{self, ClosedCounts, ClosedPlan};
 use evenkeel_lab::floor::Floor;
 use evenkeel_lab::origin::Origin;
 use evenkeel_lab::soak::{self, SoakPlan};
-use evenkeel_lab::{Load, LoadPlan, LoadStats, ServerOptions, Shape, server};
+use evenkeel_lab::{Load, LoadPlan, LoadStats, ServerOptions, Shape, pause, server};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -424,9 +424,7 @@ fn times(times: &evenkeel_core::stat::Histogram) -> String {
 }
 
 fn wait(seconds: f64) -> io::Result<()> {
-    let duration = duration(seconds)?;
-    evenkeel_runtime::spawn::runtime()?.block_on(async { tokio::time::sleep(duration).await });
-    Ok(())
+    pause(duration(seconds)?)
 }
 
 fn duration(seconds: f64) -> io::Result<Duration> {

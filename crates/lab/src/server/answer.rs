@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::http::{Checksum, Framing, RequestHead, Wire};
 
-use super::{Mode, Shared, leave, set_mode};
+use super::mode::Mode;
+use super::shared::{Shared, leave, set_mode};
 
 /// Longest body that is sent.
 const BODY_LIMIT: u64 = 1 << 30;

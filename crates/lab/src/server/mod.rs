@@ -5,12 +5,13 @@
 
 pub mod mode;
 mod seen;
+mod shared;
 mod answer;
 
 pub use mode::Mode;
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -19,11 +20,11 @@ use std::time::Duration;
 use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::http::Wire;
-use seen::Seen;
+use shared::{Shared, leave, say, set_mode};
 
 /// How long requests in flight may still take after SIGTERM.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -55,24 +56,6 @@ impl ServerOptions {
             base_delay: Duration::from_millis(2),
         }
     }
-}
-
-/// What all connections of one server share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    name: String,
-    address: SocketAddr,
-    base_delay: Duration,
-    mode: watch::Sender<Mode>,
-    stopping: watch::Sender<bool>,
-    connections: watch::Sender<usize>,
-    seen: RefCell<Seen>,
-    /// Collects the share of `status CODE SHARE`; a request fails when it reaches 1.
-    share: Cell<f64>,
-    /// What is worked on at once, if that is bounded.
-    slots: RefCell<Option<Rc<Semaphore>>>,
-    /// Requests that are being answered, those about the server itself not counted.
-    in_flight: Cell<u32>,
 }
 
 /// Runs the server in the calling thread until SIGTERM (or forever). Mode `exit` ends the whole process.
@@ -217,35 +200,6 @@ async fn connection(shared: &Rc<Shared>, stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Changes the mode; every connection and the listener notice.
-pub(crate) fn set_mode(shared: &Rc<Shared>, mode: Mode) {
-    if mode != *shared.mode.borrow() {
-        say(&format!("{} is now in mode {mode}", shared.name));
-    }
-    *shared.slots.borrow_mut() = match mode {
-        Mode::Slots(slots) => Some(Rc::new(Semaphore::new(slots as usize))),
-        _ => None,
-    };
-    shared.mode.send_replace(mode);
-    if let Mode::Drop { seconds } = mode {
-        let shared = Rc::clone(shared);
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(Duration::from_secs(seconds.into())).await;
-            if *shared.mode.borrow() == mode {
-                set_mode(&shared, Mode::Ok);
-            }
-        });
-    }
-    if let Mode::Exit { code, after_ms } = mode {
-        let name = shared.name.clone();
-        tokio::task::spawn_local(async move {
-            // A moment for the answer to leave.
-            tokio::time::sleep(Duration::from_millis(after_ms.max(5))).await;
-            leave(&name, code);
-        });
-    }
-}
-
 /// Whether the kernel throws away what comes for new connections.
 fn filter(listener: &TcpListener, drops: bool) -> io::Result<()> {
     /// Returns a constant: the number of bytes to keep (`BPF_RET | BPF_K`).
@@ -256,22 +210,4 @@ fn filter(listener: &TcpListener, drops: bool) -> io::Result<()> {
     } else {
         socket.detach_filter()
     }
-}
-
-#[expect(
-    clippy::exit,
-    reason = "the sample server is a process whose task is to exit as told"
-)]
-fn leave(name: &str, code: i32) -> ! {
-    writeln!(
-        io::stderr(),
-        "fatal: {name} was told to exit with status {code}"
-    )
-    .ok();
-    std::process::exit(code);
-}
-
-fn say(line: &str) {
-    // Whoever started the server may have closed the pipe; that is no reason to die.
-    writeln!(io::stdout(), "{line}").ok();
 }

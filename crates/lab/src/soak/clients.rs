@@ -17,8 +17,7 @@ use tokio::task::LocalSet;
 
 use crate::http::{Wire, reset};
 
-use super::pattern::{self, Check};
-use super::random;
+use super::pattern::{self, Check, random};
 
 /// Clients at the same time, of each habit.
 const OF_EACH: u64 = 6;

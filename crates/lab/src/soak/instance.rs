@@ -11,8 +11,9 @@ use std::time::Duration;
 use evenkeel_runtime::Clock;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::pause;
+
 use super::configuration::Layout;
-use super::pause;
 
 /// Descriptors that evenkeel may have: enough for the load, and few enough to be exhausted from outside.
 const DESCRIPTORS: usize = 1400;

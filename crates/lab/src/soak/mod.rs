@@ -17,8 +17,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use evenkeel_core::Random;
 use evenkeel_runtime::Clock;
+
+use crate::pause;
 
 use clients::{Clients, Counts};
 use configuration::Layout;
@@ -165,16 +166,6 @@ fn idle_connections(address: SocketAddr) -> io::Result<Vec<std::net::TcpStream>>
             Ok(stream)
         })
         .collect()
-}
-
-fn pause(duration: Duration) -> io::Result<()> {
-    evenkeel_runtime::spawn::runtime()?.block_on(async { tokio::time::sleep(duration).await });
-    Ok(())
-}
-
-/// A generator for part `part` of the soak with this seed.
-fn random(seed: u64, part: u64) -> Random {
-    Random::seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(part))
 }
 
 struct Report<'a, W> {

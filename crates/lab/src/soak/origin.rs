@@ -18,8 +18,7 @@ use tokio::task::LocalSet;
 use crate::http::{Framing, RequestHead, Wire, reset};
 
 use super::configuration::{Addresses, IDLE_SECONDS};
-use super::pattern::{self, Check};
-use super::random;
+use super::pattern::{self, Check, random};
 
 /// Longest body that a request may ask for.
 const LONGEST: usize = 4 << 20;

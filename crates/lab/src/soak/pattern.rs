@@ -1,4 +1,11 @@
-//! The bytes of a body: the exchange's id, a semicolon, and again, so that each position tells which exchange it belongs to.
+//! What the load's two sides agree on. The bytes of a body: the exchange's id, a semicolon, and again, so that each position tells which exchange it belongs to.
+
+use evenkeel_core::Random;
+
+/// A generator for part `part` of the soak with this seed.
+pub(super) fn random(seed: u64, part: u64) -> Random {
+    Random::seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(part))
+}
 
 /// `length` bytes that belong to the exchange `id`.
 pub(super) fn body(id: &str, length: usize) -> Vec<u8> {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use evenkeel_core::Instant;
 use evenkeel_runtime::Clock;
 
+use crate::pause;
+
 use super::clients::Counts;
 use super::instance::{Incident, Instance};
-use super::pause;
 
 /// Memory counts as flat if the last quarter's median is at most this much above that of the second quarter …
 const GROWTH: f64 = 0.08;

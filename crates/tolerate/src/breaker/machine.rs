@@ -2,11 +2,10 @@
 
 use evenkeel_core::{Instant, Random, duration_from_seconds};
 
+use super::options::{BreakerOptions, SlowOptions};
 use super::pending::Ends;
-use super::{
-    Admitted, AttemptWindow, BreakerOptions, BreakerSnapshot, BreakerState, Change, End, Refused,
-    Why,
-};
+use super::state::{Admitted, BreakerSnapshot, BreakerState, Change, End, Refused, Why};
+use super::window::AttemptWindow;
 
 #[derive(Debug)]
 pub(super) struct Machine {
@@ -147,7 +146,7 @@ impl Machine {
         if (options.failure_ratio).is_some_and(|ratio| ratios.bad > 0 && ratios.failed() >= ratio) {
             return Some(Why::Ratio);
         }
-        let is_slow = |rule: super::SlowOptions| ratios.slow > 0 && ratios.slow() >= rule.ratio;
+        let is_slow = |rule: SlowOptions| ratios.slow > 0 && ratios.slow() >= rule.ratio;
         options.slow.is_some_and(is_slow).then_some(Why::Slow)
     }
 

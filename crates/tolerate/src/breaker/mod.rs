@@ -13,9 +13,11 @@
 //! While it is closed, asking costs one read of an atomic, and an end takes a lock that it does not wait for: of two ends at the same
 //! moment the one that finds the lock taken is left to the thread that has it, which counts it too. Every end is counted once.
 
-mod machine;
-mod pending;
+mod options;
 mod window;
+mod state;
+mod pending;
+mod machine;
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -23,218 +25,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use serde::{Deserialize, Serialize};
 
 use machine::Machine;
 use pending::Pending;
+
+pub use options::{BreakerOptions, SlowOptions, WindowKind};
+pub use state::{Admitted, BreakerSnapshot, BreakerState, Change, End, Refused, Why};
 pub use window::{AttemptWindow, Ratios};
-
-/// What can be chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct BreakerOptions {
-    /// It opens after so many failures in a row, from 1; `None` for never because of that. Default 5 (Envoy, Finagle).
-    pub consecutive: Option<u32>,
-    /// It opens when at least this share of the window failed, above 0 to 1; `None` for never. Default 0.5 (resilience4j, Hystrix).
-    pub failure_ratio: Option<f64>,
-    /// It opens when too many attempts of the window were slow. Default none.
-    pub slow: Option<SlowOptions>,
-    /// What the shares are of. Default the last 10 s (Hystrix).
-    pub window: WindowKind,
-    /// With fewer attempts in the window than this, shares say nothing. Default 20 (Hystrix).
-    pub minimum_attempts: u32,
-    /// How long it stays open. Default 5 s (Hystrix, Polly).
-    #[serde(with = "crate::wire::duration")]
-    pub open_for: Duration,
-    /// Each time that it opens anew from half-open it stays open so many times longer, from 1. Default 2 (Finagle's grow from 5 s to 300 s).
-    pub growth: f64,
-    /// …up to this. Default 5 min (Envoy, Finagle).
-    #[serde(with = "crate::wire::duration")]
-    pub open_most: Duration,
-    /// A part of the time, drawn anew each time, is added, 0 to 1: breakers that opened together do not ask together. Default 0.1.
-    pub jitter: f64,
-    /// How many may be asked at once when it is half-open, from 1. Default 1 (Hystrix, Polly).
-    pub trials: u32,
-    /// So many good ones close it, from 1. Default 1.
-    pub good_trials: u32,
-}
-
-impl Default for BreakerOptions {
-    fn default() -> Self {
-        Self {
-            consecutive: Some(5),
-            failure_ratio: Some(0.5),
-            slow: None,
-            window: WindowKind::Time(Duration::from_secs(10)),
-            minimum_attempts: 20,
-            open_for: Duration::from_secs(5),
-            growth: 2.0,
-            open_most: Duration::from_secs(300),
-            jitter: 0.1,
-            trials: 1,
-            good_trials: 1,
-        }
-    }
-}
-
-/// When attempts are too slow.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SlowOptions {
-    /// An attempt that takes longer was slow.
-    #[serde(with = "crate::wire::duration")]
-    pub after: Duration,
-    /// It opens when at least this share of the window was slow, above 0 to 1.
-    pub ratio: f64,
-}
-
-/// What the shares are of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WindowKind {
-    /// The attempts that ended in the last so much time, to a tenth of it.
-    Time(#[serde(with = "crate::wire::duration")] Duration),
-    /// The last so many attempts, 1 to 65,536.
-    Count(u32),
-}
-
-/// How an attempt ended, as far as a breaker is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum End {
-    /// The server answered as it should.
-    Good,
-    /// It failed.
-    Bad,
-    /// It says nothing: cancelled, or the caller's own mistake.
-    Ignored,
-}
-
-/// What a breaker does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum BreakerState {
-    /// Everything passes.
-    Closed,
-    /// Nothing passes until its time is over.
-    Open,
-    /// A few pass, to see.
-    HalfOpen,
-    /// Nothing passes, by order.
-    ForcedOpen,
-    /// Everything passes and is counted, and nothing opens it, by order.
-    ForcedClosed,
-}
-
-impl BreakerState {
-    /// All, in the order of their numbers.
-    pub const ALL: [Self; 5] = [
-        Self::Closed,
-        Self::Open,
-        Self::HalfOpen,
-        Self::ForcedOpen,
-        Self::ForcedClosed,
-    ];
-
-    /// The word for metrics and status.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half-open",
-            Self::ForcedOpen => "forced-open",
-            Self::ForcedClosed => "forced-closed",
-        }
-    }
-}
-
-/// Why a breaker opened last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Why {
-    /// So many failures in a row.
-    Consecutive,
-    /// The share of failures.
-    Ratio,
-    /// The share of slow ones.
-    Slow,
-    /// A trial failed.
-    Trial,
-}
-
-impl Why {
-    /// The word for metrics and status.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Consecutive => "consecutive-failures",
-            Self::Ratio => "failure-ratio",
-            Self::Slow => "slow",
-            Self::Trial => "trial-failed",
-        }
-    }
-}
-
-/// Do not ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused {
-    /// Until then at least; `None` if it depends on trials that are under way, or on an order.
-    pub until: Option<Instant>,
-}
-
-/// A permission to ask, without a guard: for those who keep it as a number and give it back themselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Admitted {
-    /// The state that it is from: what was asked before a change decides nothing after it.
-    era: u64,
-    is_trial: bool,
-}
-
-impl Admitted {
-    /// As one number, for who has room for nothing else.
-    #[must_use]
-    pub const fn to_bits(self) -> u64 {
-        self.era << 1 | self.is_trial as u64
-    }
-
-    /// What [`Admitted::to_bits`] gave.
-    #[must_use]
-    pub const fn from_bits(bits: u64) -> Self {
-        Self {
-            era: bits >> 1,
-            is_trial: bits & 1 == 1,
-        }
-    }
-}
-
-/// What changed when an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// It opened, until then.
-    Opened(Why, Instant),
-    /// It closed.
-    Closed,
-}
-
-/// What a breaker knows, for metrics and status.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct BreakerSnapshot {
-    /// What it does.
-    pub state: BreakerState,
-    /// Until when it is open, if it is.
-    pub until: Option<Instant>,
-    /// Why it opened last, if it ever did.
-    pub why: Option<Why>,
-    /// What the window holds.
-    pub ratios: Ratios,
-    /// Failures in a row.
-    pub consecutive: u32,
-    /// Trials under way.
-    pub trials: u32,
-    /// How often it changed to each state, in the order of [`BreakerState::ALL`].
-    pub changes: [u64; 5],
-    /// How many were refused, ever.
-    pub refused: u64,
-}
 
 /// A breaker, shared by all who ask the same server.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use evenkeel_core::Instant;
 use evenkeel_core::stat::Window;
 
-use super::WindowKind;
+use super::options::WindowKind;
 
 /// Attempts that a window by count remembers at most.
 const MOST: usize = 65_536;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use evenkeel_core::Instant;
 use serde::{Deserialize, Serialize};
 
-use super::{Why, bounded};
+use super::why::{Why, bounded};
 
 /// What can be chosen about [`Aimd`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

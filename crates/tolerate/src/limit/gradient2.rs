@@ -16,7 +16,7 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Random, duration_from_seconds};
 use serde::{Deserialize, Serialize};
 
-use super::{Why, bounded};
+use super::why::{Why, bounded};
 
 /// What can be chosen about [`Gradient2`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ mod gradient2;
 mod median;
 mod permit;
 mod vegas;
+mod why;
 mod window;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -29,6 +30,7 @@ pub use aimd::{Aimd, AimdOptions};
 pub use gradient2::{Gradient2, Gradient2Options, RemeasureOptions};
 pub use permit::{Finish, Limit, Permit};
 pub use vegas::{Vegas, VegasOptions};
+pub use why::Why;
 pub use window::{Typical, WindowOptions};
 
 use window::{Gathered, Window};
@@ -50,66 +52,6 @@ pub enum LimitOptions {
 impl Default for LimitOptions {
     fn default() -> Self {
         Self::Gradient2(Gradient2Options::default())
-    }
-}
-
-/// Why a limit is what it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Why {
-    /// Nothing was measured yet.
-    Initial,
-    /// It is fixed.
-    Fixed,
-    /// Requests were as fast as usual at this limit, so it grew.
-    Grew,
-    /// Requests were slower than usual, so it shrank.
-    Shrank,
-    /// A request was refused or took too long, so it shrank.
-    Dropped,
-    /// Less than half of it was used: that says nothing about more, so it stayed.
-    AppLimited,
-    /// It is lowered for a moment to measure what requests take without a queue, or what they take was measured anew.
-    Probing,
-}
-
-impl Why {
-    const ALL: [Self; 7] = [
-        Self::Initial,
-        Self::Fixed,
-        Self::Grew,
-        Self::Shrank,
-        Self::Dropped,
-        Self::AppLimited,
-        Self::Probing,
-    ];
-
-    /// The word for metrics and status.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Initial => "initial",
-            Self::Fixed => "fixed",
-            Self::Grew => "grew",
-            Self::Shrank => "shrank",
-            Self::Dropped => "dropped",
-            Self::AppLimited => "app-limited",
-            Self::Probing => "probing",
-        }
-    }
-
-    /// `None` if nothing changed.
-    fn of_change(from: f64, to: f64) -> Option<Self> {
-        match to.total_cmp(&from) {
-            std::cmp::Ordering::Less => Some(Self::Shrank),
-            std::cmp::Ordering::Equal => None,
-            std::cmp::Ordering::Greater => Some(Self::Grew),
-        }
-    }
-
-    fn from_index(index: u8) -> Self {
-        let why = Self::ALL.get(usize::from(index));
-        why.copied().unwrap_or(Self::Initial)
     }
 }
 
@@ -362,13 +304,6 @@ impl Algorithm {
             Self::Fixed(_) | Self::Vegas(_) | Self::Aimd(_) => false,
         }
     }
-}
-
-/// `limit`, not below `min` (at least 1), not above `max`; if these contradict each other, `max` holds.
-const fn bounded(limit: u32, min: u32, max: u32) -> u32 {
-    let limit = if limit > min { limit } else { min };
-    let limit = if limit < max { limit } else { max };
-    if limit > 1 { limit } else { 1 }
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Random};
 use serde::{Deserialize, Serialize};
 
-use super::{Why, bounded};
+use super::why::{Why, bounded};
 
 /// What can be chosen about [`Vegas`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

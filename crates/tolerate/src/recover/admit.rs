@@ -9,6 +9,9 @@
 //! Whoever waits gives its breaker's pass back and asks again after the wait: the server may have died meanwhile, and a trial that
 //! waits would keep others from trying.
 
+#[cfg(feature = "async")]
+use std::sync::Arc;
+
 use evenkeel_core::Instant;
 
 use super::attempt::Tried;
@@ -56,17 +59,39 @@ impl<'p, C: Clock> Course<'p, C> {
 
     /// Begins a second attempt beside one that is late. It waits for nothing: then it would be too late itself.
     #[cfg(feature = "async")]
-    pub(crate) fn start(
-        &mut self,
-        pick: &mut impl Pick,
-        now: Instant,
-    ) -> Result<Begun<'p>, Stopped> {
+    fn start(&mut self, pick: &mut impl Pick, now: Instant) -> Result<Begun<'p>, Stopped> {
         let mut entry = self.choose(pick, true, now)?;
         if let Some(pace) = &self.live.guards.rate {
             entry.token = Some(pace.at_once(now).ok_or(Stopped::Rate)?);
         }
         self.place_at_once(&mut entry, now)?;
         self.open(entry, true, now)
+    }
+
+    /// Begins the attempt beside another one that is due now. Paid by the same budget as retries, of which it leaves half; the token is taken last, so that a hedge which cannot be made costs none.
+    #[cfg(feature = "async")]
+    pub(crate) fn start_hedge(&mut self, pick: &mut impl Pick, now: Instant) -> Option<Begun<'p>> {
+        let budget = Arc::clone(&self.live.budget);
+        let begun = if budget.affords_hedge(now) {
+            self.start(pick, now)
+        } else {
+            Err(Stopped::Budget)
+        };
+        match begun {
+            Ok(begun) if budget.try_spend_on_hedge(now) => {
+                self.hedges += 1;
+                Some(begun)
+            }
+            Ok(begun) => {
+                self.cancelled(begun, now);
+                self.tell(now, &Event::HedgeDenied(Stopped::Budget));
+                None
+            }
+            Err(why) => {
+                self.tell(now, &Event::HedgeDenied(why));
+                None
+            }
+        }
     }
 
     /// The first part of the way, on which nothing waits: whether to ask at all, and whom.

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
 
-#[cfg(feature = "async")]
-use super::Pick;
 use super::attempt::Tried;
 use super::guards::Held;
 use super::policy::{Live, Shared};
@@ -58,7 +56,7 @@ pub(crate) struct Course<'p, C: Clock> {
     ledger: RetryLedger,
     pub(super) tried: Tried,
     #[cfg(feature = "async")]
-    hedges: u32,
+    pub(super) hedges: u32,
     repairs: u32,
     pub(super) random: Option<Random>,
     report: Option<Report>,
@@ -151,32 +149,6 @@ impl<'p, C: Clock> Course<'p, C> {
         delay.map_or_else(Race::alone, |delay| {
             Race::new(began, delay, left, self.deadline.end())
         })
-    }
-
-    /// Begins the attempt beside another one that is due now. Paid by the same budget as retries, of which it leaves half; the token is taken last, so that a hedge which cannot be made costs none.
-    #[cfg(feature = "async")]
-    pub(crate) fn start_hedge(&mut self, pick: &mut impl Pick, now: Instant) -> Option<Begun<'p>> {
-        let budget = Arc::clone(&self.live.budget);
-        let begun = if budget.affords_hedge(now) {
-            self.start(pick, now)
-        } else {
-            Err(Stopped::Budget)
-        };
-        match begun {
-            Ok(begun) if budget.try_spend_on_hedge(now) => {
-                self.hedges += 1;
-                Some(begun)
-            }
-            Ok(begun) => {
-                self.cancelled(begun, now);
-                self.tell(now, &Event::HedgeDenied(Stopped::Budget));
-                None
-            }
-            Err(why) => {
-                self.tell(now, &Event::HedgeDenied(why));
-                None
-            }
-        }
     }
 
     #[cfg(feature = "async")]

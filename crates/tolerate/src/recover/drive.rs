@@ -6,12 +6,12 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use evenkeel_core::Instant;
 
 use super::course::{Begun, Course};
-use super::enter::enter;
+use super::enter::{enter, poll_timer};
 use super::kept;
 use super::{Attempt, Classify, Kept, Pick, Recovered, Repair, Run, Stopped};
 use crate::clock::Sleep;
@@ -144,25 +144,6 @@ pub(super) async fn wait_until<C: Sleep>(course: &Course<'_, C>, until: Instant)
     let clock = course.clock();
     if until > clock.now() {
         clock.sleep_until(until).await;
-    }
-}
-
-/// Polls a timer that is made when it is first needed; one for never is not made at all.
-pub(super) fn poll_timer<C: Sleep>(
-    clock: &C,
-    mut timer: Pin<&mut Option<C::Sleeping>>,
-    at: Instant,
-    context: &mut Context<'_>,
-) -> Poll<()> {
-    if at == Instant::NEVER {
-        return Poll::Pending;
-    }
-    if timer.is_none() {
-        timer.set(Some(clock.sleep_until(at)));
-    }
-    match timer.as_mut().as_pin_mut() {
-        Some(timer) => timer.poll(context),
-        None => Poll::Pending,
     }
 }
 

@@ -1,14 +1,13 @@
 //! An attempt's way in for a task: waits where `admit.rs` says so.
 
 use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 
 use evenkeel_core::Instant;
 
 use super::admit::Entry;
 use super::course::{Begun, Course};
-use super::drive::poll_timer;
 use super::pace::{Token, Turn};
 use super::room::{Place, Waiting};
 use super::{Pick, Stopped};
@@ -87,5 +86,24 @@ async fn leave_queue<'p, C: Sleep>(
     match left {
         Some(left) => left,
         None => waiting.give_up(clock.now()),
+    }
+}
+
+/// Polls a timer that is made when it is first needed; one for never is not made at all.
+pub(super) fn poll_timer<C: Sleep>(
+    clock: &C,
+    mut timer: Pin<&mut Option<C::Sleeping>>,
+    at: Instant,
+    context: &mut Context<'_>,
+) -> Poll<()> {
+    if at == Instant::NEVER {
+        return Poll::Pending;
+    }
+    if timer.is_none() {
+        timer.set(Some(clock.sleep_until(at)));
+    }
+    match timer.as_mut().as_pin_mut() {
+        Some(timer) => timer.poll(context),
+        None => Poll::Pending,
     }
 }

@@ -21,6 +21,7 @@ mod incident;
 mod kept;
 mod lint;
 mod lint_guards;
+mod lint_policy;
 mod options;
 mod outcome;
 mod pace;
@@ -40,7 +41,8 @@ pub use hooks::{
 pub use hooks::{Repair, Repairing};
 pub use incident::{Incident, IncidentAttempt};
 pub use kept::{Kept, Shown};
-pub use lint::{Lint, Lints, Load, lint};
+pub use lint::{Lint, Lints, Load};
+pub use lint_policy::lint;
 pub use options::RecoveryOptions;
 pub use outcome::{Failed, Record, Recovered, Report, Stopped};
 pub use policy::{Recovery, RecoveryBuilder};

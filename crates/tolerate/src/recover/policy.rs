@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use evenkeel_core::{Instant, Random};
 
 use super::guards::Guards;
-use super::{AnyError, Counted, Counters, Event, Events, Gate, NoPick, NoRepair, Run};
+use super::{Counted, Counters, Event, Events, Gate};
 use super::{Lint, Lints, Load, Recovered, RecoveryOptions, lint};
 use crate::clock::{Clock, Standard};
 use crate::{Budget, Call, HedgeDelay, HedgeOptions, LimitOptions};
@@ -159,17 +159,6 @@ impl Recovery {
 }
 
 impl<C: Clock> Recovery<C> {
-    /// Describes a call: add to it what its results mean, where it goes, what repairs it; then run it.
-    pub const fn call(&self, call: Call) -> Run<'_, C, AnyError, NoPick, NoRepair> {
-        Run {
-            recovery: self,
-            call,
-            classify: AnyError,
-            pick: NoPick,
-            repair: NoRepair,
-        }
-    }
-
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -221,15 +210,6 @@ impl<C: Clock> Recovery<C> {
     #[must_use]
     pub fn counters(&self) -> Counted {
         self.shared.counters.snapshot()
-    }
-
-    /// The same in the Prometheus format.
-    #[must_use]
-    pub fn prometheus(&self) -> String {
-        let mut text = String::new();
-        self.counters().prometheus(&self.shared.name, &mut text);
-        self.gauges(&mut text);
-        text
     }
 
     /// Tokens in the budget.

@@ -4,8 +4,9 @@
 
 use std::fmt;
 
-use super::{Errors, Recovery};
+use super::{AnyError, Errors, NoPick, NoRepair, Recovery};
 use crate::Call;
+use crate::clock::Clock;
 
 /// A call that is described. Run it with `run` (async) or `run_blocking`.
 #[must_use = "nothing happens until it runs"]
@@ -15,6 +16,19 @@ pub struct Run<'p, C, K, P, R> {
     pub(crate) classify: K,
     pub(crate) pick: P,
     pub(crate) repair: R,
+}
+
+impl<C: Clock> Recovery<C> {
+    /// Describes a call: add to it what its results mean, where it goes, what repairs it; then run it.
+    pub const fn call(&self, call: Call) -> Run<'_, C, AnyError, NoPick, NoRepair> {
+        Run {
+            recovery: self,
+            call,
+            classify: AnyError,
+            pick: NoPick,
+            repair: NoRepair,
+        }
+    }
 }
 
 impl<C, K, P, R> fmt::Debug for Run<'_, C, K, P, R> {

@@ -1,6 +1,6 @@
 //! What a policy's parts know now: limit, queue, breakers, throttle, rate; as values and as gauges.
 //!
-//! Apart from the counters, which are of what was decided; this is looked up when somebody asks.
+//! Apart from the policy, for this is looked up only when somebody asks.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -57,8 +57,17 @@ impl<C: Clock> Recovery<C> {
         live.guards.rate.as_ref().map(|rate| rate.balance(now))
     }
 
-    /// The same in the Prometheus format, of what there is.
-    pub(super) fn gauges(&self, text: &mut String) {
+    /// The counters and what the parts know, in the Prometheus format.
+    #[must_use]
+    pub fn prometheus(&self) -> String {
+        let mut text = String::new();
+        self.counters().prometheus(&self.shared.name, &mut text);
+        self.gauges(&mut text);
+        text
+    }
+
+    /// What the parts know, of those that there are.
+    fn gauges(&self, text: &mut String) {
         let policy: String = self.name().chars().flat_map(char::escape_default).collect();
         let mut add = |name: &str, label: &str, value: String| {
             let comma = if label.is_empty() { "" } else { "," };

@@ -2,7 +2,34 @@
 
 use std::time::Duration;
 
-use super::{CacheControl, StaleOptions};
+use serde::{Deserialize, Serialize};
+
+use super::control::CacheControl;
+
+/// What can be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StaleOptions {
+    /// Bytes of all answers together, at most. Default 16 MiB.
+    pub bytes: usize,
+    /// Bytes of one answer, at most. Default 64 KiB.
+    pub object: usize,
+    /// How long after it has become stale an answer may be shown that does not say it itself (`stale-if-error`). Default 1 h.
+    pub if_error: Duration,
+    /// Whether what is fresh, or may be shown while it is fetched anew, is answered without asking. Default no.
+    pub answer_first: bool,
+}
+
+impl Default for StaleOptions {
+    fn default() -> Self {
+        Self {
+            bytes: 16 << 20,
+            object: 64 << 10,
+            if_error: Duration::from_secs(3_600),
+            answer_first: false,
+        }
+    }
+}
 
 /// What is to be known of a request and its answer, besides its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -17,35 +17,9 @@ mod control;
 mod keep;
 
 pub use control::{CacheControl, RequestControl};
-pub use keep::{Exchanged, KeepFor};
+pub use keep::{Exchanged, KeepFor, StaleOptions};
 
 use evenkeel_core::Instant;
-use serde::{Deserialize, Serialize};
-
-/// What can be chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct StaleOptions {
-    /// Bytes of all answers together, at most. Default 16 MiB.
-    pub bytes: usize,
-    /// Bytes of one answer, at most. Default 64 KiB.
-    pub object: usize,
-    /// How long after it has become stale an answer may be shown that does not say it itself (`stale-if-error`). Default 1 h.
-    pub if_error: Duration,
-    /// Whether what is fresh, or may be shown while it is fetched anew, is answered without asking. Default no.
-    pub answer_first: bool,
-}
-
-impl Default for StaleOptions {
-    fn default() -> Self {
-        Self {
-            bytes: 16 << 20,
-            object: 64 << 10,
-            if_error: Duration::from_secs(3_600),
-            answer_first: false,
-        }
-    }
-}
 
 /// Answers by key, the latest ones, in bounded memory.
 #[derive(Debug)]

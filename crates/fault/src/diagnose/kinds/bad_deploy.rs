@@ -3,7 +3,8 @@
 
 use evenkeel_core::ProgramChange;
 
-use crate::diagnose::{Evidence, finding};
+use crate::diagnose::Evidence;
+use crate::diagnose::evidence::finding;
 use crate::incident::Finding;
 use crate::kind::FaultKind;
 use crate::maintenance::calendar;

@@ -1,6 +1,7 @@
 //! Probes are answered, and not as expected, while requests succeed: the probe is wrong, not the server.
 
-use crate::diagnose::{Evidence, finding};
+use crate::diagnose::Evidence;
+use crate::diagnose::evidence::finding;
 use crate::incident::Finding;
 use crate::kind::FaultKind;
 

@@ -1,7 +1,8 @@
 //! The process ends again and again soon after it was ready: three times within a minute.
 
 use crate::detect::exit_in_words;
-use crate::diagnose::{Evidence, finding};
+use crate::diagnose::Evidence;
+use crate::diagnose::evidence::finding;
 use crate::incident::Finding;
 use crate::kind::FaultKind;
 

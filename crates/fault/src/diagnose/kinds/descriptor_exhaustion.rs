@@ -3,7 +3,8 @@
 //! The kernel takes connections for it, so it looks like a process that hangs, or like a probe that is wrong where requests on kept
 //! connections succeed. What tells it from both is the count.
 
-use crate::diagnose::{Evidence, finding};
+use crate::diagnose::Evidence;
+use crate::diagnose::evidence::finding;
 use crate::incident::Finding;
 use crate::kind::FaultKind;
 use crate::self_check::Usage;

@@ -3,7 +3,8 @@
 use evenkeel_core::ProbeOutcome;
 
 use crate::contract::Managed;
-use crate::diagnose::{Evidence, finding};
+use crate::diagnose::Evidence;
+use crate::diagnose::evidence::finding;
 use crate::incident::Finding;
 use crate::kind::FaultKind;
 

@@ -2,7 +2,8 @@
 
 use crate::contract::Managed;
 use crate::detect::exit_in_words;
-use crate::diagnose::{Evidence, finding};
+use crate::diagnose::Evidence;
+use crate::diagnose::evidence::finding;
 use crate::incident::Finding;
 use crate::kind::FaultKind;
 

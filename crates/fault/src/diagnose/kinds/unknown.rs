@@ -1,6 +1,7 @@
 //! Something is wrong and nothing above explains it. Always a finding, so that a diagnosis is never empty: the last resort.
 
-use crate::diagnose::{Evidence, finding};
+use crate::diagnose::Evidence;
+use crate::diagnose::evidence::finding;
 use crate::incident::Finding;
 use crate::kind::FaultKind;
 

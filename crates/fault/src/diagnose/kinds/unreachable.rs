@@ -2,7 +2,8 @@
 
 use evenkeel_core::ProbeOutcome;
 
-use crate::diagnose::{Evidence, finding};
+use crate::diagnose::Evidence;
+use crate::diagnose::evidence::finding;
 use crate::incident::Finding;
 use crate::kind::FaultKind;
 

@@ -4,7 +4,7 @@
 //! well; the one incident closes when all are.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use evenkeel_core::Instant;
@@ -203,7 +203,7 @@ impl Keeper {
         };
         common.across = evidence;
         common.cause.kind = kind;
-        common.diagnose(now, &self.shared);
+        common.diagnose(now, &self.shared.names);
     }
 
     /// Where no service can be reached it is more likely that evenkeel cannot reach them.
@@ -221,24 +221,6 @@ impl Keeper {
             | Symptom::Refuses
             | Symptom::FailsProbes
             | Symptom::Lags => FaultKind::DependencyFailure,
-        }
-    }
-
-    /// Whether services are not well yet whose incidents ended in this one.
-    pub(super) fn holds_others(&self, id: &str) -> bool {
-        self.services.iter().any(|service| {
-            let common = service.common.as_ref();
-            common.is_some_and(|common| common.follows.as_deref() == Some(id))
-        })
-    }
-
-    /// The one incident was closed before all were well: each service is judged by itself again.
-    pub(super) fn let_go(&mut self, now: Instant, id: &str, end: End, out: &mut Vec<Output>) {
-        for place in 0..self.services.len() {
-            let common = self.services[place].common.as_ref();
-            if common.is_some_and(|common| common.follows.as_deref() == Some(id)) {
-                self.close_common(now, place, None, end, out);
-            }
         }
     }
 }
@@ -278,9 +260,4 @@ fn cause_of(
         by_statistics: false,
         onset,
     }
-}
-
-/// The machine of an address.
-pub(in crate::keeper) fn host_of(address: &str) -> Option<IpAddr> {
-    address.parse::<SocketAddr>().ok().map(|one| one.ip())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Outcome, RequestShape};
+use evenkeel_core::Instant;
 
 use crate::common_cause::{CommonCause, Failing};
 use crate::contract::Output;
@@ -11,9 +11,9 @@ use crate::keeper::Keeper;
 use crate::keeper::service::Service;
 use crate::kind::FaultKind;
 use crate::policy::SlowOptions;
-use crate::slow_burn::{Burn, ErrorShare, Pair, Pairs, Speed, Usual, slow_together};
+use crate::slow_burn::{Burn, Pair, Speed, Usual, slow_together};
 
-use super::{Common, UNPROVEN};
+use super::burn_watch::SETTLED;
 
 /// Between two looks while something fails.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -21,79 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LEARN_EVERY: Duration = Duration::from_secs(10);
 /// What is so many times slower than usual is not learnt.
 const NOT_LEARNT: f64 = 1.5;
-/// Servers that are slow together must have been so for this time, and well again for as long.
-const SETTLED: Duration = Duration::from_secs(20);
-/// A route that fails on one server is well when so many of its requests in a row have succeeded there …
-const ROW: u32 = 3;
-/// … and none has failed for so long.
-const QUIET: Duration = Duration::from_secs(10);
 /// So many routes are named.
 const NAMED: usize = 3;
-
-/// What is remembered of a service to find a slow burn.
-#[derive(Debug, Default)]
-pub(in crate::keeper) struct BurnWatch {
-    errors: ErrorShare,
-    pairs: Pairs,
-    /// How fast each server usually is.
-    usual: Vec<Usual>,
-    learn_at: Instant,
-    /// Since when several are slow together, and which.
-    slow: Option<(Instant, Vec<usize>)>,
-    fast_since: Option<Instant>,
-    look_at: Instant,
-    has_failed: bool,
-}
-
-impl BurnWatch {
-    /// An attempt has ended on a server that has no incident of its own.
-    pub(in crate::keeper) fn attempt(
-        &mut self,
-        at: Instant,
-        server: u32,
-        shape: RequestShape,
-        outcome: Outcome,
-    ) {
-        let failed = outcome.is_failure();
-        if failed || outcome.is_success() {
-            self.errors.add(at, failed);
-            self.pairs.take(at, server, shape, outcome);
-            self.has_failed |= failed;
-        }
-    }
-
-    /// What was an incident is not how the service usually is; unless a person says so.
-    pub(super) fn forget(&mut self, is_accepted: bool) {
-        if is_accepted {
-            self.errors.accept();
-        } else {
-            self.errors.forget();
-        }
-        self.pairs.forget();
-        self.slow = None;
-    }
-
-    /// Whether the slow burn of this incident is over, and whether that is proven.
-    pub(super) fn is_over(&mut self, now: Instant, common: &Common) -> Option<bool> {
-        if now.since(common.case.detected) < QUIET {
-            return None;
-        }
-        let is_over = if common.cause.failing.is_some() {
-            common.row >= ROW && now.since(common.last_failure) >= QUIET
-        } else if common.cause.kind == FaultKind::ErrorBurst {
-            self.errors.is_over(now)
-        } else {
-            let fast_since = self.fast_since;
-            fast_since.is_some_and(|since| now.since(since) >= SETTLED)
-        };
-        let is_silent = common.row == 0 && now.since(common.last_failure) >= UNPROVEN;
-        if is_over {
-            Some(true)
-        } else {
-            is_silent.then_some(false)
-        }
-    }
-}
 
 impl Service {
     /// Whether a slow burn may be looked for, and found, now.

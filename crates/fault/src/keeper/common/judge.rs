@@ -8,7 +8,6 @@ use crate::common_cause::{Alike, CommonCause, ServerView, ServiceView, Symptom, 
 use crate::contract::{Output, ServerLoad};
 use crate::detect::{Detection, Detector};
 use crate::keeper::Keeper;
-use crate::keeper::server::Server;
 use crate::keeper::service::Service;
 use crate::kind::FaultKind;
 use crate::policy::Action;
@@ -19,38 +18,6 @@ use super::Common;
 const ALIKE_EVERY: Duration = Duration::from_millis(100);
 
 impl Service {
-    pub(super) fn views(&self, now: Instant) -> Vec<Option<ServerView>> {
-        let detect = &self.spec.options.detect;
-        let of = |server: &Server| {
-            let takes_part = server.vacant.is_none()
-                && server.held.is_none()
-                && server.starting.is_none()
-                && server.routine.is_none()
-                && server.facts.process.down.is_none()
-                && !server.facts.process.stopped;
-            let read = || {
-                let view = ServerView::read(&server.facts, detect, now);
-                let case = server.case.as_deref();
-                match case.and_then(|case| case.symptom.map(|symptom| (symptom, case.onset))) {
-                    // What is slow answers all the same.
-                    Some((symptom, since))
-                        if view.symptom.is_none()
-                            && (!view.is_well || symptom == Symptom::Lags) =>
-                    {
-                        ServerView {
-                            symptom: Some(symptom),
-                            since,
-                            is_well: false,
-                        }
-                    }
-                    _ => view,
-                }
-            };
-            takes_part.then(read)
-        };
-        self.servers.iter().map(of).collect()
-    }
-
     /// Whether the open incident of the service explains what was detected at one of its servers: the server shows the same, and
     /// nothing else.
     fn explains(&mut self, now: Instant, index: u32, detection: &Detection) -> bool {

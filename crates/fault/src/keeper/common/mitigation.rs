@@ -4,18 +4,16 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{ClosedRoute, Instant, ServiceOrders};
+use evenkeel_core::{ClosedRoute, Instant, LimitHint, ServiceOrders};
 
 use crate::common_cause::{ServerView, Symptom};
 use crate::incident::ActionOutcome;
 use crate::keeper::server::Server;
 use crate::keeper::service::Service;
+use crate::kind::FaultKind;
 use crate::policy::{Action, Mode};
 
-use super::{Common, QUIET};
-
-/// Of a first tier that gets a few requests only, so many successes in a row are a return.
-const RETURN: u32 = 10;
+use super::Common;
 
 /// After so long it has been seen whether a part is served …
 const SEEN: Duration = Duration::from_secs(1);
@@ -24,21 +22,6 @@ const SERVED: f64 = 0.1;
 /// If more trials than this succeed, of so many lately, what is answered for reaches the servers again.
 const RETURNS: f64 = 0.3;
 const ENOUGH: u64 = 10;
-
-/// How far the playbook has come.
-#[derive(Debug, Default)]
-pub(super) struct Mitigation {
-    steps: Vec<Action>,
-    step: usize,
-    /// When the next step is due.
-    at: Instant,
-    /// The servers behind have taken over.
-    pub(super) fails_over: bool,
-    /// Bounds are found for the servers.
-    pub(super) sheds: bool,
-    /// Requests are answered for.
-    pub(super) falls_back: bool,
-}
 
 impl Common {
     /// Begins what the user's playbook says of the kind. What was done for another kind ends.
@@ -140,6 +123,26 @@ impl Common {
             .action(now, action, outcome, Some(detail.to_owned()));
     }
 
+    /// If there is more to do than the servers can, and no limit is configured, one is to be found.
+    pub(super) fn find_limits(&mut self, now: Instant, service: &Service) {
+        let may = service.spec.options.recover.mode != Mode::Off && service.spec.is_unlimited;
+        if may && self.cause.kind == FaultKind::Overload {
+            self.bound(now, service);
+        }
+    }
+
+    fn bound(&mut self, now: Instant, service: &Service) {
+        if !self.limits.is_empty() {
+            return;
+        }
+        self.limits = service.load.hints();
+        self.limits
+            .resize(service.servers.len(), LimitHint::default());
+        let detail = "each server without a configured limit gets as many requests at once as it can work on; \
+                      the others wait for a moment, those that matter most first, or are answered 503";
+        self.case.sheds(now, detail.to_owned());
+    }
+
     /// Takes back what the playbook has done.
     pub(super) fn end_mitigation(&mut self, now: Instant) {
         let mitigation = std::mem::take(&mut self.mitigation);
@@ -151,21 +154,6 @@ impl Common {
             let text = "requests reach the servers again";
             self.case.note(now, "action", text.to_owned());
         }
-    }
-
-    /// Whether an attempt at a server of this tier tells of what failed.
-    pub(in crate::keeper) const fn hears_of(&self, tier: u8) -> bool {
-        tier == 0 || !self.mitigation.fails_over
-    }
-
-    /// Whether the servers behind have taken over.
-    pub(in crate::keeper) const fn fails_over(&self) -> bool {
-        self.mitigation.fails_over
-    }
-
-    /// Whether the first tier, which gets a few requests only, does well again.
-    pub(super) fn has_returned(&self, now: Instant) -> bool {
-        self.row >= RETURN && now.since(self.last_failure) >= QUIET
     }
 
     /// Whether a server behind the first tier is in rotation and shows nothing.

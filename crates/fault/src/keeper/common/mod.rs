@@ -4,18 +4,20 @@
 //! Its servers stay in rotation: what they share is not repaired by taking them out, and requests that reach them
 //! show at once when it is back. Nothing costly is done. It ends when requests of the kind that failed succeed.
 //!
-//! `judge` decides what a detection belongs to, `open` begins an incident and takes in those of single servers, `close` looks
-//! again until it is over.
+//! Here is what is held of it. `mitigation` is what the user's playbook does about it, `close` ends it, `open` begins it and takes in those
+//! of single servers, `look` looks again until it is over; `judge`, `burn` and `across` find the causes: what a detection belongs to, what
+//! burns slowly, what several services share.
 
-mod across;
-mod burn;
-mod judge;
-mod open;
-mod close;
+mod burn_watch;
 mod mitigation;
+mod close;
+mod open;
+mod look;
+mod judge;
+mod burn;
+mod across;
 
-pub(in crate::keeper) use across::host_of;
-pub(in crate::keeper) use burn::BurnWatch;
+pub(in crate::keeper) use burn_watch::BurnWatch;
 
 use std::time::Duration;
 
@@ -29,14 +31,11 @@ use crate::detect::Detection;
 use crate::incident::Finding;
 use crate::kind::FaultKind;
 use crate::outlook::{NextStep, Outlook, Waits};
-use crate::policy::Mode;
+use crate::policy::Action;
 use crate::signal::RouteTally;
 
-use super::Shared;
 use super::case::Case;
 use super::names::Names;
-use super::service::Service;
-use mitigation::Mitigation;
 
 /// Between two looks while an incident of the service is open.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -60,6 +59,8 @@ const SHED: u64 = 20;
 const NAMED: usize = 3;
 /// After so long the first diagnosis stands unless something graver is seen.
 const SETTLED: Duration = Duration::from_secs(3);
+/// Of a first tier that gets a few requests only, so many successes in a row are a return.
+const RETURN: u32 = 10;
 
 /// An incident of a whole service.
 #[derive(Debug)]
@@ -98,6 +99,21 @@ pub(in crate::keeper) struct Common {
     holds_others: bool,
     /// What is said of them.
     across: Vec<String>,
+}
+
+/// How far the playbook has come.
+#[derive(Debug, Default)]
+struct Mitigation {
+    steps: Vec<Action>,
+    step: usize,
+    /// When the next step is due.
+    at: Instant,
+    /// The servers behind have taken over.
+    fails_over: bool,
+    /// Bounds are found for the servers.
+    sheds: bool,
+    /// Requests are answered for.
+    falls_back: bool,
 }
 
 impl Common {
@@ -183,6 +199,21 @@ impl Common {
         }
         let since = *self.well_since.get_or_insert(now);
         (now.since(since) >= QUIET).then_some(true)
+    }
+
+    /// Whether an attempt at a server of this tier tells of what failed.
+    pub(in crate::keeper) const fn hears_of(&self, tier: u8) -> bool {
+        tier == 0 || !self.mitigation.fails_over
+    }
+
+    /// Whether the servers behind have taken over.
+    pub(in crate::keeper) const fn fails_over(&self) -> bool {
+        self.mitigation.fails_over
+    }
+
+    /// Whether the first tier, which gets a few requests only, does well again.
+    fn has_returned(&self, now: Instant) -> bool {
+        self.row >= RETURN && now.since(self.last_failure) >= QUIET
     }
 }
 
@@ -284,26 +315,6 @@ impl Common {
             .collect()
     }
 
-    /// If there is more to do than the servers can, and no limit is configured, one is to be found.
-    fn find_limits(&mut self, now: Instant, service: &Service) {
-        let may = service.spec.options.recover.mode != Mode::Off && service.spec.is_unlimited;
-        if may && self.cause.kind == FaultKind::Overload {
-            self.bound(now, service);
-        }
-    }
-
-    fn bound(&mut self, now: Instant, service: &Service) {
-        if !self.limits.is_empty() {
-            return;
-        }
-        self.limits = service.load.hints();
-        self.limits
-            .resize(service.servers.len(), LimitHint::default());
-        let detail = "each server without a configured limit gets as many requests at once as it can work on; \
-                      the others wait for a moment, those that matter most first, or are answered 503";
-        self.case.sheds(now, detail.to_owned());
-    }
-
     /// A few are shed also when the limit is measured anew.
     fn note_shed(&mut self, now: Instant, traffic: &Traffic) {
         self.looked = traffic.latest;
@@ -319,7 +330,7 @@ impl Common {
     }
 
     /// Writes down what is closed, and what is not any more.
-    fn tell_closed(&mut self, now: Instant, shared: &Shared) {
+    fn tell_closed(&mut self, now: Instant, names: &Names) {
         let closed = self.closed();
         if closed == self.told_closed {
             return;
@@ -328,39 +339,24 @@ impl Common {
             let text = "what hung is answered again: its requests reach the servers as usual";
             self.case.note(now, "action", text.to_owned());
         } else {
-            let names = self.closed_names(&shared.names).join(", ");
+            let routes = self.closed_names(names).join(", ");
             let detail = format!(
-                "{names}: answered with 503 at once, but for trials, while it hangs on all servers"
+                "{routes}: answered with 503 at once, but for trials, while it hangs on all servers"
             );
             self.case.sheds(now, detail);
         }
         self.told_closed = closed;
     }
 
-    fn name_servers(&mut self, service: &Service) {
-        let names = self.cause.servers.iter().filter_map(|&at| {
-            let server = service.servers.get(at)?;
-            Some(server.name.clone())
-        });
-        let names: Vec<String> = names.collect();
-        // Those of other services stay.
-        let servers = &mut self.case.incident.servers;
-        let others = servers.drain(..).filter(|name| name.contains('/'));
-        let others: Vec<String> = others.collect();
-        *servers = names;
-        servers.extend(others);
-        self.case.changed = true;
-    }
-
-    fn diagnose(&mut self, now: Instant, shared: &Shared) {
+    fn diagnose(&mut self, now: Instant, names: &Names) {
         let mut evidence = self.across.clone();
         evidence.extend(self.cause.evidence.iter().cloned());
         if let Some(failing) = &self.cause.failing {
             let named = failing.shapes.iter().take(NAMED);
-            let names: Vec<String> = named
-                .map(|shape| shared.names.of(*shape, failing.is_method))
+            let named: Vec<String> = named
+                .map(|shape| names.of(*shape, failing.is_method))
                 .collect();
-            evidence.insert(0, format!("what fails is {}", names.join(", ")));
+            evidence.insert(0, format!("what fails is {}", named.join(", ")));
         }
         if let Some(first) = self.case.incident.servers.first()
             && self.cause.failing.is_none()

@@ -9,15 +9,33 @@ use crate::detect::{Detection, Detector};
 use crate::incident::End;
 use crate::keeper::Keeper;
 use crate::keeper::case::Case;
-use crate::keeper::server::Shown;
+use crate::keeper::service::Service;
+use crate::keeper::shown::Shown;
 use crate::kind::FaultKind;
 use crate::policy::Mode;
 
-use super::mitigation::Mitigation;
-use super::{Common, LOOK_EVERY, WINDOW};
+use super::{Common, LOOK_EVERY, Mitigation, WINDOW};
 
 /// So many servers are examined, at most.
 const EXAMINED: usize = 8;
+
+impl Common {
+    /// Its record names the servers that the cause explains.
+    pub(super) fn name_servers(&mut self, service: &Service) {
+        let names = self.cause.servers.iter().filter_map(|&at| {
+            let server = service.servers.get(at)?;
+            Some(server.name.clone())
+        });
+        let names: Vec<String> = names.collect();
+        // Those of other services stay.
+        let servers = &mut self.case.incident.servers;
+        let others = servers.drain(..).filter(|name| name.contains('/'));
+        let others: Vec<String> = others.collect();
+        *servers = names;
+        servers.extend(others);
+        self.case.changed = true;
+    }
+}
 
 impl Keeper {
     pub(in crate::keeper::common) fn open_common(
@@ -76,11 +94,11 @@ impl Keeper {
             cause,
         };
         common.name_servers(service);
-        common.diagnose(now, &self.shared);
+        common.diagnose(now, &self.shared.names);
         common.find_limits(now, service);
         common.choose_mitigation(now, service);
         if service.spec.options.recover.mode != Mode::Off {
-            common.tell_closed(now, &self.shared);
+            common.tell_closed(now, &self.shared.names);
         }
         let id = common.case.incident.id.clone();
         service.common = Some(Box::new(common));

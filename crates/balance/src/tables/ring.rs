@@ -1,31 +1,29 @@
-//! The next server on a ring of hashes, with an optional bound on its load.
+//! A ring of hashes: a key's server is the next one on it.
 //!
 //! A server has points in proportion to its weight: XXH64 of `IDENTITY_NUMBER`. A pool has 160 points for each server
 //! (ketama's number), between 1,024 and 65,536 in all, and at least 16 for each.
 
 use twox_hash::XxHash64;
 
-use super::hashed::{Named, takes_part};
-use crate::turn::Turn;
+use super::Named;
 
 const EACH: usize = 160;
 const LEAST: usize = 1_024;
 const MOST: usize = 65_536;
 const EACH_AT_LEAST: usize = 16;
-/// Points looked at from a key's place on; then a scan does, so that a pick has a bound even if nearly all are out.
-const STEPS: usize = 4_096;
 
 /// The ring of a pool.
 #[derive(Debug)]
 pub(crate) struct Ring {
     /// Ascending by hash.
-    points: Vec<(u64, u32)>,
+    pub(crate) points: Vec<(u64, u32)>,
     /// Where the points of each range of hashes begin, by the highest bits: one look instead of a search through all,
     /// most of which would miss the cache.
     starts: Vec<u32>,
     /// How many of a hash's bits are not looked at for its range.
     shift: u32,
-    bound: Option<f64>,
+    /// Of the load of a key's server, if there is one.
+    pub(crate) bound: Option<f64>,
 }
 
 impl Ring {
@@ -65,31 +63,13 @@ impl Ring {
     }
 
     /// The place of the first point at `key` or after it; the number of points if there is none.
-    fn place(&self, key: u64) -> usize {
+    pub(crate) fn place(&self, key: u64) -> usize {
         let start = self.starts[(key >> self.shift) as usize] as usize;
         let beyond = self.points[start..]
             .iter()
             .take_while(|(hash, _)| *hash < key)
             .count();
         start + beyond
-    }
-
-    /// The first server from the key's place on that may be picked and is not too busy; the first that may be picked if
-    /// all are too busy; nothing if none was found.
-    pub(crate) fn find(&self, turn: &Turn<'_>) -> Option<u32> {
-        let (before, after) = self.points.split_at(self.place(turn.key));
-        let limit = self.bound.map(|factor| Limit::of(turn, factor));
-        let mut first = None;
-        for &(_, index) in after.iter().chain(before).take(STEPS) {
-            if !turn.is_open(index) || !takes_part(turn, index) {
-                continue;
-            }
-            if limit.as_ref().is_none_or(|limit| limit.allows(turn, index)) {
-                return Some(index);
-            }
-            first = first.or(Some(index));
-        }
-        first
     }
 }
 
@@ -101,45 +81,8 @@ fn push_decimal(text: &mut String, number: u32) {
     text.push(char::from(b'0' + (number % 10) as u8));
 }
 
-/// How many attempts a server may have in flight: `ceil(factor × all × its part of the weights)`, the attempt that is
-/// about to begin counted.
-#[derive(Debug)]
-pub(crate) struct Limit {
-    each: f64,
-}
-
-impl Limit {
-    fn of(turn: &Turn<'_>, factor: f64) -> Self {
-        let (mut load, mut weights) = (1_u64, 0_u64);
-        for &index in turn.list {
-            let member = turn.member(index);
-            load += u64::from(member.state.in_flight());
-            weights += u64::from(member.weight());
-        }
-        Self::new(load, weights, factor)
-    }
-
-    fn new(load: u64, weights: u64, factor: f64) -> Self {
-        Self {
-            each: factor.max(1.0) * load as f64 / (weights.max(1)) as f64,
-        }
-    }
-
-    /// The bound for a server of this weight.
-    fn bound(&self, weight: u32) -> u64 {
-        (self.each * f64::from(weight)).ceil() as u64
-    }
-
-    fn allows(&self, turn: &Turn<'_>, index: u32) -> bool {
-        let member = turn.member(index);
-        u64::from(member.state.in_flight()) < self.bound(member.weight())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -194,23 +137,5 @@ mod tests {
                 .count()
         };
         assert_eq!((of(0), of(1)), (256, 768));
-    }
-
-    proptest! {
-        /// Somebody always may: not all can be above their part of the whole.
-        #[test]
-        fn the_bounds_leave_room_for_one_more(
-            loads in prop::collection::vec((0_u32..1_000, 1_u32..100), 1..50),
-            factor in 1.0_f64..3.0,
-        ) {
-            let load = 1 + loads.iter().map(|(load, _)| u64::from(*load)).sum::<u64>();
-            let weights = loads.iter().map(|(_, weight)| u64::from(*weight)).sum();
-            let limit = Limit::new(load, weights, factor);
-            prop_assert!(loads.iter().any(|(load, weight)| u64::from(*load) < limit.bound(*weight)));
-            for (_, weight) in &loads {
-                let exact = factor * load as f64 * f64::from(*weight) / weights as f64;
-                prop_assert!(limit.bound(*weight) as f64 >= exact - 1e-6 && (limit.bound(*weight) as f64) < exact + 1.0 + 1e-6);
-            }
-        }
     }
 }

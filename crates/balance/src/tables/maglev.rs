@@ -5,11 +5,8 @@
 
 use twox_hash::XxHash64;
 
-use super::hashed::{Named, again, takes_part};
-use crate::turn::Turn;
+use super::Named;
 
-/// Other places that are tried when a key's server may not be picked.
-const TRIES: u64 = 16;
 const EMPTY: u32 = u32::MAX;
 /// A table is never larger: Envoy's bound, a prime number, 20 MB.
 const MOST: u32 = 5_000_011;
@@ -85,15 +82,9 @@ impl Table {
         Self { places }
     }
 
-    /// The key's server; if that may not be picked, the server of another key made of it, and so on.
-    pub(crate) fn find(&self, turn: &Turn<'_>) -> Option<u32> {
-        let at = |key: u64| self.places[(key % self.places.len() as u64) as usize];
-        let first = std::iter::once(turn.key);
-        let more = (0..TRIES).map(|step| again(turn.key, step));
-        first
-            .chain(more)
-            .map(at)
-            .find(|&index| turn.is_open(index) && takes_part(turn, index))
+    /// The key's server.
+    pub(crate) fn at(&self, key: u64) -> u32 {
+        self.places[(key % self.places.len() as u64) as usize]
     }
 }
 

@@ -1,0 +1,174 @@
+//! What the requests of a route go by: the route's own keys, and for those that it leaves out, its service's.
+
+use super::At;
+use super::fallback::Fallback;
+use super::hedge::Hedge;
+use super::inject::Inject;
+use super::listen::Route;
+use super::retry::{Retry, RetryBackoff};
+use super::service::{Service, Timeout};
+use super::value::Switch;
+
+/// The keys of `$own`, and for those that it does not have, those of `$base`. A key that is not named here does not compile.
+macro_rules! over {
+    ($table:ident { $($key:ident),* $(,)? }, $own:expr, $base:expr) => {
+        $table { $($key: $own.$key.clone().or_else(|| $base.$key.clone()),)* }
+    };
+}
+
+impl Route {
+    /// Whether it says anything of its own about what its service says as well.
+    #[must_use]
+    pub const fn has_own(&self) -> bool {
+        self.timeout.is_some()
+            || self.retry.is_some()
+            || self.hedge.is_some()
+            || self.fallback.is_some()
+            || self.inject.is_some()
+    }
+
+    /// What its requests for `service` go by, as if it had been typed of a service; nothing else is in it.
+    #[must_use]
+    pub fn own(&self, service: &Service) -> Service {
+        Service {
+            timeout: merge(self.timeout.as_ref(), service.timeout.as_ref(), timeout),
+            retry: merge(self.retry.as_ref(), service.retry.as_ref(), retry),
+            hedge: switch(self.hedge.as_ref(), service.hedge.as_ref(), hedge),
+            fallback: switch(self.fallback.as_ref(), service.fallback.as_ref(), fallback),
+            inject: switch(self.inject.as_ref(), service.inject.as_ref(), inject),
+            ..Service::default()
+        }
+    }
+}
+
+/// The table of both; it stands where the route's does.
+fn merge<T: Clone + Default>(
+    own: Option<&At<T>>,
+    base: Option<&At<T>>,
+    over: fn(&T, &T) -> T,
+) -> Option<At<T>> {
+    match (own, base) {
+        (Some(own), Some(base)) => Some(own.with(over(&own.value, &base.value))),
+        (own, base) => own.or(base).cloned(),
+    }
+}
+
+/// The same for one that a route may turn off.
+fn switch<T: Clone + Default>(
+    own: Option<&At<Switch<T>>>,
+    base: Option<&At<T>>,
+    over: fn(&T, &T) -> T,
+) -> Option<At<T>> {
+    let Some(own) = own else { return base.cloned() };
+    match &own.value {
+        Switch::Off => None,
+        Switch::On(table) => merge(Some(&own.with(table.clone())), base, over),
+    }
+}
+
+impl<T> At<T> {
+    /// Another value at the same place.
+    fn with<U>(&self, value: U) -> At<U> {
+        At {
+            value,
+            span: self.span.clone(),
+            key: self.key.clone(),
+        }
+    }
+}
+
+fn timeout(own: &Timeout, base: &Timeout) -> Timeout {
+    over!(
+        Timeout {
+            connect,
+            attempt,
+            total,
+            idle,
+            deadline_header
+        },
+        own,
+        base
+    )
+}
+
+fn retry(own: &Retry, base: &Retry) -> Retry {
+    let backoff = |own: &RetryBackoff, base: &RetryBackoff| {
+        over!(
+            RetryBackoff {
+                base,
+                cap,
+                growth,
+                jitter
+            },
+            own,
+            base
+        )
+    };
+    Retry {
+        backoff: merge(own.backoff.as_ref(), base.backoff.as_ref(), backoff),
+        ..over!(
+            Retry {
+                limit,
+                timeout_limit,
+                on,
+                methods,
+                backoff,
+                budget,
+                body_buffer,
+                response_buffer
+            },
+            own,
+            base
+        )
+    }
+}
+
+fn hedge(own: &Hedge, base: &Hedge) -> Hedge {
+    over!(
+        Hedge {
+            after,
+            limit,
+            floor,
+            minimum_attempts
+        },
+        own,
+        base
+    )
+}
+
+/// An answer in the file and another service exclude each other, so naming one leaves the service's other one behind.
+fn fallback(own: &Fallback, base: &Fallback) -> Fallback {
+    let answers = own.status.is_some()
+        || own.body.is_some()
+        || own.content_type.is_some()
+        || own.retry_after.is_some();
+    let base = if own.service.is_some() {
+        Fallback {
+            on: base.on.clone(),
+            stale: base.stale.clone(),
+            ..Fallback::default()
+        }
+    } else {
+        Fallback {
+            service: base.service.clone().filter(|_| !answers),
+            ..base.clone()
+        }
+    };
+    over!(
+        Fallback {
+            stale,
+            service,
+            status,
+            body,
+            content_type,
+            retry_after,
+            on
+        },
+        own,
+        base
+    )
+}
+
+fn inject(own: &Inject, base: &Inject) -> Inject {
+    over!(Inject { delay, abort, seed }, own, base)
+}

@@ -1,0 +1,34 @@
+//! What a file's meaning depends on beside its text, handed in so that reading it asks nobody.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// What a file's meaning depends on and does not say.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The folder of the file; relative working directories begin there.
+    pub base_dir: &'a Path,
+    /// Where the store and the admin token are kept.
+    pub state_dir: &'a Path,
+    /// Processor cores: the default number of workers.
+    pub cores: usize,
+    /// The most descriptors that evenkeel may have open when it serves: they bound how many clients can be connected.
+    pub descriptors: u64,
+    /// Turns `host:port` into addresses, or says why not.
+    pub resolver: &'a dyn Fn(&str) -> Result<Vec<SocketAddr>, String>,
+}
+
+impl std::fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            base_dir,
+            state_dir,
+            cores,
+            ..
+        } = self;
+        write!(
+            f,
+            "Surroundings {{ base_dir: {base_dir:?}, state_dir: {state_dir:?}, cores: {cores} }}"
+        )
+    }
+}

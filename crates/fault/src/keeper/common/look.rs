@@ -1,0 +1,91 @@
+//! The incident of a service goes on: what is shown now may tell more than what opened it, and may be over.
+
+use evenkeel_core::Instant;
+
+use crate::common_cause::CommonCause;
+use crate::contract::Output;
+use crate::incident::End;
+use crate::keeper::Keeper;
+use crate::keeper::service::Service;
+use crate::policy::Mode;
+
+use super::{Common, LOOK_EVERY};
+
+impl Keeper {
+    /// The incident of the service goes on, changes its diagnosis, or is over.
+    pub(super) fn look_again(
+        &mut self,
+        now: Instant,
+        place: usize,
+        cause: Option<CommonCause>,
+        out: &mut Vec<Output>,
+    ) {
+        let service = &mut self.services[place];
+        let objective = service.spec.options.objective;
+        let routes = service.routes.tallies(now);
+        let Some(common) = &mut service.common else {
+            return;
+        };
+        common.look_at = now + LOOK_EVERY;
+        common.note_shed(now, &service.traffic);
+        common
+            .case
+            .keep_impact_up(now, &service.traffic, objective.as_ref());
+        let still_there = cause.is_some();
+        if let Some(cause) = cause {
+            common.take_in(&cause);
+            let changes = common.is_overruled_by(&cause, &routes, now);
+            let grew = cause
+                .servers
+                .iter()
+                .any(|at| !common.cause.servers.contains(at));
+            if changes || grew && cause.kind == common.cause.kind {
+                let mut servers = std::mem::take(&mut common.cause.servers);
+                let new = cause.servers.iter().filter(|at| !servers.contains(at));
+                let new: Vec<usize> = new.copied().collect();
+                servers.extend(new);
+                common.cause = CommonCause { servers, ..cause };
+                let mut common = service.common.take().expect("it is there");
+                common.name_servers(service);
+                if changes {
+                    common.diagnose(now, &self.shared.names);
+                    common.find_limits(now, service);
+                    common.choose_mitigation(now, service);
+                }
+                let id = common.case.incident.id.clone();
+                service.common = Some(common);
+                self.merge(now, place, &id, out);
+            }
+        }
+        let service = &mut self.services[place];
+        if service.spec.options.recover.mode != Mode::Off
+            && let Some(mut common) = service.common.take()
+        {
+            common.tell_closed(now, &self.shared.names);
+            common.mitigate(now, service);
+            service.common = Some(common);
+        }
+        let Service { common, burn, .. } = &mut self.services[place];
+        let over = common.as_mut().and_then(|common| {
+            if common.cause.by_statistics {
+                burn.is_over(now, common)
+            } else {
+                common.is_over(now, still_there)
+            }
+        });
+        let holds = |common: &Common| self.holds_others(&common.case.incident.id);
+        let waits = self.services[place].common.as_deref().is_some_and(holds);
+        if let Some(is_proven) = over.filter(|_| !waits) {
+            self.close_common(now, place, Some(is_proven), End::Recovered, out);
+        }
+        self.record_common(place, out);
+    }
+
+    /// Whether services are not well yet whose incidents ended in this one.
+    fn holds_others(&self, id: &str) -> bool {
+        self.services.iter().any(|service| {
+            let common = service.common.as_ref();
+            common.is_some_and(|common| common.follows.as_deref() == Some(id))
+        })
+    }
+}

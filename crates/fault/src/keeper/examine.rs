@@ -1,0 +1,124 @@
+//! What is wrong: the server is examined, the findings are ranked, and the playbook begins.
+
+use std::time::Duration;
+
+use evenkeel_core::Verdict;
+
+use crate::contract::{Examination, Output, Pace};
+use crate::diagnose::{Evidence, diagnose};
+use crate::kind::FaultKind;
+use crate::policy::ProbeKind;
+use crate::recover::serves_nothing;
+
+use super::Work;
+use super::phase::Phase;
+
+/// An examination that is not answered so long after its time was over is given up.
+const SLACK: Duration = Duration::from_millis(250);
+
+impl Work<'_> {
+    pub(super) fn examine(&mut self) {
+        let timeout = self.spec.options.diagnose_timeout;
+        let (order, now) = (self.order(), self.now);
+        self.server.set_pace(Pace::Fast, self.out);
+        self.out.push(Output::Examine {
+            id: order,
+            server: self.server.id,
+            timeout,
+        });
+        if let Some(case) = self.case() {
+            case.phase = Phase::Examining {
+                order,
+                until: now + timeout + SLACK,
+            };
+        }
+    }
+
+    /// Ranks what explains the signals, and goes on to recovery.
+    pub(super) fn diagnose(&mut self, examination: Option<&Examination>) {
+        let before = self.case().and_then(|case| case.again.take());
+        self.judge(examination);
+        if before.is_some() && before == self.case().map(|case| case.kind) {
+            // It is what it was, and what can be done for that is done.
+            self.watch(None);
+            return;
+        }
+        let bad_probe = self
+            .server
+            .case
+            .as_ref()
+            .is_some_and(|case| case.kind == FaultKind::BadProbe);
+        let is_down = self.server.facts.process.down.is_some();
+        // What was out for the examination only goes back if the diagnosis clears the server.
+        let cleared = bad_probe || self.fault_passed(examination);
+        if cleared && self.server.shown.is_suspicion() {
+            self.server.restore(false, self.out);
+        }
+        if is_down && !self.is_off() {
+            self.server.eject(self.now, Verdict::Known, self.out);
+        } else if self.server.shown.is_suspicion() {
+            // By now it may be known that it answers nothing.
+            let verdict = self.server.suspicion();
+            self.server.eject(self.now, verdict, self.out);
+        }
+        self.begin_playbook(self.fault_passed(examination));
+        self.rescue_if_dead_or_hung();
+    }
+
+    /// What waits on a server that answers nothing is tried elsewhere. One that only errs or is slow may still answer.
+    fn rescue_if_dead_or_hung(&mut self) {
+        let kind = self.server.case.as_ref().map(|case| case.kind);
+        if kind.is_some_and(serves_nothing) {
+            self.server.rescue(self.out);
+        }
+    }
+
+    /// Writes the diagnosis into the case.
+    pub(super) fn judge(&mut self, examination: Option<&Examination>) {
+        let now = self.now;
+        let case = self.server.case.as_deref();
+        let servers = case.map_or(&[][..], |case| &case.incident.servers);
+        let findings = diagnose(&Evidence {
+            followers: servers.get(1..).unwrap_or_default(),
+            now,
+            facts: &self.server.facts,
+            options: &self.spec.options.detect,
+            managed: self.server.managed,
+            examination,
+            slow: self.server.slow.as_deref(),
+        });
+        let slow_limit = self.server.slow.as_ref().map(|slow| slow.limit);
+        self.server.facts.process.stopped |= examination.is_some_and(Examination::is_stopped);
+        let probes_pass = self.server.facts.probes.failed_in_row == 0;
+        let probes_connect_only = self.spec.options.detect.probe.kind == ProbeKind::Tcp;
+        let Some(case) = self.server.case.as_deref_mut() else {
+            return;
+        };
+        case.kind = findings
+            .first()
+            .map_or(FaultKind::Unknown, |finding| finding.fault);
+        case.incident.diagnosis = findings;
+        case.name_poison();
+        case.slow_limit = slow_limit.filter(|_| case.kind == FaultKind::SlowServer);
+        let process = examination.and_then(|examination| examination.process.as_ref());
+        case.listens_elsewhere = process.is_some_and(|process| !process.listens_at.is_empty());
+        // The kernel takes connections for a process that hangs.
+        let hangs_unseen = case.kind == FaultKind::ProcessHung && probes_connect_only;
+        case.only_traffic_tells = hangs_unseen
+            || probes_pass && matches!(case.kind, FaultKind::SlowServer | FaultKind::ErrorBurst);
+        case.diagnosed(now);
+    }
+
+    fn fault_passed(&self, examination: Option<&Examination>) -> bool {
+        let kind = self.server.case.as_ref().map(|case| case.kind);
+        let passes = |examination: &Examination| {
+            let outcomes = [examination.tcp, examination.http];
+            outcomes
+                .iter()
+                .flatten()
+                .all(|(outcome, _)| outcome.passed())
+                && outcomes.iter().any(Option::is_some)
+        };
+        kind == Some(FaultKind::Unknown) && examination.is_some_and(passes)
+    }
+}

@@ -1,0 +1,208 @@
+//! What follows when a step of the work has ended: the next rung of the playbook, the same again, a longer watch, or a person.
+
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Verdict};
+
+use crate::contract::OrderAnswer;
+use crate::incident::{ActionOutcome, RepairedBy, Status};
+use crate::policy::Action;
+use crate::recover::serves_nothing;
+
+use super::Work;
+use super::phase::{Phase, Retry};
+use super::shown::Shown;
+use super::transition::Event;
+
+impl Work<'_> {
+    /// The order under way was answered, or is given up: what happened by that.
+    pub(super) fn order_ended(
+        &mut self,
+        at: Instant,
+        outcome: ActionOutcome,
+        detail: Option<String>,
+    ) -> Option<Event> {
+        let case = self.server.case.as_deref_mut()?;
+        let Phase::Acting { step, .. } = case.phase else {
+            return None;
+        };
+        case.action_ended(at, outcome, detail.clone());
+        let action = case.steps.get(step).cloned().unwrap_or(Action::Restart);
+        let worked = outcome == ActionOutcome::Done;
+        // Another version is started by what comes behind it.
+        case.acted |= worked && action != Action::RollBack;
+        let repairs = matches!(
+            action,
+            Action::Restart | Action::Stop | Action::RollBack | Action::Exec(_)
+        );
+        if worked && repairs {
+            case.repaired_by = Some(if case.by_person {
+                RepairedBy::Person
+            } else {
+                RepairedBy::Evenkeel
+            });
+        }
+        case.by_person = false;
+        case.repaired |= worked && action == Action::Restart;
+        Some(Event::Answered {
+            at,
+            outcome,
+            has_failed: self.server.facts.process.has_failed(),
+            why: detail.unwrap_or_else(|| "the restart did not work".to_owned()),
+        })
+    }
+
+    /// The restart was carried out. The answer may come before the supervisor's signals or after them; either alone is believed.
+    pub(super) fn started_by_order(&mut self, at: Instant, step: usize) {
+        self.server.facts.process.down = None;
+        self.server.starts.began(at);
+        self.run(step);
+    }
+
+    /// The restart could not be carried out.
+    pub(super) fn not_started(&mut self, at: Instant, why: &str) {
+        self.server.start_order_failed(at, why);
+        self.repair_failed(why);
+    }
+
+    /// A wait of the playbook is over, or a drain.
+    pub(super) fn wait_over(&mut self, step: usize) {
+        let now = self.now;
+        let passes = self.server.facts.probes.passed_in_row > 0;
+        if let Some(case) = self.case() {
+            // A wait is worth a verification if it seems to have helped, or if nothing is left but a person.
+            let waited = matches!(case.steps.get(step), Some(Action::Wait(_)));
+            let seems_well = passes && serves_nothing(case.kind);
+            let last_hope = case.steps.get(step + 1) == Some(&Action::Escalate);
+            case.acted |= waited && (seems_well || last_hope);
+            case.action_ended(now, ActionOutcome::Done, None);
+        }
+        if self.server.case.is_some() {
+            self.run(step + 1);
+        }
+    }
+
+    pub(super) fn retry(&mut self, retry: Retry) {
+        if self.warms_up() {
+            self.goes_on_warming_up();
+            return;
+        }
+        let action = self
+            .server
+            .case
+            .as_ref()
+            .and_then(|case| case.steps.get(retry.step));
+        match action {
+            Some(Action::Restart) if retry.allowed => self.restart_now(retry.step),
+            _ => self.run(retry.step),
+        }
+    }
+
+    /// Watching goes on. What only traffic can tell is not tried again at once.
+    pub(super) fn watch_on(&mut self, why: &str) {
+        let (now, was_trial) = (self.now, self.server.shown == Shown::Trial);
+        let mut from = now;
+        if was_trial && !self.warms_up() {
+            self.server.eject(now, self.server.suspicion(), self.out);
+            if self.rules(false).patient {
+                from = now + self.hold();
+            }
+        }
+        if let Some(verification) = self.verification() {
+            verification.again(from);
+        }
+        if let Some(case) = self.case().filter(|_| was_trial) {
+            case.note(now, "verification", format!("not yet well: {why}"));
+        }
+    }
+
+    /// A repair did not hold: the next rung, or the restart again, or a person.
+    pub(super) fn repair_failed(&mut self, why: &str) {
+        let now = self.now;
+        let is_down = self.server.facts.process.down.is_some();
+        if !is_down {
+            self.starts_too_late();
+        }
+        let mut then = None;
+        if let Some(case) = self.server.case.as_deref_mut() {
+            case.note(now, "verification", format!("failed: {why}"));
+            if let Phase::Verifying {
+                verification,
+                then: next,
+                ..
+            } = &case.phase
+            {
+                let (verification, next) = (verification.clone(), *next);
+                case.verified(&verification, "failed");
+                then = Some(next);
+            }
+            case.repaired_by = None;
+        }
+        self.server
+            .answer(OrderAnswer::Failed(why.to_owned()), self.out);
+        if self.server.shown == Shown::Trial || is_down {
+            let verdict = if is_down {
+                Verdict::Known
+            } else {
+                self.server.suspicion()
+            };
+            self.server.eject(now, verdict, self.out);
+        }
+        let before = self.case().map(|case| case.kind);
+        if is_down {
+            self.judge(None);
+        }
+        if self.is_off() {
+            self.watch(None);
+            return;
+        }
+        if is_down && self.plays_another(before) {
+            self.begin_playbook(false);
+            return;
+        }
+        self.set_status(Status::Recovering);
+        let restarts = self.server.managed.restarts();
+        if is_down && let Some(step) = self.time_to_roll_back() {
+            self.run(step);
+            return;
+        }
+        let Some(case) = self.server.case.as_deref_mut() else {
+            return;
+        };
+        case.acted = false;
+        let remaining = then.filter(|then| *then < case.steps.len());
+        let again = case
+            .steps
+            .iter()
+            .position(|step| *step == Action::Restart)
+            .filter(|_| restarts);
+        let is_restart = |step: &usize| case.steps.get(*step) == Some(&Action::Restart);
+        let next = remaining.or(again);
+        if let Some(step) = next.filter(is_restart)
+            && let Some(wait) = self.start_wait()
+        {
+            self.start_goes_on(step, wait);
+            return;
+        }
+        match next {
+            Some(step) => self.run(step),
+            None => self.is_not_repaired(why),
+        }
+    }
+
+    /// Nothing is left to be tried: a person is told, and it is watched.
+    fn is_not_repaired(&mut self, why: &str) {
+        self.escalate(&format!("the repair did not hold: {why}"));
+        self.watch(None);
+        let rules = self.rules(false);
+        let hold = if rules.patient && !rules.in_service {
+            self.hold()
+        } else {
+            Duration::ZERO
+        };
+        let from = self.now + hold;
+        if let Some(verification) = self.verification() {
+            verification.again(from);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! A start that takes long: whether it gets more time before it is begun again.
+
+use std::time::Duration;
+
+use crate::outlook::Waits;
+
+use super::Work;
+use super::phase::Retry;
+
+impl Work<'_> {
+    /// How much longer a start that is alive may take: each that was too late has given the next one more.
+    pub(super) fn start_wait(&self) -> Option<Duration> {
+        let process = &self.server.facts.process;
+        let started = process.started.filter(|_| process.ready.is_none())?;
+        let within = self.spec.options.recover.verify.within;
+        let allowance = self.server.starts.allowance(within);
+        let rest = allowance.saturating_sub(self.now - started);
+        let waits = process.down.is_none() && !rest.is_zero();
+        waits.then_some(rest)
+    }
+
+    /// The verification of a start is over, and the process still lives: perhaps it only needs longer.
+    pub(super) fn starts_too_late(&mut self) {
+        let within = self
+            .verification()
+            .map(|verification| verification.rules.options.within);
+        if let Some(within) = within {
+            self.server.starts.too_late(within);
+        }
+    }
+
+    /// A start that is alive was not ready in time: it gets more, since another one would begin again.
+    pub(super) fn start_goes_on(&mut self, step: usize, wait: Duration) {
+        let now = self.now;
+        self.watch(Some(Retry {
+            at: now + wait,
+            step,
+            allowed: false,
+            waits: Waits::SlowStart,
+        }));
+        if let Some(case) = self.case() {
+            let text = format!(
+                "its process lives: it gets {:.0} s more before it is started again (`recover.verify.within` sets how long a start may take)",
+                wait.as_secs_f64()
+            );
+            case.note(now, "action", text);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What the keeper holds, and how a server is worked on: all its stages go through here.
+
+use std::collections::BTreeMap;
+
+use evenkeel_core::{Epoch, Instant, Random, Recent, ServerId};
+
+use crate::analyze::Similar;
+use crate::contract::{Output, ServiceSpec};
+use crate::maintenance::MaintenanceRecord;
+use crate::recover::SuccessRates;
+
+use super::names::Names;
+use super::self_watch::SelfWatch;
+use super::server::Server;
+use super::service::Service;
+use super::shared::Shared;
+use super::work::Work;
+
+/// What is due for one server is looked at so many times in one step, at most.
+pub(super) const ROUNDS: usize = 8;
+/// So many incidents are remembered to find similar ones.
+const REMEMBERED: usize = 1000;
+
+/// What earlier runs of the program left: so that ids stay unique and similar incidents are found.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    /// Per date (`2026-11-22`) the highest number in use.
+    pub numbers: Vec<(String, u32)>,
+    /// The latest incidents, oldest first.
+    pub recent: Vec<Similar>,
+    /// What a person has taken out of service.
+    pub maintenance: Vec<MaintenanceRecord>,
+    /// Which actions have helped.
+    pub rates: SuccessRates,
+}
+
+/// The keeper of all services.
+#[derive(Debug)]
+pub struct Keeper {
+    pub(super) services: Vec<Service>,
+    pub(super) shared: Shared,
+    pub(super) begun: bool,
+    /// When it is looked at again whether several services have one cause.
+    pub(super) across_at: Instant,
+    /// evenkeel itself.
+    pub(super) self_watch: SelfWatch,
+    /// What was in maintenance when the program ended, until the first step.
+    pub(super) resumed: Vec<MaintenanceRecord>,
+}
+
+impl Keeper {
+    /// A keeper of these services. The place of a service in the list is its id.
+    #[must_use]
+    pub fn new(services: Vec<ServiceSpec>, epoch: Epoch, seed: u64, memory: Memory) -> Self {
+        let mut recent = Recent::new(REMEMBERED);
+        memory
+            .recent
+            .into_iter()
+            .for_each(|similar| recent.push(similar));
+        let mut numbers = BTreeMap::new();
+        for (date, number) in memory.numbers {
+            let highest = numbers.entry(date).or_insert(0);
+            *highest = number.max(*highest);
+        }
+        let shared = Shared {
+            epoch,
+            random: Random::seeded(seed),
+            orders: 0,
+            numbers,
+            names: Names::default(),
+            recent,
+            rates: memory.rates,
+            inconsistencies: 0,
+            vetoes: BTreeMap::new(),
+        };
+        Self {
+            services: services.into_iter().map(Service::new).collect(),
+            shared,
+            begun: false,
+            across_at: Instant::ZERO,
+            self_watch: SelfWatch::default(),
+            resumed: memory.maintenance,
+        }
+    }
+
+    pub(super) fn find(&self, is_it: impl Fn(&Server) -> bool) -> Option<ServerId> {
+        let mut servers = self.services.iter().flat_map(|service| &service.servers);
+        servers.find(|server| is_it(server)).map(|server| server.id)
+    }
+
+    pub(super) fn each(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<Output>,
+        which: impl Fn(&Server) -> bool,
+        what: impl Fn(&mut Work<'_>),
+    ) {
+        for service in 0..self.services.len() {
+            for index in 0..self.services[service].servers.len() {
+                // What is due may make something else due at once; never for long.
+                for _ in 0..ROUNDS {
+                    let server = &self.services[service].servers[index];
+                    if !which(server) {
+                        break;
+                    }
+                    self.with(now, server.id, out, &what);
+                }
+            }
+        }
+    }
+
+    pub(super) fn with(
+        &mut self,
+        now: Instant,
+        id: ServerId,
+        out: &mut Vec<Output>,
+        what: impl FnOnce(&mut Work<'_>),
+    ) {
+        let Some(service) = self.services.get_mut(id.service.0 as usize) else {
+            return;
+        };
+        let capacity = service.capacity(id.index as usize);
+        let suspended = service.is_suspended();
+        let Service {
+            spec,
+            servers,
+            traffic,
+            detections,
+            serving,
+            present,
+            changing,
+            failed_starts,
+            alike,
+            ..
+        } = service;
+        let from = out.len();
+        let index = (id.index as usize).min(servers.len());
+        let (before, rest) = servers.split_at_mut(index);
+        let Some((server, after)) = rest.split_first_mut() else {
+            return;
+        };
+        *changing -= usize::from(server.is_being_changed());
+        *failed_starts -= usize::from(server.cannot_start());
+        *serving -= usize::from(server.serves());
+        *present -= usize::from(server.vacant.is_none());
+        what(&mut Work {
+            now,
+            spec,
+            traffic,
+            shared: &mut self.shared,
+            capacity,
+            alike: *alike,
+            changing: *changing,
+            failed_starts: *failed_starts,
+            suspended,
+            detections,
+            server,
+            peers: (before, after),
+            out,
+        });
+        server.tell_repair(now, from, out);
+        *changing += usize::from(server.is_being_changed());
+        *failed_starts += usize::from(server.cannot_start());
+        *serving += usize::from(server.serves());
+        *present += usize::from(server.vacant.is_none());
+    }
+}

@@ -1,0 +1,450 @@
+//! What an event means for an open case: the one table of transitions.
+//!
+//! [`follows`] decides and changes nothing. What follows is carried out in `happened`; the phase that the case enters by that depends
+//! on the playbook and on its guards, so the effect enters it.
+
+use evenkeel_core::Instant;
+
+use crate::incident::ActionOutcome;
+use crate::kind::FaultKind;
+use crate::outlook::Waits;
+use crate::policy::Action;
+use crate::recover::serves_nothing;
+use crate::verify::{Progress, Verification};
+
+use super::case::Case;
+use super::phase::{Phase, Retry};
+
+/// What happened to a server with an open case.
+#[derive(Debug, Clone)]
+pub(super) enum Event {
+    /// Another detector found something wrong.
+    Detected,
+    /// Its process has ended, or could not be started: this is what was noticed.
+    ProcessDown(String),
+    /// An order was answered.
+    Answered {
+        at: Instant,
+        outcome: ActionOutcome,
+        /// The process that the order started has ended again.
+        has_failed: bool,
+        why: String,
+    },
+    /// Its probes pass again.
+    ProbesPass,
+    /// Its verification got so far.
+    Verified(Progress),
+    /// Time has passed.
+    Tick {
+        now: Instant,
+        /// It shows something else than what it was taken out for.
+        shows_another: bool,
+    },
+}
+
+/// What follows from an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Effect {
+    Nothing,
+    /// It is examined: an open question may have an answer now.
+    Examine,
+    /// It is examined as a server whose fault may have become another.
+    LookAgain,
+    /// The diagnosis is made with what is known, and its playbook begins.
+    Diagnose,
+    /// The wait at this place of the playbook is over.
+    EndWait(usize),
+    /// The order under way was not answered in time.
+    GiveUpOrder,
+    /// The playbook goes on from this place.
+    Run(usize),
+    /// The ordered process runs, and the playbook goes on from this place.
+    Started {
+        at: Instant,
+        next: usize,
+    },
+    /// No process could be started, so the repair did not hold.
+    NotStarted {
+        at: Instant,
+        why: String,
+    },
+    /// What had to wait is asked for again.
+    Retry(Retry),
+    /// It gets a trickle of requests.
+    Try,
+    /// It is well.
+    Recover,
+    /// The repair did not hold.
+    RepairFailed(String),
+    /// It is not yet well, and is watched on.
+    WatchOn(String),
+}
+
+/// What an event means for a case, by its phase.
+pub(super) fn follows(case: &Case, event: Event) -> Effect {
+    match &case.phase {
+        Phase::Judged => Effect::Nothing,
+        Phase::Examining { until, .. } => while_examining(*until, &event),
+        Phase::Acting { step, order, until } => {
+            let due = |now: Instant| now >= *until;
+            match order {
+                Some(_) => while_ordered(case.steps.get(*step), *step, due, event),
+                None => while_waiting(case, *step, due, &event),
+            }
+        }
+        Phase::Verifying {
+            verification,
+            retry,
+            ..
+        } => while_verifying(case.kind, verification, *retry, event),
+    }
+}
+
+fn while_examining(until: Instant, event: &Event) -> Effect {
+    match event {
+        Event::ProcessDown(_) => Effect::Diagnose,
+        Event::Tick { now, .. } if *now >= until => Effect::Diagnose,
+        Event::Detected
+        | Event::Answered { .. }
+        | Event::ProbesPass
+        | Event::Verified(_)
+        | Event::Tick { .. } => Effect::Nothing,
+    }
+}
+
+/// An order is under way. What the end of a process means that it stops or starts is told by the answer to it.
+fn while_ordered(
+    action: Option<&Action>,
+    step: usize,
+    due: impl Fn(Instant) -> bool,
+    event: Event,
+) -> Effect {
+    match event {
+        Event::Answered {
+            at,
+            outcome,
+            has_failed,
+            why,
+        } => {
+            let restarts = action.is_none_or(|action| *action == Action::Restart);
+            match outcome {
+                ActionOutcome::Done if restarts && has_failed => {
+                    Effect::RepairFailed("the process ended again".to_owned())
+                }
+                ActionOutcome::Done if restarts => Effect::Started { at, next: step + 1 },
+                ActionOutcome::Failed if restarts => Effect::NotStarted { at, why },
+                ActionOutcome::TimedOut if restarts => Effect::RepairFailed(why),
+                ActionOutcome::Done
+                | ActionOutcome::Failed
+                | ActionOutcome::TimedOut
+                | ActionOutcome::Refused
+                | ActionOutcome::WouldDo => Effect::Run(step + 1),
+            }
+        }
+        Event::Tick { now, .. } if due(now) => Effect::GiveUpOrder,
+        Event::Detected
+        | Event::ProcessDown(_)
+        | Event::ProbesPass
+        | Event::Verified(_)
+        | Event::Tick { .. } => Effect::Nothing,
+    }
+}
+
+/// A wait of the playbook is under way, or a drain.
+fn while_waiting(case: &Case, step: usize, due: impl Fn(Instant) -> bool, event: &Event) -> Effect {
+    let waits = matches!(case.steps.get(step), Some(Action::Wait(_)));
+    match event {
+        Event::ProcessDown(_) => Effect::Diagnose,
+        // A server that serves nothing is waited for until its probes pass.
+        Event::ProbesPass if waits && serves_nothing(case.kind) => Effect::EndWait(step),
+        Event::Tick { now, .. } if due(*now) => Effect::EndWait(step),
+        Event::Detected
+        | Event::Answered { .. }
+        | Event::ProbesPass
+        | Event::Verified(_)
+        | Event::Tick { .. } => Effect::Nothing,
+    }
+}
+
+/// A repair is verified, which ends; or it is watched, which goes on beside all that waits.
+fn while_verifying(
+    kind: FaultKind,
+    verification: &Verification,
+    retry: Option<Retry>,
+    event: Event,
+) -> Effect {
+    let ends = verification.rules.ends;
+    match event {
+        // An open question that new evidence may answer.
+        Event::Detected if !ends && matches!(kind, FaultKind::Unknown | FaultKind::BadProbe) => {
+            Effect::Examine
+        }
+        Event::ProcessDown(what) if ends => Effect::RepairFailed(what),
+        Event::ProcessDown(_) => Effect::Diagnose,
+        Event::Verified(progress) => after(progress, ends),
+        Event::Tick { now, shows_another } => match retry.filter(|retry| now >= retry.at) {
+            Some(retry) if is_asked_now(&retry, verification) => Effect::Retry(retry),
+            _ if shows_another => Effect::LookAgain,
+            _ => after(verification.tick(now), ends),
+        },
+        Event::Detected | Event::Answered { .. } | Event::ProbesPass => Effect::Nothing,
+    }
+}
+
+/// A trickle that is going well is not cut off; a trial has had its time.
+fn is_asked_now(retry: &Retry, verification: &Verification) -> bool {
+    let is_vain = retry.waits == Waits::Trial && !verification.shows_good();
+    !verification.in_trickle() || is_vain
+}
+
+fn after(progress: Progress, ends: bool) -> Effect {
+    match progress {
+        Progress::Pending => Effect::Nothing,
+        Progress::Trickle => Effect::Try,
+        Progress::Passed => Effect::Recover,
+        Progress::Failed(why) if ends => Effect::RepairFailed(why),
+        Progress::Failed(why) => Effect::WatchOn(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use evenkeel_core::Epoch;
+
+    use crate::contract::OrderId;
+    use crate::detect::{Detection, Detector};
+    use crate::policy::VerifyOptions;
+    use crate::verify::Rules;
+
+    use super::*;
+
+    const NOW: Instant = Instant::from_millis(10_000);
+    const LATER: Instant = Instant::from_millis(11_000);
+    const ORDER: OrderId = OrderId(7);
+
+    /// A case that is about to wait, to restart, and to call a person.
+    fn case(phase: Phase) -> Case {
+        let detection = Detection {
+            by: Detector::Probe,
+            onset: NOW,
+            text: String::new(),
+        };
+        let (service, server) = ("shop".to_owned(), "shop-1".to_owned());
+        let id = "2026-11-30-0001".to_owned();
+        let mut case = Case::new(id, service, server, &detection, NOW, Epoch::default());
+        case.kind = FaultKind::ProcessHung;
+        case.steps = vec![
+            Action::Wait(Duration::from_secs(1)),
+            Action::Restart,
+            Action::Exec(vec!["page".to_owned()]),
+        ];
+        case.phase = phase;
+        case
+    }
+
+    fn verifying(ends: bool, retry: Option<Retry>) -> Phase {
+        let rules = Rules {
+            options: VerifyOptions {
+                probes: 1,
+                every: Duration::from_millis(100),
+                within: Duration::from_secs(10),
+            },
+            ends,
+            from: NOW,
+            patient: false,
+            in_service: false,
+            needs_request: false,
+            slow_limit: None,
+        };
+        Phase::Verifying {
+            verification: Verification::new(rules),
+            then: 1,
+            retry,
+        }
+    }
+
+    fn acting(step: usize, order: Option<OrderId>) -> Phase {
+        Phase::Acting {
+            step,
+            order,
+            until: LATER,
+        }
+    }
+
+    fn phases() -> Vec<(&'static str, Phase)> {
+        let examining = Phase::Examining {
+            order: ORDER,
+            until: LATER,
+        };
+        vec![
+            ("judged", Phase::Judged),
+            ("examining", examining),
+            ("waiting", acting(0, None)),
+            ("restarting", acting(1, Some(ORDER))),
+            ("command", acting(2, Some(ORDER))),
+            ("verifying", verifying(true, None)),
+            ("watched", verifying(false, None)),
+        ]
+    }
+
+    fn answered(outcome: ActionOutcome, has_failed: bool) -> Event {
+        Event::Answered {
+            at: NOW,
+            outcome,
+            has_failed,
+            why: "why".to_owned(),
+        }
+    }
+
+    fn tick(now: Instant) -> Event {
+        let shows_another = false;
+        Event::Tick { now, shows_another }
+    }
+
+    fn failed() -> Event {
+        Event::Verified(Progress::Failed("why".to_owned()))
+    }
+
+    /// What follows in each phase, in their order; what is not named is nothing.
+    fn row(event: &Event) -> Vec<(&'static str, Effect)> {
+        phases()
+            .into_iter()
+            .map(|(name, phase)| (name, follows(&case(phase), event.clone())))
+            .filter(|(_, effect)| *effect != Effect::Nothing)
+            .collect()
+    }
+
+    fn why() -> String {
+        "why".to_owned()
+    }
+
+    #[test]
+    fn each_event_has_one_effect_in_each_phase() {
+        let repair_failed = || Effect::RepairFailed(why());
+        let started = Effect::Started { at: NOW, next: 2 };
+        let not_started = Effect::NotStarted {
+            at: NOW,
+            why: why(),
+        };
+        let ended_again = Effect::RepairFailed("the process ended again".to_owned());
+        let command_over = || ("command", Effect::Run(3));
+        let table = [
+            (Event::Detected, vec![]),
+            (
+                Event::ProcessDown(why()),
+                vec![
+                    ("examining", Effect::Diagnose),
+                    ("waiting", Effect::Diagnose),
+                    ("verifying", repair_failed()),
+                    ("watched", Effect::Diagnose),
+                ],
+            ),
+            (Event::ProbesPass, vec![("waiting", Effect::EndWait(0))]),
+            (
+                answered(ActionOutcome::Done, false),
+                vec![("restarting", started), command_over()],
+            ),
+            (
+                answered(ActionOutcome::Done, true),
+                vec![("restarting", ended_again), command_over()],
+            ),
+            (
+                answered(ActionOutcome::Failed, true),
+                vec![("restarting", not_started), command_over()],
+            ),
+            (
+                answered(ActionOutcome::TimedOut, false),
+                vec![("restarting", repair_failed()), command_over()],
+            ),
+            (
+                answered(ActionOutcome::Refused, false),
+                vec![("restarting", Effect::Run(2)), command_over()],
+            ),
+            (Event::Verified(Progress::Pending), vec![]),
+            (
+                Event::Verified(Progress::Trickle),
+                vec![("verifying", Effect::Try), ("watched", Effect::Try)],
+            ),
+            (
+                Event::Verified(Progress::Passed),
+                vec![("verifying", Effect::Recover), ("watched", Effect::Recover)],
+            ),
+            (
+                failed(),
+                vec![
+                    ("verifying", repair_failed()),
+                    ("watched", Effect::WatchOn(why())),
+                ],
+            ),
+            (tick(NOW), vec![]),
+            (
+                tick(LATER),
+                vec![
+                    ("examining", Effect::Diagnose),
+                    ("waiting", Effect::EndWait(0)),
+                    ("restarting", Effect::GiveUpOrder),
+                    ("command", Effect::GiveUpOrder),
+                ],
+            ),
+        ];
+        for (event, expected) in table {
+            assert_eq!(row(&event), expected, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn an_open_question_is_examined_again_by_new_evidence_and_what_is_answered_is_not() {
+        for (kind, expected) in [
+            (FaultKind::Unknown, Effect::Examine),
+            (FaultKind::BadProbe, Effect::Examine),
+            (FaultKind::ProcessHung, Effect::Nothing),
+        ] {
+            let mut case = case(verifying(false, None));
+            case.kind = kind;
+            assert_eq!(follows(&case, Event::Detected), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn only_a_server_that_serves_nothing_is_waited_for_until_its_probes_pass() {
+        let mut slow = case(acting(0, None));
+        slow.kind = FaultKind::SlowServer;
+        assert_eq!(follows(&slow, Event::ProbesPass), Effect::Nothing);
+    }
+
+    #[test]
+    fn what_waits_is_asked_for_at_its_time_unless_requests_show_that_it_is_well() {
+        let retry = |waits| Retry {
+            at: NOW,
+            step: 1,
+            allowed: false,
+            waits,
+        };
+        for (waits, succeeded, expected) in [
+            (Waits::BackOff, 0, Effect::Nothing),
+            (Waits::Trial, 0, Effect::Retry(retry(Waits::Trial))),
+            (Waits::Trial, 1, Effect::Nothing),
+        ] {
+            let mut case = case(verifying(false, Some(retry(waits))));
+            let asked = follows(&case, tick(NOW));
+            assert_eq!(asked, Effect::Retry(retry(waits)), "nothing is tried yet");
+            if let Phase::Verifying { verification, .. } = &mut case.phase {
+                while verification.probe(NOW, true) != Progress::Trickle {}
+                verification.succeeded = succeeded;
+            }
+            assert_eq!(follows(&case, tick(NOW)), expected, "{waits:?} {succeeded}");
+        }
+    }
+
+    #[test]
+    fn another_fault_is_looked_at_once_nothing_waits() {
+        let shows_another = Event::Tick {
+            now: NOW,
+            shows_another: true,
+        };
+        let case = case(verifying(false, None));
+        assert_eq!(follows(&case, shows_another), Effect::LookAgain);
+    }
+}
