@@ -3,6 +3,7 @@
 
 pub mod crates;
 pub mod dependencies;
+pub mod docs;
 pub mod examples;
 pub mod links;
 pub mod source;
@@ -55,6 +56,7 @@ pub fn check(repository: &Repository) -> Vec<Violation> {
     found.extend(examples::check(repository));
     found.extend(links::check(repository));
     for file in &repository.files {
+        found.extend(docs::check(&file.path, &file.text));
         found.extend(source::check(&file.path, &file.text));
         found.extend(words::check(&file.path, &file.text));
     }
