@@ -6,6 +6,7 @@ pub mod dependencies;
 pub mod docs;
 pub mod examples;
 pub mod links;
+pub mod metrics;
 pub mod source;
 pub mod words;
 
@@ -55,6 +56,7 @@ pub fn check(repository: &Repository) -> Vec<Violation> {
     found.extend(dependencies::check(repository));
     found.extend(examples::check(repository));
     found.extend(links::check(repository));
+    found.extend(metrics::check(repository));
     for file in &repository.files {
         found.extend(docs::check(&file.path, &file.text));
         found.extend(source::check(&file.path, &file.text));
