@@ -4,13 +4,12 @@ use evenkeel_core::metric::Sink as _;
 use evenkeel_fault::contract::ServerState;
 use evenkeel_fault::incident::Status;
 
-use crate::decode::{self, parameters};
 use crate::exchange::{AdminRequest, AdminResponse, Step};
 use crate::exposition::Exposition;
 use crate::guard::Guard;
 use crate::live::{Filter, LIMIT_MAX, Live, is_since};
 use crate::orders;
-use crate::percent;
+use crate::percent::{self, parameters};
 use crate::route::Route;
 
 const OPENAPI: &str = include_str!("openapi.json");

@@ -5,9 +5,9 @@ use std::time::Duration;
 use evenkeel_fault::incident::Status;
 use evenkeel_fault::maintenance::{OrderTerms, REASON_MAX};
 
-use crate::decode::parameters;
 use crate::exchange::{AdminResponse, Step};
 use crate::live::{Live, Order, Ordered, age};
+use crate::percent::parameters;
 
 /// The longest that an order is waited for.
 pub const WAIT_MAX: Duration = Duration::from_secs(600);

@@ -50,7 +50,7 @@ fn section(page: &mut String, path: &str, list: bool, table: &Table) {
         (path, true) => format!("`[[{path}]]`"),
         (path, false) => format!("`[{path}]`"),
     };
-    page.push_str(&format!("\n## {heading}\n\n{}\n", table.about));
+    page.push_str(&format!("\n## {heading}\n\n{}\n", wrapped(table.about, "")));
     if !table.keys.is_empty() {
         page.push_str(
             "\n| key | takes | default | meaning | why this default |\n|---|---|---|---|---|\n",
@@ -111,12 +111,14 @@ fn forms_of(page: &mut String, path: &str, forms: &[Shape]) {
     for form in forms {
         if let Shape::Table(table) = form {
             for key in &table.keys {
-                page.push_str(&format!(
-                    "- `{{ {} = … }}`, {}: {}\n",
+                let item = format!(
+                    "- `{{ {} = … }}`, {}: {}",
                     key.name,
                     takes(&key.shape),
                     key.about
-                ));
+                );
+                page.push_str(&wrapped(&item, "  "));
+                page.push('\n');
             }
         } else {
             page.push_str(&format!("- {}\n", takes(form)));
@@ -156,6 +158,27 @@ fn row(page: &mut String, key: &Key) {
         "| {} |\n",
         cells.map(|cell| cell.replace('|', "\\|")).join(" | ")
     ));
+}
+
+/// The text in lines of at most 120 columns; all but the first begin with `indent`.
+fn wrapped(text: &str, indent: &str) -> String {
+    let mut lines = String::new();
+    let mut columns = 0;
+    for word in text.split(' ') {
+        let width = word.chars().count();
+        if columns == 0 {
+            columns = width;
+        } else if columns + 1 + width > 120 {
+            lines.push('\n');
+            lines.push_str(indent);
+            columns = indent.len() + width;
+        } else {
+            lines.push(' ');
+            columns += 1 + width;
+        }
+        lines.push_str(word);
+    }
+    lines
 }
 
 /// What a shape takes, in words.

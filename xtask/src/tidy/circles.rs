@@ -14,8 +14,14 @@ use super::{crates::short, modules::Modules, violation::Violation};
 
 /// Crates that still have circles, each with the reason. One that has none left must go from here.
 const NOT_YET: &[(&str, &str)] = &[
-    ("control", "the loop and its start after a panic call each other"),
-    ("evenkeel", "the wiring of the program is one struct with methods in several files"),
+    (
+        "control",
+        "the loop and its start after a panic call each other",
+    ),
+    (
+        "evenkeel",
+        "the wiring of the program is one struct with methods in several files",
+    ),
 ];
 
 /// For each file, the files it uses; for each of those, the line of the first use and what it names.

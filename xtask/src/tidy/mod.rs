@@ -4,8 +4,10 @@
 pub mod circles;
 pub mod crates;
 pub mod dependencies;
+pub mod docs;
 pub mod examples;
 pub mod links;
+pub mod metrics;
 mod modules;
 mod names;
 pub mod source;
@@ -26,7 +28,9 @@ pub fn check(repository: &Repository) -> Vec<Violation> {
     found.extend(dependencies::check(repository));
     found.extend(examples::check(repository));
     found.extend(links::check(repository));
+    found.extend(metrics::check(repository));
     for file in &repository.files {
+        found.extend(docs::check(&file.path, &file.text));
         found.extend(source::check(&file.path, &file.text));
         found.extend(words::check(&file.path, &file.text));
     }
