@@ -16,7 +16,7 @@ use evenkeel_http1::Method;
 use evenkeel_request::service::ServerSet;
 use serde::Deserialize;
 
-use crate::upstream::client::{BodyEnd, Line};
+use crate::upstream::client::{BodyEnd, UpstreamClient};
 use crate::upstream::idle_timeout::Reuse;
 use crate::worker::Worker;
 use crate::worker::state::ServiceEntry;
@@ -48,7 +48,7 @@ enum End {
 
 /// A question under way. Counted in when it is made and out when it is dropped.
 #[derive(Debug)]
-struct Question {
+struct LoadProbe {
     worker: Rc<Worker>,
     server: ServerId,
     address: SocketAddr,
@@ -88,7 +88,7 @@ impl Worker {
             return;
         }
         under_way.set(under_way.get() + 1);
-        let question = Question {
+        let question = LoadProbe {
             worker: Rc::clone(self),
             server: ServerId { service: id, index },
             address,
@@ -102,7 +102,7 @@ impl Worker {
     }
 }
 
-impl Question {
+impl LoadProbe {
     /// Asks, and passes the answer on to the balancer.
     async fn travel(self) {
         let worker = &*self.worker;
@@ -132,7 +132,7 @@ impl Question {
         let end = worker.clock.now() + plan.timeout;
         let at = (self.address, self.generation);
         let times = (connect, plan.timeout);
-        let opened = Line::open(worker, self.server, at, Reuse::Once, times).await;
+        let opened = UpstreamClient::open(worker, self.server, at, Reuse::Once, times).await;
         let mut line = match opened {
             Ok(line) => line,
             Err(outcome) => return End::of_outcome(outcome),
@@ -163,7 +163,7 @@ impl Question {
     }
 }
 
-impl Drop for Question {
+impl Drop for LoadProbe {
     fn drop(&mut self) {
         let under_way = &self.worker.asking[self.server.service.0 as usize];
         under_way.set(under_way.get() - 1);

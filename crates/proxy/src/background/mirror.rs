@@ -9,7 +9,7 @@ use evenkeel_core::blame::Limit;
 use evenkeel_core::{Instant, ServiceId};
 use evenkeel_http1::Method;
 
-use super::request::Errand;
+use super::request::BackgroundRequest;
 use crate::worker::Worker;
 
 /// Indices in [`MIRRORED`](crate::stats::counters::MIRRORED).
@@ -26,7 +26,7 @@ const BODY_BYTES: usize = 1024 * 1024;
 /// A copy under way. Counted in when it is made and out when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Copy {
-    errand: Errand,
+    request: BackgroundRequest,
     /// Its pair of services.
     place: usize,
 }
@@ -42,22 +42,22 @@ impl Copy {
         let under_way = &worker.copies[place];
         under_way.set(under_way.get() + 1);
         let timeout = worker.state.services()[to.0 as usize].policies().timeout;
-        let errand = Errand {
+        let request = BackgroundRequest {
             worker,
             to,
             method,
             key,
             timeout,
         };
-        Self { errand, place }
+        Self { request, place }
     }
 
     /// Makes the attempt, and counts it.
     pub(crate) async fn travel(self, bytes: Vec<u8>) {
-        let errand = &self.errand;
-        let started = errand.worker.clock.now();
-        let roster = errand.worker.server_set(errand.to);
-        match errand.ask(&roster, bytes).await {
+        let request = &self.request;
+        let started = request.worker.clock.now();
+        let roster = request.worker.server_set(request.to);
+        match request.ask(&roster, bytes).await {
             Err(status) => self.finish(started, status, true, FAILED),
             Ok(mut answered) => {
                 let status = answered.line.head.status;
@@ -65,7 +65,7 @@ impl Copy {
                     .line
                     .until((answered.at + BODY_TIME, Limit::Attempt));
                 let end = answered.line.read_body(BODY_BYTES, None).await;
-                let broken = errand.over(answered, end);
+                let broken = request.over(answered, end);
                 self.finish(started, status, broken, SENT);
             }
         }
@@ -74,22 +74,22 @@ impl Copy {
     /// Counts it as a request of the other service, and as a copy.
     fn finish(&self, started: Instant, status: u16, broken: bool, result: usize) {
         let counters = self
-            .errand
+            .request
             .worker
-            .service_counters(self.errand.to.0 as usize);
+            .service_counters(self.request.to.0 as usize);
         counters.statuses.add_one(status);
-        let took = self.errand.worker.clock.now().since(started);
+        let took = self.request.worker.clock.now().since(started);
         counters.durations.add_from_owner(took);
         if status >= 500 || broken {
             counters.failed.add_from_owner(1);
         }
-        self.errand.worker.count_copy(self.place, result);
+        self.request.worker.count_copy(self.place, result);
     }
 }
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        let under_way = &self.errand.worker.copies[self.place];
+        let under_way = &self.request.worker.copies[self.place];
         under_way.set(under_way.get() - 1);
     }
 }

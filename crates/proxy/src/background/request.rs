@@ -14,7 +14,7 @@ use evenkeel_request::Cause;
 use evenkeel_request::service::{InFlightGuard, ServerSet};
 use evenkeel_tolerate::TimeoutOptions;
 
-use crate::upstream::client::{BodyEnd, Line};
+use crate::upstream::client::{BodyEnd, UpstreamClient};
 use crate::upstream::deadlines::earlier;
 use crate::upstream::idle_timeout::Reuse;
 use crate::upstream::load_report;
@@ -24,7 +24,7 @@ use crate::worker::state::ServiceEntry;
 
 /// What is asked, of which service.
 #[derive(Debug)]
-pub(crate) struct Errand {
+pub(crate) struct BackgroundRequest {
     pub(crate) worker: Rc<Worker>,
     pub(crate) to: ServiceId,
     pub(crate) method: Method,
@@ -37,7 +37,7 @@ pub(crate) struct Errand {
 /// An answer whose head has come.
 #[derive(Debug)]
 pub(crate) struct Answered<'s> {
-    pub(crate) line: Line,
+    pub(crate) line: UpstreamClient,
     /// When its head had come.
     pub(crate) at: Instant,
     server: ServerId,
@@ -46,7 +46,7 @@ pub(crate) struct Answered<'s> {
     in_flight: InFlightGuard<'s>,
 }
 
-impl Errand {
+impl BackgroundRequest {
     pub(crate) fn service(&self) -> &ServiceEntry {
         &self.worker.state.services()[self.to.0 as usize]
     }
@@ -124,7 +124,7 @@ impl Errand {
 
     /// What the head of an answer says about the server itself: how busy it is, and that it wants to be left alone. The attempt is not
     /// made again, so nobody waits because of it.
-    fn hear(&self, servers: &ServerSet, server: ServerId, line: &Line, at: Instant) {
+    fn hear(&self, servers: &ServerSet, server: ServerId, line: &UpstreamClient, at: Instant) {
         let state = &servers.pool().members()[server.index as usize].state;
         let (head, bytes) = (&line.head, line.incoming.unread());
         let name = self.service().load_header.as_deref();
@@ -169,14 +169,14 @@ impl Errand {
         server: ServerId,
         begun: Instant,
         bytes: &[u8],
-    ) -> (Outcome, Option<Line>) {
+    ) -> (Outcome, Option<UpstreamClient>) {
         let Some(address) = servers.address(server.index) else {
             return (Outcome::Unreachable, None);
         };
         let at = (address, servers.generation(server.index));
         let timeout = &self.timeout;
         let times = (timeout.connect, timeout.total);
-        let opened = Line::open(&self.worker, server, at, Reuse::Once, times).await;
+        let opened = UpstreamClient::open(&self.worker, server, at, Reuse::Once, times).await;
         let mut line = match opened {
             Ok(line) => line,
             Err(outcome) => return (outcome, None),
@@ -197,7 +197,7 @@ impl Errand {
         }
     }
 
-    fn end(&self, line: Line, server: ServerId, reusable: bool) {
+    fn end(&self, line: UpstreamClient, server: ServerId, reusable: bool) {
         let received = &self.worker.server_counters(server).bytes_received;
         received.add_from_owner(line.received);
         line.end(&self.worker, server, reusable);

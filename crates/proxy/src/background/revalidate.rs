@@ -1,6 +1,6 @@
 //! Fetching an answer anew while all who ask are shown the old one (`stale-while-revalidate`, RFC 5861, section 3).
 //!
-//! The request that has the turn is answered like the others, and the fetch goes its own way on the same worker ([`Errand`]).
+//! The request that has the turn is answered like the others, and the fetch goes its own way on the same worker ([`BackgroundRequest`]).
 //! It asks for nobody in particular, without the client's credentials and conditions: what comes is shown to all. Credentials that
 //! the configuration sets are evenkeel's own, and stay.
 
@@ -11,7 +11,7 @@ use evenkeel_core::Instant;
 use evenkeel_core::blame::Limit;
 use evenkeel_http1::Framing;
 
-use crate::background::request::{Answered, Errand};
+use crate::background::request::{Answered, BackgroundRequest};
 use crate::cache::key::OwnedCacheKey;
 use crate::cache::store::{Answer, Stale, exchanged};
 use crate::upstream::client::BodyEnd;
@@ -39,8 +39,8 @@ pub(crate) const LEFT_OUT_BUSY: usize = 3;
 
 /// One under way. Counted in when it is made and out when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Renewal {
-    pub(crate) errand: Errand,
+pub(crate) struct Revalidation {
+    pub(crate) request: BackgroundRequest,
     pub(crate) key: OwnedCacheKey,
     /// When it was asked for.
     pub(crate) asked: Instant,
@@ -61,15 +61,15 @@ pub(crate) fn anonymous(head: &[u8], left_out: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-impl Renewal {
+impl Revalidation {
     /// Makes the attempt, and keeps what has come.
     pub(crate) async fn travel(self, bytes: Vec<u8>) {
-        let errand = &self.errand;
-        let Some(stale) = errand.service().stale.as_ref() else {
+        let request = &self.request;
+        let Some(stale) = request.service().stale.as_ref() else {
             return;
         };
-        let roster = errand.worker.server_set(errand.to);
-        let result = match errand.ask(&roster, bytes).await {
+        let roster = request.worker.server_set(request.to);
+        let result = match request.ask(&roster, bytes).await {
             Err(_) => FAILED,
             Ok(answered) => self.take(stale, answered).await,
         };
@@ -90,20 +90,20 @@ impl Renewal {
             stale.keep_for(self.key.borrow(), &exchanged((false, false), head, bytes))
         else {
             let result = if head.status < 500 { NOT_KEPT } else { FAILED };
-            self.errand.over(answered, BodyEnd::Enough);
+            self.request.over(answered, BodyEnd::Enough);
             return result;
         };
         if !fits {
-            self.errand.over(answered, BodyEnd::Enough);
+            self.request.over(answered, BodyEnd::Enough);
             return NOT_KEPT;
         }
-        let mut answer = Answer::of(head, bytes, &self.errand.worker.date(answered.at));
+        let mut answer = Answer::of(head, bytes, &self.request.worker.date(answered.at));
         answered
             .line
             .until((answered.at + BODY_TIME, Limit::Attempt));
         let came = answered.at;
         let end = answered.line.read_body(most, Some(&mut answer.body)).await;
-        self.errand.over(answered, end);
+        self.request.over(answered, end);
         match end {
             BodyEnd::Whole { .. } if answer.body.len() <= most => {
                 let times = (self.asked, came);
@@ -116,9 +116,9 @@ impl Renewal {
     }
 }
 
-impl Drop for Renewal {
+impl Drop for Revalidation {
     fn drop(&mut self) {
-        if let Some(stale) = &self.errand.service().stale {
+        if let Some(stale) = &self.request.service().stale {
             stale.renewing.fetch_sub(1, Ordering::Relaxed);
         }
     }

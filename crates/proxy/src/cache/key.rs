@@ -7,13 +7,9 @@
 
 use std::time::Duration;
 
-use evenkeel_core::ServiceId;
 use evenkeel_http1::{Framing, Method, RequestHead, ResponseHead};
 use evenkeel_request::route::Route;
 use evenkeel_tolerate::stale::RequestControl;
-
-use crate::downstream::client::Client;
-use crate::worker::{Worker, Workspace};
 
 /// Longer keys are not kept.
 const LONGEST_KEY: usize = 4_096;
@@ -44,18 +40,14 @@ enum Purpose {
 }
 
 impl CacheRequest {
-    /// For the request whose head is in `work`, if it matters to what is kept.
+    /// For the request with this head, of which `bytes` are the beginning, if it matters to what is kept. `keeps`: whether its service keeps
+    /// answers; some service does.
     pub(crate) fn of(
-        worker: &Worker,
-        service: ServiceId,
+        head: &RequestHead,
+        bytes: &[u8],
         route: Option<&Route>,
-        client: &Client,
-        work: &Workspace,
+        keeps: bool,
     ) -> Option<Box<Self>> {
-        if !worker.state.keeps_answers() {
-            return None;
-        }
-        let (head, bytes) = (&work.request, client.buffer.unread());
         if !head.method.is_safe() {
             let key = address(authority(head, bytes), head.target.of(bytes));
             return Some(Box::new(Self {
@@ -64,7 +56,9 @@ impl CacheRequest {
                 purpose: Purpose::Change,
             }));
         }
-        worker.state.services()[service.0 as usize].stale.as_ref()?;
+        if !keeps {
+            return None;
+        }
         if head.method != Method::Get || head.framing != Framing::None || head.upgrade.is_some() {
             return None;
         }

@@ -221,8 +221,8 @@ impl Stale {
         if !wanted.takes_first(age, kept.fresh_for) || (knows_client && !kept.value.is_public) {
             return None;
         }
-        let patience = policies.timeout.attempt;
-        let (kept, is_turn) = cache.first_or_turn(key, now, patience)?;
+        let deadlines = policies.timeout.attempt;
+        let (kept, is_turn) = cache.first_or_turn(key, now, deadlines)?;
         self.first[usize::from(kept.fresh_for.is_zero())].add(1);
         Some((kept, is_turn))
     }

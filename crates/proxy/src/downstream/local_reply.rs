@@ -79,7 +79,7 @@ async fn refuse_with(
     cause: Cause,
     context: &ReplyContext,
 ) -> Persist {
-    worker.counters.homeless.add_one(cause.status());
+    worker.counters.unrouted.add_one(cause.status());
     // The workspace has served other requests before.
     let violation = work.violation.take().filter(|_| cause.is_of_a_message());
     compose(&mut work.to_client, cause, context, violation.as_ref());
@@ -97,7 +97,7 @@ pub(crate) async fn redirect(
     route: &Route,
     redirect: &Redirect,
 ) -> Persist {
-    worker.counters.homeless.add_one(redirect.status);
+    worker.counters.unrouted.add_one(redirect.status);
     let mut context = context(worker, client, work);
     let view = View {
         head: &work.request,

@@ -15,8 +15,8 @@ use crate::downstream::violation::Violation;
 use crate::exchange::context::RequestContext;
 use crate::exchange::hedge::Raced;
 use crate::upstream::connect::connect;
-use crate::upstream::deadlines::Patience;
-use crate::upstream::h1::{Desk, Talk, TalkEnd};
+use crate::upstream::deadlines::AttemptDeadlines;
+use crate::upstream::h1::{AttemptIoEnd, ExchangeIo, UpstreamExchange};
 use crate::upstream::idle_timeout::Reuse;
 use crate::upstream::pool::Upstream;
 use crate::worker::client_watch::ClientWatch;
@@ -35,22 +35,22 @@ impl RequestContext<'_> {
     /// an answer is passed on: it is large.
     pub(crate) async fn attempt(
         &mut self,
-        desk: &mut Desk<'_>,
-        place: &mut Option<Talk>,
+        io: &mut ExchangeIo<'_>,
+        place: &mut Option<UpstreamExchange>,
         server: u32,
     ) -> Made {
         let now = self.latest;
-        let client = desk.client.watched.get();
+        let client = io.client.watched.get();
         let _waits = client.waits_on(self.server_id(server));
-        let upstream = match self.connection(desk, &client, server, now).await {
+        let upstream = match self.connection(io, &client, server, now).await {
             Ok(upstream) => upstream,
             Err(outcome) => return Made::Failed(outcome),
         };
-        let patience = self.patience();
-        self.tell_deadline(&mut desk.work.to_server);
-        let talk = place.insert(Talk::new(upstream, server));
-        let end = if let Some(due) = self.hedge_due(desk) {
-            match Box::pin(self.race(desk, talk, (now, patience), due)).await {
+        let deadlines = self.deadlines();
+        self.tell_deadline(&mut io.work.to_server);
+        let talk = place.insert(UpstreamExchange::new(upstream, server));
+        let end = if let Some(due) = self.hedge_due(io) {
+            match Box::pin(self.race(io, talk, (now, deadlines), due)).await {
                 Raced::First(end) => end,
                 Raced::Won(won) => {
                     self.count_sent(talk);
@@ -60,28 +60,28 @@ impl RequestContext<'_> {
                 }
             }
         } else {
-            self.run_alone(desk, talk, (now, patience)).await
+            self.run_alone(io, talk, (now, deadlines)).await
         };
         if !talk.waited_for_body.is_zero() {
             self.exchange.forgive(talk.waited_for_body);
         }
         self.count_sent(talk);
-        if matches!(end, TalkEnd::Head) {
-            return match self.length_to_hold(desk, talk) {
+        if matches!(end, AttemptIoEnd::Head) {
+            return match self.length_to_hold(io, talk) {
                 None => Made::Answer,
-                Some(length) => self.buffer_response(desk, place, length, patience).await,
+                Some(length) => self.buffer_response(io, place, length, deadlines).await,
             };
         }
         self.close(place.take(), &end, now);
         match end {
-            TalkEnd::Failed(outcome) => Made::Failed(outcome),
+            AttemptIoEnd::Failed(outcome) => Made::Failed(outcome),
             // An attempt like others: it is counted, and the log tells of it.
-            TalkEnd::Head | TalkEnd::ClientGone | TalkEnd::Paused => {
+            AttemptIoEnd::Head | AttemptIoEnd::ClientGone | AttemptIoEnd::Paused => {
                 Made::Failed(Outcome::Cancelled)
             }
-            TalkEnd::ClientLate => Made::Aborted(Cause::RequestTimeout),
-            TalkEnd::BadBody(error) => {
-                desk.work.violation = Some(Violation::of_body(error));
+            AttemptIoEnd::ClientLate => Made::Aborted(Cause::RequestTimeout),
+            AttemptIoEnd::BadBody(error) => {
+                io.work.violation = Some(Violation::of_body(error));
                 let (status, word) = (400, error.word());
                 Made::Aborted(Cause::BadRequest { status, word })
             }
@@ -91,18 +91,18 @@ impl RequestContext<'_> {
     /// Reads the whole response before any of it is passed on, so that the attempt can be taken back if it breaks off.
     async fn buffer_response(
         &self,
-        desk: &Desk<'_>,
-        place: &mut Option<Talk>,
+        io: &ExchangeIo<'_>,
+        place: &mut Option<UpstreamExchange>,
         length: usize,
-        patience: Patience,
+        deadlines: AttemptDeadlines,
     ) -> Made {
         let Some(talk) = place.as_mut() else {
             return Made::Failed(Outcome::Cancelled);
         };
-        let client = desk.client.watched.get();
+        let client = io.client.watched.get();
         let held = {
-            let mut hold = Box::pin(talk.hold(desk, length, patience));
-            let may_rescue = || self.may_rescue(desk.body);
+            let mut hold = Box::pin(talk.hold(io, length, deadlines));
+            let may_rescue = || self.may_rescue(io.body);
             until_given_up(&client, hold.as_mut(), may_rescue).await
         };
         if held == Ok(true) {
@@ -114,20 +114,20 @@ impl RequestContext<'_> {
     }
 
     /// When the first hedged attempt is due beside the one that begins to be sent, if any may be.
-    fn hedge_due(&mut self, desk: &Desk<'_>) -> Option<Instant> {
+    fn hedge_due(&mut self, io: &ExchangeIo<'_>) -> Option<Instant> {
         if !self.exchange.hedges() {
             return None;
         }
-        let parts = (&*desk.client, &*desk.work, &*desk.body);
+        let parts = (&*io.client, &*io.work, &*io.body);
         match self.next(Event::Connected, parts) {
             Step::GoOn(due) => due,
             _ => None,
         }
     }
 
-    fn patience(&self) -> Patience {
+    fn deadlines(&self) -> AttemptDeadlines {
         let timeout = &self.policies().timeout;
-        Patience {
+        AttemptDeadlines {
             attempt: timeout.attempt,
             idle: timeout.idle,
             total: self.exchange.deadline().end(),
@@ -138,19 +138,19 @@ impl RequestContext<'_> {
     /// Sends the request and waits for the head of the answer, with no other attempt beside it.
     async fn run_alone(
         &self,
-        desk: &mut Desk<'_>,
-        talk: &mut Talk,
-        (begun, patience): (Instant, Patience),
-    ) -> TalkEnd {
-        let client = desk.client.watched.get();
+        io: &mut ExchangeIo<'_>,
+        talk: &mut UpstreamExchange,
+        (begun, deadlines): (Instant, AttemptDeadlines),
+    ) -> AttemptIoEnd {
+        let client = io.client.watched.get();
         loop {
             let event = |cx: &mut Context<'_>| client.poll_event(cx);
-            let end = talk.run(desk, begun, patience, event).await;
-            if !matches!(end, TalkEnd::Paused) || client.is_gone() {
+            let end = talk.run(io, begun, deadlines, event).await;
+            if !matches!(end, AttemptIoEnd::Paused) || client.is_gone() {
                 return end;
             }
-            if client.take_server_out() && self.may_rescue(desk.body) {
-                return TalkEnd::Failed(Outcome::Rescued);
+            if client.take_server_out() && self.may_rescue(io.body) {
+                return AttemptIoEnd::Failed(Outcome::Rescued);
             }
         }
     }
@@ -162,13 +162,13 @@ impl RequestContext<'_> {
     }
 
     /// The length of the answer, head and body, if it is to be held back until it is whole: when it could be tried again.
-    fn length_to_hold(&self, desk: &Desk<'_>, talk: &Talk) -> Option<usize> {
-        let head = &desk.work.response;
+    fn length_to_hold(&self, io: &ExchangeIo<'_>, talk: &UpstreamExchange) -> Option<usize> {
+        let head = &io.work.response;
         let Framing::Length(length) = head.framing else {
             return None;
         };
         let length = usize::try_from(length).ok()?;
-        let holds = (self.exchange).holds_response(length, desk.body.is_replayable());
+        let holds = (self.exchange).holds_response(length, io.body.is_replayable());
         let all = head.length + length;
         (holds && all > talk.incoming.len() && all <= talk.incoming.size()).then_some(all)
     }
@@ -176,17 +176,17 @@ impl RequestContext<'_> {
     /// A kept connection to the server, or a new one.
     async fn connection(
         &self,
-        desk: &Desk<'_>,
+        io: &ExchangeIo<'_>,
         client: &ClientWatch,
         server: u32,
         now: Instant,
     ) -> Result<Upstream, Outcome> {
-        if let Some(upstream) = self.kept_connection(server, self.reuse(desk), now) {
+        if let Some(upstream) = self.kept_connection(server, self.reuse(io), now) {
             return Ok(upstream);
         }
         // Boxed: most requests need no new connection, and all would be larger by it.
         let mut connection = Box::pin(self.new_connection(server, now));
-        let may_rescue = || self.may_rescue(desk.body);
+        let may_rescue = || self.may_rescue(io.body);
         until_given_up(client, connection.as_mut(), may_rescue).await?
     }
 
@@ -212,28 +212,28 @@ impl RequestContext<'_> {
         Ok(Upstream::fresh(stream, generation))
     }
 
-    fn count_sent(&self, talk: &Talk) {
+    fn count_sent(&self, talk: &UpstreamExchange) {
         let counters = self.worker.server_counters(self.server_id(talk.server));
         counters.bytes_sent.add_from_owner(talk.bytes_sent);
     }
 
-    fn drop_talk(&self, place: &mut Option<Talk>) {
+    fn drop_talk(&self, place: &mut Option<UpstreamExchange>) {
         drop(place.take().map(|talk| talk.end(self.worker)));
     }
 
     /// Closes the connection of an attempt that began at `begun` and has no answer.
-    fn close(&self, talk: Option<Talk>, end: &TalkEnd, begun: Instant) {
+    fn close(&self, talk: Option<UpstreamExchange>, end: &AttemptIoEnd, begun: Instant) {
         let Some(talk) = talk else { return };
         let server = self.server_id(talk.server);
         let upstream = talk.end(self.worker);
-        if let TalkEnd::Failed(Outcome::Stale | Outcome::Reset { .. }) = end {
+        if let AttemptIoEnd::Failed(Outcome::Stale | Outcome::Reset { .. }) = end {
             self.worker.upstreams.lost(server, &upstream, begun);
         }
     }
 
     /// Whether the request would be sent again if its server closed the connection at that moment.
-    fn reuse(&self, desk: &Desk<'_>) -> Reuse {
-        let stays_replayable = desk.body.stays_replayable();
+    fn reuse(&self, io: &ExchangeIo<'_>) -> Reuse {
+        let stays_replayable = io.body.stays_replayable();
         match self.exchange.repeats_after_reset(stays_replayable) {
             true => Reuse::Repeatable,
             false => Reuse::Once,

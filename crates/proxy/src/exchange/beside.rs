@@ -9,11 +9,11 @@ use evenkeel_request::Mirror;
 use super::context::{Drawn, RequestContext};
 use super::destination::hash_key;
 use crate::background::mirror::{Copy, LEFT_OUT_BODY, LEFT_OUT_BUSY};
-use crate::background::request::Errand;
-use crate::background::revalidate::{self, LEFT_OUT, MOST, Renewal, anonymous};
+use crate::background::request::BackgroundRequest;
+use crate::background::revalidate::{self, LEFT_OUT, MOST, Revalidation, anonymous};
 use crate::downstream::client::Client;
 use crate::downstream::edit::Edits;
-use crate::upstream::h1::Desk;
+use crate::upstream::h1::ExchangeIo;
 use crate::worker::Workspace;
 
 /// What a server of the other service is told by.
@@ -35,8 +35,8 @@ impl<'a> RequestContext<'a> {
     }
 
     /// Sends the copy on its way if the whole request is there.
-    pub(crate) fn send_copy(&mut self, desk: &Desk<'_>) {
-        if !desk.body.is_through() || !desk.body.is_replayable() {
+    pub(crate) fn send_copy(&mut self, io: &ExchangeIo<'_>) {
+        if !io.body.is_through() || !io.body.is_replayable() {
             return;
         }
         let Some(Drawn { mirror, key }) = self.mirror.take() else {
@@ -50,12 +50,12 @@ impl<'a> RequestContext<'a> {
             self.worker.count_copy(place, LEFT_OUT_BUSY);
             return;
         }
-        let head = &desk.work.to_server;
+        let head = &io.work.to_server;
         let lines = head.strip_suffix(b"\r\n").unwrap_or(head);
-        let mut bytes = Vec::with_capacity(head.len() + MARK.len() + desk.work.replay.len());
+        let mut bytes = Vec::with_capacity(head.len() + MARK.len() + io.work.replay.len());
         bytes.extend_from_slice(lines);
         bytes.extend_from_slice(MARK);
-        bytes.extend_from_slice(&desk.work.replay);
+        bytes.extend_from_slice(&io.work.replay);
         let copy = Copy::new(Rc::clone(self.worker), place, mirror.to, self.method, key);
         tokio::task::spawn_local(copy.travel(bytes));
     }
@@ -88,15 +88,15 @@ impl<'a> RequestContext<'a> {
             stale.renewals[revalidate::LEFT_OUT_BUSY].add(1);
             return;
         }
-        let errand = Errand {
+        let request = BackgroundRequest {
             worker: Rc::clone(self.worker),
             to: self.exchange.service_id(),
             method: Method::Get,
             key: self.exchange.key(),
             timeout: self.policies().timeout,
         };
-        let renewal = Renewal {
-            errand,
+        let revalidation = Revalidation {
+            request,
             key: key.to_owned(),
             asked: self.latest,
         };
@@ -108,6 +108,6 @@ impl<'a> RequestContext<'a> {
         let left_out = LEFT_OUT.into_iter().filter(|name| !is_own(name));
         let left_out: Vec<&[u8]> = left_out.map(str::as_bytes).chain(deadline).collect();
         let bytes = anonymous(to_server, &left_out);
-        tokio::task::spawn_local(renewal.travel(bytes));
+        tokio::task::spawn_local(revalidation.travel(bytes));
     }
 }

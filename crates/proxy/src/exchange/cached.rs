@@ -14,7 +14,7 @@ use crate::cache::store::{Answer, exchanged};
 use crate::downstream::edit::{Answerer, Edits};
 use crate::downstream::local_reply::write_why;
 use crate::downstream::rewrite::write_connection;
-use crate::upstream::h1::{Desk, Talk};
+use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
 
 impl RequestContext<'_> {
     /// Writes a kept answer to `out`, and its status. Without `why` it is a cache's answer (RFC 9211).
@@ -78,9 +78,14 @@ impl RequestContext<'_> {
 
     /// For the answer that is to be passed on, if it may be kept and its end can be told from its being cut off. What the
     /// request has made out of date is forgotten first.
-    pub(crate) fn tee(&self, desk: &Desk<'_>, talk: &Talk, now: Instant) -> Option<Box<Tee>> {
-        let (head, bytes) = (&desk.work.response, talk.incoming.unread());
-        self.invalidate(desk, talk, now);
+    pub(crate) fn tee(
+        &self,
+        io: &ExchangeIo<'_>,
+        talk: &UpstreamExchange,
+        now: Instant,
+    ) -> Option<Box<Tee>> {
+        let (head, bytes) = (&io.work.response, talk.incoming.unread());
+        self.invalidate(io, talk, now);
         let (stale, wanted) = self.entry().stale.as_ref().zip(self.wanted.as_ref())?;
         let key = wanted.key()?;
         let keep_for = stale.keep_for(key, &exchanged(wanted.asked(), head, bytes))?;
@@ -115,11 +120,11 @@ impl RequestContext<'_> {
 
     /// A server has answered a request that may have changed something: what is kept for its address is out of date, in every
     /// service, and for those that the answer names as well.
-    fn invalidate(&self, desk: &Desk<'_>, talk: &Talk, now: Instant) {
+    fn invalidate(&self, io: &ExchangeIo<'_>, talk: &UpstreamExchange, now: Instant) {
         let Some(request) = &self.wanted else {
             return;
         };
-        let outdated = request.outdated(&desk.work.response, talk.incoming.unread());
+        let outdated = request.outdated(&io.work.response, talk.incoming.unread());
         let services = self.worker.state.services().iter();
         for stale in services.filter_map(|entry| entry.stale.as_ref()) {
             (outdated.iter()).for_each(|address| stale.invalidate(address, now));

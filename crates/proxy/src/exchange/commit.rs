@@ -5,16 +5,16 @@ use evenkeel_http1::{FieldKind, Framing, Version};
 use crate::downstream::edit::{Answerer, Edits};
 use crate::downstream::rewrite::{self, Manner};
 use crate::exchange::context::RequestContext;
-use crate::upstream::h1::{Desk, Talk};
+use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
 
 impl RequestContext<'_> {
     /// Writes the response's head as the client gets it, and takes it off what came from the server.
-    pub(crate) fn commit(&self, desk: &mut Desk<'_>, talk: &mut Talk) -> Manner {
-        let head = &desk.work.response;
+    pub(crate) fn commit(&self, io: &mut ExchangeIo<'_>, talk: &mut UpstreamExchange) -> Manner {
+        let head = &io.work.response;
         let decode = self.version == Version::Http10 && head.framing == Framing::Chunked;
         let keep_alive = self.keep_alive
             && rewrite::is_delimited(head, decode)
-            && desk.body.is_through()
+            && io.body.is_through()
             && !self.worker.draining.get();
         let has_date = head
             .fields
@@ -29,16 +29,16 @@ impl RequestContext<'_> {
         let entry = self.entry();
         let edits = Edits::of_response(entry, self.route).map(|edits| {
             let answerer = Answerer {
-                peer: desk.client.peer,
+                peer: io.client.peer,
                 id: self.id,
                 service: entry.name(),
                 server: &entry.server_names()[talk.server as usize],
             };
             (edits, answerer)
         });
-        desk.work.to_client.clear();
+        io.work.to_client.clear();
         rewrite::response(
-            &mut desk.work.to_client,
+            &mut io.work.to_client,
             head,
             talk.incoming.unread(),
             manner,

@@ -15,13 +15,13 @@ use crate::cache::key::CacheRequest;
 use crate::cache::store::Answer;
 use crate::downstream::body::RequestBody;
 use crate::downstream::client::Client;
-use crate::upstream::h1::Desk;
+use crate::upstream::h1::ExchangeIo;
 use crate::worker::state::ServiceEntry;
 use crate::worker::{RequestId, Worker, Workspace};
 
 /// Where in a prepared head the time that is left stands.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Room<'a> {
+pub(crate) struct DeadlineSlot<'a> {
     pub(crate) header: &'a DeadlineHeader,
     pub(crate) at: usize,
 }
@@ -53,7 +53,7 @@ pub(crate) struct RequestContext<'a> {
     /// The kept answer that it gets.
     pub(crate) cached: Option<Box<Kept<Answer>>>,
     /// Where the time that is left stands in the head for servers, if it does.
-    pub(crate) room: Option<Room<'a>>,
+    pub(crate) room: Option<DeadlineSlot<'a>>,
     /// The attempts on the service that it came for, if another one answers and there is an access log to say them in.
     pub(crate) earlier_attempts: Option<Box<str>>,
     /// Whether the client's side would let the connection stay open.
@@ -80,9 +80,9 @@ impl<'a> RequestContext<'a> {
     }
 
     /// The same at this moment.
-    pub(crate) fn next_now(&mut self, event: Event, desk: &Desk<'_>) -> Step {
+    pub(crate) fn next_now(&mut self, event: Event, io: &ExchangeIo<'_>) -> Step {
         self.latest = self.worker.clock.now();
-        self.next(event, (desk.client, desk.work, desk.body))
+        self.next(event, (io.client, io.work, io.body))
     }
 
     /// The service that is asked now.
@@ -105,7 +105,7 @@ impl<'a> RequestContext<'a> {
 
     /// Puts the time that is left now into a head that is about to be sent.
     pub(crate) fn tell_deadline(&self, head: &mut [u8]) {
-        if let Some(Room { header, at }) = self.room
+        if let Some(DeadlineSlot { header, at }) = self.room
             && let Some(room) = head.get_mut(at..at + ROOM)
         {
             let now = self.worker.clock.now();

@@ -5,13 +5,14 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use evenkeel_core::{Instant, Outcome, RequestShape};
+use evenkeel_core::{Instant, Outcome, RequestShape, ServiceId};
 use evenkeel_http1::Method;
 use evenkeel_request::exchange::{Arrival, AttemptEnd, Event, Reply, Step};
+use evenkeel_request::route::Route;
 use evenkeel_request::{Cause, DeadlineHeader, Exchange};
 
 use super::access::AccessLine;
-use super::context::{RequestContext, Room};
+use super::context::{DeadlineSlot, RequestContext};
 use super::host::WorkerServices;
 use crate::cache::key::CacheRequest;
 use crate::downstream::body::RequestBody;
@@ -24,7 +25,7 @@ use crate::downstream::view::View;
 use crate::exchange::attempt::Made;
 use crate::exchange::destination::{Destination, destination};
 use crate::exchange::finish::Finish;
-use crate::upstream::h1::{Desk, Talk};
+use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
 use crate::upstream::load_report;
 use crate::upstream::retry_after;
 use crate::worker::{Worker, Workspace};
@@ -83,7 +84,7 @@ pub(crate) async fn handle(
         version: work.request.version,
         route,
         mirror: None,
-        wanted: CacheRequest::of(worker, service, route, client, work),
+        wanted: cache_request(worker, service, route, client, work),
         cached: None,
         room: None,
         earlier_attempts: None,
@@ -104,6 +105,21 @@ pub(crate) async fn handle(
     finish.persist
 }
 
+/// What the request means to the answers that are kept, if any are.
+fn cache_request(
+    worker: &Worker,
+    service: ServiceId,
+    route: Option<&Route>,
+    client: &Client,
+    work: &Workspace,
+) -> Option<Box<CacheRequest>> {
+    if !worker.state.keeps_answers() {
+        return None;
+    }
+    let keeps = worker.state.services()[service.0 as usize].stale.is_some();
+    CacheRequest::of(&work.request, client.buffer.unread(), route, keeps)
+}
+
 impl RequestContext<'_> {
     /// Does what the exchange says until the request is over.
     async fn go(
@@ -112,31 +128,31 @@ impl RequestContext<'_> {
         work: &mut Workspace,
         body: &mut RequestBody,
     ) -> Finish {
-        let mut talk: Option<Talk> = None;
-        let mut desk = Desk {
+        let mut talk: Option<UpstreamExchange> = None;
+        let mut io = ExchangeIo {
             worker: self.worker,
             client,
             work,
             body,
         };
         // No server is asked for a client that is known to be gone.
-        let mut step = match desk.client.watched.is_gone() {
+        let mut step = match io.client.watched.is_gone() {
             true => Step::Abort,
-            false => self.next(Event::Woken, (desk.client, desk.work, desk.body)),
+            false => self.next(Event::Woken, (io.client, io.work, io.body)),
         };
         loop {
             match step {
-                Step::PassOn => return self.pass_on(&mut desk, &mut talk).await,
-                _ => self.put_aside(&desk, &mut talk),
+                Step::PassOn => return self.pass_on(&mut io, &mut talk).await,
+                _ => self.put_aside(&io, &mut talk),
             }
             step = match step {
                 Step::Attempt(server) => {
                     self.probe_load();
-                    let made = self.attempt(&mut desk, &mut talk, server).await;
-                    self.ended(&desk, talk.as_ref(), made)
+                    let made = self.attempt(&mut io, &mut talk, server).await;
+                    self.ended(&io, talk.as_ref(), made)
                 }
-                Step::Wait(until) => Box::pin(self.wait(&desk, until)).await,
-                Step::Reply(reply) => return Box::pin(self.reply(&mut desk, reply)).await,
+                Step::Wait(until) => Box::pin(self.wait(&io, until)).await,
+                Step::Reply(reply) => return Box::pin(self.reply(&mut io, reply)).await,
                 Step::PassOn
                 | Step::Abort
                 | Step::Done
@@ -161,12 +177,12 @@ impl RequestContext<'_> {
     }
 
     /// An attempt has ended.
-    fn ended(&mut self, desk: &Desk<'_>, talk: Option<&Talk>, made: Made) -> Step {
+    fn ended(&mut self, io: &ExchangeIo<'_>, talk: Option<&UpstreamExchange>, made: Made) -> Step {
         let now = self.worker.clock.now();
         let begun = std::mem::replace(&mut self.latest, now);
-        let parts = (&*desk.client, &*desk.work, &*desk.body);
+        let parts = (&*io.client, &*io.work, &*io.body);
         let outcome = match made {
-            Made::Answer => Outcome::Answered(desk.work.response.status),
+            Made::Answer => Outcome::Answered(io.work.response.status),
             Made::Failed(outcome) => outcome,
             Made::Aborted(cause) => return self.next(Event::Aborted(cause), parts),
         };
@@ -174,7 +190,7 @@ impl RequestContext<'_> {
         let latency = head_at.unwrap_or(now).since(written.unwrap_or(begun));
         let mut end = AttemptEnd::failed(outcome, latency);
         if let Some(talk) = talk {
-            let (head, bytes) = (&desk.work.response, talk.incoming.unread());
+            let (head, bytes) = (&io.work.response, talk.incoming.unread());
             let name = self.entry().load_header.as_deref();
             end.load = name.and_then(|name| load_report::reported(head, bytes, name));
             end.retry_after = retry_after::asked(head, bytes);
@@ -182,13 +198,13 @@ impl RequestContext<'_> {
             let counters = self.worker.server_counters(server);
             counters.bytes_received.add_from_owner(talk.bytes_received);
         }
-        self.send_copy(desk);
+        self.send_copy(io);
         self.next(Event::Ended(end), parts)
     }
 
     /// Waits until then, until the exchange is woken, or until the client is gone.
-    async fn wait(&mut self, desk: &Desk<'_>, until: Instant) -> Step {
-        let client = &*desk.client;
+    async fn wait(&mut self, io: &ExchangeIo<'_>, until: Instant) -> Step {
+        let client = &*io.client;
         client.timer.set(until);
         let watch = client.watched.get();
         let mut expired = pin!(client.timer.expired());
@@ -207,22 +223,22 @@ impl RequestContext<'_> {
         } else {
             Event::Woken
         };
-        self.next_now(event, desk)
+        self.next_now(event, io)
     }
 
     /// evenkeel itself answers.
-    async fn reply(&mut self, desk: &mut Desk<'_>, reply: Reply) -> Finish {
-        let keep = !matches!(reply, Reply::Final(_)) && self.may_keep(desk.client, desk.body);
+    async fn reply(&mut self, io: &mut ExchangeIo<'_>, reply: Reply) -> Finish {
+        let keep = !matches!(reply, Reply::Final(_)) && self.may_keep(io.client, io.body);
         match reply {
-            Reply::Cause(cause) | Reply::Final(cause) => self.answer(desk, cause, keep).await,
-            Reply::Configured(why) => self.answer_configured(desk, why, keep).await,
+            Reply::Cause(cause) | Reply::Final(cause) => self.answer(io, cause, keep).await,
+            Reply::Configured(why) => self.answer_configured(io, why, keep).await,
             Reply::Fresh(revalidate) => {
                 if revalidate {
-                    self.renew(&desk.work.to_server);
+                    self.renew(&io.work.to_server);
                 }
-                self.answer_cached(desk, None, keep).await
+                self.answer_cached(io, None, keep).await
             }
-            Reply::Stale(why) => self.answer_cached(desk, Some(why), keep).await,
+            Reply::Stale(why) => self.answer_cached(io, Some(why), keep).await,
         }
     }
 
@@ -249,7 +265,9 @@ impl RequestContext<'_> {
         };
         let bytes = client.buffer.unread();
         let at = rewrite::request(&mut work.to_server, &work.request, bytes, origin);
-        self.room = header.zip(at).map(|(header, at)| Room { header, at });
+        self.room = header
+            .zip(at)
+            .map(|(header, at)| DeadlineSlot { header, at });
         work.replay.clear();
         client.buffer.consume(work.request.length);
         client.give_back_empty_buffer(self.worker);

@@ -9,7 +9,7 @@ use crate::downstream::body::RequestBody;
 use crate::downstream::client::{Client, Persist};
 use crate::downstream::local_reply::{self, ReplyContext};
 use crate::exchange::context::RequestContext;
-use crate::upstream::h1::Desk;
+use crate::upstream::h1::ExchangeIo;
 
 /// How a request ended, for the counters and the log.
 #[derive(Debug)]
@@ -44,61 +44,60 @@ impl RequestContext<'_> {
     /// Tells the client why there is no answer from a server.
     pub(crate) async fn answer(
         &self,
-        desk: &mut Desk<'_>,
+        io: &mut ExchangeIo<'_>,
         cause: Cause,
         keep_alive: bool,
     ) -> Finish {
         // Of a violation that another attempt made good again, the answer does not speak.
-        let violation = desk.work.violation.as_ref();
+        let violation = io.work.violation.as_ref();
         let violation = violation.filter(|_| cause.is_of_a_message());
         let context = self.reply_context(keep_alive);
-        local_reply::compose(&mut desk.work.to_client, cause, &context, violation);
-        self.send(desk, cause.status(), Some(cause), keep_alive)
-            .await
+        local_reply::compose(&mut io.work.to_client, cause, &context, violation);
+        self.send(io, cause.status(), Some(cause), keep_alive).await
     }
 
     /// Sends the configured answer in the place of the one that is missing.
     pub(crate) async fn answer_configured(
         &self,
-        desk: &mut Desk<'_>,
+        io: &mut ExchangeIo<'_>,
         why: NoResponse,
         keep_alive: bool,
     ) -> Finish {
         let fallback = self.policies().fallback.as_ref();
         let Some(FallbackTo::Response(response)) = fallback.map(|fallback| &fallback.to) else {
-            return self.answer(desk, Cause::NoServer, keep_alive).await;
+            return self.answer(io, Cause::NoServer, keep_alive).await;
         };
         let context = self.reply_context(keep_alive);
-        local_reply::compose_response(&mut desk.work.to_client, response, why, &context);
-        self.send(desk, response.status, why.cause(), keep_alive)
+        local_reply::compose_response(&mut io.work.to_client, response, why, &context);
+        self.send(io, response.status, why.cause(), keep_alive)
             .await
     }
 
     /// Sends the kept answer; `why` there is no new one, if one was wanted.
     pub(crate) async fn answer_cached(
         &mut self,
-        desk: &mut Desk<'_>,
+        io: &mut ExchangeIo<'_>,
         why: Option<NoResponse>,
         keep_alive: bool,
     ) -> Finish {
         let cause = why.and_then(NoResponse::cause);
         let Some(kept) = self.cached.take() else {
             let cause = cause.unwrap_or(Cause::NoServer);
-            return self.answer(desk, cause, keep_alive).await;
+            return self.answer(io, cause, keep_alive).await;
         };
-        let who = (desk.client.peer, keep_alive);
-        let status = self.compose_old(&mut desk.work.to_client, &kept, why, who);
-        self.send(desk, status, cause, keep_alive).await
+        let who = (io.client.peer, keep_alive);
+        let status = self.compose_old(&mut io.work.to_client, &kept, why, who);
+        self.send(io, status, cause, keep_alive).await
     }
 
     async fn send(
         &self,
-        desk: &mut Desk<'_>,
+        io: &mut ExchangeIo<'_>,
         status: u16,
         cause: Option<Cause>,
         keep_alive: bool,
     ) -> Finish {
-        let sent = local_reply::send(self.worker, desk.client, desk.work).await;
+        let sent = local_reply::send(self.worker, io.client, io.work).await;
         Finish {
             cause,
             ..Finish::sent(sent, keep_alive, status)

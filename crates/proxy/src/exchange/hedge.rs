@@ -14,24 +14,24 @@ use evenkeel_http1::Method;
 use evenkeel_request::exchange::{Event, FirstEnd, HedgeEnd, Step};
 
 use crate::exchange::context::RequestContext;
-use crate::upstream::client::Line;
-use crate::upstream::deadlines::{Patience, earlier};
-use crate::upstream::h1::{Desk, Talk, TalkEnd};
+use crate::upstream::client::UpstreamClient;
+use crate::upstream::deadlines::{AttemptDeadlines, earlier};
+use crate::upstream::h1::{AttemptIoEnd, ExchangeIo, UpstreamExchange};
 use crate::upstream::idle_timeout::Reuse;
 use crate::worker::Worker;
 
 /// How an attempt with others beside it ended.
 pub(crate) enum Raced {
     /// The first one is left, and has ended so.
-    First(TalkEnd),
+    First(AttemptIoEnd),
     /// Another one has answered.
-    Won(Box<Talk>),
+    Won(Box<UpstreamExchange>),
 }
 
 /// The attempts under way.
 struct Racers<'r> {
     /// How the first one has ended.
-    first: Option<TalkEnd>,
+    first: Option<AttemptIoEnd>,
     hedged: Vec<HedgedAttempt<'r>>,
     /// When the next one is due.
     due: Option<Instant>,
@@ -45,7 +45,7 @@ struct HedgedAttempt<'r> {
 }
 
 /// A connection on which the head of a response has come, and when the request was written; or how the attempt ended.
-type Answered = Result<(Line, Instant), Outcome>;
+type Answered = Result<(UpstreamClient, Instant), Outcome>;
 
 /// What a hedged attempt is made with.
 struct HedgedRequest {
@@ -62,13 +62,13 @@ impl<'a> RequestContext<'a> {
     /// The first attempt, whose request is being sent, and others when they are due, the next one at `at`.
     pub(crate) async fn race(
         &mut self,
-        desk: &mut Desk<'_>,
-        talk: &mut Talk,
-        (begun, patience): (Instant, Patience),
+        io: &mut ExchangeIo<'_>,
+        talk: &mut UpstreamExchange,
+        (begun, deadlines): (Instant, AttemptDeadlines),
         at: Instant,
     ) -> Raced {
         let clock = self.worker.clock;
-        let client = desk.client.watched.get();
+        let client = io.client.watched.get();
         let mut racers = Racers {
             first: None,
             hedged: Vec::new(),
@@ -86,50 +86,60 @@ impl<'a> RequestContext<'a> {
                 hedged.iter_mut().any(|one| one.poll(cx)) || is_due || client.poll_event(cx)
             };
             if racers.first.is_none() {
-                let end = talk.run(desk, begun, patience, something).await;
-                if !matches!(end, TalkEnd::Paused) && self.first_ended(desk, &mut racers, end) {
+                let end = talk.run(io, begun, deadlines, something).await;
+                if !matches!(end, AttemptIoEnd::Paused) && self.first_ended(io, &mut racers, end) {
                     return racers.settle();
                 }
             } else {
                 until(something).await;
             }
             if client.is_gone() {
-                let _: Step = self.next_now(Event::ClientGone, desk);
+                let _: Step = self.next_now(Event::ClientGone, io);
                 return racers.settle();
             }
             if client.take_server_out()
                 && racers.first.is_none()
-                && self.next_now(Event::ServerOut, desk) == Step::GiveUp
-                && self.first_ended(desk, &mut racers, TalkEnd::Failed(Outcome::Rescued))
+                && self.next_now(Event::ServerOut, io) == Step::GiveUp
+                && self.first_ended(io, &mut racers, AttemptIoEnd::Failed(Outcome::Rescued))
             {
                 return racers.settle();
             }
-            if let Some(ended) = self.hedged_ended(desk, &mut racers) {
+            if let Some(ended) = self.hedged_ended(io, &mut racers) {
                 return ended;
             }
             if racers.due.is_some_and(|due| due <= clock.now()) {
-                self.hedge(desk, &mut racers, patience);
+                self.hedge(io, &mut racers, deadlines);
             }
         }
     }
 
     /// The first one has ended; whether that decides.
-    fn first_ended(&mut self, desk: &Desk<'_>, racers: &mut Racers<'_>, end: TalkEnd) -> bool {
+    fn first_ended(
+        &mut self,
+        io: &ExchangeIo<'_>,
+        racers: &mut Racers<'_>,
+        end: AttemptIoEnd,
+    ) -> bool {
         let told = match end {
-            TalkEnd::Head => FirstEnd::Response(desk.work.response.status),
-            TalkEnd::Failed(outcome) => FirstEnd::Failed(outcome),
-            TalkEnd::ClientGone | TalkEnd::BadBody(_) | TalkEnd::ClientLate | TalkEnd::Paused => {
-                FirstEnd::ByClient
-            }
+            AttemptIoEnd::Head => FirstEnd::Response(io.work.response.status),
+            AttemptIoEnd::Failed(outcome) => FirstEnd::Failed(outcome),
+            AttemptIoEnd::ClientGone
+            | AttemptIoEnd::BadBody(_)
+            | AttemptIoEnd::ClientLate
+            | AttemptIoEnd::Paused => FirstEnd::ByClient,
         };
         racers.first = Some(end);
-        let step = self.next_now(Event::FirstEnded(told), desk);
+        let step = self.next_now(Event::FirstEnded(told), io);
         racers.follow(step);
         step == Step::Settle
     }
 
     /// Reports those that are over. How it ends if one of them decides.
-    fn hedged_ended<'r>(&mut self, desk: &mut Desk<'_>, racers: &mut Racers<'r>) -> Option<Raced> {
+    fn hedged_ended<'r>(
+        &mut self,
+        io: &mut ExchangeIo<'_>,
+        racers: &mut Racers<'r>,
+    ) -> Option<Raced> {
         let mut index = 0;
         while index < racers.hedged.len() {
             let Some(ended) = racers.hedged[index].ended.take() else {
@@ -141,11 +151,11 @@ impl<'a> RequestContext<'a> {
                 Ok((line, _)) => Outcome::Answered(line.head.status),
                 Err(outcome) => *outcome,
             };
-            let step = self.next_now(Event::HedgeEnded(HedgeEnd { server, outcome }), desk);
+            let step = self.next_now(Event::HedgeEnded(HedgeEnd { server, outcome }), io);
             match (step, ended) {
                 (Step::Switch(_), Ok((line, written))) => {
                     let (talk, head) = line.into_talk(written, server);
-                    desk.work.response = head;
+                    io.work.response = head;
                     return Some(Raced::Won(Box::new(talk)));
                 }
                 (_, Ok((line, _))) => line.end(self.worker, self.server_id(server), false),
@@ -160,19 +170,23 @@ impl<'a> RequestContext<'a> {
     }
 
     /// The next one is due: begins it, if the exchange says so.
-    fn hedge<'r>(&mut self, desk: &Desk<'_>, racers: &mut Racers<'r>, patience: Patience)
-    where
+    fn hedge<'r>(
+        &mut self,
+        io: &ExchangeIo<'_>,
+        racers: &mut Racers<'r>,
+        deadlines: AttemptDeadlines,
+    ) where
         'a: 'r,
     {
-        let step = self.next_now(Event::HedgeDue, desk);
+        let step = self.next_now(Event::HedgeDue, io);
         racers.follow(step);
         let Step::Hedge(server, _) = step else {
             return;
         };
-        let mut bytes = Vec::with_capacity(desk.work.to_server.len() + desk.work.replay.len());
-        bytes.extend_from_slice(&desk.work.to_server);
+        let mut bytes = Vec::with_capacity(io.work.to_server.len() + io.work.replay.len());
+        bytes.extend_from_slice(&io.work.to_server);
         self.tell_deadline(&mut bytes);
-        bytes.extend_from_slice(&desk.work.replay);
+        bytes.extend_from_slice(&io.work.replay);
         let servers = self.exchange.servers();
         let generation = servers.generation(server);
         let request = HedgedRequest {
@@ -181,7 +195,7 @@ impl<'a> RequestContext<'a> {
             method: self.method,
             bytes,
             connect: self.policies().timeout.connect,
-            end: earlier(self.latest + patience.attempt, patience.total),
+            end: earlier(self.latest + deadlines.attempt, deadlines.total),
         };
         racers.hedged.push(HedgedAttempt {
             server,
@@ -211,7 +225,7 @@ impl Racers<'_> {
 
     /// The end of the first one decides.
     fn settle(self) -> Raced {
-        Raced::First(self.first.unwrap_or(TalkEnd::ClientGone))
+        Raced::First(self.first.unwrap_or(AttemptIoEnd::ClientGone))
     }
 }
 
@@ -242,7 +256,7 @@ impl HedgedRequest {
         let at = self.at.ok_or(Outcome::Unreachable)?;
         let rest = self.end.0.since(worker.clock.now());
         let connect = (self.connect, rest);
-        let mut line = Line::open(worker, self.server, at, Reuse::Once, connect).await?;
+        let mut line = UpstreamClient::open(worker, self.server, at, Reuse::Once, connect).await?;
         let counters = worker.server_counters(self.server);
         if line.is_reused() {
             counters.reused.add_from_owner(1);

@@ -12,7 +12,7 @@ use crate::exchange::context::RequestContext;
 use crate::exchange::finish::Finish;
 use crate::exchange::relay::{Relay, RelayEnd};
 use crate::exchange::tunnel;
-use crate::upstream::h1::{Desk, Talk};
+use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
 
 /// How the passing on of a response ended, for the client, for the exchange, and for the connection to the server.
 struct Passed {
@@ -23,9 +23,9 @@ struct Passed {
 
 impl RequestContext<'_> {
     /// Passes over an answer, if there is one, keeping its connection if it is complete.
-    pub(crate) fn put_aside(&self, desk: &Desk<'_>, place: &mut Option<Talk>) {
+    pub(crate) fn put_aside(&self, io: &ExchangeIo<'_>, place: &mut Option<UpstreamExchange>) {
         let Some(talk) = place.take() else { return };
-        let response = &desk.work.response;
+        let response = &io.work.response;
         let there = (talk.incoming.len() - response.length) as u64;
         let complete = match response.framing {
             Framing::None => there == 0,
@@ -44,40 +44,40 @@ impl RequestContext<'_> {
     /// Passes a response on: from here on nothing can be taken back. Without one it is aborted.
     pub(crate) async fn pass_on(
         &mut self,
-        desk: &mut Desk<'_>,
-        place: &mut Option<Talk>,
+        io: &mut ExchangeIo<'_>,
+        place: &mut Option<UpstreamExchange>,
     ) -> Finish {
         let Some(talk) = place.as_mut() else {
             return Finish::aborted(Persist::Close);
         };
         let server = self.server_id(talk.server);
-        let passed = self.stream(desk, talk).await;
+        let passed = self.stream(io, talk).await;
         let upstream = place.take().map(|talk| talk.end(self.worker));
         if let Some(upstream) = upstream.filter(|_| passed.may_keep) {
-            let head = &desk.work.response;
+            let head = &io.work.response;
             (self.worker).keep_connection(server, upstream, head, self.latest);
         }
         let event = exchange::Event::Passed(passed.end);
-        self.next(event, (desk.client, desk.work, desk.body));
+        self.next(event, (io.client, io.work, io.body));
         passed.finish
     }
 
     /// Sends it on.
-    async fn stream(&mut self, desk: &mut Desk<'_>, talk: &mut Talk) -> Passed {
-        let status = desk.work.response.status;
-        let tee = self.tee(desk, talk, self.latest);
-        let manner = self.commit(desk, talk);
+    async fn stream(&mut self, io: &mut ExchangeIo<'_>, talk: &mut UpstreamExchange) -> Passed {
+        let status = io.work.response.status;
+        let tee = self.tee(io, talk, self.latest);
+        let manner = self.commit(io, talk);
         let idle = self.policies().timeout.idle;
-        if status == 101 && desk.work.request.upgrade.is_some() {
-            let end = Box::pin(tunnel::run(desk, talk, idle)).await;
+        if status == 101 && io.work.request.upgrade.is_some() {
+            let end = Box::pin(tunnel::run(io, talk, idle)).await;
             return tunnel_passed(end.err().unwrap_or(Event::Answered(status)), talk);
         }
         let (already_sent, already) = (talk.bytes_sent, talk.bytes_received);
-        let server_keeps = desk.work.response.keep_alive;
-        let is_delimited = rewrite::is_delimited(&desk.work.response, manner.decode);
-        let body = Body::of_response(desk.work.response.framing);
+        let server_keeps = io.work.response.keep_alive;
+        let is_delimited = rewrite::is_delimited(&io.work.response, manner.decode);
+        let body = Body::of_response(io.work.response.framing);
         let mut relay = Relay::new(body, manner.decode, tee);
-        let end = relay.run(desk, talk, idle).await;
+        let end = relay.run(io, talk, idle).await;
         if relay.has_waited() {
             self.latest = self.worker.clock.now();
         }
@@ -92,7 +92,7 @@ impl RequestContext<'_> {
         let judged = talk.judge(event, Phase::Streaming, clean);
         if matches!(end, RelayEnd::Broken(_)) {
             if !is_delimited {
-                desk.client.reset_on_close();
+                io.client.reset_on_close();
             }
             return broken(event, judged, status, is_delimited);
         }
@@ -101,7 +101,7 @@ impl RequestContext<'_> {
         }
         // A close with unread bytes is a reset, which can take the answer with it. Whoever has not asked for the close itself
         // may have sent its next requests, or send them now.
-        let more = self.keep_alive || !desk.body.is_through() || !desk.client.buffer.is_empty();
+        let more = self.keep_alive || !io.body.is_through() || !io.client.buffer.is_empty();
         let persist = match (manner.keep_alive, more) {
             (true, _) => Persist::Keep,
             (false, true) => Persist::Linger,
@@ -147,7 +147,7 @@ fn broken(event: Event, judged: Judgement, status: u16, is_delimited: bool) -> P
 
 /// A request that had become a tunnel has ended by this event. A server that resets one is not blamed for it, and its client has seen
 /// it. How long a tunnel lasts says nothing about how quickly it was answered.
-fn tunnel_passed(event: Event, talk: &Talk) -> Passed {
+fn tunnel_passed(event: Event, talk: &UpstreamExchange) -> Passed {
     const SWITCHED: u16 = 101;
     let judged = talk.judge(event, Phase::Tunnel, false);
     let broken_off = match event {

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::cache::fill::Tee;
 use crate::downstream::io::{poll_fill, poll_write_two};
-use crate::upstream::h1::{Desk, Talk};
+use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
 use crate::worker::buffer::{Buffer, Buffers};
 use crate::worker::poll_budget::PollBudget;
 
@@ -87,38 +87,38 @@ impl Relay {
     /// Passes it on. `idle`: without a byte in either direction.
     pub(crate) async fn run(
         &mut self,
-        desk: &mut Desk<'_>,
-        talk: &mut Talk,
+        io: &mut ExchangeIo<'_>,
+        talk: &mut UpstreamExchange,
         idle: Duration,
     ) -> RelayEnd {
         if !talk.incoming.is_empty()
-            && let Err(end) = self.take_in(&mut desk.work.to_client, &mut talk.incoming)
+            && let Err(end) = self.take_in(&mut io.work.to_client, &mut talk.incoming)
         {
             return end;
         }
         if !self.decode && self.ready > 0 && self.ready <= ONE_PIECE {
-            desk.work
+            io.work
                 .to_client
                 .extend_from_slice(&talk.incoming.unread()[..self.ready]);
             talk.incoming.consume(self.ready);
             self.ready = 0;
         }
-        poll_fn(|cx| self.poll(desk, talk, idle, cx)).await
+        poll_fn(|cx| self.poll(io, talk, idle, cx)).await
     }
 
     fn poll(
         &mut self,
-        desk: &mut Desk<'_>,
-        talk: &mut Talk,
+        io: &mut ExchangeIo<'_>,
+        talk: &mut UpstreamExchange,
         idle: Duration,
         cx: &mut Context<'_>,
     ) -> Poll<RelayEnd> {
         let mut ends = Ends {
-            to_client: &mut desk.work.to_client,
-            client: &mut desk.client.stream,
+            to_client: &mut io.work.to_client,
+            client: &mut io.client.stream,
             server: &mut talk.upstream.stream,
             incoming: &mut talk.incoming,
-            buffers: &desk.worker.buffers,
+            buffers: &io.worker.buffers,
             received: &mut talk.bytes_received,
         };
         if let Poll::Ready(end) = self.poll_response(&mut ends, cx) {
@@ -126,8 +126,8 @@ impl Relay {
         }
         self.has_waited = true;
         if talk.is_sending() {
-            match talk.poll_send(desk, cx) {
-                Poll::Ready(Ok(())) => talk.written = Some(desk.worker.clock.now()),
+            match talk.poll_send(io, cx) {
+                Poll::Ready(Ok(())) => talk.written = Some(io.worker.clock.now()),
                 // The answer goes on all the same.
                 Poll::Ready(Err(_)) => talk.broken = true,
                 Poll::Pending => {}
@@ -135,12 +135,12 @@ impl Relay {
         }
         // A byte in either direction is progress.
         if std::mem::take(&mut self.progress) | std::mem::take(&mut talk.progress) {
-            desk.client.timer.set(desk.worker.clock.now() + idle);
+            io.client.timer.set(io.worker.clock.now() + idle);
         }
-        if desk.client.watched.poll_gone(cx) {
+        if io.client.watched.poll_gone(cx) {
             return Poll::Ready(RelayEnd::Broken(Event::Closed(Peer::Client)));
         }
-        if desk.client.timer.poll_expired(cx) {
+        if io.client.timer.poll_expired(cx) {
             let peer = if self.waits_for_client {
                 Peer::Client
             } else {

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::downstream::io::poll_fill;
 use crate::downstream::local_reply;
-use crate::upstream::h1::{Desk, Talk};
+use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
 use crate::worker::buffer::Buffer;
 use crate::worker::poll_budget::PollBudget;
 
@@ -37,19 +37,23 @@ enum Broken {
 }
 
 /// Sends the head in `work.to_client` and carries bytes until both sides have ended, or until this.
-pub(crate) async fn run(desk: &mut Desk<'_>, talk: &mut Talk, idle: Duration) -> Result<(), Event> {
-    local_reply::send(desk.worker, desk.client, desk.work).await?;
-    for buffer in [&mut desk.client.buffer, &mut talk.incoming] {
+pub(crate) async fn run(
+    io: &mut ExchangeIo<'_>,
+    talk: &mut UpstreamExchange,
+    idle: Duration,
+) -> Result<(), Event> {
+    local_reply::send(io.worker, io.client, io.work).await?;
+    for buffer in [&mut io.client.buffer, &mut talk.incoming] {
         if buffer.size() == 0 {
-            *buffer = desk.worker.buffers.take();
+            *buffer = io.worker.buffers.take();
         }
     }
-    desk.client.timer.set(desk.worker.clock.now() + idle);
+    io.client.timer.set(io.worker.clock.now() + idle);
     let (mut up, mut down) = (Direction::default(), Direction::default());
-    let server_watched = desk.worker.watcher.watch(&talk.upstream.stream);
+    let server_watched = io.worker.watcher.watch(&talk.upstream.stream);
     let end = poll_fn(|cx| {
-        let (client, server) = (&mut desk.client.stream, &mut talk.upstream.stream);
-        let moved_up = up.poll(client, server, &mut desk.client.buffer, cx);
+        let (client, server) = (&mut io.client.stream, &mut talk.upstream.stream);
+        let moved_up = up.poll(client, server, &mut io.client.buffer, cx);
         let moved_down = down.poll(server, client, &mut talk.incoming, cx);
         match (moved_up, moved_down) {
             (Err(Broken::From), _) | (_, Err(Broken::To)) => {
@@ -59,20 +63,20 @@ pub(crate) async fn run(desk: &mut Desk<'_>, talk: &mut Talk, idle: Duration) ->
                 return Poll::Ready(Err(Event::Closed(Peer::Server)));
             }
             (Ok(false), Ok(false)) => {}
-            _ => desk.client.timer.set(desk.worker.clock.now() + idle),
+            _ => io.client.timer.set(io.worker.clock.now() + idle),
         }
         if up.told && down.told {
             return Poll::Ready(Ok(()));
         }
         for (watched, peer) in [
-            (&desk.client.watched, Peer::Client),
+            (&io.client.watched, Peer::Client),
             (&server_watched, Peer::Server),
         ] {
             if watched.poll_reset(cx) {
                 return Poll::Ready(Err(Event::Closed(peer)));
             }
         }
-        if desk.client.timer.poll_expired(cx) {
+        if io.client.timer.poll_expired(cx) {
             let waits_for_client = !talk.incoming.is_empty();
             let peer = if waits_for_client {
                 Peer::Client
@@ -85,7 +89,7 @@ pub(crate) async fn run(desk: &mut Desk<'_>, talk: &mut Talk, idle: Duration) ->
     });
     let end = end.await;
     if end.is_err() {
-        desk.client.reset_on_close();
+        io.client.reset_on_close();
         talk.upstream.reset_on_close();
     }
     end

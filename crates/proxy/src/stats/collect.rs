@@ -45,25 +45,15 @@ impl ProxyState {
         sum
     }
 
-    pub(crate) fn counters(&self, service: ServiceId) -> impl Iterator<Item = &ServiceCounters> {
-        self.workers()
-            .iter()
-            .filter_map(move |worker| worker.services.get(service.0 as usize))
-    }
-
     fn sum_of_server(
         &self,
         (service, server): (usize, usize),
         number: &dyn Fn(&ServerCounters) -> u64,
     ) -> u64 {
-        self.sum(|worker| {
+        self.add_up(|worker| {
             let used = worker.services[service].server_if_used(server);
             used.map_or(0, number)
         })
-    }
-
-    fn sum(&self, number: impl Fn(&WorkerCounters) -> u64) -> u64 {
-        self.workers().iter().map(|worker| number(worker)).sum()
     }
 
     fn collect_requests(
@@ -90,7 +80,7 @@ impl ProxyState {
 
     fn collect_service(&self, sink: &mut dyn Sink, index: usize, name: &str) {
         let of = |number: &dyn Fn(&ServiceCounters) -> u64| {
-            self.sum(|worker| number(&worker.services[index]))
+            self.add_up(|worker| number(&worker.services[index]))
         };
         self.collect_requests(sink, name, &|worker| Some(&worker.services[index].statuses));
         let service = [("service", name)];
@@ -214,10 +204,10 @@ impl ProxyState {
 
 impl Source for ProxyState {
     fn collect(&self, sink: &mut dyn Sink) {
-        let opened = self.sum(|worker| worker.connections_opened.value());
-        let closed = self.sum(|worker| worker.connections_closed.value());
-        let refused = self.sum(|worker| worker.connections_refused.value());
-        let dropped = self.sum(|worker| worker.signals_dropped.value());
+        let opened = self.add_up(|worker| worker.connections_opened.value());
+        let closed = self.add_up(|worker| worker.connections_closed.value());
+        let refused = self.add_up(|worker| worker.connections_refused.value());
+        let dropped = self.add_up(|worker| worker.signals_dropped.value());
         sink.counter(
             "evenkeel_connections_total",
             "Client connections that were accepted.",
@@ -240,7 +230,7 @@ impl Source for ProxyState {
             self.workers_lost() as f64,
         );
         for (place, side) in LOCAL_ERRORS.iter().enumerate() {
-            let value = self.sum(|worker| worker.local_errors[place].value());
+            let value = self.add_up(|worker| worker.local_errors[place].value());
             let about = "Connections that evenkeel could not accept (client) or open (server) for want of descriptors, local ports or memory.";
             let labels = [("side", *side)];
             sink.counter("evenkeel_local_errors_total", about, &labels, value);
@@ -265,7 +255,7 @@ impl Source for ProxyState {
         self.collect_injects(sink);
         self.collect_retries(sink);
         self.collect_stale(sink);
-        self.collect_requests(sink, "", &|worker| Some(&worker.homeless));
+        self.collect_requests(sink, "", &|worker| Some(&worker.unrouted));
         let now = self.now();
         for (index, service) in self.services().iter().enumerate() {
             self.collect_service(sink, index, service.name());

@@ -45,7 +45,7 @@ pub(crate) struct WorkerCounters {
     /// Connections that could not be accepted or opened for want of descriptors, local ports or memory.
     pub(crate) local_errors: [Counter; LOCAL_ERRORS.len()],
     /// Requests that were answered before a service was found, by status.
-    pub(crate) homeless: Statuses,
+    pub(crate) unrouted: Statuses,
     pub(crate) signals_dropped: Counter,
     /// By the place of their pair of services.
     pub(crate) mirrors: Vec<MirrorCounters>,

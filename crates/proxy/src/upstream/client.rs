@@ -19,7 +19,7 @@ use tokio::io::AsyncWrite;
 
 use crate::downstream::io::poll_fill;
 use crate::upstream::connect::connect;
-use crate::upstream::h1::{INTERIM_LIMIT, RESPONSE_LIMITS, Talk, begin_of_body};
+use crate::upstream::h1::{INTERIM_LIMIT, RESPONSE_LIMITS, UpstreamExchange, begin_of_body};
 use crate::upstream::idle_timeout::Reuse;
 use crate::upstream::pool::Upstream;
 use crate::worker::Worker;
@@ -29,7 +29,7 @@ use crate::worker::timer::Timer;
 
 /// A connection, and the answer that comes on it.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct UpstreamClient {
     upstream: Upstream,
     timer: Timer,
     /// What the timer stands for.
@@ -59,7 +59,7 @@ pub(crate) enum BodyEnd {
     Broken(Event),
 }
 
-impl Line {
+impl UpstreamClient {
     /// A kept connection that is good for such a request, or a new one within `timeout`, or what is left of the time on the whole.
     /// `at`: where the server is, and which one of those that have been at its place.
     pub(crate) async fn open(
@@ -265,8 +265,12 @@ impl Line {
     }
 
     /// As an attempt whose answer is to be passed on, with the answer's head; the request was sent at `written`.
-    pub(crate) fn into_talk(self, written: Instant, server: u32) -> (Talk, ResponseHead) {
-        let mut talk = Talk::answered(
+    pub(crate) fn into_talk(
+        self,
+        written: Instant,
+        server: u32,
+    ) -> (UpstreamExchange, ResponseHead) {
+        let mut talk = UpstreamExchange::answered(
             (self.upstream, server),
             self.incoming,
             written,

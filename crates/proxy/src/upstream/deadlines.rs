@@ -8,7 +8,7 @@ use evenkeel_core::blame::Limit;
 
 /// The deadlines of an attempt.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct AttemptDeadlines {
     /// From the request fully written to the response's head.
     pub(crate) attempt: Duration,
     /// Without a byte, while a body is sent.
@@ -19,7 +19,7 @@ pub(crate) struct Patience {
     pub(crate) told: Instant,
 }
 
-impl Patience {
+impl AttemptDeadlines {
     /// When an attempt is late that was written, or had its head, at `since`, and which limit that is.
     pub(crate) fn end(self, since: Instant, waited_for_body: Duration) -> (Instant, Limit) {
         let total = (self.total + waited_for_body).min(self.told);

@@ -21,7 +21,7 @@ use evenkeel_tolerate::{Budget, Inject, StaleOptions};
 
 use crate::cache::store::Stale;
 use crate::listener::limits::ClientLimits;
-use crate::stats::counters::WorkerCounters;
+use crate::stats::counters::{ServiceCounters, WorkerCounters};
 use crate::worker::exhaustion::Exhaustion;
 use crate::worker::rescue::RescueInbox;
 
@@ -240,6 +240,18 @@ impl ProxyState {
     /// What each worker is told about requests in flight.
     pub(crate) fn rescues(&self) -> &[RescueInbox] {
         &self.rescues
+    }
+
+    /// The numbers of each worker of one service.
+    pub(crate) fn counters(&self, service: ServiceId) -> impl Iterator<Item = &ServiceCounters> {
+        self.workers()
+            .iter()
+            .filter_map(move |worker| worker.services.get(service.0 as usize))
+    }
+
+    /// A number of all workers together.
+    pub(crate) fn add_up(&self, number: impl Fn(&WorkerCounters) -> u64) -> u64 {
+        self.workers().iter().map(|worker| number(worker)).sum()
     }
 
     pub(crate) fn workers(&self) -> &[Arc<WorkerCounters>] {

@@ -23,7 +23,7 @@ pub(crate) const RESPONSE_LIMITS: Limits = Limits {
 pub(crate) const INTERIM_LIMIT: u32 = 16;
 /// How an attempt ended.
 #[derive(Debug)]
-pub(crate) enum TalkEnd {
+pub(crate) enum AttemptIoEnd {
     /// A response's head is in `work.response`, its bytes at the front of the talk's buffer.
     Head,
     /// There is none.
@@ -40,7 +40,7 @@ pub(crate) enum TalkEnd {
 
 /// One attempt under way.
 #[derive(Debug)]
-pub(crate) struct Talk {
+pub(crate) struct UpstreamExchange {
     /// The server, by its index.
     pub(crate) server: u32,
     pub(crate) upstream: Upstream,
@@ -74,7 +74,7 @@ pub(crate) struct Talk {
 
 /// What a talk works with.
 #[derive(Debug)]
-pub(crate) struct Desk<'a> {
+pub(crate) struct ExchangeIo<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) client: &'a mut Client,
     pub(crate) work: &'a mut Workspace,
@@ -83,11 +83,11 @@ pub(crate) struct Desk<'a> {
 
 /// What a look at the server's side came to.
 pub(crate) enum Event {
-    End(TalkEnd),
+    End(AttemptIoEnd),
     Interim,
 }
 
-impl Talk {
+impl UpstreamExchange {
     pub(crate) fn new(upstream: Upstream, server: u32) -> Self {
         Self {
             server,
@@ -110,8 +110,8 @@ impl Talk {
         }
     }
 
-    pub(crate) fn failed(&self, event: Ended) -> TalkEnd {
-        TalkEnd::Failed(self.judge(event, Phase::AwaitingHead, false).outcome)
+    pub(crate) fn failed(&self, event: Ended) -> AttemptIoEnd {
+        AttemptIoEnd::Failed(self.judge(event, Phase::AwaitingHead, false).outcome)
     }
 
     /// What is to be made of an end at this point. `clean`: the server lets the connection stay open, and nothing has come
@@ -134,7 +134,7 @@ impl Talk {
         )
     }
 
-    pub(crate) fn parse(&mut self, desk: &mut Desk<'_>) -> Option<Event> {
+    pub(crate) fn parse(&mut self, io: &mut ExchangeIo<'_>) -> Option<Event> {
         // A head that dribbles is looked at as a whole only once, when its end is there.
         let from = self.scanned.saturating_sub(3);
         if self.scanned > 0 && head_end(self.incoming.unread(), from).is_none() {
@@ -142,36 +142,36 @@ impl Talk {
             return (self.scanned >= RESPONSE_LIMITS.head_bytes).then_some(self.malformed());
         }
         self.scanned = self.incoming.len();
-        let method = desk.work.request.method;
-        match desk
+        let method = io.work.request.method;
+        match io
             .work
             .response
             .parse_tidied(self.incoming.unread_mut(), method, &RESPONSE_LIMITS)
         {
             Ok(Parsed::Complete) => self.scanned = 0,
             Ok(Parsed::Partial) if self.incoming.len() < RESPONSE_LIMITS.head_bytes => return None,
-            Ok(Parsed::Partial) => return Some(self.malformed_head(desk, HeadError::TooLarge)),
-            Err(error) => return Some(self.malformed_head(desk, error)),
+            Ok(Parsed::Partial) => return Some(self.malformed_head(io, HeadError::TooLarge)),
+            Err(error) => return Some(self.malformed_head(io, error)),
         }
-        match desk.work.response.status {
-            101 if desk.work.request.upgrade.is_none() => Some(self.malformed()),
+        match io.work.response.status {
+            101 if io.work.request.upgrade.is_none() => Some(self.malformed()),
             100 | 102..=199 => Some(Event::Interim),
-            _ => match begin_of_body(&desk.work.response, self.incoming.unread()) {
-                Ok(()) => Some(Event::End(TalkEnd::Head)),
+            _ => match begin_of_body(&io.work.response, self.incoming.unread()) {
+                Ok(()) => Some(Event::End(AttemptIoEnd::Head)),
                 Err(error) => {
-                    desk.work.violation = Some(Violation::of_body(error));
+                    io.work.violation = Some(Violation::of_body(error));
                     Some(self.malformed())
                 }
             },
         }
     }
 
-    fn malformed_head(&self, desk: &mut Desk<'_>, error: HeadError) -> Event {
-        let field = desk
+    fn malformed_head(&self, io: &mut ExchangeIo<'_>, error: HeadError) -> Event {
+        let field = io
             .work
             .response
             .refused_field(self.incoming.unread(), error);
-        desk.work.violation = Some(Violation::of_head(error, field));
+        io.work.violation = Some(Violation::of_head(error, field));
         self.malformed()
     }
 

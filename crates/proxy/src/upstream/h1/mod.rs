@@ -5,4 +5,6 @@ pub(crate) mod send;
 pub(crate) mod interim;
 pub(crate) mod run;
 
-pub(crate) use exchange::{Desk, INTERIM_LIMIT, RESPONSE_LIMITS, Talk, TalkEnd, begin_of_body};
+pub(crate) use exchange::{
+    AttemptIoEnd, ExchangeIo, INTERIM_LIMIT, RESPONSE_LIMITS, UpstreamExchange, begin_of_body,
+};

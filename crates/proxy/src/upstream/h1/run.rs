@@ -9,35 +9,35 @@ use std::time::Duration;
 use evenkeel_core::Instant;
 use evenkeel_core::blame::{Event as Ended, Limit, Peer};
 
-use super::exchange::{Desk, Event, Talk, TalkEnd};
+use super::exchange::{AttemptIoEnd, Event, ExchangeIo, UpstreamExchange};
 use super::send::SendEnd;
 use crate::downstream::io::poll_fill;
-use crate::upstream::deadlines::Patience;
+use crate::upstream::deadlines::AttemptDeadlines;
 
 /// How long an answer is waited for after the server has stopped to take the request: it has been sent by then, if there is one.
 const ANSWER_AFTER_BREAK: Duration = Duration::from_secs(1);
 
-impl Talk {
+impl UpstreamExchange {
     /// Sends the request and waits for the response's head. It pauses when `pause` says so, and may be run again to go on.
     pub(crate) async fn run(
         &mut self,
-        desk: &mut Desk<'_>,
+        io: &mut ExchangeIo<'_>,
         begun: Instant,
-        patience: Patience,
+        deadlines: AttemptDeadlines,
         mut pause: impl FnMut(&mut Context<'_>) -> bool,
-    ) -> TalkEnd {
+    ) -> AttemptIoEnd {
         loop {
-            let event = poll_fn(|cx| match self.poll(desk, begun, patience, cx) {
-                Poll::Pending if pause(cx) => Poll::Ready(Event::End(TalkEnd::Paused)),
+            let event = poll_fn(|cx| match self.poll(io, begun, deadlines, cx) {
+                Poll::Pending if pause(cx) => Poll::Ready(Event::End(AttemptIoEnd::Paused)),
                 event => event,
             });
             match event.await {
                 Event::End(end) => return end,
                 Event::Interim => {
-                    if let Some(end) = self.pass_interim(desk).await {
+                    if let Some(end) = self.pass_interim(io).await {
                         return end;
                     }
-                    self.arm(desk, desk.worker.clock.now(), patience);
+                    self.arm(io, io.worker.clock.now(), deadlines);
                 }
             }
         }
@@ -45,68 +45,68 @@ impl Talk {
 
     fn poll(
         &mut self,
-        desk: &mut Desk<'_>,
+        io: &mut ExchangeIo<'_>,
         begun: Instant,
-        patience: Patience,
+        deadlines: AttemptDeadlines,
         cx: &mut Context<'_>,
     ) -> Poll<Event> {
         if self.written.is_none() && !self.broken {
-            match self.poll_send(desk, cx) {
-                Poll::Ready(Ok(())) => self.is_written(desk, begun, patience),
+            match self.poll_send(io, cx) {
+                Poll::Ready(Ok(())) => self.is_written(io, begun, deadlines),
                 // Perhaps it has answered first: what has come is still there to be read.
                 Poll::Ready(Err(SendEnd::Server)) => {
-                    let now = desk.worker.clock.now();
-                    desk.client.timer.set(now + ANSWER_AFTER_BREAK);
+                    let now = io.worker.clock.now();
+                    io.client.timer.set(now + ANSWER_AFTER_BREAK);
                 }
                 Poll::Ready(Err(SendEnd::Client(end))) => return Poll::Ready(Event::End(end)),
                 Poll::Pending if std::mem::take(&mut self.progress) => {
-                    self.arm(desk, desk.worker.clock.now(), patience);
+                    self.arm(io, io.worker.clock.now(), deadlines);
                 }
                 Poll::Pending => {}
             }
         }
-        if let Poll::Ready(event) = self.poll_head(desk, cx) {
+        if let Poll::Ready(event) = self.poll_head(io, cx) {
             return Poll::Ready(event);
         }
-        if desk.client.timer.poll_expired(cx) {
+        if io.client.timer.poll_expired(cx) {
             return Poll::Ready(Event::End(self.late()));
         }
         Poll::Pending
     }
 
     /// The timer has run out before a head.
-    fn late(&self) -> TalkEnd {
+    fn late(&self) -> AttemptIoEnd {
         match self.limit {
             _ if self.broken => self.failed(Ended::Closed(Peer::Server)),
-            Limit::Idle(Peer::Client) => TalkEnd::ClientLate,
+            Limit::Idle(Peer::Client) => AttemptIoEnd::ClientLate,
             limit => self.failed(Ended::Late(limit)),
         }
     }
 
-    fn is_written(&mut self, desk: &Desk<'_>, begun: Instant, patience: Patience) {
+    fn is_written(&mut self, io: &ExchangeIo<'_>, begun: Instant, deadlines: AttemptDeadlines) {
         let now = if self.has_waited {
-            let now = desk.worker.clock.now();
+            let now = io.worker.clock.now();
             self.waited_for_body = now.since(begun);
             now
         } else {
             begun
         };
         self.written = Some(now);
-        self.arm(desk, now, patience);
+        self.arm(io, now, deadlines);
     }
 
     /// Sets the timer to what ends this phase of the attempt.
-    fn arm(&mut self, desk: &Desk<'_>, now: Instant, patience: Patience) {
+    fn arm(&mut self, io: &ExchangeIo<'_>, now: Instant, deadlines: AttemptDeadlines) {
         let (end, limit) = match self.written {
-            Some(written) => patience.end(written, self.waited_for_body),
-            None if self.waits_for_client => (now + patience.idle, Limit::Idle(Peer::Client)),
-            None => (now + patience.idle, Limit::Idle(Peer::Server)),
+            Some(written) => deadlines.end(written, self.waited_for_body),
+            None if self.waits_for_client => (now + deadlines.idle, Limit::Idle(Peer::Client)),
+            None => (now + deadlines.idle, Limit::Idle(Peer::Server)),
         };
         self.limit = limit;
-        desk.client.timer.set(end);
+        io.client.timer.set(end);
     }
 
-    fn poll_head(&mut self, desk: &mut Desk<'_>, cx: &mut Context<'_>) -> Poll<Event> {
+    fn poll_head(&mut self, io: &mut ExchangeIo<'_>, cx: &mut Context<'_>) -> Poll<Event> {
         loop {
             if self.incoming.size() == 0 {
                 // No buffer is held while there is nothing to read.
@@ -114,7 +114,7 @@ impl Talk {
                 if ready.is_err() {
                     return Poll::Ready(Event::End(self.failed(Ended::Closed(Peer::Server))));
                 }
-                self.incoming = desk.worker.buffers.take_large();
+                self.incoming = io.worker.buffers.take_large();
             }
             match poll_fill(&mut self.upstream.stream, &mut self.incoming, cx) {
                 Poll::Ready(Ok(n)) if n > 0 => self.bytes_received += n as u64,
@@ -123,12 +123,12 @@ impl Talk {
                 }
                 Poll::Pending => {
                     if self.incoming.is_empty() {
-                        desk.worker.buffers.give(std::mem::take(&mut self.incoming));
+                        io.worker.buffers.give(std::mem::take(&mut self.incoming));
                     }
                     return Poll::Pending;
                 }
             }
-            if let Some(event) = self.parse(desk) {
+            if let Some(event) = self.parse(io) {
                 return Poll::Ready(event);
             }
         }
@@ -138,20 +138,20 @@ impl Talk {
     /// attempt's time is over again is not held any longer.
     pub(crate) async fn hold(
         &mut self,
-        desk: &Desk<'_>,
+        io: &ExchangeIo<'_>,
         length: usize,
-        patience: Patience,
+        deadlines: AttemptDeadlines,
     ) -> bool {
-        let now = desk.worker.clock.now();
+        let now = io.worker.clock.now();
         self.head_at = Some(now);
-        let (end, _) = patience.end(now, self.waited_for_body);
-        desk.client.timer.set(end);
+        let (end, _) = deadlines.end(now, self.waited_for_body);
+        io.client.timer.set(end);
         poll_fn(|cx| {
             while self.incoming.len() < length {
                 match poll_fill(&mut self.upstream.stream, &mut self.incoming, cx) {
                     Poll::Ready(Ok(n)) if n > 0 => self.bytes_received += n as u64,
                     Poll::Ready(_) => return Poll::Ready(false),
-                    Poll::Pending if desk.client.timer.poll_expired(cx) => {
+                    Poll::Pending if io.client.timer.poll_expired(cx) => {
                         return Poll::Ready(true);
                     }
                     Poll::Pending => return Poll::Pending,
