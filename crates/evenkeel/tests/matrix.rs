@@ -276,7 +276,7 @@ fn no_post_is_sent_twice() {
         ..LoadPlan::new(program.address(), 200.0)
     })
     .unwrap();
-    wait_for("requests", || (load.snapshot().ok > 50).then_some(()));
+    wait_for("requests", || (load.snapshot().ok > 150).then_some(()));
     // Alive, and it reads requests: it knows each that it got, and answers none.
     assert_eq!(
         ask(servers[1].address, "POST", "/mode", "close")
@@ -302,6 +302,7 @@ fn no_post_is_sent_twice() {
             *seen.entry(id).or_default() += 1;
         }
     }
+    // One of the three may be restarted by now, and know of none.
     assert!(seen.len() > 50, "{seen:?}");
     let twice: Vec<_> = seen.iter().filter(|(_, count)| **count > 1).collect();
     assert!(twice.is_empty(), "{twice:?}");

@@ -151,7 +151,7 @@ impl ServiceNumbers {
             picks: sum(|server| server.picks),
             sent: sum(|server| server.sent),
             received: sum(|server| server.received),
-            durations: state.durations(service),
+            durations: state.response_times(service),
         };
         Self { whole, servers }
     }

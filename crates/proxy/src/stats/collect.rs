@@ -38,7 +38,7 @@ impl ProxyState {
 
     /// How long a service's requests took until their last byte.
     #[must_use]
-    pub fn durations(&self, service: ServiceId) -> DurationSnapshot {
+    pub fn response_times(&self, service: ServiceId) -> DurationSnapshot {
         let mut sum = DurationSnapshot::default();
         self.counters(service)
             .for_each(|counters| sum.merge(&counters.durations.snapshot()));
@@ -106,7 +106,7 @@ impl ProxyState {
             "evenkeel_request_duration_seconds",
             "From the request's head to the last byte of its answer.",
             &service,
-            &self.durations(ServiceId(u32::try_from(index).unwrap_or(u32::MAX))),
+            &self.response_times(ServiceId(u32::try_from(index).unwrap_or(u32::MAX))),
         );
         for (place, reason) in Outcome::WORDS.iter().enumerate() {
             let value = of(&|counters| counters.retries[place].value());
