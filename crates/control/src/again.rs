@@ -7,23 +7,14 @@
 //! keeper finds it again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Observation, ServerId, Signal};
-use evenkeel_fault::contract::{Pace, ServiceSpec};
+use evenkeel_core::{Epoch, Instant, Observation, ServerId, Signal};
+use evenkeel_fault::contract::ServiceSpec;
 use evenkeel_fault::keeper::Memory;
 use evenkeel_fault::{Incident, Input, Keeper, Maintenance, MaintenanceRecord};
+use evenkeel_runtime::TaskEntry;
 use evenkeel_runtime::spawn::Pause;
-use evenkeel_runtime::{Panicked, TaskEntry};
-
-use crate::asked::Asked;
-use crate::drive::Control;
-use crate::world::{Books, Hands, Traffic};
-
-/// What is said of an incident that was open.
-const UNSEEN: &str = "evenkeel's control loop was started again after a mistake of its own; what became of this incident \
-                      was not seen, the servers are judged anew";
 
 /// What a new keeper is made of.
 #[derive(Debug)]
@@ -111,13 +102,20 @@ impl Again {
         self.memory.rates.learn(incident);
     }
 
-    fn keeper(&self, epoch: evenkeel_core::Epoch) -> Keeper {
+    /// How long to wait after a panic before going on.
+    pub(crate) fn pause(&mut self, now: Instant) -> Duration {
+        self.pause.after(now.since(self.since))
+    }
+
+    /// The keeper to go on with from `now` on.
+    pub(crate) fn keeper(&mut self, epoch: Epoch, now: Instant) -> Keeper {
+        self.since = now;
         let seed = self.seed ^ self.task.restarts();
         Keeper::new(self.specs.clone(), epoch, seed, self.memory.clone())
     }
 
     /// What the new keeper has to be told first.
-    fn known(&self, now: Instant) -> impl Iterator<Item = Input> {
+    pub(crate) fn known(&self, now: Instant) -> impl Iterator<Item = Input> {
         let known = self.moved.iter().chain(&self.processes);
         known.map(move |(&server, observation)| {
             Input::Signal(Signal {
@@ -128,64 +126,10 @@ impl Again {
         })
     }
 
-    fn servers(&self) -> impl Iterator<Item = ServerId> {
+    pub(crate) fn servers(&self) -> impl Iterator<Item = ServerId> {
         (0_u32..).zip(&self.specs).flat_map(|(service, spec)| {
             let servers = (0_u32..).take(spec.servers.len());
             servers.map(move |index| ServerId::new(service, index))
         })
-    }
-}
-
-impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
-    /// After a panic: waits for what is under way and a little longer, and goes on with a new keeper. If it panics itself, it is
-    /// called again.
-    pub(crate) async fn start_again(&mut self, panicked: &Panicked) {
-        let pause = self.stop_after_panic(panicked);
-        // Orders that are under way belong to the keeper that is gone. They are waited for, each has its time limit: a new
-        // keeper that orders beside them could start a process twice.
-        while self.tasks.join_next().await.is_some() {}
-        self.clock.sleep_until(self.clock.now() + pause).await;
-        self.renew(self.clock.now());
-    }
-
-    fn stop_after_panic(&mut self, panicked: &Panicked) -> Duration {
-        let now = self.clock.now();
-        let pause = self.again.pause.after(now.since(self.again.since));
-        tracing::error!(
-            task = "control",
-            open = self.open.len(),
-            "the control loop has panicked at {panicked} and is started again in {pause:?}; traffic goes on"
-        );
-        // What was taken in and not yet worked on.
-        for input in std::mem::take(&mut self.inputs) {
-            if let Input::Signal(signal) = input {
-                self.again.hear(signal.server, &signal.observation);
-            }
-        }
-        self.answers.clear();
-        // Whoever waits for what comes of an order hears that it is not followed any more.
-        self.asked = Asked::default();
-        self.outputs.clear();
-        self.outcomes.clear();
-        pause
-    }
-
-    fn renew(&mut self, now: Instant) {
-        // Meanwhile the orders that were under way may have started what a new keeper would miss, and start again.
-        while let Ok(signal) = self.signals.try_recv() {
-            self.again.hear(signal.server, &signal.observation);
-        }
-        self.again.since = now;
-        self.keeper = self.again.keeper(self.clock.epoch());
-        for incident in std::mem::take(&mut self.open).into_values() {
-            let mut incident = Incident::clone(&incident);
-            incident.close_unseen(self.clock.epoch(), now, UNSEEN);
-            self.record(now, Arc::new(incident));
-        }
-        for server in self.again.servers() {
-            self.hands.pace(server, Pace::Normal);
-        }
-        self.inputs.extend(self.again.known(now));
-        self.changed = true;
     }
 }

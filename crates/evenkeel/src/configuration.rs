@@ -8,7 +8,7 @@ use evenkeel_config::plan::{LogFormat, LogLevel, LogPlan};
 use evenkeel_config::{Loaded, Mistakes, Plan, Surroundings, render};
 
 use crate::logging;
-use crate::output::{self, Failure, Result, say};
+use crate::output::{self, Failure, Result};
 use crate::place::state_directory;
 
 /// The plan of the file at `path`; its warnings are said.
@@ -106,13 +106,13 @@ fn accept(loaded: std::result::Result<Loaded, Mistakes>) -> Result<Loaded> {
     match loaded {
         Ok(loaded) => {
             if !loaded.warnings.is_empty() && !logging::say_mistakes(&loaded.warnings) {
-                say(render::human(&loaded.warnings, style));
+                logging::say(render::human(&loaded.warnings, style));
             }
             Ok(loaded)
         }
         Err(mistakes) => {
             if !logging::say_mistakes(&mistakes) {
-                say(render::human(&mistakes, style));
+                logging::say(render::human(&mistakes, style));
             }
             let name = mistakes.name();
             Err(Failure::World(format!(

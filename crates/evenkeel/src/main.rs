@@ -27,7 +27,12 @@ fn main() -> ExitCode {
     }
     let status = match command::Call::parse().carry_out() {
         Ok(ending) => ending.code(),
-        Err(failure) => output::explain(&failure),
+        Err(failure) => {
+            if let Some(why) = failure.reason() {
+                logging::say(format_args!("evenkeel: {why}"));
+            }
+            failure.code()
+        }
     };
     logging::flush();
     status
@@ -42,7 +47,7 @@ fn guardian() -> Option<ExitCode> {
     }
     let arguments: Vec<_> = arguments.collect();
     let status = evenkeel_supervise::guardian::main(&arguments).unwrap_or_else(|error| {
-        output::say(format_args!("evenkeel guardian: {error}"));
+        logging::say(format_args!("evenkeel guardian: {error}"));
         1
     });
     Some(ExitCode::from(u8::try_from(status).unwrap_or(1)))

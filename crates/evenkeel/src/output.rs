@@ -1,4 +1,4 @@
-//! How a command ends, and the only place that prints: results on standard output, everything else on standard error.
+//! How a command ends, and the only place that prints results. What is none goes by way of `logging`.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
@@ -38,6 +38,22 @@ impl Failure {
     pub(crate) fn world(what: impl Display, why: impl Display) -> Self {
         Self::World(format!("{what}: {why}"))
     }
+
+    /// What people are told of it.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Call(why) | Self::World(why) => Some(why),
+            Self::ReaderGone => None,
+        }
+    }
+
+    pub(crate) fn code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Call(_) => 2,
+            Self::World(_) => 1,
+            Self::ReaderGone => 0,
+        })
+    }
 }
 
 /// What a command gives.
@@ -56,30 +72,6 @@ pub(crate) fn print(text: impl Display) -> Result<()> {
         out.write_all(format!("{text}{end}").as_bytes())
             .and_then(|()| out.flush()),
     )
-}
-
-/// Says something that is not the result, on standard error; by way of the log, if it is started.
-pub(crate) fn say(text: impl Display) {
-    let text = text.to_string();
-    if !crate::logging::say(&text) {
-        // If nobody listens there is nobody to tell.
-        writeln!(io::stderr().lock(), "{text}").ok();
-    }
-}
-
-/// Tells why a command failed.
-pub(crate) fn explain(failure: &Failure) -> ExitCode {
-    match failure {
-        Failure::Call(why) => {
-            say(format_args!("evenkeel: {why}"));
-            ExitCode::from(2)
-        }
-        Failure::World(why) => {
-            say(format_args!("evenkeel: {why}"));
-            ExitCode::from(1)
-        }
-        Failure::ReaderGone => ExitCode::SUCCESS,
-    }
 }
 
 /// Whether results may be coloured: on a terminal, unless `NO_COLOR` is set.

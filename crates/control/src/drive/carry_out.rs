@@ -129,7 +129,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         self.books.maintenance(service, server, maintenance);
     }
 
-    pub(crate) fn record(&mut self, now: Instant, incident: Arc<Incident>) {
+    pub(super) fn record(&mut self, now: Instant, incident: Arc<Incident>) {
         self.again.number(&incident.id);
         let known = self.open.get(&incident.id);
         for entry in fresh(known.map(|known| &**known), &incident) {

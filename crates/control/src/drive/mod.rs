@@ -5,6 +5,7 @@
 
 mod carry_out;
 mod show;
+mod start_again;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -77,16 +78,16 @@ pub struct Parts<T, H, B> {
 /// The loop that drives the fault's way.
 #[derive(Debug)]
 pub struct Control<T, H, B> {
-    pub(crate) clock: Clock,
+    clock: Clock,
     traffic: T,
-    pub(crate) hands: H,
+    hands: H,
     books: B,
-    pub(crate) signals: mpsc::Receiver<Signal>,
+    signals: mpsc::Receiver<Signal>,
     orders: mpsc::Receiver<OrderRequest>,
-    pub(crate) asked: Asked,
-    pub(crate) keeper: Keeper,
+    asked: Asked,
+    keeper: Keeper,
     /// Orders under way; each ends with its answer.
-    pub(crate) tasks: JoinSet<Input>,
+    tasks: JoinSet<Input>,
     services: Vec<String>,
     /// The names of each service's servers.
     servers: Vec<Vec<String>>,
@@ -98,7 +99,7 @@ pub struct Control<T, H, B> {
     /// The state of each server as last shown.
     states: Vec<Vec<ServerState>>,
     pids: Vec<Vec<Option<u32>>>,
-    pub(crate) open: BTreeMap<String, Arc<Incident>>,
+    open: BTreeMap<String, Arc<Incident>>,
     /// What recovery would do next, when that is looked at again, and whether anything has changed since.
     outlooks: Arc<Outlooks>,
     outlook_at: Instant,
@@ -109,14 +110,14 @@ pub struct Control<T, H, B> {
     heartbeat: Heartbeat,
     lateness: Lateness,
     /// For a new keeper, should this one fail.
-    pub(crate) again: Again,
+    again: Again,
     /// Whether a process came or went since it was last shown.
-    pub(crate) changed: bool,
+    changed: bool,
     // Kept from step to step so that a step allocates nothing.
-    pub(crate) inputs: Vec<Input>,
-    pub(crate) answers: Vec<Input>,
-    pub(crate) outputs: Vec<Output>,
-    pub(crate) outcomes: Vec<Signal>,
+    inputs: Vec<Input>,
+    answers: Vec<Input>,
+    outputs: Vec<Output>,
+    outcomes: Vec<Signal>,
 }
 
 impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {

@@ -7,8 +7,9 @@ mod filter;
 mod line;
 mod panic;
 
+use std::fmt::Display;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -82,17 +83,19 @@ pub(crate) fn queue(
     LineQueue::start(name, file, LIMITS, report)
 }
 
-/// Says something to people by way of the log, if it is started: as it is, or as an error event of a JSON log. Says
-/// whether it is started.
-pub(crate) fn say(text: &str) -> bool {
-    let Some(log) = LOG.get() else { return false };
-    match log.format {
-        LogFormat::Human => {
+/// Says something to people that is not the result: by way of the log, if it is started (as it is, or as an error event of a
+/// JSON log), else on standard error.
+pub(crate) fn say(text: impl Display) {
+    match LOG.get() {
+        Some(log) if log.format == LogFormat::Human => {
             log.queue.push(format!("{text}\n").as_bytes());
         }
-        LogFormat::Json => tracing::error!("{text}"),
+        Some(_) => tracing::error!("{text}"),
+        // If nobody listens there is nobody to tell.
+        None => {
+            writeln!(io::stderr().lock(), "{text}").ok();
+        }
     }
-    true
 }
 
 /// Says each mistake of a configuration as an event of its own, if the log is JSON. Says whether it is.

@@ -7,6 +7,7 @@ use evenkeel_admin::{ServerView, ServiceView};
 use evenkeel_fault::{Incident, Maintenance};
 
 use super::{Asker, Snapshot};
+use crate::logging;
 use crate::output::{self, Ending, Result};
 
 /// Prints `count` answers, or for ever. What was not answered is said on standard error, and counts as well.
@@ -20,7 +21,7 @@ pub(crate) fn print_all(asker: &Asker, count: Option<u64>) -> Result {
                 Ending::Good
             }
             Err(why) => {
-                output::say(format_args!("evenkeel: {why}"));
+                logging::say(format_args!("evenkeel: {why}"));
                 Ending::Wrong
             }
         };

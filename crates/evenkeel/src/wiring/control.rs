@@ -60,7 +60,7 @@ pub(super) struct Started {
 /// What may fail before anything serves.
 struct Prepared {
     memory: evenkeel_fault::Memory,
-    books: Books,
+    books: WriterHandle,
     supervisor: Supervisor,
     signals: mpsc::Receiver<evenkeel_core::Signal>,
 }
@@ -230,7 +230,7 @@ fn look(tasks: &Tasks, state: &Arc<ProxyState>, clock: Clock) -> (Looks, JoinHan
 }
 
 /// The last steps: the servers that evenkeel runs, and what is not yet written.
-async fn end(supervisor: Supervisor, books: &Books) {
+async fn end(supervisor: Supervisor, books: &WriterHandle) {
     supervisor.shutdown().await;
     if !books.stop(LAST_WORDS) {
         tracing::error!("not everything could be written to the incident store");
@@ -318,6 +318,3 @@ async fn serve_admin(
 async fn told(mut stopped: watch::Receiver<bool>) {
     stopped.wait_for(|stopped| *stopped).await.ok();
 }
-
-/// The books as the admin API asks them.
-pub(super) type Books = WriterHandle;

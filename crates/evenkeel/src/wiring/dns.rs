@@ -17,7 +17,7 @@ use evenkeel_request::hash_address;
 use evenkeel_runtime::Clock;
 use tokio::sync::watch;
 
-use super::holder_of;
+use crate::holder::holder_of;
 use crate::output::{Failure, Result};
 
 /// How many bits of a client's address make a key: what client subnets commonly have.

@@ -23,15 +23,13 @@ use evenkeel_dns::DnsCounters;
 use evenkeel_fault::Incident;
 use evenkeel_fault::contract::ServerState;
 use evenkeel_fault::maintenance::OrderTerms;
-use evenkeel_history::StoreError;
+use evenkeel_history::{StoreError, WriterHandle};
 use evenkeel_proxy::{ProxyState, ServiceEntry};
 use evenkeel_runtime::{Clock, Tasks};
 use evenkeel_supervise::Supervisor;
 use tokio::sync::{mpsc, watch};
 
-use super::control::Books;
-use super::measure::{Looks, ServiceNumbers, millis};
-use super::reasons::latency_ms;
+use super::measure::{Looks, ServiceNumbers, latency_ms, millis};
 use crate::{logging, period};
 
 /// How long the store may take to write what waits before it is read.
@@ -54,7 +52,7 @@ pub(super) struct Now {
     pub(super) counters: Arc<Counters>,
     pub(super) heartbeat: Heartbeat,
     pub(super) supervisor: Supervisor,
-    pub(super) books: Books,
+    pub(super) books: WriterHandle,
     pub(super) orders: mpsc::Sender<OrderRequest>,
     /// Orders whose end is waited for.
     pub(super) waiting: AtomicUsize,

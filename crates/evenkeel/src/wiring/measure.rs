@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use evenkeel_admin::Recent;
+use evenkeel_balance::Member;
 use evenkeel_core::metric::{DURATION_BOUNDS_SECONDS, DurationSnapshot};
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_proxy::ProxyState;
@@ -250,6 +251,12 @@ const fn more(now: u64, before: u32) -> u64 {
 /// A quantile in milliseconds.
 pub(super) fn millis(durations: &DurationSnapshot, quantile: f64) -> Option<f64> {
     durations.quantile(quantile).map(|seconds| seconds * 1e3)
+}
+
+/// The latency estimate of a server in milliseconds.
+pub(super) fn latency_ms(member: &Member) -> Option<f64> {
+    let latency = member.state.latency()?;
+    Some(latency.as_secs_f64() * 1e3)
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ use evenkeel_runtime::Clock;
 use tokio::sync::{oneshot, watch};
 
 use self::dns::Dns;
-use crate::holder;
+use crate::holder::holder_of;
 use crate::output::{Failure, Result};
 
 /// Connections to the admin address that may wait to be accepted.
@@ -182,9 +182,4 @@ fn listen_admin(address: SocketAddr) -> Result<TcpListener> {
         };
         Failure::World(format!("admin cannot listen on {address}: {error}{held}"))
     })
-}
-
-fn holder_of(address: SocketAddr) -> String {
-    holder::of_port(address.port())
-        .map_or_else(String::new, |holder| format!("; {holder} listens there"))
 }

@@ -9,6 +9,7 @@ use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_proxy::ServiceEntry;
 
 use super::live::Now;
+use super::measure::latency_ms;
 use super::why::{self, Asked, Case, Said};
 
 /// Answers are used for so long.
@@ -119,12 +120,6 @@ fn shown(case: &Case<'_>, server: &ServerView, recovery: Recovery) -> ServerWhy 
         picks: server.picks.clone(),
         recovery,
     }
-}
-
-/// The latency estimate of a server in milliseconds.
-pub(super) fn latency_ms(member: &Member) -> Option<f64> {
-    let latency = member.state.latency()?;
-    Some(latency.as_secs_f64() * 1e3)
 }
 
 /// What each server said lately when it was asked how busy it is.

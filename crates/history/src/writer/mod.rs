@@ -3,18 +3,16 @@
 //! Not a channel of messages: a slow or full disk would fill it with old states of the same incident. What waits is
 //! kept by id instead ([`Pending`]), so that it is always the newest state that is tried, until it is written.
 
-mod health;
+mod handle;
+mod shared;
 
-use std::fmt;
 use std::io;
 use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_fault::{Incident, Maintenance};
 use evenkeel_runtime::Clock;
 
 use crate::error::StoreError;
@@ -23,10 +21,10 @@ use crate::open::Opened;
 use crate::pending::Pending;
 use crate::store::Store;
 
-pub use health::StoreHealth;
+pub use handle::WriterHandle;
+pub use shared::StoreHealth;
+use shared::{Question, Shared, State};
 
-/// Questions that may wait.
-const MOST_QUESTIONS: usize = 64;
 /// Between two tries to write, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// Between two log lines that say the same.
@@ -39,8 +37,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const KEEP_DAYS: u32 = 400;
 const KEEP_INCIDENTS: u32 = 100_000;
 
-type Question = Box<dyn FnOnce(&Store) + Send>;
-
 /// The thread that writes the store.
 #[derive(Debug)]
 pub struct Writer {
@@ -52,44 +48,6 @@ pub struct Writer {
     said_gone: Option<Instant>,
     pruned: Option<Instant>,
     wait: Duration,
-}
-
-/// What hands things to the [`Writer`]. Copies hand to the same one; it ends when the last copy is gone.
-#[derive(Debug, Clone)]
-pub struct WriterHandle(Arc<Owner>);
-
-#[derive(Debug)]
-struct Owner(Arc<Shared>);
-
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    /// Something is there for the writer.
-    work: Condvar,
-    /// The writer has done something.
-    done: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    pending: Pending,
-    questions: Vec<Question>,
-    /// How many things were handed in, and how many of these are written or dropped.
-    handed: u64,
-    settled: u64,
-    hurry: bool,
-    stop: bool,
-    ended: bool,
-    last_error: Option<String>,
-    /// Why what is written does not outlive the program.
-    not_kept: Option<String>,
-    dropped: u64,
-    failures: u64,
-    made_again: u64,
-    lost: bool,
-    /// The thread is to panic.
-    #[cfg(test)]
-    fault: bool,
 }
 
 impl Writer {
@@ -117,7 +75,7 @@ impl Writer {
                     shared.mark_lost();
                 }
             })?;
-        Ok(WriterHandle(Arc::new(Owner(shared))))
+        Ok(WriterHandle::new(shared))
     }
 
     fn run(mut self) {
@@ -335,133 +293,6 @@ fn add_traffic(store: &Store, batch: &Pending) -> Result<(), StoreError> {
         .try_for_each(|(service, minute, requests, failed)| {
             store.add_traffic(service, minute, requests, failed)
         })
-}
-
-impl WriterHandle {
-    /// Keeps the incident as it is now. Never waits for the disk.
-    pub fn save(&self, incident: Incident) {
-        let mut state = self.lock();
-        let dropped = state.pending.save(incident);
-        state.handed += 1;
-        state.drop_some(dropped);
-        drop(state);
-        self.0.0.work.notify_one();
-    }
-
-    /// Keeps a maintenance by its names, or forgets it if it is over. Never waits for the disk.
-    pub fn set_maintenance(
-        &self,
-        service: &str,
-        server: Option<&str>,
-        maintenance: Option<Maintenance>,
-    ) {
-        let key = (service.to_owned(), server.map(str::to_owned));
-        let mut state = self.lock();
-        let dropped = state.pending.set_maintenance(key, maintenance);
-        state.handed += 1;
-        state.drop_some(dropped);
-        drop(state);
-        self.0.0.work.notify_one();
-    }
-
-    /// Adds to the requests of a service in a minute (minutes since 1970-01-01 UTC). Never waits for the disk.
-    pub fn add_traffic(&self, service: &str, minute: i64, requests: u64, failed: u64) {
-        let mut state = self.lock();
-        let dropped = state.pending.add_traffic(service, minute, requests, failed);
-        state.handed += 1;
-        state.drop_some(dropped);
-        drop(state);
-        self.0.0.work.notify_one();
-    }
-
-    /// Waits until all that was handed in before is written. `false` if that did not happen within `timeout`.
-    #[must_use]
-    pub fn flush(&self, timeout: Duration) -> bool {
-        let mut state = self.lock();
-        let target = state.handed;
-        state.hurry = true;
-        self.0.0.work.notify_one();
-        let missing = |state: &mut State| state.settled < target && !state.ended;
-        let waited = self.0.0.done.wait_timeout_while(state, timeout, missing);
-        waited.unwrap_or_else(PoisonError::into_inner).0.settled >= target
-    }
-
-    /// Asks the store something, on the writer's thread. `None` if no answer came within `timeout`, or too many ask.
-    /// What waits to be written is not seen; [`WriterHandle::flush`] first if it must be.
-    pub fn ask<T: Send + 'static>(
-        &self,
-        timeout: Duration,
-        question: impl FnOnce(&Store) -> T + Send + 'static,
-    ) -> Option<T> {
-        let (answer, answers) = sync_channel(1);
-        let mut state = self.lock();
-        if state.ended || state.questions.len() >= MOST_QUESTIONS {
-            return None;
-        }
-        state.questions.push(Box::new(move |store| {
-            // Whoever asked may have given up.
-            answer.try_send(question(store)).ok();
-        }));
-        drop(state);
-        self.0.0.work.notify_one();
-        answers.recv_timeout(timeout).ok()
-    }
-
-    /// What waits to be written, as it is now.
-    pub(crate) fn waiting(&self) -> Vec<Incident> {
-        self.lock().pending.incidents().cloned().collect()
-    }
-
-    /// Writes what waits, closes the store and ends the thread, however many copies of this there are. `false` if that
-    /// was not done within `timeout`, or something could not be written.
-    #[must_use]
-    pub fn stop(&self, timeout: Duration) -> bool {
-        let mut state = self.lock();
-        state.stop = true;
-        self.0.0.work.notify_one();
-        let waited = self
-            .0
-            .0
-            .done
-            .wait_timeout_while(state, timeout, |state| !state.ended);
-        let state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        state.ended && state.pending.is_empty()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.0.lock()
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Whoever panicked with the lock left whole numbers and whole incidents behind.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn drop_some(&mut self, dropped: u64) {
-        self.dropped += dropped;
-    }
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let questions = self.questions.len();
-        formatter
-            .debug_struct("State")
-            .field("pending", &self.pending)
-            .field("questions", &questions)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        self.0.lock().stop = true;
-        self.0.work.notify_one();
-    }
 }
 
 #[cfg(test)]

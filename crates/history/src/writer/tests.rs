@@ -1,5 +1,7 @@
 //! What waits is written, or waits on, whatever the disk does.
 
+use evenkeel_fault::Incident;
+
 use super::*;
 use crate::filter::Filter;
 use crate::pending::MOST_INCIDENTS;
