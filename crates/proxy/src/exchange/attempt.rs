@@ -48,7 +48,7 @@ impl RequestContext<'_> {
         };
         let deadlines = self.deadlines();
         self.tell_deadline(&mut io.work.to_server);
-        let talk = place.insert(UpstreamExchange::new(upstream, server));
+        let talk = place.insert(UpstreamExchange::new(upstream, self.server_id(server)));
         let end = if let Some(due) = self.hedge_due(io) {
             match Box::pin(self.race(io, talk, (now, deadlines), due)).await {
                 Raced::First(end) => end,
@@ -213,7 +213,7 @@ impl RequestContext<'_> {
     }
 
     fn count_sent(&self, talk: &UpstreamExchange) {
-        let counters = self.worker.server_counters(self.server_id(talk.server));
+        let counters = self.worker.server_counters(talk.server);
         counters.bytes_sent.add_from_owner(talk.bytes_sent);
     }
 
@@ -224,7 +224,7 @@ impl RequestContext<'_> {
     /// Closes the connection of an attempt that began at `begun` and has no answer.
     fn close(&self, talk: Option<UpstreamExchange>, end: &AttemptIoEnd, begun: Instant) {
         let Some(talk) = talk else { return };
-        let server = self.server_id(talk.server);
+        let server = talk.server;
         let upstream = talk.end(self.worker);
         if let AttemptIoEnd::Failed(Outcome::Stale | Outcome::Reset { .. }) = end {
             self.worker.upstreams.lost(server, &upstream, begun);

@@ -32,7 +32,7 @@ impl RequestContext<'_> {
                 peer: io.client.peer,
                 id: self.id,
                 service: entry.name(),
-                server: &entry.server_names()[talk.server as usize],
+                server: &entry.server_names()[talk.server.index as usize],
             };
             (edits, answerer)
         });
@@ -43,7 +43,7 @@ impl RequestContext<'_> {
             talk.incoming.unread(),
             manner,
             edits,
-            self.exchange.sticky_line(talk.server),
+            self.exchange.sticky_line(talk.server.index),
         );
         talk.incoming.consume(head.length);
         manner

@@ -194,8 +194,7 @@ impl RequestContext<'_> {
             let name = self.entry().load_header.as_deref();
             end.load = name.and_then(|name| load_report::reported(head, bytes, name));
             end.retry_after = retry_after::asked(head, bytes);
-            let server = self.server_id(talk.server);
-            let counters = self.worker.server_counters(server);
+            let counters = self.worker.server_counters(talk.server);
             counters.bytes_received.add_from_owner(talk.bytes_received);
         }
         self.send_copy(io);

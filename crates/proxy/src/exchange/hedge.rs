@@ -154,7 +154,7 @@ impl<'a> RequestContext<'a> {
             let step = self.next_now(Event::HedgeEnded(HedgeEnd { server, outcome }), io);
             match (step, ended) {
                 (Step::Switch(_), Ok((line, written))) => {
-                    let (talk, head) = line.into_talk(written, server);
+                    let (talk, head) = line.into_talk(written, self.server_id(server));
                     io.work.response = head;
                     return Some(Raced::Won(Box::new(talk)));
                 }

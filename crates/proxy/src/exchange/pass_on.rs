@@ -34,7 +34,7 @@ impl RequestContext<'_> {
         };
         let event = Event::Answered(response.status);
         let judged = talk.judge(event, Phase::Holding, complete && response.keep_alive);
-        let server = self.server_id(talk.server);
+        let server = talk.server;
         let upstream = talk.end(self.worker);
         if judged.may_keep {
             (self.worker).keep_connection(server, upstream, response, self.latest);
@@ -50,7 +50,7 @@ impl RequestContext<'_> {
         let Some(talk) = place.as_mut() else {
             return Finish::aborted(Persist::Close);
         };
-        let server = self.server_id(talk.server);
+        let server = talk.server;
         let passed = self.stream(io, talk).await;
         let upstream = place.take().map(|talk| talk.end(self.worker));
         if let Some(upstream) = upstream.filter(|_| passed.may_keep) {
@@ -81,7 +81,7 @@ impl RequestContext<'_> {
         if relay.has_waited() {
             self.latest = self.worker.clock.now();
         }
-        let counters = self.worker.server_counters(self.server_id(talk.server));
+        let counters = self.worker.server_counters(talk.server);
         (counters.bytes_received).add_from_owner(talk.bytes_received - already);
         // The rest of the request's body, if the server has answered before it was there.
         (counters.bytes_sent).add_from_owner(talk.bytes_sent - already_sent);

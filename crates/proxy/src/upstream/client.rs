@@ -268,7 +268,7 @@ impl UpstreamClient {
     pub(crate) fn into_talk(
         self,
         written: Instant,
-        server: u32,
+        server: ServerId,
     ) -> (UpstreamExchange, ResponseHead) {
         let mut talk = UpstreamExchange::answered(
             (self.upstream, server),

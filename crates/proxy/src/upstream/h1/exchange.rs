@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evenkeel_core::blame::{Event as Ended, Facts, Judgement, Limit, Peer, Phase, Sent, judge};
-use evenkeel_core::{Instant, Outcome};
+use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::{Body, BodyError, Framing, HeadError, Limits, Parsed, ResponseHead, head_end};
 
 use crate::downstream::body::RequestBody;
@@ -41,8 +41,8 @@ pub(crate) enum AttemptIoEnd {
 /// One attempt under way.
 #[derive(Debug)]
 pub(crate) struct UpstreamExchange {
-    /// The server, by its index.
-    pub(crate) server: u32,
+    /// The server: of the service that was asked then, which is another one after a fallback.
+    pub(crate) server: ServerId,
     pub(crate) upstream: Upstream,
     /// What came from the server and is not yet dealt with.
     pub(crate) incoming: Buffer,
@@ -88,7 +88,7 @@ pub(crate) enum Event {
 }
 
 impl UpstreamExchange {
-    pub(crate) fn new(upstream: Upstream, server: u32) -> Self {
+    pub(crate) fn new(upstream: Upstream, server: ServerId) -> Self {
         Self {
             server,
             upstream,
@@ -182,7 +182,7 @@ impl UpstreamExchange {
     /// An attempt whose answer has begun on another connection, which takes no more of the request: it has all of it, or
     /// does not want it (`broken`).
     pub(crate) fn answered(
-        (upstream, server): (Upstream, u32),
+        (upstream, server): (Upstream, ServerId),
         incoming: Buffer,
         written: Instant,
         broken: bool,
