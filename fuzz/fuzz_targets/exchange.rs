@@ -12,6 +12,9 @@ use evenkeel_request::exchange::{
 };
 use evenkeel_request::service::Service;
 use evenkeel_request::{Cause, Exchange};
+// Named by the files of the simulation.
+use evenkeel_balance as _;
+use evenkeel_tolerate as _;
 use libfuzzer_sys::fuzz_target;
 
 #[expect(dead_code, reason = "the simulation reads more of it")]

@@ -43,7 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("dns", &["core", "runtime"]),
     ("lab", &["core", "http1", "runtime"]),
-    ("fuzz", &["http1"]),
+    ("fuzz", &["core", "balance", "tolerate", "http1", "request"]),
     ("xtask", &[]), // it must build when nothing else does
 ];
 

@@ -52,7 +52,8 @@ pub(crate) fn draw_request(
     match random.below(20) {
         0 => fields.push((plan::DEADLINE, "0".to_owned())),
         1 => fields.push((plan::DEADLINE, "soon".to_owned())),
-        2..6 => fields.push((plan::DEADLINE, random.below(2_000).to_string())),
+        2..4 => fields.push((plan::DEADLINE, random.below(2_000).to_string())),
+        4..8 => fields.push((plan::DEADLINE, random.below(80).to_string())),
         _ => {}
     }
     if random.below(3) == 0 {

@@ -30,7 +30,7 @@ impl<'a> World<'a> {
             Step::GoOn(due) | Step::Hedge(_, due) => {
                 request.token += 1;
                 if let Some(due) = due {
-                    self.enter_timer(due, Due::HedgeDue(key, request.token));
+                    self.enter_timer(due, Due::Hedge(key, request.token));
                 }
                 if let Some(sending) = &mut request.sending {
                     sending.races |= due.is_some();
@@ -122,7 +122,11 @@ impl<'a> World<'a> {
         for ((at, happening), order) in course.happenings.into_iter().zip(0..) {
             // What is due at the same moment happens one after the other.
             let at = at + Duration::from_nanos(order);
-            self.enter(at, Due::Attempt(request.key, attempt.number, happening));
+            let due = Due::Attempt(request.key, attempt.number, happening);
+            match happening {
+                Happening::Ended(Blamed::Late(_)) => self.enter_timer(at, due),
+                _ => self.enter(at, due),
+            }
         }
         if !is_hedge && self.one_in(80) {
             let at = self.within(30);

@@ -77,6 +77,7 @@ pub(crate) struct RequestBooks {
     pub(crate) is_passing: bool,
     pub(crate) end: Option<End>,
     is_queued: bool,
+    queued_since: Option<Instant>,
     is_held: bool,
     is_backing_off: bool,
 }
@@ -168,6 +169,7 @@ impl RequestBooks {
             is_passing: false,
             end: None,
             is_queued: false,
+            queued_since: None,
             is_held: false,
             is_backing_off: false,
         }
@@ -184,6 +186,10 @@ impl RequestBooks {
 
     pub(crate) const fn is_queued(&self) -> bool {
         self.is_queued
+    }
+
+    pub(crate) const fn queued_since(&self) -> Option<Instant> {
+        self.queued_since
     }
 
     /// Checks one step and enters it. The places of attempts on servers that are free again.
@@ -392,6 +398,8 @@ impl RequestBooks {
             self.visit.held += 1;
         }
         (self.is_queued, self.is_held) = (queued == 1, held == 1);
+        let since = self.queued_since.unwrap_or(stepped.now);
+        self.queued_since = self.is_queued.then_some(since);
         let is_delayed = stepped.exchange.injected().delay.is_some() && self.attempts.is_empty();
         self.is_backing_off &= waits && !self.is_waiting();
         if waits {
