@@ -15,6 +15,9 @@ use crate::timeline::{fresh, log};
 use crate::view::Event;
 use crate::world::{Books, Hands, Traffic};
 
+/// Between two entries of requests in the books.
+const BOOK_EVERY: Duration = Duration::from_secs(10);
+
 impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
     pub(super) fn carry_out(&mut self, now: Instant, output: Output) {
         match output {
@@ -146,6 +149,21 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             self.open.insert(incident.id.clone(), Arc::clone(&incident));
         }
         self.events.emit(Event::Incident { at: now, incident });
+    }
+
+    /// Writes down the requests since the last time.
+    pub(super) fn book(&mut self, now: Instant) {
+        self.book_at = now + BOOK_EVERY;
+        let minute = i64::try_from(self.clock.epoch().wall(now).0 / 60_000).unwrap_or(i64::MAX);
+        for ((id, name), booked) in (0_u32..).zip(&self.services).zip(&mut self.booked) {
+            let totals = self.traffic.totals(ServiceId(id));
+            let requests = totals.requests.saturating_sub(booked.requests);
+            let failed = totals.failed.saturating_sub(booked.failed);
+            if requests > 0 || failed > 0 {
+                self.books.traffic(name, minute, requests, failed);
+            }
+            *booked = totals;
+        }
     }
 }
 

@@ -3,37 +3,27 @@
 //! It never blocks: orders are tasks with a time limit whose answers come back as inputs, and incidents are handed to a
 //! thread that writes them.
 
+mod state;
 mod carry_out;
 mod show;
 mod start_again;
 
-use std::collections::BTreeMap;
+pub use state::{Control, Parts};
+
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_config::Plan;
 use evenkeel_core::{Instant, Observation, ServiceId, Signal};
-use evenkeel_fault::contract::{ServerState, Totals};
-use evenkeel_fault::keeper::Memory;
-use evenkeel_fault::{Incident, Input, Keeper, Output};
-use evenkeel_runtime::{Clock, Panicked, TaskEntry};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use evenkeel_fault::{Input, Output};
+use evenkeel_runtime::Panicked;
 
-use crate::again::Again;
-use crate::asked::{Asked, OrderRequest};
-use crate::counters::Counters;
-use crate::heartbeat::Heartbeat;
 use crate::lateness::Lateness;
-use crate::specs::{server_names, specs};
-use crate::view::{Events, Outlooks, Views};
 use crate::world::{Books, Hands, Traffic};
+use state::IDLE;
 
-/// Between two looks at the signals of good news while there are some.
+/// Between two looks at the signals of good news while there are some; [`IDLE`] while there are none.
 const BUSY: Duration = Duration::from_millis(10);
-/// The same while there are none.
-const IDLE: Duration = Duration::from_millis(25);
 
 /// After each look at all servers, a pause of so long for each of them: thousands of servers are looked at together, not all
 /// of them for each signal …
@@ -41,164 +31,19 @@ const BREATH: Duration = Duration::from_micros(1);
 /// … and with fewer there is none.
 const BREATH_LEAST: Duration = Duration::from_millis(1);
 
-/// Between two looks at what recovery would do next, while anything is not well.
-const OUTLOOK_EVERY: Duration = Duration::from_millis(250);
-
 /// Between two looks at how much servers have to do …
 const LOADS_EVERY: Duration = Duration::from_millis(100);
 /// … and at least so long for each of them.
 const LOAD_BREATH: Duration = Duration::from_micros(20);
 
-/// Between two entries of requests in the books.
-const BOOK_EVERY: Duration = Duration::from_secs(10);
-
-/// What the loop is made of.
-#[derive(Debug)]
-pub struct Parts<T, H, B> {
-    /// The one clock.
-    pub clock: Clock,
-    /// For everything drawn by lot.
-    pub seed: u64,
-    /// The request's way.
-    pub traffic: T,
-    /// What acts on servers.
-    pub hands: H,
-    /// Where incidents are kept.
-    pub books: B,
-    /// What is remembered of earlier incidents.
-    pub memory: Memory,
-    /// Signals of probes and processes.
-    pub signals: mpsc::Receiver<Signal>,
-    /// Orders of people.
-    pub orders: mpsc::Receiver<OrderRequest>,
-    /// Where it is counted how often the loop was started again after a panic.
-    pub task: TaskEntry,
-}
-
-/// The loop that drives the fault's way.
-#[derive(Debug)]
-pub struct Control<T, H, B> {
-    clock: Clock,
-    traffic: T,
-    hands: H,
-    books: B,
-    signals: mpsc::Receiver<Signal>,
-    orders: mpsc::Receiver<OrderRequest>,
-    asked: Asked,
-    keeper: Keeper,
-    /// Orders under way; each ends with its answer.
-    tasks: JoinSet<Input>,
-    services: Vec<String>,
-    /// The names of each service's servers.
-    servers: Vec<Vec<String>>,
-    /// Totals that are in the books already, and when the next are written.
-    booked: Vec<Totals>,
-    book_at: Instant,
-    /// When it is looked at how much servers have to do.
-    loads_at: Instant,
-    /// The state of each server as last shown.
-    states: Vec<Vec<ServerState>>,
-    pids: Vec<Vec<Option<u32>>>,
-    open: BTreeMap<String, Arc<Incident>>,
-    /// What recovery would do next, when that is looked at again, and whether anything has changed since.
-    outlooks: Arc<Outlooks>,
-    outlook_at: Instant,
-    outlook_is_old: bool,
-    views: Views,
-    events: Events,
-    counters: Arc<Counters>,
-    heartbeat: Heartbeat,
-    lateness: Lateness,
-    /// For a new keeper, should this one fail.
-    again: Again,
-    /// Whether a process came or went since it was last shown.
-    changed: bool,
-    // Kept from step to step so that a step allocates nothing.
-    inputs: Vec<Input>,
-    answers: Vec<Input>,
-    outputs: Vec<Output>,
-    outcomes: Vec<Signal>,
-}
-
 impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
     /// A loop for the services of `plan`.
     #[must_use]
     pub fn new(plan: &Plan, parts: Parts<T, H, B>) -> Self {
-        let specs = specs(plan);
-        let counters = Arc::new(Counters::default());
-        let states = specs
-            .iter()
-            .map(|service| vec![ServerState::Starting; service.servers.len()]);
-        let states: Vec<_> = states.collect();
-        let mut control = Self {
-            pids: states
-                .iter()
-                .map(|service| vec![None; service.len()])
-                .collect(),
-            states,
-            booked: vec![Totals::default(); specs.len()],
-            book_at: Instant::ZERO,
-            loads_at: Instant::ZERO,
-            services: specs.iter().map(|service| service.name.clone()).collect(),
-            servers: specs.iter().map(server_names).collect(),
-            again: Again::new(
-                specs.clone(),
-                parts.seed,
-                parts.memory.clone(),
-                parts.task.clone(),
-                parts.clock.now(),
-            ),
-            heartbeat: Heartbeat::default(),
-            lateness: Lateness::new(parts.clock.now(), IDLE),
-            keeper: Keeper::new(specs, parts.clock.epoch(), parts.seed, parts.memory),
-            clock: parts.clock,
-            traffic: parts.traffic,
-            hands: parts.hands,
-            books: parts.books,
-            signals: parts.signals,
-            orders: parts.orders,
-            asked: Asked::default(),
-            tasks: JoinSet::new(),
-            open: BTreeMap::new(),
-            outlooks: Arc::default(),
-            outlook_at: Instant::ZERO,
-            outlook_is_old: true,
-            views: Views::default(),
-            events: Events::default(),
-            counters,
-            changed: false,
-            inputs: Vec::new(),
-            answers: Vec::new(),
-            outputs: Vec::new(),
-            outcomes: Vec::new(),
-        };
+        let mut control = Self::assemble(plan, parts);
         // What was in maintenance when the program ended is so again before anything else happens.
         control.decide(control.clock.now());
         control
-    }
-
-    /// What is known now, for readers.
-    #[must_use]
-    pub fn views(&self) -> Views {
-        self.views.clone()
-    }
-
-    /// Where events are listened to.
-    #[must_use]
-    pub fn events(&self) -> Events {
-        self.events.clone()
-    }
-
-    /// What is counted here.
-    #[must_use]
-    pub fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.counters)
-    }
-
-    /// Whether the loop turns.
-    #[must_use]
-    pub fn heartbeat(&self) -> Heartbeat {
-        self.heartbeat.clone()
     }
 
     /// Runs until `shutdown` ends. Orders under way are given up then: their incidents stay open in the store.
@@ -403,20 +248,5 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         first.extend(reading.map(|reading| Input::SelfReading(Box::new(reading))));
         // What woke the loop is there already.
         self.inputs.splice(0..0, first);
-    }
-
-    /// Writes down the requests since the last time.
-    fn book(&mut self, now: Instant) {
-        self.book_at = now + BOOK_EVERY;
-        let minute = i64::try_from(self.clock.epoch().wall(now).0 / 60_000).unwrap_or(i64::MAX);
-        for ((id, name), booked) in (0_u32..).zip(&self.services).zip(&mut self.booked) {
-            let totals = self.traffic.totals(ServiceId(id));
-            let requests = totals.requests.saturating_sub(booked.requests);
-            let failed = totals.failed.saturating_sub(booked.failed);
-            if requests > 0 || failed > 0 {
-                self.books.traffic(name, minute, requests, failed);
-            }
-            *booked = totals;
-        }
     }
 }

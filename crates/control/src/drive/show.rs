@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_fault::contract::ServerState;
 
-use super::{Control, OUTLOOK_EVERY};
+use super::Control;
 use crate::view::{Event, Outlooks, View};
 use crate::world::{Books, Hands, Traffic};
+
+/// Between two looks at what recovery would do next, while anything is not well.
+const OUTLOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
     /// Whether a state has changed since it was last shown; emits the changes.

@@ -20,8 +20,8 @@ use evenkeel_supervise::Supervisor;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::live::Now;
 use super::measure::Looks;
+use super::now::Now;
 use super::secrets::Secrets;
 use super::traffic::DataPlane;
 use crate::period;
@@ -127,9 +127,9 @@ async fn serve(parts: Parts, prepared: Prepared) {
     let live = Arc::new(Now {
         clock,
         looks,
-        groups: super::live::groups(plan),
+        groups: super::now::groups(plan),
         discovery,
-        policies: super::live::policies(plan),
+        policies: super::now::policies(plan),
         state: Arc::clone(&state),
         views: views.clone(),
         counters: control.counters(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evenkeel_proxy::ServiceEntry;
 
-use super::live::Now;
+use super::now::Now;
 
 /// A control loop that has not turned for so long has stopped.
 const SILENCE: Duration = Duration::from_secs(10);

@@ -8,6 +8,8 @@ mod dns;
 mod discover;
 mod health;
 mod live;
+mod now;
+mod views;
 mod quarantine;
 mod reasons;
 mod resume;

@@ -1,15 +1,14 @@
 //! What a person should know of a service beside its numbers.
 
-use evenkeel_admin::Live;
 use evenkeel_core::ServiceId;
 
-use super::live::Now;
+use super::now::Now;
 
 impl Now {
     /// What a person should know: about the service's discovery, and about evenkeel itself.
     pub(super) fn notes(&self, service: ServiceId) -> Vec<String> {
         let mut notes = self.discovery.notes(service);
-        notes.extend(self.alive().err());
+        notes.extend(self.check_alive().err());
         notes.extend(self.ordered(service));
         notes.extend(self.own_incident());
         notes.extend(self.held_elsewhere(service));

@@ -13,7 +13,7 @@ use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_fault::contract::{OperatorOrder, OrderAnswer};
 use evenkeel_fault::maintenance::OrderTerms;
 
-use super::live::Now;
+use super::now::Now;
 
 /// The control loop says within this time whether it takes an order.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);

@@ -3,7 +3,7 @@
 use evenkeel_core::ServiceId;
 use evenkeel_fault::poison::Quarantined;
 
-use super::live::Now;
+use super::now::Now;
 use crate::period;
 
 impl Now {

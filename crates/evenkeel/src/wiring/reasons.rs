@@ -8,8 +8,8 @@ use evenkeel_control::Outlooks;
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_proxy::ServiceEntry;
 
-use super::live::Now;
 use super::measure::latency_ms;
+use super::now::Now;
 use super::why::{self, Asked, Case, Said};
 
 /// Answers are used for so long.

@@ -1,0 +1,112 @@
+//! What runs now, for all who are asked about it or are to change it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use evenkeel_admin::AdminCounters;
+use evenkeel_config::Plan;
+use evenkeel_config::file::Typed as _;
+use evenkeel_config::plan::ServicePlan;
+use evenkeel_control::{Counters, Heartbeat, OrderRequest, Views};
+use evenkeel_core::ServerId;
+use evenkeel_discover::Discovery;
+use evenkeel_dns::DnsCounters;
+use evenkeel_fault::contract::ServerState;
+use evenkeel_history::WriterHandle;
+use evenkeel_proxy::ProxyState;
+use evenkeel_runtime::{Clock, Tasks};
+use evenkeel_supervise::Supervisor;
+use tokio::sync::{mpsc, watch};
+
+use super::measure::Looks;
+
+/// What runs now.
+#[derive(Debug)]
+pub(super) struct Now {
+    pub(super) clock: Clock,
+    pub(super) looks: Looks,
+    /// Which places are for servers from DNS, by service.
+    pub(super) groups: Vec<Vec<Range<u32>>>,
+    pub(super) discovery: Discovery,
+    /// The words of the policies, by service.
+    pub(super) policies: Vec<String>,
+    pub(super) state: Arc<ProxyState>,
+    pub(super) views: Views,
+    pub(super) counters: Arc<Counters>,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) supervisor: Supervisor,
+    pub(super) books: WriterHandle,
+    pub(super) orders: mpsc::Sender<OrderRequest>,
+    /// Orders whose end is waited for.
+    pub(super) waiting: AtomicUsize,
+    pub(super) draining: watch::Receiver<bool>,
+    pub(super) dns: Vec<Arc<DnsCounters>>,
+    pub(super) admin: Arc<AdminCounters>,
+    pub(super) tasks: Tasks,
+}
+
+/// The words of the policies of `plan`, by service.
+pub(super) fn policies(plan: &Plan) -> Vec<String> {
+    let word = |policy: serde_json::Value| policy.as_str().unwrap_or_default().to_owned();
+    plan.services
+        .iter()
+        .map(|service| word(service.balance.policy.typed()))
+        .collect()
+}
+
+/// Which places are for servers from DNS, by service.
+pub(super) fn groups(plan: &Plan) -> Vec<Vec<Range<u32>>> {
+    let of = |service: &ServicePlan| {
+        let groups = service.discover.iter();
+        groups
+            .map(|group| group.first..group.first.saturating_add(group.slots))
+            .collect()
+    };
+    plan.services.iter().map(of).collect()
+}
+
+impl Now {
+    /// Whether a place is one that a person need not see: nobody is there. Of a name that has never resolved, the first
+    /// place is shown.
+    pub(super) fn is_hidden(&self, id: ServerId) -> bool {
+        let view = self.views.now();
+        let unresolved = |index: u32| {
+            let id = ServerId { index, ..id };
+            view.state(id) == ServerState::Unresolved
+        };
+        match view.state(id) {
+            ServerState::Absent => true,
+            ServerState::Unresolved => {
+                let groups = self.groups.get(id.service.0 as usize);
+                let group =
+                    groups.and_then(|groups| groups.iter().find(|group| group.contains(&id.index)));
+                group.is_some_and(|group| id.index != group.start || !group.clone().all(unresolved))
+            }
+            ServerState::Starting
+            | ServerState::Up
+            | ServerState::Doubtful
+            | ServerState::Ejected
+            | ServerState::Recovering
+            | ServerState::Verifying
+            | ServerState::Maintenance
+            | ServerState::Down => false,
+        }
+    }
+
+    pub(super) fn policy(&self, id: u32) -> String {
+        self.policies.get(id as usize).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn find(&self, service: &str, server: &str) -> Result<ServerId, String> {
+        let found = (0_u32..)
+            .zip(self.state.services())
+            .find_map(|(id, entry)| {
+                let index = entry.server_names().iter().position(|one| one == server)?;
+                (entry.name() == service).then_some(ServerId::new(id, u32::try_from(index).ok()?))
+            });
+        found
+            .filter(|id| !self.is_hidden(*id))
+            .ok_or_else(|| format!("there is no server {server} in a service {service}"))
+    }
+}
