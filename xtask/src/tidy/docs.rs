@@ -6,17 +6,10 @@ use super::Violation;
 /// The longest line of prose, in characters.
 const WIDTH: usize = 160;
 
-/// Documents that another rule shapes.
-const EXEMPT: &[(&str, &str)] = &[
-    ("ARCHITECTURE.md", "rewritten with crates/proxy"),
-    ("docs/internals/request.md", "rewritten with crates/proxy"),
-];
-
 /// Checks one file, if it is Markdown.
 #[must_use]
 pub fn check(path: &str, text: &str) -> Vec<Violation> {
-    let is_exempt = EXEMPT.iter().any(|(exempt, _)| *exempt == path);
-    if !path.ends_with(".md") || is_exempt {
+    if !path.ends_with(".md") {
         return Vec::new();
     }
     let mut found = Vec::new();
