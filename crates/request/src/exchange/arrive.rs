@@ -6,10 +6,12 @@ use evenkeel_core::{Instant, RequestShape, ServiceId};
 use evenkeel_tolerate::inject::Injected;
 
 use super::attempts::Attempts;
+use super::fallback::{FallbackService, FallbackState};
 use super::host::{ClientDeadline, Count, Host, Services};
-use super::no_response::{FallbackService, FallbackState};
+use super::next::Next;
+use super::phase::Phase;
+use super::state::Exchange;
 use super::step::{NoResponse, Reply, Step};
-use super::{Exchange, Phase};
 use crate::deadline::Told;
 use crate::route::Route;
 use crate::service::RateLimiter;
@@ -104,9 +106,9 @@ impl<'a> Exchange<'a> {
     }
 
     /// The first step. What was refused when it came, and what is injected, gets to no server and to no fallback.
-    pub(super) fn arrived(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+    pub(super) fn arrived(&mut self, now: Instant, host: &mut impl Host<'a>) -> Next {
         if let Some(cause) = self.refused {
-            return self.reply(Reply::Cause(cause));
+            return Next::Reply(Reply::Cause(cause));
         }
         if self.policies.inject.is_some()
             && let Some(injected) = host.inject(self.policies.place)
@@ -115,7 +117,7 @@ impl<'a> Exchange<'a> {
             if let Some(delay) = injected.delay {
                 let until = (now + delay).min(self.attempts.deadline().end());
                 self.phase = Phase::Delayed(until);
-                return Step::Wait(until);
+                return Next::Step(Step::Wait(until));
             }
             return self.injected_abort(now, host);
         }
@@ -123,41 +125,36 @@ impl<'a> Exchange<'a> {
     }
 
     /// The time of an injected delay is over.
-    pub(super) fn delay_over(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+    pub(super) fn delay_over(&self, now: Instant, host: &mut impl Host<'a>) -> Next {
         if now >= self.attempts.deadline().end() {
-            return self.reply(Reply::Cause(Cause::TotalTimeout));
+            return Next::Reply(Reply::Cause(Cause::TotalTimeout));
         }
         self.injected_abort(now, host)
     }
 
-    fn injected_abort(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+    fn injected_abort(&self, now: Instant, host: &mut impl Host<'a>) -> Next {
         match self.injected.abort {
-            Some(status) => self.reply(Reply::Cause(Cause::Injected { status })),
+            Some(status) => Next::Reply(Reply::Cause(Cause::Injected { status })),
             None => self.first_look(now, host),
         }
     }
 
     /// A cached response that needs no server, or the first server.
-    fn first_look(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+    fn first_look(&self, now: Instant, host: &mut impl Host<'a>) -> Next {
         if !self.service.in_maintenance()
             && let Some(revalidate) = host.fresh_response(self.service_id, self.policies, now)
         {
-            return self.reply(Reply::Fresh(revalidate));
+            return Next::Reply(Reply::Fresh(revalidate));
         }
-        self.ask_service(now, host)
+        Next::AskService
     }
 
     /// Asks the service, unless its requests are answered for it.
-    pub(super) fn ask_service(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+    #[inline]
+    pub(super) fn ask_service(&self) -> Next {
         if self.service.in_maintenance() {
-            return self.no_response(NoResponse::Cause(Cause::Maintenance), now, host);
+            return Next::NoResponse(NoResponse::Cause(Cause::Maintenance));
         }
-        self.select(now, host)
-    }
-
-    /// evenkeel itself answers.
-    pub(super) fn reply(&mut self, reply: Reply) -> Step {
-        self.end();
-        Step::Reply(reply)
+        Next::Select
     }
 }

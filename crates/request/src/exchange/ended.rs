@@ -2,25 +2,27 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Exposed, Instant, Outcome};
+use evenkeel_core::{Instant, Outcome};
 use evenkeel_tolerate::AttemptFacts;
 
 use super::attempts::{After, Rules};
 use super::host::{Count, Host};
+use super::next::Next;
+use super::phase::Phase;
+use super::state::Exchange;
 use super::step::{AttemptEnd, NoResponse, Reply, ResponseEnd, Step};
-use super::{Exchange, Phase};
 use crate::Cause;
 
 impl<'a> Exchange<'a> {
+    /// The attempts beside it are broken off by now.
     pub(super) fn attempt_ended(
         &mut self,
         end: AttemptEnd,
         now: Instant,
-        host: &mut impl Host<'a>,
-    ) -> Step {
-        self.settle(now, host);
+        host: &impl Host<'a>,
+    ) -> Next {
         let Some(current) = &mut self.current else {
-            return self.woken(now, host);
+            return Next::Step(Step::GoOn(None));
         };
         let (server, begun, outcome) = (current.server, current.begun, end.outcome);
         current.in_flight.came_to(now, outcome, end.latency);
@@ -38,23 +40,21 @@ impl<'a> Exchange<'a> {
         if after == After::Accept && no_response.is_none() {
             // It is counted when its response has been passed on.
             self.phase = Phase::Passing;
-            return Step::PassOn;
+            return Next::Step(Step::PassOn);
         }
         host.attempt_counted(self.id_of(server), outcome);
         self.release();
         if self.is_client_gone {
-            return self.abort();
+            return Next::Abort;
         }
         match (after, no_response) {
-            (After::Accept, Some(status)) => {
-                self.no_response(NoResponse::Status(status), now, host)
-            }
-            (After::Accept | After::GiveUp, _) => self.abort(),
+            (After::Accept, Some(status)) => Next::NoResponse(NoResponse::Status(status)),
+            (After::Accept | After::GiveUp, _) => Next::Abort,
             (After::Again { at }, _) => self.back_off(outcome, at, now, host),
-            (After::Refuse(cause), _) if self.service.holding.is_some() => {
-                self.hold(cause, false, now, host)
-            }
-            (After::Refuse(cause), _) => self.no_response(NoResponse::Cause(cause), now, host),
+            (After::Refuse(cause), _) => Next::Hold {
+                cause,
+                granted: false,
+            },
         }
     }
 
@@ -63,9 +63,8 @@ impl<'a> Exchange<'a> {
         &mut self,
         cause: Cause,
         now: Instant,
-        host: &mut impl Host<'a>,
-    ) -> Step {
-        self.settle(now, host);
+        host: &impl Host<'a>,
+    ) -> Next {
         if let Some(current) = &mut self.current {
             let (server, outcome, took) =
                 (current.server, Outcome::Cancelled, now.since(current.begun));
@@ -74,7 +73,7 @@ impl<'a> Exchange<'a> {
             self.observe(server, (now, outcome, took), host);
             self.attempts.over(server, outcome, took);
         }
-        self.reply(Reply::Final(cause))
+        Next::Reply(Reply::Final(cause))
     }
 
     /// A response has been passed on, or has broken off.
@@ -82,7 +81,7 @@ impl<'a> Exchange<'a> {
         &mut self,
         end: ResponseEnd,
         now: Instant,
-        host: &mut impl Host<'a>,
+        host: &impl Host<'a>,
     ) -> Step {
         if let Some(current) = &mut self.current {
             let server = current.server;
@@ -115,8 +114,8 @@ impl<'a> Exchange<'a> {
         outcome: Outcome,
         at: Instant,
         now: Instant,
-        host: &mut impl Host<'a>,
-    ) -> Step {
+        host: &impl Host<'a>,
+    ) -> Next {
         let wait = if at > now {
             at.since(now)
         } else {
@@ -125,9 +124,9 @@ impl<'a> Exchange<'a> {
         host.count(self.service_id, Count::Retry(outcome, wait));
         if at > now {
             self.phase = Phase::BackingOff(at);
-            return Step::Wait(at);
+            return Next::Step(Step::Wait(at));
         }
-        self.select(now, host)
+        Next::Select
     }
 
     /// What the response says of the server itself: how busy it is, and that it wants to be left alone. How long a retry has to wait
@@ -178,79 +177,5 @@ impl<'a> Exchange<'a> {
     fn counts_as_none(&self, status: u16) -> bool {
         let fallback = self.policies.fallback.as_ref();
         fallback.is_some_and(|fallback| fallback.takes(status))
-    }
-
-    /// Tells those who look at servers how an attempt ended, or that the head of its response has come.
-    pub(super) fn observe(
-        &self,
-        server: u32,
-        (at, outcome, latency): (Instant, Outcome, Duration),
-        host: &impl Host<'a>,
-    ) {
-        host.attempt_ended(&self.report(server, (at, outcome, latency)));
-        if self.policies.hedge.is_some()
-            && matches!(outcome, Outcome::Answered(..500) | Outcome::Cancelled)
-        {
-            host.hedging(self.policies.place, |hedge| hedge.note(at, latency));
-        }
-        self.service.admission().ended(at, outcome);
-    }
-
-    /// Whether the attempt may be given up because its server was taken out.
-    #[must_use]
-    pub fn may_rescue(&self, is_replayable: bool, now: Instant) -> bool {
-        let Some(current) = &self.current else {
-            return false;
-        };
-        let facts = AttemptFacts {
-            outcome: Outcome::Rescued,
-            method_may_repeat: self.may_repeat,
-            body_replayable: is_replayable,
-            server: current.server,
-            wish: None,
-        };
-        self.attempts.may_rescue(&facts, self.servers.pool(), now)
-    }
-
-    /// An attempt has ended so. Says what the request is called if it failed, and tells of the attempt if it may have brought its server
-    /// down, or is watched.
-    pub(super) fn expose_end(
-        &self,
-        (begun, at): (Instant, Instant),
-        server: u32,
-        outcome: Outcome,
-        host: &impl Host<'a>,
-    ) {
-        if outcome.is_failure() {
-            host.name_shape(self.shape);
-        }
-        let server = self.id_of(server);
-        let what = match outcome {
-            Outcome::Reset { sent: true } | Outcome::Truncated | Outcome::Rescued => {
-                let shape = self.watched.as_deref().copied();
-                let broke = Exposed::Broke {
-                    age: at.since(begun),
-                    route: self.shape,
-                    text: host.exact_text(),
-                };
-                let shape = shape.unwrap_or_else(|| host.exact_shape());
-                return host.expose(server, at, shape, broke);
-            }
-            Outcome::Answered(_)
-            | Outcome::AttemptTimeout
-            | Outcome::BadResponse
-            | Outcome::IdleTimeout => Exposed::Survived,
-            // Whether the server would have survived it is not known.
-            Outcome::Cancelled
-            | Outcome::Reset { sent: false }
-            | Outcome::ConnectRefused
-            | Outcome::ConnectTimeout
-            | Outcome::Unreachable
-            | Outcome::Stale
-            | Outcome::LocalError => Exposed::Unsent,
-        };
-        if let Some(shape) = self.watched.as_deref() {
-            host.expose(server, at, *shape, what);
-        }
     }
 }

@@ -6,28 +6,11 @@
 use evenkeel_core::{Instant, Outcome};
 use evenkeel_tolerate::{HedgeDelay, Race, Turn};
 
+use super::active::{Current, Hedging};
 use super::host::{Count, HedgeResult, Host};
+use super::state::Exchange;
 use super::step::{FirstEnd, HedgeEnd, Step};
-use super::{Current, Exchange};
 use crate::service::in_flight::InFlight;
-use crate::service::{CachedServerSet, Service};
-
-/// The attempts beside the first one.
-#[derive(Debug)]
-pub(super) struct Hedging {
-    race: Race,
-    others: Vec<Current>,
-    /// How the first one has ended, and when.
-    first: Option<(Instant, Outcome)>,
-}
-
-impl Hedging {
-    pub(super) fn release(self, service: &Service, servers: &CachedServerSet, now: Instant) {
-        for other in self.others {
-            other.in_flight.end(service, servers, now);
-        }
-    }
-}
 
 impl<'a> Exchange<'a> {
     /// The first attempt begins to be sent: when another one is to be made beside it.
@@ -94,17 +77,11 @@ impl<'a> Exchange<'a> {
         self.go_on()
     }
 
-    /// The end of the first one decides.
+    /// The end of the first one decides: the others are broken off. One that has ended already keeps its end.
     pub(super) fn settle(&mut self, now: Instant, host: &impl Host<'a>) {
         if let Some(hedging) = self.hedging.take() {
             self.break_off(*hedging, now, host);
         }
-    }
-
-    /// The client has gone: nobody waits for any of them. One that has ended already keeps its end.
-    pub(super) fn client_gone_in_attempt(&mut self, now: Instant, host: &impl Host<'a>) -> Step {
-        self.settle(now, host);
-        Step::Settle
     }
 
     /// The server of the first one was taken out.

@@ -1,43 +1,16 @@
 //! A request that is held: it waits for a server to come back, while none can be asked and one is being repaired.
 
-use std::task::Waker;
-
 use evenkeel_balance::{Member, Pool, Standing};
 use evenkeel_core::{Instant, Verdict};
 
 use super::host::Host;
+use super::next::Next;
+use super::phase::{HeldRequest, Phase};
+use super::state::Exchange;
 use super::step::{NoResponse, Step};
-use super::{Exchange, Phase};
 use crate::Cause;
 use crate::hold::{Candidate, GaveUp, Hold, Outlook, ServersNow, Wait};
-use crate::service::holding::{Held, Holding};
-
-/// A request that waits.
-#[derive(Debug)]
-pub(super) struct HeldRequest<'a> {
-    holding: &'a Holding,
-    /// Its room; none until it has to wait.
-    room: Option<Held<'a>>,
-    wait: Wait,
-    /// What the client is told if it waits in vain.
-    cause: Cause,
-    /// Nothing was missing but a server: the next attempt was granted.
-    granted: bool,
-    /// It is known that it is not what kills the servers.
-    is_cleared: bool,
-    /// The news that it has seen.
-    news: u64,
-}
-
-impl HeldRequest<'_> {
-    /// Whether there are news; else the waker is woken when there are.
-    pub(super) fn poll_wake(&self, waker: &Waker) -> bool {
-        if let Some(room) = &self.room {
-            room.register(waker);
-        }
-        self.holding.news() != self.news
-    }
-}
+use crate::service::holding::Holding;
 
 impl<'a> Exchange<'a> {
     /// No server can be asked, for this cause: waits if that may help. `granted`: another attempt was granted, or it is the first.
@@ -47,7 +20,10 @@ impl<'a> Exchange<'a> {
         granted: bool,
         now: Instant,
         host: &mut impl Host<'a>,
-    ) -> Step {
+    ) -> Next {
+        let Some(holding) = &self.service.holding else {
+            return Next::NoResponse(NoResponse::Cause(cause));
+        };
         let candidate = Candidate {
             past: self.attempts.past(),
             granted,
@@ -56,10 +32,9 @@ impl<'a> Exchange<'a> {
             replayable: host.is_replayable(),
             limit: self.policies.retry.limit,
         };
-        let service = self.service;
-        let Some(holding) = service.holding.as_ref().filter(|_| candidate.may_wait()) else {
-            return self.no_response(NoResponse::Cause(cause), now, host);
-        };
+        if !candidate.may_wait() {
+            return Next::NoResponse(NoResponse::Cause(cause));
+        }
         let held = HeldRequest {
             holding,
             room: None,
@@ -76,12 +51,12 @@ impl<'a> Exchange<'a> {
         self.look_while_held(Box::new(held), now, host)
     }
 
-    pub(super) fn look_from_hold(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+    pub(super) fn look_from_hold(&mut self, now: Instant, host: &mut impl Host<'a>) -> Next {
         match std::mem::replace(&mut self.phase, Phase::New) {
             Phase::Held(held) => self.look_while_held(held, now, host),
             other => {
                 self.phase = other;
-                Step::Done
+                Next::Step(Step::Done)
             }
         }
     }
@@ -91,7 +66,7 @@ impl<'a> Exchange<'a> {
         mut held: Box<HeldRequest<'a>>,
         now: Instant,
         host: &mut impl Host<'a>,
-    ) -> Step {
+    ) -> Next {
         let holding = held.holding;
         // What is said from here on is news.
         held.news = holding.news();
@@ -100,14 +75,14 @@ impl<'a> Exchange<'a> {
                 // A standing that expires is said by nobody.
                 let until = until.min(self.servers.pool().next_change_of_any(now));
                 self.phase = Phase::Held(held);
-                Step::Wait(until)
+                Next::Step(Step::Wait(until))
             }
-            Ok(None) => self.go_from_hold(held, now, host),
+            Ok(None) => self.go_from_hold(held, now),
             Err(reason) => {
                 holding.gave_up(reason);
                 let cause = reason.tells(held.cause);
                 drop(held);
-                self.no_response(NoResponse::Cause(cause), now, host)
+                Next::NoResponse(NoResponse::Cause(cause))
             }
         }
     }
@@ -151,20 +126,15 @@ impl<'a> Exchange<'a> {
     }
 
     /// A server may take it by now. Never in circles without a pause.
-    fn go_from_hold(
-        &mut self,
-        held: Box<HeldRequest<'a>>,
-        now: Instant,
-        host: &mut impl Host<'a>,
-    ) -> Step {
+    fn go_from_hold(&mut self, held: Box<HeldRequest<'a>>, now: Instant) -> Next {
         if held.room.is_some() {
             held.holding.ended_well(now.since(held.wait.began));
         } else if held.granted && std::mem::replace(&mut self.hurried, true) {
-            return self.no_response(NoResponse::Cause(held.cause), now, host);
+            return Next::NoResponse(NoResponse::Cause(held.cause));
         }
         // It may have to wait again, in the same room.
         drop(held);
-        self.select(now, host)
+        Next::Select
     }
 
     /// It is over for this reason, of which nobody is to be told.

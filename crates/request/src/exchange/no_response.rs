@@ -3,59 +3,15 @@
 //! Another service is asked once, with retries of its own, and only if the request can be sent again as a whole: by its method, or since
 //! no server can have seen it. It is counted there as a request of its own.
 
-use std::net::IpAddr;
+use evenkeel_core::Instant;
 
-use evenkeel_core::{Instant, ServiceId};
-
-use super::Exchange;
 use super::attempts::{Attempts, REMEMBERED};
-use super::host::{Count, FallbackResult, Host, Services};
-use super::step::{NoResponse, Reply, Step};
-use crate::service::Service;
-use crate::{Cause, FallbackTo, Head, Policies};
-
-/// The service that answers instead, and what was read off the request's head for it.
-#[derive(Debug)]
-pub(super) struct FallbackService<'a> {
-    id: ServiceId,
-    service: &'a Service,
-    key: Option<u64>,
-    sticky: Option<u32>,
-    pub(super) may_repeat: bool,
-}
-
-/// What took the place of a missing response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FallbackState {
-    /// The service that the request came for, and when, if it was sent to the fallback service.
-    pub from: Option<(ServiceId, Instant)>,
-    /// It got the configured response.
-    pub is_configured: bool,
-    /// It got an older response.
-    pub is_stale: bool,
-}
-
-impl<'a> FallbackService<'a> {
-    pub(super) fn of(
-        policies: &Policies,
-        head: &impl Head,
-        peer: IpAddr,
-        services: &impl Services<'a>,
-    ) -> Option<Box<Self>> {
-        let FallbackTo::Service(id) = policies.fallback.as_ref()?.to else {
-            return None;
-        };
-        let service = services.service(id);
-        let servers = services.servers(id);
-        Some(Box::new(Self {
-            id,
-            service,
-            key: service.hash_on().and_then(|on| on.key(head, peer)),
-            sticky: servers.sticky().and_then(|sticky| sticky.server(head)),
-            may_repeat: service.policies().may_repeat(head.method()),
-        }))
-    }
-}
+use super::fallback::FallbackService;
+use super::host::{Count, FallbackResult, Host};
+use super::next::Next;
+use super::state::Exchange;
+use super::step::{NoResponse, Reply};
+use crate::{Cause, FallbackTo};
 
 impl<'a> Exchange<'a> {
     /// Answers in the service's place, or asks the fallback service.
@@ -64,27 +20,27 @@ impl<'a> Exchange<'a> {
         why: NoResponse,
         now: Instant,
         host: &mut impl Host<'a>,
-    ) -> Step {
+    ) -> Next {
         let Some(fallback) = &self.policies.fallback else {
-            return self.reply(Reply::Cause(why.cause().unwrap_or(Cause::NoServer)));
+            return Next::Reply(Reply::Cause(why.cause().unwrap_or(Cause::NoServer)));
         };
         if fallback.stale.is_some() && host.stale_response(self.service_id, now) {
             self.count_fallback(FallbackResult::Stale, host);
             self.fallen.is_stale = true;
-            return self.reply(Reply::Stale(why));
+            return Next::Reply(Reply::Stale(why));
         }
         match &fallback.to {
             FallbackTo::Response(_) => {
                 self.count_fallback(FallbackResult::Response, host);
                 self.fallen.is_configured = true;
-                self.reply(Reply::Configured(why))
+                Next::Reply(Reply::Configured(why))
             }
             // What brings these servers down may do so to others.
             FallbackTo::Service(_) if !why.is_quarantine() && self.switch_service(now, host) => {
-                self.ask_service(now, host)
+                Next::AskService
             }
             FallbackTo::Service(_) | FallbackTo::Own => {
-                self.reply(Reply::Cause(why.cause().unwrap_or(Cause::NoServer)))
+                Next::Reply(Reply::Cause(why.cause().unwrap_or(Cause::NoServer)))
             }
         }
     }

@@ -6,8 +6,10 @@ use evenkeel_core::Instant;
 use evenkeel_tolerate::queue::Reason;
 
 use super::host::Host;
+use super::next::Next;
+use super::phase::Phase;
+use super::state::Exchange;
 use super::step::Step;
-use super::{Exchange, Phase};
 use crate::Cause;
 use crate::service::queue::Waiting;
 
@@ -16,21 +18,21 @@ const LOOK: Duration = Duration::from_millis(20);
 
 impl<'a> Exchange<'a> {
     /// All servers have as many requests as they may, or others wait already.
-    pub(super) fn enter_queue(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+    pub(super) fn enter_queue(&mut self, now: Instant, host: &mut impl Host<'a>) -> Next {
         let end = self.attempts.deadline().end();
         let typical = host.picker(self.service_id, |picker| picker.typical_latency());
         match self.service.queue.enter(now, self.class, end, typical) {
             Some(waiting) => self.look(Box::new(waiting), false, now, host),
-            None => self.not_selected(Cause::QueueFull, now, host),
+            None => not_selected(Cause::QueueFull),
         }
     }
 
-    pub(super) fn look_from_queue(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+    pub(super) fn look_from_queue(&mut self, now: Instant, host: &mut impl Host<'a>) -> Next {
         match std::mem::replace(&mut self.phase, Phase::New) {
             Phase::Queued(waiting) => self.look(waiting, false, now, host),
             other => {
                 self.phase = other;
-                Step::Done
+                Next::Step(Step::Done)
             }
         }
     }
@@ -42,18 +44,18 @@ impl<'a> Exchange<'a> {
         mut looked: bool,
         now: Instant,
         host: &mut impl Host<'a>,
-    ) -> Step {
+    ) -> Next {
         waiting.saw(now);
         loop {
             match waiting.reason() {
                 // It hears of its turn too late for an attempt: the turn is the next one's.
                 Some(Reason::Served) if self.attempts.deadline().passed(now) => {
-                    return self.denied(*waiting, Reason::Expired, now, host);
+                    return denied(*waiting, Reason::Expired, now);
                 }
                 Some(Reason::Served) => {}
-                Some(reason) => return self.denied(*waiting, reason, now, host),
+                Some(reason) => return denied(*waiting, reason, now),
                 None if now >= waiting.until() => {
-                    return self.denied(*waiting, Reason::Expired, now, host);
+                    return denied(*waiting, Reason::Expired, now);
                 }
                 // An attempt may have ended before it began to wait, or a server may have come back.
                 None if !looked && self.servers.pool().has_room(now) => {
@@ -64,45 +66,47 @@ impl<'a> Exchange<'a> {
                 None => {
                     let until = (now + LOOK).min(waiting.until());
                     self.phase = Phase::Queued(waiting);
-                    return Step::Wait(until);
+                    return Next::Step(Step::Wait(until));
                 }
             }
             looked = true;
             // A quarantine may have begun while it waited. Its turn is the next one's then.
             if let Err(cause) = self.may_reach_server(now, host) {
                 drop(waiting);
-                return self.not_selected(cause, now, host);
+                return not_selected(cause);
             }
             match self.take_server(now, host) {
                 Ok(selected) => {
                     waiting.placed(now);
-                    return self.begin(selected, now, host);
+                    return Next::Step(self.begin(selected, now, host));
                 }
                 Err(Cause::QueueFull) => match waiting.again(now) {
                     Some(again) => waiting = Box::new(again),
-                    None => return self.not_selected(Cause::QueueFull, now, host),
+                    None => return not_selected(Cause::QueueFull),
                 },
                 Err(cause) => {
                     waiting.placed(now);
-                    return self.not_selected(cause, now, host);
+                    return not_selected(cause);
                 }
             }
         }
     }
+}
 
-    fn denied(
-        &mut self,
-        waiting: Waiting<'a>,
-        reason: Reason,
-        now: Instant,
-        host: &mut impl Host<'a>,
-    ) -> Step {
-        waiting.denied(now, reason);
-        let cause = match reason {
-            Reason::ShedLate => Cause::QueueLate,
-            Reason::ShedFull => Cause::QueueFull,
-            Reason::Served | Reason::Expired | Reason::Cancelled => Cause::QueueTimeout,
-        };
-        self.not_selected(cause, now, host)
+/// It may not wait any longer.
+fn denied(waiting: Waiting<'_>, reason: Reason, now: Instant) -> Next {
+    waiting.denied(now, reason);
+    not_selected(match reason {
+        Reason::ShedLate => Cause::QueueLate,
+        Reason::ShedFull => Cause::QueueFull,
+        Reason::Served | Reason::Expired | Reason::Cancelled => Cause::QueueTimeout,
+    })
+}
+
+/// There is no server for it, for this cause.
+const fn not_selected(cause: Cause) -> Next {
+    Next::Hold {
+        cause,
+        granted: true,
     }
 }

@@ -1,34 +1,28 @@
-//! The server for the next attempt: the client's own, or the one that the balancing policy picks.
+//! The server for the next attempt of a request that has not waited: the client's own, or the one that the balancing policy picks.
 
-use evenkeel_balance::Pick;
-use evenkeel_core::{ExactShape, Exposed, Instant};
+use evenkeel_core::Instant;
 
 use super::host::Host;
-use super::step::{NoResponse, Step};
-use super::{Current, Exchange, Phase};
+use super::next::Next;
+use super::server::Selected;
+use super::state::Exchange;
 use crate::Cause;
-use crate::closed::Entry;
-use crate::quarantine::Treatment;
-use crate::service::in_flight::InFlight;
-
-/// Where the next attempt goes.
-pub(super) struct Selected {
-    server: u32,
-    in_flight: InFlight,
-}
 
 impl<'a> Exchange<'a> {
     /// A server for the next attempt; waits for one in the queue, or for one to come back.
-    pub(super) fn select(&mut self, now: Instant, host: &mut impl Host<'a>) -> Step {
+    pub(super) fn select(&mut self, now: Instant, host: &impl Host<'a>) -> Next {
         match self.try_select(now, host) {
-            Ok(selected) => self.begin(selected, now, host),
-            Err(Cause::QueueFull) => self.enter_queue(now, host),
-            Err(cause) => self.not_selected(cause, now, host),
+            Ok(selected) => Next::Step(self.begin(selected, now, host)),
+            Err(Cause::QueueFull) => Next::EnterQueue,
+            Err(cause) => Next::Hold {
+                cause,
+                granted: true,
+            },
         }
     }
 
     /// The same, for a request that nobody waits in front of.
-    fn try_select(&mut self, now: Instant, host: &mut impl Host<'a>) -> Result<Selected, Cause> {
+    fn try_select(&mut self, now: Instant, host: &impl Host<'a>) -> Result<Selected, Cause> {
         self.may_reach_server(now, host)?;
         if let Some(holding) = &self.service.holding {
             self.returns_seen = holding.returns();
@@ -41,113 +35,5 @@ impl<'a> Exchange<'a> {
             return Err(Cause::QueueFull);
         }
         self.take_server(now, host)
-    }
-
-    /// Whether any server may get the request. Asked before each attempt: what is under way when a quarantine begins, or its route is
-    /// closed, is not tried again. Nor is what a late timer brings after its deadline.
-    pub(super) fn may_reach_server(
-        &mut self,
-        now: Instant,
-        host: &impl Host<'a>,
-    ) -> Result<(), Cause> {
-        self.watched = None;
-        if self.attempts.deadline().passed(now) {
-            return Err(Cause::TotalTimeout);
-        }
-        let quarantine = &self.service.quarantine;
-        if quarantine.is_on() {
-            let shape: ExactShape = host.exact_shape();
-            match quarantine.treatment(shape, now) {
-                Treatment::Usual => {}
-                Treatment::Watched => self.watched = Some(Box::new(shape)),
-                Treatment::Refused(cause) => return Err(cause),
-            }
-        }
-        let orders = &self.service.orders;
-        if !orders.is_on() {
-            return Ok(());
-        }
-        self.service.end_old_orders(now);
-        if self.trial.is_some() {
-            return Ok(());
-        }
-        match orders.entry(self.shape, now, self.policies.timeout.attempt) {
-            Entry::Usual => Ok(()),
-            Entry::Trial(trial) => {
-                self.trial = Some(trial);
-                Ok(())
-            }
-            Entry::Refused(cause) => Err(cause),
-        }
-    }
-
-    /// A server that takes the request now.
-    ///
-    /// # Errors
-    /// [`Cause::QueueFull`] if all have as many as they may.
-    pub(super) fn take_server(
-        &mut self,
-        now: Instant,
-        host: &impl Host<'a>,
-    ) -> Result<Selected, Cause> {
-        let (pick, in_flight) = host.picker(self.service_id, |picker| {
-            let (servers, pool) = (&**self.servers, self.servers.pool());
-            let first = self.attempts.attempts() == 0;
-            let own = self.sticky.filter(|_| first);
-            let mut pick: Pick = match own.and_then(|index| picker.stick(pool, now, index)) {
-                Some(pick) => pick,
-                None => self.attempts.next_server(picker, pool, now, self.key)?,
-            };
-            let typical = picker.typical_latency();
-            let begin = |pick: Pick| InFlight::begin(servers, pick.index, typical, now);
-            let in_flight = match begin(pick) {
-                Some(in_flight) => in_flight,
-                // Another worker was quicker.
-                None => {
-                    let busy = [pick.index];
-                    let other = self
-                        .attempts
-                        .other_server(picker, pool, now, self.key, &busy);
-                    pick = other.ok_or(Cause::QueueFull)?;
-                    begin(pick).ok_or(Cause::QueueFull)?
-                }
-            };
-            Ok::<_, Cause>((pick, in_flight))
-        })?;
-        host.selected(self.id_of(pick.index), pick);
-        Ok(Selected {
-            server: pick.index,
-            in_flight,
-        })
-    }
-
-    /// The attempt on the server that was selected begins.
-    pub(super) fn begin(&mut self, selected: Selected, now: Instant, host: &impl Host<'a>) -> Step {
-        let Selected { server, in_flight } = selected;
-        self.current = Some(Current {
-            server,
-            begun: now,
-            in_flight,
-            is_connected: false,
-        });
-        self.phase = Phase::Attempting;
-        self.hurried = false;
-        if let Some(shape) = self.watched.as_deref() {
-            host.expose(self.id_of(server), now, *shape, Exposed::Began);
-        }
-        Step::Attempt(server)
-    }
-
-    /// There is none, for this cause: it is waited for one if requests are held, else there is no response.
-    pub(super) fn not_selected(
-        &mut self,
-        cause: Cause,
-        now: Instant,
-        host: &mut impl Host<'a>,
-    ) -> Step {
-        if self.service.holding.is_some() {
-            return self.hold(cause, true, now, host);
-        }
-        self.no_response(NoResponse::Cause(cause), now, host)
     }
 }
