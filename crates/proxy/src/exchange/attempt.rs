@@ -22,6 +22,7 @@ use crate::upstream::pool::Upstream;
 use crate::worker::client_watch::ClientWatch;
 
 /// How an attempt ended, when there is a response to pass on or not.
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Made {
     /// What is said with its server is in the place that was given for it.
     Answer,

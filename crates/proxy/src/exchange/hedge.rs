@@ -29,6 +29,7 @@ pub(crate) enum Raced {
 }
 
 /// The attempts under way.
+#[derive(Default)]
 struct Racers<'r> {
     /// How the first one has ended.
     first: Option<AttemptIoEnd>,
@@ -202,16 +203,6 @@ impl<'a> RequestContext<'a> {
             run: Box::pin(request.run(self.worker)),
             ended: None,
         });
-    }
-}
-
-impl Default for Racers<'_> {
-    fn default() -> Self {
-        Self {
-            first: None,
-            hedged: Vec::new(),
-            due: None,
-        }
     }
 }
 

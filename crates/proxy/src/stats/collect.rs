@@ -204,44 +204,7 @@ impl ProxyState {
 
 impl Source for ProxyState {
     fn collect(&self, sink: &mut dyn Sink) {
-        let opened = self.add_up(|worker| worker.connections_opened.value());
-        let closed = self.add_up(|worker| worker.connections_closed.value());
-        let refused = self.add_up(|worker| worker.connections_refused.value());
-        let dropped = self.add_up(|worker| worker.signals_dropped.value());
-        sink.counter(
-            "evenkeel_connections_total",
-            "Client connections that were accepted.",
-            &[],
-            opened,
-        );
-        sink.gauge(
-            "evenkeel_connections_open",
-            "Client connections that are open now.",
-            &[],
-            opened.saturating_sub(closed) as f64,
-        );
-        let full = "Client connections that were closed at once because the listener was full.";
-        sink.counter("evenkeel_connections_refused_total", full, &[], refused);
-        let lost = "Workers that have ended by a mistake of evenkeel's own; their share of connections is not served.";
-        sink.gauge(
-            "evenkeel_workers_lost",
-            lost,
-            &[],
-            self.workers_lost() as f64,
-        );
-        for (place, side) in LOCAL_ERRORS.iter().enumerate() {
-            let value = self.add_up(|worker| worker.local_errors[place].value());
-            let about = "Connections that evenkeel could not accept (client) or open (server) for want of descriptors, local ports or memory.";
-            let labels = [("side", *side)];
-            sink.counter("evenkeel_local_errors_total", about, &labels, value);
-        }
-        let (limit, about) = (
-            evenkeel_runtime::descriptors::limit(),
-            "The most descriptors that evenkeel may have open.",
-        );
-        sink.gauge("evenkeel_descriptor_limit", about, &[], limit as f64);
-        let lost = "Signals that were lost because the control loop did not read them in time.";
-        sink.counter("evenkeel_signals_dropped_total", lost, &[], dropped);
+        self.collect_connections(sink);
         self.collect_mirrors(sink);
         self.collect_asked(sink);
         for results in [
@@ -282,6 +245,48 @@ impl Source for ProxyState {
 }
 
 impl ProxyState {
+    /// The metrics of connections of clients, and of what evenkeel itself lacks.
+    fn collect_connections(&self, sink: &mut dyn Sink) {
+        let opened = self.add_up(|worker| worker.connections_opened.value());
+        let closed = self.add_up(|worker| worker.connections_closed.value());
+        let refused = self.add_up(|worker| worker.connections_refused.value());
+        let dropped = self.add_up(|worker| worker.signals_dropped.value());
+        sink.counter(
+            "evenkeel_connections_total",
+            "Client connections that were accepted.",
+            &[],
+            opened,
+        );
+        sink.gauge(
+            "evenkeel_connections_open",
+            "Client connections that are open now.",
+            &[],
+            opened.saturating_sub(closed) as f64,
+        );
+        let full = "Client connections that were closed at once because the listener was full.";
+        sink.counter("evenkeel_connections_refused_total", full, &[], refused);
+        let lost = "Workers that have ended by a mistake of evenkeel's own; their share of connections is not served.";
+        sink.gauge(
+            "evenkeel_workers_lost",
+            lost,
+            &[],
+            self.workers_lost() as f64,
+        );
+        for (place, side) in LOCAL_ERRORS.iter().enumerate() {
+            let value = self.add_up(|worker| worker.local_errors[place].value());
+            let about = "Connections that evenkeel could not accept (client) or open (server) for want of descriptors, local ports or memory.";
+            let labels = [("side", *side)];
+            sink.counter("evenkeel_local_errors_total", about, &labels, value);
+        }
+        let (limit, about) = (
+            evenkeel_runtime::descriptors::limit(),
+            "The most descriptors that evenkeel may have open.",
+        );
+        sink.gauge("evenkeel_descriptor_limit", about, &[], limit as f64);
+        let lost = "Signals that were lost because the control loop did not read them in time.";
+        sink.counter("evenkeel_signals_dropped_total", lost, &[], dropped);
+    }
+
     /// The metrics of what the requests of a service share.
     fn collect_shared(
         &self,

@@ -33,10 +33,7 @@ impl<'a> Exchange<'a> {
         }
         self.observe(server, (now, outcome, end.latency), host);
         let after = self.decide(server, &end, wish, now, host);
-        let no_response = match outcome {
-            Outcome::Answered(status) if self.counts_as_none(status) => Some(status),
-            _ => None,
-        };
+        let no_response = status_of(outcome).filter(|status| self.counts_as_none(*status));
         if after == After::Accept && no_response.is_none() {
             // It is counted when its response has been passed on.
             self.phase = Phase::Passing;
@@ -178,4 +175,12 @@ impl<'a> Exchange<'a> {
         let fallback = self.policies.fallback.as_ref();
         fallback.is_some_and(|fallback| fallback.takes(status))
     }
+}
+
+/// The status of the response, if there is one.
+const fn status_of(outcome: Outcome) -> Option<u16> {
+    if let Outcome::Answered(status) = outcome {
+        return Some(status);
+    }
+    None
 }

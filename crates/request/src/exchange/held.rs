@@ -52,13 +52,10 @@ impl<'a> Exchange<'a> {
     }
 
     pub(super) fn look_from_hold(&mut self, now: Instant, host: &mut impl Host<'a>) -> Next {
-        match std::mem::replace(&mut self.phase, Phase::New) {
-            Phase::Held(held) => self.look_while_held(held, now, host),
-            other => {
-                self.phase = other;
-                Next::Step(Step::Done)
-            }
-        }
+        let Phase::Held(held) = std::mem::replace(&mut self.phase, Phase::New) else {
+            return Next::Abort;
+        };
+        self.look_while_held(held, now, host)
     }
 
     fn look_while_held(

@@ -28,13 +28,10 @@ impl<'a> Exchange<'a> {
     }
 
     pub(super) fn look_from_queue(&mut self, now: Instant, host: &mut impl Host<'a>) -> Next {
-        match std::mem::replace(&mut self.phase, Phase::New) {
-            Phase::Queued(waiting) => self.look(waiting, false, now, host),
-            other => {
-                self.phase = other;
-                Next::Step(Step::Done)
-            }
-        }
+        let Phase::Queued(waiting) = std::mem::replace(&mut self.phase, Phase::New) else {
+            return Next::Abort;
+        };
+        self.look(waiting, false, now, host)
     }
 
     /// Goes if its turn has come, or if it may not wait any longer. Whoever has `looked` just now does not look again at once.

@@ -81,6 +81,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Has this woken when what [`super::Step::Wait`] waits for may have come. Whether it has come already.
+    #[must_use]
     pub fn poll_wake(&self, waker: &Waker) -> bool {
         match &self.phase {
             Phase::Queued(waiting) => {

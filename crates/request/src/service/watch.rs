@@ -230,7 +230,17 @@ const fn is_dropped(outcome: Outcome) -> Option<bool> {
         }
         Outcome::Answered(200..=499) => Some(false),
         // A fast error of the application's says nothing about how busy it is, and neither does what never reached it.
-        _ => None,
+        Outcome::Answered(_)
+        | Outcome::ConnectRefused
+        | Outcome::Unreachable
+        | Outcome::Stale
+        | Outcome::Reset { .. }
+        | Outcome::BadResponse
+        | Outcome::Truncated
+        | Outcome::IdleTimeout
+        | Outcome::Cancelled
+        | Outcome::LocalError
+        | Outcome::Rescued => None,
     }
 }
 
@@ -243,8 +253,17 @@ const fn end_of(outcome: Outcome) -> End {
         | Outcome::IdleTimeout
         | Outcome::LocalError
         | Outcome::Rescued => End::Ignored,
-        outcome if outcome.is_failure() => End::Bad,
-        _ => End::Good,
+        Outcome::Answered(_)
+        | Outcome::ConnectRefused
+        | Outcome::ConnectTimeout
+        | Outcome::Unreachable
+        | Outcome::Reset { .. }
+        | Outcome::AttemptTimeout
+        | Outcome::BadResponse
+        | Outcome::Truncated => match outcome.is_failure() {
+            true => End::Bad,
+            false => End::Good,
+        },
     }
 }
 
