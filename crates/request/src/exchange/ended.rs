@@ -33,7 +33,7 @@ impl<'a> Exchange<'a> {
         }
         self.observe(server, (now, outcome, end.latency), host);
         let after = self.decide(server, &end, wish, now, host);
-        let no_response = status_of(outcome).filter(|status| self.counts_as_none(*status));
+        let no_response = self.status_that_counts_as_none(outcome);
         if after == After::Accept && no_response.is_none() {
             // It is counted when its response has been passed on.
             self.phase = Phase::Passing;
@@ -170,17 +170,12 @@ impl<'a> Exchange<'a> {
         host.random(|random| attempts.ended(&facts, end.latency, rules, now, random))
     }
 
-    /// Whether a response with this status counts as none.
-    fn counts_as_none(&self, status: u16) -> bool {
-        let fallback = self.policies.fallback.as_ref();
-        fallback.is_some_and(|fallback| fallback.takes(status))
+    /// The status of a response that counts as none.
+    fn status_that_counts_as_none(&self, outcome: Outcome) -> Option<u16> {
+        let Outcome::Answered(status) = outcome else {
+            return None;
+        };
+        let fallback = self.policies.fallback.as_ref()?;
+        fallback.takes(status).then_some(status)
     }
-}
-
-/// The status of the response, if there is one.
-const fn status_of(outcome: Outcome) -> Option<u16> {
-    if let Outcome::Answered(status) = outcome {
-        return Some(status);
-    }
-    None
 }
