@@ -176,7 +176,7 @@ impl<'a> Exchange<'a> {
         &self.fallen
     }
 
-    /// Whether attempts may be made beside the one that begins to be sent now: then [`Event::Connected`] is to be reported.
+    /// Whether attempts may be made beside the one that begins to be sent now: then [`super::Event::Connected`] is to be reported.
     #[must_use]
     pub const fn hedges(&self) -> bool {
         self.policies.hedge.is_some() && self.may_repeat && !self.is_upgrade
