@@ -92,30 +92,14 @@ impl DeadlineHeader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::FakeHead;
 
-    struct Values(Vec<&'static str>);
-
-    impl Head for Values {
-        fn host(&self) -> Option<&[u8]> {
-            None
-        }
-        fn method(&self) -> &[u8] {
-            b"GET"
-        }
-        fn path(&self) -> &[u8] {
-            b"/"
-        }
-        fn query(&self) -> Option<&[u8]> {
-            None
-        }
-        fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-            let all = self.0.iter().filter(|_| name.is_ascii());
-            all.map(|value| value.as_bytes()).any(test)
-        }
-    }
-
-    fn told(name: &str, values: &[&'static str]) -> Told {
-        DeadlineHeader::new(name).told(&Values(values.to_vec()))
+    fn told(name: &'static str, values: &[&str]) -> Told {
+        let fields = values.iter().map(|value| (name, (*value).to_owned()));
+        DeadlineHeader::new(name).told(&FakeHead {
+            fields: fields.collect(),
+            ..FakeHead::default()
+        })
     }
 
     #[test]

@@ -95,6 +95,41 @@ pub fn query_of_target(target: &[u8]) -> Option<&[u8]> {
     Some(&target[mark + 1..])
 }
 
+/// A head for tests.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(crate) struct FakeHead {
+    pub(crate) host: Option<&'static str>,
+    pub(crate) path: &'static str,
+    pub(crate) query: Option<&'static str>,
+    pub(crate) fields: Vec<(&'static str, String)>,
+}
+
+#[cfg(test)]
+impl Head for FakeHead {
+    fn host(&self) -> Option<&[u8]> {
+        self.host.map(str::as_bytes)
+    }
+
+    fn method(&self) -> &[u8] {
+        b"GET"
+    }
+
+    fn path(&self) -> &[u8] {
+        self.path.as_bytes()
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        self.query.map(str::as_bytes)
+    }
+
+    fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        let is = |field: &str| field.eq_ignore_ascii_case(name);
+        let mut fields = self.fields.iter();
+        fields.any(|(field, value)| is(field) && test(value.as_bytes()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

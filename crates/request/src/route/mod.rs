@@ -272,32 +272,7 @@ impl ValueRule {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Fake {
-        host: Option<&'static str>,
-        path: &'static str,
-        headers: Vec<(&'static str, &'static str)>,
-    }
-
-    impl Head for Fake {
-        fn host(&self) -> Option<&[u8]> {
-            self.host.map(str::as_bytes)
-        }
-        fn method(&self) -> &[u8] {
-            b"GET"
-        }
-        fn path(&self) -> &[u8] {
-            self.path.as_bytes()
-        }
-        fn query(&self) -> Option<&[u8]> {
-            Some(b"beta=1&lang=de")
-        }
-        fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-            self.headers
-                .iter()
-                .any(|(field, value)| field.eq_ignore_ascii_case(name) && test(value.as_bytes()))
-        }
-    }
+    use crate::head::FakeHead;
 
     fn route(
         host: Option<HostRule>,
@@ -324,15 +299,16 @@ mod tests {
         }
     }
 
-    fn service(routes: &[Route], head: &Fake) -> Option<ServiceId> {
+    fn service(routes: &[Route], head: &FakeHead) -> Option<ServiceId> {
         find(routes, head)?.services().next()
     }
 
-    fn get(host: &'static str, path: &'static str) -> Fake {
-        Fake {
+    fn get(host: &'static str, path: &'static str) -> FakeHead {
+        FakeHead {
             host: Some(host),
             path,
-            headers: vec![("X-Canary", "always")],
+            query: Some("beta=1&lang=de"),
+            fields: vec![("X-Canary", "always".to_owned())],
         }
     }
 
@@ -398,7 +374,7 @@ mod tests {
     fn methods_parameters_and_cookies() {
         let any = || route(None, None, vec![], 0);
         let mut head = get("h", "/");
-        head.headers.push(("Cookie", "a=1; group=b"));
+        head.fields.push(("Cookie", "a=1; group=b".to_owned()));
         let with_method = |method: &str| Route {
             methods: vec!["POST".to_owned(), method.to_owned()],
             ..any()
@@ -431,10 +407,9 @@ mod tests {
 
     #[test]
     fn a_host_rule_never_matches_a_request_without_host() {
-        let no_host = Fake {
-            host: None,
+        let no_host = FakeHead {
             path: "/",
-            headers: vec![],
+            ..FakeHead::default()
         };
         assert!(!route(Some(HostRule::Exact("h".into())), None, vec![], 0).matches(&no_host));
     }

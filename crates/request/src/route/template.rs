@@ -103,24 +103,14 @@ const fn is_slash(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::FakeHead;
 
-    struct Fake(&'static str, Option<&'static str>);
-
-    impl Head for Fake {
-        fn host(&self) -> Option<&[u8]> {
-            Some(b"shop.example")
-        }
-        fn method(&self) -> &[u8] {
-            b"GET"
-        }
-        fn path(&self) -> &[u8] {
-            self.0.as_bytes()
-        }
-        fn query(&self) -> Option<&[u8]> {
-            self.1.map(str::as_bytes)
-        }
-        fn any_value(&self, _: &str, _: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-            false
+    fn head(path: &'static str, query: Option<&'static str>) -> FakeHead {
+        FakeHead {
+            host: Some("shop.example"),
+            path,
+            query,
+            ..FakeHead::default()
         }
     }
 
@@ -128,7 +118,7 @@ mod tests {
         let mut out = Vec::new();
         Template::parse(template).unwrap().write(
             &mut out,
-            &Fake(path, Some("a=b")),
+            &head(path, Some("a=b")),
             rest.as_bytes(),
         );
         String::from_utf8(out).unwrap()
@@ -147,7 +137,7 @@ mod tests {
         assert_eq!(written("/{rest}", "/v1/a/b", "a/b"), "/a/b");
         assert_eq!(written("/", "/v1", ""), "/");
         let mut out = Vec::new();
-        let plain = Fake("/a", None);
+        let plain = head("/a", None);
         Template::parse("{path}{query}")
             .unwrap()
             .write(&mut out, &plain, b"");

@@ -275,36 +275,24 @@ fn identity(address: Option<SocketAddr>) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use evenkeel_balance::Standing;
 
-    use evenkeel_balance::{Policy, Standing};
-
+    use super::super::tests::{options, server};
     use super::*;
 
     fn set(addresses: &[Option<u16>]) -> ServerSet {
-        let server = |(index, port): (usize, &Option<u16>)| ServerOptions {
-            name: format!("a-{index}"),
+        let options = options(0);
+        let with_port = |port: &Option<u16>| ServerOptions {
             address: port.map(at),
-            weight: 1,
-            tier: 0,
-            near: false,
-            max_requests: 0,
+            ..server(0)
         };
+        let servers: Vec<_> = addresses.iter().map(with_port).collect();
         let options = SetOptions {
-            service: "shop".to_owned(),
-            balance: BalanceOptions {
-                policy: Policy::RoundRobin,
-                panic_below: 0.5,
-                slow_start: Duration::from_secs(10),
-                bounded_load: None,
-                maglev_table: 251,
-                overprovisioning: 1.4,
-                subset: None,
-            },
+            service: options.name,
+            balance: options.balance,
             sticky: None,
-            watch: WatchOptions::default(),
+            watch: options.watch,
         };
-        let servers: Vec<_> = addresses.iter().enumerate().map(server).collect();
         ServerSet::new(&servers, options, Instant::ZERO)
     }
 

@@ -135,25 +135,12 @@ fn value(key: &[u8], service: &str, identity: &str) -> [u8; LENGTH] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::FakeHead;
 
-    struct Fake(Vec<(&'static str, String)>);
-
-    impl Head for Fake {
-        fn host(&self) -> Option<&[u8]> {
-            None
-        }
-        fn method(&self) -> &[u8] {
-            b"GET"
-        }
-        fn path(&self) -> &[u8] {
-            b"/"
-        }
-        fn query(&self) -> Option<&[u8]> {
-            None
-        }
-        fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-            let mut fields = self.0.iter();
-            fields.any(|(field, value)| *field == name && test(value.as_bytes()))
+    fn head(fields: Vec<(&'static str, String)>) -> FakeHead {
+        FakeHead {
+            fields,
+            ..FakeHead::default()
         }
     }
 
@@ -185,7 +172,7 @@ mod tests {
             .and_then(|rest| rest.strip_suffix("; Path=/; HttpOnly\r\n"))
             .unwrap();
         assert_eq!(value.len(), 32);
-        let asks = |cookies: &str| sticky.server(&Fake(vec![("cookie", cookies.to_owned())]));
+        let asks = |cookies: &str| sticky.server(&head(vec![("cookie", cookies.to_owned())]));
         assert_eq!(asks(&format!("a=b; server={value}")), Some(1));
         assert_eq!(asks(&format!("server=0{value}")), None);
         assert_eq!(asks(&format!("other={value}")), None);
@@ -219,7 +206,7 @@ mod tests {
             .strip_prefix("x-server: ")
             .unwrap()
             .to_owned();
-        assert_eq!(sticky.server(&Fake(vec![("x-server", value)])), Some(0));
-        assert_eq!(sticky.server(&Fake(vec![])), None);
+        assert_eq!(sticky.server(&head(vec![("x-server", value)])), Some(0));
+        assert_eq!(sticky.server(&head(vec![])), None);
     }
 }

@@ -10,16 +10,20 @@ use evenkeel_tolerate::{
 
 use super::*;
 
-/// A service of so many servers, with nothing else configured.
-pub(crate) fn options(servers: u16) -> ServiceOptions {
-    let server = |index: u16| ServerOptions {
+/// The server with this index, with nothing else configured.
+pub(crate) fn server(index: u16) -> ServerOptions {
+    ServerOptions {
         name: format!("a-{index}"),
         address: Some(([127, 0, 0, 1], index + 1).into()),
         weight: 1,
         tier: 0,
         near: false,
         max_requests: 0,
-    };
+    }
+}
+
+/// A service of so many servers, with nothing else configured.
+pub(crate) fn options(servers: u16) -> ServiceOptions {
     ServiceOptions {
         name: "shop".to_owned(),
         servers: (0..servers).map(server).collect(),
