@@ -13,17 +13,17 @@ use evenkeel_request::exchange::{Event, Step};
 use crate::downstream::body::RequestBody;
 use crate::downstream::violation::Violation;
 use crate::exchange::context::RequestContext;
-use crate::exchange::hedge::Raced;
+use crate::exchange::hedge::RaceResult;
 use crate::upstream::connect::connect;
 use crate::upstream::deadlines::AttemptDeadlines;
-use crate::upstream::h1::{AttemptIoEnd, ExchangeIo, UpstreamExchange};
+use crate::upstream::h1::{ExchangeIo, UpstreamExchange, UpstreamExchangeEnd};
 use crate::upstream::idle_timeout::Reuse;
 use crate::upstream::pool::Upstream;
 use crate::worker::client_watch::ClientWatch;
 
 /// How an attempt ended, when there is a response to pass on or not.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Made {
+pub(crate) enum AttemptResult {
     /// What is said with its server is in the place that was given for it.
     Answer,
     Failed(Outcome),
@@ -39,52 +39,52 @@ impl RequestContext<'_> {
         io: &mut ExchangeIo<'_>,
         place: &mut Option<UpstreamExchange>,
         server: u32,
-    ) -> Made {
+    ) -> AttemptResult {
         let now = self.latest;
         let client = io.client.watched.get();
         let _waits = client.waits_on(self.server_id(server));
-        let upstream = match self.connection(io, &client, server, now).await {
-            Ok(upstream) => upstream,
-            Err(outcome) => return Made::Failed(outcome),
+        let connection = match self.connection(io, &client, server, now).await {
+            Ok(connection) => connection,
+            Err(outcome) => return AttemptResult::Failed(outcome),
         };
         let deadlines = self.deadlines();
         self.tell_deadline(&mut io.work.to_server);
-        let talk = place.insert(UpstreamExchange::new(upstream, self.server_id(server)));
+        let upstream = place.insert(UpstreamExchange::new(connection, self.server_id(server)));
         let end = if let Some(due) = self.hedge_due(io) {
-            match Box::pin(self.race(io, talk, (now, deadlines), due)).await {
-                Raced::First(end) => end,
-                Raced::Won(won) => {
-                    self.count_sent(talk);
+            match Box::pin(self.race(io, upstream, (now, deadlines), due)).await {
+                RaceResult::First(end) => end,
+                RaceResult::Won(won) => {
+                    self.count_sent(upstream);
                     self.drop_talk(place);
                     *place = Some(*won);
-                    return Made::Answer;
+                    return AttemptResult::Answer;
                 }
             }
         } else {
-            self.run_alone(io, talk, (now, deadlines)).await
+            self.run_alone(io, upstream, (now, deadlines)).await
         };
-        if !talk.waited_for_body.is_zero() {
-            self.exchange.forgive(talk.waited_for_body);
+        if !upstream.waited_for_body.is_zero() {
+            self.exchange.forgive(upstream.waited_for_body);
         }
-        self.count_sent(talk);
-        if matches!(end, AttemptIoEnd::Head) {
-            return match self.length_to_hold(io, talk) {
-                None => Made::Answer,
+        self.count_sent(upstream);
+        if matches!(end, UpstreamExchangeEnd::Head) {
+            return match self.length_to_hold(io, upstream) {
+                None => AttemptResult::Answer,
                 Some(length) => self.buffer_response(io, place, length, deadlines).await,
             };
         }
         self.close(place.take(), &end, now);
         match end {
-            AttemptIoEnd::Failed(outcome) => Made::Failed(outcome),
+            UpstreamExchangeEnd::Failed(outcome) => AttemptResult::Failed(outcome),
             // An attempt like others: it is counted, and the log tells of it.
-            AttemptIoEnd::Head | AttemptIoEnd::ClientGone | AttemptIoEnd::Paused => {
-                Made::Failed(Outcome::Cancelled)
-            }
-            AttemptIoEnd::ClientLate => Made::Aborted(Cause::RequestTimeout),
-            AttemptIoEnd::BadBody(error) => {
+            UpstreamExchangeEnd::Head
+            | UpstreamExchangeEnd::ClientGone
+            | UpstreamExchangeEnd::Paused => AttemptResult::Failed(Outcome::Cancelled),
+            UpstreamExchangeEnd::ClientLate => AttemptResult::Aborted(Cause::RequestTimeout),
+            UpstreamExchangeEnd::BadBody(error) => {
                 io.work.violation = Some(Violation::of_body(error));
                 let (status, word) = (400, error.word());
-                Made::Aborted(Cause::BadRequest { status, word })
+                AttemptResult::Aborted(Cause::BadRequest { status, word })
             }
         }
     }
@@ -96,22 +96,22 @@ impl RequestContext<'_> {
         place: &mut Option<UpstreamExchange>,
         length: usize,
         deadlines: AttemptDeadlines,
-    ) -> Made {
-        let Some(talk) = place.as_mut() else {
-            return Made::Failed(Outcome::Cancelled);
+    ) -> AttemptResult {
+        let Some(upstream) = place.as_mut() else {
+            return AttemptResult::Failed(Outcome::Cancelled);
         };
         let client = io.client.watched.get();
         let held = {
-            let mut hold = Box::pin(talk.hold(io, length, deadlines));
+            let mut hold = Box::pin(upstream.hold(io, length, deadlines));
             let may_rescue = || self.may_rescue(io.body);
             until_given_up(&client, hold.as_mut(), may_rescue).await
         };
         if held == Ok(true) {
-            return Made::Answer;
+            return AttemptResult::Answer;
         }
-        let judged = talk.judge(Ended::Closed(Peer::Server), Phase::Holding, false);
+        let judged = upstream.judge(Ended::Closed(Peer::Server), Phase::Holding, false);
         self.drop_talk(place);
-        Made::Failed(held.map_or_else(|outcome| outcome, |_| judged.outcome))
+        AttemptResult::Failed(held.map_or_else(|outcome| outcome, |_| judged.outcome))
     }
 
     /// When the first hedged attempt is due beside the one that begins to be sent, if any may be.
@@ -140,18 +140,18 @@ impl RequestContext<'_> {
     async fn run_alone(
         &self,
         io: &mut ExchangeIo<'_>,
-        talk: &mut UpstreamExchange,
+        upstream: &mut UpstreamExchange,
         (begun, deadlines): (Instant, AttemptDeadlines),
-    ) -> AttemptIoEnd {
+    ) -> UpstreamExchangeEnd {
         let client = io.client.watched.get();
         loop {
             let event = |cx: &mut Context<'_>| client.poll_event(cx);
-            let end = talk.run(io, begun, deadlines, event).await;
-            if !matches!(end, AttemptIoEnd::Paused) || client.is_gone() {
+            let end = upstream.run(io, begun, deadlines, event).await;
+            if !matches!(end, UpstreamExchangeEnd::Paused) || client.is_gone() {
                 return end;
             }
             if client.take_server_out() && self.may_rescue(io.body) {
-                return AttemptIoEnd::Failed(Outcome::Rescued);
+                return UpstreamExchangeEnd::Failed(Outcome::Rescued);
             }
         }
     }
@@ -163,7 +163,7 @@ impl RequestContext<'_> {
     }
 
     /// The length of the answer, head and body, if it is to be held back until it is whole: when it could be tried again.
-    fn length_to_hold(&self, io: &ExchangeIo<'_>, talk: &UpstreamExchange) -> Option<usize> {
+    fn length_to_hold(&self, io: &ExchangeIo<'_>, upstream: &UpstreamExchange) -> Option<usize> {
         let head = &io.work.response;
         let Framing::Length(length) = head.framing else {
             return None;
@@ -171,7 +171,7 @@ impl RequestContext<'_> {
         let length = usize::try_from(length).ok()?;
         let holds = (self.exchange).holds_response(length, io.body.is_replayable());
         let all = head.length + length;
-        (holds && all > talk.incoming.len() && all <= talk.incoming.size()).then_some(all)
+        (holds && all > upstream.incoming.len() && all <= upstream.incoming.size()).then_some(all)
     }
 
     /// A kept connection to the server, or a new one.
@@ -182,8 +182,8 @@ impl RequestContext<'_> {
         server: u32,
         now: Instant,
     ) -> Result<Upstream, Outcome> {
-        if let Some(upstream) = self.kept_connection(server, self.reuse(io), now) {
-            return Ok(upstream);
+        if let Some(connection) = self.kept_connection(server, self.reuse(io), now) {
+            return Ok(connection);
         }
         // Boxed: most requests need no new connection, and all would be larger by it.
         let mut connection = Box::pin(self.new_connection(server, now));
@@ -213,22 +213,22 @@ impl RequestContext<'_> {
         Ok(Upstream::fresh(stream, generation))
     }
 
-    fn count_sent(&self, talk: &UpstreamExchange) {
-        let counters = self.worker.server_counters(talk.server);
-        counters.bytes_sent.add_from_owner(talk.bytes_sent);
+    fn count_sent(&self, upstream: &UpstreamExchange) {
+        let counters = self.worker.server_counters(upstream.server);
+        counters.bytes_sent.add_from_owner(upstream.bytes_sent);
     }
 
     fn drop_talk(&self, place: &mut Option<UpstreamExchange>) {
-        drop(place.take().map(|talk| talk.end(self.worker)));
+        drop(place.take().map(|upstream| upstream.end(self.worker)));
     }
 
     /// Closes the connection of an attempt that began at `begun` and has no answer.
-    fn close(&self, talk: Option<UpstreamExchange>, end: &AttemptIoEnd, begun: Instant) {
-        let Some(talk) = talk else { return };
-        let server = talk.server;
-        let upstream = talk.end(self.worker);
-        if let AttemptIoEnd::Failed(Outcome::Stale | Outcome::Reset { .. }) = end {
-            self.worker.upstreams.lost(server, &upstream, begun);
+    fn close(&self, upstream: Option<UpstreamExchange>, end: &UpstreamExchangeEnd, begun: Instant) {
+        let Some(upstream) = upstream else { return };
+        let server = upstream.server;
+        let connection = upstream.end(self.worker);
+        if let UpstreamExchangeEnd::Failed(Outcome::Stale | Outcome::Reset { .. }) = end {
+            self.worker.upstreams.lost(server, &connection, begun);
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use evenkeel_http1::Method;
 use evenkeel_request::Mirror;
 
-use super::context::{Drawn, RequestContext};
+use super::context::{PlannedMirror, RequestContext};
 use super::destination::hash_key;
 use crate::background::mirror::{Copy, LEFT_OUT_BODY, LEFT_OUT_BUSY};
 use crate::background::request::BackgroundRequest;
@@ -21,14 +21,18 @@ const MARK: &[u8] = b"x-evenkeel-mirror: 1\r\n\r\n";
 
 impl<'a> RequestContext<'a> {
     /// Draws whether the request whose head is in `work` is to be copied. An upgrade never is.
-    pub(crate) fn draw_mirror(&self, client: &Client, work: &Workspace) -> Option<Drawn<'a>> {
+    pub(crate) fn draw_mirror(
+        &self,
+        client: &Client,
+        work: &Workspace,
+    ) -> Option<PlannedMirror<'a>> {
         let of_route = self.route.and_then(|route| route.mirror.as_ref());
         let mirror = of_route.or(self.entry().mirror.as_ref())?;
         let method = work.request.method_text.of(client.buffer.unread());
         let drawn = work.request.upgrade.is_none()
             && mirror.takes(method, &mut self.worker.random.borrow_mut());
         let other = &self.worker.state.services()[mirror.to.0 as usize];
-        drawn.then(|| Drawn {
+        drawn.then(|| PlannedMirror {
             mirror,
             key: hash_key(other, client, work),
         })
@@ -39,7 +43,7 @@ impl<'a> RequestContext<'a> {
         if !io.body.is_through() || !io.body.is_replayable() {
             return;
         }
-        let Some(Drawn { mirror, key }) = self.mirror.take() else {
+        let Some(PlannedMirror { mirror, key }) = self.mirror.take() else {
             return;
         };
         let Some(place) = self.pair(mirror) else {

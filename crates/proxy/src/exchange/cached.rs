@@ -81,11 +81,11 @@ impl RequestContext<'_> {
     pub(crate) fn tee(
         &self,
         io: &ExchangeIo<'_>,
-        talk: &UpstreamExchange,
+        upstream: &UpstreamExchange,
         now: Instant,
     ) -> Option<Box<Tee>> {
-        let (head, bytes) = (&io.work.response, talk.incoming.unread());
-        self.invalidate(io, talk, now);
+        let (head, bytes) = (&io.work.response, upstream.incoming.unread());
+        self.invalidate(io, upstream, now);
         let (stale, wanted) = self.entry().stale.as_ref().zip(self.wanted.as_ref())?;
         let key = wanted.key()?;
         let keep_for = stale.keep_for(key, &exchanged(wanted.asked(), head, bytes))?;
@@ -120,11 +120,11 @@ impl RequestContext<'_> {
 
     /// A server has answered a request that may have changed something: what is kept for its address is out of date, in every
     /// service, and for those that the answer names as well.
-    fn invalidate(&self, io: &ExchangeIo<'_>, talk: &UpstreamExchange, now: Instant) {
+    fn invalidate(&self, io: &ExchangeIo<'_>, upstream: &UpstreamExchange, now: Instant) {
         let Some(request) = &self.wanted else {
             return;
         };
-        let outdated = request.outdated(&io.work.response, talk.incoming.unread());
+        let outdated = request.outdated(&io.work.response, upstream.incoming.unread());
         let services = self.worker.state.services().iter();
         for stale in services.filter_map(|entry| entry.stale.as_ref()) {
             (outdated.iter()).for_each(|address| stale.invalidate(address, now));

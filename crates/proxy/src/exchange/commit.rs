@@ -9,7 +9,11 @@ use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
 
 impl RequestContext<'_> {
     /// Writes the response's head as the client gets it, and takes it off what came from the server.
-    pub(crate) fn commit(&self, io: &mut ExchangeIo<'_>, talk: &mut UpstreamExchange) -> Manner {
+    pub(crate) fn commit(
+        &self,
+        io: &mut ExchangeIo<'_>,
+        upstream: &mut UpstreamExchange,
+    ) -> Manner {
         let head = &io.work.response;
         let decode = self.version == Version::Http10 && head.framing == Framing::Chunked;
         let keep_alive = self.keep_alive
@@ -32,7 +36,7 @@ impl RequestContext<'_> {
                 peer: io.client.peer,
                 id: self.id,
                 service: entry.name(),
-                server: &entry.server_names()[talk.server.index as usize],
+                server: &entry.server_names()[upstream.server.index as usize],
             };
             (edits, answerer)
         });
@@ -40,12 +44,12 @@ impl RequestContext<'_> {
         rewrite::response(
             &mut io.work.to_client,
             head,
-            talk.incoming.unread(),
+            upstream.incoming.unread(),
             manner,
             edits,
-            self.exchange.sticky_line(talk.server.index),
+            self.exchange.sticky_line(upstream.server.index),
         );
-        talk.incoming.consume(head.length);
+        upstream.incoming.consume(head.length);
         manner
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct DeadlineSlot<'a> {
 
 /// A request that is to be copied, as soon as it has come as a whole.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Drawn<'a> {
+pub(crate) struct PlannedMirror<'a> {
     pub(crate) mirror: &'a Mirror,
     /// What it is hashed on, if the other service's policy hashes.
     pub(crate) key: Option<u64>,
@@ -47,7 +47,7 @@ pub(crate) struct RequestContext<'a> {
     /// The route that it came by, if one matched.
     pub(crate) route: Option<&'a Route>,
     /// Whether it is to be copied to another service.
-    pub(crate) mirror: Option<Drawn<'a>>,
+    pub(crate) mirror: Option<PlannedMirror<'a>>,
     /// What it means to the answers that are kept, if any are.
     pub(crate) wanted: Option<Box<CacheRequest>>,
     /// The kept answer that it gets.

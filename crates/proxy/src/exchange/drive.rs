@@ -22,7 +22,7 @@ use crate::downstream::edit::Origin;
 use crate::downstream::local_reply;
 use crate::downstream::rewrite;
 use crate::downstream::view::View;
-use crate::exchange::attempt::Made;
+use crate::exchange::attempt::AttemptResult;
 use crate::exchange::destination::{Destination, destination};
 use crate::exchange::finish::Finish;
 use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
@@ -128,7 +128,7 @@ impl RequestContext<'_> {
         work: &mut Workspace,
         body: &mut RequestBody,
     ) -> Finish {
-        let mut talk: Option<UpstreamExchange> = None;
+        let mut upstream: Option<UpstreamExchange> = None;
         let mut io = ExchangeIo {
             worker: self.worker,
             client,
@@ -142,14 +142,14 @@ impl RequestContext<'_> {
         };
         loop {
             match step {
-                Step::PassOn => return self.pass_on(&mut io, &mut talk).await,
-                _ => self.put_aside(&io, &mut talk),
+                Step::PassOn => return self.pass_on(&mut io, &mut upstream).await,
+                _ => self.put_aside(&io, &mut upstream),
             }
             step = match step {
                 Step::Attempt(server) => {
                     self.probe_load();
-                    let made = self.attempt(&mut io, &mut talk, server).await;
-                    self.ended(&io, talk.as_ref(), made)
+                    let made = self.attempt(&mut io, &mut upstream, server).await;
+                    self.ended(&io, upstream.as_ref(), made)
                 }
                 Step::Wait(until) => Box::pin(self.wait(&io, until)).await,
                 Step::Reply(reply) => return Box::pin(self.reply(&mut io, reply)).await,
@@ -177,25 +177,34 @@ impl RequestContext<'_> {
     }
 
     /// An attempt has ended.
-    fn ended(&mut self, io: &ExchangeIo<'_>, talk: Option<&UpstreamExchange>, made: Made) -> Step {
+    fn ended(
+        &mut self,
+        io: &ExchangeIo<'_>,
+        upstream: Option<&UpstreamExchange>,
+        made: AttemptResult,
+    ) -> Step {
         let now = self.worker.clock.now();
         let begun = std::mem::replace(&mut self.latest, now);
         let parts = (&*io.client, &*io.work, &*io.body);
         let outcome = match made {
-            Made::Answer => Outcome::Answered(io.work.response.status),
-            Made::Failed(outcome) => outcome,
-            Made::Aborted(cause) => return self.next(Event::Aborted(cause), parts),
+            AttemptResult::Answer => Outcome::Answered(io.work.response.status),
+            AttemptResult::Failed(outcome) => outcome,
+            AttemptResult::Aborted(cause) => return self.next(Event::Aborted(cause), parts),
         };
-        let (written, head_at) = talk.map_or((None, None), |talk| (talk.written, talk.head_at));
+        let (written, head_at) = upstream.map_or((None, None), |upstream| {
+            (upstream.written, upstream.head_at)
+        });
         let latency = head_at.unwrap_or(now).since(written.unwrap_or(begun));
         let mut end = AttemptEnd::failed(outcome, latency);
-        if let Some(talk) = talk {
-            let (head, bytes) = (&io.work.response, talk.incoming.unread());
+        if let Some(upstream) = upstream {
+            let (head, bytes) = (&io.work.response, upstream.incoming.unread());
             let name = self.entry().load_header.as_deref();
             end.load = name.and_then(|name| load_report::reported(head, bytes, name));
             end.retry_after = retry_after::asked(head, bytes);
-            let counters = self.worker.server_counters(talk.server);
-            counters.bytes_received.add_from_owner(talk.bytes_received);
+            let counters = self.worker.server_counters(upstream.server);
+            counters
+                .bytes_received
+                .add_from_owner(upstream.bytes_received);
         }
         self.send_copy(io);
         self.next(Event::Ended(end), parts)

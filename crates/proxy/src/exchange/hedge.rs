@@ -16,23 +16,23 @@ use evenkeel_request::exchange::{Event, FirstEnd, HedgeEnd, Step};
 use crate::exchange::context::RequestContext;
 use crate::upstream::client::UpstreamClient;
 use crate::upstream::deadlines::{AttemptDeadlines, earlier};
-use crate::upstream::h1::{AttemptIoEnd, ExchangeIo, UpstreamExchange};
+use crate::upstream::h1::{ExchangeIo, UpstreamExchange, UpstreamExchangeEnd};
 use crate::upstream::idle_timeout::Reuse;
 use crate::worker::Worker;
 
 /// How an attempt with others beside it ended.
-pub(crate) enum Raced {
+pub(crate) enum RaceResult {
     /// The first one is left, and has ended so.
-    First(AttemptIoEnd),
+    First(UpstreamExchangeEnd),
     /// Another one has answered.
     Won(Box<UpstreamExchange>),
 }
 
 /// The attempts under way.
 #[derive(Default)]
-struct Racers<'r> {
+struct RunningAttempts<'r> {
     /// How the first one has ended.
-    first: Option<AttemptIoEnd>,
+    first: Option<UpstreamExchangeEnd>,
     hedged: Vec<HedgedAttempt<'r>>,
     /// When the next one is due.
     due: Option<Instant>,
@@ -64,52 +64,58 @@ impl<'a> RequestContext<'a> {
     pub(crate) async fn race(
         &mut self,
         io: &mut ExchangeIo<'_>,
-        talk: &mut UpstreamExchange,
+        upstream: &mut UpstreamExchange,
         (begun, deadlines): (Instant, AttemptDeadlines),
         at: Instant,
-    ) -> Raced {
+    ) -> RaceResult {
         let clock = self.worker.clock;
         let client = io.client.watched.get();
-        let mut racers = Racers {
+        let mut running = RunningAttempts {
             first: None,
             hedged: Vec::new(),
             due: Some(at),
         };
         let mut timer = pin!(tokio::time::sleep_until(clock.to_tokio(at)));
         loop {
-            let due = racers.due;
+            let due = running.due;
             if let Some(at) = due {
                 timer.as_mut().reset(clock.to_tokio(at));
             }
-            let hedged = &mut racers.hedged;
+            let hedged = &mut running.hedged;
             let something = |cx: &mut Context<'_>| {
                 let is_due = due.is_some() && timer.as_mut().poll(cx).is_ready();
                 hedged.iter_mut().any(|one| one.poll(cx)) || is_due || client.poll_event(cx)
             };
-            if racers.first.is_none() {
-                let end = talk.run(io, begun, deadlines, something).await;
-                if !matches!(end, AttemptIoEnd::Paused) && self.first_ended(io, &mut racers, end) {
-                    return racers.settle();
+            if running.first.is_none() {
+                let end = upstream.run(io, begun, deadlines, something).await;
+                if !matches!(end, UpstreamExchangeEnd::Paused)
+                    && self.first_ended(io, &mut running, end)
+                {
+                    return running.settle();
                 }
             } else {
                 until(something).await;
             }
             if client.is_gone() {
                 let _: Step = self.next_now(Event::ClientGone, io);
-                return racers.settle();
+                return running.settle();
             }
             if client.take_server_out()
-                && racers.first.is_none()
+                && running.first.is_none()
                 && self.next_now(Event::ServerOut, io) == Step::GiveUp
-                && self.first_ended(io, &mut racers, AttemptIoEnd::Failed(Outcome::Rescued))
+                && self.first_ended(
+                    io,
+                    &mut running,
+                    UpstreamExchangeEnd::Failed(Outcome::Rescued),
+                )
             {
-                return racers.settle();
+                return running.settle();
             }
-            if let Some(ended) = self.hedged_ended(io, &mut racers) {
+            if let Some(ended) = self.hedged_ended(io, &mut running) {
                 return ended;
             }
-            if racers.due.is_some_and(|due| due <= clock.now()) {
-                self.hedge(io, &mut racers, deadlines);
+            if running.due.is_some_and(|due| due <= clock.now()) {
+                self.hedge(io, &mut running, deadlines);
             }
         }
     }
@@ -118,20 +124,20 @@ impl<'a> RequestContext<'a> {
     fn first_ended(
         &mut self,
         io: &ExchangeIo<'_>,
-        racers: &mut Racers<'_>,
-        end: AttemptIoEnd,
+        running: &mut RunningAttempts<'_>,
+        end: UpstreamExchangeEnd,
     ) -> bool {
         let told = match end {
-            AttemptIoEnd::Head => FirstEnd::Response(io.work.response.status),
-            AttemptIoEnd::Failed(outcome) => FirstEnd::Failed(outcome),
-            AttemptIoEnd::ClientGone
-            | AttemptIoEnd::BadBody(_)
-            | AttemptIoEnd::ClientLate
-            | AttemptIoEnd::Paused => FirstEnd::ByClient,
+            UpstreamExchangeEnd::Head => FirstEnd::Response(io.work.response.status),
+            UpstreamExchangeEnd::Failed(outcome) => FirstEnd::Failed(outcome),
+            UpstreamExchangeEnd::ClientGone
+            | UpstreamExchangeEnd::BadBody(_)
+            | UpstreamExchangeEnd::ClientLate
+            | UpstreamExchangeEnd::Paused => FirstEnd::ByClient,
         };
-        racers.first = Some(end);
+        running.first = Some(end);
         let step = self.next_now(Event::FirstEnded(told), io);
-        racers.follow(step);
+        running.follow(step);
         step == Step::Settle
     }
 
@@ -139,15 +145,15 @@ impl<'a> RequestContext<'a> {
     fn hedged_ended<'r>(
         &mut self,
         io: &mut ExchangeIo<'_>,
-        racers: &mut Racers<'r>,
-    ) -> Option<Raced> {
+        running: &mut RunningAttempts<'r>,
+    ) -> Option<RaceResult> {
         let mut index = 0;
-        while index < racers.hedged.len() {
-            let Some(ended) = racers.hedged[index].ended.take() else {
+        while index < running.hedged.len() {
+            let Some(ended) = running.hedged[index].ended.take() else {
                 index += 1;
                 continue;
             };
-            let server = racers.hedged.swap_remove(index).server;
+            let server = running.hedged.swap_remove(index).server;
             let outcome = match &ended {
                 Ok((line, _)) => Outcome::Answered(line.head.status),
                 Err(outcome) => *outcome,
@@ -155,16 +161,16 @@ impl<'a> RequestContext<'a> {
             let step = self.next_now(Event::HedgeEnded(HedgeEnd { server, outcome }), io);
             match (step, ended) {
                 (Step::Switch(_), Ok((line, written))) => {
-                    let (talk, head) = line.into_talk(written, self.server_id(server));
+                    let (upstream, head) = line.into_exchange(written, self.server_id(server));
                     io.work.response = head;
-                    return Some(Raced::Won(Box::new(talk)));
+                    return Some(RaceResult::Won(Box::new(upstream)));
                 }
                 (_, Ok((line, _))) => line.end(self.worker, self.server_id(server), false),
                 (_, Err(_)) => {}
             }
-            racers.follow(step);
+            running.follow(step);
             if step == Step::Settle {
-                return Some(std::mem::take(racers).settle());
+                return Some(std::mem::take(running).settle());
             }
         }
         None
@@ -174,13 +180,13 @@ impl<'a> RequestContext<'a> {
     fn hedge<'r>(
         &mut self,
         io: &ExchangeIo<'_>,
-        racers: &mut Racers<'r>,
+        running: &mut RunningAttempts<'r>,
         deadlines: AttemptDeadlines,
     ) where
         'a: 'r,
     {
         let step = self.next_now(Event::HedgeDue, io);
-        racers.follow(step);
+        running.follow(step);
         let Step::Hedge(server, _) = step else {
             return;
         };
@@ -198,7 +204,7 @@ impl<'a> RequestContext<'a> {
             connect: self.policies().timeout.connect,
             end: earlier(self.latest + deadlines.attempt, deadlines.total),
         };
-        racers.hedged.push(HedgedAttempt {
+        running.hedged.push(HedgedAttempt {
             server,
             run: Box::pin(request.run(self.worker)),
             ended: None,
@@ -206,7 +212,7 @@ impl<'a> RequestContext<'a> {
     }
 }
 
-impl Racers<'_> {
+impl RunningAttempts<'_> {
     /// When the next one is due from now on.
     const fn follow(&mut self, step: Step) {
         if let Step::GoOn(due) | Step::Hedge(_, due) = step {
@@ -215,8 +221,8 @@ impl Racers<'_> {
     }
 
     /// The end of the first one decides.
-    fn settle(self) -> Raced {
-        Raced::First(self.first.unwrap_or(AttemptIoEnd::ClientGone))
+    fn settle(self) -> RaceResult {
+        RaceResult::First(self.first.unwrap_or(UpstreamExchangeEnd::ClientGone))
     }
 }
 

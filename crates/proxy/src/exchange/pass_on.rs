@@ -24,20 +24,20 @@ struct Passed {
 impl RequestContext<'_> {
     /// Passes over an answer, if there is one, keeping its connection if it is complete.
     pub(crate) fn put_aside(&self, io: &ExchangeIo<'_>, place: &mut Option<UpstreamExchange>) {
-        let Some(talk) = place.take() else { return };
+        let Some(upstream) = place.take() else { return };
         let response = &io.work.response;
-        let there = (talk.incoming.len() - response.length) as u64;
+        let there = (upstream.incoming.len() - response.length) as u64;
         let complete = match response.framing {
             Framing::None => there == 0,
             Framing::Length(length) => there == length,
             Framing::Chunked | Framing::UntilClose => false,
         };
         let event = Event::Answered(response.status);
-        let judged = talk.judge(event, Phase::Holding, complete && response.keep_alive);
-        let server = talk.server;
-        let upstream = talk.end(self.worker);
+        let judged = upstream.judge(event, Phase::Holding, complete && response.keep_alive);
+        let server = upstream.server;
+        let connection = upstream.end(self.worker);
         if judged.may_keep {
-            (self.worker).keep_connection(server, upstream, response, self.latest);
+            (self.worker).keep_connection(server, connection, response, self.latest);
         }
     }
 
@@ -47,15 +47,15 @@ impl RequestContext<'_> {
         io: &mut ExchangeIo<'_>,
         place: &mut Option<UpstreamExchange>,
     ) -> Finish {
-        let Some(talk) = place.as_mut() else {
+        let Some(upstream) = place.as_mut() else {
             return Finish::aborted(Persist::Close);
         };
-        let server = talk.server;
-        let passed = self.stream(io, talk).await;
-        let upstream = place.take().map(|talk| talk.end(self.worker));
-        if let Some(upstream) = upstream.filter(|_| passed.may_keep) {
+        let server = upstream.server;
+        let passed = self.stream(io, upstream).await;
+        let connection = place.take().map(|upstream| upstream.end(self.worker));
+        if let Some(connection) = connection.filter(|_| passed.may_keep) {
             let head = &io.work.response;
-            (self.worker).keep_connection(server, upstream, head, self.latest);
+            (self.worker).keep_connection(server, connection, head, self.latest);
         }
         let event = exchange::Event::Passed(passed.end);
         self.next(event, (io.client, io.work, io.body));
@@ -63,33 +63,33 @@ impl RequestContext<'_> {
     }
 
     /// Sends it on.
-    async fn stream(&mut self, io: &mut ExchangeIo<'_>, talk: &mut UpstreamExchange) -> Passed {
+    async fn stream(&mut self, io: &mut ExchangeIo<'_>, upstream: &mut UpstreamExchange) -> Passed {
         let status = io.work.response.status;
-        let tee = self.tee(io, talk, self.latest);
-        let manner = self.commit(io, talk);
+        let tee = self.tee(io, upstream, self.latest);
+        let manner = self.commit(io, upstream);
         let idle = self.policies().timeout.idle;
         if status == 101 && io.work.request.upgrade.is_some() {
-            let end = Box::pin(tunnel::run(io, talk, idle)).await;
-            return tunnel_passed(end.err().unwrap_or(Event::Answered(status)), talk);
+            let end = Box::pin(tunnel::run(io, upstream, idle)).await;
+            return tunnel_passed(end.err().unwrap_or(Event::Answered(status)), upstream);
         }
-        let (already_sent, already) = (talk.bytes_sent, talk.bytes_received);
+        let (already_sent, already) = (upstream.bytes_sent, upstream.bytes_received);
         let server_keeps = io.work.response.keep_alive;
         let is_delimited = rewrite::is_delimited(&io.work.response, manner.decode);
         let body = Body::of_response(io.work.response.framing);
         let mut relay = Relay::new(body, manner.decode, tee);
-        let end = relay.run(io, talk, idle).await;
+        let end = relay.run(io, upstream, idle).await;
         if relay.has_waited() {
             self.latest = self.worker.clock.now();
         }
-        let counters = self.worker.server_counters(talk.server);
-        (counters.bytes_received).add_from_owner(talk.bytes_received - already);
+        let counters = self.worker.server_counters(upstream.server);
+        (counters.bytes_received).add_from_owner(upstream.bytes_received - already);
         // The rest of the request's body, if the server has answered before it was there.
-        (counters.bytes_sent).add_from_owner(talk.bytes_sent - already_sent);
+        (counters.bytes_sent).add_from_owner(upstream.bytes_sent - already_sent);
         let (event, clean) = match end {
             RelayEnd::Done { clean } => (Event::Answered(status), clean && server_keeps),
             RelayEnd::Broken(event) => (event, false),
         };
-        let judged = talk.judge(event, Phase::Streaming, clean);
+        let judged = upstream.judge(event, Phase::Streaming, clean);
         if matches!(end, RelayEnd::Broken(_)) {
             if !is_delimited {
                 io.client.reset_on_close();
@@ -147,9 +147,9 @@ fn broken(event: Event, judged: Judgement, status: u16, is_delimited: bool) -> P
 
 /// A request that had become a tunnel has ended by this event. A server that resets one is not blamed for it, and its client has seen
 /// it. How long a tunnel lasts says nothing about how quickly it was answered.
-fn tunnel_passed(event: Event, talk: &UpstreamExchange) -> Passed {
+fn tunnel_passed(event: Event, upstream: &UpstreamExchange) -> Passed {
     const SWITCHED: u16 = 101;
-    let judged = talk.judge(event, Phase::Tunnel, false);
+    let judged = upstream.judge(event, Phase::Tunnel, false);
     let broken_off = match event {
         Event::Answered(_) => None,
         Event::Closed(Peer::Server) => Some(Outcome::Reset { sent: true }),

@@ -60,7 +60,7 @@ struct Ends<'a, C, S> {
 }
 
 impl Relay {
-    /// A response whose head has been consumed from `talk.incoming`.
+    /// A response whose head has been consumed from `upstream exchange.incoming`.
     pub(crate) fn new(body: Body, decode: bool, tee: Option<Box<Tee>>) -> Self {
         Self {
             body,
@@ -88,53 +88,53 @@ impl Relay {
     pub(crate) async fn run(
         &mut self,
         io: &mut ExchangeIo<'_>,
-        talk: &mut UpstreamExchange,
+        upstream: &mut UpstreamExchange,
         idle: Duration,
     ) -> RelayEnd {
-        if !talk.incoming.is_empty()
-            && let Err(end) = self.take_in(&mut io.work.to_client, &mut talk.incoming)
+        if !upstream.incoming.is_empty()
+            && let Err(end) = self.take_in(&mut io.work.to_client, &mut upstream.incoming)
         {
             return end;
         }
         if !self.decode && self.ready > 0 && self.ready <= ONE_PIECE {
             io.work
                 .to_client
-                .extend_from_slice(&talk.incoming.unread()[..self.ready]);
-            talk.incoming.consume(self.ready);
+                .extend_from_slice(&upstream.incoming.unread()[..self.ready]);
+            upstream.incoming.consume(self.ready);
             self.ready = 0;
         }
-        poll_fn(|cx| self.poll(io, talk, idle, cx)).await
+        poll_fn(|cx| self.poll(io, upstream, idle, cx)).await
     }
 
     fn poll(
         &mut self,
         io: &mut ExchangeIo<'_>,
-        talk: &mut UpstreamExchange,
+        upstream: &mut UpstreamExchange,
         idle: Duration,
         cx: &mut Context<'_>,
     ) -> Poll<RelayEnd> {
         let mut ends = Ends {
             to_client: &mut io.work.to_client,
             client: &mut io.client.stream,
-            server: &mut talk.upstream.stream,
-            incoming: &mut talk.incoming,
+            server: &mut upstream.connection.stream,
+            incoming: &mut upstream.incoming,
             buffers: &io.worker.buffers,
-            received: &mut talk.bytes_received,
+            received: &mut upstream.bytes_received,
         };
         if let Poll::Ready(end) = self.poll_response(&mut ends, cx) {
             return Poll::Ready(end);
         }
         self.has_waited = true;
-        if talk.is_sending() {
-            match talk.poll_send(io, cx) {
-                Poll::Ready(Ok(())) => talk.written = Some(io.worker.clock.now()),
+        if upstream.is_sending() {
+            match upstream.poll_send(io, cx) {
+                Poll::Ready(Ok(())) => upstream.written = Some(io.worker.clock.now()),
                 // The answer goes on all the same.
-                Poll::Ready(Err(_)) => talk.broken = true,
+                Poll::Ready(Err(_)) => upstream.broken = true,
                 Poll::Pending => {}
             }
         }
         // A byte in either direction is progress.
-        if std::mem::take(&mut self.progress) | std::mem::take(&mut talk.progress) {
+        if std::mem::take(&mut self.progress) | std::mem::take(&mut upstream.progress) {
             io.client.timer.set(io.worker.clock.now() + idle);
         }
         if io.client.watched.poll_gone(cx) {

@@ -39,22 +39,22 @@ enum Broken {
 /// Sends the head in `work.to_client` and carries bytes until both sides have ended, or until this.
 pub(crate) async fn run(
     io: &mut ExchangeIo<'_>,
-    talk: &mut UpstreamExchange,
+    upstream: &mut UpstreamExchange,
     idle: Duration,
 ) -> Result<(), Event> {
     local_reply::send(io.worker, io.client, io.work).await?;
-    for buffer in [&mut io.client.buffer, &mut talk.incoming] {
+    for buffer in [&mut io.client.buffer, &mut upstream.incoming] {
         if buffer.size() == 0 {
             *buffer = io.worker.buffers.take();
         }
     }
     io.client.timer.set(io.worker.clock.now() + idle);
     let (mut up, mut down) = (Direction::default(), Direction::default());
-    let server_watched = io.worker.watcher.watch(&talk.upstream.stream);
+    let server_watched = io.worker.watcher.watch(&upstream.connection.stream);
     let end = poll_fn(|cx| {
-        let (client, server) = (&mut io.client.stream, &mut talk.upstream.stream);
+        let (client, server) = (&mut io.client.stream, &mut upstream.connection.stream);
         let moved_up = up.poll(client, server, &mut io.client.buffer, cx);
-        let moved_down = down.poll(server, client, &mut talk.incoming, cx);
+        let moved_down = down.poll(server, client, &mut upstream.incoming, cx);
         match (moved_up, moved_down) {
             (Err(Broken::From), _) | (_, Err(Broken::To)) => {
                 return Poll::Ready(Err(Event::Closed(Peer::Client)));
@@ -77,7 +77,7 @@ pub(crate) async fn run(
             }
         }
         if io.client.timer.poll_expired(cx) {
-            let waits_for_client = !talk.incoming.is_empty();
+            let waits_for_client = !upstream.incoming.is_empty();
             let peer = if waits_for_client {
                 Peer::Client
             } else {
@@ -90,7 +90,7 @@ pub(crate) async fn run(
     let end = end.await;
     if end.is_err() {
         io.client.reset_on_close();
-        talk.upstream.reset_on_close();
+        upstream.connection.reset_on_close();
     }
     end
 }

@@ -1,7 +1,7 @@
 //! A connection on which evenkeel asks a server something of its own accord, beside the way of requests: it writes, reads
 //! the answer's head, and then its body, each with an end.
 //!
-//! Apart from `talk`, which passes things on between a client and a server: here nobody waits behind it.
+//! Apart from `upstream exchange`, which passes things on between a client and a server: here nobody waits behind it.
 
 use std::future::poll_fn;
 use std::io;
@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use evenkeel_connect::stream_event;
-use evenkeel_core::blame::{Event, Facts, Judgement, Limit, Peer, Phase, Sent, judge};
+use evenkeel_core::blame::{Event, Judgement, Limit, Peer, Phase, Sent};
 use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::{Body, Method, Parsed, ResponseHead, head_end};
@@ -30,7 +30,7 @@ use crate::worker::timer::Timer;
 /// A connection, and the answer that comes on it.
 #[derive(Debug)]
 pub(crate) struct UpstreamClient {
-    upstream: Upstream,
+    connection: Upstream,
     timer: Timer,
     /// What the timer stands for.
     limit: Limit,
@@ -71,7 +71,7 @@ impl UpstreamClient {
     ) -> Result<Self, Outcome> {
         let (address, generation) = at;
         let now = worker.clock.now();
-        let upstream = match worker.kept_connection(server, generation, reuse, now) {
+        let connection = match worker.kept_connection(server, generation, reuse, now) {
             Some(kept) => kept,
             None => {
                 let stream = connect(worker, (server, address), timeout, left).await?;
@@ -79,7 +79,7 @@ impl UpstreamClient {
             }
         };
         Ok(Self {
-            upstream,
+            connection,
             timer: worker.timers.timer(),
             limit: Limit::Attempt,
             incoming: worker.buffers.take(),
@@ -94,7 +94,7 @@ impl UpstreamClient {
 
     /// Whether it has carried requests before.
     pub(crate) const fn is_reused(&self) -> bool {
-        self.upstream.reused
+        self.connection.reused
     }
 
     /// From here on everything ends at this moment, by this limit.
@@ -156,24 +156,14 @@ impl UpstreamClient {
         self.judge(event, Phase::AwaitingHead, false).outcome
     }
 
-    /// What is to be made of an end at this point. `clean`: the server lets the connection stay open, and nothing has come
-    /// beyond the response.
+    /// What is to be made of an end at this point ([`Upstream::judge`]).
     pub(crate) const fn judge(&self, event: Event, phase: Phase, clean: bool) -> Judgement {
         let sent = match (self.is_written, self.sent) {
             (true, _) => Sent::Whole,
             (false, 0) => Sent::Nothing,
             (false, _) => Sent::Part,
         };
-        let reused = self.upstream.reused;
-        judge(
-            event,
-            Facts {
-                phase,
-                sent,
-                reused,
-                clean,
-            },
-        )
+        self.connection.judge(event, phase, sent, clean)
     }
 
     /// Takes the head off, and reads the body to its end, or until `most` bytes of it have come. Its content is appended to
@@ -231,7 +221,7 @@ impl UpstreamClient {
             if let Some(counter) = sent {
                 counter.add_from_owner((self.sent - before) as u64);
             }
-            match poll_fill(&mut self.upstream.stream, &mut self.incoming, cx) {
+            match poll_fill(&mut self.connection.stream, &mut self.incoming, cx) {
                 Poll::Ready(read) => Poll::Ready(Some(read)),
                 Poll::Pending if self.timer.poll_expired(cx) => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
@@ -254,7 +244,7 @@ impl UpstreamClient {
     /// Sends what can be sent of the request. If the server does not take it, its answer says more than that.
     fn poll_write(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         while !self.broken && self.sent < bytes.len() {
-            let stream = Pin::new(&mut self.upstream.stream);
+            let stream = Pin::new(&mut self.connection.stream);
             match stream.poll_write(cx, &bytes[self.sent..]) {
                 Poll::Ready(Ok(n)) if n > 0 => self.sent += n,
                 Poll::Ready(_) => self.broken = true,
@@ -265,19 +255,19 @@ impl UpstreamClient {
     }
 
     /// As an attempt whose answer is to be passed on, with the answer's head; the request was sent at `written`.
-    pub(crate) fn into_talk(
+    pub(crate) fn into_exchange(
         self,
         written: Instant,
         server: ServerId,
     ) -> (UpstreamExchange, ResponseHead) {
-        let mut talk = UpstreamExchange::answered(
-            (self.upstream, server),
+        let mut upstream = UpstreamExchange::answered(
+            (self.connection, server),
             self.incoming,
             written,
             !self.is_written,
         );
-        (talk.bytes_sent, talk.bytes_received) = (self.sent as u64, self.received);
-        (talk, self.head)
+        (upstream.bytes_sent, upstream.bytes_received) = (self.sent as u64, self.received);
+        (upstream, self.head)
     }
 
     /// Gives back what it holds; the connection as well if it can be used again.
@@ -285,7 +275,7 @@ impl UpstreamClient {
         worker.buffers.give(self.incoming);
         if reusable {
             let now = worker.clock.now();
-            worker.keep_connection(server, self.upstream, &self.head, now);
+            worker.keep_connection(server, self.connection, &self.head, now);
         }
     }
 }

@@ -11,6 +11,7 @@ use std::mem::MaybeUninit;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use evenkeel_core::blame::{Event, Facts, Judgement, Phase, Sent, judge};
 use evenkeel_core::{Instant, ServerId};
 use evenkeel_http1::ResponseHead;
 use socket2::SockRef;
@@ -49,6 +50,26 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
+    /// What is to be made of an end, after so much of the request was sent on it. `clean`: the server lets the connection stay open, and
+    /// nothing has come beyond the response.
+    pub(crate) const fn judge(
+        &self,
+        event: Event,
+        phase: Phase,
+        sent: Sent,
+        clean: bool,
+    ) -> Judgement {
+        judge(
+            event,
+            Facts {
+                phase,
+                sent,
+                reused: self.reused,
+                clean,
+            },
+        )
+    }
+
     /// The server sees a reset when this is closed.
     pub(crate) fn reset_on_close(&self) {
         let socket = SockRef::from(&self.stream);

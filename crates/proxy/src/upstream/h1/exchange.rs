@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::blame::{Event as Ended, Facts, Judgement, Limit, Peer, Phase, Sent, judge};
+use evenkeel_core::blame::{Event as Ended, Judgement, Limit, Peer, Phase, Sent};
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::{Body, BodyError, Framing, HeadError, Limits, Parsed, ResponseHead, head_end};
 
@@ -23,8 +23,8 @@ pub(crate) const RESPONSE_LIMITS: Limits = Limits {
 pub(crate) const INTERIM_LIMIT: u32 = 16;
 /// How an attempt ended.
 #[derive(Debug)]
-pub(crate) enum AttemptIoEnd {
-    /// A response's head is in `work.response`, its bytes at the front of the talk's buffer.
+pub(crate) enum UpstreamExchangeEnd {
+    /// A response's head is in `work.response`, its bytes at the front of the upstream exchange's buffer.
     Head,
     /// There is none.
     Failed(Outcome),
@@ -43,7 +43,7 @@ pub(crate) enum AttemptIoEnd {
 pub(crate) struct UpstreamExchange {
     /// The server: of the service that was asked then, which is another one after a fallback.
     pub(crate) server: ServerId,
-    pub(crate) upstream: Upstream,
+    pub(crate) connection: Upstream,
     /// What came from the server and is not yet dealt with.
     pub(crate) incoming: Buffer,
     /// When the request was fully written.
@@ -72,7 +72,7 @@ pub(crate) struct UpstreamExchange {
     pub(super) scanned: usize,
 }
 
-/// What a talk works with.
+/// What a upstream exchange works with.
 #[derive(Debug)]
 pub(crate) struct ExchangeIo<'a> {
     pub(crate) worker: &'a Worker,
@@ -83,15 +83,15 @@ pub(crate) struct ExchangeIo<'a> {
 
 /// What a look at the server's side came to.
 pub(crate) enum Event {
-    End(AttemptIoEnd),
+    End(UpstreamExchangeEnd),
     Interim,
 }
 
 impl UpstreamExchange {
-    pub(crate) fn new(upstream: Upstream, server: ServerId) -> Self {
+    pub(crate) fn new(connection: Upstream, server: ServerId) -> Self {
         Self {
             server,
-            upstream,
+            connection,
             incoming: Buffer::default(),
             written: None,
             head_at: None,
@@ -110,28 +110,18 @@ impl UpstreamExchange {
         }
     }
 
-    pub(crate) fn failed(&self, event: Ended) -> AttemptIoEnd {
-        AttemptIoEnd::Failed(self.judge(event, Phase::AwaitingHead, false).outcome)
+    pub(crate) fn failed(&self, event: Ended) -> UpstreamExchangeEnd {
+        UpstreamExchangeEnd::Failed(self.judge(event, Phase::AwaitingHead, false).outcome)
     }
 
-    /// What is to be made of an end at this point. `clean`: the server lets the connection stay open, and nothing has come
-    /// beyond the response.
+    /// What is to be made of an end at this point ([`Upstream::judge`]).
     pub(crate) fn judge(&self, event: Ended, phase: Phase, clean: bool) -> Judgement {
         let sent = match (self.written, self.bytes_sent) {
             (Some(_), _) if !self.broken => Sent::Whole,
             (None, 0) => Sent::Nothing,
             _ => Sent::Part,
         };
-        let reused = self.upstream.reused;
-        judge(
-            event,
-            Facts {
-                phase,
-                sent,
-                reused,
-                clean,
-            },
-        )
+        self.connection.judge(event, phase, sent, clean)
     }
 
     pub(crate) fn parse(&mut self, io: &mut ExchangeIo<'_>) -> Option<Event> {
@@ -157,7 +147,7 @@ impl UpstreamExchange {
             101 if io.work.request.upgrade.is_none() => Some(self.malformed()),
             100 | 102..=199 => Some(Event::Interim),
             _ => match begin_of_body(&io.work.response, self.incoming.unread()) {
-                Ok(()) => Some(Event::End(AttemptIoEnd::Head)),
+                Ok(()) => Some(Event::End(UpstreamExchangeEnd::Head)),
                 Err(error) => {
                     io.work.violation = Some(Violation::of_body(error));
                     Some(self.malformed())
@@ -182,7 +172,7 @@ impl UpstreamExchange {
     /// An attempt whose answer has begun on another connection, which takes no more of the request: it has all of it, or
     /// does not want it (`broken`).
     pub(crate) fn answered(
-        (upstream, server): (Upstream, ServerId),
+        (connection, server): (Upstream, ServerId),
         incoming: Buffer,
         written: Instant,
         broken: bool,
@@ -191,7 +181,7 @@ impl UpstreamExchange {
             incoming,
             written: Some(written),
             broken,
-            ..Self::new(upstream, server)
+            ..Self::new(connection, server)
         }
     }
 
@@ -203,7 +193,7 @@ impl UpstreamExchange {
     /// Gives back what it holds, and the connection to whoever wants it.
     pub(crate) fn end(mut self, worker: &Worker) -> Upstream {
         worker.buffers.give(std::mem::take(&mut self.incoming));
-        self.upstream
+        self.connection
     }
 }
 

@@ -3,13 +3,16 @@
 use evenkeel_core::blame::{Event as Ended, Peer};
 use evenkeel_http1::Version;
 
-use super::exchange::{AttemptIoEnd, Event, ExchangeIo, INTERIM_LIMIT, UpstreamExchange};
+use super::exchange::{Event, ExchangeIo, INTERIM_LIMIT, UpstreamExchange, UpstreamExchangeEnd};
 use crate::downstream::local_reply;
 use crate::downstream::rewrite;
 
 impl UpstreamExchange {
     /// Passes an interim response on to a client that can take it, and looks at what came after it.
-    pub(crate) async fn pass_interim(&mut self, io: &mut ExchangeIo<'_>) -> Option<AttemptIoEnd> {
+    pub(crate) async fn pass_interim(
+        &mut self,
+        io: &mut ExchangeIo<'_>,
+    ) -> Option<UpstreamExchangeEnd> {
         self.interim += 1;
         if self.interim > INTERIM_LIMIT {
             return Some(self.failed(Ended::Malformed(Peer::Server)));
@@ -23,7 +26,7 @@ impl UpstreamExchange {
             );
             let sent = local_reply::send(io.worker, io.client, io.work).await;
             if sent.is_err() {
-                return Some(AttemptIoEnd::ClientGone);
+                return Some(UpstreamExchangeEnd::ClientGone);
             }
         }
         self.incoming.consume(io.work.response.length);

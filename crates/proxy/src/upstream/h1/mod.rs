@@ -6,5 +6,6 @@ pub(crate) mod interim;
 pub(crate) mod run;
 
 pub(crate) use exchange::{
-    AttemptIoEnd, ExchangeIo, INTERIM_LIMIT, RESPONSE_LIMITS, UpstreamExchange, begin_of_body,
+    ExchangeIo, INTERIM_LIMIT, RESPONSE_LIMITS, UpstreamExchange, UpstreamExchangeEnd,
+    begin_of_body,
 };

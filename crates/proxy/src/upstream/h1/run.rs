@@ -9,7 +9,7 @@ use std::time::Duration;
 use evenkeel_core::Instant;
 use evenkeel_core::blame::{Event as Ended, Limit, Peer};
 
-use super::exchange::{AttemptIoEnd, Event, ExchangeIo, UpstreamExchange};
+use super::exchange::{Event, ExchangeIo, UpstreamExchange, UpstreamExchangeEnd};
 use super::send::SendEnd;
 use crate::downstream::io::poll_fill;
 use crate::upstream::deadlines::AttemptDeadlines;
@@ -25,10 +25,10 @@ impl UpstreamExchange {
         begun: Instant,
         deadlines: AttemptDeadlines,
         mut pause: impl FnMut(&mut Context<'_>) -> bool,
-    ) -> AttemptIoEnd {
+    ) -> UpstreamExchangeEnd {
         loop {
             let event = poll_fn(|cx| match self.poll(io, begun, deadlines, cx) {
-                Poll::Pending if pause(cx) => Poll::Ready(Event::End(AttemptIoEnd::Paused)),
+                Poll::Pending if pause(cx) => Poll::Ready(Event::End(UpstreamExchangeEnd::Paused)),
                 event => event,
             });
             match event.await {
@@ -75,10 +75,10 @@ impl UpstreamExchange {
     }
 
     /// The timer has run out before a head.
-    fn late(&self) -> AttemptIoEnd {
+    fn late(&self) -> UpstreamExchangeEnd {
         match self.limit {
             _ if self.broken => self.failed(Ended::Closed(Peer::Server)),
-            Limit::Idle(Peer::Client) => AttemptIoEnd::ClientLate,
+            Limit::Idle(Peer::Client) => UpstreamExchangeEnd::ClientLate,
             limit => self.failed(Ended::Late(limit)),
         }
     }
@@ -110,13 +110,13 @@ impl UpstreamExchange {
         loop {
             if self.incoming.size() == 0 {
                 // No buffer is held while there is nothing to read.
-                let ready = ready!(self.upstream.stream.poll_read_ready(cx));
+                let ready = ready!(self.connection.stream.poll_read_ready(cx));
                 if ready.is_err() {
                     return Poll::Ready(Event::End(self.failed(Ended::Closed(Peer::Server))));
                 }
                 self.incoming = io.worker.buffers.take_large();
             }
-            match poll_fill(&mut self.upstream.stream, &mut self.incoming, cx) {
+            match poll_fill(&mut self.connection.stream, &mut self.incoming, cx) {
                 Poll::Ready(Ok(n)) if n > 0 => self.bytes_received += n as u64,
                 Poll::Ready(_) => {
                     return Poll::Ready(Event::End(self.failed(Ended::Closed(Peer::Server))));
@@ -148,7 +148,7 @@ impl UpstreamExchange {
         io.client.timer.set(end);
         poll_fn(|cx| {
             while self.incoming.len() < length {
-                match poll_fill(&mut self.upstream.stream, &mut self.incoming, cx) {
+                match poll_fill(&mut self.connection.stream, &mut self.incoming, cx) {
                     Poll::Ready(Ok(n)) if n > 0 => self.bytes_received += n as u64,
                     Poll::Ready(_) => return Poll::Ready(false),
                     Poll::Pending if io.client.timer.poll_expired(cx) => {

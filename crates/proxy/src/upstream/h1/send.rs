@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use super::exchange::{AttemptIoEnd, ExchangeIo, UpstreamExchange};
+use super::exchange::{ExchangeIo, UpstreamExchange, UpstreamExchangeEnd};
 use crate::downstream::io::{poll_fill, poll_write_two};
 use crate::worker::buffer::STANDARD;
 use crate::worker::poll_budget::PollBudget;
@@ -13,7 +13,7 @@ pub(crate) enum SendEnd {
     /// The server does not take more; perhaps it has answered.
     Server,
     /// The client's doing.
-    Client(AttemptIoEnd),
+    Client(UpstreamExchangeEnd),
 }
 
 impl UpstreamExchange {
@@ -31,7 +31,7 @@ impl UpstreamExchange {
             let approved = io
                 .body
                 .approve(&io.client.buffer)
-                .map_err(|e| SendEnd::Client(AttemptIoEnd::BadBody(e)))?;
+                .map_err(|e| SendEnd::Client(UpstreamExchangeEnd::BadBody(e)))?;
             let head = &io.work.to_server[self.head_sent..];
             let replay = &io.work.replay[self.replay_sent..];
             let fresh = &io.client.buffer.unread()[..approved];
@@ -50,7 +50,7 @@ impl UpstreamExchange {
                 continue;
             }
             self.waits_for_client = false;
-            match poll_write_two(&mut self.upstream.stream, first, second, cx) {
+            match poll_write_two(&mut self.connection.stream, first, second, cx) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     budget.spend(n);
                     self.account(io, n);
@@ -85,7 +85,7 @@ impl UpstreamExchange {
                 self.progress = true;
                 Poll::Ready(Ok(()))
             }
-            _ => Poll::Ready(Err(SendEnd::Client(AttemptIoEnd::ClientGone))),
+            _ => Poll::Ready(Err(SendEnd::Client(UpstreamExchangeEnd::ClientGone))),
         }
     }
 
