@@ -46,11 +46,7 @@ pub enum IdleState {
     Unsolicited,
 }
 
-/// Connects to `address` within `timeout`; small writes are sent at once.
-///
-/// # Errors
-/// What the operating system said; [`io::ErrorKind::TimedOut`] if it took longer than `timeout`.
-pub async fn open(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+async fn open(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     let stream = tokio::time::timeout(timeout, TcpStream::connect(address)).await??;
     stream.set_nodelay(true)?;
     Ok(stream)

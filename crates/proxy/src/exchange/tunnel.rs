@@ -90,7 +90,7 @@ pub(crate) async fn run(
     let end = end.await;
     if end.is_err() {
         io.client.reset_on_close();
-        upstream.connection.reset_on_close();
+        upstream.connection.stream.reset_on_close();
     }
     end
 }

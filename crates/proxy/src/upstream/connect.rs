@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use evenkeel_connect::{is_out_of_descriptors, open, outcome_of};
+use evenkeel_connect::{Stream, is_out_of_descriptors, outcome_of};
 use evenkeel_core::blame::{Event, Facts, Limit, judge};
 use evenkeel_core::{Outcome, ServerId};
-use tokio::net::TcpStream;
 
 use crate::worker::{Side, Worker};
 
@@ -20,7 +19,7 @@ pub(crate) async fn connect(
     (server, address): (ServerId, SocketAddr),
     timeout: Duration,
     left: Duration,
-) -> Result<TcpStream, Outcome> {
+) -> Result<Stream, Outcome> {
     within(worker, server, address, timeout.min(left))
         .await
         .map_err(|outcome| match outcome {
@@ -37,11 +36,12 @@ async fn within(
     server: ServerId,
     address: SocketAddr,
     timeout: Duration,
-) -> Result<TcpStream, Outcome> {
-    let opened = match open(address, timeout).await {
+) -> Result<Stream, Outcome> {
+    let endpoint = address.into();
+    let opened = match Stream::connect(&endpoint, timeout).await {
         Err(error) if is_out_of_descriptors(&error) && worker.upstreams.close_all() > 0 => {
             worker.lacks(Side::Server, &error);
-            open(address, timeout).await
+            Stream::connect(&endpoint, timeout).await
         }
         opened => opened,
     };

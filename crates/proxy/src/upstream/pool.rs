@@ -7,15 +7,12 @@
 //! repeated takes only a connection that its server is not about to close ([`crate::upstream::idle_timeout`]).
 
 use std::cell::RefCell;
-use std::mem::MaybeUninit;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use evenkeel_connect::{IdleState, Stream};
 use evenkeel_core::blame::{Event, Facts, Judgement, Phase, Sent, judge};
 use evenkeel_core::{Instant, ServerId};
 use evenkeel_http1::ResponseHead;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 
 use crate::stats::counters::PoolCounters;
 use crate::upstream::idle_timeout::{IdleTimeout, Reuse};
@@ -40,7 +37,7 @@ const TOO_MANY: usize = 3;
 /// A connection to a server.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     /// Whether it had carried a request before this one.
     pub(crate) reused: bool,
     /// How long it had carried nothing before it was taken.
@@ -69,13 +66,6 @@ impl Upstream {
             },
         )
     }
-
-    /// The server sees a reset when this is closed.
-    pub(crate) fn reset_on_close(&self) {
-        let socket = SockRef::from(&self.stream);
-        // Without it the server sees a plain end; nothing else depends on it.
-        socket.set_linger(Some(Duration::ZERO)).ok();
-    }
 }
 
 /// A worker's kept connections, by service and server.
@@ -94,24 +84,16 @@ struct ServerPool {
 
 #[derive(Debug)]
 struct Kept {
-    stream: TcpStream,
+    stream: Stream,
     since: Instant,
     /// When it was seen open last.
     open_at: Instant,
     generation: u64,
 }
 
-/// What is to be read on a connection on which nothing was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
-    Quiet,
-    Closed,
-    Unasked,
-}
-
 impl Upstream {
     /// A new connection.
-    pub(crate) const fn fresh(stream: TcpStream, generation: u64) -> Self {
+    pub(crate) const fn fresh(stream: Stream, generation: u64) -> Self {
         Self {
             stream,
             reused: false,
@@ -160,12 +142,12 @@ impl Upstreams {
                 return None;
             }
             let seen = if idle < turn {
-                look(&one.stream)
+                one.stream.idle_state()
             } else {
-                peek(&one.stream)
+                one.stream.peek_idle_state()
             };
             match seen {
-                Look::Quiet => {
+                IdleState::Quiet => {
                     return Some(Upstream {
                         stream: one.stream,
                         reused: true,
@@ -173,8 +155,8 @@ impl Upstreams {
                         generation,
                     });
                 }
-                look => {
-                    ended[look.end()].add_from_owner(1);
+                state => {
+                    ended[end_of(state)].add_from_owner(1);
                     if std::mem::take(&mut is_youngest) {
                         pool.timeout.saw_closed(one.known_open(), idle, now);
                     }
@@ -255,14 +237,14 @@ impl ServerPool {
                 ended[TOO_OLD].add_from_owner(1);
                 return false;
             }
-            match look(&one.stream) {
-                Look::Quiet => {
+            match one.stream.idle_state() {
+                IdleState::Quiet => {
                     one.open_at = now;
                     oldest_open = oldest_open.max(idle);
                     true
                 }
-                look => {
-                    ended[look.end()].add_from_owner(1);
+                state => {
+                    ended[end_of(state)].add_from_owner(1);
                     youngest_closed = Some((one.known_open(), idle));
                     false
                 }
@@ -287,31 +269,11 @@ impl Kept {
     }
 }
 
-impl Look {
-    /// Its place in [`KEPT_ENDED`](crate::stats::counters::KEPT_ENDED).
-    const fn end(self) -> usize {
-        match self {
-            Self::Unasked => UNASKED,
-            Self::Quiet | Self::Closed => CLOSED_BY_SERVER,
-        }
-    }
-}
-
-/// A look that costs no system call as long as the runtime has heard nothing of this socket.
-fn look(stream: &TcpStream) -> Look {
-    match stream.poll_read_ready(&mut Context::from_waker(Waker::noop())) {
-        Poll::Pending => Look::Quiet,
-        // It may be a left-over of the last read.
-        Poll::Ready(_) => peek(stream),
-    }
-}
-
-/// A look at the socket itself.
-fn peek(stream: &TcpStream) -> Look {
-    match SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]) {
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Look::Quiet,
-        Ok(0) | Err(_) => Look::Closed,
-        Ok(_) => Look::Unasked,
+/// The place of an end in [`KEPT_ENDED`](crate::stats::counters::KEPT_ENDED).
+const fn end_of(state: IdleState) -> usize {
+    match state {
+        IdleState::Unsolicited => UNASKED,
+        IdleState::Quiet | IdleState::Closed => CLOSED_BY_SERVER,
     }
 }
 
@@ -347,9 +309,9 @@ mod tests {
             let address = listener.local_addr().expect("it listens");
             let ours = std::net::TcpStream::connect(address).expect("it listens");
             ours.set_nonblocking(true).expect("a socket");
-            let ours = TcpStream::from_std(ours).expect("a runtime");
+            let ours = tokio::net::TcpStream::from_std(ours).expect("a runtime");
             let (theirs, _) = listener.accept().expect("it was connected");
-            let upstream = Upstream::fresh(ours, 7);
+            let upstream = Upstream::fresh(Stream::Tcp(ours), 7);
             let head = ResponseHead::default();
             self.pool.give(SERVER, upstream, &head, (at, &self.ended));
             theirs
