@@ -12,6 +12,8 @@ use crate::signal::Facts;
 const RECENT: Duration = Duration::from_secs(5);
 /// So many failures in a row, or among the recent ones, are a symptom beside peers that have it already.
 const FEW: u32 = 3;
+/// Where fewer requests come than that, so many failures in a row are.
+const FEW_OF_THIN: u32 = 2;
 
 /// What a server shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,29 +86,11 @@ impl ServerView {
     /// Reads a server's facts.
     #[must_use]
     pub fn read(facts: &Facts, options: &DetectOptions, now: Instant) -> Self {
-        let from = now.before(RECENT);
-        let recent = facts.attempts.failures(now).filter(|(at, _)| *at >= from);
-        let mut counts = [0_u32; 6];
-        let mut first = None;
-        for (at, outcome) in recent {
-            first.get_or_insert(at);
-            if let Some(place) = place_of(outcome) {
-                counts[place] += 1;
-            }
-        }
-        let failed: u32 = counts.iter().sum();
         let tally = facts.attempts.tally(now);
-        let above = options.failure_ratio.map_or(0.5, |ratio| ratio.above);
-        let fails = failed >= FEW
-            && (facts.attempts.failed_in_row >= FEW
-                || tally.hits as f64 > tally.total as f64 * above
-                || detect::ratio(facts, options, now).is_some());
-        if fails {
-            let most = (0..counts.len()).max_by_key(|&place| counts[place]);
-            let symptom = most.and_then(|place| Symptom::ALL.get(place).copied());
+        if let Some((symptom, since)) = of_attempts(facts, options, now) {
             return Self {
-                symptom,
-                since: first.unwrap_or(now),
+                symptom: Some(symptom),
+                since,
                 is_well: false,
             };
         }
@@ -125,6 +109,52 @@ impl ServerView {
             since: now,
             is_well,
         }
+    }
+}
+
+/// What its attempts show, and since when.
+fn of_attempts(facts: &Facts, options: &DetectOptions, now: Instant) -> Option<(Symptom, Instant)> {
+    let attempts = &facts.attempts;
+    let from = now.before(RECENT);
+    let recent = attempts.failures(now).filter(|(at, _)| *at >= from);
+    let counts = Counts::of(recent.map(|(_, outcome)| outcome));
+    if counts.sum() < FEW {
+        // Few requests come: those that failed in a row tell as much.
+        let row = Counts::of(attempts.row(now, RECENT));
+        let symptom = row.most().filter(|_| row.sum() >= FEW_OF_THIN)?;
+        return Some((symptom, attempts.row_began));
+    }
+    let tally = attempts.tally(now);
+    let above = options.failure_ratio.map_or(0.5, |ratio| ratio.above);
+    let fails = attempts.failed_in_row >= FEW
+        || tally.hits as f64 > tally.total as f64 * above
+        || detect::ratio(facts, options, now).is_some();
+    let mut recent = attempts.failures(now).filter(|(at, _)| *at >= from);
+    let first = recent.next().map_or(now, |(at, _)| at);
+    counts.most().filter(|_| fails).map(|most| (most, first))
+}
+
+/// How many failures show each of the first symptoms in [`Symptom::ALL`].
+#[derive(Debug, Default)]
+struct Counts([u32; 6]);
+
+impl Counts {
+    fn of(outcomes: impl Iterator<Item = Outcome>) -> Self {
+        let mut counts = Self::default();
+        for place in outcomes.filter_map(place_of) {
+            counts.0[place] += 1;
+        }
+        counts
+    }
+
+    fn sum(&self) -> u32 {
+        self.0.iter().sum()
+    }
+
+    /// The symptom that most of them show.
+    fn most(&self) -> Option<Symptom> {
+        let most = (0..self.0.len()).max_by_key(|&place| self.0[place])?;
+        Symptom::ALL.get(most).copied()
     }
 }
 

@@ -10,8 +10,10 @@ use crate::recover::serves_nothing;
 
 use super::Work;
 
-/// Peers with the same cause show it within this time.
+/// Peers with the same cause show it within this time, or within that between two requests to a server if those are fewer …
 const ALONE: Duration = Duration::from_secs(1);
+/// … for which so long is waited at most.
+const LONGEST_ALONE: Duration = Duration::from_secs(60);
 /// Between two looks whether it is a server's turn to be changed.
 const TURN: Duration = Duration::from_millis(500);
 /// A hang is waited for so long at least, once pauses of the server are known, unless less is configured …
@@ -66,7 +68,8 @@ impl Work<'_> {
             // Nobody shares that.
             return self.may_change();
         }
-        let alone_at = case.detected + ALONE;
+        let gap = self.server.facts.attempts.row_gap().unwrap_or_default();
+        let alone_at = case.detected + gap.clamp(ALONE, LONGEST_ALONE);
         if self.now < alone_at {
             let why = "its peers may be about to show the same".to_owned();
             return Err(NotYet {

@@ -99,6 +99,27 @@ impl Attempts {
         self.failures.iter().rev().map(|(_, outcome)| *outcome)
     }
 
+    /// The mean time between the failures of the row that goes on; none before there are two of them.
+    #[must_use]
+    pub fn row_gap(&self) -> Option<Duration> {
+        let (last, _) = self.failures.iter().next_back()?;
+        let gaps = self.failed_in_row.checked_sub(1).filter(|gaps| *gaps > 0)?;
+        Some(last.since(self.row_began) / gaps)
+    }
+
+    /// How the failures of the row ended, latest first, at most [`REMEMBERED`] of them. None once the row is over: no attempt has
+    /// ended for longer than `recent` and than three times the gap between its failures. So a server that requests still reach,
+    /// however few, keeps its row, and one that they no longer reach does not.
+    pub fn row(&self, now: Instant, recent: Duration) -> impl Iterator<Item = Outcome> {
+        let last = self.failures.iter().next_back().map(|(at, _)| *at);
+        let gap = self.row_gap().unwrap_or_default();
+        let lasts = recent.max(gap.saturating_mul(3));
+        let goes_on = last.is_some_and(|last| now.since(last) <= lasts);
+        let length = if goes_on { self.failed_in_row } else { 0 };
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        self.latest_failures().take(length)
+    }
+
     /// The first of the failures that lie close together before `moment`: none of them more than `gap` before the next.
     #[must_use]
     pub fn failing_since(&self, moment: Instant, gap: Duration) -> Option<Instant> {

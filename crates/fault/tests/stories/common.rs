@@ -71,6 +71,41 @@ fn a_dependency_that_all_servers_need_is_one_incident_and_its_return_is_used_at_
     }
 }
 
+/// At night a server gets a request now and then: too few within any window to compare servers by.
+#[test]
+fn a_dependency_that_is_away_costs_no_restart_where_few_requests_come() {
+    for every in [500, 1_000, 2_000, 5_000, 15_000] {
+        for seed in 0..20 {
+            for condition in [Condition::Errors(100), Condition::Blocked] {
+                let mut world = world_of(seed, Managed::Child);
+                world.every = ms(every + seed * 7);
+                world.run(20 * every);
+                break_all(&mut world, condition);
+                world.run(60 * every);
+                assert!(
+                    world.restarts.is_empty(),
+                    "seed {seed}, every {every} ms, {condition:?}: {:#?}",
+                    world.incidents
+                );
+                assert_eq!(
+                    serving(&world),
+                    3,
+                    "seed {seed}, every {every} ms, {condition:?}"
+                );
+                let incident = common(&world);
+                assert_eq!(kind(incident), FaultKind::DependencyFailure);
+                (0..3).for_each(|index| world.heal(index));
+                world.run(10_000 + 10 * every);
+                assert!(
+                    open(&world).is_empty(),
+                    "seed {seed}, every {every} ms: {:#?}",
+                    open(&world)
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_route_that_fails_on_all_servers_is_one_incident_that_names_it() {
     for seed in 0..100 {

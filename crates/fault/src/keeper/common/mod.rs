@@ -184,7 +184,9 @@ impl Common {
             return Some(true);
         }
         let tally = self.ends.clone().tally(now);
-        let is_proven = tally.total >= PROOF && tally.hits * 10 <= tally.total;
+        // Where few requests come, those in a row tell as much.
+        let in_row = tally.hits == 0 && u64::from(self.row) >= PROOF;
+        let is_proven = in_row || tally.total >= PROOF && tally.hits * 10 <= tally.total;
         let is_overload = self.cause.kind == FaultKind::Overload;
         let is_well = match self.cause.kind == FaultKind::BadProbe {
             true => !still_there,
