@@ -69,6 +69,16 @@ impl Failing {
         failed.all(|tally| self.covers(tally.shape))
     }
 
+    /// Whether most other requests fail as well: then the cause is graver than these routes.
+    #[must_use]
+    pub fn is_outgrown(&self, routes: &[RouteTally]) -> bool {
+        let others = routes.iter().filter(|tally| !self.covers(tally.shape));
+        let (failed, total) = others.fold((0, 0), |(failed, total), tally| {
+            (failed + tally.failed(), total + tally.total())
+        });
+        failed >= FAILED && failed * 2 >= total
+    }
+
     /// Whether the server at place `server` fails for other requests, too, as far as `routes` tell: then it has a fault of its own.
     #[must_use]
     pub fn is_not_all(&self, routes: &[RouteTally], server: u32) -> bool {

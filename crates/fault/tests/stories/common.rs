@@ -137,6 +137,35 @@ fn a_route_that_fails_on_all_servers_is_one_incident_that_names_it() {
 }
 
 #[test]
+fn an_outage_of_the_whole_service_is_seen_behind_a_broken_route() {
+    for seed in 0..100 {
+        let condition = [Condition::Errors(100), Condition::Blocked][usize::from(seed < 5)];
+        let mut world = world_of(seed, Managed::Child);
+        world.paths = vec!["/", "/orders/7", "/carts", "/items", "/users"];
+        world.broken = Some(("/orders/7", condition));
+        world.run(15_000 + seed * 13);
+        assert_eq!(kind(common(&world)), FaultKind::BrokenRoute, "seed {seed}");
+        break_all(&mut world, Condition::Errors(100));
+        for _ in 0..30 {
+            world.run(1_000);
+            assert_eq!(serving(&world), 3, "seed {seed}: {:#?}", world.incidents);
+        }
+        let incident = common(&world);
+        assert_eq!(kind(incident), FaultKind::DependencyFailure, "seed {seed}");
+        // The route is what remains.
+        (0..3).for_each(|index| world.heal(index));
+        world.run(20_000);
+        let incident = common(&world);
+        assert_eq!(incident.status, Status::Escalated, "seed {seed}");
+        assert_eq!(kind(incident), FaultKind::BrokenRoute, "seed {seed}");
+        world.broken = None;
+        world.run(20_000);
+        assert!(open(&world).is_empty(), "seed {seed}: {:#?}", open(&world));
+        assert!(world.restarts.is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_probe_that_is_wrong_on_all_servers_is_one_incident_with_dense_and_with_thin_traffic() {
     for every in [5, 333] {
         for seed in 0..50 {

@@ -260,8 +260,9 @@ impl Common {
         }
     }
 
-    /// Whether a later look tells more: soon after the first, or if what was only the probes' is the requests' by now. What servers
-    /// show since a route fails is no other cause, also when most of its requests succeed again.
+    /// Whether a later look tells more: soon after the first; if what was only the probes' or some routes' is that of most requests by
+    /// now; or if all but some routes are well again. What servers show since a route fails is no other cause, also when most of its
+    /// requests succeed again.
     fn is_overruled_by(&self, cause: &CommonCause, routes: &[RouteTally], now: Instant) -> bool {
         let failing = self.cause.failing.as_ref();
         let by_load =
@@ -269,12 +270,18 @@ impl Common {
         if by_load(&self.cause) {
             return false;
         }
+        let outgrown = failing.is_some_and(|failing| failing.is_outgrown(routes));
+        let is_narrower = self.cause.kind == FaultKind::DependencyFailure
+            && failing.is_none()
+            && cause.failing.is_some();
         cause.kind != self.cause.kind
             && !self.holds_others
             && !failing.is_some_and(|failing| failing.is_all(routes))
             && (now.since(self.case.detected) < SETTLED
                 || self.cause.kind == FaultKind::BadProbe
                 || self.cause.by_statistics
+                || outgrown
+                || is_narrower
                 || by_load(cause))
     }
 
