@@ -326,6 +326,9 @@ impl Work<'_> {
                 "{start} in {service} since the last restart: {name}, which runs, would perhaps not start again either; --force does it all the same"
             ));
         }
+        if self.server.serves() && !terms.force {
+            self.is_restarted_alone()?;
+        }
         if self.server.serves() && self.capacity.others_serving == 0 && !terms.force {
             let service = &self.spec.name;
             return Err(format!(
@@ -333,6 +336,19 @@ impl Work<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// Servers that run are restarted one after the other, so that a version that cannot start costs one of them.
+    fn is_restarted_alone(&self) -> Result<(), String> {
+        let (before, after) = &self.peers;
+        let mut peers = before.iter().chain(after.iter());
+        let Some(other) = peers.find(|peer| peer.is_being_restarted()) else {
+            return Ok(());
+        };
+        let (service, other) = (&self.spec.name, &other.name);
+        Err(format!(
+            "{service}/{other} is being restarted; wait for its end (--wait does), or use --force"
+        ))
     }
 
     fn tell(&mut self, text: &str) {

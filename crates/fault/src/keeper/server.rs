@@ -19,7 +19,7 @@ use crate::verify::{TRICKLE_SHARE, Verification};
 
 use super::case::Case;
 use super::phase::Phase;
-use super::shown::{EXPIRES, Held, RENEWED, Routine, Shown};
+use super::shown::{EXPIRES, Held, RENEWED, Routine, RoutineKind, Shown};
 use super::start::StartTimes;
 
 /// One failed attempt puts a server in doubt for so long.
@@ -122,6 +122,15 @@ impl Server {
     /// Whether it runs, or ran, and is being restarted or stopped for a fault.
     pub(super) fn is_being_changed(&self) -> bool {
         self.case.as_ref().is_some_and(|case| case.costly)
+    }
+
+    /// Whether it is being restarted or stopped, for a fault or since a person ordered it, and is not verified yet.
+    pub(super) fn is_being_restarted(&self) -> bool {
+        let routine = self.routine.as_deref();
+        let is_repaired = self.case.is_some() && self.facts.process.down.is_some();
+        is_repaired
+            || self.is_being_changed()
+            || routine.is_some_and(|routine| routine.kind == RoutineKind::Restart)
     }
 
     /// Whether its open incident may end in one of the whole service: nothing is being done to its process.

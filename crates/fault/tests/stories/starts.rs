@@ -105,25 +105,44 @@ fn one_server_that_cannot_start_after_a_change_is_a_bad_deploy_and_alone_without
     }
 }
 
+fn restart(server: u32, force: bool) -> OperatorOrder {
+    let terms = OrderTerms {
+        force,
+        ..OrderTerms::default()
+    };
+    OperatorOrder::Restart(ServerId::new(0, server), terms)
+}
+
 #[test]
 fn a_rolling_restart_stops_at_the_first_server_that_does_not_start() {
-    let mut world = world_of(1, true);
-    let restart = |server: u32, force| {
-        let terms = OrderTerms {
-            force,
-            ..OrderTerms::default()
-        };
-        OperatorOrder::Restart(ServerId::new(0, server), terms)
-    };
-    world.order(restart(0, false));
-    world.run(5_000);
-    world.order(restart(1, false));
-    world.run(100);
-    assert_eq!(world.answers().last(), Some(&"refused"));
-    assert!(world.in_service(1) && world.in_service(2));
-    world.order(restart(1, true));
-    world.run(100);
-    assert_ne!(world.answers().last(), Some(&"refused"));
+    for seed in 0..100 {
+        let mut world = world_of(seed, true);
+        world.order(restart(0, false));
+        world.run(5_000);
+        world.order(restart(1, false));
+        world.run(100);
+        assert_eq!(world.answers().last(), Some(&"refused"), "seed {seed}");
+        assert!(world.in_service(1) && world.in_service(2), "seed {seed}");
+        world.order(restart(1, true));
+        world.run(100);
+        assert_ne!(world.answers().last(), Some(&"refused"), "seed {seed}");
+    }
+}
+
+/// A script that does not wait for one restart before it orders the next.
+#[test]
+fn servers_that_run_are_not_restarted_at_once_without_force() {
+    for seed in 0..100 {
+        let mut world = world_of(seed, true);
+        world.order(restart(0, false));
+        world.run(seed % 20);
+        for other in [1, 2] {
+            world.order(restart(other, false));
+            assert_eq!(world.answers().last(), Some(&"refused"), "seed {seed}");
+        }
+        world.run(60_000);
+        assert!(world.in_service(1) && world.in_service(2), "seed {seed}");
+    }
 }
 
 #[test]
