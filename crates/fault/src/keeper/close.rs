@@ -53,17 +53,15 @@ impl Work<'_> {
         self.server.longest_pause = self.server.longest_pause.max(pause);
     }
 
-    /// The incident of this server ends in that of the service.
-    pub(super) fn merged(&mut self, into: &str) {
+    /// The incident of this server, if there is one, ends in another. Its id.
+    pub(super) fn merged(&mut self, into: &str) -> Option<String> {
         let now = self.now;
-        if let Some(case) = self.case() {
-            case.note(
-                now,
-                "diagnosis",
-                format!("its cause is not this server's own: it goes on as {into}"),
-            );
-        }
+        let case = self.case()?;
+        let text = format!("its cause is not this server's own: it goes on as {into}");
+        case.note(now, "diagnosis", text);
+        let id = case.incident.id.clone();
         self.close(End::Merged);
+        Some(id)
     }
 
     /// Ends the open incident: a person looks after the server now. What evenkeel has taken out stays out.

@@ -93,8 +93,9 @@ impl Keeper {
         let (leader, into) = (canary.index, canary.incident.clone());
         let (first, follower) = (service.servers[leader].id, service.servers[index].id);
         let name = service.servers[index].name.clone();
+        let mut merged = None;
         self.with(now, follower, out, |work| {
-            work.merged(&into);
+            merged = work.merged(&into);
             work.server.follows = true;
             work.server.set_pace(Pace::Paused, work.out);
         });
@@ -106,7 +107,10 @@ impl Keeper {
             if case.incident.servers.contains(&name) {
                 return;
             }
-            let text = format!("{name} cannot start either, and waits for this one");
+            let mut text = format!("{name} cannot start either, and waits for this one");
+            if let Some(merged) = merged {
+                text.push_str(&format!(": its incident {merged} ends in this one"));
+            }
             case.note(now, "detection", text);
             case.incident.servers.push(name);
             // While it is being started nothing is known of its process.

@@ -43,10 +43,20 @@ impl Work<'_> {
     }
 
     /// It was examined as one of several with the same symptom, and found to be stopped: that is its own fault.
-    pub(super) fn found_stopped(&mut self, detection: &Detection, examination: &Examination) {
+    pub(super) fn found_stopped(
+        &mut self,
+        detection: &Detection,
+        examination: &Examination,
+        from: &str,
+    ) {
         self.server.facts.process.stopped = true;
         if self.server.case.is_none() && !self.is_held() {
             self.open(detection);
+            let now = self.now;
+            if let Some(case) = self.case() {
+                let text = format!("it was held for a cause that servers share: split from {from}");
+                case.note(now, "detection", text);
+            }
             self.diagnose(Some(examination));
         }
     }

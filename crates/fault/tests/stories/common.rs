@@ -18,6 +18,7 @@ fn open(world: &World) -> Vec<&Incident> {
 
 /// The incident of the service: all others have ended in it.
 fn common(world: &World) -> &Incident {
+    world.assert_both_ids_are_told();
     let mut own = world
         .incidents
         .values()

@@ -2,6 +2,7 @@
 
 use evenkeel_fault::FaultKind;
 use evenkeel_fault::contract::Managed;
+use evenkeel_fault::incident::End;
 use evenkeel_fault::incident::Status;
 
 use super::kinds::kind;
@@ -108,6 +109,10 @@ fn processes_that_somebody_stopped_are_restarted_one_after_the_other() {
     for pair in times.windows(2) {
         assert!(pair[1] > pair[0], "one at a time: {times:?}");
     }
+    // They look alike at first, until each is examined.
+    let ends = world.incidents.values().filter_map(|one| one.end);
+    assert!(ends.into_iter().any(|end| end == End::Split));
+    world.assert_both_ids_are_told();
 }
 
 /// The system says of each process that it lives and listens no more: that they are many does not make it a peer's fault.

@@ -29,6 +29,7 @@ fn world_of(seed: u64, servers: usize, spec: FaultOptions) -> World {
 
 /// The incident in which the others have ended.
 fn own(world: &World) -> &Incident {
+    world.assert_both_ids_are_told();
     let mut own = world.incidents.values();
     own.find(|incident| incident.end != Some(End::Merged))
         .expect("an incident")

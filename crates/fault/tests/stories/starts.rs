@@ -43,6 +43,7 @@ fn a_version_that_cannot_start_is_one_incident_and_one_server_is_tried() {
             world.run(seed % 5 * 300);
         }
         world.run(60_000);
+        world.assert_both_ids_are_told();
         let not_merged = world.incidents.values();
         let incident = not_merged
             .filter(|incident| incident.end != Some(End::Merged))

@@ -186,6 +186,20 @@ impl Town {
             .filter(|one| one.end != Some(End::Merged));
         assert_eq!(own.clone().count(), 1, "{:#?}", own.collect::<Vec<_>>());
         assert!(own.next().is_some());
+        let tells = |from: &Incident, to: &Incident| {
+            from.timeline
+                .iter()
+                .any(|entry| entry.text.contains(&to.id))
+        };
+        let all = self.incidents.values();
+        for merged in all.filter(|merged| merged.end == Some(End::Merged)) {
+            let mut others = self.incidents.values().filter(|into| into.id != merged.id);
+            assert!(
+                others.any(|into| tells(merged, into) && tells(into, merged)),
+                "{:#?}",
+                self.incidents
+            );
+        }
         one
     }
 }

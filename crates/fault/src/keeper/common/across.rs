@@ -157,11 +157,13 @@ impl Keeper {
             .collect();
         let text = format!("other services show the same: it goes on as {into}");
         case.note(now, "diagnosis", text);
+        let ended = case.incident.id.clone();
         let impact = service.traffic.impact(case.totals, now, objective.as_ref());
         self.shared.report(now, case, (End::Merged, impact), out);
         if let Some(common) = &mut self.services[leader].common {
             common.holds_others = true;
-            let text = format!("service {name} shows the same");
+            let text =
+                format!("service {name} shows the same: its incident {ended} ends in this one");
             common.case.note(now, "detection", text);
             let known = &mut common.case.incident.servers;
             let new: Vec<String> = servers

@@ -116,6 +116,7 @@ impl Keeper {
             return;
         }
         let servers = common.cause.servers.clone();
+        let mut ended = Vec::new();
         for index in 0..self.services[place].servers.len() {
             let server = &self.services[place].servers[index];
             let (id, is_alive) = (server.id, server.facts.process.down.is_none());
@@ -127,12 +128,20 @@ impl Keeper {
                 continue;
             }
             self.with(now, id, out, |work| {
-                if work.server.case.is_some() {
-                    work.merged(into);
+                if let Some(merged) = work.merged(into) {
+                    ended.push(format!(
+                        "incident {merged} of {} ends in this one",
+                        work.server.name
+                    ));
                 }
                 work.server.restore(false, work.out);
                 work.server.set_pace(Pace::Fast, work.out);
             });
+        }
+        if let Some(common) = &mut self.services[place].common {
+            for text in ended {
+                common.case.note(now, "diagnosis", text);
+            }
         }
     }
 
@@ -190,13 +199,27 @@ impl Keeper {
                 onset,
                 text,
             };
+            let from = common.case.incident.id.clone();
             self.with(now, server, out, |work| {
-                work.found_stopped(&detection, examination);
+                work.found_stopped(&detection, examination, &from);
             });
+            self.tell_split(now, place, index);
             if is_empty {
                 self.close_common(now, place, None, End::Split, out);
             }
             return;
+        }
+    }
+
+    /// Writes into the incident of the service which incident goes on with a server that is no longer its own.
+    fn tell_split(&mut self, now: Instant, place: usize, index: usize) {
+        let Service {
+            common, servers, ..
+        } = &mut self.services[place];
+        let case = servers[index].case.as_deref();
+        if let (Some(common), Some(case)) = (common, case) {
+            let text = format!("{} goes on as {}", servers[index].name, case.incident.id);
+            common.case.note(now, "diagnosis", text);
         }
     }
 

@@ -12,6 +12,7 @@ use evenkeel_fault::contract::{
     ActionOrder, Managed, OperatorOrder, OrderAnswer, Pace, ServerSpec, ServerState, ServiceSpec,
     Ticket, Totals,
 };
+use evenkeel_fault::incident::End;
 use evenkeel_fault::policy::FaultOptions;
 use evenkeel_fault::{Incident, Input, Keeper, MaintenanceRecord, Memory, Output};
 
@@ -229,6 +230,22 @@ impl World {
                 "the keeper never sleeps: {:?}",
                 self.keeper.next_wake()
             );
+        }
+    }
+
+    /// Each incident that ended in another, or was split, names it, and is named there.
+    pub(super) fn assert_both_ids_are_told(&self) {
+        let tells = |one: &Incident, other: &Incident| {
+            one.id != other.id
+                && one
+                    .timeline
+                    .iter()
+                    .any(|entry| entry.text.contains(&other.id))
+        };
+        let all = || self.incidents.values();
+        for merged in all().filter(|one| matches!(one.end, Some(End::Merged | End::Split))) {
+            let both = all().any(|into| tells(merged, into) && tells(into, merged));
+            assert!(both, "{merged:#?} {:#?}", self.incidents);
         }
     }
 
