@@ -223,19 +223,20 @@ fn a_hedge_is_told_what_is_left_then() {
         "hedge = { after = \"50ms\" }\nbalance = { policy = \"round-robin\" }\n",
     );
     let mut client = rig.client();
-    for _ in 0..2 {
-        assert_eq!(get(&mut client, "x-deadline: 3000\r\n").status, 200);
-    }
     let left = |seen: &Seen| -> Vec<u64> {
         let all = values(seen, "x-deadline").concat();
         all.iter()
             .map(|value| value.parse().expect("milliseconds"))
             .collect()
     };
-    assert_eq!(left(&seen_slow).len(), 1);
-    assert!(
-        left(&seen).iter().any(|left| *left <= 2_950),
-        "{:?}",
-        left(&seen)
-    );
+    // A machine that is late may hedge before it has sent the first attempt.
+    let is_told = || !left(&seen_slow).is_empty() && left(&seen).iter().any(|left| *left <= 2_950);
+    for _ in 0..20 {
+        assert_eq!(get(&mut client, "x-deadline: 3000\r\n").status, 200);
+        if is_told() {
+            break;
+        }
+    }
+    assert!(is_told(), "{:?} {:?}", left(&seen_slow), left(&seen));
+    assert!(left(&seen_slow).iter().all(|left| *left <= 3_000));
 }
