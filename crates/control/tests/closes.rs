@@ -160,7 +160,13 @@ impl Hands for World {
                 }
             }
             world.log.lock().unwrap().actions.push(order.action.word());
-            world.signal(order.server, Observation::Started { pid: 4242 });
+            world.signal(
+                order.server,
+                Observation::Started {
+                    pid: 4242,
+                    changed: None,
+                },
+            );
             (ActionOutcome::Done, None)
         }
     }
@@ -280,8 +286,13 @@ impl Running {
     async fn all_up(&self) {
         for index in 0..3 {
             let server = ServerId::new(0, index);
-            self.world
-                .signal(server, Observation::Started { pid: 100 + index });
+            self.world.signal(
+                server,
+                Observation::Started {
+                    pid: 100 + index,
+                    changed: None,
+                },
+            );
             self.world.pass(server);
             self.world.pass(server);
         }

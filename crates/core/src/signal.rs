@@ -39,6 +39,8 @@ pub enum Observation {
     Started {
         /// Its process id.
         pid: u32,
+        /// What of its program was changed before this start, if something was.
+        changed: Option<Box<ProgramChange>>,
     },
     /// The supervised process ended.
     Exited(Box<Exit>),

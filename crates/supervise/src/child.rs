@@ -96,7 +96,10 @@ impl Table {
                 child.started = now;
                 child.counters.starts.add_one();
                 child.phase.send_replace(Phase::Running(pid));
-                Observation::Started { pid }
+                Observation::Started {
+                    pid,
+                    changed: child.program.changed().map(Box::new),
+                }
             }
             Event::StartFailed { reason, .. } => {
                 child.counters.start_failures.add_one();

@@ -72,12 +72,17 @@ impl Program {
         &self.files
     }
 
+    /// What was changed before the last start, if no process has lived long enough since to be trusted.
+    pub(crate) fn changed(&self) -> Option<ProgramChange> {
+        self.change.clone()
+    }
+
     /// A process of it has ended, or could not be started: what was changed before.
     pub(crate) fn ended(&mut self, uptime: Duration) -> Option<ProgramChange> {
         if uptime >= TRUSTED {
             self.change = None;
         }
-        self.change.clone()
+        self.changed()
     }
 }
 
@@ -149,6 +154,7 @@ mod tests {
         });
         for _ in 0..3 {
             program.starts(new.clone());
+            assert_eq!(program.changed(), change);
             assert_eq!(program.ended(second), change);
         }
         assert_eq!(program.ended(TRUSTED), None);

@@ -214,7 +214,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             };
             self.again.hear(*server, observation);
             let pid = match observation {
-                Observation::Started { pid } => Some(*pid),
+                Observation::Started { pid, .. } => Some(*pid),
                 Observation::Exited(_) => None,
                 Observation::Attempt { .. }
                 | Observation::Probe { .. }

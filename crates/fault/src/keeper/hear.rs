@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Outcome, ProbeOutcome, Verdict};
+use evenkeel_core::{Instant, Outcome, ProbeOutcome, ProgramChange, Verdict};
 
 use crate::contract::{OrderId, Pace};
 use crate::detect;
@@ -90,8 +90,8 @@ impl Work<'_> {
         }
     }
 
-    pub(super) fn started(&mut self, at: Instant, pid: u32) {
-        self.server.facts.process.started(at, pid);
+    pub(super) fn started(&mut self, at: Instant, pid: u32, changed: Option<Box<ProgramChange>>) {
+        self.server.facts.process.started(at, pid, changed);
         self.server.facts.process.served_before = self.server.facts.attempts.succeeded;
         self.server.starts.began(at);
         self.server.follows = false;

@@ -44,7 +44,7 @@ impl Keeper {
         self.with(now, id, out, |work| match observation {
             Observation::Attempt { .. } | Observation::Moved(_) => {}
             Observation::Probe { outcome, latency } => work.probe(at, outcome, latency),
-            Observation::Started { pid } => work.started(at, pid),
+            Observation::Started { pid, changed } => work.started(at, pid, changed),
             Observation::Exited(exit) => {
                 work.server.facts.process.exited(at, *exit);
                 work.process_down();

@@ -58,6 +58,8 @@ pub struct Process {
     pub pid: Option<u32>,
     /// When it was started, if that was reported.
     pub started: Option<Instant>,
+    /// What of its program was changed before it was started, if something was.
+    pub changed: Option<Box<ProgramChange>>,
     /// It was as fast as its peers since it was started.
     pub was_fast: bool,
     /// What had succeeded on the server when it was started.
@@ -78,6 +80,7 @@ impl Default for Process {
         Self {
             pid: None,
             started: None,
+            changed: None,
             was_fast: false,
             served_before: 0,
             ready: None,
@@ -108,8 +111,9 @@ impl Process {
     }
 
     /// It was started.
-    pub fn started(&mut self, at: Instant, pid: u32) {
+    pub fn started(&mut self, at: Instant, pid: u32, changed: Option<Box<ProgramChange>>) {
         self.started = Some(at);
+        self.changed = changed;
         self.pid = Some(pid);
         self.ready = None;
         self.down = None;

@@ -1,6 +1,6 @@
 //! One cause for several servers: nothing is ejected or restarted for it, and one incident says what it is.
 
-use evenkeel_core::{Random, ServiceId};
+use evenkeel_core::{ProgramChange, Random, ServerId, ServiceId};
 use evenkeel_fault::contract::{Managed, OperatorOrder};
 use evenkeel_fault::incident::{End, Status};
 use evenkeel_fault::maintenance::OrderTerms;
@@ -69,6 +69,41 @@ fn a_dependency_that_all_servers_need_is_one_incident_and_its_return_is_used_at_
         let verification = common(&world).verification.as_ref().expect("verified");
         assert_eq!(verification.outcome, "passed");
         assert!(verification.requests > 0);
+    }
+}
+
+#[test]
+fn a_change_just_before_is_a_suspect_for_what_servers_share() {
+    for (changed, patience, told) in [
+        (true, 20_000, true),
+        (true, 700_000, false),
+        (false, 20_000, false),
+    ] {
+        let mut world = world_of(1, Managed::Child);
+        world.changed = changed.then(|| ProgramChange {
+            path: "shop.py".to_owned(),
+            modified_millis: 1_764_000_000_000,
+        });
+        for server in 0..3 {
+            let order = OperatorOrder::Restart(ServerId::new(0, server), OrderTerms::default());
+            world.order(order);
+            world.run(10_000);
+        }
+        world.every = ms(50);
+        world.run(patience);
+        break_all(&mut world, Condition::Errors(100));
+        world.run(5_000);
+        let incident = common(&world);
+        assert_eq!(kind(incident), FaultKind::DependencyFailure);
+        let suspects = incident.diagnosis.iter().skip(1);
+        let suspects: Vec<String> = suspects
+            .filter(|finding| finding.fault == FaultKind::BadDeploy)
+            .flat_map(|finding| finding.evidence.clone())
+            .collect();
+        assert_eq!(suspects.len(), usize::from(told), "{suspects:?}");
+        for text in suspects {
+            assert!(text.starts_with("shop.py was changed at 2025-11-24T16:00:00.000Z, and one, two, three were started with it, the last 3"), "{text}");
+        }
     }
 }
 

@@ -68,7 +68,10 @@ impl Town {
         let mut inputs = Vec::new();
         for id in town.ids() {
             for observation in [
-                Observation::Started { pid: 7 },
+                Observation::Started {
+                    pid: 7,
+                    changed: None,
+                },
                 Observation::Probe {
                     outcome: ProbeOutcome::Passed,
                     latency: ms(1),

@@ -58,7 +58,10 @@ pub(crate) fn observation(random: &mut Random, mood: usize) -> Observation {
             reason: "no".to_owned(),
             changed: None,
         })),
-        2..4 => Observation::Started { pid: 1 },
+        2..4 => Observation::Started {
+            pid: 1,
+            changed: None,
+        },
         4..14 if mood == 0 => Observation::Probe {
             outcome: ProbeOutcome::Passed,
             latency,

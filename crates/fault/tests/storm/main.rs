@@ -284,7 +284,10 @@ fn started(at: Instant, index: u32) -> Input {
     Input::Signal(Signal {
         at,
         server: ServerId::new(0, index),
-        observation: Observation::Started { pid: 7 },
+        observation: Observation::Started {
+            pid: 7,
+            changed: None,
+        },
     })
 }
 

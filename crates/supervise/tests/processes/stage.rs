@@ -70,7 +70,7 @@ impl Stage {
 
     pub(super) async fn started(&mut self) -> u32 {
         loop {
-            if let Observation::Started { pid } = self.next("start").await {
+            if let Observation::Started { pid, .. } = self.next("start").await {
                 return pid;
             }
         }

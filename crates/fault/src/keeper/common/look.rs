@@ -48,6 +48,7 @@ impl Keeper {
                 let mut common = service.common.take().expect("it is there");
                 common.name_servers(service);
                 if changes {
+                    common.change = service.change_before(now, &common.cause);
                     common.diagnose(now, &self.shared.names);
                     common.find_limits(now, service);
                     common.choose_mitigation(now, service);

@@ -15,6 +15,7 @@ mod open;
 mod look;
 mod judge;
 mod burn;
+mod change;
 mod across;
 
 pub(in crate::keeper) use burn_watch::BurnWatch;
@@ -34,6 +35,7 @@ use crate::outlook::{NextStep, Outlook, Waits};
 use crate::policy::Action;
 use crate::signal::RouteTally;
 
+use self::change::suspect;
 use super::case::Case;
 use super::names::Names;
 
@@ -99,6 +101,8 @@ pub(in crate::keeper) struct Common {
     holds_others: bool,
     /// What is said of them.
     across: Vec<String>,
+    /// What was changed just before its servers were started.
+    change: Option<String>,
 }
 
 /// How far the playbook has come.
@@ -379,6 +383,8 @@ impl Common {
             confidence: self.cause.confidence,
             evidence,
         }];
+        let change = self.change.iter().map(suspect);
+        self.case.incident.diagnosis.extend(change);
         self.case.diagnosed(now);
     }
 }

@@ -91,6 +91,7 @@ impl Keeper {
             follows: None,
             holds_others: false,
             across: Vec::new(),
+            change: service.change_before(now, &cause),
             cause,
         };
         common.name_servers(service);

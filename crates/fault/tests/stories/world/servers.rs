@@ -188,6 +188,7 @@ impl World {
         let now = self.now;
         let pid = self.next_pid;
         self.next_pid += 1;
+        let changed = self.changed.clone().map(Box::new);
         let sim = &mut self.sims[index];
         sim.pid = pid;
         sim.sent_before = sim.sent;
@@ -202,7 +203,7 @@ impl World {
             }
             _ => Instant::NEVER,
         };
-        self.signal(ms(after), index, Observation::Started { pid });
+        self.signal(ms(after), index, Observation::Started { pid, changed });
     }
 
     pub(super) fn probe_result(&self, index: usize) -> (ProbeOutcome, Duration) {
