@@ -40,7 +40,7 @@ const SERVERS: usize = 3;
 /// So many steps without a pause are a circle.
 const MOST_STEPS: usize = 64;
 
-const OUTCOMES: [Outcome; 12] = [
+const OUTCOMES: [Outcome; 13] = [
     Outcome::Answered(200),
     Outcome::Answered(404),
     Outcome::Answered(429),
@@ -53,6 +53,7 @@ const OUTCOMES: [Outcome; 12] = [
     Outcome::Reset { sent: true },
     Outcome::AttemptTimeout,
     Outcome::LocalError,
+    Outcome::StreamRefused,
 ];
 
 fuzz_target!(|input: &[u8]| {

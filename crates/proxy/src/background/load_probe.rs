@@ -182,6 +182,7 @@ impl End {
             | Outcome::ConnectRefused
             | Outcome::Unreachable
             | Outcome::Stale
+            | Outcome::StreamRefused
             | Outcome::Reset { .. }
             | Outcome::BadResponse
             | Outcome::Truncated
