@@ -1,0 +1,195 @@
+//! Where a response goes: what is written to the client, how its end is told, and what becomes of the connection after it.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use evenkeel_core::blame::{Event, Limit, Peer};
+use evenkeel_http1::{Framing, RequestHead, ResponseHead, Version};
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+
+use super::body::RequestBody;
+use super::client::{Client, Persist};
+use crate::downstream::io::poll_write_two;
+use crate::downstream::rewrite;
+use crate::worker::poll_budget::PollBudget;
+use crate::worker::{Worker, Workspace};
+
+/// How long a client may take nothing of an answer that evenkeel has ready for it. A socket takes more only when a third of its
+/// buffer is free, which is seconds for a slow reader.
+const SEND_IDLE: Duration = Duration::from_secs(30);
+/// Bytes a second that a client must take on the whole, beside that time once: one that dribbles cannot hold an answer for ever.
+const SEND_FLOOR: u64 = 1024;
+
+/// How a response is sent to its client, as the version of its request allows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ResponseForm {
+    /// Whether the connection stays open after it.
+    pub(crate) keep_alive: bool,
+    /// Whether the client gets the content of the body alone, and not as the server framed it.
+    pub(crate) decode: bool,
+    /// Whether its end can be told without closing the connection.
+    is_delimited: bool,
+}
+
+impl ResponseForm {
+    /// For a response to this request. `keep_alive`: nothing else speaks against keeping the connection open.
+    pub(crate) fn of(request: &RequestHead, response: &ResponseHead, keep_alive: bool) -> Self {
+        let is_chunked = response.framing == Framing::Chunked;
+        let decode = request.version == Version::Http10 && is_chunked;
+        let is_delimited = rewrite::is_delimited(response, decode);
+        Self {
+            keep_alive: keep_alive && is_delimited,
+            decode,
+            is_delimited,
+        }
+    }
+}
+
+/// Where a response is written: first what is pending (its head, and what was put behind it), then its body as it comes.
+#[derive(Debug)]
+pub(crate) struct ResponseSink<'a, W = TcpStream> {
+    stream: &'a mut W,
+    pending: &'a mut Vec<u8>,
+    /// Bytes of `pending` that were written.
+    written: &'a mut usize,
+}
+
+impl<'a, W: AsyncWrite + Unpin> ResponseSink<'a, W> {
+    /// `written` bytes of `pending` have been written.
+    pub(crate) const fn new(
+        stream: &'a mut W,
+        pending: &'a mut Vec<u8>,
+        written: &'a mut usize,
+    ) -> Self {
+        Self {
+            stream,
+            pending,
+            written,
+        }
+    }
+
+    /// Whether all that was pending is written.
+    pub(crate) const fn is_flushed(&self) -> bool {
+        *self.written == self.pending.len()
+    }
+
+    /// Where more can be put behind what is pending.
+    pub(crate) fn pending(&mut self) -> &mut Vec<u8> {
+        if self.is_flushed() {
+            self.pending.clear();
+            *self.written = 0;
+        }
+        self.pending
+    }
+
+    /// Writes what is pending, and then `body`. How many bytes of `body` were written.
+    ///
+    /// # Errors
+    /// The client takes nothing any more.
+    pub(crate) fn poll_write(
+        &mut self,
+        body: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<usize, Event>> {
+        let pending = &self.pending[*self.written..];
+        let of_pending = pending.len();
+        match poll_write_two(self.stream, pending, body, cx) {
+            Poll::Ready(Ok(n)) if n > 0 => {
+                *self.written += n.min(of_pending);
+                Poll::Ready(Ok(n.saturating_sub(of_pending)))
+            }
+            Poll::Ready(_) => Poll::Ready(Err(Event::Closed(Peer::Client))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// Writes an interim response (1xx), whose head is at the front of `bytes`, to `work.to_client`; whether the client can take one.
+pub(crate) fn write_interim(work: &mut Workspace, bytes: &[u8]) -> bool {
+    let takes = work.request.version == Version::Http11;
+    if takes {
+        work.to_client.clear();
+        rewrite::interim(&mut work.to_client, &work.response, bytes);
+    }
+    takes
+}
+
+/// Sends what is in `work.to_client`.
+///
+/// # Errors
+/// If the client is gone, takes nothing for [`SEND_IDLE`], or takes less than [`SEND_FLOOR`] over the whole.
+pub(crate) async fn send(
+    worker: &Worker,
+    client: &mut Client,
+    work: &Workspace,
+) -> Result<(), Event> {
+    let bytes = &work.to_client;
+    let begun = worker.clock.now();
+    let floor = Duration::from_secs(bytes.len() as u64 / SEND_FLOOR);
+    let last = begun + SEND_IDLE + floor;
+    client.timer.set(begun + SEND_IDLE);
+    let mut sent = 0;
+    poll_fn(|cx| {
+        let before = sent;
+        let mut budget = PollBudget::new();
+        while sent < bytes.len() && !budget.is_spent(cx) {
+            match poll_write_two(&mut client.stream, &bytes[sent..], &[], cx) {
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    sent += n;
+                    budget.spend(n);
+                }
+                Poll::Ready(_) => return Poll::Ready(Err(Event::Closed(Peer::Client))),
+                Poll::Pending => break,
+            }
+        }
+        if sent == bytes.len() {
+            return Poll::Ready(Ok(()));
+        }
+        if sent > before {
+            let now = worker.clock.now();
+            client.timer.set((now + SEND_IDLE).min(last));
+        }
+        if client.timer.poll_expired(cx) {
+            return Poll::Ready(Err(Event::Late(Limit::Idle(Peer::Client))));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+impl Client {
+    /// A response has been passed on as a whole. `wants_more`: the client has not asked for the end of its connection itself.
+    pub(crate) fn response_complete(
+        &self,
+        form: ResponseForm,
+        wants_more: bool,
+        body: &RequestBody,
+    ) -> Persist {
+        // A close with unread bytes is a reset, which can take the answer with it. Whoever has not asked for the close itself
+        // may have sent its next requests, or send them now.
+        let more = wants_more || !body.is_through() || !self.buffer.is_empty();
+        match (form.keep_alive, more) {
+            (true, _) => Persist::Keep,
+            (false, true) => Persist::Linger,
+            (false, false) => Persist::Close,
+        }
+    }
+
+    /// A response has broken off by this event after its head, which the client must be able to see.
+    pub(crate) fn response_aborted(&self, form: ResponseForm, event: Event) -> Persist {
+        if !form.is_delimited {
+            self.reset_on_close();
+        }
+        // Earlier answers may still be on their way to a client that has sent several requests.
+        let by_server = matches!(
+            event,
+            Event::Closed(Peer::Server) | Event::Malformed(Peer::Server)
+        );
+        match by_server && form.is_delimited {
+            true => Persist::Linger,
+            false => Persist::Close,
+        }
+    }
+}
