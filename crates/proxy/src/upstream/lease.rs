@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use evenkeel_connect::Stream;
-use evenkeel_core::blame::{Event, Facts, Judgement, Phase, Sent, judge};
+use evenkeel_core::blame::{Event, Facts, Judgement, Limit, Phase, Sent, judge};
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::ResponseHead;
 
@@ -49,8 +49,8 @@ impl UpstreamLease {
         })
     }
 
-    /// A new connection, within `timeout` or what is left of the request, `left`. `at`: where the server is, and which one of
-    /// those that have been in its slot.
+    /// A new connection, within `timeout`, or within what is left of the request if that is less: a server that was not given its
+    /// whole time is not blamed for it. `at`: where the server is, and which one of those that have been in its slot.
     ///
     /// # Errors
     /// How the attempt ended.
@@ -60,13 +60,18 @@ impl UpstreamLease {
         (address, generation): (SocketAddr, u64),
         (timeout, left): (Duration, Duration),
     ) -> Result<Self, Outcome> {
-        let stream = connect(worker, (server, address), timeout, left).await?;
-        Ok(Self {
-            stream,
-            server,
-            generation,
-            idle: None,
-        })
+        match connect(worker, server, address, timeout.min(left)).await {
+            Ok(stream) => Ok(Self {
+                stream,
+                server,
+                generation,
+                idle: None,
+            }),
+            Err(Outcome::ConnectTimeout) if left < timeout => {
+                Err(judge(Event::Late(Limit::Total), Facts::CONNECTING).outcome)
+            }
+            Err(outcome) => Err(outcome),
+        }
     }
 
     pub(crate) const fn server(&self) -> ServerId {
