@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 
 use evenkeel_core::blame::{Event as Ended, Peer, Phase};
 use evenkeel_core::{Instant, Outcome};
-use evenkeel_http1::Framing;
 use evenkeel_request::Cause;
 use evenkeel_request::exchange::{Event, Step};
 
@@ -159,13 +158,9 @@ impl RequestContext<'_> {
     /// The length of the answer, head and body, if it is to be held back until it is whole: when it could be tried again.
     fn length_to_hold(&self, io: &ExchangeIo<'_>, upstream: &UpstreamExchange) -> Option<usize> {
         let head = &io.work.response;
-        let Framing::Length(length) = head.framing else {
-            return None;
-        };
-        let length = usize::try_from(length).ok()?;
+        let length = upstream.length_to_come(head)?;
         let holds = (self.exchange).holds_response(length, io.body().is_replayable());
-        let all = head.length + length;
-        (holds && upstream.can_hold(all)).then_some(all)
+        holds.then_some(head.length + length)
     }
 
     /// A pooled connection to the server, or a new one.

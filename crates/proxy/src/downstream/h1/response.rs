@@ -193,3 +193,97 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::pin::Pin;
+    use std::task::Waker;
+
+    use evenkeel_http1::{Limits, Method};
+
+    use super::*;
+
+    /// Takes a few bytes at a time, and nothing more once it is closed.
+    #[derive(Default)]
+    struct Narrow {
+        taken: Vec<u8>,
+        is_closed: bool,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let n = if self.is_closed {
+                0
+            } else {
+                bytes.len().min(3)
+            };
+            self.taken.extend_from_slice(&bytes[..n]);
+            Poll::Ready(Ok(n))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_is_pending_goes_before_the_body_however_little_is_taken_at_a_time() {
+        let (mut client, mut pending, mut written) = (Narrow::default(), b"head|".to_vec(), 0);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut body = &b"body"[..];
+        let mut sink = ResponseSink::new(&mut client, &mut pending, &mut written);
+        while !(sink.is_flushed() && body.is_empty()) {
+            let Poll::Ready(Ok(n)) = sink.poll_write(body, &mut cx) else {
+                panic!("it takes something");
+            };
+            body = &body[n..];
+        }
+        assert_eq!(sink.stream.taken, b"head|body");
+        sink.pending().extend_from_slice(b"|more");
+        assert_eq!(
+            (sink.pending.as_slice(), sink.is_flushed()),
+            (&b"|more"[..], false)
+        );
+        sink.stream.is_closed = true;
+        let gone = Poll::Ready(Err(Event::Closed(Peer::Client)));
+        assert_eq!(sink.poll_write(b"", &mut cx), gone);
+    }
+
+    /// The form of the response `fields` to a request of this version that wants its connection kept.
+    fn form(version: &str, fields: &str) -> ResponseForm {
+        let (mut request, mut response) = (RequestHead::default(), ResponseHead::default());
+        let text = format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n");
+        let parsed = request.parse(text.as_bytes(), &Limits::default());
+        assert!(parsed.is_ok(), "{parsed:?}");
+        let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
+        let parsed = response.parse(text.as_bytes(), Method::Get, &Limits::default());
+        assert!(parsed.is_ok(), "{parsed:?}");
+        ResponseForm::of(&request, &response, true)
+    }
+
+    #[test]
+    fn a_connection_stays_where_the_version_can_tell_the_end_of_the_response() {
+        let (length, chunked) = ("Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n");
+        for (version, fields, keep_alive, decode) in [
+            ("1.1", length, true, false),
+            ("1.1", chunked, true, false),
+            ("1.1", "", false, false),
+            ("1.0", length, true, false),
+            ("1.0", chunked, false, true),
+            ("1.0", "", false, false),
+        ] {
+            let form = form(version, fields);
+            let found = (form.keep_alive, form.decode);
+            assert_eq!(found, (keep_alive, decode), "HTTP/{version}, {fields}");
+        }
+    }
+}

@@ -124,3 +124,76 @@ impl ResponseBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    const CHUNKED: &[u8] = b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+
+    /// What is passed on of a body that comes in pieces of `size` bytes, and what the tee was shown; then its end.
+    fn pass(
+        mut bytes: &[u8],
+        size: usize,
+        framing: Framing,
+        decode: bool,
+    ) -> (Vec<u8>, Vec<u8>, Result<(), Event>) {
+        let (buffers, mut incoming, mut received) = (Buffers::default(), Buffer::default(), 0);
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut body, mut passed, mut shown) =
+            (ResponseBody::new(framing, decode), Vec::new(), Vec::new());
+        loop {
+            let piece;
+            (piece, bytes) = bytes.split_at(size.min(bytes.len()));
+            let mut input = ResponseInput {
+                stream: &mut &*piece,
+                incoming: &mut incoming,
+                buffers: &buffers,
+                received: &mut received,
+            };
+            let mut content = Vec::new();
+            let tee = |bytes: &[u8]| shown.extend_from_slice(bytes);
+            let Poll::Ready(read) = body.poll_more(&mut input, &mut content, tee, &mut cx) else {
+                panic!("a slice is always ready");
+            };
+            passed.extend_from_slice(&content);
+            let ready = body.ready(&input).to_vec();
+            body.passed_on(ready.len(), &mut input);
+            passed.extend_from_slice(&ready);
+            match read {
+                Ok(Some(_)) if !body.is_done() => {}
+                end => return (passed, shown, end.map(drop)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_is_passed_on_as_it_came_or_as_its_content_alone() {
+        for size in 1..=CHUNKED.len() {
+            let as_it_came = pass(CHUNKED, size, Framing::Chunked, false);
+            assert_eq!(as_it_came, (CHUNKED.to_vec(), CHUNKED.to_vec(), Ok(())));
+            let content = pass(CHUNKED, size, Framing::Chunked, true);
+            assert_eq!(content, (b"abcde".to_vec(), CHUNKED.to_vec(), Ok(())));
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_connection_is_an_end_only_where_nothing_else_tells_it() {
+        let closed = Err(Event::Closed(Peer::Server));
+        let malformed = Err(Event::Malformed(Peer::Server));
+        for (bytes, framing, end) in [
+            (&b"abc"[..], Framing::UntilClose, Ok(())),
+            (b"abc", Framing::Length(4), closed),
+            (b"3\r\nabc\r\n", Framing::Chunked, closed),
+            (b"3\r\nabcd\r\n", Framing::Chunked, malformed),
+        ] {
+            let (passed, _, found) = pass(bytes, 64, framing, false);
+            assert_eq!(found, end, "{framing:?}");
+            if end != malformed {
+                assert_eq!(passed, bytes, "{framing:?}");
+            }
+        }
+    }
+}

@@ -201,9 +201,14 @@ impl UpstreamExchange {
         }
     }
 
-    /// Whether a response of so many bytes, head and body, has not come yet, and there is room for it.
-    pub(crate) const fn can_hold(&self, length: usize) -> bool {
-        length > self.incoming.len() && length <= self.incoming.size()
+    /// The length of the response's body, if it is known, has not come as a whole yet, and there is room for it.
+    pub(crate) fn length_to_come(&self, head: &ResponseHead) -> Option<usize> {
+        let Framing::Length(length) = head.framing else {
+            return None;
+        };
+        let length = usize::try_from(length).ok()?;
+        let all = head.length.checked_add(length)?;
+        (all > self.incoming.len() && all <= self.incoming.size()).then_some(length)
     }
 
     /// What the body of the response is read from, once its head is taken off.
