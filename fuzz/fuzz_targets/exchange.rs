@@ -214,8 +214,8 @@ impl<'a> Run<'a> {
         let Some(first) = slot.first.as_mut().filter(|_| is_attempting) else {
             return self.tell(at, Event::Ended(end));
         };
-        if !outcome.is_unsent() {
-            slot.books.was_seen = true;
+        if !outcome.is_unsent() || outcome == Outcome::StreamRefused {
+            slot.books.attempts[first.entry].is_sent = true;
             slot.facts.is_lost |= slot.facts.is_large;
             slot.facts.is_sent = true;
         }
