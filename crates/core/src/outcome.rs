@@ -23,8 +23,8 @@ pub enum Outcome {
         sent: bool,
     },
     /// The server refused the request's stream before it processed any part of it: `REFUSED_STREAM`, or a stream above the
-    /// last one that its GOAWAY names (RFC 9113, sections 8.7 and 6.8). It has as many streams as it wants, or shuts down;
-    /// it is not ill.
+    /// last one that its GOAWAY names (RFC 9113, sections 8.7 and 6.8). The server has reached its limit of streams, or shuts
+    /// down gracefully.
     StreamRefused,
     /// No response head within the attempt timeout.
     AttemptTimeout,

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::worker::buffer::{Buffer, Buffers};
 
-/// One side of a tunnel: its connection, and what came on it and was not passed on.
+/// One side of a tunnel: its connection, and what was read from it and not yet relayed.
 #[derive(Debug)]
 pub(crate) struct TunnelEnd<'a, S> {
     pub(crate) stream: &'a mut S,

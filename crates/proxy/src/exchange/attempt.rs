@@ -205,7 +205,7 @@ impl RequestContext<'_> {
         counters.bytes_sent.add_from_owner(upstream.bytes_sent);
     }
 
-    /// Closes the connection of an attempt that began at `begun`, ended so, and has no response to pass on.
+    /// Closes the connection of an attempt that began at `begun` and failed with `outcome`.
     fn abandon(&self, place: &mut Option<UpstreamExchange>, outcome: Outcome, begun: Instant) {
         if let Some(upstream) = place.take() {
             upstream.abandon(self.worker, outcome, begun);
@@ -222,7 +222,7 @@ impl RequestContext<'_> {
     }
 }
 
-/// What an attempt has come to that ended so, without a response.
+/// The result of an attempt that ended like this, without a response to relay.
 fn without_response(io: &mut ExchangeIo<'_>, end: &UpstreamExchangeEnd) -> AttemptResult {
     match end {
         UpstreamExchangeEnd::Failed(outcome) => AttemptResult::Failed(*outcome),

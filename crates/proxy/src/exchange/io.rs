@@ -1,8 +1,8 @@
-//! What the exchange of one request works with: its worker, its workspace, and the client's side of it.
+//! The I/O of one request's exchange: its worker, its workspace, and the client.
 //!
-//! The client's side is reached by the methods here alone: where the request's body comes from ([`BodySource`]), where its response
-//! goes ([`ResponseSink`]), and whether the client is still there. What its protocol makes of that (framing, keep-alive, how a
-//! broken response is told) stays in [`crate::downstream::h1`].
+//! The client is reached only through the methods here: the source of the request's body ([`BodySource`]), the sink of its response
+//! ([`ResponseSink`]), and whether the client is still connected. What its protocol makes of that (framing, keep-alive, how a
+//! broken response is shown) stays in [`crate::downstream::h1`].
 
 use std::net::IpAddr;
 
@@ -45,27 +45,27 @@ impl<'a> ExchangeIo<'a> {
         self.client.peer
     }
 
-    /// The one timer of the request: it stands for whatever is waited for now.
+    /// The request's one timer, for whatever is waited for now.
     pub(crate) const fn timer(&self) -> &Timer {
         &self.client.timer
     }
 
-    /// Tells when the client is gone.
+    /// Whether the client is still connected, and which server it waits for.
     pub(crate) const fn watch(&self) -> &WatchedClient {
         &self.client.watched
     }
 
-    /// How far the request's body has come.
+    /// The state of the request's body.
     pub(crate) const fn body(&self) -> &RequestBody {
         self.body
     }
 
-    /// Bytes of the request that are held.
+    /// Bytes of the request in memory.
     pub(crate) fn held_bytes(&self) -> usize {
         self.work.to_server.len() + self.work.replay.len() + self.client.buffer.len()
     }
 
-    /// The request's head as servers get it, and where its body comes from.
+    /// The request's head as servers get it, and the source of its body.
     pub(crate) const fn request(&mut self) -> (&[u8], BodySource<'_>) {
         let Workspace {
             to_server, replay, ..
@@ -74,19 +74,18 @@ impl<'a> ExchangeIo<'a> {
         (to_server.as_slice(), source)
     }
 
-    /// Leaves out the body of the request, if all of it has come; whether it has, so that another request can follow.
+    /// Discards the body of the request, if all of it has arrived. Returns whether it has, so that another request can follow.
     pub(crate) fn discard_body(&mut self) -> bool {
         self.body.discard(&mut self.client.buffer)
     }
 
-    /// How the response is sent to the client. `keep_alive`: nothing but the two messages speaks against another request on the
-    /// client's connection.
+    /// How the response is sent to the client. `keep_alive`: whether its connection may stay open otherwise.
     pub(crate) fn response_form(&self, keep_alive: bool) -> ResponseForm {
         let keep_alive = keep_alive && self.body.is_through();
         ResponseForm::of(&self.work.request, &self.work.response, keep_alive)
     }
 
-    /// Where the response goes whose head is in `work.to_client`.
+    /// The sink of the response whose head is in `work.to_client`.
     pub(crate) const fn response(&mut self) -> ResponseSink<'_, TcpStream> {
         let Workspace {
             to_client, written, ..
@@ -94,37 +93,37 @@ impl<'a> ExchangeIo<'a> {
         ResponseSink::new(&mut self.client.stream, to_client, written)
     }
 
-    /// Sends the whole response that is in `work.to_client`, or the head of one.
+    /// Sends what is in `work.to_client`: a whole response, an interim one, or the head of a tunnel's.
     ///
     /// # Errors
-    /// If the client is gone, or does not take it.
+    /// If the client has disconnected or does not read.
     pub(crate) fn send(&mut self) -> impl Future<Output = Result<(), Event>> {
         send(self.worker, self.client, self.work)
     }
 
-    /// Puts an interim response (1xx), whose head is at the front of `bytes`, into `work.to_client`; `false` if the client cannot
-    /// take one.
+    /// Writes the interim response (1xx) in `work.response`, whose bytes are `bytes`, to `work.to_client`. Returns whether the client
+    /// may get one.
     pub(crate) fn write_interim(&mut self, bytes: &[u8]) -> bool {
         write_interim(self.work, bytes)
     }
 
-    /// The response has been passed on as a whole: what becomes of the client's connection. `wants_more`: the client has not asked
-    /// for its end.
+    /// The response was relayed completely: what becomes of the client's connection. `wants_more`: the client has not asked for its
+    /// end.
     pub(crate) fn response_complete(&self, form: ResponseForm, wants_more: bool) -> Persist {
         self.client.response_complete(form, wants_more, self.body)
     }
 
-    /// The response has broken off after its head, by this event.
+    /// The response broke off after its head was sent: what becomes of the client's connection.
     pub(crate) fn response_aborted(&self, form: ResponseForm, event: Event) -> Persist {
         self.client.response_aborted(form, event)
     }
 
-    /// The client's side of the tunnel that the request has become.
+    /// The client's side of a tunnel.
     pub(crate) const fn tunnel_end(&mut self) -> TunnelEnd<'_, TcpStream> {
         self.client.tunnel_end()
     }
 
-    /// The client sees a reset when its connection is closed.
+    /// Makes the close of the client's connection a reset.
     pub(crate) fn reset_on_close(&self) {
         self.client.reset_on_close();
     }

@@ -1,8 +1,8 @@
-//! What an attempt holds of a server until it ends: today a connection, new or from the pool; a stream of a connection that is
-//! shared becomes a variant of it.
+//! An attempt's lease of a server: a connection, new or from the pool. With HTTP/2, a stream of a shared connection becomes a
+//! second variant.
 //!
-//! The pool's rule is here: a connection goes back to it only by [`UpstreamLease::complete`], when both directions have come to
-//! their ends. Whatever else becomes of a lease, also that it is dropped, closes the connection.
+//! The rule of the pool is here: a connection returns to it only through [`UpstreamLease::complete`], when both directions are
+//! complete. Every other end of a lease, including a drop, closes the connection.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,19 +17,19 @@ use crate::upstream::idle_timeout::Reuse;
 use crate::worker::Worker;
 use crate::worker::client_watch::WatchedClient;
 
-/// A connection to a server, for as long as an attempt needs it.
+/// A connection to a server, leased to one attempt.
 #[derive(Debug)]
 pub(crate) struct UpstreamLease {
     stream: Stream,
     server: ServerId,
-    /// Which of the servers that have been in this slot it leads to.
+    /// Tells the server from others that have been in its slot.
     generation: u64,
-    /// How long the connection had carried nothing before it was taken from the pool; `None` for a new one.
+    /// How long the connection was idle before it was taken from the pool; `None` if it is new.
     idle: Option<Duration>,
 }
 
 impl UpstreamLease {
-    /// A pooled connection to this server that is good for such a request, if there is one.
+    /// A pooled connection to this server that may be used for such a request, if there is one.
     pub(crate) fn pooled(
         worker: &Worker,
         server: ServerId,
@@ -49,11 +49,11 @@ impl UpstreamLease {
         })
     }
 
-    /// A new connection, within `timeout`, or within what is left of the request if that is less: a server that was not given its
-    /// whole time is not blamed for it. `at`: where the server is, and which one of those that have been in its slot.
+    /// Connects within `timeout`, or within the time left for the request if that is less: a server that did not have the whole
+    /// timeout is not blamed. `at`: the server's address and generation.
     ///
     /// # Errors
-    /// How the attempt ended.
+    /// The outcome of the attempt.
     pub(crate) async fn connect(
         worker: &Worker,
         server: ServerId,
@@ -78,13 +78,13 @@ impl UpstreamLease {
         self.server
     }
 
-    /// Whether it had carried a request before this one.
+    /// Whether the connection has carried a request before this one.
     pub(crate) const fn is_reused(&self) -> bool {
         self.idle.is_some()
     }
 
-    /// What is to be made of an end, after so much of the request was sent. `clean`: the server lets the connection stay open,
-    /// and nothing has come beyond the response.
+    /// Judges how the attempt ended, after so much of the request was sent. `clean`: the server keeps the connection open, and
+    /// sent nothing after the response.
     pub(crate) const fn judge(
         &self,
         event: Event,
@@ -103,23 +103,23 @@ impl UpstreamLease {
         )
     }
 
-    /// Where the attempt writes and reads.
+    /// The connection itself, for the protocol that runs on it.
     pub(super) const fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
 
-    /// Tells when the server is gone, while the connection waits for something else.
+    /// Watches the connection for a reset while nothing is read from it.
     pub(crate) fn watch(&self, worker: &Worker) -> WatchedClient {
         worker.watcher.watch(&self.stream)
     }
 
-    /// The server sees a reset when this ends.
+    /// Makes the end of this lease a reset for the server.
     pub(crate) fn reset_on_close(&self) {
         self.stream.reset_on_close();
     }
 
-    /// Ends it with its response, whose head was `head`. `reusable`: both directions are complete, and the server lets the
-    /// connection stay open ([`Judgement::may_keep`]); if so, it goes back to the pool.
+    /// Ends the lease after a response with this head. If it is `reusable` ([`Judgement::may_keep`]: both directions are complete
+    /// and the server keeps the connection open), the connection returns to the pool.
     pub(crate) fn complete(
         self,
         worker: &Worker,
@@ -136,8 +136,8 @@ impl UpstreamLease {
         }
     }
 
-    /// Closes it, after an attempt that began at `begun` and ended so. A pooled connection that the server closed before it
-    /// answered may have been idle for too long: the pool learns from it.
+    /// Ends the lease of an attempt that began at `begun` and failed with `outcome`: closes the connection. If the server closed a
+    /// pooled connection without an answer, the pool takes its idle time as a hint of the server's idle timeout.
     pub(crate) fn abandon(self, worker: &Worker, outcome: Outcome, begun: Instant) {
         if let (Outcome::Stale | Outcome::Reset { .. }, Some(idle)) = (outcome, self.idle) {
             worker.upstreams.lost(self.server, idle, begun);

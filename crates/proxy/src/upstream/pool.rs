@@ -33,11 +33,11 @@ const UNASKED: usize = 1;
 const TOO_OLD: usize = 2;
 const TOO_MANY: usize = 3;
 
-/// A connection that was kept.
+/// A connection taken from the pool.
 #[derive(Debug)]
 pub(crate) struct PooledConnection {
     pub(crate) stream: Stream,
-    /// How long it had carried nothing before it was taken.
+    /// How long it was idle.
     pub(crate) idle: Duration,
 }
 
@@ -125,8 +125,7 @@ impl Upstreams {
         None
     }
 
-    /// Keeps a connection to the server of this generation, on which an exchange is complete in both directions. `head`: of its
-    /// last answer.
+    /// Keeps a connection to the server of this generation, complete in both directions. `head`: of its last response.
     pub(crate) fn give(
         &self,
         server: ServerId,
@@ -154,7 +153,7 @@ impl Upstreams {
         });
     }
 
-    /// The server closed a connection before it answered, which had been idle for so long when it was taken: perhaps too long.
+    /// A connection taken after being idle for so long was closed by the server before it answered: perhaps it was idle too long.
     pub(crate) fn lost(&self, server: ServerId, idle: Duration, now: Instant) {
         let timeout = &mut self.of(server).borrow_mut().timeout;
         timeout.saw_closed(idle, idle, now);

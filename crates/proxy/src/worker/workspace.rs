@@ -15,14 +15,14 @@ pub(crate) struct Workspace {
     pub(crate) replay: Vec<u8>,
     /// The response's head (and small bodies) as the client gets it.
     pub(crate) to_client: Vec<u8>,
-    /// Bytes of that which were written, where it is followed by a body.
+    /// Bytes of `to_client` that were written, where a body follows.
     pub(crate) written: usize,
     /// The last rule of HTTP that was broken by one of the two sides.
     pub(crate) violation: Option<Violation>,
 }
 
 impl Workspace {
-    /// Makes room for a response to the client.
+    /// Clears what was written for the client, for a new response.
     pub(crate) fn begin_response(&mut self) {
         self.to_client.clear();
         self.written = 0;

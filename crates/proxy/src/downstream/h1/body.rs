@@ -1,7 +1,7 @@
 //! A request's body on its way: what of it has come and was checked, what was sent, what is kept to be sent again.
 //!
-//! It is passed on as the client framed it. A client that waits for `100 Continue` gets the server's: the body is read when it
-//! comes, and its attempt waits for both.
+//! It is relayed as the client framed it, trailers included. `Expect: 100-continue` is answered by the server: its interim response
+//! is relayed, and the body is read when it arrives.
 
 use std::task::{Context, Poll, ready};
 
@@ -93,7 +93,7 @@ impl RequestBody {
     }
 }
 
-/// Where an attempt reads the body of its request: what earlier attempts have sent and was kept, then what comes from the client.
+/// Where an attempt reads the body of its request: first what earlier attempts sent and was kept, then what the client sends.
 #[derive(Debug)]
 pub(crate) struct BodySource<'a> {
     body: &'a mut RequestBody,
@@ -118,23 +118,22 @@ impl<'a> BodySource<'a> {
         }
     }
 
-    /// What can be sent now by an attempt that has sent `replayed` bytes of what was kept: the rest of that, and what is new.
+    /// What an attempt can send now that has sent `replayed` bytes of what was kept: the rest of that, and what is new.
     ///
     /// # Errors
-    /// What has come from the client is not a body.
+    /// The client's framing is invalid.
     pub(crate) fn ready(&mut self, replayed: usize) -> Result<[&[u8]; 2], BodyError> {
         let approved = self.body.approve(&self.client.buffer)?;
         let new = &self.client.buffer.unread()[..approved];
         Ok([&self.replay[replayed..], new])
     }
 
-    /// Whether nothing will come beyond what is [`Self::ready`].
+    /// Whether the client has sent all of it: nothing follows what is [`Self::ready`].
     pub(crate) fn has_come(&self) -> bool {
         self.body.has_come()
     }
 
-    /// Reads more from the client; `false` if it has gone away. `is_flowing`: more has come just before, so that more room may
-    /// be worth it.
+    /// Reads more from the client; `false` if it has disconnected. `is_flowing`: data keeps arriving, so a large buffer is worth it.
     pub(crate) fn poll_more(&mut self, is_flowing: bool, cx: &mut Context<'_>) -> Poll<bool> {
         let Client { stream, buffer, .. } = &mut *self.client;
         if buffer.is_empty() && buffer.size() <= STANDARD {
@@ -149,7 +148,7 @@ impl<'a> BodySource<'a> {
         Poll::Ready(matches!(read, Ok(n) if n > 0))
     }
 
-    /// `n` bytes of what was [`Self::ready`] were sent. How many bytes the attempt has sent by now of what is kept.
+    /// `n` bytes of what was [`Self::ready`] were sent. Returns how many of the kept bytes the attempt has sent now.
     pub(crate) fn sent(&mut self, n: usize, replayed: usize) -> usize {
         let again = n.min(self.replay.len() - replayed);
         let new = n - again;

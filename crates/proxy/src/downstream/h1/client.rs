@@ -188,7 +188,7 @@ impl Client {
         .await
     }
 
-    /// Its side of a tunnel that a request has become.
+    /// The client's side of a tunnel.
     pub(crate) const fn tunnel_end(&mut self) -> TunnelEnd<'_, TcpStream> {
         TunnelEnd {
             stream: &mut self.stream,

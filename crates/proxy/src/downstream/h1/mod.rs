@@ -1,5 +1,4 @@
-//! HTTP/1.1 from clients: a connection with its requests one after the other, where the body of a request comes from, and where
-//! its response goes.
+//! HTTP/1.1 from clients: a connection with one request after the other, the source of a request's body, the sink of a response.
 
 pub(crate) mod client;
 pub(crate) mod body;

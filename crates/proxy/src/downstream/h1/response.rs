@@ -1,4 +1,4 @@
-//! Where a response goes: what is written to the client, how its end is told, and what becomes of the connection after it.
+//! Where a response goes: what is written to the client, how the end of the response is shown, and whether the connection stays.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -22,19 +22,19 @@ const SEND_IDLE: Duration = Duration::from_secs(30);
 /// Bytes a second that a client must take on the whole, beside that time once: one that dribbles cannot hold an answer for ever.
 const SEND_FLOOR: u64 = 1024;
 
-/// How a response is sent to its client, as the version of its request allows.
+/// How a response is sent to its client, given the version of the request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResponseForm {
     /// Whether the connection stays open after it.
     pub(crate) keep_alive: bool,
-    /// Whether the client gets the content of the body alone, and not as the server framed it.
+    /// Whether the body is decoded, since the client does not know its framing.
     pub(crate) decode: bool,
-    /// Whether its end can be told without closing the connection.
+    /// Whether the client can tell its end without a close of the connection.
     is_delimited: bool,
 }
 
 impl ResponseForm {
-    /// For a response to this request. `keep_alive`: nothing else speaks against keeping the connection open.
+    /// For a response to this request. `keep_alive`: whether the connection may stay open otherwise.
     pub(crate) fn of(request: &RequestHead, response: &ResponseHead, keep_alive: bool) -> Self {
         let is_chunked = response.framing == Framing::Chunked;
         let decode = request.version == Version::Http10 && is_chunked;
@@ -47,7 +47,7 @@ impl ResponseForm {
     }
 }
 
-/// Where a response is written: first what is pending (its head, and what was put behind it), then its body as it comes.
+/// Where a response is written: first what is pending (its head, and what was appended to it), then its body as it arrives.
 #[derive(Debug)]
 pub(crate) struct ResponseSink<'a, W = TcpStream> {
     stream: &'a mut W,
@@ -70,12 +70,12 @@ impl<'a, W: AsyncWrite + Unpin> ResponseSink<'a, W> {
         }
     }
 
-    /// Whether all that was pending is written.
+    /// Whether everything pending is written.
     pub(crate) const fn is_flushed(&self) -> bool {
         *self.written == self.pending.len()
     }
 
-    /// Where more can be put behind what is pending.
+    /// What is pending, to append to it.
     pub(crate) fn pending(&mut self) -> &mut Vec<u8> {
         if self.is_flushed() {
             self.pending.clear();
@@ -84,10 +84,10 @@ impl<'a, W: AsyncWrite + Unpin> ResponseSink<'a, W> {
         self.pending
     }
 
-    /// Writes what is pending, and then `body`. How many bytes of `body` were written.
+    /// Writes what is pending, then `body`. Returns how many bytes of `body` were written.
     ///
     /// # Errors
-    /// The client takes nothing any more.
+    /// [`Event::Closed`] if the client has disconnected.
     pub(crate) fn poll_write(
         &mut self,
         body: &[u8],
@@ -106,7 +106,8 @@ impl<'a, W: AsyncWrite + Unpin> ResponseSink<'a, W> {
     }
 }
 
-/// Writes an interim response (1xx), whose head is at the front of `bytes`, to `work.to_client`; whether the client can take one.
+/// Writes the interim response (1xx) in `work.response`, whose bytes are `bytes`, to `work.to_client`. Returns whether the client
+/// may get one: HTTP/1.0 has none.
 pub(crate) fn write_interim(work: &mut Workspace, bytes: &[u8]) -> bool {
     let takes = work.request.version == Version::Http11;
     if takes {
@@ -160,7 +161,7 @@ pub(crate) async fn send(
 }
 
 impl Client {
-    /// A response has been passed on as a whole. `wants_more`: the client has not asked for the end of its connection itself.
+    /// A response was relayed completely: what becomes of the connection. `wants_more`: the client has not asked for its end.
     pub(crate) fn response_complete(
         &self,
         form: ResponseForm,
@@ -177,7 +178,7 @@ impl Client {
         }
     }
 
-    /// A response has broken off by this event after its head, which the client must be able to see.
+    /// A response broke off after its head was sent: what becomes of the connection, so that the client can see it.
     pub(crate) fn response_aborted(&self, form: ResponseForm, event: Event) -> Persist {
         if !form.is_delimited {
             self.reset_on_close();

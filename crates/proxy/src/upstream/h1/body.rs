@@ -1,5 +1,4 @@
-//! The body of a response as it comes from a server: its framing is checked on the way, and it is passed on as it came, or as its
-//! content alone.
+//! The body of a response as it arrives from a server: its framing is checked, and it is relayed as received or decoded.
 
 use std::task::{Context, Poll};
 
@@ -10,21 +9,21 @@ use tokio::io::AsyncRead;
 use crate::downstream::io::poll_fill;
 use crate::worker::buffer::{Buffer, Buffers};
 
-/// The body of a response whose head is taken off.
+/// The body of a response, after its head was consumed.
 #[derive(Debug)]
 pub(crate) struct ResponseBody {
     body: Body,
-    /// Whether its content alone is passed on, without the server's framing.
+    /// Whether only its content is relayed, without the server's framing.
     decode: bool,
-    /// Bytes at the front of what has come that belong to it, were checked and are not yet passed on.
+    /// Bytes at the front of the input that are checked and not yet relayed.
     ready: usize,
 }
 
-/// What a body is read from.
+/// Where a body is read from.
 #[derive(Debug)]
 pub(crate) struct ResponseInput<'a, S> {
     pub(crate) stream: &'a mut S,
-    /// What has come and is not yet passed on.
+    /// What was read and is not yet relayed.
     pub(crate) incoming: &'a mut Buffer,
     pub(crate) buffers: &'a Buffers,
     /// Bytes read so far.
@@ -32,14 +31,14 @@ pub(crate) struct ResponseInput<'a, S> {
 }
 
 impl<S> ResponseInput<'_, S> {
-    /// Whether nothing has come that is not passed on.
+    /// Whether everything that was read is relayed.
     pub(crate) const fn is_empty(&self) -> bool {
         self.incoming.is_empty()
     }
 }
 
 impl ResponseBody {
-    /// `decode`: its content alone is to be passed on.
+    /// `decode`: only its content is relayed.
     pub(crate) fn new(framing: Framing, decode: bool) -> Self {
         Self {
             body: Body::of_response(framing),
@@ -48,27 +47,26 @@ impl ResponseBody {
         }
     }
 
-    /// What can be passed on.
+    /// What can be relayed now.
     pub(crate) fn ready<'i, S>(&self, input: &'i ResponseInput<'_, S>) -> &'i [u8] {
         &input.incoming.unread()[..self.ready]
     }
 
-    /// `n` bytes of what was [`Self::ready`] were passed on.
+    /// `n` bytes of what was [`Self::ready`] were relayed.
     pub(crate) fn passed_on<S>(&mut self, n: usize, input: &mut ResponseInput<'_, S>) {
         input.incoming.consume(n);
         self.ready -= n;
     }
 
-    /// Whether all of it has come.
+    /// Whether its end was read.
     pub(crate) fn is_done(&self) -> bool {
         self.body.is_done()
     }
 
-    /// Checks what has come. Where its content alone is passed on, that is appended to `content`. `tee` is shown the bytes of the
-    /// body as the server sent them.
+    /// Checks what was read. Decoded content is appended to `content`; `tee` gets the body as the server sent it.
     ///
     /// # Errors
-    /// It is not a body.
+    /// [`Event::Malformed`] if its framing is invalid.
     pub(crate) fn take_in<S>(
         &mut self,
         input: &mut ResponseInput<'_, S>,
@@ -95,11 +93,11 @@ impl ResponseBody {
         Ok(())
     }
 
-    /// Reads more of it, and checks it as [`Self::take_in`] does; the bytes read, or `None` if the end of the connection was its
-    /// end.
+    /// Reads more and checks it as [`Self::take_in`] does. Returns the number of bytes read, or `None` if the end of the connection
+    /// is the end of the body.
     ///
     /// # Errors
-    /// It has broken off, or is not a body.
+    /// [`Event::Closed`] if the connection ended before the body, [`Event::Malformed`] if its framing is invalid.
     pub(crate) fn poll_more<S: AsyncRead + Unpin>(
         &mut self,
         input: &mut ResponseInput<'_, S>,

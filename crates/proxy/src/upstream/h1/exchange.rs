@@ -181,17 +181,17 @@ impl UpstreamExchange {
         self.lease.server()
     }
 
-    /// The bytes of the response's head, and what came behind it.
+    /// The bytes of the response's head, and what was read after it.
     pub(crate) fn head_bytes(&self) -> &[u8] {
         self.incoming.unread()
     }
 
-    /// Takes the head off what has come.
+    /// Consumes the response's head.
     pub(crate) fn consume_head(&mut self, head: &ResponseHead) {
         self.incoming.consume(head.length);
     }
 
-    /// Whether exactly the response has come of which this is the head.
+    /// Whether what was read is exactly the response with this head.
     pub(crate) fn is_whole(&self, head: &ResponseHead) -> bool {
         let there = (self.incoming.len() - head.length) as u64;
         match head.framing {
@@ -201,7 +201,7 @@ impl UpstreamExchange {
         }
     }
 
-    /// The length of the response's body, if it is known, has not come as a whole yet, and there is room for it.
+    /// The length of the response's body, if it is known, not all of it was read yet, and the buffer has room for it.
     pub(crate) fn length_to_come(&self, head: &ResponseHead) -> Option<usize> {
         let Framing::Length(length) = head.framing else {
             return None;
@@ -211,7 +211,7 @@ impl UpstreamExchange {
         (all > self.incoming.len() && all <= self.incoming.size()).then_some(length)
     }
 
-    /// What the body of the response is read from, once its head is taken off.
+    /// Where the body of the response is read from, once its head is consumed.
     pub(crate) const fn input<'i>(&'i mut self, buffers: &'i Buffers) -> ResponseInput<'i, Stream> {
         ResponseInput {
             stream: self.lease.stream(),
@@ -221,7 +221,7 @@ impl UpstreamExchange {
         }
     }
 
-    /// The server's side of the tunnel that the request has become.
+    /// The server's side of a tunnel.
     pub(crate) const fn tunnel_end(&mut self) -> TunnelEnd<'_, Stream> {
         TunnelEnd {
             stream: self.lease.stream(),
@@ -229,17 +229,17 @@ impl UpstreamExchange {
         }
     }
 
-    /// Tells when the server is gone, while the tunnel waits for something else.
+    /// Watches the server's connection for a reset.
     pub(crate) fn watch(&self, worker: &Worker) -> WatchedClient {
         self.lease.watch(worker)
     }
 
-    /// The server sees a reset when its connection is closed.
+    /// Makes the close of the server's connection a reset.
     pub(crate) fn reset_on_close(&self) {
         self.lease.reset_on_close();
     }
 
-    /// Gives back what it holds, after a response; the connection as well if it is `reusable` ([`UpstreamLease::complete`]).
+    /// Ends it after a response: releases its buffer, and completes its lease ([`UpstreamLease::complete`]).
     pub(crate) fn complete(
         self,
         worker: &Worker,
@@ -251,8 +251,7 @@ impl UpstreamExchange {
         self.lease.complete(worker, reusable, head, now);
     }
 
-    /// Gives back what it holds, and closes the connection, after an attempt that began at `begun` and ended so without a response
-    /// to pass on ([`UpstreamLease::abandon`]).
+    /// Ends it without a response to relay: releases its buffer, and abandons its lease ([`UpstreamLease::abandon`]).
     pub(crate) fn abandon(self, worker: &Worker, outcome: Outcome, begun: Instant) {
         worker.buffers.give(self.incoming);
         self.lease.abandon(worker, outcome, begun);

@@ -84,7 +84,7 @@ impl UpstreamExchange {
         }
     }
 
-    /// Goes on with sending the rest of the request while its response is passed on already. Whether anything moved.
+    /// Sends the rest of the request while its response is already relayed. Returns whether anything moved.
     pub(crate) fn poll_rest_of_request(
         &mut self,
         io: &mut ExchangeIo<'_>,
