@@ -40,7 +40,7 @@ const SERVERS: usize = 3;
 /// So many steps without a pause are a circle.
 const MOST_STEPS: usize = 64;
 
-const OUTCOMES: [Outcome; 12] = [
+const OUTCOMES: [Outcome; 13] = [
     Outcome::Answered(200),
     Outcome::Answered(404),
     Outcome::Answered(429),
@@ -53,6 +53,7 @@ const OUTCOMES: [Outcome; 12] = [
     Outcome::Reset { sent: true },
     Outcome::AttemptTimeout,
     Outcome::LocalError,
+    Outcome::StreamRefused,
 ];
 
 fuzz_target!(|input: &[u8]| {
@@ -213,8 +214,8 @@ impl<'a> Run<'a> {
         let Some(first) = slot.first.as_mut().filter(|_| is_attempting) else {
             return self.tell(at, Event::Ended(end));
         };
-        if !outcome.is_unsent() {
-            slot.books.was_seen = true;
+        if !outcome.is_unsent() || outcome == Outcome::StreamRefused {
+            slot.books.attempts[first.entry].is_sent = true;
             slot.facts.is_lost |= slot.facts.is_large;
             slot.facts.is_sent = true;
         }

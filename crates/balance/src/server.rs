@@ -169,7 +169,11 @@ impl ServerState {
         let sample = latency.as_secs_f64();
         match outcome {
             // They say nothing about the server.
-            Outcome::Stale | Outcome::IdleTimeout | Outcome::LocalError | Outcome::Rescued => {
+            Outcome::Stale
+            | Outcome::StreamRefused
+            | Outcome::IdleTimeout
+            | Outcome::LocalError
+            | Outcome::Rescued => {
                 return;
             }
             // It would have taken longer still. That says something if it waited longer than is typical, and not much

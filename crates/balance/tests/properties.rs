@@ -56,6 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Outcome::ConnectRefused),
         Just(Outcome::Cancelled),
         Just(Outcome::LocalError),
+        Just(Outcome::StreamRefused),
     ];
     prop_oneof![
         4 => vec(0_u32..8, 0..5).prop_map(|avoid| Step::Pick { avoid }),

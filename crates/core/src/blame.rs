@@ -61,6 +61,9 @@ pub enum Event {
     Answered(u16),
     /// Nothing listens at the server's address.
     Refused,
+    /// The server refused the request's stream and says that it has processed no part of it: `REFUSED_STREAM`, or a GOAWAY
+    /// whose last stream is an earlier one (RFC 9113, sections 8.7 and 6.8).
+    StreamRefused,
     /// The network says that the server's address cannot be reached.
     Unreachable,
     /// This peer closed or reset its connection before that.
@@ -124,6 +127,7 @@ pub const fn judge(event: Event, facts: Facts) -> Judgement {
         Event::Exhausted => Blame::Local,
         Event::Answered(_)
         | Event::Refused
+        | Event::StreamRefused
         | Event::Unreachable
         | Event::Closed(Peer::Server)
         | Event::Malformed(Peer::Server)
@@ -153,12 +157,17 @@ const fn outcome(event: Event, facts: Facts) -> Outcome {
         (Event::Late(Limit::Idle(_)), Phase::Streaming | Phase::Tunnel) => Outcome::IdleTimeout,
         (Event::Closed(Peer::Client) | Event::Malformed(Peer::Client), _)
         | (Event::Late(Limit::Total | Limit::Idle(Peer::Client)), _) => Outcome::Cancelled,
+        (Event::StreamRefused, Phase::Connecting | Phase::AwaitingHead) => Outcome::StreamRefused,
         // What goes through a tunnel has no end that could be missed.
-        (Event::Closed(Peer::Server) | Event::Malformed(Peer::Server), Phase::Tunnel) => {
-            Outcome::Answered(SWITCHED)
-        }
+        (
+            Event::Closed(Peer::Server) | Event::Malformed(Peer::Server) | Event::StreamRefused,
+            Phase::Tunnel,
+        ) => Outcome::Answered(SWITCHED),
         (Event::Malformed(Peer::Server), _) => Outcome::BadResponse,
-        (Event::Closed(Peer::Server), Phase::Holding | Phase::Streaming) => Outcome::Truncated,
+        // A server that has answered has processed the request, whatever it says of it.
+        (Event::Closed(Peer::Server) | Event::StreamRefused, Phase::Holding | Phase::Streaming) => {
+            Outcome::Truncated
+        }
         (Event::Closed(Peer::Server), Phase::Connecting | Phase::AwaitingHead) => {
             match (facts.sent, facts.reused) {
                 (Sent::Nothing, true) => Outcome::Stale,
@@ -195,6 +204,7 @@ mod tests {
             Event::Late(Limit::Attempt),
             Event::Late(Limit::Total),
             Event::Refused,
+            Event::StreamRefused,
             Event::Unreachable,
             Event::Exhausted,
         ];
@@ -252,7 +262,7 @@ mod tests {
 
     /// What ended, under which circumstances; then outcome, blame, whether it may be repeated, whether the connection is kept.
     #[rustfmt::skip] // A table is read row by row.
-    const TABLE: [Row; 30] = [
+    const TABLE: [Row; 35] = [
         ("answered", Event::Answered(200), whole(Phase::Streaming), Outcome::Answered(200), Blame::Nobody, false, true),
         ("answered before the request was written", Event::Answered(200), part(Phase::Streaming), Outcome::Answered(200), Blame::Nobody, false, false),
         ("too large, told early", Event::Answered(413), part(Phase::AwaitingHead), Outcome::Answered(413), Blame::Nobody, true, false),
@@ -268,6 +278,11 @@ mod tests {
         ("a bad chunk before the commit", Event::Malformed(Peer::Server), whole(Phase::Holding), Outcome::BadResponse, Blame::Server, true, false),
         ("a bad chunk after it", Event::Malformed(Peer::Server), whole(Phase::Streaming), Outcome::BadResponse, Blame::Server, false, false),
         ("nobody listens", Event::Refused, Facts::CONNECTING, Outcome::ConnectRefused, Blame::Server, true, false),
+        ("a refused stream", Event::StreamRefused, part(Phase::AwaitingHead), Outcome::StreamRefused, Blame::Nobody, true, false),
+        ("a stream refused after the whole request", Event::StreamRefused, whole(Phase::AwaitingHead), Outcome::StreamRefused, Blame::Nobody, true, false),
+        ("a stream refused after its head, held back", Event::StreamRefused, whole(Phase::Holding), Outcome::Truncated, Blame::Server, true, false),
+        ("a stream refused after its head", Event::StreamRefused, whole(Phase::Streaming), Outcome::Truncated, Blame::Server, false, false),
+        ("a tunnel whose stream was refused", Event::StreamRefused, whole(Phase::Tunnel), Outcome::Answered(101), Blame::Nobody, false, false),
         ("no way there", Event::Unreachable, Facts::CONNECTING, Outcome::Unreachable, Blame::Path, true, false),
         ("no descriptor left", Event::Exhausted, nothing(Phase::Connecting), Outcome::LocalError, Blame::Local, false, false),
         ("no connection in time", Event::Late(Limit::Attempt), nothing(Phase::Connecting), Outcome::ConnectTimeout, Blame::Path, true, false),

@@ -22,6 +22,10 @@ pub enum Outcome {
         /// Whether any byte of the request had been written.
         sent: bool,
     },
+    /// The server refused the request's stream before it processed any part of it: `REFUSED_STREAM`, or a stream above the
+    /// last one that its GOAWAY names (RFC 9113, sections 8.7 and 6.8). The server has reached its limit of streams, or shuts
+    /// down gracefully.
+    StreamRefused,
     /// No response head within the attempt timeout.
     AttemptTimeout,
     /// What came back was not an unambiguous HTTP response.
@@ -60,7 +64,11 @@ impl Outcome {
     pub const fn blame(self) -> Blame {
         match self {
             Self::Answered(status) if status >= 500 => Blame::Server,
-            Self::Answered(_) | Self::Stale | Self::IdleTimeout | Self::Rescued => Blame::Nobody,
+            Self::Answered(_)
+            | Self::Stale
+            | Self::StreamRefused
+            | Self::IdleTimeout
+            | Self::Rescued => Blame::Nobody,
             Self::ConnectRefused
             | Self::AttemptTimeout
             | Self::Reset { .. }
@@ -94,6 +102,7 @@ impl Outcome {
                 | Self::Unreachable
                 | Self::Stale
                 | Self::Reset { sent: false }
+                | Self::StreamRefused
                 | Self::LocalError
         )
     }
@@ -109,6 +118,7 @@ impl Outcome {
             Self::Unreachable => "unreachable",
             Self::Stale => "stale-connection",
             Self::Reset { .. } => "reset",
+            Self::StreamRefused => "stream-refused",
             Self::AttemptTimeout => "timeout",
             Self::BadResponse => "bad-response",
             Self::Truncated => "truncated",
@@ -120,7 +130,7 @@ impl Outcome {
     }
 
     /// Every word that [`Outcome::word`] gives, in the order of [`Outcome::place`].
-    pub const WORDS: [&'static str; 14] = [
+    pub const WORDS: [&'static str; 15] = [
         "success",
         "server-error",
         "connect-refused",
@@ -135,6 +145,7 @@ impl Outcome {
         "local-error",
         "rescued",
         "idle-timeout",
+        "stream-refused",
     ];
 
     /// The index of this outcome's word in [`Outcome::WORDS`], for arrays of counters.
@@ -155,6 +166,7 @@ impl Outcome {
             Self::LocalError => 11,
             Self::Rescued => 12,
             Self::IdleTimeout => 13,
+            Self::StreamRefused => 14,
         }
     }
 }
@@ -163,7 +175,7 @@ impl Outcome {
 mod tests {
     use super::*;
 
-    const ALL: [Outcome; 16] = [
+    const ALL: [Outcome; 17] = [
         Outcome::Answered(200),
         Outcome::Answered(404),
         Outcome::Answered(503),
@@ -173,6 +185,7 @@ mod tests {
         Outcome::Stale,
         Outcome::Reset { sent: false },
         Outcome::Reset { sent: true },
+        Outcome::StreamRefused,
         Outcome::AttemptTimeout,
         Outcome::BadResponse,
         Outcome::Truncated,
@@ -198,5 +211,6 @@ mod tests {
         assert!(Outcome::Answered(500).is_failure());
         assert!(Outcome::AttemptTimeout.is_failure());
         assert!(!Outcome::Stale.is_failure());
+        assert!(!Outcome::StreamRefused.is_failure());
     }
 }

@@ -229,6 +229,7 @@ impl Trial {
             Outcome::Cancelled
             | Outcome::Rescued
             | Outcome::Stale
+            | Outcome::StreamRefused
             | Outcome::IdleTimeout
             | Outcome::LocalError
             | Outcome::ConnectRefused

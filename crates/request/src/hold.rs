@@ -214,6 +214,7 @@ const fn lacks_server(cause: Cause) -> bool {
         | Cause::ConnectTimeout
         | Cause::Unreachable
         | Cause::Reset
+        | Cause::StreamRefused
         | Cause::AttemptTimeout
         | Cause::BadResponse
         | Cause::Truncated => true,
@@ -421,6 +422,10 @@ mod tests {
             (after(&[LOST, LOST]), "a third one may show why"),
             (after(&[hung]).granted(), "a retry that finds nobody"),
             (after(&[busy]).granted(), "likewise"),
+            (
+                after(&[Outcome::StreamRefused]).once().granted(),
+                "no application has seen it",
+            ),
         ] {
             assert!(candidate.may_wait(), "{why}: {candidate:?}");
         }
@@ -436,6 +441,7 @@ mod tests {
             (after(&[LOST]).limit(0), "no retry is wanted"),
             (after(&[LOST; 3]), "three servers have seen it"),
             (after(&[hung]), "it hangs, it is not dead"),
+            (after(&[Outcome::StreamRefused]), "its server is alive"),
             (after(&[busy]).once().granted(), "it was seen"),
             (after(&[Outcome::LocalError]), "not the servers' doing"),
             (first.cause(Cause::QueueFull), "there are servers"),

@@ -65,6 +65,8 @@ pub enum Cause {
     LocalError,
     /// The server closed or reset the connection before it answered.
     Reset,
+    /// The server refused the request's stream before it processed any part of it.
+    StreamRefused,
     /// The server did not answer in time.
     AttemptTimeout,
     /// The request with all its retries took longer than `timeout.total`.
@@ -98,6 +100,7 @@ impl Cause {
             | Self::Quarantined { .. }
             | Self::RouteBroken { .. }
             | Self::FallenBack { .. }
+            | Self::StreamRefused
             | Self::LocalError => 503,
             Self::RateLimited { .. } => 429,
             Self::BadRequest { status, .. } | Self::Injected { status } => status,
@@ -138,6 +141,7 @@ impl Cause {
             Self::Unreachable => "unreachable",
             Self::LocalError => "local-error",
             Self::Reset => "reset",
+            Self::StreamRefused => "stream-refused",
             Self::AttemptTimeout => "timeout",
             Self::TotalTimeout => "total-timeout",
             Self::Deadline => "deadline",
@@ -163,7 +167,8 @@ impl Cause {
             | Self::Maintenance
             | Self::Throttled
             | Self::RouteBroken { .. }
-            | Self::FallenBack { .. } => "destination_unavailable",
+            | Self::FallenBack { .. }
+            | Self::StreamRefused => "destination_unavailable",
             Self::QueueFull | Self::QueueTimeout | Self::QueueLate | Self::Shed => {
                 "connection_limit_reached"
             }
@@ -196,6 +201,7 @@ impl Cause {
             Outcome::Unreachable => Some(Self::Unreachable),
             Outcome::LocalError => Some(Self::LocalError),
             Outcome::Stale | Outcome::Reset { .. } => Some(Self::Reset),
+            Outcome::StreamRefused => Some(Self::StreamRefused),
             Outcome::AttemptTimeout => Some(Self::AttemptTimeout),
             Outcome::BadResponse => Some(Self::BadResponse),
         }

@@ -82,6 +82,8 @@ fn meaning(on: &RetryOn, outcome: Outcome, wait: Option<Duration>) -> Verdict {
         }
         Outcome::Stale | Outcome::Reset { sent: false } => (on.reset, Verdict::Unsent),
         Outcome::Reset { sent: true } => (on.reset, Verdict::Lost),
+        // The server itself says that the application saw nothing of it: there is nothing that one could be against.
+        Outcome::StreamRefused => (true, Verdict::Unsent),
         Outcome::AttemptTimeout => (on.timeout, Verdict::Timeout),
         Outcome::Answered(status) => (
             status >= 400 && on.statuses.contains(&status),

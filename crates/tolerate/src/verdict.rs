@@ -27,8 +27,8 @@ pub enum Verdict {
     Timeout,
     /// It failed and will fail again: not found, forbidden, invalid.
     Fatal,
-    /// There is proof that the application saw nothing of it: refused, not connected, a closed pooled connection. Any call may be
-    /// repeated, and the first one on a server costs nothing.
+    /// There is proof that the application saw nothing of it: refused, not connected, a closed pooled connection, a refused
+    /// stream. Any call may be repeated, and the first one on a server costs nothing.
     Unsent,
     /// The connection died after something was sent. Whoever may repeat it does so at once and free, but once per call: it may be
     /// the request that kills.

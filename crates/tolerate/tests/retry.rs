@@ -14,12 +14,13 @@ const FREE: Decision = Decision::Retry {
     free: true,
     after: Duration::ZERO,
 };
-const UNSENT: [Outcome; 5] = [
+const UNSENT: [Outcome; 6] = [
     Outcome::ConnectRefused,
     Outcome::ConnectTimeout,
     Outcome::Unreachable,
     Outcome::Stale,
     Outcome::Reset { sent: false },
+    Outcome::StreamRefused,
 ];
 
 const fn millis(n: u64) -> Duration {
@@ -216,6 +217,44 @@ fn what_is_no_failure_or_not_listed_is_not_retried() {
 }
 
 #[test]
+fn a_refused_stream_is_retried_whatever_is_listed_as_long_as_there_is_a_body_and_time() {
+    let nothing = RetryOptions {
+        limit: 0,
+        on: RetryOn {
+            connect: false,
+            reset: false,
+            timeout: false,
+            statuses: Vec::new(),
+        },
+        methods: Vec::new(),
+        ..options()
+    };
+    let mut request = Request::new(nothing);
+    assert_eq!(request.post(Outcome::StreamRefused, 0), FREE);
+    let facts = AttemptFacts {
+        outcome: Outcome::StreamRefused,
+        method_may_repeat: false,
+        body_replayable: true,
+        server: 0,
+        wish: None,
+    };
+    let mut stops = |facts, why| {
+        assert_eq!(request.decide(facts), Decision::Stop(why), "{facts:?}");
+    };
+    // Where there is one server only, the second time counts like any other retry.
+    stops(facts, StopReason::Limit);
+    let other = AttemptFacts { server: 1, ..facts };
+    let streamed = AttemptFacts {
+        body_replayable: false,
+        ..other
+    };
+    stops(streamed, StopReason::Body);
+    request.now += Duration::from_secs(15);
+    assert_eq!(request.decide(other), Decision::Stop(StopReason::Deadline));
+    assert_tokens(&request, 35.0);
+}
+
+#[test]
 fn what_the_user_took_out_of_the_list_is_not_retried_at_all() {
     let without = |change: fn(&mut RetryOn)| {
         let mut options = options();
@@ -379,6 +418,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         Just(Outcome::ConnectTimeout),
         Just(Outcome::Unreachable),
         Just(Outcome::Stale),
+        Just(Outcome::StreamRefused),
         any::<bool>().prop_map(|sent| Outcome::Reset { sent }),
         Just(Outcome::AttemptTimeout),
         Just(Outcome::BadResponse),

@@ -187,6 +187,7 @@ const fn place_of(outcome: Outcome) -> Option<usize> {
         Outcome::ConnectRefused => Some(4),
         Outcome::ConnectTimeout | Outcome::Unreachable => Some(5),
         Outcome::Stale
+        | Outcome::StreamRefused
         | Outcome::IdleTimeout
         | Outcome::Cancelled
         | Outcome::LocalError

@@ -74,6 +74,7 @@ impl Evidence<'_> {
                 Outcome::AttemptTimeout => counts.timeouts += 1,
                 Outcome::ConnectTimeout | Outcome::Unreachable => counts.unreachable += 1,
                 Outcome::Stale
+                | Outcome::StreamRefused
                 | Outcome::IdleTimeout
                 | Outcome::Cancelled
                 | Outcome::LocalError

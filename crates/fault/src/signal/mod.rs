@@ -66,6 +66,7 @@ impl Facts {
                 | Outcome::ConnectTimeout
                 | Outcome::Unreachable
                 | Outcome::Stale
+                | Outcome::StreamRefused
                 | Outcome::Reset { .. }
                 | Outcome::AttemptTimeout
                 | Outcome::BadResponse

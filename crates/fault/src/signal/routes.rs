@@ -109,6 +109,7 @@ impl RouteTally {
             | Outcome::ConnectTimeout
             | Outcome::Unreachable
             | Outcome::Stale
+            | Outcome::StreamRefused
             | Outcome::IdleTimeout
             | Outcome::Cancelled
             | Outcome::LocalError

@@ -145,14 +145,14 @@ impl LoadProbe {
         let status = match line.ask(request.as_bytes(), Method::Get, None).await {
             Ok(status) => status,
             Err(outcome) => {
-                line.end(worker, self.server, false);
+                line.end(worker, false);
                 return End::of_outcome(outcome);
             }
         };
         let mut content = Vec::new();
         let body = line.read_body(MOST_BYTES, Some(&mut content)).await;
         let reusable = matches!(body, BodyEnd::Whole { reusable: true });
-        line.end(worker, self.server, reusable);
+        line.end(worker, reusable);
         match body {
             _ if status != 200 => End::Failed,
             BodyEnd::Whole { .. } => understood(&content).map_or(End::NotUnderstood, End::Answered),
@@ -182,6 +182,7 @@ impl End {
             | Outcome::ConnectRefused
             | Outcome::Unreachable
             | Outcome::Stale
+            | Outcome::StreamRefused
             | Outcome::Reset { .. }
             | Outcome::BadResponse
             | Outcome::Truncated

@@ -200,7 +200,7 @@ impl BackgroundRequest {
     fn end(&self, line: UpstreamClient, server: ServerId, reusable: bool) {
         let received = &self.worker.server_counters(server).bytes_received;
         received.add_from_owner(line.received);
-        line.end(&self.worker, server, reusable);
+        line.end(&self.worker, reusable);
     }
 
     /// Says what the attempt has shown of the server, unless another one is at its place by now.

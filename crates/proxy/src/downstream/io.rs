@@ -6,7 +6,23 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::worker::buffer::Buffer;
+use crate::worker::buffer::{Buffer, Buffers};
+
+/// One side of a tunnel: its connection, and what was read from it and not yet relayed.
+#[derive(Debug)]
+pub(crate) struct TunnelEnd<'a, S> {
+    pub(crate) stream: &'a mut S,
+    pub(crate) incoming: &'a mut Buffer,
+}
+
+impl<S> TunnelEnd<'_, S> {
+    /// Takes a buffer to read into, if it has none.
+    pub(crate) fn open(&mut self, buffers: &Buffers) {
+        if self.incoming.size() == 0 {
+            *self.incoming = buffers.take();
+        }
+    }
+}
 
 /// Reads into the buffer's spare room; 0 is the end of the stream.
 pub(crate) fn poll_fill<S: AsyncRead + Unpin>(

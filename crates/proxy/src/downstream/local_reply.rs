@@ -3,24 +3,17 @@
 //! Each has a `Date` and says how it is framed. The connection stays if the request was understood and nothing of its body is
 //! still to come; then an HTTP/1.0 client is told so, since for it the end of the connection would be the end of the answer.
 
-use std::future::poll_fn;
-use std::task::Poll;
-use std::time::Duration;
-
-use evenkeel_core::blame::{Event, Limit, Peer};
 use evenkeel_http1::{Method, Version, write};
 use evenkeel_request::exchange::NoResponse;
 use evenkeel_request::route::{Redirect, Route};
 use evenkeel_request::{Cause, FallbackResponse, Head as _};
 
-use crate::downstream::body::RequestBody;
-use crate::downstream::client::{Client, Persist};
-use crate::downstream::io::poll_write_two;
+use crate::downstream::h1::response::send;
+use crate::downstream::h1::{Client, Persist, RequestBody};
 use crate::downstream::rewrite::write_connection;
 use crate::downstream::view::View;
 use crate::downstream::violation::Violation;
 use crate::worker::date::{self, DateText};
-use crate::worker::poll_budget::PollBudget;
 use crate::worker::{RequestId, Worker, Workspace};
 
 /// What an answer of evenkeel's own needs to know beside what it says.
@@ -255,58 +248,9 @@ pub(crate) fn write_why(why: NoResponse, out: &mut Vec<u8>) {
     }
 }
 
-/// Sends what is in `work.to_client`.
-///
-/// # Errors
-/// If the client is gone, takes nothing for [`SEND_IDLE`], or takes less than [`SEND_FLOOR`] over the whole.
-pub(crate) async fn send(
-    worker: &Worker,
-    client: &mut Client,
-    work: &Workspace,
-) -> Result<(), Event> {
-    let bytes = &work.to_client;
-    let begun = worker.clock.now();
-    let floor = Duration::from_secs(bytes.len() as u64 / SEND_FLOOR);
-    let last = begun + SEND_IDLE + floor;
-    client.timer.set(begun + SEND_IDLE);
-    let mut sent = 0;
-    poll_fn(|cx| {
-        let before = sent;
-        let mut budget = PollBudget::new();
-        while sent < bytes.len() && !budget.is_spent(cx) {
-            match poll_write_two(&mut client.stream, &bytes[sent..], &[], cx) {
-                Poll::Ready(Ok(n)) if n > 0 => {
-                    sent += n;
-                    budget.spend(n);
-                }
-                Poll::Ready(_) => return Poll::Ready(Err(Event::Closed(Peer::Client))),
-                Poll::Pending => break,
-            }
-        }
-        if sent == bytes.len() {
-            return Poll::Ready(Ok(()));
-        }
-        if sent > before {
-            let now = worker.clock.now();
-            client.timer.set((now + SEND_IDLE).min(last));
-        }
-        if client.timer.poll_expired(cx) {
-            return Poll::Ready(Err(Event::Late(Limit::Idle(Peer::Client))));
-        }
-        Poll::Pending
-    })
-    .await
-}
-
 /// `Retry-After` of a service in maintenance, which ends when a person says so: often enough for a client that waits, and
 /// seldom enough for many of them.
 const MAINTENANCE_RETRY_SECONDS: u32 = 30;
-
-/// How long a client may take nothing of an answer that evenkeel has ready for it. A socket takes more only when a third of its
-/// buffer is free, which is seconds for a slow reader.
-const SEND_IDLE: Duration = Duration::from_secs(30);
-/// Bytes a second that a client must take on the whole, beside that time once: one that dribbles cannot hold an answer for ever.
-const SEND_FLOOR: u64 = 1024;
 
 #[cfg(test)]
 mod tests {

@@ -9,8 +9,8 @@ use evenkeel_request::Cause;
 
 use super::context::RequestContext;
 use super::host::write_attempts;
-use crate::downstream::client::Client;
 use crate::downstream::edit::Edits;
+use crate::downstream::h1::Client;
 use crate::downstream::violation::Violation;
 use crate::exchange::finish::Finish;
 use crate::worker::Workspace;

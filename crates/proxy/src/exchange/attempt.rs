@@ -6,19 +6,18 @@ use std::task::{Context, Poll};
 
 use evenkeel_core::blame::{Event as Ended, Peer, Phase};
 use evenkeel_core::{Instant, Outcome};
-use evenkeel_http1::Framing;
 use evenkeel_request::Cause;
 use evenkeel_request::exchange::{Event, Step};
 
-use crate::downstream::body::RequestBody;
+use crate::downstream::h1::RequestBody;
 use crate::downstream::violation::Violation;
 use crate::exchange::context::RequestContext;
 use crate::exchange::hedge::RaceResult;
-use crate::upstream::connect::connect;
+use crate::exchange::io::ExchangeIo;
 use crate::upstream::deadlines::AttemptDeadlines;
-use crate::upstream::h1::{ExchangeIo, UpstreamExchange, UpstreamExchangeEnd};
+use crate::upstream::h1::{UpstreamExchange, UpstreamExchangeEnd};
 use crate::upstream::idle_timeout::Reuse;
-use crate::upstream::pool::Upstream;
+use crate::upstream::lease::UpstreamLease;
 use crate::worker::client_watch::ClientWatch;
 
 /// How an attempt ended, when there is a response to pass on or not.
@@ -41,21 +40,21 @@ impl RequestContext<'_> {
         server: u32,
     ) -> AttemptResult {
         let now = self.latest;
-        let client = io.client.watched.get();
+        let client = io.watch().get();
         let _waits = client.waits_on(self.server_id(server));
-        let connection = match self.connection(io, &client, server, now).await {
-            Ok(connection) => connection,
+        let lease = match self.lease(io, &client, server, now).await {
+            Ok(lease) => lease,
             Err(outcome) => return AttemptResult::Failed(outcome),
         };
         let deadlines = self.deadlines();
         self.tell_deadline(&mut io.work.to_server);
-        let upstream = place.insert(UpstreamExchange::new(connection, self.server_id(server)));
+        let upstream = place.insert(UpstreamExchange::new(lease));
         let end = if let Some(due) = self.hedge_due(io) {
             match Box::pin(self.race(io, upstream, (now, deadlines), due)).await {
                 RaceResult::First(end) => end,
                 RaceResult::Won(won) => {
                     self.count_sent(upstream);
-                    self.drop_talk(place);
+                    self.abandon(place, Outcome::Cancelled, now);
                     *place = Some(*won);
                     return AttemptResult::Answer;
                 }
@@ -73,20 +72,13 @@ impl RequestContext<'_> {
                 Some(length) => self.buffer_response(io, place, length, deadlines).await,
             };
         }
-        self.close(place.take(), &end, now);
-        match end {
-            UpstreamExchangeEnd::Failed(outcome) => AttemptResult::Failed(outcome),
-            // An attempt like others: it is counted, and the log tells of it.
-            UpstreamExchangeEnd::Head
-            | UpstreamExchangeEnd::ClientGone
-            | UpstreamExchangeEnd::Paused => AttemptResult::Failed(Outcome::Cancelled),
-            UpstreamExchangeEnd::ClientLate => AttemptResult::Aborted(Cause::RequestTimeout),
-            UpstreamExchangeEnd::BadBody(error) => {
-                io.work.violation = Some(Violation::of_body(error));
-                let (status, word) = (400, error.word());
-                AttemptResult::Aborted(Cause::BadRequest { status, word })
-            }
-        }
+        let made = without_response(io, &end);
+        let outcome = match made {
+            AttemptResult::Failed(outcome) => outcome,
+            AttemptResult::Answer | AttemptResult::Aborted(_) => Outcome::Cancelled,
+        };
+        self.abandon(place, outcome, now);
+        made
     }
 
     /// Reads the whole response before any of it is passed on, so that the attempt can be taken back if it breaks off.
@@ -100,18 +92,20 @@ impl RequestContext<'_> {
         let Some(upstream) = place.as_mut() else {
             return AttemptResult::Failed(Outcome::Cancelled);
         };
-        let client = io.client.watched.get();
+        let client = io.watch().get();
+        let begun = self.latest;
         let held = {
             let mut hold = Box::pin(upstream.hold(io, length, deadlines));
-            let may_rescue = || self.may_rescue(io.body);
+            let may_rescue = || self.may_rescue(io.body());
             until_given_up(&client, hold.as_mut(), may_rescue).await
         };
         if held == Ok(true) {
             return AttemptResult::Answer;
         }
         let judged = upstream.judge(Ended::Closed(Peer::Server), Phase::Holding, false);
-        self.drop_talk(place);
-        AttemptResult::Failed(held.map_or_else(|outcome| outcome, |_| judged.outcome))
+        let outcome = held.map_or_else(|outcome| outcome, |_| judged.outcome);
+        self.abandon(place, outcome, begun);
+        AttemptResult::Failed(outcome)
     }
 
     /// When the first hedged attempt is due beside the one that begins to be sent, if any may be.
@@ -119,8 +113,7 @@ impl RequestContext<'_> {
         if !self.exchange.hedges() {
             return None;
         }
-        let parts = (&*io.client, &*io.work, &*io.body);
-        match self.next(Event::Connected, parts) {
+        match self.next(Event::Connected, io) {
             Step::GoOn(due) => due,
             _ => None,
         }
@@ -143,14 +136,14 @@ impl RequestContext<'_> {
         upstream: &mut UpstreamExchange,
         (begun, deadlines): (Instant, AttemptDeadlines),
     ) -> UpstreamExchangeEnd {
-        let client = io.client.watched.get();
+        let client = io.watch().get();
         loop {
             let event = |cx: &mut Context<'_>| client.poll_event(cx);
             let end = upstream.run(io, begun, deadlines, event).await;
             if !matches!(end, UpstreamExchangeEnd::Paused) || client.is_gone() {
                 return end;
             }
-            if client.take_server_out() && self.may_rescue(io.body) {
+            if client.take_server_out() && self.may_rescue(io.body()) {
                 return UpstreamExchangeEnd::Failed(Outcome::Rescued);
             }
         }
@@ -165,79 +158,83 @@ impl RequestContext<'_> {
     /// The length of the answer, head and body, if it is to be held back until it is whole: when it could be tried again.
     fn length_to_hold(&self, io: &ExchangeIo<'_>, upstream: &UpstreamExchange) -> Option<usize> {
         let head = &io.work.response;
-        let Framing::Length(length) = head.framing else {
-            return None;
-        };
-        let length = usize::try_from(length).ok()?;
-        let holds = (self.exchange).holds_response(length, io.body.is_replayable());
-        let all = head.length + length;
-        (holds && all > upstream.incoming.len() && all <= upstream.incoming.size()).then_some(all)
+        let length = upstream.length_to_come(head)?;
+        let holds = (self.exchange).holds_response(length, io.body().is_replayable());
+        holds.then_some(head.length + length)
     }
 
-    /// A kept connection to the server, or a new one.
-    async fn connection(
+    /// A pooled connection to the server, or a new one.
+    async fn lease(
         &self,
         io: &ExchangeIo<'_>,
         client: &ClientWatch,
         server: u32,
         now: Instant,
-    ) -> Result<Upstream, Outcome> {
-        if let Some(connection) = self.kept_connection(server, self.reuse(io), now) {
-            return Ok(connection);
+    ) -> Result<UpstreamLease, Outcome> {
+        if let Some(lease) = self.pooled(server, self.reuse(io), now) {
+            return Ok(lease);
         }
         // Boxed: most requests need no new connection, and all would be larger by it.
-        let mut connection = Box::pin(self.new_connection(server, now));
-        let may_rescue = || self.may_rescue(io.body);
-        until_given_up(client, connection.as_mut(), may_rescue).await?
+        let mut connecting = Box::pin(self.connect(server, now));
+        let may_rescue = || self.may_rescue(io.body());
+        until_given_up(client, connecting.as_mut(), may_rescue).await?
     }
 
-    fn kept_connection(&self, server: u32, reuse: Reuse, now: Instant) -> Option<Upstream> {
+    fn pooled(&self, server: u32, reuse: Reuse, now: Instant) -> Option<UpstreamLease> {
         let generation = self.exchange.servers().generation(server);
         let server = self.server_id(server);
-        let kept = self.worker.kept_connection(server, generation, reuse, now);
-        if kept.is_some() {
+        let lease = UpstreamLease::pooled(self.worker, server, generation, reuse, now);
+        if lease.is_some() {
             let counters = self.worker.server_counters(server);
             counters.reused.add_from_owner(1);
         }
-        kept
+        lease
     }
 
-    async fn new_connection(&self, server: u32, now: Instant) -> Result<Upstream, Outcome> {
-        let rest = self.exchange.deadline().remaining(now);
+    async fn connect(&self, server: u32, now: Instant) -> Result<UpstreamLease, Outcome> {
+        let left = self.exchange.deadline().remaining(now);
         let servers = self.exchange.servers();
-        let generation = servers.generation(server);
         let address = servers.address(server).ok_or(Outcome::Unreachable)?;
-        let timeout = self.policies().timeout.connect;
-        let server = self.server_id(server);
-        let stream = connect(self.worker, (server, address), timeout, rest).await?;
-        Ok(Upstream::fresh(stream, generation))
+        let at = (address, servers.generation(server));
+        let times = (self.policies().timeout.connect, left);
+        UpstreamLease::connect(self.worker, self.server_id(server), at, times).await
     }
 
     fn count_sent(&self, upstream: &UpstreamExchange) {
-        let counters = self.worker.server_counters(upstream.server);
+        let counters = self.worker.server_counters(upstream.server());
         counters.bytes_sent.add_from_owner(upstream.bytes_sent);
     }
 
-    fn drop_talk(&self, place: &mut Option<UpstreamExchange>) {
-        drop(place.take().map(|upstream| upstream.end(self.worker)));
-    }
-
-    /// Closes the connection of an attempt that began at `begun` and has no answer.
-    fn close(&self, upstream: Option<UpstreamExchange>, end: &UpstreamExchangeEnd, begun: Instant) {
-        let Some(upstream) = upstream else { return };
-        let server = upstream.server;
-        let connection = upstream.end(self.worker);
-        if let UpstreamExchangeEnd::Failed(Outcome::Stale | Outcome::Reset { .. }) = end {
-            self.worker.upstreams.lost(server, &connection, begun);
+    /// Closes the connection of an attempt that began at `begun` and failed with `outcome`.
+    fn abandon(&self, place: &mut Option<UpstreamExchange>, outcome: Outcome, begun: Instant) {
+        if let Some(upstream) = place.take() {
+            upstream.abandon(self.worker, outcome, begun);
         }
     }
 
     /// Whether the request would be sent again if its server closed the connection at that moment.
     fn reuse(&self, io: &ExchangeIo<'_>) -> Reuse {
-        let stays_replayable = io.body.stays_replayable();
+        let stays_replayable = io.body().stays_replayable();
         match self.exchange.repeats_after_reset(stays_replayable) {
             true => Reuse::Repeatable,
             false => Reuse::Once,
+        }
+    }
+}
+
+/// The result of an attempt that ended like this, without a response to relay.
+fn without_response(io: &mut ExchangeIo<'_>, end: &UpstreamExchangeEnd) -> AttemptResult {
+    match end {
+        UpstreamExchangeEnd::Failed(outcome) => AttemptResult::Failed(*outcome),
+        // An attempt like others: it is counted, and the log tells of it.
+        UpstreamExchangeEnd::Head
+        | UpstreamExchangeEnd::ClientGone
+        | UpstreamExchangeEnd::Paused => AttemptResult::Failed(Outcome::Cancelled),
+        UpstreamExchangeEnd::ClientLate => AttemptResult::Aborted(Cause::RequestTimeout),
+        UpstreamExchangeEnd::BadBody(error) => {
+            io.work.violation = Some(Violation::of_body(*error));
+            let (status, word) = (400, error.word());
+            AttemptResult::Aborted(Cause::BadRequest { status, word })
         }
     }
 }

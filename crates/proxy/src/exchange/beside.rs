@@ -11,9 +11,9 @@ use super::destination::hash_key;
 use crate::background::mirror::{Copy, LEFT_OUT_BODY, LEFT_OUT_BUSY};
 use crate::background::request::BackgroundRequest;
 use crate::background::revalidate::{self, LEFT_OUT, MOST, Revalidation, anonymous};
-use crate::downstream::client::Client;
 use crate::downstream::edit::Edits;
-use crate::upstream::h1::ExchangeIo;
+use crate::downstream::h1::Client;
+use crate::exchange::io::ExchangeIo;
 use crate::worker::Workspace;
 
 /// What a server of the other service is told by.
@@ -40,7 +40,7 @@ impl<'a> RequestContext<'a> {
 
     /// Sends the copy on its way if the whole request is there.
     pub(crate) fn send_copy(&mut self, io: &ExchangeIo<'_>) {
-        if !io.body.is_through() || !io.body.is_replayable() {
+        if !io.body().is_through() || !io.body().is_replayable() {
             return;
         }
         let Some(PlannedMirror { mirror, key }) = self.mirror.take() else {

@@ -14,7 +14,8 @@ use crate::cache::store::{Answer, exchanged};
 use crate::downstream::edit::{Answerer, Edits};
 use crate::downstream::local_reply::write_why;
 use crate::downstream::rewrite::write_connection;
-use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
+use crate::exchange::io::ExchangeIo;
+use crate::upstream::h1::UpstreamExchange;
 
 impl RequestContext<'_> {
     /// Writes a kept answer to `out`, and its status. Without `why` it is a cache's answer (RFC 9211).
@@ -84,7 +85,7 @@ impl RequestContext<'_> {
         upstream: &UpstreamExchange,
         now: Instant,
     ) -> Option<Box<Tee>> {
-        let (head, bytes) = (&io.work.response, upstream.incoming.unread());
+        let (head, bytes) = (&io.work.response, upstream.head_bytes());
         self.invalidate(io, upstream, now);
         let (stale, wanted) = self.entry().stale.as_ref().zip(self.wanted.as_ref())?;
         let key = wanted.key()?;
@@ -124,7 +125,7 @@ impl RequestContext<'_> {
         let Some(request) = &self.wanted else {
             return;
         };
-        let outdated = request.outdated(&io.work.response, upstream.incoming.unread());
+        let outdated = request.outdated(&io.work.response, upstream.head_bytes());
         let services = self.worker.state.services().iter();
         for stale in services.filter_map(|entry| entry.stale.as_ref()) {
             (outdated.iter()).for_each(|address| stale.invalidate(address, now));

@@ -1,11 +1,13 @@
 //! The commit: a response's head is written for the client, and nothing can be taken back from there.
 
-use evenkeel_http1::{FieldKind, Framing, Version};
+use evenkeel_http1::FieldKind;
 
 use crate::downstream::edit::{Answerer, Edits};
+use crate::downstream::h1::ResponseForm;
 use crate::downstream::rewrite::{self, Manner};
 use crate::exchange::context::RequestContext;
-use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
+use crate::exchange::io::ExchangeIo;
+use crate::upstream::h1::UpstreamExchange;
 
 impl RequestContext<'_> {
     /// Writes the response's head as the client gets it, and takes it off what came from the server.
@@ -13,43 +15,39 @@ impl RequestContext<'_> {
         &self,
         io: &mut ExchangeIo<'_>,
         upstream: &mut UpstreamExchange,
-    ) -> Manner {
+    ) -> ResponseForm {
+        let form = io.response_form(self.keep_alive && !self.worker.draining.get());
+        io.work.begin_response();
         let head = &io.work.response;
-        let decode = self.version == Version::Http10 && head.framing == Framing::Chunked;
-        let keep_alive = self.keep_alive
-            && rewrite::is_delimited(head, decode)
-            && io.body.is_through()
-            && !self.worker.draining.get();
         let has_date = head
             .fields
             .iter()
             .any(|field| field.kind == FieldKind::Date);
         let manner = Manner {
             version: self.version,
-            keep_alive,
-            decode,
+            keep_alive: form.keep_alive,
+            decode: form.decode,
             date: (!has_date).then(|| self.worker.date(self.latest)),
         };
         let entry = self.entry();
         let edits = Edits::of_response(entry, self.route).map(|edits| {
             let answerer = Answerer {
-                peer: io.client.peer,
+                peer: io.peer(),
                 id: self.id,
                 service: entry.name(),
-                server: &entry.server_names()[upstream.server.index as usize],
+                server: &entry.server_names()[upstream.server().index as usize],
             };
             (edits, answerer)
         });
-        io.work.to_client.clear();
         rewrite::response(
             &mut io.work.to_client,
             head,
-            upstream.incoming.unread(),
+            upstream.head_bytes(),
             manner,
             edits,
-            self.exchange.sticky_line(upstream.server.index),
+            self.exchange.sticky_line(upstream.server().index),
         );
-        upstream.incoming.consume(head.length);
-        manner
+        upstream.consume_head(head);
+        form
     }
 }

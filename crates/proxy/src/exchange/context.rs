@@ -13,11 +13,9 @@ use evenkeel_tolerate::stale::Kept;
 use super::host::RequestHost;
 use crate::cache::key::CacheRequest;
 use crate::cache::store::Answer;
-use crate::downstream::body::RequestBody;
-use crate::downstream::client::Client;
-use crate::upstream::h1::ExchangeIo;
+use crate::exchange::io::ExchangeIo;
 use crate::worker::state::ServiceEntry;
-use crate::worker::{RequestId, Worker, Workspace};
+use crate::worker::{RequestId, Worker};
 
 /// Where in a prepared head the time that is left stands.
 #[derive(Debug, Clone, Copy)]
@@ -62,19 +60,13 @@ pub(crate) struct RequestContext<'a> {
 
 impl<'a> RequestContext<'a> {
     /// Tells the exchange what has happened by now ([`Self::latest`]), and says what comes next.
-    pub(crate) fn next(
-        &mut self,
-        event: Event,
-        (client, work, body): (&Client, &Workspace, &RequestBody),
-    ) -> Step {
+    pub(crate) fn next(&mut self, event: Event, io: &ExchangeIo<'_>) -> Step {
         let mut host = RequestHost {
             worker: self.worker,
             wanted: self.wanted.as_deref(),
             cached: &mut self.cached,
             earlier_attempts: &mut self.earlier_attempts,
-            client,
-            work,
-            body,
+            io,
         };
         self.exchange.next(event, self.latest, &mut host)
     }
@@ -82,7 +74,7 @@ impl<'a> RequestContext<'a> {
     /// The same at this moment.
     pub(crate) fn next_now(&mut self, event: Event, io: &ExchangeIo<'_>) -> Step {
         self.latest = self.worker.clock.now();
-        self.next(event, (io.client, io.work, io.body))
+        self.next(event, io)
     }
 
     /// The service that is asked now.

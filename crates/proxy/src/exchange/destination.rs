@@ -3,7 +3,7 @@
 use evenkeel_core::ServiceId;
 use evenkeel_request::route::{self, Redirect, Route, Target};
 
-use crate::downstream::client::Client;
+use crate::downstream::h1::Client;
 use crate::downstream::view::View;
 use crate::worker::state::ServiceEntry;
 use crate::worker::{Worker, Workspace};

@@ -15,17 +15,17 @@ use super::access::AccessLine;
 use super::context::{DeadlineSlot, RequestContext};
 use super::host::WorkerServices;
 use crate::cache::key::CacheRequest;
-use crate::downstream::body::RequestBody;
-use crate::downstream::client::{Client, Persist};
 use crate::downstream::edit::Edits;
 use crate::downstream::edit::Origin;
+use crate::downstream::h1::{Client, Persist, RequestBody};
 use crate::downstream::local_reply;
 use crate::downstream::rewrite;
 use crate::downstream::view::View;
 use crate::exchange::attempt::AttemptResult;
 use crate::exchange::destination::{Destination, destination};
 use crate::exchange::finish::Finish;
-use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
+use crate::exchange::io::ExchangeIo;
+use crate::upstream::h1::UpstreamExchange;
 use crate::upstream::load_report;
 use crate::upstream::retry_after;
 use crate::worker::{Worker, Workspace};
@@ -129,16 +129,11 @@ impl RequestContext<'_> {
         body: &mut RequestBody,
     ) -> Finish {
         let mut upstream: Option<UpstreamExchange> = None;
-        let mut io = ExchangeIo {
-            worker: self.worker,
-            client,
-            work,
-            body,
-        };
+        let mut io = ExchangeIo::new(self.worker, client, work, body);
         // No server is asked for a client that is known to be gone.
-        let mut step = match io.client.watched.is_gone() {
+        let mut step = match io.watch().is_gone() {
             true => Step::Abort,
-            false => self.next(Event::Woken, (io.client, io.work, io.body)),
+            false => self.next(Event::Woken, &io),
         };
         loop {
             match step {
@@ -185,11 +180,10 @@ impl RequestContext<'_> {
     ) -> Step {
         let now = self.worker.clock.now();
         let begun = std::mem::replace(&mut self.latest, now);
-        let parts = (&*io.client, &*io.work, &*io.body);
         let outcome = match made {
             AttemptResult::Answer => Outcome::Answered(io.work.response.status),
             AttemptResult::Failed(outcome) => outcome,
-            AttemptResult::Aborted(cause) => return self.next(Event::Aborted(cause), parts),
+            AttemptResult::Aborted(cause) => return self.next(Event::Aborted(cause), io),
         };
         let (written, head_at) = upstream.map_or((None, None), |upstream| {
             (upstream.written, upstream.head_at)
@@ -197,25 +191,24 @@ impl RequestContext<'_> {
         let latency = head_at.unwrap_or(now).since(written.unwrap_or(begun));
         let mut end = AttemptEnd::failed(outcome, latency);
         if let Some(upstream) = upstream {
-            let (head, bytes) = (&io.work.response, upstream.incoming.unread());
+            let (head, bytes) = (&io.work.response, upstream.head_bytes());
             let name = self.entry().load_header.as_deref();
             end.load = name.and_then(|name| load_report::reported(head, bytes, name));
             end.retry_after = retry_after::asked(head, bytes);
-            let counters = self.worker.server_counters(upstream.server);
+            let counters = self.worker.server_counters(upstream.server());
             counters
                 .bytes_received
                 .add_from_owner(upstream.bytes_received);
         }
         self.send_copy(io);
-        self.next(Event::Ended(end), parts)
+        self.next(Event::Ended(end), io)
     }
 
     /// Waits until then, until the exchange is woken, or until the client is gone.
     async fn wait(&mut self, io: &ExchangeIo<'_>, until: Instant) -> Step {
-        let client = &*io.client;
-        client.timer.set(until);
-        let watch = client.watched.get();
-        let mut expired = pin!(client.timer.expired());
+        io.timer().set(until);
+        let watch = io.watch().get();
+        let mut expired = pin!(io.timer().expired());
         let is_gone = poll_fn(|cx| {
             if self.exchange.poll_wake(cx.waker()) || expired.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(false);
@@ -236,7 +229,7 @@ impl RequestContext<'_> {
 
     /// evenkeel itself answers.
     async fn reply(&mut self, io: &mut ExchangeIo<'_>, reply: Reply) -> Finish {
-        let keep = !matches!(reply, Reply::Final(_)) && self.may_keep(io.client, io.body);
+        let keep = !matches!(reply, Reply::Final(_)) && self.may_keep(io);
         match reply {
             Reply::Cause(cause) | Reply::Final(cause) => self.answer(io, cause, keep).await,
             Reply::Configured(why) => self.answer_configured(io, why, keep).await,

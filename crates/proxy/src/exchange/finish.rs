@@ -5,11 +5,10 @@ use evenkeel_core::{Instant, Outcome, ServiceId};
 use evenkeel_request::exchange::NoResponse;
 use evenkeel_request::{Cause, FallbackTo};
 
-use crate::downstream::body::RequestBody;
-use crate::downstream::client::{Client, Persist};
+use crate::downstream::h1::Persist;
 use crate::downstream::local_reply::{self, ReplyContext};
 use crate::exchange::context::RequestContext;
-use crate::upstream::h1::ExchangeIo;
+use crate::exchange::io::ExchangeIo;
 
 /// How a request ended, for the counters and the log.
 #[derive(Debug)]
@@ -37,8 +36,8 @@ impl RequestContext<'_> {
 
     /// Whether the client's connection can stay when evenkeel answers: a body that is still to come would be read as the next
     /// request. One that has come is left out.
-    pub(crate) fn may_keep(&self, client: &mut Client, body: &mut RequestBody) -> bool {
-        self.keep_alive && body.discard(&mut client.buffer) && !self.worker.draining.get()
+    pub(crate) fn may_keep(&self, io: &mut ExchangeIo<'_>) -> bool {
+        self.keep_alive && io.discard_body() && !self.worker.draining.get()
     }
 
     /// Tells the client why there is no answer from a server.
@@ -85,7 +84,7 @@ impl RequestContext<'_> {
             let cause = cause.unwrap_or(Cause::NoServer);
             return self.answer(io, cause, keep_alive).await;
         };
-        let who = (io.client.peer, keep_alive);
+        let who = (io.peer(), keep_alive);
         let status = self.compose_old(&mut io.work.to_client, &kept, why, who);
         self.send(io, status, cause, keep_alive).await
     }
@@ -97,7 +96,7 @@ impl RequestContext<'_> {
         cause: Option<Cause>,
         keep_alive: bool,
     ) -> Finish {
-        let sent = local_reply::send(self.worker, io.client, io.work).await;
+        let sent = io.send().await;
         Finish {
             cause,
             ..Finish::sent(sent, keep_alive, status)

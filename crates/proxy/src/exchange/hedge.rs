@@ -14,9 +14,10 @@ use evenkeel_http1::Method;
 use evenkeel_request::exchange::{Event, FirstEnd, HedgeEnd, Step};
 
 use crate::exchange::context::RequestContext;
+use crate::exchange::io::ExchangeIo;
 use crate::upstream::client::UpstreamClient;
 use crate::upstream::deadlines::{AttemptDeadlines, earlier};
-use crate::upstream::h1::{ExchangeIo, UpstreamExchange, UpstreamExchangeEnd};
+use crate::upstream::h1::{UpstreamExchange, UpstreamExchangeEnd};
 use crate::upstream::idle_timeout::Reuse;
 use crate::worker::Worker;
 
@@ -69,7 +70,7 @@ impl<'a> RequestContext<'a> {
         at: Instant,
     ) -> RaceResult {
         let clock = self.worker.clock;
-        let client = io.client.watched.get();
+        let client = io.watch().get();
         let mut running = RunningAttempts {
             first: None,
             hedged: Vec::new(),
@@ -161,11 +162,11 @@ impl<'a> RequestContext<'a> {
             let step = self.next_now(Event::HedgeEnded(HedgeEnd { server, outcome }), io);
             match (step, ended) {
                 (Step::Switch(_), Ok((line, written))) => {
-                    let (upstream, head) = line.into_exchange(written, self.server_id(server));
+                    let (upstream, head) = line.into_exchange(written);
                     io.work.response = head;
                     return Some(RaceResult::Won(Box::new(upstream)));
                 }
-                (_, Ok((line, _))) => line.end(self.worker, self.server_id(server), false),
+                (_, Ok((line, _))) => line.end(self.worker, false),
                 (_, Err(_)) => {}
             }
             running.follow(step);
@@ -264,7 +265,7 @@ impl HedgedRequest {
         match line.ask(&self.bytes, self.method, sent).await {
             Ok(_) => Ok((line, written)),
             Err(outcome) => {
-                line.end(worker, self.server, false);
+                line.end(worker, false);
                 Err(outcome)
             }
         }

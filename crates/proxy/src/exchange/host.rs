@@ -20,9 +20,8 @@ use evenkeel_tolerate::stale::Kept;
 
 use crate::cache::key::CacheRequest;
 use crate::cache::store::Answer;
-use crate::downstream::body::RequestBody;
-use crate::downstream::client::Client;
-use crate::worker::{Worker, Workspace};
+use crate::exchange::io::ExchangeIo;
+use crate::worker::Worker;
 
 /// What the exchange asks for, from the worker and the request.
 pub(super) struct RequestHost<'h, 'a> {
@@ -30,9 +29,7 @@ pub(super) struct RequestHost<'h, 'a> {
     pub(super) wanted: Option<&'h CacheRequest>,
     pub(super) cached: &'h mut Option<Box<Kept<Answer>>>,
     pub(super) earlier_attempts: &'h mut Option<Box<str>>,
-    pub(super) client: &'h Client,
-    pub(super) work: &'h Workspace,
-    pub(super) body: &'h RequestBody,
+    pub(super) io: &'h ExchangeIo<'h>,
 }
 
 impl Worker {
@@ -131,25 +128,23 @@ impl<'a> Host<'a> for RequestHost<'_, 'a> {
     }
 
     fn is_replayable(&self) -> bool {
-        self.body.is_replayable()
+        self.io.body().is_replayable()
     }
 
     fn is_sent(&self) -> bool {
-        self.body.is_through()
+        self.io.body().is_through()
     }
 
     fn held_bytes(&self) -> u64 {
-        let bytes =
-            self.work.to_server.len() + self.work.replay.len() + self.client.buffer.unread().len();
-        bytes as u64
+        self.io.held_bytes() as u64
     }
 
     fn exact_shape(&self) -> ExactShape {
-        self.worker.state.exact_shape(&self.work.to_server)
+        self.worker.state.exact_shape(&self.io.work.to_server)
     }
 
     fn exact_text(&self) -> ExactText {
-        ExactText::of_head(&self.work.to_server)
+        ExactText::of_head(&self.io.work.to_server)
     }
 
     fn fresh_response(
@@ -198,7 +193,7 @@ impl<'a> Host<'a> for RequestHost<'_, 'a> {
 
     fn name_shape(&self, shape: RequestShape) {
         self.worker.name_shape(shape, || {
-            let mut words = self.work.to_server.split(|&byte| byte == b' ');
+            let mut words = self.io.work.to_server.split(|&byte| byte == b' ');
             let method = words.next().unwrap_or_default();
             ShapeText::of(method, words.next().unwrap_or_default())
         });

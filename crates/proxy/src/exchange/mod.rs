@@ -1,5 +1,6 @@
 //! A request on its way: carries out what [`evenkeel_request::exchange`] decides.
 
+pub(crate) mod io;
 pub(crate) mod destination;
 pub(crate) mod context;
 pub(crate) mod host;

@@ -3,16 +3,15 @@
 
 use evenkeel_core::blame::{Event, Judgement, Peer, Phase};
 use evenkeel_core::{Blame, Outcome};
-use evenkeel_http1::{Body, Framing};
 use evenkeel_request::exchange;
 
-use crate::downstream::client::Persist;
-use crate::downstream::rewrite;
+use crate::downstream::h1::Persist;
 use crate::exchange::context::RequestContext;
 use crate::exchange::finish::Finish;
+use crate::exchange::io::ExchangeIo;
 use crate::exchange::relay::{Relay, RelayEnd};
 use crate::exchange::tunnel;
-use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
+use crate::upstream::h1::UpstreamExchange;
 
 /// How the passing on of a response ended, for the client, for the exchange, and for the connection to the server.
 struct Passed {
@@ -26,19 +25,10 @@ impl RequestContext<'_> {
     pub(crate) fn put_aside(&self, io: &ExchangeIo<'_>, place: &mut Option<UpstreamExchange>) {
         let Some(upstream) = place.take() else { return };
         let response = &io.work.response;
-        let there = (upstream.incoming.len() - response.length) as u64;
-        let complete = match response.framing {
-            Framing::None => there == 0,
-            Framing::Length(length) => there == length,
-            Framing::Chunked | Framing::UntilClose => false,
-        };
+        let clean = upstream.is_whole(response) && response.keep_alive;
         let event = Event::Answered(response.status);
-        let judged = upstream.judge(event, Phase::Holding, complete && response.keep_alive);
-        let server = upstream.server;
-        let connection = upstream.end(self.worker);
-        if judged.may_keep {
-            (self.worker).keep_connection(server, connection, response, self.latest);
-        }
+        let judged = upstream.judge(event, Phase::Holding, clean);
+        upstream.complete(self.worker, judged.may_keep, response, self.latest);
     }
 
     /// Passes a response on: from here on nothing can be taken back. Without one it is aborted.
@@ -50,15 +40,12 @@ impl RequestContext<'_> {
         let Some(upstream) = place.as_mut() else {
             return Finish::aborted(Persist::Close);
         };
-        let server = upstream.server;
         let passed = self.stream(io, upstream).await;
-        let connection = place.take().map(|upstream| upstream.end(self.worker));
-        if let Some(connection) = connection.filter(|_| passed.may_keep) {
+        if let Some(upstream) = place.take() {
             let head = &io.work.response;
-            (self.worker).keep_connection(server, connection, head, self.latest);
+            upstream.complete(self.worker, passed.may_keep, head, self.latest);
         }
-        let event = exchange::Event::Passed(passed.end);
-        self.next(event, (io.client, io.work, io.body));
+        self.next(exchange::Event::Passed(passed.end), io);
         passed.finish
     }
 
@@ -66,7 +53,7 @@ impl RequestContext<'_> {
     async fn stream(&mut self, io: &mut ExchangeIo<'_>, upstream: &mut UpstreamExchange) -> Passed {
         let status = io.work.response.status;
         let tee = self.tee(io, upstream, self.latest);
-        let manner = self.commit(io, upstream);
+        let form = self.commit(io, upstream);
         let idle = self.policies().timeout.idle;
         if status == 101 && io.work.request.upgrade.is_some() {
             let end = Box::pin(tunnel::run(io, upstream, idle)).await;
@@ -74,14 +61,12 @@ impl RequestContext<'_> {
         }
         let (already_sent, already) = (upstream.bytes_sent, upstream.bytes_received);
         let server_keeps = io.work.response.keep_alive;
-        let is_delimited = rewrite::is_delimited(&io.work.response, manner.decode);
-        let body = Body::of_response(io.work.response.framing);
-        let mut relay = Relay::new(body, manner.decode, tee);
+        let mut relay = Relay::new(io.work.response.framing, form.decode, tee);
         let end = relay.run(io, upstream, idle).await;
         if relay.has_waited() {
             self.latest = self.worker.clock.now();
         }
-        let counters = self.worker.server_counters(upstream.server);
+        let counters = self.worker.server_counters(upstream.server());
         (counters.bytes_received).add_from_owner(upstream.bytes_received - already);
         // The rest of the request's body, if the server has answered before it was there.
         (counters.bytes_sent).add_from_owner(upstream.bytes_sent - already_sent);
@@ -91,24 +76,13 @@ impl RequestContext<'_> {
         };
         let judged = upstream.judge(event, Phase::Streaming, clean);
         if matches!(end, RelayEnd::Broken(_)) {
-            if !is_delimited {
-                io.client.reset_on_close();
-            }
-            return broken(event, judged, status, is_delimited);
+            return broken(judged, status, io.response_aborted(form, event));
         }
         if let Some(tee) = relay.into_tee() {
             self.keep(*tee);
         }
-        // A close with unread bytes is a reset, which can take the answer with it. Whoever has not asked for the close itself
-        // may have sent its next requests, or send them now.
-        let more = self.keep_alive || !io.body.is_through() || !io.client.buffer.is_empty();
-        let persist = match (manner.keep_alive, more) {
-            (true, _) => Persist::Keep,
-            (false, true) => Persist::Linger,
-            (false, false) => Persist::Close,
-        };
         Passed {
-            finish: Finish::answered(persist, status),
+            finish: Finish::answered(io.response_complete(form, self.keep_alive), status),
             end: exchange::ResponseEnd {
                 outcome: judged.outcome,
                 broke_off: None,
@@ -119,17 +93,8 @@ impl RequestContext<'_> {
     }
 }
 
-/// An answer broke off by this event.
-fn broken(event: Event, judged: Judgement, status: u16, is_delimited: bool) -> Passed {
-    // Earlier answers may still be on their way to a client that has sent several requests.
-    let by_server = matches!(
-        event,
-        Event::Closed(Peer::Server) | Event::Malformed(Peer::Server)
-    );
-    let persist = match by_server && is_delimited {
-        true => Persist::Linger,
-        false => Persist::Close,
-    };
+/// An answer broke off.
+fn broken(judged: Judgement, status: u16, persist: Persist) -> Passed {
     Passed {
         finish: Finish {
             broken_off: Some(judged.outcome),

@@ -7,13 +7,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use evenkeel_core::blame::{Event, Limit, Peer};
-use evenkeel_http1::{Body, Tidied};
+use evenkeel_http1::Framing;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::cache::fill::Tee;
-use crate::downstream::io::{poll_fill, poll_write_two};
-use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
-use crate::worker::buffer::{Buffer, Buffers};
+use crate::downstream::h1::ResponseSink;
+use crate::exchange::io::ExchangeIo;
+use crate::upstream::h1::UpstreamExchange;
+use crate::upstream::h1::body::{ResponseBody, ResponseInput};
 use crate::worker::poll_budget::PollBudget;
 
 /// Bodies up to this size are sent in one piece with their head.
@@ -35,12 +36,7 @@ pub(crate) enum RelayEnd {
 /// One response under way. The head, as the client gets it, is in `work.to_client`.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    body: Body,
-    decode: bool,
-    /// Bytes of `to_client` that were sent.
-    sent: usize,
-    /// Bytes at the front of `incoming` that belong to the body and are not yet sent.
-    ready: usize,
+    body: ResponseBody,
     progress: bool,
     waits_for_client: bool,
     /// Whether it could not all be passed on at once.
@@ -49,24 +45,11 @@ pub(crate) struct Relay {
     tee: Option<Box<Tee>>,
 }
 
-/// What a response passes through, from the server to the client.
-struct Ends<'a, C, S> {
-    to_client: &'a mut Vec<u8>,
-    client: &'a mut C,
-    server: &'a mut S,
-    incoming: &'a mut Buffer,
-    buffers: &'a Buffers,
-    received: &'a mut u64,
-}
-
 impl Relay {
-    /// A response whose head has been consumed from `upstream exchange.incoming`.
-    pub(crate) fn new(body: Body, decode: bool, tee: Option<Box<Tee>>) -> Self {
+    /// A response whose head has been taken off what came from the server. `decode`: the client gets its content alone.
+    pub(crate) fn new(framing: Framing, decode: bool, tee: Option<Box<Tee>>) -> Self {
         Self {
-            body,
-            decode,
-            sent: 0,
-            ready: 0,
+            body: ResponseBody::new(framing, decode),
             progress: true,
             waits_for_client: false,
             has_waited: false,
@@ -91,19 +74,33 @@ impl Relay {
         upstream: &mut UpstreamExchange,
         idle: Duration,
     ) -> RelayEnd {
-        if !upstream.incoming.is_empty()
-            && let Err(end) = self.take_in(&mut io.work.to_client, &mut upstream.incoming)
-        {
-            return end;
-        }
-        if !self.decode && self.ready > 0 && self.ready <= ONE_PIECE {
-            io.work
-                .to_client
-                .extend_from_slice(&upstream.incoming.unread()[..self.ready]);
-            upstream.incoming.consume(self.ready);
-            self.ready = 0;
+        let mut input = upstream.input(&io.worker.buffers);
+        if let Err(event) = self.begin(&mut io.response(), &mut input) {
+            return RelayEnd::Broken(event);
         }
         poll_fn(|cx| self.poll(io, upstream, idle, cx)).await
+    }
+
+    /// Takes in what has come with the head. What is small is sent in one piece with it.
+    fn begin<C, S>(
+        &mut self,
+        sink: &mut ResponseSink<'_, C>,
+        input: &mut ResponseInput<'_, S>,
+    ) -> Result<(), Event>
+    where
+        C: AsyncWrite + Unpin,
+    {
+        if input.is_empty() {
+            return Ok(());
+        }
+        let tee = |bytes: &[u8]| write_down(&mut self.tee, bytes);
+        self.body.take_in(input, sink.pending(), tee)?;
+        let ready = self.body.ready(input);
+        if !ready.is_empty() && ready.len() <= ONE_PIECE {
+            sink.pending().extend_from_slice(ready);
+            self.body.passed_on(ready.len(), input);
+        }
+        Ok(())
     }
 
     fn poll(
@@ -113,34 +110,21 @@ impl Relay {
         idle: Duration,
         cx: &mut Context<'_>,
     ) -> Poll<RelayEnd> {
-        let mut ends = Ends {
-            to_client: &mut io.work.to_client,
-            client: &mut io.client.stream,
-            server: &mut upstream.connection.stream,
-            incoming: &mut upstream.incoming,
-            buffers: &io.worker.buffers,
-            received: &mut upstream.bytes_received,
-        };
-        if let Poll::Ready(end) = self.poll_response(&mut ends, cx) {
+        let worker = io.worker;
+        let mut input = upstream.input(&worker.buffers);
+        if let Poll::Ready(end) = self.poll_response(&mut io.response(), &mut input, cx) {
             return Poll::Ready(end);
         }
         self.has_waited = true;
-        if upstream.is_sending() {
-            match upstream.poll_send(io, cx) {
-                Poll::Ready(Ok(())) => upstream.written = Some(io.worker.clock.now()),
-                // The answer goes on all the same.
-                Poll::Ready(Err(_)) => upstream.broken = true,
-                Poll::Pending => {}
-            }
-        }
+        let has_sent = upstream.poll_rest_of_request(io, cx);
         // A byte in either direction is progress.
-        if std::mem::take(&mut self.progress) | std::mem::take(&mut upstream.progress) {
-            io.client.timer.set(io.worker.clock.now() + idle);
+        if std::mem::take(&mut self.progress) | has_sent {
+            io.timer().set(worker.clock.now() + idle);
         }
-        if io.client.watched.poll_gone(cx) {
+        if io.watch().poll_gone(cx) {
             return Poll::Ready(RelayEnd::Broken(Event::Closed(Peer::Client)));
         }
-        if io.client.timer.poll_expired(cx) {
+        if io.timer().poll_expired(cx) {
             let peer = if self.waits_for_client {
                 Peer::Client
             } else {
@@ -153,7 +137,8 @@ impl Relay {
 
     fn poll_response<C, S>(
         &mut self,
-        ends: &mut Ends<'_, C, S>,
+        sink: &mut ResponseSink<'_, C>,
+        input: &mut ResponseInput<'_, S>,
         cx: &mut Context<'_>,
     ) -> Poll<RelayEnd>
     where
@@ -162,22 +147,15 @@ impl Relay {
     {
         let mut budget = PollBudget::new();
         loop {
-            let first = &ends.to_client[self.sent..];
-            let second = &ends.incoming.unread()[..self.ready];
-            if !(first.is_empty() && second.is_empty()) {
-                let of_first = first.len();
-                match poll_write_two(ends.client, first, second, cx) {
-                    Poll::Ready(Ok(n)) if n > 0 => {
-                        self.sent += n.min(of_first);
-                        let of_body = n.saturating_sub(of_first);
-                        ends.incoming.consume(of_body);
-                        self.ready -= of_body;
+            let ready = self.body.ready(input);
+            if !(sink.is_flushed() && ready.is_empty()) {
+                match sink.poll_write(ready, cx) {
+                    Poll::Ready(Ok(n)) => {
+                        self.body.passed_on(n, input);
                         self.progress = true;
                         continue;
                     }
-                    Poll::Ready(_) => {
-                        return Poll::Ready(RelayEnd::Broken(Event::Closed(Peer::Client)));
-                    }
+                    Poll::Ready(Err(event)) => return Poll::Ready(RelayEnd::Broken(event)),
                     Poll::Pending => {
                         self.waits_for_client = true;
                         return Poll::Pending;
@@ -186,84 +164,35 @@ impl Relay {
             }
             self.waits_for_client = false;
             if self.body.is_done() {
-                let clean = ends.incoming.is_empty();
+                let clean = input.is_empty();
                 return Poll::Ready(RelayEnd::Done { clean });
             }
             if budget.is_spent(cx) {
                 return Poll::Pending;
             }
-            match self.poll_more(ends, cx) {
-                Poll::Ready(Ok(n)) => {
+            let tee = |bytes: &[u8]| write_down(&mut self.tee, bytes);
+            match self.body.poll_more(input, sink.pending(), tee, cx) {
+                Poll::Ready(Ok(Some(n))) => {
                     budget.spend(n);
-                    *ends.received += n as u64;
                     self.progress = true;
                 }
-                Poll::Ready(Err(end)) => return Poll::Ready(end),
+                Poll::Ready(Ok(None)) => return Poll::Ready(RelayEnd::Done { clean: false }),
+                Poll::Ready(Err(event)) => return Poll::Ready(RelayEnd::Broken(event)),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
+}
 
-    fn poll_more<C, S: AsyncRead + Unpin>(
-        &mut self,
-        ends: &mut Ends<'_, C, S>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<usize, RelayEnd>> {
-        if ends.incoming.size() == 0 {
-            *ends.incoming = ends.buffers.take_large();
-        }
-        match poll_fill(ends.server, ends.incoming, cx) {
-            Poll::Ready(Ok(n)) if n > 0 => {
-                let taken = self.take_in(ends.to_client, ends.incoming);
-                Poll::Ready(taken.map(|()| n))
-            }
-            Poll::Ready(Ok(_)) if self.body.end_of_stream().is_ok() => {
-                Poll::Ready(Err(RelayEnd::Done { clean: false }))
-            }
-            Poll::Ready(_) => Poll::Ready(Err(RelayEnd::Broken(Event::Closed(Peer::Server)))),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    /// Checks what has come from the server.
-    fn take_in(&mut self, to_client: &mut Vec<u8>, incoming: &mut Buffer) -> Result<(), RelayEnd> {
-        let malformed = |_| RelayEnd::Broken(Event::Malformed(Peer::Server));
-        if self.body.is_done() {
-            return Ok(());
-        }
-        if self.decode {
-            if self.sent == to_client.len() {
-                to_client.clear();
-                self.sent = 0;
-            }
-            let taken = self
-                .body
-                .advance_decoded(incoming.unread(), to_client)
-                .map_err(malformed)?
-                .taken;
-            self.write_down(&incoming.unread()[..taken]);
-            incoming.consume(taken);
-        } else {
-            let new = &mut incoming.unread_mut()[self.ready..];
-            let Tidied { taken, kept } = self.body.advance_tidied(new).map_err(malformed)?;
-            self.write_down(&new[..kept]);
-            incoming.cut(self.ready + kept, self.ready + taken);
-            self.ready += kept;
-        }
-        Ok(())
-    }
-
-    fn write_down(&mut self, bytes: &[u8]) {
-        self.tee.take_if(|tee| !tee.take(bytes));
-    }
+/// This has come of the body. What is not worth keeping any more is let go.
+fn write_down(tee: &mut Option<Box<Tee>>, bytes: &[u8]) {
+    tee.take_if(|tee| !tee.take(bytes));
 }
 
 #[cfg(test)]
 mod tests {
-    use evenkeel_http1::Framing;
-
     use super::*;
-    use crate::worker::buffer::LARGE;
+    use crate::worker::buffer::{Buffer, Buffers, LARGE};
     use crate::worker::poll_budget::POLL_BYTES;
     use crate::worker::poll_budget::tests::{Endless, Sink, polls};
 
@@ -273,19 +202,18 @@ mod tests {
         const BODY: usize = 32 * 1024 * 1024;
         let (mut server, mut client) = (Endless, Sink::default());
         let (buffers, mut incoming) = (Buffers::default(), Buffer::default());
-        let (mut to_client, mut received) = (Vec::new(), 0);
-        let mut relay = Relay::new(Body::of_response(Framing::Length(BODY as u64)), false, None);
+        let (mut to_client, mut written, mut received) = (Vec::new(), 0, 0);
+        let mut relay = Relay::new(Framing::Length(BODY as u64), false, None);
         let most = polls(|cx| {
             let before = client.taken;
-            let mut ends = Ends {
-                to_client: &mut to_client,
-                client: &mut client,
-                server: &mut server,
+            let mut sink = ResponseSink::new(&mut client, &mut to_client, &mut written);
+            let mut input = ResponseInput {
+                stream: &mut server,
                 incoming: &mut incoming,
                 buffers: &buffers,
                 received: &mut received,
             };
-            let end = relay.poll_response(&mut ends, cx);
+            let end = relay.poll_response(&mut sink, &mut input, cx);
             (client.taken - before, end.is_ready())
         });
         assert_eq!(client.taken, BODY);

@@ -7,7 +7,7 @@ use evenkeel_request::Cause;
 use tokio::net::TcpStream;
 
 use super::drive::handle;
-use crate::downstream::client::{Arrival, Client, Persist};
+use crate::downstream::h1::client::{Arrival, Client, Persist};
 use crate::downstream::local_reply;
 use crate::downstream::violation::Violation;
 use crate::worker::{Worker, Workspace};

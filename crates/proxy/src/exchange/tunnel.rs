@@ -13,8 +13,8 @@ use evenkeel_core::blame::{Event, Limit, Peer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::downstream::io::poll_fill;
-use crate::downstream::local_reply;
-use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
+use crate::exchange::io::ExchangeIo;
+use crate::upstream::h1::UpstreamExchange;
 use crate::worker::buffer::Buffer;
 use crate::worker::poll_budget::PollBudget;
 
@@ -42,19 +42,18 @@ pub(crate) async fn run(
     upstream: &mut UpstreamExchange,
     idle: Duration,
 ) -> Result<(), Event> {
-    local_reply::send(io.worker, io.client, io.work).await?;
-    for buffer in [&mut io.client.buffer, &mut upstream.incoming] {
-        if buffer.size() == 0 {
-            *buffer = io.worker.buffers.take();
-        }
-    }
-    io.client.timer.set(io.worker.clock.now() + idle);
+    io.send().await?;
+    let worker = io.worker;
+    io.tunnel_end().open(&worker.buffers);
+    upstream.tunnel_end().open(&worker.buffers);
+    io.timer().set(worker.clock.now() + idle);
     let (mut up, mut down) = (Direction::default(), Direction::default());
-    let server_watched = io.worker.watcher.watch(&upstream.connection.stream);
+    let server_watched = upstream.watch(worker);
     let end = poll_fn(|cx| {
-        let (client, server) = (&mut io.client.stream, &mut upstream.connection.stream);
-        let moved_up = up.poll(client, server, &mut io.client.buffer, cx);
-        let moved_down = down.poll(server, client, &mut upstream.incoming, cx);
+        let (client, server) = (io.tunnel_end(), upstream.tunnel_end());
+        let moved_up = up.poll(client.stream, server.stream, client.incoming, cx);
+        let moved_down = down.poll(server.stream, client.stream, server.incoming, cx);
+        let waits_for_client = !server.incoming.is_empty();
         match (moved_up, moved_down) {
             (Err(Broken::From), _) | (_, Err(Broken::To)) => {
                 return Poll::Ready(Err(Event::Closed(Peer::Client)));
@@ -63,21 +62,17 @@ pub(crate) async fn run(
                 return Poll::Ready(Err(Event::Closed(Peer::Server)));
             }
             (Ok(false), Ok(false)) => {}
-            _ => io.client.timer.set(io.worker.clock.now() + idle),
+            _ => io.timer().set(worker.clock.now() + idle),
         }
         if up.told && down.told {
             return Poll::Ready(Ok(()));
         }
-        for (watched, peer) in [
-            (&io.client.watched, Peer::Client),
-            (&server_watched, Peer::Server),
-        ] {
+        for (watched, peer) in [(io.watch(), Peer::Client), (&server_watched, Peer::Server)] {
             if watched.poll_reset(cx) {
                 return Poll::Ready(Err(Event::Closed(peer)));
             }
         }
-        if io.client.timer.poll_expired(cx) {
-            let waits_for_client = !upstream.incoming.is_empty();
+        if io.timer().poll_expired(cx) {
             let peer = if waits_for_client {
                 Peer::Client
             } else {
@@ -89,8 +84,8 @@ pub(crate) async fn run(
     });
     let end = end.await;
     if end.is_err() {
-        io.client.reset_on_close();
-        upstream.connection.stream.reset_on_close();
+        io.reset_on_close();
+        upstream.reset_on_close();
     }
     end
 }

@@ -162,6 +162,6 @@ impl WorkerCounters {
 pub(crate) fn is_failure(place: usize) -> bool {
     !matches!(
         Outcome::WORDS[place],
-        "success" | "stale-connection" | "cancelled" | "local-error" | "rescued"
+        "success" | "stale-connection" | "stream-refused" | "cancelled" | "local-error" | "rescued"
     )
 }

@@ -18,10 +18,9 @@ use evenkeel_http1::{Body, Method, Parsed, ResponseHead, head_end};
 use tokio::io::AsyncWrite;
 
 use crate::downstream::io::poll_fill;
-use crate::upstream::connect::connect;
 use crate::upstream::h1::{INTERIM_LIMIT, RESPONSE_LIMITS, UpstreamExchange, begin_of_body};
 use crate::upstream::idle_timeout::Reuse;
-use crate::upstream::pool::Upstream;
+use crate::upstream::lease::UpstreamLease;
 use crate::worker::Worker;
 use crate::worker::buffer::Buffer;
 use crate::worker::poll_budget::POLL_BYTES;
@@ -30,7 +29,7 @@ use crate::worker::timer::Timer;
 /// A connection, and the answer that comes on it.
 #[derive(Debug)]
 pub(crate) struct UpstreamClient {
-    connection: Upstream,
+    lease: UpstreamLease,
     timer: Timer,
     /// What the timer stands for.
     limit: Limit,
@@ -60,26 +59,22 @@ pub(crate) enum BodyEnd {
 }
 
 impl UpstreamClient {
-    /// A kept connection that is good for such a request, or a new one within `timeout`, or what is left of the time on the whole.
-    /// `at`: where the server is, and which one of those that have been at its place.
+    /// A pooled connection that is good for such a request, or a new one. `at`: where the server is, and which one of those that have
+    /// been at its place. `times`: for connecting, and what is left on the whole.
     pub(crate) async fn open(
         worker: &Worker,
         server: ServerId,
         at: (SocketAddr, u64),
         reuse: Reuse,
-        (timeout, left): (Duration, Duration),
+        times: (Duration, Duration),
     ) -> Result<Self, Outcome> {
-        let (address, generation) = at;
         let now = worker.clock.now();
-        let connection = match worker.kept_connection(server, generation, reuse, now) {
-            Some(kept) => kept,
-            None => {
-                let stream = connect(worker, (server, address), timeout, left).await?;
-                Upstream::fresh(stream, generation)
-            }
+        let lease = match UpstreamLease::pooled(worker, server, at.1, reuse, now) {
+            Some(pooled) => pooled,
+            None => UpstreamLease::connect(worker, server, at, times).await?,
         };
         Ok(Self {
-            connection,
+            lease,
             timer: worker.timers.timer(),
             limit: Limit::Attempt,
             incoming: worker.buffers.take(),
@@ -94,7 +89,7 @@ impl UpstreamClient {
 
     /// Whether it has carried requests before.
     pub(crate) const fn is_reused(&self) -> bool {
-        self.connection.reused
+        self.lease.is_reused()
     }
 
     /// From here on everything ends at this moment, by this limit.
@@ -156,14 +151,14 @@ impl UpstreamClient {
         self.judge(event, Phase::AwaitingHead, false).outcome
     }
 
-    /// What is to be made of an end at this point ([`Upstream::judge`]).
+    /// What is to be made of an end at this point ([`UpstreamLease::judge`]).
     pub(crate) const fn judge(&self, event: Event, phase: Phase, clean: bool) -> Judgement {
         let sent = match (self.is_written, self.sent) {
             (true, _) => Sent::Whole,
             (false, 0) => Sent::Nothing,
             (false, _) => Sent::Part,
         };
-        self.connection.judge(event, phase, sent, clean)
+        self.lease.judge(event, phase, sent, clean)
     }
 
     /// Takes the head off, and reads the body to its end, or until `most` bytes of it have come. Its content is appended to
@@ -221,7 +216,7 @@ impl UpstreamClient {
             if let Some(counter) = sent {
                 counter.add_from_owner((self.sent - before) as u64);
             }
-            match poll_fill(&mut self.connection.stream, &mut self.incoming, cx) {
+            match poll_fill(self.lease.stream(), &mut self.incoming, cx) {
                 Poll::Ready(read) => Poll::Ready(Some(read)),
                 Poll::Pending if self.timer.poll_expired(cx) => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
@@ -244,7 +239,7 @@ impl UpstreamClient {
     /// Sends what can be sent of the request. If the server does not take it, its answer says more than that.
     fn poll_write(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         while !self.broken && self.sent < bytes.len() {
-            let stream = Pin::new(&mut self.connection.stream);
+            let stream = Pin::new(self.lease.stream());
             match stream.poll_write(cx, &bytes[self.sent..]) {
                 Poll::Ready(Ok(n)) if n > 0 => self.sent += n,
                 Poll::Ready(_) => self.broken = true,
@@ -255,27 +250,17 @@ impl UpstreamClient {
     }
 
     /// As an attempt whose answer is to be passed on, with the answer's head; the request was sent at `written`.
-    pub(crate) fn into_exchange(
-        self,
-        written: Instant,
-        server: ServerId,
-    ) -> (UpstreamExchange, ResponseHead) {
-        let mut upstream = UpstreamExchange::answered(
-            (self.connection, server),
-            self.incoming,
-            written,
-            !self.is_written,
-        );
+    pub(crate) fn into_exchange(self, written: Instant) -> (UpstreamExchange, ResponseHead) {
+        let mut upstream =
+            UpstreamExchange::answered(self.lease, self.incoming, written, !self.is_written);
         (upstream.bytes_sent, upstream.bytes_received) = (self.sent as u64, self.received);
         (upstream, self.head)
     }
 
     /// Gives back what it holds; the connection as well if it can be used again.
-    pub(crate) fn end(self, worker: &Worker, server: ServerId, reusable: bool) {
+    pub(crate) fn end(self, worker: &Worker, reusable: bool) {
         worker.buffers.give(self.incoming);
-        if reusable {
-            let now = worker.clock.now();
-            worker.keep_connection(server, self.connection, &self.head, now);
-        }
+        let now = worker.clock.now();
+        self.lease.complete(worker, reusable, &self.head, now);
     }
 }

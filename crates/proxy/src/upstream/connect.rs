@@ -1,37 +1,18 @@
-//! A new connection to a server, within the time that is left of a request.
+//! A new connection to a server.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use evenkeel_connect::{Stream, is_out_of_descriptors, outcome_of};
-use evenkeel_core::blame::{Event, Facts, Limit, judge};
 use evenkeel_core::{Outcome, ServerId};
 
 use crate::worker::{Side, Worker};
 
-/// Connects within `timeout.connect`, or within what is left of the request if that is less. A server that was not given
-/// its whole time is not blamed for it.
+/// Connects within `timeout`. Pooled connections are closed for it where descriptors have run out.
 ///
 /// # Errors
-/// How it ended.
-pub(crate) async fn connect(
-    worker: &Worker,
-    (server, address): (ServerId, SocketAddr),
-    timeout: Duration,
-    left: Duration,
-) -> Result<Stream, Outcome> {
-    within(worker, server, address, timeout.min(left))
-        .await
-        .map_err(|outcome| match outcome {
-            Outcome::ConnectTimeout if left < timeout => {
-                judge(Event::Late(Limit::Total), Facts::CONNECTING).outcome
-            }
-            outcome => outcome,
-        })
-}
-
-/// A new connection. Kept ones are closed for it where descriptors have run out.
-async fn within(
+/// How the attempt ended.
+pub(super) async fn connect(
     worker: &Worker,
     server: ServerId,
     address: SocketAddr,

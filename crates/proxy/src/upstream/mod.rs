@@ -3,6 +3,7 @@
 pub(crate) mod idle_timeout;
 pub(crate) mod pool;
 pub(crate) mod connect;
+pub(crate) mod lease;
 pub(crate) mod deadlines;
 pub(crate) mod load_report;
 pub(crate) mod retry_after;

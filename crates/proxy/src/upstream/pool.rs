@@ -10,7 +10,6 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use evenkeel_connect::{IdleState, Stream};
-use evenkeel_core::blame::{Event, Facts, Judgement, Phase, Sent, judge};
 use evenkeel_core::{Instant, ServerId};
 use evenkeel_http1::ResponseHead;
 
@@ -34,38 +33,12 @@ const UNASKED: usize = 1;
 const TOO_OLD: usize = 2;
 const TOO_MANY: usize = 3;
 
-/// A connection to a server.
+/// A connection taken from the pool.
 #[derive(Debug)]
-pub(crate) struct Upstream {
+pub(crate) struct PooledConnection {
     pub(crate) stream: Stream,
-    /// Whether it had carried a request before this one.
-    pub(crate) reused: bool,
-    /// How long it had carried nothing before it was taken.
-    idle: Duration,
-    /// Which of the servers that have been at this place it leads to.
-    generation: u64,
-}
-
-impl Upstream {
-    /// What is to be made of an end, after so much of the request was sent on it. `clean`: the server lets the connection stay open, and
-    /// nothing has come beyond the response.
-    pub(crate) const fn judge(
-        &self,
-        event: Event,
-        phase: Phase,
-        sent: Sent,
-        clean: bool,
-    ) -> Judgement {
-        judge(
-            event,
-            Facts {
-                phase,
-                sent,
-                reused: self.reused,
-                clean,
-            },
-        )
-    }
+    /// How long it was idle.
+    pub(crate) idle: Duration,
 }
 
 /// A worker's kept connections, by service and server.
@@ -91,18 +64,6 @@ struct Kept {
     generation: u64,
 }
 
-impl Upstream {
-    /// A new connection.
-    pub(crate) const fn fresh(stream: Stream, generation: u64) -> Self {
-        Self {
-            stream,
-            reused: false,
-            idle: Duration::ZERO,
-            generation,
-        }
-    }
-}
-
 impl Upstreams {
     pub(crate) fn new(servers: impl Iterator<Item = usize>) -> Self {
         Self {
@@ -119,7 +80,7 @@ impl Upstreams {
         server: ServerId,
         (generation, reuse): (u64, Reuse),
         (now, ended): (Instant, &PoolCounters),
-    ) -> Option<Upstream> {
+    ) -> Option<PooledConnection> {
         let pool = &mut *self.of(server).borrow_mut();
         let limit = pool.timeout.limit(reuse, now);
         let turn = match reuse {
@@ -148,11 +109,9 @@ impl Upstreams {
             };
             match seen {
                 IdleState::Quiet => {
-                    return Some(Upstream {
+                    return Some(PooledConnection {
                         stream: one.stream,
-                        reused: true,
                         idle,
-                        generation,
                     });
                 }
                 state => {
@@ -166,11 +125,11 @@ impl Upstreams {
         None
     }
 
-    /// Keeps a connection on which an exchange is complete in both directions. `head`: of its last answer.
+    /// Keeps a connection to the server of this generation, complete in both directions. `head`: of its last response.
     pub(crate) fn give(
         &self,
         server: ServerId,
-        upstream: Upstream,
+        (stream, generation): (Stream, u64),
         head: &ResponseHead,
         (now, ended): (Instant, &PoolCounters),
     ) {
@@ -187,19 +146,17 @@ impl Upstreams {
             pool.kept.reserve_exact(1);
         }
         pool.kept.push(Kept {
-            stream: upstream.stream,
+            stream,
             since: now,
             open_at: now,
-            generation: upstream.generation,
+            generation,
         });
     }
 
-    /// The server closed this connection before it answered: perhaps it had been idle for too long when it was taken.
-    pub(crate) fn lost(&self, server: ServerId, upstream: &Upstream, now: Instant) {
-        if upstream.reused {
-            let timeout = &mut self.of(server).borrow_mut().timeout;
-            timeout.saw_closed(upstream.idle, upstream.idle, now);
-        }
+    /// A connection taken after being idle for so long was closed by the server before it answered: perhaps it was idle too long.
+    pub(crate) fn lost(&self, server: ServerId, idle: Duration, now: Instant) {
+        let timeout = &mut self.of(server).borrow_mut().timeout;
+        timeout.saw_closed(idle, idle, now);
     }
 
     /// Closes what servers have closed, and what is too old to be used. `ended`: the counters of a service.
@@ -311,15 +268,15 @@ mod tests {
             ours.set_nonblocking(true).expect("a socket");
             let ours = tokio::net::TcpStream::from_std(ours).expect("a runtime");
             let (theirs, _) = listener.accept().expect("it was connected");
-            let upstream = Upstream::fresh(Stream::Tcp(ours), 7);
+            let connection = (Stream::Tcp(ours), 7);
             let head = ResponseHead::default();
-            self.pool.give(SERVER, upstream, &head, (at, &self.ended));
+            (self.pool).give(SERVER, connection, &head, (at, &self.ended));
             theirs
         }
 
         fn take(&self, reuse: Reuse, at: Instant) -> bool {
             let taken = self.pool.take(SERVER, (7, reuse), (at, &self.ended));
-            taken.is_some_and(|upstream| upstream.reused)
+            taken.is_some()
         }
 
         fn ended(&self) -> [u64; KEPT_ENDED.len()] {

@@ -25,7 +25,6 @@ use evenkeel_core::{
     Blame, Exposure, Instant, Observation, Outcome, Random, RequestShape, ServerId, ServiceId,
     ShapeText, Signal,
 };
-use evenkeel_http1::ResponseHead;
 use evenkeel_request::service::CachedServerSet;
 use evenkeel_runtime::Clock;
 use evenkeel_tolerate::HedgeDelay;
@@ -38,8 +37,7 @@ use self::signals::SignalWriter;
 use self::state::ProxyState;
 use self::timer::Timers;
 use crate::stats::counters::{ServerCounters, ServiceCounters, WorkerCounters};
-use crate::upstream::idle_timeout::Reuse;
-use crate::upstream::pool::{Upstream, Upstreams};
+use crate::upstream::pool::Upstreams;
 
 pub(crate) use self::request_id::RequestId;
 pub(crate) use self::workspace::Workspace;
@@ -163,31 +161,6 @@ impl Worker {
             *known = Rc::new(CachedServerSet(service.servers()));
         }
         Rc::clone(known)
-    }
-
-    /// A kept connection to this server that is good for such a request, if there is one.
-    pub(crate) fn kept_connection(
-        &self,
-        server: ServerId,
-        generation: u64,
-        reuse: Reuse,
-        now: Instant,
-    ) -> Option<Upstream> {
-        let ended = &self.service_counters(server.service.0 as usize).pool;
-        self.upstreams
-            .take(server, (generation, reuse), (now, ended))
-    }
-
-    /// Keeps a connection on which an exchange is complete in both directions. `head`: of its answer.
-    pub(crate) fn keep_connection(
-        &self,
-        server: ServerId,
-        upstream: Upstream,
-        head: &ResponseHead,
-        now: Instant,
-    ) {
-        let ended = &self.service_counters(server.service.0 as usize).pool;
-        self.upstreams.give(server, upstream, head, (now, ended));
     }
 
     /// Looks at all kept connections.

@@ -15,6 +15,16 @@ pub(crate) struct Workspace {
     pub(crate) replay: Vec<u8>,
     /// The response's head (and small bodies) as the client gets it.
     pub(crate) to_client: Vec<u8>,
+    /// Bytes of `to_client` that were written, where a body follows.
+    pub(crate) written: usize,
     /// The last rule of HTTP that was broken by one of the two sides.
     pub(crate) violation: Option<Violation>,
+}
+
+impl Workspace {
+    /// Clears what was written for the client, for a new response.
+    pub(crate) fn begin_response(&mut self) {
+        self.to_client.clear();
+        self.written = 0;
+    }
 }

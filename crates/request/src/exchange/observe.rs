@@ -59,6 +59,7 @@ impl<'a> Exchange<'a> {
             | Outcome::ConnectTimeout
             | Outcome::Unreachable
             | Outcome::Stale
+            | Outcome::StreamRefused
             | Outcome::LocalError => Exposed::Unsent,
         };
         if let Some(shape) = self.watched.as_deref() {

@@ -165,8 +165,12 @@ impl Admission {
 
     /// An attempt has ended like this.
     pub(crate) fn ended(&self, now: Instant, outcome: Outcome) {
-        // What evenkeel itself lacked, or gave up, is neither a refusal nor an answer.
-        if matches!(outcome, Outcome::LocalError | Outcome::Rescued) {
+        // What evenkeel itself lacked, or gave up, is neither a refusal nor an answer. Neither is a refused stream: it is sent
+        // again at once, and what counts is how that ends.
+        if matches!(
+            outcome,
+            Outcome::LocalError | Outcome::Rescued | Outcome::StreamRefused
+        ) {
             return;
         }
         if let Some(throttle) = &self.throttle {

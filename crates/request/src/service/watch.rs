@@ -234,6 +234,7 @@ const fn is_dropped(outcome: Outcome) -> Option<bool> {
         | Outcome::ConnectRefused
         | Outcome::Unreachable
         | Outcome::Stale
+        | Outcome::StreamRefused
         | Outcome::Reset { .. }
         | Outcome::BadResponse
         | Outcome::Truncated
@@ -250,6 +251,7 @@ const fn end_of(outcome: Outcome) -> End {
         Outcome::Answered(429)
         | Outcome::Cancelled
         | Outcome::Stale
+        | Outcome::StreamRefused
         | Outcome::IdleTimeout
         | Outcome::LocalError
         | Outcome::Rescued => End::Ignored,

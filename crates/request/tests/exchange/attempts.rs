@@ -155,7 +155,7 @@ impl<'a> World<'a> {
             }
             Happening::Written => {
                 attempt.progress.sent = Sent::Whole;
-                Self::sends(request, Sent::Whole);
+                Self::sends(request, number, Sent::Whole);
                 self.forgive(request);
                 None
             }
@@ -221,7 +221,8 @@ impl<'a> World<'a> {
         attempt.end = Some(end);
         request.books.attempts[number].outcome = Some(end.outcome);
         let (server, races) = (attempt.server, sending.races);
-        Self::sends(request, sent);
+        Self::sends(request, number, sent);
+        self.totals.streams_refused += u64::from(end.outcome == Outcome::StreamRefused);
         if !is_first {
             return Some(Event::HedgeEnded(HedgeEnd {
                 server,

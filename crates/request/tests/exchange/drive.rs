@@ -143,11 +143,11 @@ impl<'a> World<'a> {
     }
 
     /// The attempt has sent so much of the request.
-    pub(crate) fn sends(request: &mut Request<'a>, sent: Sent) {
+    pub(crate) fn sends(request: &mut Request<'a>, attempt: usize, sent: Sent) {
         if sent == Sent::Nothing {
             return;
         }
-        request.books.was_seen = true;
+        request.books.attempts[attempt].is_sent = true;
         request.facts.is_lost |= request.facts.is_large;
         request.facts.is_sent |= sent == Sent::Whole;
     }

@@ -323,7 +323,10 @@ fn tiers(options: &mut ServiceOptions) {
         window: Duration::from_secs(5),
         ..SreOptions::default()
     });
-    options.policies.retry.on.connect = false;
+    (
+        options.policies.retry.on.connect,
+        options.policies.retry.on.reset,
+    ) = (false, false);
     options.policies.deadline = None;
 }
 

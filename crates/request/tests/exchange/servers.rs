@@ -18,6 +18,8 @@ pub(crate) enum Condition {
     Unreachable,
     Hangs,
     Resets,
+    /// Refuses streams before it processes them, as over HTTP/2 a server does that shuts down or has enough of them.
+    RefusesStreams,
     Failing,
     /// Answers 429 or 503 and asks to be left alone.
     Busy,
@@ -83,7 +85,7 @@ impl Progress {
 
 impl Condition {
     pub(crate) fn draw(random: &mut Random) -> Self {
-        match random.below(24) {
+        match random.below(25) {
             0 => Self::Refuses,
             1 => Self::Unreachable,
             2 => Self::Hangs,
@@ -93,6 +95,7 @@ impl Condition {
             6 => Self::Truncates,
             7 | 8 => Self::Slow,
             9..12 => Self::Mixed,
+            24 => Self::RefusesStreams,
             _ => Self::Well,
         }
     }
@@ -107,7 +110,11 @@ impl Condition {
                     return one;
                 }
             },
-            Self::Resets | Self::Failing | Self::Busy if random.below(4) == 0 => Self::Well,
+            Self::Resets | Self::RefusesStreams | Self::Failing | Self::Busy
+                if random.below(4) == 0 =>
+            {
+                Self::Well
+            }
             other => other,
         }
     }
@@ -142,14 +149,20 @@ impl Condition {
             _ if random.below(400) == 0 => Some((connected, Event::Exhausted)),
             _ => {
                 happenings.push((connected, Happening::Connected));
-                let is_early = like == Self::Resets && random.below(3) == 0;
-                if is_early {
-                    Some((connected, Event::Closed(Peer::Server)))
+                let refusal = match like {
+                    Self::Resets => Some(Event::Closed(Peer::Server)),
+                    Self::RefusesStreams => Some(Event::StreamRefused),
+                    _ => None,
+                };
+                if let Some(event) = refusal.filter(|_| random.below(3) == 0) {
+                    Some((connected, event))
                 } else {
                     happenings.push((written, Happening::Written));
                     match like {
                         Self::Hangs => None,
-                        Self::Resets => Some((answered, Event::Closed(Peer::Server))),
+                        Self::Resets | Self::RefusesStreams => {
+                            refusal.map(|event| (answered, event))
+                        }
                         Self::Truncates if random.below(4) == 0 => {
                             Some((answered, Event::Malformed(Peer::Server)))
                         }

@@ -85,6 +85,7 @@ const fn probe_outcome(outcome: Outcome, expect: (u16, u16)) -> ProbeOutcome {
         Outcome::BadResponse => ProbeOutcome::Invalid,
         Outcome::LocalError
         | Outcome::Stale
+        | Outcome::StreamRefused
         | Outcome::IdleTimeout
         | Outcome::Cancelled
         | Outcome::Rescued => ProbeOutcome::LocalError,

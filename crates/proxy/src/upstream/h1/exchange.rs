@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
+use evenkeel_connect::Stream;
 use evenkeel_core::blame::{Event as Ended, Judgement, Limit, Peer, Phase, Sent};
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::{Body, BodyError, Framing, HeadError, Limits, Parsed, ResponseHead, head_end};
 
-use crate::downstream::body::RequestBody;
-use crate::downstream::client::Client;
+use super::body::ResponseInput;
+use crate::downstream::io::TunnelEnd;
 use crate::downstream::violation::Violation;
-use crate::upstream::pool::Upstream;
-use crate::worker::buffer::{Buffer, STANDARD};
-use crate::worker::{Worker, Workspace};
+use crate::exchange::io::ExchangeIo;
+use crate::upstream::lease::UpstreamLease;
+use crate::worker::Worker;
+use crate::worker::buffer::{Buffer, Buffers, STANDARD};
+use crate::worker::client_watch::WatchedClient;
 
 /// Most bytes and fields of a response's head: what a server may send is bounded as well.
 pub(crate) const RESPONSE_LIMITS: Limits = Limits {
@@ -41,11 +44,9 @@ pub(crate) enum UpstreamExchangeEnd {
 /// One attempt under way.
 #[derive(Debug)]
 pub(crate) struct UpstreamExchange {
-    /// The server: of the service that was asked then, which is another one after a fallback.
-    pub(crate) server: ServerId,
-    pub(crate) connection: Upstream,
+    pub(super) lease: UpstreamLease,
     /// What came from the server and is not yet dealt with.
-    pub(crate) incoming: Buffer,
+    pub(super) incoming: Buffer,
     /// When the request was fully written.
     pub(crate) written: Option<Instant>,
     /// When its head had come, if more was waited for.
@@ -61,24 +62,15 @@ pub(crate) struct UpstreamExchange {
     /// Whether that was ever so.
     pub(super) has_waited: bool,
     /// Whether a byte of the request was read or written since this was looked at.
-    pub(crate) progress: bool,
+    pub(super) progress: bool,
     /// The server takes no more of the request.
-    pub(crate) broken: bool,
+    pub(super) broken: bool,
     /// What the timer stands for.
     pub(super) limit: Limit,
     /// Interim responses so far.
     pub(super) interim: u32,
     /// Bytes of `incoming` in which no end of a head was found.
     pub(super) scanned: usize,
-}
-
-/// What a upstream exchange works with.
-#[derive(Debug)]
-pub(crate) struct ExchangeIo<'a> {
-    pub(crate) worker: &'a Worker,
-    pub(crate) client: &'a mut Client,
-    pub(crate) work: &'a mut Workspace,
-    pub(crate) body: &'a mut RequestBody,
 }
 
 /// What a look at the server's side came to.
@@ -88,10 +80,9 @@ pub(crate) enum Event {
 }
 
 impl UpstreamExchange {
-    pub(crate) fn new(connection: Upstream, server: ServerId) -> Self {
+    pub(crate) fn new(lease: UpstreamLease) -> Self {
         Self {
-            server,
-            connection,
+            lease,
             incoming: Buffer::default(),
             written: None,
             head_at: None,
@@ -114,14 +105,14 @@ impl UpstreamExchange {
         UpstreamExchangeEnd::Failed(self.judge(event, Phase::AwaitingHead, false).outcome)
     }
 
-    /// What is to be made of an end at this point ([`Upstream::judge`]).
+    /// What is to be made of an end at this point ([`UpstreamLease::judge`]).
     pub(crate) fn judge(&self, event: Ended, phase: Phase, clean: bool) -> Judgement {
         let sent = match (self.written, self.bytes_sent) {
             (Some(_), _) if !self.broken => Sent::Whole,
             (None, 0) => Sent::Nothing,
             _ => Sent::Part,
         };
-        self.connection.judge(event, phase, sent, clean)
+        self.lease.judge(event, phase, sent, clean)
     }
 
     pub(crate) fn parse(&mut self, io: &mut ExchangeIo<'_>) -> Option<Event> {
@@ -172,7 +163,7 @@ impl UpstreamExchange {
     /// An attempt whose answer has begun on another connection, which takes no more of the request: it has all of it, or
     /// does not want it (`broken`).
     pub(crate) fn answered(
-        (connection, server): (Upstream, ServerId),
+        lease: UpstreamLease,
         incoming: Buffer,
         written: Instant,
         broken: bool,
@@ -181,19 +172,89 @@ impl UpstreamExchange {
             incoming,
             written: Some(written),
             broken,
-            ..Self::new(connection, server)
+            ..Self::new(lease)
         }
     }
 
-    /// Whether the request is still to be written, as far as the server takes it.
-    pub(crate) const fn is_sending(&self) -> bool {
-        self.written.is_none() && !self.broken
+    /// The server: of the service that was asked then, which is another one after a fallback.
+    pub(crate) const fn server(&self) -> ServerId {
+        self.lease.server()
     }
 
-    /// Gives back what it holds, and the connection to whoever wants it.
-    pub(crate) fn end(mut self, worker: &Worker) -> Upstream {
-        worker.buffers.give(std::mem::take(&mut self.incoming));
-        self.connection
+    /// The bytes of the response's head, and what was read after it.
+    pub(crate) fn head_bytes(&self) -> &[u8] {
+        self.incoming.unread()
+    }
+
+    /// Consumes the response's head.
+    pub(crate) fn consume_head(&mut self, head: &ResponseHead) {
+        self.incoming.consume(head.length);
+    }
+
+    /// Whether what was read is exactly the response with this head.
+    pub(crate) fn is_whole(&self, head: &ResponseHead) -> bool {
+        let there = (self.incoming.len() - head.length) as u64;
+        match head.framing {
+            Framing::None => there == 0,
+            Framing::Length(length) => there == length,
+            Framing::Chunked | Framing::UntilClose => false,
+        }
+    }
+
+    /// The length of the response's body, if it is known, not all of it was read yet, and the buffer has room for it.
+    pub(crate) fn length_to_come(&self, head: &ResponseHead) -> Option<usize> {
+        let Framing::Length(length) = head.framing else {
+            return None;
+        };
+        let length = usize::try_from(length).ok()?;
+        let all = head.length.checked_add(length)?;
+        (all > self.incoming.len() && all <= self.incoming.size()).then_some(length)
+    }
+
+    /// Where the body of the response is read from, once its head is consumed.
+    pub(crate) const fn input<'i>(&'i mut self, buffers: &'i Buffers) -> ResponseInput<'i, Stream> {
+        ResponseInput {
+            stream: self.lease.stream(),
+            incoming: &mut self.incoming,
+            buffers,
+            received: &mut self.bytes_received,
+        }
+    }
+
+    /// The server's side of a tunnel.
+    pub(crate) const fn tunnel_end(&mut self) -> TunnelEnd<'_, Stream> {
+        TunnelEnd {
+            stream: self.lease.stream(),
+            incoming: &mut self.incoming,
+        }
+    }
+
+    /// Watches the server's connection for a reset.
+    pub(crate) fn watch(&self, worker: &Worker) -> WatchedClient {
+        self.lease.watch(worker)
+    }
+
+    /// Makes the close of the server's connection a reset.
+    pub(crate) fn reset_on_close(&self) {
+        self.lease.reset_on_close();
+    }
+
+    /// Ends it after a response: releases its buffer, and completes its lease ([`UpstreamLease::complete`]).
+    pub(crate) fn complete(
+        self,
+        worker: &Worker,
+        reusable: bool,
+        head: &ResponseHead,
+        now: Instant,
+    ) {
+        worker.buffers.give(self.incoming);
+        self.lease.complete(worker, reusable, head, now);
+    }
+
+    /// Ends it without a response to relay: releases its buffer, and abandons its lease ([`UpstreamLease::abandon`]).
+    pub(crate) fn abandon(self, worker: &Worker, outcome: Outcome, begun: Instant) {
+        worker.buffers.give(self.incoming);
+        self.lease.abandon(worker, outcome, begun);
     }
 }
 

@@ -1,11 +1,9 @@
 //! Interim responses (1xx) on their way to a client that can take them.
 
 use evenkeel_core::blame::{Event as Ended, Peer};
-use evenkeel_http1::Version;
 
-use super::exchange::{Event, ExchangeIo, INTERIM_LIMIT, UpstreamExchange, UpstreamExchangeEnd};
-use crate::downstream::local_reply;
-use crate::downstream::rewrite;
+use super::exchange::{Event, INTERIM_LIMIT, UpstreamExchange, UpstreamExchangeEnd};
+use crate::exchange::io::ExchangeIo;
 
 impl UpstreamExchange {
     /// Passes an interim response on to a client that can take it, and looks at what came after it.
@@ -17,17 +15,8 @@ impl UpstreamExchange {
         if self.interim > INTERIM_LIMIT {
             return Some(self.failed(Ended::Malformed(Peer::Server)));
         }
-        if io.work.request.version == Version::Http11 {
-            io.work.to_client.clear();
-            rewrite::interim(
-                &mut io.work.to_client,
-                &io.work.response,
-                self.incoming.unread(),
-            );
-            let sent = local_reply::send(io.worker, io.client, io.work).await;
-            if sent.is_err() {
-                return Some(UpstreamExchangeEnd::ClientGone);
-            }
+        if io.write_interim(self.incoming.unread()) && io.send().await.is_err() {
+            return Some(UpstreamExchangeEnd::ClientGone);
         }
         self.incoming.consume(io.work.response.length);
         if self.incoming.is_empty() {

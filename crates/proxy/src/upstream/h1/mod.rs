@@ -4,8 +4,8 @@ pub(crate) mod exchange;
 pub(crate) mod send;
 pub(crate) mod interim;
 pub(crate) mod run;
+pub(crate) mod body;
 
 pub(crate) use exchange::{
-    ExchangeIo, INTERIM_LIMIT, RESPONSE_LIMITS, UpstreamExchange, UpstreamExchangeEnd,
-    begin_of_body,
+    INTERIM_LIMIT, RESPONSE_LIMITS, UpstreamExchange, UpstreamExchangeEnd, begin_of_body,
 };

@@ -9,9 +9,10 @@ use std::time::Duration;
 use evenkeel_core::Instant;
 use evenkeel_core::blame::{Event as Ended, Limit, Peer};
 
-use super::exchange::{Event, ExchangeIo, UpstreamExchange, UpstreamExchangeEnd};
+use super::exchange::{Event, UpstreamExchange, UpstreamExchangeEnd};
 use super::send::SendEnd;
 use crate::downstream::io::poll_fill;
+use crate::exchange::io::ExchangeIo;
 use crate::upstream::deadlines::AttemptDeadlines;
 
 /// How long an answer is waited for after the server has stopped to take the request: it has been sent by then, if there is one.
@@ -56,7 +57,7 @@ impl UpstreamExchange {
                 // Perhaps it has answered first: what has come is still there to be read.
                 Poll::Ready(Err(SendEnd::Server)) => {
                     let now = io.worker.clock.now();
-                    io.client.timer.set(now + ANSWER_AFTER_BREAK);
+                    io.timer().set(now + ANSWER_AFTER_BREAK);
                 }
                 Poll::Ready(Err(SendEnd::Client(end))) => return Poll::Ready(Event::End(end)),
                 Poll::Pending if std::mem::take(&mut self.progress) => {
@@ -68,7 +69,7 @@ impl UpstreamExchange {
         if let Poll::Ready(event) = self.poll_head(io, cx) {
             return Poll::Ready(event);
         }
-        if io.client.timer.poll_expired(cx) {
+        if io.timer().poll_expired(cx) {
             return Poll::Ready(Event::End(self.late()));
         }
         Poll::Pending
@@ -81,6 +82,23 @@ impl UpstreamExchange {
             Limit::Idle(Peer::Client) => UpstreamExchangeEnd::ClientLate,
             limit => self.failed(Ended::Late(limit)),
         }
+    }
+
+    /// Sends the rest of the request while its response is already relayed. Returns whether anything moved.
+    pub(crate) fn poll_rest_of_request(
+        &mut self,
+        io: &mut ExchangeIo<'_>,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        if self.written.is_none() && !self.broken {
+            match self.poll_send(io, cx) {
+                Poll::Ready(Ok(())) => self.written = Some(io.worker.clock.now()),
+                // The answer goes on all the same.
+                Poll::Ready(Err(_)) => self.broken = true,
+                Poll::Pending => {}
+            }
+        }
+        std::mem::take(&mut self.progress)
     }
 
     fn is_written(&mut self, io: &ExchangeIo<'_>, begun: Instant, deadlines: AttemptDeadlines) {
@@ -103,20 +121,20 @@ impl UpstreamExchange {
             None => (now + deadlines.idle, Limit::Idle(Peer::Server)),
         };
         self.limit = limit;
-        io.client.timer.set(end);
+        io.timer().set(end);
     }
 
     fn poll_head(&mut self, io: &mut ExchangeIo<'_>, cx: &mut Context<'_>) -> Poll<Event> {
         loop {
             if self.incoming.size() == 0 {
                 // No buffer is held while there is nothing to read.
-                let ready = ready!(self.connection.stream.poll_read_ready(cx));
+                let ready = ready!(self.lease.stream().poll_read_ready(cx));
                 if ready.is_err() {
                     return Poll::Ready(Event::End(self.failed(Ended::Closed(Peer::Server))));
                 }
                 self.incoming = io.worker.buffers.take_large();
             }
-            match poll_fill(&mut self.connection.stream, &mut self.incoming, cx) {
+            match poll_fill(self.lease.stream(), &mut self.incoming, cx) {
                 Poll::Ready(Ok(n)) if n > 0 => self.bytes_received += n as u64,
                 Poll::Ready(_) => {
                     return Poll::Ready(Event::End(self.failed(Ended::Closed(Peer::Server))));
@@ -145,13 +163,13 @@ impl UpstreamExchange {
         let now = io.worker.clock.now();
         self.head_at = Some(now);
         let (end, _) = deadlines.end(now, self.waited_for_body);
-        io.client.timer.set(end);
+        io.timer().set(end);
         poll_fn(|cx| {
             while self.incoming.len() < length {
-                match poll_fill(&mut self.connection.stream, &mut self.incoming, cx) {
+                match poll_fill(self.lease.stream(), &mut self.incoming, cx) {
                     Poll::Ready(Ok(n)) if n > 0 => self.bytes_received += n as u64,
                     Poll::Ready(_) => return Poll::Ready(false),
-                    Poll::Pending if io.client.timer.poll_expired(cx) => {
+                    Poll::Pending if io.timer().poll_expired(cx) => {
                         return Poll::Ready(true);
                     }
                     Poll::Pending => return Poll::Pending,

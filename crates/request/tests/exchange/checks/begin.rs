@@ -29,7 +29,7 @@ impl RequestBooks {
         assert!(!self.is_passing && self.end.is_none());
         assert!(!stepped.facts.is_lost, "its body is not there any more");
         assert!(
-            !self.was_seen || self.visit.policies_repeat,
+            !self.was_seen() || self.visit.policies_repeat,
             "it may not be sent again: {self:?}"
         );
         let shape = stepped.facts.exact_shape();
@@ -68,6 +68,7 @@ impl RequestBooks {
             is_hedge,
             generation: exchange.servers().generation(server),
             outcome: None,
+            is_sent: false,
             is_reported: false,
             is_counted: false,
         });

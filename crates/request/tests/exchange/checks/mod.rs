@@ -14,6 +14,7 @@ use evenkeel_request::{Cause, Exchange, Policies};
 use crate::host::{Calls, Facts};
 
 mod begin;
+mod refused;
 mod service;
 
 pub(crate) use service::ServiceBooks;
@@ -33,6 +34,8 @@ pub(crate) struct AttemptEntry {
     pub(crate) generation: u64,
     /// How it has ended, as the exchange was told.
     pub(crate) outcome: Option<Outcome>,
+    /// Some of the request was sent in it.
+    pub(crate) is_sent: bool,
     /// Its end was reported to those who look at servers.
     is_reported: bool,
     is_counted: bool,
@@ -71,8 +74,6 @@ pub(crate) struct RequestBooks {
     visit: Visit,
     told_end: Instant,
     pub(crate) attempts: Vec<AttemptEntry>,
-    /// A server may have seen something of it.
-    pub(crate) was_seen: bool,
     pub(crate) has_client_gone: bool,
     pub(crate) is_passing: bool,
     pub(crate) end: Option<End>,
@@ -164,7 +165,6 @@ impl RequestBooks {
             visit,
             told_end,
             attempts: Vec::new(),
-            was_seen: false,
             has_client_gone: false,
             is_passing: false,
             end: None,
@@ -201,6 +201,7 @@ impl RequestBooks {
         self.check_reports(stepped, services);
         let free = self.check_counted(stepped);
         self.check_exposed(stepped);
+        self.check_refused_stream(stepped);
         self.enter_counts(stepped, services);
         if let Event::Ended(end) = stepped.event
             && matches!(stepped.step, Step::Wait(_) | Step::Attempt(_))
@@ -472,6 +473,7 @@ impl RequestBooks {
             Cause::AttemptTimeout => self.has_met(Outcome::AttemptTimeout),
             Cause::BadResponse => self.has_met(Outcome::BadResponse),
             Cause::Truncated => self.has_met(Outcome::Truncated),
+            Cause::StreamRefused => self.has_met(Outcome::StreamRefused),
             _ => true,
         };
         assert!(is_so, "{cause:?} is not so: {stepped:?}");

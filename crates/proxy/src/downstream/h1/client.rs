@@ -16,7 +16,7 @@ use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 
 use crate::downstream::address::AddressText;
-use crate::downstream::io::poll_fill;
+use crate::downstream::io::{TunnelEnd, poll_fill};
 use crate::worker::buffer::Buffer;
 use crate::worker::client_watch::WatchedClient;
 use crate::worker::poll_budget::PollBudget;
@@ -186,6 +186,14 @@ impl Client {
             },
         )
         .await
+    }
+
+    /// The client's side of a tunnel.
+    pub(crate) const fn tunnel_end(&mut self) -> TunnelEnd<'_, TcpStream> {
+        TunnelEnd {
+            stream: &mut self.stream,
+            incoming: &mut self.buffer,
+        }
     }
 
     /// The client sees a reset when this is closed: where only the end of the connection tells the end of an answer, a plain

@@ -1,0 +1,9 @@
+//! HTTP/1.1 from clients: a connection with one request after the other, the source of a request's body, the sink of a response.
+
+pub(crate) mod client;
+pub(crate) mod body;
+pub(crate) mod response;
+
+pub(crate) use body::{BodySource, RequestBody};
+pub(crate) use client::{Client, Persist};
+pub(crate) use response::{ResponseForm, ResponseSink};
