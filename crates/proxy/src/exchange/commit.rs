@@ -1,9 +1,9 @@
 //! The commit: a response's head is written for the client, and nothing can be taken back from there.
 
-use evenkeel_http1::{FieldKind, Framing, Version};
+use evenkeel_http1::{Framing, Version};
+use evenkeel_request::forward::{ForwardedResponse, HeaderEdits};
 
-use crate::downstream::edit::{Answerer, Edits};
-use crate::downstream::rewrite::{self, Manner};
+use crate::downstream::h1::{self, Manner};
 use crate::exchange::context::RequestContext;
 use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
 
@@ -17,39 +17,47 @@ impl RequestContext<'_> {
         let head = &io.work.response;
         let decode = self.version == Version::Http10 && head.framing == Framing::Chunked;
         let keep_alive = self.keep_alive
-            && rewrite::is_delimited(head, decode)
+            && h1::is_delimited(head, decode)
             && io.body.is_through()
             && !self.worker.draining.get();
-        let has_date = head
-            .fields
-            .iter()
-            .any(|field| field.kind == FieldKind::Date);
         let manner = Manner {
             version: self.version,
             keep_alive,
             decode,
-            date: (!has_date).then(|| self.worker.date(self.latest)),
         };
-        let entry = self.entry();
-        let edits = Edits::of_response(entry, self.route).map(|edits| {
-            let answerer = Answerer {
-                peer: io.client.peer,
-                id: self.id,
-                service: entry.name(),
-                server: &entry.server_names()[upstream.server.index as usize],
-            };
-            (edits, answerer)
-        });
+        let server = upstream.server.index;
+        let response = self.forwarded_response(
+            io.client.peer_text.as_bytes(),
+            &self.entry().server_names()[server as usize],
+        );
         io.work.to_client.clear();
-        rewrite::response(
+        h1::write_response(
             &mut io.work.to_client,
             head,
             upstream.incoming.unread(),
             manner,
-            edits,
-            self.exchange.sticky_line(upstream.server.index),
+            &response,
+            &self.worker.date(self.latest),
+            self.exchange.sticky_field(server),
         );
         upstream.incoming.consume(head.length);
         manner
+    }
+
+    /// What is known of a response of this server to the client with this address.
+    pub(crate) fn forwarded_response<'r>(
+        &'r self,
+        client_address: &'r [u8],
+        server: &'r str,
+    ) -> ForwardedResponse<'r> {
+        let entry = self.entry();
+        let (changes, load) = (&entry.response_headers, entry.load_header.as_deref());
+        ForwardedResponse {
+            client_address,
+            id: self.id,
+            service: entry.name(),
+            server,
+            edits: HeaderEdits::of_response(changes, self.route, load),
+        }
     }
 }

@@ -7,7 +7,7 @@ use evenkeel_http1::{Method, Version};
 use evenkeel_request::deadline::{DeadlineHeader, ROOM};
 use evenkeel_request::exchange::{Event, Step};
 use evenkeel_request::route::Route;
-use evenkeel_request::{Exchange, Mirror, Policies};
+use evenkeel_request::{Exchange, Mirror, Policies, RequestId};
 use evenkeel_tolerate::stale::Kept;
 
 use super::host::RequestHost;
@@ -17,7 +17,7 @@ use crate::downstream::body::RequestBody;
 use crate::downstream::client::Client;
 use crate::upstream::h1::ExchangeIo;
 use crate::worker::state::ServiceEntry;
-use crate::worker::{RequestId, Worker, Workspace};
+use crate::worker::{Worker, Workspace};
 
 /// Where in a prepared head the time that is left stands.
 #[derive(Debug, Clone, Copy)]

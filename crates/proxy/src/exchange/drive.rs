@@ -8,6 +8,7 @@ use std::task::Poll;
 use evenkeel_core::{Instant, Outcome, RequestShape, ServiceId};
 use evenkeel_http1::Method;
 use evenkeel_request::exchange::{Arrival, AttemptEnd, Event, Reply, Step};
+use evenkeel_request::forward::{ForwardedRequest, HeaderEdits};
 use evenkeel_request::route::Route;
 use evenkeel_request::{Cause, DeadlineHeader, Exchange};
 
@@ -17,11 +18,8 @@ use super::host::WorkerServices;
 use crate::cache::key::CacheRequest;
 use crate::downstream::body::RequestBody;
 use crate::downstream::client::{Client, Persist};
-use crate::downstream::edit::Edits;
-use crate::downstream::edit::Origin;
+use crate::downstream::h1::{self, H1Request};
 use crate::downstream::local_reply;
-use crate::downstream::rewrite;
-use crate::downstream::view::View;
 use crate::exchange::attempt::AttemptResult;
 use crate::exchange::destination::{Destination, destination};
 use crate::exchange::finish::Finish;
@@ -58,7 +56,7 @@ pub(crate) async fn handle(
     let at = worker.clock.now();
     work.violation = None;
     let bytes = client.buffer.unread();
-    let head = View {
+    let head = H1Request {
         head: &work.request,
         bytes,
     };
@@ -262,17 +260,18 @@ impl RequestContext<'_> {
         let header = policies.deadline.as_ref();
         let told = header.map(DeadlineHeader::name);
         let entry = self.entry();
-        let origin = Origin {
-            peer: &client.peer_text,
+        let request = ForwardedRequest {
+            client_address: client.peer_text.as_bytes(),
+            scheme: "http",
             id: self.id,
             server: self.exchange.servers().first_address(),
             service: entry.name(),
             route: self.route,
-            edits: Edits::of_request(entry, self.route, told),
+            edits: HeaderEdits::of_request(&entry.request_headers, self.route, told),
             deadline: told,
         };
         let bytes = client.buffer.unread();
-        let at = rewrite::request(&mut work.to_server, &work.request, bytes, origin);
+        let at = h1::write_request(&mut work.to_server, &work.request, bytes, &request);
         self.room = header
             .zip(at)
             .map(|(header, at)| DeadlineSlot { header, at });

@@ -85,7 +85,7 @@ impl RequestContext<'_> {
             let cause = cause.unwrap_or(Cause::NoServer);
             return self.answer(io, cause, keep_alive).await;
         };
-        let who = (io.client.peer, keep_alive);
+        let who = (&io.client.peer_text, keep_alive);
         let status = self.compose_old(&mut io.work.to_client, &kept, why, who);
         self.send(io, status, cause, keep_alive).await
     }

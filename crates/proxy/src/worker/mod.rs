@@ -5,7 +5,6 @@ pub(crate) mod client_watch;
 pub(crate) mod date;
 pub(crate) mod exhaustion;
 pub(crate) mod poll_budget;
-pub(crate) mod request_id;
 pub(crate) mod rescue;
 pub(crate) mod run;
 pub(crate) mod signals;
@@ -26,6 +25,7 @@ use evenkeel_core::{
     ShapeText, Signal,
 };
 use evenkeel_http1::ResponseHead;
+use evenkeel_request::RequestId;
 use evenkeel_request::service::CachedServerSet;
 use evenkeel_runtime::Clock;
 use evenkeel_tolerate::HedgeDelay;
@@ -41,7 +41,6 @@ use crate::stats::counters::{ServerCounters, ServiceCounters, WorkerCounters};
 use crate::upstream::idle_timeout::Reuse;
 use crate::upstream::pool::{Upstream, Upstreams};
 
-pub(crate) use self::request_id::RequestId;
 pub(crate) use self::workspace::Workspace;
 
 /// On which side a connection was missing: the index in [`WorkerCounters::local_errors`].
@@ -217,7 +216,7 @@ impl Worker {
     /// The id of a new request: unique among all workers and, with chances beyond counting, all runs.
     pub(crate) fn request_id(&self) -> RequestId {
         self.requests.set(self.requests.get() + 1);
-        RequestId(self.request_prefix, self.requests.get())
+        RequestId::new(self.request_prefix, self.requests.get())
     }
 
     pub(crate) fn service_counters(&self, service: usize) -> &ServiceCounters {

@@ -4,8 +4,8 @@ use evenkeel_core::blame::{Event as Ended, Peer};
 use evenkeel_http1::Version;
 
 use super::exchange::{Event, ExchangeIo, INTERIM_LIMIT, UpstreamExchange, UpstreamExchangeEnd};
+use crate::downstream::h1;
 use crate::downstream::local_reply;
-use crate::downstream::rewrite;
 
 impl UpstreamExchange {
     /// Passes an interim response on to a client that can take it, and looks at what came after it.
@@ -19,7 +19,7 @@ impl UpstreamExchange {
         }
         if io.work.request.version == Version::Http11 {
             io.work.to_client.clear();
-            rewrite::interim(
+            h1::write_interim(
                 &mut io.work.to_client,
                 &io.work.response,
                 self.incoming.unread(),
