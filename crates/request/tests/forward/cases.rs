@@ -80,10 +80,6 @@ impl ResponseCase {
     }
 }
 
-fn none() -> Changes {
-    Changes::default()
-}
-
 /// A route for paths below `/v1`.
 pub(crate) fn route() -> Route {
     Route {
@@ -178,7 +174,7 @@ pub(crate) static REQUESTS: [RequestCase; 8] = [
             ("Cookie", "c"),
             ("X-Empty", ""),
         ],
-        changes: none,
+        changes: Changes::default,
         expected: "\
             :method: GET\n\
             :scheme: http\n\
@@ -200,7 +196,7 @@ pub(crate) static REQUESTS: [RequestCase; 8] = [
         absolute: Some("real.example"),
         path: "?q=1",
         fields: &[("Host", "other.example"), ("Accept", "*/*")],
-        changes: none,
+        changes: Changes::default,
         expected: "\
             :method: GET\n\
             :scheme: http\n\
@@ -220,7 +216,7 @@ pub(crate) static REQUESTS: [RequestCase; 8] = [
         absolute: Some("real.example"),
         path: "",
         fields: &[("Host", "real.example")],
-        changes: none,
+        changes: Changes::default,
         expected: "\
             :method: OPTIONS\n\
             :scheme: http\n\
@@ -239,7 +235,7 @@ pub(crate) static REQUESTS: [RequestCase; 8] = [
         absolute: None,
         path: "/",
         fields: &[("Accept", "*/*")],
-        changes: none,
+        changes: Changes::default,
         expected: "\
             :method: GET\n\
             :scheme: http\n\
@@ -264,7 +260,7 @@ pub(crate) static REQUESTS: [RequestCase; 8] = [
             ("Date", "today"),
             ("Via", "1.1 other"),
         ],
-        changes: none,
+        changes: Changes::default,
         expected: "\
             :method: POST\n\
             :scheme: http\n\
@@ -366,7 +362,7 @@ pub(crate) static RESPONSES: [ResponseCase; 3] = [
             ("Content-Length", "0"),
             ("X-Request-Id", "theirs"),
         ],
-        changes: none,
+        changes: Changes::default,
         sticky: Some(("set-cookie", "server=1; Path=/")),
         expected: "\
             :status: 200\n\
@@ -385,7 +381,7 @@ pub(crate) static RESPONSES: [ResponseCase; 3] = [
             ("Transfer-Encoding", "chunked"),
             ("Keep-Alive", "timeout=5"),
         ],
-        changes: none,
+        changes: Changes::default,
         sticky: None,
         expected: "\
             :status: 404\n\

@@ -124,7 +124,8 @@ impl RequestView for ListRequest {
         match self.case.version {
             "1.0" => HttpVersion::Http10,
             "1.1" => HttpVersion::Http11,
-            _ => HttpVersion::Http2,
+            "2" => HttpVersion::Http2,
+            version => panic!("no version: {version}"),
         }
     }
 }
