@@ -15,7 +15,7 @@ use evenkeel_request::{Cause, FallbackResponse, RequestId, RequestView as _};
 
 use crate::downstream::body::RequestBody;
 use crate::downstream::client::{Client, Persist};
-use crate::downstream::h1::{H1Request, write_connection};
+use crate::downstream::h1::head::{H1Request, write_connection};
 use crate::downstream::io::poll_write_two;
 use crate::downstream::violation::Violation;
 use crate::worker::date::{self, DateText};

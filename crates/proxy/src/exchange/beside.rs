@@ -13,7 +13,7 @@ use crate::background::mirror::{Copy, LEFT_OUT_BODY, LEFT_OUT_BUSY};
 use crate::background::request::BackgroundRequest;
 use crate::background::revalidate::{self, MOST, Revalidation};
 use crate::downstream::client::Client;
-use crate::downstream::h1;
+use crate::downstream::h1::head::{without_fields, write_mirrored};
 use crate::upstream::h1::ExchangeIo;
 use crate::worker::Workspace;
 
@@ -57,7 +57,7 @@ impl<'a> RequestContext<'a> {
         }
         let head = &io.work.to_server;
         let mut bytes = Vec::with_capacity(head.len() + MARK_BYTES + io.work.replay.len());
-        h1::write_mirrored(&mut bytes, head);
+        write_mirrored(&mut bytes, head);
         bytes.extend_from_slice(&io.work.replay);
         let copy = Copy::new(Rc::clone(self.worker), place, mirror.to, self.method, key);
         tokio::task::spawn_local(copy.travel(bytes));
@@ -107,7 +107,7 @@ impl<'a> RequestContext<'a> {
         let deadline = deadline.map(DeadlineHeader::name);
         let changes = &self.entry().request_headers;
         let edits = HeaderEdits::of_request(changes, self.route, None);
-        let bytes = h1::without(to_server, |name| {
+        let bytes = without_fields(to_server, |name| {
             is_left_out_of_revalidation(name, edits, deadline)
         });
         tokio::task::spawn_local(revalidation.travel(bytes));

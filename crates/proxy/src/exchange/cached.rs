@@ -10,7 +10,7 @@ use super::context::RequestContext;
 use crate::cache::fill::Tee;
 use crate::cache::store::{Answer, exchanged};
 use crate::downstream::address::AddressText;
-use crate::downstream::h1::{write_connection, write_stored};
+use crate::downstream::h1::head::{write_connection, write_stored};
 use crate::downstream::local_reply::write_why;
 use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
 

@@ -3,7 +3,7 @@
 use evenkeel_http1::{Framing, Version};
 use evenkeel_request::forward::{ForwardedResponse, HeaderEdits};
 
-use crate::downstream::h1::{self, Manner};
+use crate::downstream::h1::head::{Manner, is_delimited, write_response};
 use crate::exchange::context::RequestContext;
 use crate::upstream::h1::{ExchangeIo, UpstreamExchange};
 
@@ -17,7 +17,7 @@ impl RequestContext<'_> {
         let head = &io.work.response;
         let decode = self.version == Version::Http10 && head.framing == Framing::Chunked;
         let keep_alive = self.keep_alive
-            && h1::is_delimited(head, decode)
+            && is_delimited(head, decode)
             && io.body.is_through()
             && !self.worker.draining.get();
         let manner = Manner {
@@ -31,7 +31,7 @@ impl RequestContext<'_> {
             &self.entry().server_names()[server as usize],
         );
         io.work.to_client.clear();
-        h1::write_response(
+        write_response(
             &mut io.work.to_client,
             head,
             upstream.incoming.unread(),

@@ -4,7 +4,7 @@ use evenkeel_core::ServiceId;
 use evenkeel_request::route::{self, Redirect, Route, Target};
 
 use crate::downstream::client::Client;
-use crate::downstream::h1::H1Request;
+use crate::downstream::h1::head::H1Request;
 use crate::worker::state::ServiceEntry;
 use crate::worker::{Worker, Workspace};
 

@@ -18,7 +18,7 @@ use super::host::WorkerServices;
 use crate::cache::key::CacheRequest;
 use crate::downstream::body::RequestBody;
 use crate::downstream::client::{Client, Persist};
-use crate::downstream::h1::{self, H1Request};
+use crate::downstream::h1::head::{H1Request, write_request};
 use crate::downstream::local_reply;
 use crate::exchange::attempt::AttemptResult;
 use crate::exchange::destination::{Destination, destination};
@@ -271,7 +271,7 @@ impl RequestContext<'_> {
             deadline: told,
         };
         let bytes = client.buffer.unread();
-        let at = h1::write_request(&mut work.to_server, &work.request, bytes, &request);
+        let at = write_request(&mut work.to_server, &work.request, bytes, &request);
         self.room = header
             .zip(at)
             .map(|(header, at)| DeadlineSlot { header, at });

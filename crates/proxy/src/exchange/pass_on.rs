@@ -7,7 +7,7 @@ use evenkeel_http1::{Body, Framing};
 use evenkeel_request::exchange;
 
 use crate::downstream::client::Persist;
-use crate::downstream::h1;
+use crate::downstream::h1::head::is_delimited;
 use crate::exchange::context::RequestContext;
 use crate::exchange::finish::Finish;
 use crate::exchange::relay::{Relay, RelayEnd};
@@ -74,7 +74,7 @@ impl RequestContext<'_> {
         }
         let (already_sent, already) = (upstream.bytes_sent, upstream.bytes_received);
         let server_keeps = io.work.response.keep_alive;
-        let is_delimited = h1::is_delimited(&io.work.response, manner.decode);
+        let is_delimited = is_delimited(&io.work.response, manner.decode);
         let body = Body::of_response(io.work.response.framing);
         let mut relay = Relay::new(body, manner.decode, tee);
         let end = relay.run(io, upstream, idle).await;

@@ -4,7 +4,7 @@ use evenkeel_core::blame::{Event as Ended, Peer};
 use evenkeel_http1::Version;
 
 use super::exchange::{Event, ExchangeIo, INTERIM_LIMIT, UpstreamExchange, UpstreamExchangeEnd};
-use crate::downstream::h1;
+use crate::downstream::h1::head::write_interim;
 use crate::downstream::local_reply;
 
 impl UpstreamExchange {
@@ -19,7 +19,7 @@ impl UpstreamExchange {
         }
         if io.work.request.version == Version::Http11 {
             io.work.to_client.clear();
-            h1::write_interim(
+            write_interim(
                 &mut io.work.to_client,
                 &io.work.response,
                 self.incoming.unread(),

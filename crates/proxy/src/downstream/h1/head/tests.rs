@@ -1,9 +1,9 @@
 //! Heads as HTTP/1.1 writes them: some as text, the cases that every protocol shares, and random ones, which must have the fields that
 //! the policy writes as a list.
 
-#[path = "../../../../request/tests/forward/cases.rs"]
+#[path = "../../../../../request/tests/forward/cases.rs"]
 mod cases;
-#[path = "../../../../request/tests/forward/list.rs"]
+#[path = "../../../../../request/tests/forward/list.rs"]
 mod list;
 
 use std::fmt::Write as _;
@@ -72,6 +72,8 @@ fn absolute_form_becomes_origin_form_with_its_own_host() {
         rewritten("OPTIONS http://real.example HTTP/1.1\r\nHost: a\r\n\r\n")
             .starts_with("OPTIONS * ")
     );
+    let lines = "OPTIONS * HTTP/1.1\r\nAccept: */*\r\nHost: a\r\n";
+    assert!(rewritten(&format!("{lines}\r\n")).starts_with(lines));
 }
 
 #[test]

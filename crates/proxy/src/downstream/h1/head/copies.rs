@@ -13,7 +13,7 @@ pub(crate) fn write_mirrored(out: &mut Vec<u8>, head: &[u8]) {
 }
 
 /// The head without the lines whose names are left out.
-pub(crate) fn without(head: &[u8], is_left_out: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+pub(crate) fn without_fields(head: &[u8], is_left_out: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(head.len());
     for line in head.split_inclusive(|byte| *byte == b'\n') {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
@@ -32,10 +32,10 @@ mod tests {
     fn lines_are_left_out_by_their_names() {
         let head =
             b"GET /a HTTP/1.1\r\nHost: x\r\ncookie: a=b\r\nAccept: cookie\r\nX-Cookie: 1\r\n\r\n";
-        let left = without(head, |name| name == b"cookie");
+        let left = without_fields(head, |name| name == b"cookie");
         let expected = "GET /a HTTP/1.1\r\nHost: x\r\nAccept: cookie\r\nX-Cookie: 1\r\n\r\n";
         assert_eq!(String::from_utf8_lossy(&left), expected);
-        let left = without(b"GET /if-match: HTTP/1.1\r\nHost: x\r\n\r\n", |name| {
+        let left = without_fields(b"GET /if-match: HTTP/1.1\r\nHost: x\r\n\r\n", |name| {
             name == b"if-match"
         });
         assert!(left.starts_with(b"GET /if-match: HTTP"));
