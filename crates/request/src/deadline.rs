@@ -10,7 +10,7 @@ use evenkeel_core::Instant;
 use evenkeel_tolerate::propagate::{parse_grpc, parse_milliseconds};
 use evenkeel_tolerate::{Deadline, Propagated};
 
-use crate::Head;
+use crate::RequestView;
 
 /// The room for a value in a head: what a value does not need is blanks before it, which are not part of it (RFC 9110, section
 /// 5.5).
@@ -50,7 +50,7 @@ impl DeadlineHeader {
     }
 
     /// What the client says in `head`.
-    pub fn told(&self, head: &impl Head) -> Told {
+    pub fn told(&self, head: &impl RequestView) -> Told {
         let mut told = Told::Nothing;
         head.any_value(&self.name, &mut |value| {
             told = match (told, self.parse(value.trim_ascii())) {

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::Head;
+use crate::RequestView;
 use crate::head::{any_cookie, any_parameter};
 
 /// What makes two requests belong together.
@@ -33,7 +33,7 @@ pub enum HashOn {
 impl HashOn {
     /// The request's key; `None` if it has nothing of the kind, so that it may go anywhere.
     #[must_use]
-    pub fn key(&self, head: &impl Head, peer: IpAddr) -> Option<u64> {
+    pub fn key(&self, head: &impl RequestView, peer: IpAddr) -> Option<u64> {
         let mut found = None;
         let mut take = |value: &[u8]| {
             found = Some(evenkeel_balance::key(value));

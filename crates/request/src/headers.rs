@@ -1,8 +1,7 @@
 //! Changes of a message's header that a route or a service asks for: what may be changed, and the texts that are put in.
 //!
 //! Names and texts are judged when the configuration is read, so that writing them is copying: no request can make a line
-//! of its own out of a value. Which lines a message has is known to the caller only, who asks [`HeaderChanges::drops`] for
-//! each and then writes [`HeaderChanges::lines`].
+//! of its own out of a value. [`crate::forward`] applies them.
 
 /// Whose header is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,16 +20,6 @@ use crate::upstream::client::BodyEnd;
 pub(crate) const MOST: u32 = 32;
 /// How long an answer's body is read.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// Fields of a client's request that are about that client, or about what it has already.
-pub(crate) const LEFT_OUT: [&str; 7] = [
-    "authorization",
-    "cookie",
-    "if-match",
-    "if-none-match",
-    "if-modified-since",
-    "if-unmodified-since",
-    "if-range",
-];
 
 /// Indices in [`RENEWALS`](crate::cache::store::RENEWALS).
 const KEPT: usize = 0;
@@ -44,21 +34,6 @@ pub(crate) struct Revalidation {
     pub(crate) key: OwnedCacheKey,
     /// When it was asked for.
     pub(crate) asked: Instant,
-}
-
-/// A head without lines of these names.
-pub(crate) fn anonymous(head: &[u8], left_out: &[&[u8]]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(head.len());
-    for line in head.split_inclusive(|byte| *byte == b'\n') {
-        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        if !left_out
-            .iter()
-            .any(|other| other.eq_ignore_ascii_case(name))
-        {
-            out.extend_from_slice(line);
-        }
-    }
-    out
 }
 
 impl Revalidation {
@@ -121,23 +96,5 @@ impl Drop for Revalidation {
         if let Some(stale) = &self.request.service().stale {
             stale.renewing.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_about_the_client_is_left_out() {
-        let head = b"GET /a HTTP/1.1\r\nHost: x\r\ncookie: a=b\r\nAuthorization: Basic eDp5\r\nIf-None-Match: \"1\"\r\n\
-            Accept: text/html\r\nX-Cookie: 1\r\ngrpc-timeout: 00000100m\r\n\r\n";
-        let names = LEFT_OUT.into_iter().chain(["grpc-timeout"]);
-        let names: Vec<&[u8]> = names.map(str::as_bytes).collect();
-        let left = anonymous(head, &names);
-        let expected = "GET /a HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nX-Cookie: 1\r\n\r\n";
-        assert_eq!(String::from_utf8_lossy(&left), expected);
-        let left = anonymous(b"GET /if-match: HTTP/1.1\r\nHost: x\r\n\r\n", &names);
-        assert!(left.starts_with(b"GET /if-match: HTTP"));
     }
 }

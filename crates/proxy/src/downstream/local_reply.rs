@@ -6,15 +6,14 @@
 use evenkeel_http1::{Method, Version, write};
 use evenkeel_request::exchange::NoResponse;
 use evenkeel_request::route::{Redirect, Route};
-use evenkeel_request::{Cause, FallbackResponse, Head as _};
+use evenkeel_request::{Cause, FallbackResponse, RequestId, RequestView as _};
 
+use crate::downstream::h1::head::{H1Request, write_connection};
 use crate::downstream::h1::response::send;
 use crate::downstream::h1::{Client, Persist, RequestBody};
-use crate::downstream::rewrite::write_connection;
-use crate::downstream::view::View;
 use crate::downstream::violation::Violation;
 use crate::worker::date::{self, DateText};
-use crate::worker::{RequestId, Worker, Workspace};
+use crate::worker::{Worker, Workspace};
 
 /// What an answer of evenkeel's own needs to know beside what it says.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +91,7 @@ pub(crate) async fn redirect(
 ) -> Persist {
     worker.counters.unrouted.add_one(redirect.status);
     let mut context = context(worker, client, work);
-    let view = View {
+    let view = H1Request {
         head: &work.request,
         bytes: client.buffer.unread(),
     };
@@ -274,7 +273,7 @@ mod tests {
         ] {
             let mut out = Vec::new();
             let context = ReplyContext {
-                id: RequestId::for_tests(),
+                id: RequestId::new(1, 2),
                 method: Method::Get,
                 version: Version::Http11,
                 keep_alive: true,

@@ -6,10 +6,10 @@ use std::time::Duration;
 use evenkeel_core::Outcome;
 use evenkeel_http1::FieldKind;
 use evenkeel_request::Cause;
+use evenkeel_request::forward::HeaderEdits;
 
 use super::context::RequestContext;
 use super::host::write_attempts;
-use crate::downstream::edit::Edits;
 use crate::downstream::h1::Client;
 use crate::downstream::violation::Violation;
 use crate::exchange::finish::Finish;
@@ -29,7 +29,8 @@ impl AccessLine {
         let bytes = client.buffer.unread();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         // Where the client's id does not reach servers, evenkeel's is the one to look for.
-        let edits = Edits::of_request(context.entry(), context.route, None);
+        let changes = &context.entry().request_headers;
+        let edits = HeaderEdits::of_request(changes, context.route, None);
         let passes = !edits.is_some_and(|edits| edits.drops(b"x-request-id"));
         let id = work
             .request

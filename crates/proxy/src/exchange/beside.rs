@@ -4,20 +4,21 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use evenkeel_http1::Method;
-use evenkeel_request::Mirror;
+use evenkeel_request::forward::{HeaderEdits, is_left_out_of_revalidation};
+use evenkeel_request::{DeadlineHeader, Mirror};
 
 use super::context::{PlannedMirror, RequestContext};
 use super::destination::hash_key;
 use crate::background::mirror::{Copy, LEFT_OUT_BODY, LEFT_OUT_BUSY};
 use crate::background::request::BackgroundRequest;
-use crate::background::revalidate::{self, LEFT_OUT, MOST, Revalidation, anonymous};
-use crate::downstream::edit::Edits;
+use crate::background::revalidate::{self, MOST, Revalidation};
 use crate::downstream::h1::Client;
+use crate::downstream::h1::head::{without_fields, write_mirrored};
 use crate::exchange::io::ExchangeIo;
 use crate::worker::Workspace;
 
-/// What a server of the other service is told by.
-const MARK: &[u8] = b"x-evenkeel-mirror: 1\r\n\r\n";
+/// Room for the line that marks a copy.
+const MARK_BYTES: usize = 32;
 
 impl<'a> RequestContext<'a> {
     /// Draws whether the request whose head is in `work` is to be copied. An upgrade never is.
@@ -55,10 +56,8 @@ impl<'a> RequestContext<'a> {
             return;
         }
         let head = &io.work.to_server;
-        let lines = head.strip_suffix(b"\r\n").unwrap_or(head);
-        let mut bytes = Vec::with_capacity(head.len() + MARK.len() + io.work.replay.len());
-        bytes.extend_from_slice(lines);
-        bytes.extend_from_slice(MARK);
+        let mut bytes = Vec::with_capacity(head.len() + MARK_BYTES + io.work.replay.len());
+        write_mirrored(&mut bytes, head);
         bytes.extend_from_slice(&io.work.replay);
         let copy = Copy::new(Rc::clone(self.worker), place, mirror.to, self.method, key);
         tokio::task::spawn_local(copy.travel(bytes));
@@ -105,13 +104,12 @@ impl<'a> RequestContext<'a> {
             asked: self.latest,
         };
         let deadline = self.policies().deadline.as_ref();
-        let deadline = deadline.map(|header| header.name().as_bytes());
-        let edits = Edits::of_request(self.entry(), self.route, None);
-        let is_own =
-            |name: &str| edits.is_some_and(|edits| edits.drops(name.as_bytes()) && edits.has(name));
-        let left_out = LEFT_OUT.into_iter().filter(|name| !is_own(name));
-        let left_out: Vec<&[u8]> = left_out.map(str::as_bytes).chain(deadline).collect();
-        let bytes = anonymous(to_server, &left_out);
+        let deadline = deadline.map(DeadlineHeader::name);
+        let changes = &self.entry().request_headers;
+        let edits = HeaderEdits::of_request(changes, self.route, None);
+        let bytes = without_fields(to_server, |name| {
+            is_left_out_of_revalidation(name, edits, deadline)
+        });
         tokio::task::spawn_local(revalidation.travel(bytes));
     }
 }

@@ -1,8 +1,6 @@
 //! The response cache on the way of a request: a kept answer that is sent, an answer that is kept while it passes, and what a request makes
 //! out of date.
 
-use std::net::IpAddr;
-
 use evenkeel_core::Instant;
 use evenkeel_http1::{Body, Framing, write};
 use evenkeel_request::exchange::NoResponse;
@@ -11,9 +9,9 @@ use evenkeel_tolerate::stale::Kept;
 use super::context::RequestContext;
 use crate::cache::fill::Tee;
 use crate::cache::store::{Answer, exchanged};
-use crate::downstream::edit::{Answerer, Edits};
+use crate::downstream::address::AddressText;
+use crate::downstream::h1::head::{write_connection, write_stored};
 use crate::downstream::local_reply::write_why;
-use crate::downstream::rewrite::write_connection;
 use crate::exchange::io::ExchangeIo;
 use crate::upstream::h1::UpstreamExchange;
 
@@ -24,7 +22,7 @@ impl RequestContext<'_> {
         out: &mut Vec<u8>,
         kept: &Kept<Answer>,
         why: Option<NoResponse>,
-        (peer, keep_alive): (IpAddr, bool),
+        (peer, keep_alive): (&AddressText, bool),
     ) -> u16 {
         let answer = &kept.value;
         out.clear();
@@ -33,23 +31,8 @@ impl RequestContext<'_> {
         out.push(b' ');
         out.extend_from_slice(write::reason(answer.status).as_bytes());
         out.extend_from_slice(b"\r\n");
-        let entry = self.entry();
-        let edits = Edits::of_response(entry, self.route);
-        for line in answer.lines.split_inclusive(|byte| *byte == b'\n') {
-            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-            if !edits.is_some_and(|edits| edits.drops(name)) {
-                out.extend_from_slice(line);
-            }
-        }
-        if let Some(edits) = edits {
-            let answerer = Answerer {
-                peer,
-                id: self.id,
-                service: entry.name(),
-                server: "",
-            };
-            edits.write_response(out, answerer);
-        }
+        let response = self.forwarded_response(peer.as_bytes(), "");
+        write_stored(out, &answer.lines, &response);
         out.extend_from_slice(b"content-length: ");
         write::decimal(out, answer.body.len() as u64);
         out.extend_from_slice(b"\r\nage: ");

@@ -1,10 +1,9 @@
 //! The commit: a response's head is written for the client, and nothing can be taken back from there.
 
-use evenkeel_http1::FieldKind;
+use evenkeel_request::forward::{ForwardedResponse, HeaderEdits};
 
-use crate::downstream::edit::{Answerer, Edits};
 use crate::downstream::h1::ResponseForm;
-use crate::downstream::rewrite::{self, Manner};
+use crate::downstream::h1::head::{Manner, write_response};
 use crate::exchange::context::RequestContext;
 use crate::exchange::io::ExchangeIo;
 use crate::upstream::h1::UpstreamExchange;
@@ -18,36 +17,42 @@ impl RequestContext<'_> {
     ) -> ResponseForm {
         let form = io.response_form(self.keep_alive && !self.worker.draining.get());
         io.work.begin_response();
-        let head = &io.work.response;
-        let has_date = head
-            .fields
-            .iter()
-            .any(|field| field.kind == FieldKind::Date);
         let manner = Manner {
             version: self.version,
             keep_alive: form.keep_alive,
             decode: form.decode,
-            date: (!has_date).then(|| self.worker.date(self.latest)),
         };
-        let entry = self.entry();
-        let edits = Edits::of_response(entry, self.route).map(|edits| {
-            let answerer = Answerer {
-                peer: io.peer(),
-                id: self.id,
-                service: entry.name(),
-                server: &entry.server_names()[upstream.server().index as usize],
-            };
-            (edits, answerer)
-        });
-        rewrite::response(
-            &mut io.work.to_client,
-            head,
+        let server = upstream.server().index;
+        let (work, peer) = io.workspace();
+        let name = &self.entry().server_names()[server as usize];
+        let response = self.forwarded_response(peer.as_bytes(), name);
+        write_response(
+            &mut work.to_client,
+            &work.response,
             upstream.head_bytes(),
             manner,
-            edits,
-            self.exchange.sticky_line(upstream.server().index),
+            &response,
+            &self.worker.date(self.latest),
+            self.exchange.sticky_field(server),
         );
-        upstream.consume_head(head);
+        upstream.consume_head(&work.response);
         form
+    }
+
+    /// What is known of a response of this server to the client with this address.
+    pub(crate) fn forwarded_response<'r>(
+        &'r self,
+        client_address: &'r [u8],
+        server: &'r str,
+    ) -> ForwardedResponse<'r> {
+        let entry = self.entry();
+        let (changes, load) = (&entry.response_headers, entry.load_header.as_deref());
+        ForwardedResponse {
+            client_address,
+            id: self.id,
+            service: entry.name(),
+            server,
+            edits: HeaderEdits::of_response(changes, self.route, load),
+        }
     }
 }

@@ -7,15 +7,15 @@ use evenkeel_http1::{Method, Version};
 use evenkeel_request::deadline::{DeadlineHeader, ROOM};
 use evenkeel_request::exchange::{Event, Step};
 use evenkeel_request::route::Route;
-use evenkeel_request::{Exchange, Mirror, Policies};
+use evenkeel_request::{Exchange, Mirror, Policies, RequestId};
 use evenkeel_tolerate::stale::Kept;
 
 use super::host::RequestHost;
 use crate::cache::key::CacheRequest;
 use crate::cache::store::Answer;
 use crate::exchange::io::ExchangeIo;
+use crate::worker::Worker;
 use crate::worker::state::ServiceEntry;
-use crate::worker::{RequestId, Worker};
 
 /// Where in a prepared head the time that is left stands.
 #[derive(Debug, Clone, Copy)]

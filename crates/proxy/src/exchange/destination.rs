@@ -4,7 +4,7 @@ use evenkeel_core::ServiceId;
 use evenkeel_request::route::{self, Redirect, Route, Target};
 
 use crate::downstream::h1::Client;
-use crate::downstream::view::View;
+use crate::downstream::h1::head::H1Request;
 use crate::worker::state::ServiceEntry;
 use crate::worker::{Worker, Workspace};
 
@@ -25,7 +25,7 @@ pub(crate) fn destination<'a>(
     work: &Workspace,
 ) -> Destination<'a> {
     let listener = &worker.state.listeners()[client.listener];
-    let view = View {
+    let view = H1Request {
         head: &work.request,
         bytes: client.buffer.unread(),
     };
@@ -47,7 +47,7 @@ pub(crate) fn destination<'a>(
 
 /// What the request whose head is in `work` is hashed on, if its service's policy hashes.
 pub(crate) fn hash_key(entry: &ServiceEntry, client: &Client, work: &Workspace) -> Option<u64> {
-    let view = View {
+    let view = H1Request {
         head: &work.request,
         bytes: client.buffer.unread(),
     };

@@ -8,6 +8,7 @@ use std::task::Poll;
 use evenkeel_core::{Instant, Outcome, RequestShape, ServiceId};
 use evenkeel_http1::Method;
 use evenkeel_request::exchange::{Arrival, AttemptEnd, Event, Reply, Step};
+use evenkeel_request::forward::{ForwardedRequest, HeaderEdits};
 use evenkeel_request::route::Route;
 use evenkeel_request::{Cause, DeadlineHeader, Exchange};
 
@@ -15,12 +16,9 @@ use super::access::AccessLine;
 use super::context::{DeadlineSlot, RequestContext};
 use super::host::WorkerServices;
 use crate::cache::key::CacheRequest;
-use crate::downstream::edit::Edits;
-use crate::downstream::edit::Origin;
+use crate::downstream::h1::head::{H1Request, write_request};
 use crate::downstream::h1::{Client, Persist, RequestBody};
 use crate::downstream::local_reply;
-use crate::downstream::rewrite;
-use crate::downstream::view::View;
 use crate::exchange::attempt::AttemptResult;
 use crate::exchange::destination::{Destination, destination};
 use crate::exchange::finish::Finish;
@@ -58,7 +56,7 @@ pub(crate) async fn handle(
     let at = worker.clock.now();
     work.violation = None;
     let bytes = client.buffer.unread();
-    let head = View {
+    let head = H1Request {
         head: &work.request,
         bytes,
     };
@@ -255,17 +253,18 @@ impl RequestContext<'_> {
         let header = policies.deadline.as_ref();
         let told = header.map(DeadlineHeader::name);
         let entry = self.entry();
-        let origin = Origin {
-            peer: &client.peer_text,
+        let request = ForwardedRequest {
+            client_address: client.peer_text.as_bytes(),
+            scheme: "http",
             id: self.id,
             server: self.exchange.servers().first_address(),
             service: entry.name(),
             route: self.route,
-            edits: Edits::of_request(entry, self.route, told),
+            edits: HeaderEdits::of_request(&entry.request_headers, self.route, told),
             deadline: told,
         };
         let bytes = client.buffer.unread();
-        let at = rewrite::request(&mut work.to_server, &work.request, bytes, origin);
+        let at = write_request(&mut work.to_server, &work.request, bytes, &request);
         self.room = header
             .zip(at)
             .map(|(header, at)| DeadlineSlot { header, at });

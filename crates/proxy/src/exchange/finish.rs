@@ -84,8 +84,8 @@ impl RequestContext<'_> {
             let cause = cause.unwrap_or(Cause::NoServer);
             return self.answer(io, cause, keep_alive).await;
         };
-        let who = (io.peer(), keep_alive);
-        let status = self.compose_old(&mut io.work.to_client, &kept, why, who);
+        let (work, peer) = io.workspace();
+        let status = self.compose_old(&mut work.to_client, &kept, why, (peer, keep_alive));
         self.send(io, status, cause, keep_alive).await
     }
 

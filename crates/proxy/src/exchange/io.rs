@@ -4,11 +4,10 @@
 //! ([`ResponseSink`]), and whether the client is still connected. What its protocol makes of that (framing, keep-alive, how a
 //! broken response is shown) stays in [`crate::downstream::h1`].
 
-use std::net::IpAddr;
-
 use evenkeel_core::blame::Event;
 use tokio::net::TcpStream;
 
+use crate::downstream::address::AddressText;
 use crate::downstream::h1::response::{send, write_interim};
 use crate::downstream::h1::{BodySource, Client, Persist, RequestBody, ResponseForm, ResponseSink};
 use crate::downstream::io::TunnelEnd;
@@ -40,9 +39,9 @@ impl<'a> ExchangeIo<'a> {
         }
     }
 
-    /// The client's address.
-    pub(crate) const fn peer(&self) -> IpAddr {
-        self.client.peer
+    /// The workspace, and the client's address as text.
+    pub(crate) const fn workspace(&mut self) -> (&mut Workspace, &AddressText) {
+        (&mut *self.work, &self.client.peer_text)
     }
 
     /// The request's one timer, for whatever is waited for now.

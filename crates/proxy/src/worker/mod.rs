@@ -5,7 +5,6 @@ pub(crate) mod client_watch;
 pub(crate) mod date;
 pub(crate) mod exhaustion;
 pub(crate) mod poll_budget;
-pub(crate) mod request_id;
 pub(crate) mod rescue;
 pub(crate) mod run;
 pub(crate) mod signals;
@@ -25,6 +24,7 @@ use evenkeel_core::{
     Blame, Exposure, Instant, Observation, Outcome, Random, RequestShape, ServerId, ServiceId,
     ShapeText, Signal,
 };
+use evenkeel_request::RequestId;
 use evenkeel_request::service::CachedServerSet;
 use evenkeel_runtime::Clock;
 use evenkeel_tolerate::HedgeDelay;
@@ -39,7 +39,6 @@ use self::timer::Timers;
 use crate::stats::counters::{ServerCounters, ServiceCounters, WorkerCounters};
 use crate::upstream::pool::Upstreams;
 
-pub(crate) use self::request_id::RequestId;
 pub(crate) use self::workspace::Workspace;
 
 /// On which side a connection was missing: the index in [`WorkerCounters::local_errors`].
@@ -190,7 +189,7 @@ impl Worker {
     /// The id of a new request: unique among all workers and, with chances beyond counting, all runs.
     pub(crate) fn request_id(&self) -> RequestId {
         self.requests.set(self.requests.get() + 1);
-        RequestId(self.request_prefix, self.requests.get())
+        RequestId::new(self.request_prefix, self.requests.get())
     }
 
     pub(crate) fn service_counters(&self, service: usize) -> &ServiceCounters {

@@ -15,7 +15,7 @@ use super::step::{NoResponse, Reply, Step};
 use crate::deadline::Told;
 use crate::route::Route;
 use crate::service::RateLimiter;
-use crate::{Cause, Head};
+use crate::{Cause, RequestView};
 
 /// A request whose head is there.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub struct Arrival<'a, 'h, H> {
 impl<'a> Exchange<'a> {
     /// Reads off the head what is decided by it. The first event is [`super::Event::Woken`].
     #[must_use]
-    pub fn new<H: Head>(arrival: &Arrival<'a, '_, H>, services: &impl Services<'a>) -> Self {
+    pub fn new<H: RequestView>(arrival: &Arrival<'a, '_, H>, services: &impl Services<'a>) -> Self {
         let Arrival {
             head, peer, route, ..
         } = *arrival;
@@ -85,7 +85,11 @@ impl<'a> Exchange<'a> {
     }
 
     /// Takes the client's deadline; a cause if it has passed already.
-    fn apply_deadline(&mut self, head: &impl Head, services: &impl Services<'a>) -> Option<Cause> {
+    fn apply_deadline(
+        &mut self,
+        head: &impl RequestView,
+        services: &impl Services<'a>,
+    ) -> Option<Cause> {
         let header = self.policies.deadline.as_ref()?;
         let what = match header.told(head) {
             Told::Nothing => return None,

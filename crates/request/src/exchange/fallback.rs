@@ -6,7 +6,7 @@ use evenkeel_core::{Instant, ServiceId};
 
 use super::host::Services;
 use crate::service::Service;
-use crate::{FallbackTo, Head, Policies};
+use crate::{FallbackTo, Policies, RequestView};
 
 /// The service that answers instead, and what was read off the request's head for it.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct FallbackState {
 impl<'a> FallbackService<'a> {
     pub(super) fn of(
         policies: &Policies,
-        head: &impl Head,
+        head: &impl RequestView,
         peer: IpAddr,
         services: &impl Services<'a>,
     ) -> Option<Box<Self>> {

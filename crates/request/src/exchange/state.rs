@@ -214,12 +214,12 @@ impl<'a> Exchange<'a> {
         bytes <= self.policies.retry.response_buffer && self.may_repeat && is_replayable
     }
 
-    /// The line that tells the client which server it belongs to from now on, if it does not know.
+    /// The field that tells the client which server it belongs to from now on, if it does not know: name and value.
     #[must_use]
-    pub fn sticky_line(&self, server: u32) -> &[u8] {
+    pub fn sticky_field(&self, server: u32) -> Option<(&str, &str)> {
         match self.servers.sticky() {
-            Some(sticky) if self.sticky != Some(server) => sticky.line(server),
-            Some(_) | None => &[],
+            Some(sticky) if self.sticky != Some(server) => sticky.field(server),
+            Some(_) | None => None,
         }
     }
 

@@ -11,7 +11,7 @@ use evenkeel_tolerate::{Class, RateOptions};
 use regex::bytes::Regex;
 
 use crate::head::{any_cookie, any_parameter};
-use crate::{HashOn, Head, HeaderChanges, Mirror, Policies};
+use crate::{HashOn, HeaderChanges, Mirror, Policies, RequestView};
 
 /// One rule of a listener. Every condition that is present must hold.
 #[derive(Debug, Clone)]
@@ -175,7 +175,7 @@ impl Route {
 
     /// Whether every condition of this route holds for `head`.
     #[must_use]
-    pub fn matches(&self, head: &impl Head) -> bool {
+    pub fn matches(&self, head: &impl RequestView) -> bool {
         self.host
             .as_ref()
             .is_none_or(|rule| head.host().is_some_and(|host| rule.matches(host)))
@@ -224,7 +224,7 @@ impl Route {
 
 /// The first route that matches.
 #[must_use]
-pub fn find<'a>(routes: &'a [Route], head: &impl Head) -> Option<&'a Route> {
+pub fn find<'a>(routes: &'a [Route], head: &impl RequestView) -> Option<&'a Route> {
     routes.iter().find(|route| route.matches(head))
 }
 

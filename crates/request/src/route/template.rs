@@ -1,6 +1,6 @@
 //! Texts made of a request: where a redirect leads, and the path that a server gets.
 
-use crate::Head;
+use crate::RequestView;
 
 /// A text with places for parts of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Template {
     }
 
     /// Writes it for a request. A slash after a slash at the beginning is left out: `//name` would lead to another host.
-    pub fn write(&self, out: &mut Vec<u8>, head: &impl Head, rest: &[u8]) {
+    pub fn write(&self, out: &mut Vec<u8>, head: &impl RequestView, rest: &[u8]) {
         let start = out.len();
         for piece in &self.0 {
             let part = match piece {

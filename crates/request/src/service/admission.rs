@@ -14,7 +14,7 @@ use evenkeel_tolerate::{
 };
 
 use crate::route::{RateRule, Route};
-use crate::{Cause, HashOn, Head};
+use crate::{Cause, HashOn, RequestView};
 
 /// What a service refuses at once.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,7 +73,7 @@ impl RateLimiter {
     ///
     /// # Errors
     /// How long until one like it could.
-    fn take(&self, now: Instant, head: &impl Head, peer: IpAddr) -> Result<(), Duration> {
+    fn take(&self, now: Instant, head: &impl RequestView, peer: IpAddr) -> Result<(), Duration> {
         match self {
             Self::All(rate) => rate.take(now),
             Self::By(by, rates) => rates.take(&by.key(head, peer).unwrap_or(0), now),
@@ -99,7 +99,7 @@ impl Admission {
 
     /// The class of a request: what its route says, else what it says itself, else what the service says.
     #[must_use]
-    pub fn class(&self, route: Option<&Route>, head: &impl Head) -> Class {
+    pub fn class(&self, route: Option<&Route>, head: &impl RequestView) -> Class {
         if let Some(class) = route.and_then(|route| route.class) {
             return class;
         }
@@ -122,7 +122,7 @@ impl Admission {
         &self,
         of_route: Option<&RateLimiter>,
         now: Instant,
-        head: &impl Head,
+        head: &impl RequestView,
         peer: IpAddr,
     ) -> Option<Cause> {
         // What its route refuses takes nothing from the service's other requests.

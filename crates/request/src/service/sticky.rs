@@ -10,7 +10,7 @@ use std::fmt;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use crate::Head;
+use crate::RequestView;
 use crate::head::any_cookie;
 
 /// Hexadecimal digits of a value.
@@ -57,8 +57,8 @@ impl fmt::Debug for StickyKey {
 pub struct Sticky {
     by: StickyBy,
     servers: HashMap<[u8; LENGTH], u32>,
-    /// The header line that tells a client, for each server.
-    lines: Vec<Vec<u8>>,
+    /// The value of the field that tells a client, for each server.
+    fields: Vec<String>,
 }
 
 impl Sticky {
@@ -71,26 +71,23 @@ impl Sticky {
         let values: Vec<[u8; LENGTH]> = identities
             .map(|identity| value(&options.key.0, service, identity))
             .collect();
-        let line = |value: &[u8; LENGTH]| {
+        let field = |value: &[u8; LENGTH]| {
             let value = String::from_utf8_lossy(value);
-            let line = match &options.by {
-                StickyBy::Cookie { name, attributes } => {
-                    format!("set-cookie: {name}={value}{attributes}\r\n")
-                }
-                StickyBy::Header { name } => format!("{name}: {value}\r\n"),
-            };
-            line.into_bytes()
+            match &options.by {
+                StickyBy::Cookie { name, attributes } => format!("{name}={value}{attributes}"),
+                StickyBy::Header { .. } => value.into_owned(),
+            }
         };
         Self {
             by: options.by.clone(),
-            lines: values.iter().map(line).collect(),
+            fields: values.iter().map(field).collect(),
             servers: values.into_iter().zip(0..).collect(),
         }
     }
 
     /// The server that the client says it belongs to. What is no server's value says nothing.
     #[must_use]
-    pub fn server(&self, head: &impl Head) -> Option<u32> {
+    pub fn server(&self, head: &impl RequestView) -> Option<u32> {
         let mut found = None;
         let mut take = |value: &[u8]| {
             found = <&[u8; LENGTH]>::try_from(value)
@@ -109,10 +106,15 @@ impl Sticky {
         found
     }
 
-    /// The header line that tells a client that it belongs to this server.
+    /// The header field that tells a client that it belongs to this server: name and value.
     #[must_use]
-    pub fn line(&self, server: u32) -> &[u8] {
-        self.lines.get(server as usize).map_or(&[], Vec::as_slice)
+    pub fn field(&self, server: u32) -> Option<(&str, &str)> {
+        let value = self.fields.get(server as usize)?;
+        let name = match &self.by {
+            StickyBy::Cookie { .. } => "set-cookie",
+            StickyBy::Header { name } => name,
+        };
+        Some((name, value))
     }
 }
 
@@ -160,7 +162,8 @@ mod tests {
     }
 
     fn text(sticky: &Sticky, server: u32) -> String {
-        String::from_utf8(sticky.line(server).to_vec()).unwrap()
+        let (name, value) = sticky.field(server).unwrap();
+        format!("{name}: {value}")
     }
 
     #[test]
@@ -169,7 +172,7 @@ mod tests {
         let line = text(&sticky, 1);
         let value = line
             .strip_prefix("set-cookie: server=")
-            .and_then(|rest| rest.strip_suffix("; Path=/; HttpOnly\r\n"))
+            .and_then(|rest| rest.strip_suffix("; Path=/; HttpOnly"))
             .unwrap();
         assert_eq!(value.len(), 32);
         let asks = |cookies: &str| sticky.server(&head(vec![("cookie", cookies.to_owned())]));
@@ -201,11 +204,7 @@ mod tests {
         let name = "x-server".to_owned();
         let sticky = sticky("a key", StickyBy::Header { name });
         let line = text(&sticky, 0);
-        let value = line
-            .trim_end()
-            .strip_prefix("x-server: ")
-            .unwrap()
-            .to_owned();
+        let value = line.strip_prefix("x-server: ").unwrap().to_owned();
         assert_eq!(sticky.server(&head(vec![("x-server", value)])), Some(0));
         assert_eq!(sticky.server(&head(vec![])), None);
     }

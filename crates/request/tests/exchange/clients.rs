@@ -63,10 +63,9 @@ pub(crate) fn draw_request(
     if random.below(2) == 0
         && let Some(sticky) = services[service].servers().sticky()
     {
-        let line = sticky.line((client % 10) as u32).to_vec();
-        let line = String::from_utf8(line).expect("a header line is text");
-        let (_, value) = line.split_once(':').expect("it has a name");
-        fields.push((plan::STICKY, value.trim().to_owned()));
+        let told = sticky.field((client % 10) as u32);
+        let value = told.map_or("", |(_, value)| value);
+        fields.push((plan::STICKY, value.to_owned()));
     }
     let has_body = matches!(method, "PUT" | "POST" | "PATCH");
     let is_cached = plan::NAMES[service] == "stale";

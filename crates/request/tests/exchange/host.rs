@@ -11,8 +11,9 @@ use evenkeel_core::{
     ExactShape, ExactText, Exposed, Instant, Outcome, Random, RequestShape, ServerId, ServiceId,
 };
 use evenkeel_request::exchange::{AttemptReport, Attempts, Count, Host, Revalidate, Services};
+use evenkeel_request::head::{Authority, FieldClass, HeaderField, HeaderFields, HttpVersion};
 use evenkeel_request::service::{CachedServerSet, Service};
-use evenkeel_request::{Head, Policies};
+use evenkeel_request::{Policies, RequestView};
 use evenkeel_tolerate::HedgeDelay;
 use evenkeel_tolerate::inject::{Inject, Injected};
 
@@ -47,6 +48,9 @@ pub(crate) struct Facts {
     /// The cache has a response that may be sent when there is no other one.
     pub(crate) has_stale: bool,
 }
+
+/// A header field of a request: name and value.
+pub(crate) struct FactField<'a>(&'a str, &'a str);
 
 /// What the exchange has reported in one step.
 #[derive(Debug, Default)]
@@ -140,22 +144,45 @@ impl Facts {
     }
 }
 
-impl Head for Facts {
-    fn host(&self) -> Option<&[u8]> {
-        Some(b"shop.example")
-    }
+impl RequestView for Facts {
     fn method(&self) -> &[u8] {
         self.method.as_bytes()
     }
-    fn path(&self) -> &[u8] {
+
+    fn authority(&self) -> Authority<'_> {
+        Authority::Target(b"shop.example")
+    }
+
+    fn path_and_query(&self) -> &[u8] {
         self.target.as_bytes()
     }
-    fn query(&self) -> Option<&[u8]> {
-        None
+
+    fn version(&self) -> HttpVersion {
+        HttpVersion::Http11
     }
-    fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        let mut fields = self.fields.iter();
-        fields.any(|(field, value)| *field == name && test(value.as_bytes()))
+}
+
+impl HeaderFields for Facts {
+    type Field<'a> = FactField<'a>;
+
+    fn fields(&self) -> impl Iterator<Item = FactField<'_>> {
+        self.fields
+            .iter()
+            .map(|(name, value)| FactField(name, value))
+    }
+}
+
+impl HeaderField for FactField<'_> {
+    fn name(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    fn value(&self) -> &[u8] {
+        self.1.as_bytes()
+    }
+
+    fn class(&self) -> FieldClass {
+        FieldClass::Other
     }
 }
 

@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 
 use super::body::RequestBody;
 use super::client::{Client, Persist};
+use super::head::{self, is_delimited};
 use crate::downstream::io::poll_write_two;
-use crate::downstream::rewrite;
 use crate::worker::poll_budget::PollBudget;
 use crate::worker::{Worker, Workspace};
 
@@ -38,7 +38,7 @@ impl ResponseForm {
     pub(crate) fn of(request: &RequestHead, response: &ResponseHead, keep_alive: bool) -> Self {
         let is_chunked = response.framing == Framing::Chunked;
         let decode = request.version == Version::Http10 && is_chunked;
-        let is_delimited = rewrite::is_delimited(response, decode);
+        let is_delimited = is_delimited(response, decode);
         Self {
             keep_alive: keep_alive && is_delimited,
             decode,
@@ -112,7 +112,7 @@ pub(crate) fn write_interim(work: &mut Workspace, bytes: &[u8]) -> bool {
     let takes = work.request.version == Version::Http11;
     if takes {
         work.to_client.clear();
-        rewrite::interim(&mut work.to_client, &work.response, bytes);
+        head::write_interim(&mut work.to_client, &work.response, bytes);
     }
     takes
 }

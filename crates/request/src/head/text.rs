@@ -1,18 +1,4 @@
-//! A borrowed view of a request's head, the same whatever protocol carried it.
-
-/// What routing needs to know of a request, without building it anew.
-pub trait Head {
-    /// The host that the client asked for, as [`host_name`] has it; `None` where HTTP/1.0 left it out.
-    fn host(&self) -> Option<&[u8]>;
-    /// The method.
-    fn method(&self) -> &[u8];
-    /// The path, without query.
-    fn path(&self) -> &[u8];
-    /// The query, without its question mark.
-    fn query(&self) -> Option<&[u8]>;
-    /// Whether `test` holds for the value of some line of the header field `name` (any letter case).
-    fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool;
-}
+//! What is read out of the texts of a head: hosts, parameters of a query, cookies.
 
 /// Whether `test` holds for the value of a parameter `name` of `query`. Names and values are compared as they were sent:
 /// nothing is decoded, so that evenkeel and a server behind it cannot read them differently.
@@ -63,81 +49,12 @@ fn without_port(value: &[u8]) -> &[u8] {
         .map_or(value, |end| &value[..end])
 }
 
-/// The path of a request target in origin-form or absolute-form: without query; `/` where there is none.
-#[must_use]
-pub fn path_of_target(target: &[u8]) -> &[u8] {
-    let path = if target.first() == Some(&b'/') {
-        target
-    } else {
-        match target.windows(3).position(|window| window == b"://") {
-            Some(scheme) => {
-                let rest = &target[scheme + 3..];
-                let end = rest
-                    .iter()
-                    .position(|byte| matches!(byte, b'/' | b'?'))
-                    .unwrap_or(rest.len());
-                &rest[end..]
-            }
-            None => target,
-        }
-    };
-    let end = path
-        .iter()
-        .position(|&byte| byte == b'?')
-        .unwrap_or(path.len());
-    if end == 0 { b"/" } else { &path[..end] }
-}
-
-/// The query of a request target, without its question mark.
-#[must_use]
-pub fn query_of_target(target: &[u8]) -> Option<&[u8]> {
-    let mark = target.iter().position(|&byte| byte == b'?')?;
-    Some(&target[mark + 1..])
-}
-
-/// A head for tests.
-#[cfg(test)]
-#[derive(Debug, Default)]
-pub(crate) struct FakeHead {
-    pub(crate) host: Option<&'static str>,
-    pub(crate) path: &'static str,
-    pub(crate) query: Option<&'static str>,
-    pub(crate) fields: Vec<(&'static str, String)>,
-}
-
-#[cfg(test)]
-impl Head for FakeHead {
-    fn host(&self) -> Option<&[u8]> {
-        self.host.map(str::as_bytes)
-    }
-
-    fn method(&self) -> &[u8] {
-        b"GET"
-    }
-
-    fn path(&self) -> &[u8] {
-        self.path.as_bytes()
-    }
-
-    fn query(&self) -> Option<&[u8]> {
-        self.query.map(str::as_bytes)
-    }
-
-    fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        let is = |field: &str| field.eq_ignore_ascii_case(name);
-        let mut fields = self.fields.iter();
-        fields.any(|(field, value)| is(field) && test(value.as_bytes()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn queries_and_their_parameters() {
-        assert_eq!(query_of_target(b"/a?b=c?d"), Some(&b"b=c?d"[..]));
-        assert_eq!(query_of_target(b"/a"), None);
+    fn parameters() {
         let has = |name: &str, wanted: &[u8]| {
             any_parameter(b"a=1&b&c=%20&a=2", name, |value| value == wanted)
         };
@@ -169,14 +86,5 @@ mod tests {
         assert_eq!(host_name(b"."), b".");
         assert_eq!(host_name(b"example.com.."), b"example.com.");
         assert_eq!(host_name(b""), b"");
-    }
-
-    #[test]
-    fn paths_of_every_form_of_target() {
-        assert_eq!(path_of_target(b"/a/b?c=/d"), b"/a/b");
-        assert_eq!(path_of_target(b"http://example.com/a?b"), b"/a");
-        assert_eq!(path_of_target(b"http://example.com"), b"/");
-        assert_eq!(path_of_target(b"http://example.com?q"), b"/");
-        assert_eq!(path_of_target(b"*"), b"*");
     }
 }

@@ -2,12 +2,23 @@
 
 /// A request's id: 64 random bits of its worker, and its number there.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RequestId(pub(super) u64, pub(super) u64);
+pub struct RequestId {
+    worker: u64,
+    number: u64,
+}
 
 impl RequestId {
-    /// Its 24 hexadecimal digits.
-    pub(crate) fn write(self, out: &mut Vec<u8>) {
-        let parts = [self.0 >> 32, self.0, self.1].map(digits);
+    /// The id of a worker's request: `worker` are the worker's random bits, `number` is the request's number there, of which the
+    /// lower 32 bits count.
+    #[must_use]
+    pub const fn new(worker: u64, number: u64) -> Self {
+        Self { worker, number }
+    }
+
+    /// Appends its 24 hexadecimal digits.
+    #[inline]
+    pub fn write(self, out: &mut Vec<u8>) {
+        let parts = [self.worker >> 32, self.worker, self.number].map(digits);
         out.extend_from_slice(parts.as_flattened());
     }
 }
@@ -25,22 +36,15 @@ const fn digits(bits: u64) -> [u8; 8] {
 }
 
 #[cfg(test)]
-impl RequestId {
-    pub(crate) const fn for_tests() -> Self {
-        Self(1, 2)
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn ids_have_24_digits() {
         for (id, expected) in [
-            (RequestId(0, 0), "000000000000000000000000"),
+            (RequestId::new(0, 0), "000000000000000000000000"),
             (
-                RequestId(0x0123_4567_89ab_cdef, 0xff_fedc_ba98),
+                RequestId::new(0x0123_4567_89ab_cdef, 0xff_fedc_ba98),
                 "0123456789abcdeffedcba98",
             ),
         ] {
