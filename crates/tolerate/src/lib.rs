@@ -16,7 +16,6 @@ mod wire;
 pub mod breaker;
 pub mod stale;
 pub mod pushback;
-pub mod quota;
 pub mod propagate;
 pub mod inject;
 // End of breakers.
@@ -24,7 +23,6 @@ pub mod inject;
 // "Not now" and "not you": limits, rates, queues, shedding.
 pub mod limit;
 pub mod rate;
-pub mod adaptive_rate;
 pub mod codel;
 pub mod queue;
 pub mod shed;
@@ -69,7 +67,6 @@ pub use stale::StaleOptions;
 // End of breakers.
 
 // Limits.
-pub use adaptive_rate::{AdaptiveRate, AdaptiveRateOptions};
 pub use codel::{Codel, CodelOptions, MinimumDelay};
 pub use limit::{Adaptive, Finish, Limit, LimitOptions, LimitSnapshot, Permit};
 pub use queue::{Queue, QueueOptions};
@@ -78,11 +75,10 @@ pub use shed::{Class, ShedOptions};
 pub use throttle::{Throttle, ThrottleOptions};
 // End of limits.
 
-// Wire, quotas, faults on purpose.
+// Wire, faults on purpose.
 pub use inject::{Inject, InjectOptions};
 pub use propagate::Propagated;
 pub use pushback::{Pushback, PushbackOptions};
-pub use quota::{Quota, QuotaOptions, Throttling, ThrottlingOptions};
 // End of wire.
 
 // Their pages' examples are tests.

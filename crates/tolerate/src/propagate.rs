@@ -84,30 +84,6 @@ impl Propagated {
     }
 }
 
-/// For `grpc-timeout` in always nine bytes, as `00000250m`, so that a prepared head can be changed in place for each attempt: whole
-/// milliseconds, rounded down, 27 hours at most. `None` if less than one is left, or if the deadline never comes.
-#[must_use]
-pub fn fixed_grpc(deadline: Deadline, now: Instant) -> Option<[u8; 9]> {
-    let mut value = [b'm'; 9];
-    value[..8].copy_from_slice(&fixed_milliseconds(deadline, now)?);
-    Some(value)
-}
-
-/// The same for a header of whole milliseconds, in always eight bytes, as `00000250`.
-#[must_use]
-pub fn fixed_milliseconds(deadline: Deadline, now: Instant) -> Option<[u8; 8]> {
-    let mut rest = (left(deadline, now)? / 1_000_000).min(MOST);
-    if rest == 0 {
-        return None;
-    }
-    let mut value = [b'0'; 8];
-    for digit in value.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    Some(value)
-}
-
 /// Nanoseconds that are left, if any are and there is an end to them.
 fn left(deadline: Deadline, now: Instant) -> Option<u64> {
     if deadline == Deadline::never() {
@@ -197,26 +173,6 @@ mod tests {
         assert_eq!(of(2_999_999), Some(b"2".to_vec()));
         assert_eq!(of(15_000_000_000), Some(b"15000".to_vec()));
         assert_eq!(of(999_999), None);
-    }
-
-    #[test]
-    fn a_prepared_head_is_changed_in_place() {
-        let of = |nanos| {
-            let deadline = Deadline::new(Instant::ZERO, Duration::from_nanos(nanos));
-            let both = (
-                fixed_grpc(deadline, Instant::ZERO),
-                fixed_milliseconds(deadline, Instant::ZERO),
-            );
-            assert_eq!(both.0.is_some(), both.1.is_some());
-            Some((both.0?, both.1?))
-        };
-        assert_eq!(of(1_999_999), Some((*b"00000001m", *b"00000001")));
-        assert_eq!(of(250_000_000), Some((*b"00000250m", *b"00000250")));
-        assert_eq!(of(12_345_678_000_000), Some((*b"12345678m", *b"12345678")));
-        assert_eq!(of(u64::MAX - 1), Some((*b"99999999m", *b"99999999")));
-        assert_eq!(of(999_999), None);
-        assert_eq!(of(u64::MAX), None, "it never comes");
-        assert_eq!(parse_grpc(b"00000250m"), Some(Duration::from_millis(250)));
     }
 
     #[test]

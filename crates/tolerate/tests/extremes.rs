@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
-use evenkeel_tolerate::adaptive_rate::AdaptiveRateOptions;
 use evenkeel_tolerate::breaker::{End, SlowOptions, WindowKind};
 use evenkeel_tolerate::limit::{
     AimdOptions, Gradient2Options, RemeasureOptions, VegasOptions, WindowOptions,
@@ -12,7 +11,7 @@ use evenkeel_tolerate::limit::{
 use evenkeel_tolerate::queue::CodelRule;
 use evenkeel_tolerate::throttle::{AdmissionOptions, SreOptions};
 use evenkeel_tolerate::{
-    Adaptive, AdaptiveRate, BackoffOptions, Breaker, BreakerOptions, Budget, BudgetOptions, Class,
+    Adaptive, BackoffOptions, Breaker, BreakerOptions, Budget, BudgetOptions, Class,
     CodelOptions, Deadline, HedgeAfter, HedgeDelay, HedgeOptions, Jitter, LimitOptions, Queue,
     QueueOptions, Race, Rate, RateOptions, Throttle, ThrottleOptions,
 };
@@ -160,17 +159,10 @@ proptest! {
     #[test]
     fn rates(
         (per_second, ratio) in (number(), number()), burst in count(),
-        (every, window) in (duration(), duration()), moments in moments(),
+        window in duration(), moments in moments(),
     ) {
         let rate = Rate::new(RateOptions { per_second, burst });
         let budget = Budget::new(BudgetOptions { ratio, floor_per_second: per_second, burst: ratio }, Instant::ZERO);
-        let adaptive = AdaptiveRate::new(
-            AdaptiveRateOptions {
-                beta: ratio, scale: ratio, smoothing: ratio, measure_every: every,
-                min_per_second: per_second, min_burst: ratio,
-            },
-            Instant::ZERO,
-        );
         let sre = SreOptions { k: ratio, window, max: per_second, minimum_attempts: u64::from(burst) };
         let admission = AdmissionOptions {
             threshold: ratio, aggression: per_second, max: ratio, per_second, window, minimum_attempts: 0,
@@ -185,9 +177,6 @@ proptest! {
             }
             budget.earn();
             let _: bool = budget.try_spend(now) && budget.try_spend_on_hedge(now);
-            let _: Result<(), Duration> = adaptive.take(now);
-            adaptive.note(now, true);
-            adaptive.note(now, false);
             for throttle in &throttles {
                 throttle.allow(now, &mut random);
                 throttle.note(now, false);
