@@ -1,19 +1,19 @@
 //! Options and moments at the ends of what can be written: nothing panics, and what has no end does not end.
-#![cfg(feature = "recover")]
+#![cfg(feature = "policy")]
 
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
-use evenkeel_tolerate::breaker::{End, SlowOptions, WindowKind};
+use evenkeel_tolerate::breaker::{BreakerOutcome, SlowOptions, WindowKind};
 use evenkeel_tolerate::limit::{
     AimdOptions, Gradient2Options, RemeasureOptions, VegasOptions, WindowOptions,
 };
 use evenkeel_tolerate::queue::CodelRule;
 use evenkeel_tolerate::throttle::{AdmissionOptions, SreOptions};
 use evenkeel_tolerate::{
-    Adaptive, BackoffOptions, Breaker, BreakerOptions, Budget, BudgetOptions, Class,
-    CodelOptions, Deadline, HedgeAfter, HedgeDelay, HedgeOptions, Jitter, LimitOptions, Queue,
-    QueueOptions, Race, Rate, RateOptions, Throttle, ThrottleOptions,
+    AdaptiveLimit, BackoffOptions, Breaker, BreakerOptions, Budget, BudgetOptions, Class,
+    CodelOptions, Deadline, HedgeAfter, HedgeDelay, HedgeOptions, HedgeRace, Jitter, LimitOptions,
+    Queue, QueueOptions, Rate, RateOptions, Throttle, ThrottleOptions,
 };
 use proptest::prelude::*;
 
@@ -90,7 +90,7 @@ proptest! {
         };
         let breaker = Breaker::new(options, 1);
         for now in moments {
-            for end in [End::Bad, End::Good, End::Ignored] {
+            for end in [BreakerOutcome::Bad, BreakerOutcome::Good, BreakerOutcome::Ignored] {
                 if let Ok(admitted) = breaker.admit(now) {
                     breaker.ended(admitted, now, end, took);
                 }
@@ -146,7 +146,7 @@ proptest! {
             }),
         };
         let window = WindowOptions { min: least, max: most, samples: 1, ..WindowOptions::default() };
-        let limit = Adaptive::with_window(&options, window, Instant::ZERO, 1);
+        let limit = AdaptiveLimit::with_window(&options, window, Instant::ZERO, 1);
         for now in moments {
             for dropped in [false, true, false] {
                 limit.sample(now, took, initial, dropped);
@@ -204,7 +204,7 @@ proptest! {
             for &now in &moments {
                 hedge.note(now, took);
                 let delay = hedge.after(now).unwrap_or_default();
-                let mut race = Race::new(now, delay, limit, now + cap);
+                let mut race = HedgeRace::new(now, delay, limit, now + cap);
                 race.postpone(now);
                 hedge.may_hedge();
                 let deadline = Deadline::new(now, took);

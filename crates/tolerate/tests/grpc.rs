@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use evenkeel_core::Random;
 use evenkeel_tolerate::{
-    BackoffOptions, Capped, Growth, Jitter, Pushback, PushbackOptions, Wait,
+    Backoff, BackoffOptions, Capped, Growth, Jitter, Pushback, PushbackOptions,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,7 +19,7 @@ use Code::{AlreadyExists, Internal, Ok, Unavailable};
 
 /// How an attempt ends.
 #[derive(Debug, Clone, Copy)]
-struct End {
+struct AttemptEnd {
     code: Code,
     /// What the trailer asks.
     pushback: &'static [&'static str],
@@ -27,23 +27,23 @@ struct End {
     committed: bool,
 }
 
-const fn end(code: Code) -> End {
-    End {
+const fn end(code: Code) -> AttemptEnd {
+    AttemptEnd {
         code,
         pushback: &[],
         committed: false,
     }
 }
 
-const fn committed(code: Code) -> End {
-    End {
+const fn committed(code: Code) -> AttemptEnd {
+    AttemptEnd {
         committed: true,
         ..end(code)
     }
 }
 
-const fn pushed(pushback: &'static [&'static str]) -> End {
-    End {
+const fn pushed(pushback: &'static [&'static str]) -> AttemptEnd {
+    AttemptEnd {
         pushback,
         ..end(Unavailable)
     }
@@ -52,7 +52,7 @@ const fn pushed(pushback: &'static [&'static str]) -> End {
 /// At most four attempts, 10 ms before each retry.
 struct Client {
     retried: Code,
-    heeded: PushbackOptions,
+    pushback_options: PushbackOptions,
     rng: Random,
 }
 
@@ -60,13 +60,13 @@ impl Client {
     fn new(retried: Code) -> Self {
         Self {
             retried,
-            heeded: PushbackOptions::grpc(),
+            pushback_options: PushbackOptions::grpc(),
             rng: Random::seeded(7),
         }
     }
 
     /// How the call ended, and how long it waited.
-    fn call(&mut self, mut server: impl FnMut() -> End) -> (Code, Duration) {
+    fn call(&mut self, mut server: impl FnMut() -> AttemptEnd) -> (Code, Duration) {
         let mut waited = Duration::ZERO;
         let options = BackoffOptions {
             base: Duration::from_millis(10),
@@ -75,7 +75,7 @@ impl Client {
             cap: Duration::from_millis(10),
             capped: Capped::BeforeSpread,
         };
-        let mut delays = Wait::new(options);
+        let mut delays = Backoff::new(options);
         for attempt in 1.. {
             let end = server();
             let asked = Pushback::grpc(end.pushback.iter().map(|value| value.as_bytes()));
@@ -83,10 +83,10 @@ impl Client {
             if end.committed || !fails {
                 return (end.code, waited);
             }
-            let own = delays.next(&mut self.rng);
-            let wait = self.heeded.delay(asked, own, &mut self.rng);
+            let own = delays.next_delay(&mut self.rng);
+            let wait = self.pushback_options.delay(asked, own, &mut self.rng);
             if matches!(asked, Pushback::After(_)) {
-                delays = Wait::new(options);
+                delays = Backoff::new(options);
             }
             match wait {
                 Some(wait) if attempt < 4 => waited += wait,
@@ -132,7 +132,7 @@ fn single_calls() {
 fn streams() {
     let failed = end(Unavailable);
     let good = end(Ok);
-    let cases: [(&str, &[End], Code, u64); 15] = [
+    let cases: [(&str, &[AttemptEnd], Code, u64); 15] = [
         ("a code that is not retried", &[end(Internal)], Internal, 0),
         ("one retry", &[failed, good], Ok, 8),
         ("four attempts at most", &[failed; 4], Unavailable, 24),

@@ -17,7 +17,7 @@ mod options;
 mod window;
 mod state;
 mod pending;
-mod machine;
+mod state_machine;
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -26,24 +26,26 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 
-use machine::Machine;
-use pending::Pending;
+use pending::PendingOutcomes;
+use state_machine::StateMachine;
 
 pub use options::{BreakerOptions, SlowOptions, WindowKind};
-pub use state::{Admitted, BreakerSnapshot, BreakerState, Change, End, Refused, Why};
+pub use state::{
+    Admitted, BreakerOpen, BreakerOutcome, BreakerSnapshot, BreakerState, OpenReason, Transition,
+};
 pub use window::{AttemptWindow, Ratios};
 
 /// A breaker, shared by all who ask the same server.
 #[derive(Debug)]
 pub struct Breaker {
-    machine: Mutex<Machine>,
+    machine: Mutex<StateMachine>,
     /// The machine's state, to be read without its lock.
     state: AtomicU8,
     era: AtomicU64,
     open_until: AtomicU64,
     /// Nanoseconds above which an attempt was slow.
     slow_after: AtomicU64,
-    pending: Pending,
+    pending: PendingOutcomes,
     refused: AtomicU64,
 }
 
@@ -52,12 +54,12 @@ impl Breaker {
     #[must_use]
     pub fn new(options: BreakerOptions, seed: u64) -> Self {
         Self {
-            machine: Mutex::new(Machine::new(options, seed)),
+            machine: Mutex::new(StateMachine::new(options, seed)),
             state: AtomicU8::new(BreakerState::Closed as u8),
             era: AtomicU64::new(0),
             open_until: AtomicU64::new(0),
             slow_after: AtomicU64::new(slow_after(&options)),
-            pending: Pending::default(),
+            pending: PendingOutcomes::default(),
             refused: AtomicU64::new(0),
         }
     }
@@ -66,40 +68,43 @@ impl Breaker {
     ///
     /// # Errors
     /// If nothing may pass now.
-    pub fn try_pass(&self, now: Instant) -> Result<Pass<&Self>, Refused> {
+    pub fn try_pass(&self, now: Instant) -> Result<BreakerPermit<&Self>, BreakerOpen> {
         let admitted = self.admit(now)?;
-        Ok(Pass::new(self, admitted, now))
+        Ok(BreakerPermit::new(self, admitted, now))
     }
 
     /// The same for a pass that outlives the borrow, as futures need it.
     ///
     /// # Errors
     /// If nothing may pass now.
-    pub fn try_pass_owned(self: &Arc<Self>, now: Instant) -> Result<Pass<Arc<Self>>, Refused> {
+    pub fn try_pass_owned(
+        self: &Arc<Self>,
+        now: Instant,
+    ) -> Result<BreakerPermit<Arc<Self>>, BreakerOpen> {
         let admitted = self.admit(now)?;
-        Ok(Pass::new(Arc::clone(self), admitted, now))
+        Ok(BreakerPermit::new(Arc::clone(self), admitted, now))
     }
 
-    /// Whether to ask now. Who is admitted calls [`Breaker::ended`] or [`Breaker::gave_up`], once.
+    /// Whether to ask now. Who is admitted calls [`Breaker::ended`] or [`Breaker::abandoned`], once.
     ///
     /// # Errors
     /// If nothing may pass now.
-    pub fn admit(&self, now: Instant) -> Result<Admitted, Refused> {
+    pub fn admit(&self, now: Instant) -> Result<Admitted, BreakerOpen> {
         let admitted = match self.state() {
             BreakerState::Closed | BreakerState::ForcedClosed => Ok(Admitted {
                 era: self.era.load(Ordering::Acquire),
                 is_trial: false,
             }),
             BreakerState::Open if now.as_nanos() < self.open_until.load(Ordering::Acquire) => {
-                Err(Refused {
+                Err(BreakerOpen {
                     until: Some(Instant::from_nanos(self.open_until.load(Ordering::Acquire))),
                 })
             }
-            BreakerState::ForcedOpen => Err(Refused { until: None }),
+            BreakerState::ForcedOpen => Err(BreakerOpen { until: None }),
             BreakerState::Open | BreakerState::HalfOpen => {
                 let mut machine = self.lock();
                 let admitted = machine.admit(now);
-                self.show(&machine);
+                self.publish(&machine);
                 admitted
             }
         };
@@ -115,19 +120,23 @@ impl Breaker {
         &self,
         admitted: Admitted,
         now: Instant,
-        end: End,
+        end: BreakerOutcome,
         took: Duration,
-    ) -> Option<Change> {
+    ) -> Option<Transition> {
         let is_slow = nanos(took) > self.slow_after.load(Ordering::Relaxed);
         let machine = if admitted.is_trial {
             self.lock()
-        } else if end == End::Ignored || admitted.era != self.era.load(Ordering::Acquire) {
+        } else if end == BreakerOutcome::Ignored || admitted.era != self.era.load(Ordering::Acquire)
+        {
             return None;
         } else {
             match self.try_lock() {
                 Some(machine) => machine,
-                None if self.pending.add(admitted.era, end == End::Bad, is_slow) => {
-                    return self.count_pending(now, None);
+                None if self
+                    .pending
+                    .add(admitted.era, end == BreakerOutcome::Bad, is_slow) =>
+                {
+                    return self.apply_pending(now, None);
                 }
                 None => self.lock(),
             }
@@ -135,12 +144,12 @@ impl Breaker {
         let change = self.count(machine, now, |machine| {
             machine.ended(admitted, now, end, is_slow)
         });
-        self.count_pending(now, change)
+        self.apply_pending(now, change)
     }
 
     /// Counts what other threads have left. Whoever has the lock looks again after it has let go of it, and whoever leaves something tries
     /// the lock after that: so one of the two sees it.
-    fn count_pending(&self, now: Instant, mut change: Option<Change>) -> Option<Change> {
+    fn apply_pending(&self, now: Instant, mut change: Option<Transition>) -> Option<Transition> {
         while !self.pending.is_empty() {
             let Some(machine) = self.try_lock() else {
                 break;
@@ -152,22 +161,22 @@ impl Breaker {
 
     fn count(
         &self,
-        mut machine: MutexGuard<'_, Machine>,
+        mut machine: MutexGuard<'_, StateMachine>,
         now: Instant,
-        own: impl FnOnce(&mut Machine) -> Option<Change>,
-    ) -> Option<Change> {
+        own: impl FnOnce(&mut StateMachine) -> Option<Transition>,
+    ) -> Option<Transition> {
         let mut change = own(&mut machine);
         for ends in self.pending.take(machine.era()) {
-            change = machine.ended_meanwhile(now, ends).or(change);
+            change = machine.apply_pending(now, ends).or(change);
         }
-        self.show(&machine);
+        self.publish(&machine);
         change
     }
 
     /// What was admitted was given up, and says nothing.
-    pub fn gave_up(&self, admitted: Admitted) {
+    pub fn abandoned(&self, admitted: Admitted) {
         if admitted.is_trial {
-            self.lock().gave_up(admitted);
+            self.lock().abandoned(admitted);
         }
     }
 
@@ -185,14 +194,14 @@ impl Breaker {
     pub fn force(&self, open: bool) {
         let mut machine = self.lock();
         machine.force(open);
-        self.show(&machine);
+        self.publish(&machine);
     }
 
     /// Closes it, and forgets what it has seen and was ordered.
     pub fn reset(&self) {
         let mut machine = self.lock();
         machine.reset();
-        self.show(&machine);
+        self.publish(&machine);
     }
 
     /// Other options from now on; what it does and has counted stays. A window of another kind or length begins anew.
@@ -211,7 +220,7 @@ impl Breaker {
         machine.snapshot(now, refused, pending)
     }
 
-    fn try_lock(&self) -> Option<MutexGuard<'_, Machine>> {
+    fn try_lock(&self) -> Option<MutexGuard<'_, StateMachine>> {
         match self.machine.try_lock() {
             Ok(machine) => Some(machine),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -219,11 +228,11 @@ impl Breaker {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Machine> {
+    fn lock(&self) -> MutexGuard<'_, StateMachine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn show(&self, machine: &Machine) {
+    fn publish(&self, machine: &StateMachine) {
         let until = machine.open_until().map_or(0, Instant::as_nanos);
         self.open_until.store(until, Ordering::Release);
         self.era.store(machine.era(), Ordering::Release);
@@ -242,13 +251,13 @@ fn nanos(duration: Duration) -> u64 {
 /// A permission to ask, given back when it is dropped.
 #[derive(Debug)]
 #[must_use = "dropped at once it permits nothing"]
-pub struct Pass<B: Deref<Target = Breaker>> {
+pub struct BreakerPermit<B: Deref<Target = Breaker>> {
     breaker: B,
     admitted: Option<Admitted>,
     began: Instant,
 }
 
-impl<B: Deref<Target = Breaker>> Pass<B> {
+impl<B: Deref<Target = Breaker>> BreakerPermit<B> {
     const fn new(breaker: B, admitted: Admitted, began: Instant) -> Self {
         Self {
             breaker,
@@ -258,17 +267,17 @@ impl<B: Deref<Target = Breaker>> Pass<B> {
     }
 
     /// The attempt has ended.
-    pub fn finish(mut self, now: Instant, end: End) -> Option<Change> {
+    pub fn finish(mut self, now: Instant, end: BreakerOutcome) -> Option<Transition> {
         let admitted = self.admitted.take()?;
         self.breaker
             .ended(admitted, now, end, now.since(self.began))
     }
 }
 
-impl<B: Deref<Target = Breaker>> Drop for Pass<B> {
+impl<B: Deref<Target = Breaker>> Drop for BreakerPermit<B> {
     fn drop(&mut self) {
         if let Some(admitted) = self.admitted.take() {
-            self.breaker.gave_up(admitted);
+            self.breaker.abandoned(admitted);
         }
     }
 }

@@ -19,12 +19,12 @@ pub struct BreakerOptions {
     /// With fewer attempts in the window than this, shares say nothing. Default 20 (Hystrix).
     pub minimum_attempts: u32,
     /// How long it stays open. Default 5 s (Hystrix, Polly).
-    #[serde(with = "crate::wire::duration")]
+    #[serde(with = "crate::serde_duration")]
     pub open_for: Duration,
     /// Each time that it opens anew from half-open it stays open so many times longer, from 1. Default 2 (Finagle's grow from 5 s to 300 s).
     pub growth: f64,
     /// …up to this. Default 5 min (Envoy, Finagle).
-    #[serde(with = "crate::wire::duration")]
+    #[serde(with = "crate::serde_duration")]
     pub open_most: Duration,
     /// A part of the time, drawn anew each time, is added, 0 to 1: breakers that opened together do not ask together. Default 0.1.
     pub jitter: f64,
@@ -57,7 +57,7 @@ impl Default for BreakerOptions {
 #[serde(deny_unknown_fields)]
 pub struct SlowOptions {
     /// An attempt that takes longer was slow.
-    #[serde(with = "crate::wire::duration")]
+    #[serde(with = "crate::serde_duration")]
     pub after: Duration,
     /// It opens when at least this share of the window was slow, above 0 to 1.
     pub ratio: f64,
@@ -68,7 +68,7 @@ pub struct SlowOptions {
 #[serde(rename_all = "kebab-case")]
 pub enum WindowKind {
     /// The attempts that ended in the last so much time, to a tenth of it.
-    Time(#[serde(with = "crate::wire::duration")] Duration),
+    Time(#[serde(with = "crate::serde_duration")] Duration),
     /// The last so many attempts, 1 to 65,536.
     Count(u32),
 }

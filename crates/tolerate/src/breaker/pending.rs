@@ -12,17 +12,17 @@ const MASK: u64 = (1 << BITS) - 1;
 const ERA_SHIFT: u32 = 4 * BITS;
 
 #[derive(Debug, Default)]
-pub(super) struct Pending(AtomicU64);
+pub(super) struct PendingOutcomes(AtomicU64);
 
 /// Ends of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ends {
+pub(super) struct OutcomeCount {
     pub(super) is_bad: bool,
     pub(super) is_slow: bool,
     pub(super) count: u64,
 }
 
-impl Pending {
+impl PendingOutcomes {
     /// Leaves an end that belongs to the state with this number. False if there is no room for it.
     pub(super) fn add(&self, era: u64, is_bad: bool, is_slow: bool) -> bool {
         let tag = tag(era);
@@ -51,25 +51,27 @@ impl Pending {
     }
 
     /// Takes what was left, if it belongs to this state; what belongs to an earlier one decides nothing.
-    pub(super) fn take(&self, era: u64) -> impl Iterator<Item = Ends> + use<> {
+    pub(super) fn take(&self, era: u64) -> impl Iterator<Item = OutcomeCount> + use<> {
         ends(self.0.swap(0, Ordering::SeqCst), era)
     }
 
     /// The same, and leaves it.
-    pub(super) fn peek(&self, era: u64) -> impl Iterator<Item = Ends> + use<> {
+    pub(super) fn peek(&self, era: u64) -> impl Iterator<Item = OutcomeCount> + use<> {
         ends(self.0.load(Ordering::SeqCst), era)
     }
 }
 
 /// Failures first: a good one among them shows that they were not in a row.
-fn ends(word: u64, era: u64) -> impl Iterator<Item = Ends> {
+fn ends(word: u64, era: u64) -> impl Iterator<Item = OutcomeCount> {
     let kinds = [(true, true), (true, false), (false, true), (false, false)];
     let belongs = word >> ERA_SHIFT == tag(era);
-    let all = kinds.into_iter().map(move |(is_bad, is_slow)| Ends {
-        is_bad,
-        is_slow,
-        count: (word >> (BITS * place(is_bad, is_slow))) & MASK,
-    });
+    let all = kinds
+        .into_iter()
+        .map(move |(is_bad, is_slow)| OutcomeCount {
+            is_bad,
+            is_slow,
+            count: (word >> (BITS * place(is_bad, is_slow))) & MASK,
+        });
     all.filter(move |ends| belongs && ends.count > 0)
 }
 
@@ -85,13 +87,13 @@ const fn place(is_bad: bool, is_slow: bool) -> u32 {
 mod tests {
     use super::*;
 
-    fn total(pending: &Pending, era: u64) -> u64 {
+    fn total(pending: &PendingOutcomes, era: u64) -> u64 {
         pending.take(era).map(|ends| ends.count).sum()
     }
 
     #[test]
     fn kinds_are_kept_apart_and_failures_come_first() {
-        let pending = Pending::default();
+        let pending = PendingOutcomes::default();
         assert!(pending.is_empty());
         for (is_bad, is_slow) in [(false, false), (true, false), (false, true), (true, false)] {
             assert!(pending.add(7, is_bad, is_slow));
@@ -107,7 +109,7 @@ mod tests {
 
     #[test]
     fn what_belongs_to_an_earlier_state_decides_nothing() {
-        let pending = Pending::default();
+        let pending = PendingOutcomes::default();
         assert!(pending.add(1, true, false));
         assert!(pending.add(2, true, false), "it replaces that of before");
         assert!(pending.add(1, true, false), "too late");
@@ -121,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_count_that_is_full_takes_no_more() {
-        let pending = Pending::default();
+        let pending = PendingOutcomes::default();
         let left = (0..5_000).filter(|_| pending.add(0, true, true)).count();
         assert_eq!(left as u64, MASK);
         assert!(pending.add(0, false, false));

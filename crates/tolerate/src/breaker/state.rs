@@ -6,7 +6,7 @@ use super::window::Ratios;
 
 /// How an attempt ended, as far as a breaker is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum End {
+pub enum BreakerOutcome {
     /// The server answered as it should.
     Good,
     /// It failed.
@@ -56,7 +56,7 @@ impl BreakerState {
 
 /// Why a breaker opened last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Why {
+pub enum OpenReason {
     /// So many failures in a row.
     Consecutive,
     /// The share of failures.
@@ -67,7 +67,7 @@ pub enum Why {
     Trial,
 }
 
-impl Why {
+impl OpenReason {
     /// The word for metrics and status.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -82,7 +82,7 @@ impl Why {
 
 /// Do not ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused {
+pub struct BreakerOpen {
     /// Until then at least; `None` if it depends on trials that are under way, or on an order.
     pub until: Option<Instant>,
 }
@@ -114,9 +114,9 @@ impl Admitted {
 
 /// What changed when an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum Transition {
     /// It opened, until then.
-    Opened(Why, Instant),
+    Opened(OpenReason, Instant),
     /// It closed.
     Closed,
 }
@@ -129,7 +129,7 @@ pub struct BreakerSnapshot {
     /// Until when it is open, if it is.
     pub until: Option<Instant>,
     /// Why it opened last, if it ever did.
-    pub why: Option<Why>,
+    pub why: Option<OpenReason>,
     /// What the window holds.
     pub ratios: Ratios,
     /// Failures in a row.

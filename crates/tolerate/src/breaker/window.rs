@@ -44,10 +44,10 @@ fn share(part: u64, total: u64) -> f64 {
 
 /// The latest attempts.
 #[derive(Debug, Clone)]
-pub struct AttemptWindow(Kind);
+pub struct AttemptWindow(WindowData);
 
 #[derive(Debug, Clone)]
-enum Kind {
+enum WindowData {
     Time {
         bad: Window,
         slow: Window,
@@ -64,11 +64,11 @@ impl AttemptWindow {
     #[must_use]
     pub fn new(kind: WindowKind) -> Self {
         Self(match kind {
-            WindowKind::Time(length) => Kind::Time {
+            WindowKind::Time(length) => WindowData::Time {
                 bad: Window::new(length),
                 slow: Window::new(length),
             },
-            WindowKind::Count(most) => Kind::Count {
+            WindowKind::Count(most) => WindowData::Count {
                 most: (most as usize).clamp(1, MOST),
                 attempts: VecDeque::new(),
                 sum: Ratios::default(),
@@ -79,11 +79,11 @@ impl AttemptWindow {
     /// Counts an attempt that ended.
     pub fn add(&mut self, now: Instant, is_bad: bool, is_slow: bool) {
         match &mut self.0 {
-            Kind::Time { bad, slow } => {
+            WindowData::Time { bad, slow } => {
                 bad.add(now, is_bad);
                 slow.add(now, is_slow);
             }
-            Kind::Count {
+            WindowData::Count {
                 most,
                 attempts,
                 sum,
@@ -105,7 +105,7 @@ impl AttemptWindow {
     /// What it holds at `now`.
     pub fn ratios(&mut self, now: Instant) -> Ratios {
         match &mut self.0 {
-            Kind::Time { bad, slow } => {
+            WindowData::Time { bad, slow } => {
                 let (bad, slow) = (bad.tally(now), slow.tally(now));
                 Ratios {
                     total: bad.total,
@@ -113,18 +113,18 @@ impl AttemptWindow {
                     slow: slow.hits,
                 }
             }
-            Kind::Count { sum, .. } => *sum,
+            WindowData::Count { sum, .. } => *sum,
         }
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
         match &mut self.0 {
-            Kind::Time { bad, slow } => {
+            WindowData::Time { bad, slow } => {
                 bad.clear();
                 slow.clear();
             }
-            Kind::Count { attempts, sum, .. } => {
+            WindowData::Count { attempts, sum, .. } => {
                 attempts.clear();
                 *sum = Ratios::default();
             }

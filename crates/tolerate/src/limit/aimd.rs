@@ -10,7 +10,7 @@ use std::time::Duration;
 use evenkeel_core::Instant;
 use serde::{Deserialize, Serialize};
 
-use super::why::{Why, bounded};
+use super::reason::{LimitReason, bounded};
 
 /// What can be chosen about [`Aimd`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -40,12 +40,12 @@ impl Default for AimdOptions {
     }
 }
 
-/// The machine. One owner; see [`Adaptive`](super::Adaptive) for many.
+/// The machine. One owner; see [`AdaptiveLimit`](super::AdaptiveLimit) for many.
 #[derive(Debug, Clone)]
 pub struct Aimd {
     options: AimdOptions,
     limit: u32,
-    why: Why,
+    why: LimitReason,
 }
 
 impl Aimd {
@@ -55,7 +55,7 @@ impl Aimd {
         Self {
             limit: bounded(options.initial, options.min, options.max),
             options,
-            why: Why::Initial,
+            why: LimitReason::Initial,
         }
     }
 
@@ -66,13 +66,13 @@ impl Aimd {
         if dropped || rtt > self.options.timeout {
             let less = f64::from(self.limit) * self.options.backoff.clamp(0.0, 1.0);
             self.limit = bounded(less as u32, min, max);
-            self.why = Why::Dropped;
+            self.why = LimitReason::Dropped;
         } else if u64::from(in_flight) * 2 < u64::from(self.limit) {
-            self.why = Why::AppLimited;
+            self.why = LimitReason::AppLimited;
         } else {
             let more = bounded(self.limit.saturating_add(1), min, max);
             if more > self.limit {
-                self.why = Why::Grew;
+                self.why = LimitReason::Grew;
             }
             self.limit = more;
         }
@@ -87,7 +87,7 @@ impl Aimd {
 
     /// Why the limit is what it is.
     #[must_use]
-    pub const fn why(&self) -> Why {
+    pub const fn why(&self) -> LimitReason {
         self.why
     }
 }
@@ -110,11 +110,11 @@ mod tests {
     fn one_more_or_a_tenth_less() {
         let mut machine = machine(10);
         assert_eq!(machine.sample(Instant::ZERO, MS, 5, false), 11);
-        assert_eq!(machine.why(), Why::Grew);
+        assert_eq!(machine.why(), LimitReason::Grew);
         assert_eq!(machine.sample(Instant::ZERO, MS, 5, false), 11);
-        assert_eq!(machine.why(), Why::AppLimited, "5 · 2 < 11");
+        assert_eq!(machine.why(), LimitReason::AppLimited, "5 · 2 < 11");
         assert_eq!(machine.sample(Instant::ZERO, MS, 0, true), 9, "9.9");
-        assert_eq!(machine.why(), Why::Dropped);
+        assert_eq!(machine.why(), LimitReason::Dropped);
         let slow = Duration::from_millis(5_001);
         assert_eq!(machine.sample(Instant::ZERO, slow, 9, false), 8);
         assert_eq!(machine.sample(Instant::ZERO, slow - MS, 9, false), 9);
@@ -130,7 +130,7 @@ mod tests {
         for _ in 0..1_000 {
             machine.sample(Instant::ZERO, MS, 1_000, false);
         }
-        assert_eq!((machine.limit(), machine.why()), (200, Why::Grew));
+        assert_eq!((machine.limit(), machine.why()), (200, LimitReason::Grew));
         assert_eq!(Aimd::new(AimdOptions::default()).limit(), 20);
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Random, duration_from_seconds};
 use serde::{Deserialize, Serialize};
 
-use super::why::{Why, bounded};
+use super::reason::{LimitReason, bounded};
 
 /// What can be chosen about [`Gradient2`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -122,23 +122,23 @@ const ROUND_TRIPS: f64 = 12.0;
 /// …of so many, so that slow requests are not measured all of the time.
 const ROUND_TRIPS_BETWEEN: f64 = 400.0;
 
-/// The machine. One owner; see [`Adaptive`](super::Adaptive) for many.
+/// The machine. One owner; see [`AdaptiveLimit`](super::AdaptiveLimit) for many.
 #[derive(Debug, Clone)]
 pub struct Gradient2 {
     options: Gradient2Options,
     limit: f64,
     long: LongAverage,
     gradient: Option<f64>,
-    measuring: Option<Measuring>,
+    measuring: Option<BaselineProbe>,
     /// When the baseline is to be measured next.
     due: Instant,
-    why: Why,
+    why: LimitReason,
     rng: Random,
 }
 
 /// A measurement under way.
 #[derive(Debug, Clone, Copy)]
-struct Measuring {
+struct BaselineProbe {
     limit: u32,
     until: Instant,
     quiet: u32,
@@ -156,7 +156,7 @@ impl Gradient2 {
             gradient: None,
             measuring: None,
             due: Instant::NEVER,
-            why: Why::Initial,
+            why: LimitReason::Initial,
             rng: Random::seeded(seed),
         };
         if let Some(usual) = options.usual {
@@ -183,13 +183,13 @@ impl Gradient2 {
             return self.limit();
         }
         if f64::from(in_flight) < self.limit / 2.0 {
-            self.why = Why::AppLimited;
+            self.why = LimitReason::AppLimited;
             return self.limit();
         }
         let gradient = gradient(self.options.tolerance, self.long.value, short);
         self.gradient = Some(gradient);
         let next = self.next(gradient);
-        self.why = Why::of_change(self.limit, next).unwrap_or(self.why);
+        self.why = LimitReason::of_change(self.limit, next).unwrap_or(self.why);
         self.limit = next;
         self.limit()
     }
@@ -204,7 +204,7 @@ impl Gradient2 {
 
     /// Why the limit is what it is.
     #[must_use]
-    pub const fn why(&self) -> Why {
+    pub const fn why(&self) -> LimitReason {
         self.why
     }
 
@@ -258,8 +258,8 @@ impl Gradient2 {
         let patience = options
             .within
             .max(duration_from_seconds(short * ROUND_TRIPS));
-        self.why = Why::Probing;
-        self.measuring = Some(Measuring {
+        self.why = LimitReason::Probing;
+        self.measuring = Some(BaselineProbe {
             limit: low,
             until: now + patience,
             quiet: 0,
@@ -269,7 +269,7 @@ impl Gradient2 {
     }
 
     /// A sample while the limit is lowered. Those of requests that began in a crowd say nothing.
-    fn measure(&mut self, mut measuring: Measuring, now: Instant, short: f64, in_flight: u32) {
+    fn measure(&mut self, mut measuring: BaselineProbe, now: Instant, short: f64, in_flight: u32) {
         if in_flight <= measuring.limit {
             measuring.quiet += 1;
             measuring.sum += short;
@@ -389,16 +389,16 @@ mod tests {
     #[test]
     fn grows_while_nothing_gets_slower_and_says_so() {
         let mut machine = Gradient2::new(plain(), Instant::ZERO, 1);
-        assert_eq!((machine.limit(), machine.why()), (20, Why::Initial));
+        assert_eq!((machine.limit(), machine.why()), (20, LimitReason::Initial));
         for second in 0..60 {
             let in_flight = machine.limit();
             machine.sample(at(second), Duration::from_millis(10), in_flight, false);
         }
-        assert_eq!((machine.limit(), machine.why()), (68, Why::Grew));
+        assert_eq!((machine.limit(), machine.why()), (68, LimitReason::Grew));
         for second in 60..70 {
             machine.sample(at(second), Duration::from_millis(40), 68, false);
         }
-        assert_eq!((machine.limit(), machine.why()), (28, Why::Shrank));
+        assert_eq!((machine.limit(), machine.why()), (28, LimitReason::Shrank));
         assert_eq!(machine.gradient(), Some(0.5));
     }
 
@@ -410,10 +410,10 @@ mod tests {
                 machine.sample(at(second), Duration::from_millis(5), 9, false),
                 20
             );
-            assert_eq!(machine.why(), Why::AppLimited);
+            assert_eq!(machine.why(), LimitReason::AppLimited);
         }
         assert_eq!(machine.sample(at(100), SECOND / 200, 10, false), 20);
-        assert_eq!(machine.why(), Why::Grew, "20.8");
+        assert_eq!(machine.why(), LimitReason::Grew, "20.8");
     }
 
     #[test]
@@ -485,7 +485,7 @@ mod tests {
         assert_eq!(machine.sample(at(61), SECOND / 50, 100, false), 25);
         assert_eq!(
             (machine.why(), machine.is_measuring()),
-            (Why::Probing, true)
+            (LimitReason::Probing, true)
         );
         // Those that began in the crowd.
         let just = |millis| at(61) + Duration::from_millis(millis);

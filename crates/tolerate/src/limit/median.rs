@@ -16,9 +16,9 @@ const BUCKETS: usize = ((MOST_POWER - LEAST_POWER) << PART_BITS) as usize;
 
 /// Counts durations, 1.6 KiB.
 #[derive(Debug)]
-pub(super) struct MedianOf(Box<[AtomicU32]>);
+pub(super) struct AtomicMedian(Box<[AtomicU32]>);
 
-impl MedianOf {
+impl AtomicMedian {
     pub(super) fn new() -> Self {
         Self((0..BUCKETS).map(|_| AtomicU32::new(0)).collect())
     }
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn every_duration_is_found_again_within_three_percent() {
-        let median = MedianOf::new();
+        let median = AtomicMedian::new();
         let mut nanos = 5_000_u64;
         while nanos < 130_000_000_000 {
             median.add(nanos);
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_few_that_are_far_off_do_not_matter() {
-        let median = MedianOf::new();
+        let median = AtomicMedian::new();
         for n in 0..100 {
             median.add(if n % 5 == 0 {
                 5_000_000_000

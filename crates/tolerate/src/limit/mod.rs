@@ -5,7 +5,7 @@
 //! [Gradient2] by how much slower requests are than usual, [Vegas] by how many wait, [Aimd] by what is dropped. A fixed
 //! number is a bulkhead: one slow server cannot hold all of a program's requests.
 //!
-//! [`Adaptive`] gathers round trips from all workers and runs the algorithm; [`Limit`] counts in flight as well and
+//! [`AdaptiveLimit`] gathers round trips from all workers and runs the algorithm; [`Limit`] counts in flight as well and
 //! hands out [`Permit`]s. Apart, because a proxy already counts in flight where it picks a server.
 //!
 //! Nothing waits: counting is atomic, gathering is atomic, and whoever finds a window over and the algorithm's lock taken
@@ -16,7 +16,7 @@ mod gradient2;
 mod median;
 mod permit;
 mod vegas;
-mod why;
+mod reason;
 mod window;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -28,12 +28,12 @@ use serde::{Deserialize, Serialize};
 
 pub use aimd::{Aimd, AimdOptions};
 pub use gradient2::{Gradient2, Gradient2Options, RemeasureOptions};
-pub use permit::{Finish, Limit, Permit};
+pub use permit::{Limit, LimitOutcome, Permit};
+pub use reason::LimitReason;
 pub use vegas::{Vegas, VegasOptions};
-pub use why::Why;
-pub use window::{Typical, WindowOptions};
+pub use window::{WindowOptions, WindowStatistic};
 
-use window::{Gathered, Window};
+use window::{SampleWindow, WindowSample};
 
 /// How the limit is found.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -69,22 +69,22 @@ pub struct LimitSnapshot {
     /// Below 1 the server is slower than usual (Gradient2 only).
     pub gradient: Option<f64>,
     /// Why the limit is what it is.
-    pub why: Why,
+    pub why: LimitReason,
 }
 
 /// A limit that learns from the round trips of all workers. It does not count what is in flight.
 #[derive(Debug)]
-pub struct Adaptive {
-    window: Window,
+pub struct AdaptiveLimit {
+    window: SampleWindow,
     algorithm: Mutex<Algorithm>,
     /// Nothing is to be learnt.
     is_fixed: AtomicBool,
-    shown: Shown,
+    published: PublishedLimit,
 }
 
 /// What the algorithm said last, readable without its lock.
 #[derive(Debug)]
-struct Shown {
+struct PublishedLimit {
     limit: AtomicU32,
     why: AtomicU8,
     /// Nanoseconds, 0 for none.
@@ -94,7 +94,7 @@ struct Shown {
     gradient: AtomicU64,
 }
 
-impl Adaptive {
+impl AdaptiveLimit {
     /// Before the first sample; windows of a second. `seed` is for the jitter of measuring alone.
     #[must_use]
     pub fn new(options: &LimitOptions, now: Instant, seed: u64) -> Self {
@@ -110,19 +110,19 @@ impl Adaptive {
         seed: u64,
     ) -> Self {
         let algorithm = Algorithm::new(options, now, seed);
-        let shown = Shown {
+        let published = PublishedLimit {
             limit: AtomicU32::new(0),
             why: AtomicU8::new(0),
             baseline: AtomicU64::new(0),
             latest: AtomicU64::new(0),
             gradient: AtomicU64::new(0),
         };
-        shown.show(&algorithm);
+        published.show(&algorithm);
         Self {
-            window: Window::new(window, now),
+            window: SampleWindow::new(window, now),
             is_fixed: AtomicBool::new(matches!(algorithm, Algorithm::Fixed(_))),
             algorithm: Mutex::new(algorithm),
-            shown,
+            published,
         }
     }
 
@@ -142,7 +142,7 @@ impl Adaptive {
             return None;
         }
         // A fast refusal is not a fast server: it counts as no faster than the last window.
-        let latest = Duration::from_nanos(self.shown.latest.load(Ordering::Relaxed));
+        let latest = Duration::from_nanos(self.published.latest.load(Ordering::Relaxed));
         let rtt = if dropped { rtt.max(latest) } else { rtt };
         if !self.window.add(now, rtt, in_flight, dropped) {
             return None;
@@ -152,21 +152,20 @@ impl Adaptive {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        let gathered = self.window.take(now)?;
-        let limit = algorithm.sample(now, gathered);
-        self.window
-            .set_length(gathered.rtt, algorithm.is_measuring());
-        self.shown
+        let sample = self.window.take(now)?;
+        let limit = algorithm.sample(now, sample);
+        self.window.set_length(sample.rtt, algorithm.is_measuring());
+        self.published
             .latest
-            .store(nanos(gathered.rtt), Ordering::Relaxed);
-        self.shown.show(&algorithm);
+            .store(nanos(sample.rtt), Ordering::Relaxed);
+        self.published.show(&algorithm);
         Some(limit)
     }
 
     /// Requests that may be in flight now.
     #[must_use]
     pub fn limit(&self) -> u32 {
-        self.shown.limit.load(Ordering::Relaxed)
+        self.published.limit.load(Ordering::Relaxed)
     }
 
     /// Replaces the algorithm; it begins with the limit of now, within its bounds. For a new configuration: this may wait for
@@ -181,13 +180,13 @@ impl Adaptive {
         self.window.set_length(Duration::ZERO, false);
         let is_fixed = matches!(*algorithm, Algorithm::Fixed(_));
         self.is_fixed.store(is_fixed, Ordering::Relaxed);
-        self.shown.show(&algorithm);
+        self.published.show(&algorithm);
     }
 
     /// What it knows. `in_flight` is what the caller counts.
     #[must_use]
     pub fn snapshot(&self, in_flight: u32) -> LimitSnapshot {
-        let shown = &self.shown;
+        let published = &self.published;
         let duration = |nanos: &AtomicU64| match nanos.load(Ordering::Relaxed) {
             0 => None,
             nanos => Some(Duration::from_nanos(nanos)),
@@ -195,18 +194,18 @@ impl Adaptive {
         LimitSnapshot {
             limit: self.limit(),
             in_flight,
-            baseline: duration(&shown.baseline),
-            latest: duration(&shown.latest),
-            gradient: match shown.gradient.load(Ordering::Relaxed) {
+            baseline: duration(&published.baseline),
+            latest: duration(&published.latest),
+            gradient: match published.gradient.load(Ordering::Relaxed) {
                 0 => None,
                 bits => Some(f64::from_bits(bits)),
             },
-            why: Why::from_index(shown.why.load(Ordering::Relaxed)),
+            why: LimitReason::from_index(published.why.load(Ordering::Relaxed)),
         }
     }
 }
 
-impl Shown {
+impl PublishedLimit {
     fn show(&self, algorithm: &Algorithm) {
         let baseline = algorithm.baseline().map_or(0, nanos);
         let gradient = algorithm.gradient().map_or(0, f64::to_bits);
@@ -251,12 +250,12 @@ impl Algorithm {
         }
     }
 
-    fn sample(&mut self, now: Instant, gathered: Gathered) -> u32 {
-        let Gathered {
+    fn sample(&mut self, now: Instant, sample: WindowSample) -> u32 {
+        let WindowSample {
             rtt,
             in_flight,
             dropped,
-        } = gathered;
+        } = sample;
         match self {
             Self::Fixed(limit) => *limit,
             Self::Gradient2(machine) => machine.sample(now, rtt, in_flight, dropped),
@@ -274,9 +273,9 @@ impl Algorithm {
         }
     }
 
-    const fn why(&self) -> Why {
+    const fn why(&self) -> LimitReason {
         match self {
-            Self::Fixed(_) => Why::Fixed,
+            Self::Fixed(_) => LimitReason::Fixed,
             Self::Gradient2(machine) => machine.why(),
             Self::Vegas(machine) => machine.why(),
             Self::Aimd(machine) => machine.why(),
@@ -326,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_window_is_one_sample_for_the_algorithm() {
-        let adaptive = Adaptive::new(&aimd(), Instant::ZERO, 1);
+        let adaptive = AdaptiveLimit::new(&aimd(), Instant::ZERO, 1);
         for n in 0..99 {
             assert_eq!(adaptive.sample(at(n * 10), MS, 12, false), None);
         }
@@ -341,13 +340,13 @@ mod tests {
             adaptive.sample(at(1_100 + n), MS, 12, false);
         }
         assert_eq!(adaptive.sample(at(2_000), MS, 12, true), Some(20), "18.9");
-        assert_eq!(adaptive.snapshot(0).why, Why::Dropped);
+        assert_eq!(adaptive.snapshot(0).why, LimitReason::Dropped);
     }
 
     #[test]
     fn a_fast_refusal_does_not_look_like_a_fast_server() {
         let options = LimitOptions::Gradient2(Gradient2Options::default());
-        let adaptive = Adaptive::new(&options, Instant::ZERO, 1);
+        let adaptive = AdaptiveLimit::new(&options, Instant::ZERO, 1);
         for n in 1..=10 {
             adaptive.sample(at(n * 100), MS * 50, 20, false);
         }
@@ -360,22 +359,22 @@ mod tests {
 
     #[test]
     fn a_fixed_limit_learns_nothing() {
-        let adaptive = Adaptive::new(&LimitOptions::Fixed(7), Instant::ZERO, 1);
+        let adaptive = AdaptiveLimit::new(&LimitOptions::Fixed(7), Instant::ZERO, 1);
         for n in 0..1_000 {
             assert_eq!(adaptive.sample(at(n * 100), MS, 7, true), None);
         }
         let snapshot = adaptive.snapshot(0);
-        assert_eq!((snapshot.limit, snapshot.why), (7, Why::Fixed));
+        assert_eq!((snapshot.limit, snapshot.why), (7, LimitReason::Fixed));
         assert_eq!((snapshot.baseline, snapshot.latest), (None, None));
     }
 
     #[test]
     fn another_algorithm_begins_where_the_last_one_was() {
-        let adaptive = Adaptive::new(&LimitOptions::Fixed(64), Instant::ZERO, 1);
+        let adaptive = AdaptiveLimit::new(&LimitOptions::Fixed(64), Instant::ZERO, 1);
         adaptive.reconfigure(&aimd(), at(0), 1);
         assert_eq!(
             (adaptive.limit(), adaptive.snapshot(0).why),
-            (64, Why::Initial)
+            (64, LimitReason::Initial)
         );
         for n in 1..=10 {
             adaptive.sample(at(n * 100), MS, 64, false);
@@ -393,8 +392,8 @@ mod tests {
 
     #[test]
     fn words_are_those_of_their_places() {
-        for (index, why) in (0..).zip(Why::ALL) {
-            assert_eq!((Why::from_index(index), why as u8), (why, index));
+        for (index, why) in (0..).zip(LimitReason::ALL) {
+            assert_eq!((LimitReason::from_index(index), why as u8), (why, index));
         }
     }
 

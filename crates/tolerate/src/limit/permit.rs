@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use evenkeel_core::Instant;
 
-use super::{Adaptive, LimitOptions, LimitSnapshot, WindowOptions};
+use super::{AdaptiveLimit, LimitOptions, LimitSnapshot, WindowOptions};
 use crate::{Class, ShedOptions};
 
 /// How a request ended, as far as a limit is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Finish {
+pub enum LimitOutcome {
     /// It was answered; what it took says how busy the server is. An answer that is an error of the application's own
     /// is good in this sense, unless it came without work.
     Good,
@@ -24,7 +24,7 @@ pub enum Finish {
     Ignored,
 }
 
-impl Finish {
+impl LimitOutcome {
     /// The word for metrics and status.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -39,7 +39,7 @@ impl Finish {
 /// A limit on requests in flight, shared by all workers.
 #[derive(Debug)]
 pub struct Limit {
-    adaptive: Adaptive,
+    adaptive: AdaptiveLimit,
     in_flight: AtomicU32,
     granted: AtomicU64,
     refused: AtomicU64,
@@ -61,7 +61,7 @@ impl Limit {
         seed: u64,
     ) -> Self {
         Self {
-            adaptive: Adaptive::with_window(options, window, now, seed),
+            adaptive: AdaptiveLimit::with_window(options, window, now, seed),
             in_flight: AtomicU32::new(0),
             granted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -70,13 +70,13 @@ impl Limit {
 
     /// A place for a request that begins now, if there is one.
     pub fn try_acquire(&self, now: Instant) -> Option<Permit<&Self>> {
-        let in_flight = self.enter(self.adaptive.limit())?;
+        let in_flight = self.try_enter(self.adaptive.limit())?;
         Some(Permit::new(self, now, in_flight))
     }
 
     /// The same for a permit that outlives the borrow, as futures need it.
     pub fn try_acquire_owned(self: &Arc<Self>, now: Instant) -> Option<Permit<Arc<Self>>> {
-        let in_flight = self.enter(self.adaptive.limit())?;
+        let in_flight = self.try_enter(self.adaptive.limit())?;
         Some(Permit::new(Arc::clone(self), now, in_flight))
     }
 
@@ -87,7 +87,7 @@ impl Limit {
         class: Class,
         now: Instant,
     ) -> Option<Permit<&Self>> {
-        let in_flight = self.enter(shares.places(class, self.adaptive.limit()))?;
+        let in_flight = self.try_enter(shares.slots(class, self.adaptive.limit()))?;
         Some(Permit::new(self, now, in_flight))
     }
 
@@ -98,7 +98,7 @@ impl Limit {
         class: Class,
         now: Instant,
     ) -> Option<Permit<Arc<Self>>> {
-        let in_flight = self.enter(shares.places(class, self.adaptive.limit()))?;
+        let in_flight = self.try_enter(shares.slots(class, self.adaptive.limit()))?;
         Some(Permit::new(Arc::clone(self), now, in_flight))
     }
 
@@ -128,7 +128,7 @@ impl Limit {
 
     /// The part that learns: to reconfigure it.
     #[must_use]
-    pub const fn adaptive(&self) -> &Adaptive {
+    pub const fn adaptive(&self) -> &AdaptiveLimit {
         &self.adaptive
     }
 
@@ -142,7 +142,7 @@ impl Limit {
     ///
     /// In one order with [`Limit::leave`] and whatever else is `SeqCst`: who shows that it waits and then finds no place is seen
     /// by whoever leaves after that.
-    pub(crate) fn enter(&self, most: u32) -> Option<u32> {
+    pub(crate) fn try_enter(&self, most: u32) -> Option<u32> {
         let one_more = |in_flight| (in_flight < most).then_some(in_flight + 1);
         let entered = self
             .in_flight
@@ -165,14 +165,14 @@ impl Limit {
     pub(crate) fn learn(
         &self,
         now: Instant,
-        how: Finish,
+        how: LimitOutcome,
         began: Instant,
         in_flight: u32,
     ) -> Option<u32> {
         let dropped = match how {
-            Finish::Good => false,
-            Finish::Dropped => true,
-            Finish::Ignored => return None,
+            LimitOutcome::Good => false,
+            LimitOutcome::Dropped => true,
+            LimitOutcome::Ignored => return None,
         };
         let took = now.since(began);
         self.adaptive.sample(now, took, in_flight, dropped)
@@ -199,7 +199,7 @@ impl<L: Deref<Target = Limit>> Permit<L> {
     }
 
     /// The request has ended. Returns the limit if that was the end of a window.
-    pub fn finish(self, now: Instant, how: Finish) -> Option<u32> {
+    pub fn finish(self, now: Instant, how: LimitOutcome) -> Option<u32> {
         self.limit.learn(now, how, self.began, self.in_flight)
     }
 
@@ -236,9 +236,12 @@ mod tests {
         assert!(limit.try_acquire(Instant::ZERO).is_none());
         drop(first);
         let third = limit.try_acquire(Instant::ZERO).expect("free again");
-        assert_eq!(second.finish(Instant::from_millis(1), Finish::Good), None);
+        assert_eq!(
+            second.finish(Instant::from_millis(1), LimitOutcome::Good),
+            None
+        );
         assert_eq!((limit.in_flight(), limit.limit()), (1, 2));
-        third.finish(Instant::from_millis(2), Finish::Ignored);
+        third.finish(Instant::from_millis(2), LimitOutcome::Ignored);
         assert_eq!(
             (limit.in_flight(), limit.granted(), limit.refused()),
             (0, 3, 1)
@@ -282,7 +285,7 @@ mod tests {
                     for _ in 0..20_000 {
                         if let Some(permit) = limit.try_acquire_owned(Instant::ZERO) {
                             assert!(permit.in_flight <= 3 && limit.in_flight() <= 3);
-                            permit.finish(Instant::from_millis(1), Finish::Good);
+                            permit.finish(Instant::from_millis(1), LimitOutcome::Good);
                         }
                     }
                 })
@@ -310,7 +313,7 @@ mod tests {
                     held.extend(permit);
                 } else if !held.is_empty() {
                     let permit = held.swap_remove(which % held.len());
-                    if step == 2 { drop(permit) } else { permit.finish(Instant::ZERO, Finish::Dropped); }
+                    if step == 2 { drop(permit) } else { permit.finish(Instant::ZERO, LimitOutcome::Dropped); }
                 }
                 prop_assert_eq!(limit.in_flight(), held.len() as u32);
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Random};
 use serde::{Deserialize, Serialize};
 
-use super::why::{Why, bounded};
+use super::reason::{LimitReason, bounded};
 
 /// What can be chosen about [`Vegas`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ impl Default for VegasOptions {
     }
 }
 
-/// The machine. One owner; see [`Adaptive`](super::Adaptive) for many.
+/// The machine. One owner; see [`AdaptiveLimit`](super::AdaptiveLimit) for many.
 #[derive(Debug, Clone)]
 pub struct Vegas {
     options: VegasOptions,
@@ -59,7 +59,7 @@ pub struct Vegas {
     /// Samples since the fastest round trip was measured anew, and what part of the longest time that takes.
     samples: u32,
     jitter: f64,
-    why: Why,
+    why: LimitReason,
     rng: Random,
 }
 
@@ -74,7 +74,7 @@ impl Vegas {
             fastest: None,
             samples: 0,
             jitter: jitter(&mut rng),
-            why: Why::Initial,
+            why: LimitReason::Initial,
             rng,
         }
     }
@@ -88,7 +88,7 @@ impl Vegas {
             self.jitter = jitter(&mut self.rng);
             self.samples = 0;
             self.fastest = Some(rtt);
-            self.why = Why::Probing;
+            self.why = LimitReason::Probing;
             return self.limit();
         }
         let Some(fastest) = self.fastest.filter(|fastest| rtt >= *fastest) else {
@@ -96,7 +96,7 @@ impl Vegas {
             return self.limit();
         };
         if !dropped && f64::from(in_flight) * 2.0 < self.limit {
-            self.why = Why::AppLimited;
+            self.why = LimitReason::AppLimited;
             return self.limit();
         }
         let wanted = if dropped {
@@ -118,7 +118,7 @@ impl Vegas {
 
     /// Why the limit is what it is.
     #[must_use]
-    pub const fn why(&self) -> Why {
+    pub const fn why(&self) -> LimitReason {
         self.why
     }
 
@@ -161,8 +161,8 @@ impl Vegas {
         if next.is_nan() {
             return;
         }
-        let why = Why::of_change(self.limit, next).unwrap_or(self.why);
-        self.why = if dropped { Why::Dropped } else { why };
+        let why = LimitReason::of_change(self.limit, next).unwrap_or(self.why);
+        self.why = if dropped { LimitReason::Dropped } else { why };
         self.limit = next;
     }
 }
@@ -243,9 +243,9 @@ mod tests {
         let rtt = Duration::from_millis(10);
         machine.sample(Instant::ZERO, rtt, 4, false);
         assert_eq!(machine.sample(Instant::ZERO, rtt, 4, false), 10);
-        assert_eq!(machine.why(), Why::AppLimited);
+        assert_eq!(machine.why(), LimitReason::AppLimited);
         assert_eq!(machine.sample(Instant::ZERO, rtt, 4, true), 9);
-        assert_eq!(machine.why(), Why::Dropped);
+        assert_eq!(machine.why(), LimitReason::Dropped);
     }
 
     #[test]
@@ -261,7 +261,7 @@ mod tests {
         // The limit is 1 by then: between 15 and 30 samples for each that was left.
         assert!(sampled >= 15, "{sampled}");
         assert_eq!(machine.baseline(), Some(Duration::from_millis(30)));
-        assert_eq!(machine.why(), Why::Probing);
+        assert_eq!(machine.why(), LimitReason::Probing);
     }
 
     proptest! {

@@ -15,6 +15,7 @@
 //! oldest expire (Maurer, "Fail at scale"). That is not fair, so it is an option, and only while the queue has not been empty for an
 //! interval.
 
+pub mod codel;
 mod service_time;
 
 use std::collections::VecDeque;
@@ -23,9 +24,10 @@ use std::time::Duration;
 use evenkeel_core::{Instant, duration_from_seconds};
 use serde::{Deserialize, Serialize};
 
+pub use codel::{Codel, CodelOptions, MinimumDelay};
 pub use service_time::ServiceTime;
 
-use crate::{Class, Codel, CodelOptions, MinimumDelay};
+use crate::Class;
 
 /// What can be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,14 +37,14 @@ pub struct QueueOptions {
     pub length: u32,
     /// How long an entry waits at most. Default 1 s. One with a deadline of its own waits for no more than half of what that leaves beside
     /// the time of a request, where that is known.
-    #[serde(with = "crate::wire::duration")]
+    #[serde(with = "crate::serde_duration")]
     pub wait: Duration,
     /// What waited too long. Default [`CodelRule::MinimumDelay`] with a target of 200 ms and an interval of 1 s, a fifth of
     /// `wait` and all of it: measured, the 5 ms and 100 ms of network queues refuse a tenth of what a server with requests of
     /// 30 ms could do. The target has to be several times what a request takes.
     pub codel: CodelRule,
     /// Take the newest first while the queue has not been empty for so long; `None` for never. Default none; 100 ms is Maurer's.
-    #[serde(with = "crate::wire::optional")]
+    #[serde(with = "crate::serde_duration::optional")]
     pub newest_first_after: Option<Duration>,
 }
 
@@ -88,7 +90,7 @@ pub enum CodelRule {
 
 /// How an entry left the queue. Each leaves once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum DequeueReason {
     /// Its turn came in time: serve it.
     Served,
     /// Its deadline has passed.
@@ -101,7 +103,7 @@ pub enum Reason {
     Cancelled,
 }
 
-impl Reason {
+impl DequeueReason {
     /// All, in the order of their counts.
     pub const ALL: [Self; 5] = [
         Self::Served,
@@ -127,11 +129,11 @@ impl Reason {
 /// An entry that left, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "somebody waits for it"]
-pub struct Left<T> {
+pub struct Dequeued<T> {
     /// What was put in.
     pub item: T,
     /// Why it is out.
-    pub reason: Reason,
+    pub reason: DequeueReason,
     /// Its class.
     pub class: Class,
     /// How long it was in.
@@ -148,13 +150,13 @@ pub struct Ticket {
 /// What became of an entry that was to be put in.
 #[derive(Debug)]
 #[must_use = "what was refused, or made room, has to be told"]
-pub enum Pushed<T> {
+pub enum PushResult<T> {
     /// It waits.
-    Waits(Ticket),
+    Queued(Ticket),
     /// It waits, and this one had to go for it.
-    Instead(Ticket, Left<T>),
+    Displaced(Ticket, Dequeued<T>),
     /// There is no room, and nothing in the queue matters less. Here it is back.
-    Refused(T),
+    Rejected(T),
 }
 
 /// What a queue did and holds, for metrics and status.
@@ -162,7 +164,7 @@ pub enum Pushed<T> {
 pub struct QueueSnapshot {
     /// Entries now, by [`Class::index`].
     pub waiting: [usize; 4],
-    /// How entries left, ever, in the order of [`Reason::ALL`].
+    /// How entries left, ever, in the order of [`DequeueReason::ALL`].
     pub left: [u64; 5],
     /// What was not even put in, ever.
     pub refused: u64,
@@ -173,7 +175,7 @@ pub struct QueueSnapshot {
 pub struct Queue<T> {
     options: QueueOptions,
     /// By class, the oldest in front.
-    lines: [Line<T>; 4],
+    by_class: [ClassQueue<T>; 4],
     length: usize,
     next_number: u64,
     /// Since when it has not been empty.
@@ -185,13 +187,13 @@ pub struct Queue<T> {
 }
 
 #[derive(Debug)]
-struct Line<T> {
-    entries: VecDeque<Entry<T>>,
-    rule: Rule,
+struct ClassQueue<T> {
+    entries: VecDeque<QueueEntry<T>>,
+    rule: CodelState,
 }
 
 #[derive(Debug)]
-struct Entry<T> {
+struct QueueEntry<T> {
     number: u64,
     came: Instant,
     deadline: Instant,
@@ -199,7 +201,7 @@ struct Entry<T> {
 }
 
 #[derive(Debug)]
-enum Rule {
+enum CodelState {
     Off,
     MinimumDelay(MinimumDelay, CodelOptions),
     Rfc8289(Codel, CodelOptions),
@@ -209,13 +211,13 @@ impl<T> Queue<T> {
     /// Empty.
     #[must_use]
     pub fn new(options: QueueOptions) -> Self {
-        let line = || Line {
+        let line = || ClassQueue {
             entries: VecDeque::new(),
-            rule: Rule::new(options.codel),
+            rule: CodelState::new(options.codel),
         };
         Self {
             options,
-            lines: [line(), line(), line(), line()],
+            by_class: [line(), line(), line(), line()],
             length: 0,
             next_number: 0,
             stands_since: None,
@@ -228,8 +230,8 @@ impl<T> Queue<T> {
     /// Other options from now on. What waits goes on waiting, until when it was to wait.
     pub fn reconfigure(&mut self, options: QueueOptions) {
         self.options = options;
-        for line in &mut self.lines {
-            line.rule = Rule::new(options.codel);
+        for line in &mut self.by_class {
+            line.rule = CodelState::new(options.codel);
         }
     }
 
@@ -246,13 +248,19 @@ impl<T> Queue<T> {
     }
 
     /// Puts something in that is to be done by `deadline`. It waits until [`Queue::waits_until`].
-    pub fn push(&mut self, now: Instant, class: Class, deadline: Instant, item: T) -> Pushed<T> {
+    pub fn push(
+        &mut self,
+        now: Instant,
+        class: Class,
+        deadline: Instant,
+        item: T,
+    ) -> PushResult<T> {
         let instead = if self.length >= self.options.length as usize {
             match self.make_room(now, class) {
                 Some(left) => Some(left),
                 None => {
                     self.refused += 1;
-                    return Pushed::Refused(item);
+                    return PushResult::Rejected(item);
                 }
             }
         } else {
@@ -260,7 +268,7 @@ impl<T> Queue<T> {
         };
         let number = self.next_number;
         self.next_number += 1;
-        self.lines[class.index()].entries.push_back(Entry {
+        self.by_class[class.index()].entries.push_back(QueueEntry {
             number,
             came: now,
             deadline: self.waits_until(now, deadline),
@@ -270,20 +278,20 @@ impl<T> Queue<T> {
         self.stands_since.get_or_insert(now);
         let ticket = Ticket { class, number };
         match instead {
-            None => Pushed::Waits(ticket),
-            Some(left) => Pushed::Instead(ticket, left),
+            None => PushResult::Queued(ticket),
+            Some(left) => PushResult::Displaced(ticket, left),
         }
     }
 
-    /// Takes one out because there is a place for one. If its reason is not [`Reason::Served`] the place is still free: tell
+    /// Takes one out because there is a place for one. If its reason is not [`DequeueReason::Served`] the place is still free: tell
     /// whoever waited for it, and ask again. `None` if nothing waits.
-    pub fn pop(&mut self, now: Instant) -> Option<Left<T>> {
+    pub fn pop(&mut self, now: Instant) -> Option<Dequeued<T>> {
         if let Some(expired) = self.take_expired_front(now) {
             return Some(expired);
         }
         let newest_first = self.takes_newest_first(now);
         let class = self.next_class()?;
-        let line = &mut self.lines[class.index()];
+        let line = &mut self.by_class[class.index()];
         let entry = if newest_first {
             line.entries.pop_back()
         } else {
@@ -295,18 +303,22 @@ impl<T> Queue<T> {
         let late =
             now < entry.deadline && line.rule.is_late(now, (waited, target), line.entries.len());
         let reason = if late {
-            Reason::ShedLate
+            DequeueReason::ShedLate
         } else {
-            Reason::Served
+            DequeueReason::Served
         };
         Some(self.leaves(now, class, entry, reason))
     }
 
     /// Takes out until there is one to serve; `gone` is told of the others.
-    pub fn serve(&mut self, now: Instant, mut gone: impl FnMut(Left<T>)) -> Option<Left<T>> {
+    pub fn serve(
+        &mut self,
+        now: Instant,
+        mut gone: impl FnMut(Dequeued<T>),
+    ) -> Option<Dequeued<T>> {
         loop {
             let left = self.pop(now)?;
-            if left.reason == Reason::Served {
+            if left.reason == DequeueReason::Served {
                 return Some(left);
             }
             gone(left);
@@ -314,30 +326,30 @@ impl<T> Queue<T> {
     }
 
     /// Takes an entry back. `None` if it has left already.
-    pub fn cancel(&mut self, now: Instant, ticket: Ticket) -> Option<Left<T>> {
-        let entries = &mut self.lines[ticket.class.index()].entries;
+    pub fn cancel(&mut self, now: Instant, ticket: Ticket) -> Option<Dequeued<T>> {
+        let entries = &mut self.by_class[ticket.class.index()].entries;
         let at = entries
             .binary_search_by_key(&ticket.number, |entry| entry.number)
             .ok()?;
         let entry = entries.remove(at)?;
-        Some(self.leaves(now, ticket.class, entry, Reason::Cancelled))
+        Some(self.leaves(now, ticket.class, entry, DequeueReason::Cancelled))
     }
 
     /// Takes out one whose deadline has passed, wherever it stands, though there is no place: for a timer. Looks at all entries.
-    pub fn expire(&mut self, now: Instant) -> Option<Left<T>> {
+    pub fn expire(&mut self, now: Instant) -> Option<Dequeued<T>> {
         let (class, at) = Class::ALL.iter().find_map(|class| {
-            let mut entries = self.lines[class.index()].entries.iter();
+            let mut entries = self.by_class[class.index()].entries.iter();
             let at = entries.position(|entry| now >= entry.deadline)?;
             Some((*class, at))
         })?;
-        let entry = self.lines[class.index()].entries.remove(at)?;
-        Some(self.leaves(now, class, entry, Reason::Expired))
+        let entry = self.by_class[class.index()].entries.remove(at)?;
+        Some(self.leaves(now, class, entry, DequeueReason::Expired))
     }
 
     /// When [`Queue::expire`] will find the next one. Looks at all entries.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let entries = self.lines.iter().flat_map(|line| &line.entries);
+        let entries = self.by_class.iter().flat_map(|line| &line.entries);
         entries.map(|entry| entry.deadline).min()
     }
 
@@ -345,7 +357,7 @@ impl<T> Queue<T> {
     #[must_use]
     pub fn next_class(&self) -> Option<Class> {
         let mut classes = Class::ALL.into_iter().rev();
-        classes.find(|class| !self.lines[class.index()].entries.is_empty())
+        classes.find(|class| !self.by_class[class.index()].entries.is_empty())
     }
 
     /// How many wait.
@@ -374,53 +386,59 @@ impl<T> Queue<T> {
     #[must_use]
     pub fn snapshot(&self) -> QueueSnapshot {
         QueueSnapshot {
-            waiting: Class::ALL.map(|class| self.lines[class.index()].entries.len()),
+            waiting: Class::ALL.map(|class| self.by_class[class.index()].entries.len()),
             left: self.left,
             refused: self.refused,
         }
     }
 
     /// For something of `class`: what is expired goes, else the newest of the least class below.
-    fn make_room(&mut self, now: Instant, class: Class) -> Option<Left<T>> {
+    fn make_room(&mut self, now: Instant, class: Class) -> Option<Dequeued<T>> {
         if let Some(expired) = self.take_expired_front(now) {
             return Some(expired);
         }
         let least = *Class::ALL
             .iter()
-            .find(|class| !self.lines[class.index()].entries.is_empty())?;
+            .find(|class| !self.by_class[class.index()].entries.is_empty())?;
         if least >= class {
             return None;
         }
-        let entry = self.lines[least.index()].entries.pop_back()?;
-        Some(self.leaves(now, least, entry, Reason::ShedFull))
+        let entry = self.by_class[least.index()].entries.pop_back()?;
+        Some(self.leaves(now, least, entry, DequeueReason::ShedFull))
     }
 
     /// The oldest of each class expire first, unless deadlines of their own differ.
-    fn take_expired_front(&mut self, now: Instant) -> Option<Left<T>> {
+    fn take_expired_front(&mut self, now: Instant) -> Option<Dequeued<T>> {
         for class in Class::ALL {
-            let entries = &mut self.lines[class.index()].entries;
+            let entries = &mut self.by_class[class.index()].entries;
             if entries.front().is_some_and(|entry| now >= entry.deadline)
                 && let Some(entry) = entries.pop_front()
             {
-                return Some(self.leaves(now, class, entry, Reason::Expired));
+                return Some(self.leaves(now, class, entry, DequeueReason::Expired));
             }
         }
         None
     }
 
     /// Whatever the reason, past its deadline it is that.
-    fn leaves(&mut self, now: Instant, class: Class, entry: Entry<T>, reason: Reason) -> Left<T> {
+    fn leaves(
+        &mut self,
+        now: Instant,
+        class: Class,
+        entry: QueueEntry<T>,
+        reason: DequeueReason,
+    ) -> Dequeued<T> {
         self.length -= 1;
         if self.length == 0 {
             self.stands_since = None;
         }
         let reason = if now >= entry.deadline {
-            Reason::Expired
+            DequeueReason::Expired
         } else {
             reason
         };
         self.left[reason as usize] += 1;
-        Left {
+        Dequeued {
             waited: now.since(entry.came),
             item: entry.item,
             reason,
@@ -429,7 +447,7 @@ impl<T> Queue<T> {
     }
 }
 
-impl Rule {
+impl CodelState {
     const fn new(rule: CodelRule) -> Self {
         match rule {
             CodelRule::Off => Self::Off,

@@ -5,7 +5,7 @@
 use crate::Call;
 
 /// Says what kind of call a request is.
-pub trait Describe<Q> {
+pub trait DescribeCall<Q> {
     /// The call.
     fn call(&self, request: &Q) -> Call;
 
@@ -15,7 +15,7 @@ pub trait Describe<Q> {
     }
 }
 
-impl<Q> Describe<Q> for Call {
+impl<Q> DescribeCall<Q> for Call {
     fn call(&self, _: &Q) -> Call {
         *self
     }
@@ -25,7 +25,7 @@ impl<Q> Describe<Q> for Call {
     }
 }
 
-impl<Q, F: Fn(&Q) -> Call> Describe<Q> for F {
+impl<Q, F: Fn(&Q) -> Call> DescribeCall<Q> for F {
     fn call(&self, request: &Q) -> Call {
         self(request)
     }

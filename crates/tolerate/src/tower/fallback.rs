@@ -36,9 +36,9 @@ where
 
 /// Another service that answers. Its own error is not shown: the first one's is.
 #[derive(Debug, Clone)]
-pub struct Instead<S>(pub S);
+pub struct FallbackToService<S>(pub S);
 
-impl<Q, R, E, S> Fallback<Q, R, E> for Instead<S>
+impl<Q, R, E, S> Fallback<Q, R, E> for FallbackToService<S>
 where
     S: Service<Q, Response = R> + Clone + Send,
     S::Future: Send,
@@ -60,12 +60,12 @@ where
 }
 
 /// Answers by something else what the service inside does not: `FallbackLayer::new(|request, error: &_| async { … })`, or
-/// `FallbackLayer::new(Instead(other_service))`.
+/// `FallbackLayer::new(FallbackToService(other_service))`.
 #[derive(Clone)]
 pub struct FallbackLayer<F>(F);
 
 impl<F> FallbackLayer<F> {
-    /// A closure that is given the request and its error, or [`Instead`] of a service.
+    /// A closure that is given the request and its error, or [`FallbackToService`] of a service.
     #[must_use]
     pub const fn new(fallback: F) -> Self {
         Self(fallback)

@@ -6,12 +6,12 @@ use tower_layer::Layer;
 
 use super::RecoverService;
 use crate::Call;
-use crate::clock::Standard;
-use crate::recover::{AnyError, Recovery};
+use crate::clock::SystemClock;
+use crate::policy::{AnyError, Recovery};
 
 /// All of a policy around a service.
 #[derive(Clone)]
-pub struct RecoverLayer<K = AnyError, C = Standard, D = Call> {
+pub struct RecoverLayer<K = AnyError, C = SystemClock, D = Call> {
     pub(super) recovery: Recovery<C>,
     call: D,
     classify: K,

@@ -15,7 +15,7 @@
 //! | [`InjectLayer`] | faults on purpose | `inject` |
 //! | [`FallbackLayer`] | something else instead of an error: place it outside | none |
 //!
-//! Each is told what kind of call a request is ([`Describe`]): by a constant [`Call`](crate::Call), or by a closure that looks at the request, for
+//! Each is told what kind of call a request is ([`DescribeCall`]): by a constant [`Call`](crate::Call), or by a closure that looks at the request, for
 //! its class and its deadline. From the outside they belong in this order: fallback, deadline, throttle, retry, hedge, breaker, rate, limit or queue,
 //! timeout, inject.
 //!
@@ -32,11 +32,11 @@ mod layer;
 mod parts;
 mod service;
 
-pub use describe::Describe;
-pub use fallback::{Fallback, FallbackLayer, FallbackService, Instead};
+pub use describe::DescribeCall;
+pub use fallback::{Fallback, FallbackLayer, FallbackService, FallbackToService};
 pub use layer::RecoverLayer;
 pub use parts::{
     BreakerLayer, DeadlineLayer, HedgeLayer, InjectLayer, LimitLayer, QueueLayer, RateLayer,
     RetryLayer, ThrottleLayer, TimeoutLayer,
 };
-pub use service::{RecoverService, Responding};
+pub use service::{RecoverService, ResponseFuture};

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::{RecoverLayer, RecoverService};
-use crate::clock::Standard;
-use crate::recover::{AnyError, Lints, Recovery, RecoveryOptions};
+use crate::clock::SystemClock;
+use crate::policy::{AnyError, Lints, Recovery, RecoveryOptions};
 use crate::{
     BackoffOptions, BreakerOptions, Call, HedgeOptions, InjectOptions, LimitOptions, QueueOptions,
     RateOptions, ThrottleOptions,
@@ -32,7 +32,7 @@ macro_rules! part {
     ($(#[$doc:meta])* $name:ident($word:literal): $($argument:ident: $kind:ty),* => |$options:ident| $set:block) => {
         $(#[$doc])*
         #[derive(Clone)]
-        pub struct $name<K = AnyError, D = Call>(RecoverLayer<K, Standard, D>);
+        pub struct $name<K = AnyError, D = Call>(RecoverLayer<K, SystemClock, D>);
 
         impl<D> $name<AnyError, D> {
             /// The part as a layer around requests of the kind that `call` says: a [`Call`], or a closure that is given the request.
@@ -67,7 +67,7 @@ macro_rules! part {
         }
 
         impl<S, K: Clone, D: Clone> Layer<S> for $name<K, D> {
-            type Service = RecoverService<S, K, Standard, D>;
+            type Service = RecoverService<S, K, SystemClock, D>;
 
             fn layer(&self, inner: S) -> Self::Service {
                 self.0.layer(inner)

@@ -7,17 +7,17 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use super::Describe;
-use crate::clock::{Sleep, Standard};
-use crate::recover::{AnyError, Classify, Failed, Recovery};
+use super::DescribeCall;
+use crate::clock::{Sleep, SystemClock};
+use crate::policy::{AnyError, Classify, Failed, Recovery};
 use crate::{Call, Verdict};
 
 /// The response under way. Dropped, everything that is under way for it is cancelled.
-pub type Responding<T, E> = Pin<Box<dyn Future<Output = Result<T, Failed<E>>> + Send>>;
+pub type ResponseFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, Failed<E>>> + Send>>;
 
 /// Makes each call of the inner service under a policy.
 #[derive(Clone)]
-pub struct RecoverService<S, K = AnyError, C = Standard, D = Call> {
+pub struct RecoverService<S, K = AnyError, C = SystemClock, D = Call> {
     inner: S,
     recovery: Recovery<C>,
     call: D,
@@ -50,9 +50,9 @@ impl<S, K, C, D> RecoverService<S, K, C, D> {
 }
 
 /// Judges by reference, so that each call can borrow the layer's own.
-struct Borrowed<'k, K>(&'k K);
+struct ClassifyByRef<'k, K>(&'k K);
 
-impl<T, E, K: Classify<T, E>> Classify<T, E> for Borrowed<'_, K> {
+impl<T, E, K: Classify<T, E>> Classify<T, E> for ClassifyByRef<'_, K> {
     fn verdict(&self, result: &Result<T, E>) -> Verdict {
         self.0.verdict(result)
     }
@@ -67,11 +67,11 @@ where
     Q: Clone + Send + 'static,
     K: Classify<S::Response, S::Error> + Clone + Send + Sync + 'static,
     C: Sleep + 'static,
-    D: Describe<Q>,
+    D: DescribeCall<Q>,
 {
     type Response = S::Response;
     type Error = Failed<S::Error>;
-    type Future = Responding<S::Response, S::Error>;
+    type Future = ResponseFuture<S::Response, S::Error>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         let ready = self.inner.poll_ready(context);
@@ -86,7 +86,7 @@ where
         let (recovery, call) = (self.recovery.clone(), self.call.call(&request));
         let classify = self.classify.clone();
         Box::pin(async move {
-            let run = recovery.call(call).classify(Borrowed(&classify));
+            let run = recovery.call(call).classify(ClassifyByRef(&classify));
             let recovered = run.run(move |_| {
                 let first = ready.take();
                 let request = request.clone();

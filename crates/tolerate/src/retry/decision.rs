@@ -1,0 +1,189 @@
+//! Whether an attempt that ended badly is tried again: the one place that decides it.
+//!
+//! Three questions, in this order. Is it of a kind that can go better the next time? May it be repeated: is there proof that
+//! the application saw nothing, or does the call allow a second time, and is what was sent still at hand? Who pays: nobody if
+//! the application saw nothing (a retry that adds no load to anyone is free), else the limit, the deadline and the budget.
+//!
+//! It knows no protocol: [`http`](crate::http) maps HTTP's outcomes to it for the proxy, a `Classify` does for anything else.
+
+use std::time::Duration;
+
+use evenkeel_core::{Instant, Random};
+
+use crate::{BackoffOptions, Budget, Deadline, Idempotency, RetryLedger, Verdict};
+
+/// What limits retries.
+#[derive(Debug, Clone, Copy)]
+pub struct RetryRules<'a> {
+    /// Counted retries of one call, at most.
+    pub limit: u32,
+    /// Of these, how many may follow a timeout. An attempt that timed out may still be running, so each such retry can double what
+    /// the server does; and it has cost the caller a whole attempt's time.
+    pub timeout_limit: u32,
+    /// How long to wait.
+    pub backoff: &'a BackoffOptions,
+    /// A server's wish to wait is honoured from the back-off's delay to so much more. Shorter wishes do not shorten the
+    /// back-off, longer ones are cut: one bad header may not park a client for an hour.
+    pub max_pushback: Duration,
+}
+
+impl<'a> RetryRules<'a> {
+    /// How much longer than the back-off a server's wish may be by default: that of the AWS specification 2.1.
+    pub const MAX_PUSHBACK: Duration = Duration::from_secs(5);
+
+    /// A limit and a back-off, and no limit of their own for timeouts.
+    #[must_use]
+    pub const fn of_backoff(limit: u32, backoff: &'a BackoffOptions) -> Self {
+        Self {
+            limit,
+            timeout_limit: u32::MAX,
+            backoff,
+            max_pushback: Self::MAX_PUSHBACK,
+        }
+    }
+}
+
+/// What is to be known of the attempt that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedAttempt {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Whether the call may be made more than once.
+    pub idempotency: Idempotency,
+    /// Whether it can be made again from its beginning: what it sends is still at hand.
+    pub replayable: bool,
+    /// The server it was on, by any number that tells servers apart.
+    pub server: u32,
+}
+
+/// Retry, or stop and say why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Try again, on another server if there is one.
+    Retry {
+        /// Whether it cost nothing: neither the limit nor the budget.
+        free: bool,
+        /// How long to wait first.
+        after: Duration,
+    },
+    /// What there is now is the answer.
+    Stop(StopReason),
+}
+
+/// Why there is no retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StopReason {
+    /// It is no failure, or of no kind that is to be retried.
+    NotRetryable,
+    /// The application may have seen the request, and it may not be made twice.
+    Method,
+    /// The body is not at hand any more.
+    Body,
+    /// The limit on retries is reached.
+    Limit,
+    /// The limit on retries after timeouts is reached.
+    TimeoutLimit,
+    /// The budget is empty.
+    Budget,
+    /// The deadline leaves no room.
+    Deadline,
+}
+
+impl StopReason {
+    /// The word for it in metrics and logs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NotRetryable => "not-retryable",
+            Self::Method => "method",
+            Self::Body => "body",
+            Self::Limit => "limit",
+            Self::TimeoutLimit => "timeout-limit",
+            Self::Budget => "budget",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
+/// Decides about the attempt that just ended, and notes in `ledger` what the retry used.
+///
+/// A token of the budget is taken here, before the back-off, and only if everything else allows the retry. A second free
+/// failure on the same server is not free any more; it is counted like any other.
+#[must_use]
+pub fn again(
+    rules: &RetryRules<'_>,
+    ended: EndedAttempt,
+    ledger: &mut RetryLedger,
+    budget: &Budget,
+    deadline: Deadline,
+    now: Instant,
+    rng: &mut Random,
+) -> Decision {
+    let verdict = ended.verdict;
+    if matches!(verdict, Verdict::Good | Verdict::Fatal) {
+        return Decision::Stop(StopReason::NotRetryable);
+    }
+    if verdict != Verdict::Unsent && !ended.idempotency.may_repeat() {
+        return Decision::Stop(StopReason::Method);
+    }
+    if !ended.replayable {
+        return Decision::Stop(StopReason::Body);
+    }
+    let lost = verdict == Verdict::Lost;
+    if lost && ledger.retried_a_death() {
+        return Decision::Stop(StopReason::Limit);
+    }
+    if deadline.passed(now) {
+        return Decision::Stop(StopReason::Deadline);
+    }
+
+    let may_be_free = lost || verdict == Verdict::Unsent;
+    let decision = if may_be_free && ledger.has_free(ended.server) {
+        ledger.note_free(ended.server);
+        Decision::Retry {
+            free: true,
+            after: Duration::ZERO,
+        }
+    } else {
+        pay(rules, verdict, ledger, budget, deadline, now, rng)
+    };
+    if lost && matches!(decision, Decision::Retry { .. }) {
+        ledger.note_death();
+    }
+    decision
+}
+
+/// A retry that counts: the limits, then room for the delay, then the budget, so that no token is taken in vain.
+fn pay(
+    rules: &RetryRules<'_>,
+    verdict: Verdict,
+    ledger: &mut RetryLedger,
+    budget: &Budget,
+    deadline: Deadline,
+    now: Instant,
+    rng: &mut Random,
+) -> Decision {
+    if ledger.counted() >= rules.limit {
+        return Decision::Stop(StopReason::Limit);
+    }
+    let timed_out = verdict == Verdict::Timeout;
+    if timed_out && ledger.after_timeouts() >= rules.timeout_limit {
+        return Decision::Stop(StopReason::TimeoutLimit);
+    }
+    let before = ledger.delay().unwrap_or(rules.backoff.base);
+    let own = rules.backoff.delay_after(ledger.counted(), before, rng);
+    let after = verdict.wait().map_or(own, |retry_after| {
+        retry_after.clamp(own, own.saturating_add(rules.max_pushback))
+    });
+    if !deadline.leaves_room_for(now, after) {
+        return Decision::Stop(StopReason::Deadline);
+    }
+    if !budget.try_spend(now) {
+        return Decision::Stop(StopReason::Budget);
+    }
+    ledger.note_counted(own);
+    if timed_out {
+        ledger.note_timeout();
+    }
+    Decision::Retry { free: false, after }
+}
