@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
 use evenkeel_tolerate::{
-    BackoffOptions, Budget, BudgetOptions, Deadline, Decision, Ended, Idempotency, Jitter,
+    BackoffOptions, Budget, BudgetOptions, Deadline, Decision, EndedAttempt, Idempotency, Jitter,
     RetryLedger, RetryRules, StopReason, Verdict, again,
 };
 use proptest::collection::vec;
@@ -48,7 +48,7 @@ impl Story<'_> {
     }
 
     fn ended(&mut self, verdict: Verdict, idempotency: Idempotency) -> Decision {
-        let ended = Ended {
+        let ended = EndedAttempt {
             verdict,
             idempotency,
             replayable: true,
@@ -214,7 +214,7 @@ proptest! {
         let mut free_on = Vec::new();
         for (verdict, server, took) in history {
             now += millis(took);
-            let ended = Ended { verdict, idempotency, replayable: true, server };
+            let ended = EndedAttempt { verdict, idempotency, replayable: true, server };
             let Decision::Retry { free, after } =
                 again(&rules, ended, &mut ledger, &budget, deadline, now, &mut rng) else { continue };
             now += after;
