@@ -275,6 +275,36 @@ const fn end_of(outcome: Outcome) -> BreakerOutcome {
 mod tests {
     use super::*;
 
+    /// The same table for the verdicts of the policy engine is a test of `tolerate`; where they differ is in
+    /// docs/internals/policy-engine.md.
+    #[test]
+    fn what_each_outcome_means_to_breaker_and_limit() {
+        use BreakerOutcome::{Bad, Good, Ignored};
+        for (outcome, breaker, dropped) in [
+            (Outcome::Answered(200), Good, Some(false)),
+            (Outcome::Answered(404), Good, Some(false)),
+            (Outcome::Answered(429), Ignored, Some(true)),
+            (Outcome::Answered(500), Bad, None),
+            (Outcome::Answered(503), Bad, Some(true)),
+            (Outcome::ConnectRefused, Bad, None),
+            (Outcome::ConnectTimeout, Bad, Some(true)),
+            (Outcome::Unreachable, Bad, None),
+            (Outcome::Stale, Ignored, None),
+            (Outcome::Reset { sent: false }, Bad, None),
+            (Outcome::Reset { sent: true }, Bad, None),
+            (Outcome::AttemptTimeout, Bad, Some(true)),
+            (Outcome::BadResponse, Bad, None),
+            (Outcome::Truncated, Bad, None),
+            (Outcome::IdleTimeout, Ignored, None),
+            (Outcome::Cancelled, Ignored, None),
+            (Outcome::LocalError, Ignored, None),
+            (Outcome::Rescued, Ignored, None),
+        ] {
+            let found = (end_of(outcome), is_dropped(outcome));
+            assert_eq!(found, (breaker, dropped), "{outcome:?}");
+        }
+    }
+
     #[test]
     fn a_late_answer_of_an_overload_that_is_over_leaves_the_next_bound_alone() {
         let member = Member {

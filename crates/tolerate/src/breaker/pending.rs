@@ -1,14 +1,15 @@
-//! Ends that came while another thread had the breaker's state: left here, and counted by that thread when it is done, or else with the
-//! next end. So no end is lost and no thread waits for another.
+//! Ends of attempts that came while another thread held the breaker's lock: left here, and counted by that thread when it is
+//! done, or else with the next end. So no end is lost and no thread waits for another.
 //!
-//! One word: four counts, and to which state of the breaker they belong. Ends that come at the same time have no order among themselves.
+//! One word: four counts, and the era of the breaker that they belong to. Ends that come at the same time have no order
+//! among themselves.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bits of each count.
 const BITS: u32 = 12;
 const MASK: u64 = (1 << BITS) - 1;
-/// Where the number of the state begins.
+/// Where the era begins.
 const ERA_SHIFT: u32 = 4 * BITS;
 
 #[derive(Debug, Default)]
@@ -23,7 +24,7 @@ pub(super) struct OutcomeCount {
 }
 
 impl PendingOutcomes {
-    /// Leaves an end that belongs to the state with this number. False if there is no room for it.
+    /// Leaves an end that belongs to this era. False if its count is full.
     pub(super) fn add(&self, era: u64, is_bad: bool, is_slow: bool) -> bool {
         let tag = tag(era);
         let one = 1 << (BITS * place(is_bad, is_slow));
@@ -32,7 +33,7 @@ impl PendingOutcomes {
             if of == tag {
                 return (word & (MASK * one) < MASK * one).then_some(word + one);
             }
-            // Of two states the later one counts; numbers wrap.
+            // Of two eras the later one counts; the numbers wrap.
             let is_later = (tag.wrapping_sub(of) & u64::from(u16::MAX)) < u64::from(u16::MAX / 2);
             let is_empty = word << (u64::BITS - ERA_SHIFT) == 0;
             Some(if is_later || is_empty {
@@ -50,18 +51,18 @@ impl PendingOutcomes {
         self.0.load(Ordering::SeqCst) << (u64::BITS - ERA_SHIFT) == 0
     }
 
-    /// Takes what was left, if it belongs to this state; what belongs to an earlier one decides nothing.
+    /// Takes the ends of this era; those of an earlier one decide nothing.
     pub(super) fn take(&self, era: u64) -> impl Iterator<Item = OutcomeCount> + use<> {
         ends(self.0.swap(0, Ordering::SeqCst), era)
     }
 
-    /// The same, and leaves it.
+    /// Reads the ends of this era.
     pub(super) fn peek(&self, era: u64) -> impl Iterator<Item = OutcomeCount> + use<> {
         ends(self.0.load(Ordering::SeqCst), era)
     }
 }
 
-/// Failures first: a good one among them shows that they were not in a row.
+/// Failures first: a success among them shows that they were not consecutive.
 fn ends(word: u64, era: u64) -> impl Iterator<Item = OutcomeCount> {
     let kinds = [(true, true), (true, false), (false, true), (false, false)];
     let belongs = word >> ERA_SHIFT == tag(era);

@@ -1,4 +1,4 @@
-//! The states of a breaker and what leads from one to another. One owner at a time.
+//! The states of a breaker and the transitions between them. One owner at a time.
 
 use evenkeel_core::{Instant, Random, duration_from_seconds};
 
@@ -13,18 +13,18 @@ use super::window::AttemptWindow;
 pub(super) struct StateMachine {
     options: BreakerOptions,
     state: BreakerState,
-    /// Grows with each change of state.
+    /// Incremented by each transition.
     era: u64,
     window: AttemptWindow,
     consecutive: u32,
     open_until: Instant,
-    /// How often it opened without having been closed in between.
+    /// Consecutive openings without closing in between.
     openings: u32,
     why: Option<OpenReason>,
-    /// Trials under way, and good ones so far.
+    /// Trials under way, and successful ones so far.
     trials: u32,
     good: u32,
-    /// When the last trial was let through.
+    /// When the last trial was admitted.
     trial_at: Instant,
     changes: [u64; 5],
     random: Random,
@@ -60,7 +60,7 @@ impl StateMachine {
             BreakerState::Open => Some(self.open_until),
             BreakerState::ForcedOpen => None,
             BreakerState::HalfOpen => {
-                // Trials that nobody ever ends must not keep it half-open for ever.
+                // Trials that never end must not keep it half-open forever.
                 let are_lost = now.since(self.trial_at) > self.options.open_most;
                 if self.trials < self.options.trials.max(1) || are_lost {
                     self.trials = self.trials.saturating_add(1);
@@ -94,9 +94,9 @@ impl StateMachine {
         self.count(now, end == BreakerOutcome::Bad, is_slow)
     }
 
-    /// Ends of the state of now that another thread had to leave.
+    /// Ends of the present era that another thread has left.
     pub(super) fn apply_pending(&mut self, now: Instant, ends: OutcomeCount) -> Option<Transition> {
-        // After a change the rest is of the state before.
+        // After a transition the rest is of an earlier era.
         (0..ends.count).find_map(|_| self.count(now, ends.is_bad, ends.is_slow))
     }
 
@@ -135,7 +135,7 @@ impl StateMachine {
         }
     }
 
-    /// Why it has to open, if it has.
+    /// Why it has to open, if it has to.
     fn reason(&mut self, now: Instant) -> Option<OpenReason> {
         let options = &self.options;
         if (options.consecutive).is_some_and(|most| self.consecutive >= most.max(1)) {

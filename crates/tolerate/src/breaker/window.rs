@@ -7,17 +7,17 @@ use evenkeel_core::stat::Window;
 
 use super::options::WindowKind;
 
-/// Attempts that a window by count remembers at most.
+/// Attempts in a window by count, at most.
 const MOST: usize = 65_536;
 
-/// What a window holds.
+/// The counts of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ratios {
     /// Attempts.
     pub total: u64,
-    /// Of these, those that failed.
+    /// Failed attempts.
     pub bad: u64,
-    /// Of these, those that were slow, failed or not.
+    /// Slow attempts, failed or not.
     pub slow: u64,
 }
 
@@ -60,7 +60,7 @@ enum WindowData {
 }
 
 impl AttemptWindow {
-    /// Nothing yet.
+    /// Empty.
     #[must_use]
     pub fn new(kind: WindowKind) -> Self {
         Self(match kind {
@@ -102,7 +102,7 @@ impl AttemptWindow {
         }
     }
 
-    /// What it holds at `now`.
+    /// The counts at `now`.
     pub fn ratios(&mut self, now: Instant) -> Ratios {
         match &mut self.0 {
             WindowData::Time { bad, slow } => {
@@ -117,7 +117,7 @@ impl AttemptWindow {
         }
     }
 
-    /// Forgets all.
+    /// Empties it.
     pub fn clear(&mut self) {
         match &mut self.0 {
             WindowData::Time { bad, slow } => {

@@ -1,6 +1,6 @@
-//! How long is left: the request's total timeout against the clock, and an attempt's timeout within it.
+//! How much time is left: the total timeout of a request, and an attempt's timeout within it.
 //!
-//! Apart from retrying, because everything that waits asks it: connecting, attempts, back-offs, queues.
+//! Separate from retries, because everything that waits uses it: connecting, attempts, back-offs, queues.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ pub struct TimeoutOptions {
     pub connect: Duration,
     /// From the request fully written to the response's head.
     pub attempt: Duration,
-    /// The request with all its retries, until a response's head is committed.
+    /// The request with all its retries, until the head of a response is committed.
     pub total: Duration,
     /// Without a byte in either direction, in bodies and tunnels.
     pub idle: Duration,
 }
 
-/// The moment at which a request gives up, fixed when the request starts and never moved.
+/// When a request gives up: fixed when the request starts, and never moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
     end: Instant,
@@ -44,32 +44,32 @@ impl Deadline {
         }
     }
 
-    /// The moment itself.
+    /// The time itself.
     #[must_use]
     pub const fn end(self) -> Instant {
         self.end
     }
 
-    /// What is left at `now`; zero once it has passed.
+    /// The time left at `now`; zero once it has passed.
     #[must_use]
     pub const fn remaining(self, now: Instant) -> Duration {
         self.end.since(now)
     }
 
-    /// Whether it has passed. At the moment itself it has.
+    /// Whether it has passed. At the time itself it has.
     #[must_use]
     pub fn passed(self, now: Instant) -> bool {
         now >= self.end
     }
 
-    /// When an attempt that begins at `now` and may take `attempt` has to end: never after the deadline.
+    /// When an attempt that starts at `now` with this timeout has to end: never after the deadline.
     #[must_use]
     pub fn attempt_end(self, now: Instant, attempt: Duration) -> Instant {
         (now + attempt).min(self.end)
     }
 
-    /// The deadline of a request whose client says at `now` that it waits for `left`: the client can make it earlier, never
-    /// later. `None`, nothing said or nothing valid, changes nothing.
+    /// The deadline of a request whose client says at `now` that it waits for `left`: a client can shorten a deadline and
+    /// never extend it. `None`, no value or an invalid one, changes nothing.
     #[must_use]
     pub fn shortened_to(self, left: Option<Duration>, now: Instant) -> Self {
         match left.map(|left| Self::new(now, left)) {
@@ -78,7 +78,7 @@ impl Deadline {
         }
     }
 
-    /// Whether something can still be begun after waiting `delay`.
+    /// Whether there is time for anything after a wait of `delay`.
     #[must_use]
     pub fn leaves_room_for(self, now: Instant, delay: Duration) -> bool {
         !self.passed(now + delay)

@@ -1,10 +1,11 @@
-//! A deadline on the wire: how long the next one in line has left.
+//! Deadlines in headers: how much time the next hop has.
 //!
-//! Intuition: work for someone who has given up is the most useless work there is, and only the one who waits knows when that is.
-//! What travels is what is *left*, not a moment: the clocks of two machines differ, and the way takes little. What is sent is rounded down and what
-//! a peer says is never believed beyond the own deadline, so along a chain a deadline only comes closer.
+//! Intuition: work for a client that has given up is the most useless work there is, and only the client knows when it gives
+//! up. The *remaining* time is sent, not a point in time: the clocks of two machines differ, and the network takes little.
+//! The value is rounded down, and a peer's value never extends one's own deadline, so along a chain a deadline only gets
+//! closer.
 //!
-//! Two forms: gRPC's `grpc-timeout`, and plain milliseconds for a header of any name.
+//! Two forms: gRPC's `grpc-timeout`, and milliseconds in a header of any name.
 
 use std::time::Duration;
 
@@ -21,13 +22,13 @@ const UNITS: [(u8, u64); 6] = [
     (b'M', 60_000_000_000),
     (b'H', 3_600_000_000_000),
 ];
-/// The specification: at most eight digits.
+/// The gRPC specification allows eight digits.
 const MOST_DIGITS: usize = 8;
 const MOST: u64 = 99_999_999;
-/// Digits of milliseconds that are read: 31 years.
+/// Digits of milliseconds that are accepted: 31 years.
 const MOST_MILLIS_DIGITS: usize = 12;
 
-/// What is left of a deadline, as a header's value; in place, without an allocation.
+/// The remaining time of a deadline as a header's value, without an allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EncodedTimeout {
     text: [u8; 20],
@@ -35,8 +36,8 @@ pub struct EncodedTimeout {
 }
 
 impl EncodedTimeout {
-    /// For `grpc-timeout`: in the finest unit that its eight digits can hold, rounded down. `None` if nothing is left, or if the
-    /// deadline never comes: there is nothing to send, and in the first case nothing to ask.
+    /// For `grpc-timeout`: in the finest unit that eight digits can hold, rounded down. `None` if no time is left, so that
+    /// nothing should be sent, or if there is no deadline.
     #[must_use]
     pub fn grpc(deadline: Deadline, now: Instant) -> Option<Self> {
         let left = left(deadline, now)?;
@@ -46,7 +47,7 @@ impl EncodedTimeout {
         Some(value)
     }
 
-    /// For a header of whole milliseconds, rounded down. `None` if less than one is left, or if the deadline never comes.
+    /// For a header of whole milliseconds, rounded down. `None` if less than one is left, or if there is no deadline.
     #[must_use]
     pub fn milliseconds(deadline: Deadline, now: Instant) -> Option<Self> {
         let millis = left(deadline, now)? / 1_000_000;
@@ -75,7 +76,7 @@ impl EncodedTimeout {
         value
     }
 
-    /// A number has 19 digits at most here, since nanoseconds fit in 64 bits less one moment; a unit is the twentieth byte.
+    /// A number has at most 19 digits here, since the nanoseconds fit in 64 bits; a unit is the twentieth byte.
     fn push(&mut self, byte: u8) {
         if let Some(place) = self.text.get_mut(usize::from(self.length)) {
             *place = byte;
@@ -84,7 +85,7 @@ impl EncodedTimeout {
     }
 }
 
-/// Nanoseconds that are left, if any are and there is an end to them.
+/// The remaining nanoseconds, if any are left and there is a deadline.
 fn left(deadline: Deadline, now: Instant) -> Option<u64> {
     if deadline == Deadline::never() {
         return None;
@@ -93,19 +94,19 @@ fn left(deadline: Deadline, now: Instant) -> Option<u64> {
     (left > 0).then_some(left)
 }
 
-/// What a peer's `grpc-timeout` says: one to eight digits and a unit, and nothing else.
+/// Parses a `grpc-timeout`: one to eight digits and a unit, nothing else.
 #[must_use]
 pub fn parse_grpc(value: &[u8]) -> Option<Duration> {
     let (&unit, digits) = value.split_last()?;
     let nanos = UNITS.into_iter().find(|(letter, _)| *letter == unit)?.1;
     let number = number(digits, MOST_DIGITS)?;
-    // The most is 99,999,999 hours: 3.6e20 ns, more than 64 bits of nanoseconds, though not of seconds.
+    // At most 99,999,999 hours, 3.6e20 ns: the seconds fit in 64 bits, the nanoseconds do not.
     let nanos = u128::from(number) * u128::from(nanos);
     let seconds = u64::try_from(nanos / 1_000_000_000).ok()?;
     Some(Duration::new(seconds, (nanos % 1_000_000_000) as u32))
 }
 
-/// What a peer's header of milliseconds says: one to twelve digits, and nothing else.
+/// Parses a header of milliseconds: one to twelve digits, nothing else.
 #[must_use]
 pub fn parse_milliseconds(value: &[u8]) -> Option<Duration> {
     number(value, MOST_MILLIS_DIGITS).map(Duration::from_millis)

@@ -1,10 +1,10 @@
-//! When a second attempt is made while the first one is late, and what pays for it.
+//! When a second attempt is made while the first one is late, and what limits that.
 //!
-//! Most requests that are very late are late by chance: they met a server that was busy for a moment. A second attempt
-//! elsewhere, made when the first has taken longer than nearly all do, cuts the tail for a few percent of additional load (Dean
-//! and Barroso, The Tail at Scale, 2013). Its moment is a quantile of the latencies themselves and not a fixed time, so that it
-//! follows the service, and each one takes a token of the budget that pays for retries too: when everything is slow, everything
-//! is late, and hedging would double the load just then. Hedges have a share of their own as well: no more of the attempts than the
+//! Most very late requests are late by chance: they met a server that was busy for a moment. A second attempt elsewhere,
+//! made when the first has taken longer than nearly all do, cuts the tail for a few percent of additional load (Dean and
+//! Barroso, The Tail at Scale, 2013). The delay is a quantile of the latencies and not a fixed time, so that it follows the
+//! service. Each hedge takes a token of the budget that pays for retries too: when everything is slow, everything is late,
+//! and hedging would double the load just then. Hedges also have a share of their own: no more of the attempts than the
 //! quantile leaves, and never the lower half of the budget, which is for retries.
 
 use std::time::Duration;
@@ -13,41 +13,41 @@ use evenkeel_core::Instant;
 use evenkeel_core::stat::CoarseHistogram;
 use serde::{Deserialize, Serialize};
 
-/// The window of latencies has two halves; after this the older one is forgotten.
+/// Latencies are counted in two halves of a window; after this time the older half is dropped.
 const HALF: Duration = Duration::from_secs(15);
 /// Hedges that may be made at once beyond their share, after a time without any.
 const BURST: f64 = 10.0;
 /// How long a quantile is used before it is computed again.
 const QUANTILE_TTL: Duration = Duration::from_millis(250);
 
-/// After what time a second attempt is made.
+/// After what time a hedge is made.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HedgeAfter {
-    /// This.
+    /// After this time.
     Delay(#[serde(with = "crate::serde_duration")] Duration),
-    /// This quantile, from 0 to 1, of the latencies of the last 15 to 30 seconds.
+    /// After this quantile, from 0 to 1, of the latencies of the last 15 to 30 seconds.
     Quantile(f64),
 }
 
-/// When a second attempt is made while the first one is late.
+/// When hedges are made.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct HedgeOptions {
     /// After what time.
     pub after: HedgeAfter,
-    /// How many of them a request may have.
+    /// Hedges per request, at most.
     pub limit: u32,
     /// Never earlier than this, whatever the quantile is.
     #[serde(with = "crate::serde_duration")]
     pub floor: Duration,
-    /// A quantile of fewer latencies than this says nothing, and nothing is hedged.
+    /// With fewer latencies than this nothing is hedged.
     pub minimum_attempts: u64,
 }
 
 impl Default for HedgeOptions {
-    /// After the quantile 0.95, once, not before 1 ms, when 100 latencies are known: one call in twenty is hedged, and the
-    /// budget bounds that.
+    /// After the quantile 0.95, once, not before 1 ms, with at least 100 latencies: one call in twenty is hedged, within the
+    /// budget.
     fn default() -> Self {
         Self {
             after: HedgeAfter::Quantile(0.95),
@@ -58,7 +58,7 @@ impl Default for HedgeOptions {
     }
 }
 
-/// The latencies of a service as one thread sees them, and what follows from them.
+/// The latencies of a service as one thread sees them, and the delay of hedges.
 #[derive(Debug, Clone)]
 pub struct HedgeDelay {
     options: HedgeOptions,
@@ -67,12 +67,12 @@ pub struct HedgeDelay {
     half: u64,
     delay: Option<Duration>,
     until: Instant,
-    /// How many hedges may be made now.
+    /// Hedges that may be made now.
     allowance: f64,
 }
 
 impl HedgeDelay {
-    /// Nothing known yet.
+    /// Without latencies.
     #[must_use]
     pub fn new(options: HedgeOptions) -> Self {
         Self {
@@ -86,21 +86,21 @@ impl HedgeDelay {
         }
     }
 
-    /// What a user chose.
+    /// Its options.
     #[must_use]
     pub const fn options(&self) -> &HedgeOptions {
         &self.options
     }
 
-    /// Other options from now on; the latencies that are known stay.
+    /// Replaces the options; the latencies stay.
     pub const fn reconfigure(&mut self, options: HedgeOptions) {
         self.options = options;
         self.until = Instant::ZERO;
     }
 
-    /// Whether another attempt may be made now, which is due; counts it. After a quantile q no more than 1 − q of the attempts that asked
-    /// [`HedgeDelay::after`] are hedged, and ten at once beyond that: when a service becomes slow, all are later than the quantile was. After a
-    /// fixed delay only the budget bounds them.
+    /// Whether a hedge that is due may be made now; counts it. After a quantile q, no more than 1 − q of the attempts that
+    /// asked [`HedgeDelay::after`] are hedged, and ten at once beyond that: when a service becomes slow, all attempts are
+    /// later than the earlier quantile. After a fixed delay only the budget limits them.
     pub fn may_hedge(&mut self) -> bool {
         if self.share().is_none() {
             return true;
@@ -120,7 +120,7 @@ impl HedgeDelay {
         }
     }
 
-    /// An attempt has taken so long; also one that was given up for a quicker one, which would have taken longer: without
+    /// The latency of an attempt; also of one that was cancelled for a quicker one, which would have taken longer: without
     /// those the quantile would fall with each one that is cut off.
     pub fn note(&mut self, now: Instant, took: Duration) {
         if matches!(self.options.after, HedgeAfter::Quantile(_)) {
@@ -129,7 +129,8 @@ impl HedgeDelay {
         }
     }
 
-    /// After how long a second attempt is made beside the one that begins now; nothing if too little is known. Asked once for each attempt.
+    /// After how long the attempt that begins now is hedged; `None` if too few latencies are known. Called once for each
+    /// attempt.
     pub fn after(&mut self, now: Instant) -> Option<Duration> {
         if let Some(share) = self.share() {
             self.allowance = (self.allowance + share).min(BURST);

@@ -1,24 +1,25 @@
-//! An attempt and those that are made beside it: when the next one is due, and whose end decides.
+//! An attempt and its hedges: when the next hedge is due, and whose end decides.
 //!
-//! Apart from the delay ([`HedgeDelay`](crate::HedgeDelay)), which is a service's, and from whoever waits: a future of the
-//! library and the sockets of the proxy ask the same race. Its rules: an end that is good or final decides at once, and the
-//! others are broken off. One that is bad decides only if nobody else is under way; after it no further attempt begins beside
-//! the others, since a failure is answered by a retry, with its own limits, and not by a hedge.
+//! An attempt that succeeds, or fails for good, decides at once, and the others are cancelled. One that fails otherwise
+//! decides only if no other attempt is under way; after it no further hedge is made, since a failure is answered by a retry,
+//! with its own limits.
+//!
+//! The same for the futures of the library and for the sockets of the proxy.
 
 use std::time::Duration;
 
 use evenkeel_core::Instant;
 
-/// How a race goes on after one of its attempts has ended.
+/// What follows from the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RaceOutcome {
-    /// This end decides. Whoever is still under way is broken off.
+    /// This end decides. Attempts still under way are cancelled.
     Decided,
-    /// Another attempt may still be good: it is waited for.
+    /// Another attempt may still succeed: it is waited for.
     Undecided,
 }
 
-/// An attempt and those beside it. Plain counting; who they are is the caller's business.
+/// An attempt and its hedges. It only counts; the attempts themselves are the caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HedgeRace {
     under_way: u32,
@@ -29,7 +30,7 @@ pub struct HedgeRace {
 }
 
 impl HedgeRace {
-    /// The first attempt begins. Up to `hedges_left` others follow, each when `delay` has passed since the one before; none at `end`
+    /// The first attempt begins. Up to `hedges_left` hedges follow, each `delay` after the previous attempt; none at `end`
     /// or later.
     #[must_use]
     pub fn new(began: Instant, delay: Duration, hedges_left: u32, end: Instant) -> Self {
@@ -44,7 +45,7 @@ impl HedgeRace {
         race
     }
 
-    /// The first attempt begins, and none is made beside it.
+    /// The first attempt begins, without hedges.
     #[must_use]
     pub const fn unhedged() -> Self {
         Self {
@@ -56,13 +57,13 @@ impl HedgeRace {
         }
     }
 
-    /// When the next attempt is to begin beside those under way; never, if none is to.
+    /// When the next hedge is due; `None` if there is none.
     #[must_use]
     pub const fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Whether it is to begin now.
+    /// Whether a hedge is due now.
     #[must_use]
     pub fn is_due(&self, now: Instant) -> bool {
         self.due.is_some_and(|due| due <= now)
@@ -74,26 +75,26 @@ impl HedgeRace {
         self.under_way > 0
     }
 
-    /// The one that is due cannot begin yet: once more after the delay.
+    /// The hedge that is due cannot be made yet: it is due again after the delay.
     pub fn postpone(&mut self, now: Instant) {
         let due = now + self.delay;
         self.due = (self.hedges_left > 0 && due < self.end).then_some(due);
     }
 
-    /// The one that was due has begun.
+    /// The hedge that was due has begun.
     pub fn hedge_started(&mut self, now: Instant) {
         self.under_way = self.under_way.saturating_add(1);
         self.hedges_left = self.hedges_left.saturating_sub(1);
         self.postpone(now);
     }
 
-    /// The one that was due cannot be made, so none is made after it either.
+    /// No further hedge is made.
     pub const fn stop_hedging(&mut self) {
         self.hedges_left = 0;
         self.due = None;
     }
 
-    /// An attempt has ended: well or finally (`decides`), or badly.
+    /// An attempt has ended. `decides`: it succeeded, or failed for good.
     #[must_use = "who is still under way has to be broken off or waited for"]
     pub const fn ended(&mut self, decides: bool) -> RaceOutcome {
         self.under_way = self.under_way.saturating_sub(1);

@@ -1,9 +1,9 @@
-//! AIMD: one more for each good window, a tenth less for each that lost a request.
+//! AIMD: the limit grows by one for each good window, and shrinks by a tenth for each window with a drop.
 //!
-//! Intuition: the only signal that never lies is a request that was refused or took too long. Growing by one and shrinking by
-//! a share makes many clients of one server end with equal parts (Chiu and Jain, 1989), which nothing that looks at
-//! round trips does. Its price: it finds the limit by going beyond it. Choose it where the server itself refuses what is
-//! too much. Rule and defaults are those of Netflix's concurrency-limits.
+//! Intuition: the only signal that is always right is a request that was rejected or timed out. Additive increase and
+//! multiplicative decrease give many clients of one server equal shares (Chiu and Jain, 1989), which nothing based on round
+//! trips does. The price: it finds the limit by exceeding it. Use it where the server itself rejects excess load. Rule and
+//! defaults are those of Netflix's concurrency-limits.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use serde::{Deserialize, Serialize};
 
 use super::reason::{LimitReason, bounded};
 
-/// What can be chosen about [`Aimd`].
+/// The options of [`Aimd`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AimdOptions {
-    /// Requests at once before anything was seen. Default 20 (Netflix).
+    /// The initial limit. Default 20 (Netflix).
     pub initial: u32,
-    /// The limit is never less (at least 1). Default 20 (Netflix).
+    /// The minimum (at least 1). Default 20 (Netflix).
     pub min: u32,
-    /// The limit is never more. Default 200 (Netflix).
+    /// The maximum. Default 200 (Netflix).
     pub max: u32,
-    /// What is left of the limit after a drop, 0.5 to below 1. Default 0.9 (Netflix).
+    /// The factor after a drop, 0.5 to below 1. Default 0.9 (Netflix).
     pub backoff: f64,
-    /// A round trip longer than this is a drop. Default 5 s (Netflix).
+    /// A longer round trip counts as a drop. Default 5 s (Netflix).
     pub timeout: Duration,
 }
 
@@ -40,7 +40,7 @@ impl Default for AimdOptions {
     }
 }
 
-/// The machine. One owner; see [`AdaptiveLimit`](super::AdaptiveLimit) for many.
+/// The algorithm. One owner; see [`AdaptiveLimit`](super::AdaptiveLimit) for many.
 #[derive(Debug, Clone)]
 pub struct Aimd {
     options: AimdOptions,
@@ -59,8 +59,8 @@ impl Aimd {
         }
     }
 
-    /// Takes in the round trip `rtt` of a window, how many were in flight at most when its requests began, and whether any
-    /// was dropped. Returns the limit from now on.
+    /// Adds the sample of a window: its round trip, the maximum in flight when its requests began, and whether any was
+    /// dropped. Returns the new limit.
     pub fn sample(&mut self, _now: Instant, rtt: Duration, in_flight: u32, dropped: bool) -> u32 {
         let AimdOptions { min, max, .. } = self.options;
         if dropped || rtt > self.options.timeout {
@@ -79,13 +79,13 @@ impl Aimd {
         self.limit
     }
 
-    /// Requests that may be in flight now.
+    /// The limit on requests in flight.
     #[must_use]
     pub const fn limit(&self) -> u32 {
         self.limit
     }
 
-    /// Why the limit is what it is.
+    /// The reason for the present limit.
     #[must_use]
     pub const fn why(&self) -> LimitReason {
         self.why

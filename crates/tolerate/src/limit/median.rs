@@ -1,20 +1,19 @@
 //! The median of what many workers measure at once: a histogram of atomics.
 //!
-//! Beside the histograms of core, because those have one owner. Sixteen parts of each doubling: within 3 %, a tenth of what
-//! the algorithms take for noise.
+//! The histograms of core have one owner. Sixteen buckets per doubling: within 3 %, a tenth of what the algorithms tolerate.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Parts of each doubling, as a power of two.
+/// Buckets per doubling, as a power of two.
 const PART_BITS: u32 = 4;
-/// 2¹² ns, 4 µs: what is shorter is all alike.
+/// 2¹² ns, 4 µs: the first bucket.
 const LEAST_POWER: u32 = 12;
-/// 2³⁷ ns, 137 s: what is longer is all alike.
+/// 2³⁷ ns, 137 s: the last bucket.
 const MOST_POWER: u32 = 37;
 const BUCKETS: usize = ((MOST_POWER - LEAST_POWER) << PART_BITS) as usize;
 
-/// Counts durations, 1.6 KiB.
+/// Counts durations in 1.6 KiB.
 #[derive(Debug)]
 pub(super) struct AtomicMedian(Box<[AtomicU32]>);
 
@@ -27,7 +26,7 @@ impl AtomicMedian {
         self.0[bucket(nanos)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The median of what was counted since the last time; zero if nothing was. What is added meanwhile counts to either.
+    /// The median since the last call; zero if nothing was counted. A concurrent addition counts to either.
     pub(super) fn take(&self) -> Duration {
         let mut counts = [0_u32; BUCKETS];
         for (count, bucket) in counts.iter_mut().zip(&self.0) {
@@ -58,7 +57,7 @@ const fn bucket(nanos: u64) -> usize {
     ((power - LEAST_POWER) << PART_BITS) as usize + part
 }
 
-/// The middle of what a bucket holds.
+/// The middle of a bucket.
 const fn middle(index: usize) -> u64 {
     let power = LEAST_POWER + (index >> PART_BITS) as u32;
     let part = (index & ((1 << PART_BITS) - 1)) as u64;

@@ -1,15 +1,15 @@
-//! How many requests may be in flight at once.
+//! Concurrency limits: how many requests may be in flight at once.
 //!
-//! Intuition: a server that is given more than it can do does not do more, it does all of it later. By Little's law the right
-//! number is throughput × time of a request, and nobody knows either in advance, so three algorithms look for it while it runs:
-//! [Gradient2] by how much slower requests are than usual, [Vegas] by how many wait, [Aimd] by what is dropped. A fixed
-//! number is a bulkhead: one slow server cannot hold all of a program's requests.
+//! Intuition: a server that is given more than it can do does not do more, it does all of it later. By Little's law the
+//! right number is throughput × time of a request, and neither is known in advance, so three algorithms find it at run time:
+//! [Gradient2] by how much slower requests are than usual, [Vegas] by how many wait, [Aimd] by drops. A fixed number is a
+//! bulkhead: one slow server cannot hold all of a program's requests.
 //!
-//! [`AdaptiveLimit`] gathers round trips from all workers and runs the algorithm; [`Limit`] counts in flight as well and
-//! hands out [`Permit`]s. Apart, because a proxy already counts in flight where it picks a server.
+//! [`AdaptiveLimit`] samples the round trips of all workers and runs the algorithm; [`Limit`] also counts requests in flight
+//! and hands out [`Permit`]s. They are separate because a balancer already counts in flight.
 //!
-//! Nothing waits: counting is atomic, gathering is atomic, and whoever finds a window over and the algorithm's lock taken
-//! leaves the window to the one who holds it.
+//! Nothing waits: counting and sampling are atomic, and a worker that finds the algorithm's lock taken leaves the window to
+//! the worker that holds it.
 
 mod aimd;
 mod gradient2;
@@ -39,13 +39,13 @@ use window::{SampleWindow, WindowSample};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LimitOptions {
-    /// This many, always (a bulkhead).
+    /// A fixed number (a bulkhead).
     Fixed(u32),
     /// By how much slower requests are than usual. The default.
     Gradient2(Gradient2Options),
-    /// By how many wait at the server.
+    /// By how many requests wait at the server.
     Vegas(VegasOptions),
-    /// By what is dropped.
+    /// By drops: rejections and timeouts.
     Aimd(AimdOptions),
 }
 
@@ -55,34 +55,34 @@ impl Default for LimitOptions {
     }
 }
 
-/// What a limit knows, for metrics and status.
+/// The state of a limit, for metrics and status.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LimitSnapshot {
-    /// Requests that may be in flight now.
+    /// The limit on requests in flight.
     pub limit: u32,
-    /// Requests that are.
+    /// Requests in flight.
     pub in_flight: u32,
-    /// What a request usually takes, or takes at best; as the algorithm sees it.
+    /// The usual, or the fastest, round trip, as the algorithm has it.
     pub baseline: Option<Duration>,
-    /// What one took in the last window.
+    /// The round trip of the last window.
     pub latest: Option<Duration>,
-    /// Below 1 the server is slower than usual (Gradient2 only).
+    /// The gradient: below 1 the server is slower than usual (Gradient2 only).
     pub gradient: Option<f64>,
-    /// Why the limit is what it is.
+    /// The reason for the present limit.
     pub why: LimitReason,
 }
 
-/// A limit that learns from the round trips of all workers. It does not count what is in flight.
+/// A limit that learns from the round trips of all workers. It does not count requests in flight.
 #[derive(Debug)]
 pub struct AdaptiveLimit {
     window: SampleWindow,
     algorithm: Mutex<Algorithm>,
-    /// Nothing is to be learnt.
+    /// A fixed limit has nothing to learn.
     is_fixed: AtomicBool,
     published: PublishedLimit,
 }
 
-/// What the algorithm said last, readable without its lock.
+/// The last result of the algorithm, readable without its lock.
 #[derive(Debug)]
 struct PublishedLimit {
     limit: AtomicU32,
@@ -90,18 +90,18 @@ struct PublishedLimit {
     /// Nanoseconds, 0 for none.
     baseline: AtomicU64,
     latest: AtomicU64,
-    /// The bits of it, 0 for none.
+    /// The bits of the gradient, 0 for none.
     gradient: AtomicU64,
 }
 
 impl AdaptiveLimit {
-    /// Before the first sample; windows of a second. `seed` is for the jitter of measuring alone.
+    /// Before the first sample, with windows of one second. `seed` is for the jitter of measurements only.
     #[must_use]
     pub fn new(options: &LimitOptions, now: Instant, seed: u64) -> Self {
         Self::with_window(options, WindowOptions::default(), now, seed)
     }
 
-    /// The same with windows of another size.
+    /// The same, with other windows.
     #[must_use]
     pub fn with_window(
         options: &LimitOptions,
@@ -126,11 +126,11 @@ impl AdaptiveLimit {
         }
     }
 
-    /// A request ended: how long it took, how many were in flight when it began (with itself), and whether it was dropped,
-    /// which is to say that it was refused for overload or took too long. Requests that failed for another reason, or were
-    /// cancelled, say nothing: leave them out.
+    /// A request ended: its round trip, the number in flight when it began (this one included), and whether it was dropped:
+    /// rejected for overload, or timed out. Leave out requests that failed for another reason or were cancelled; they say
+    /// nothing.
     ///
-    /// Returns the limit when that ended a window. Takes no lock that another holds.
+    /// Returns the limit if that was the end of a window. Takes no lock that another thread holds.
     pub fn sample(
         &self,
         now: Instant,
@@ -141,7 +141,7 @@ impl AdaptiveLimit {
         if self.is_fixed.load(Ordering::Relaxed) {
             return None;
         }
-        // A fast refusal is not a fast server: it counts as no faster than the last window.
+        // A quick rejection is not a quick server: it counts as no faster than the last window.
         let latest = Duration::from_nanos(self.published.latest.load(Ordering::Relaxed));
         let rtt = if dropped { rtt.max(latest) } else { rtt };
         if !self.window.add(now, rtt, in_flight, dropped) {
@@ -162,14 +162,14 @@ impl AdaptiveLimit {
         Some(limit)
     }
 
-    /// Requests that may be in flight now.
+    /// The limit on requests in flight.
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.published.limit.load(Ordering::Relaxed)
     }
 
-    /// Replaces the algorithm; it begins with the limit of now, within its bounds. For a new configuration: this may wait for
-    /// a worker that runs the algorithm.
+    /// Replaces the algorithm, which starts from the present limit, within its bounds. For a new configuration: this may
+    /// wait for a worker that runs the algorithm.
     pub fn reconfigure(&self, options: &LimitOptions, now: Instant, seed: u64) {
         let mut algorithm = self
             .algorithm
@@ -183,7 +183,7 @@ impl AdaptiveLimit {
         self.published.show(&algorithm);
     }
 
-    /// What it knows. `in_flight` is what the caller counts.
+    /// Its state. `in_flight` is the caller's count.
     #[must_use]
     pub fn snapshot(&self, in_flight: u32) -> LimitSnapshot {
         let published = &self.published;
@@ -217,7 +217,7 @@ impl PublishedLimit {
 }
 
 impl LimitOptions {
-    /// The same, but with `limit` to begin with.
+    /// The same options with this initial limit.
     const fn beginning_with(mut self, limit: u32) -> Self {
         match &mut self {
             Self::Fixed(_) => {}
@@ -229,7 +229,7 @@ impl LimitOptions {
     }
 }
 
-/// The one that runs.
+/// The algorithm in use.
 #[derive(Debug)]
 enum Algorithm {
     Fixed(u32),

@@ -1,22 +1,22 @@
-//! What the algorithms have in common: the word for why a limit moved, and its bounds.
+//! What the algorithms share: the reasons for a limit, and its bounds.
 
-/// Why a limit is what it is.
+/// The reason for the present limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum LimitReason {
     /// Nothing was measured yet.
     Initial,
-    /// It is fixed.
+    /// The limit is fixed.
     Fixed,
     /// Requests were as fast as usual at this limit, so it grew.
     Grew,
     /// Requests were slower than usual, so it shrank.
     Shrank,
-    /// A request was refused or took too long, so it shrank.
+    /// A request was rejected or timed out, so it shrank.
     Dropped,
-    /// Less than half of it was used: that says nothing about more, so it stayed.
+    /// Less than half of it was used, which says nothing about a higher limit, so it stayed.
     AppLimited,
-    /// It is lowered for a moment to measure what requests take without a queue, or what they take was measured anew.
+    /// It is lowered for a moment to measure the round trip without a queue, or the round trip was measured again.
     Probing,
 }
 
@@ -31,7 +31,7 @@ impl LimitReason {
         Self::Probing,
     ];
 
-    /// The word for metrics and status.
+    /// The label in metrics and status.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -60,7 +60,7 @@ impl LimitReason {
     }
 }
 
-/// `limit`, not below `min` (at least 1), not above `max`; if these contradict each other, `max` holds.
+/// `limit`, not below `min` (at least 1), not above `max`; if these contradict each other, `max` wins.
 pub(super) const fn bounded(limit: u32, min: u32, max: u32) -> u32 {
     let limit = if limit > min { limit } else { min };
     let limit = if limit < max { limit } else { max };

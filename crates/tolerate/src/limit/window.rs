@@ -1,11 +1,11 @@
-//! Gathers the round trips of many workers into one sample for a limit's algorithm.
+//! Samples the round trips of many workers into one sample per window for a limit's algorithm.
 //!
-//! A single round trip is noise; an algorithm that believes each one jumps with the slowest request of the minute. So samples
-//! are gathered for a second, as in Netflix's WindowedLimit: their mean, the most that were in flight, whether any was
-//! dropped. Unlike there, a window with too few samples is not thrown away but goes on until it has enough, so that a limit
+//! A single round trip is noise; an algorithm that reacted to each would follow the slowest request of the minute. So
+//! samples are collected for a second, as in Netflix's WindowedLimit: their mean, the maximum in flight, whether any was
+//! dropped. Unlike there, a window with too few samples is not discarded but continues until it has enough, so that a limit
 //! with little traffic or slow requests learns as well.
 //!
-//! Count and sum share one atomic word, so a window that is taken away while others add to it is never torn.
+//! Count and sum share one atomic word, so that a window which is taken while others add to it is consistent.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,28 +15,28 @@ use serde::{Deserialize, Serialize};
 
 use super::median::AtomicMedian;
 
-/// How round trips are gathered.
+/// How round trips are sampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WindowOptions {
-    /// A window lasts two mean round trips, but at least this. Default 1 s (Netflix).
+    /// The length of a window is two mean round trips, but at least this. Default 1 s (Netflix).
     pub min: Duration,
-    /// …and at most this, if it has enough samples. Default 1 s (Netflix).
+    /// … and at most this, if it has enough samples. Default 1 s (Netflix).
     pub max: Duration,
-    /// So many samples are enough. Default 10 (Netflix).
+    /// The least number of samples. Default 10 (Netflix).
     pub samples: u32,
-    /// Which round trip stands for the window. Default the mean (Netflix).
+    /// The statistic of a window. Default the mean (Netflix).
     pub statistic: WindowStatistic,
 }
 
-/// Which round trip stands for a window.
+/// The statistic that stands for a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WindowStatistic {
-    /// The mean: one hung request in a hundred moves it, which is right where that is how overload begins.
+    /// The mean: one hung request in a hundred moves it, which is right where overload begins like that.
     #[default]
     Mean,
-    /// The median, as in Envoy: what most requests take. For requests of very different sizes. 1.6 KiB more.
+    /// The median, as in Envoy: the time of most requests. For requests of very different sizes. Costs 1.6 KiB more.
     Median,
 }
 
@@ -51,15 +51,15 @@ impl Default for WindowOptions {
     }
 }
 
-/// The nanoseconds of a unit, so that 2¹⁸ samples of 68 s fit beside their count.
+/// Nanoseconds of a unit, so that 2¹⁸ samples of 68 s fit beside their count.
 const UNIT: u64 = 256;
 const LONGEST: u64 = (1 << 28) - 1;
 const COUNT_BITS: u32 = 18;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
-/// Further samples of a window are passed over. Below the count's bits by more than workers can add at once.
+/// Further samples of a window are ignored. Below the maximum of the count by more than workers can add at once.
 const MOST: u64 = 200_000;
 
-/// What a window gathered.
+/// The sample of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct WindowSample {
     pub(super) rtt: Duration,
@@ -67,7 +67,7 @@ pub(super) struct WindowSample {
     pub(super) dropped: bool,
 }
 
-/// The samples since the last time that it was taken.
+/// The samples since the last window was taken.
 #[derive(Debug)]
 pub(super) struct SampleWindow {
     /// Sum in units above, count below.
@@ -75,10 +75,10 @@ pub(super) struct SampleWindow {
     in_flight: AtomicU32,
     dropped: AtomicBool,
     opened: AtomicU64,
-    /// Nanoseconds that it lasts.
+    /// The length of the window in nanoseconds.
     length: AtomicU64,
     options: WindowOptions,
-    /// If that is what stands for the window.
+    /// If the statistic is the median.
     median: Option<AtomicMedian>,
 }
 
@@ -105,7 +105,7 @@ impl SampleWindow {
         if let Some(median) = &self.median {
             median.add(nanos(rtt));
         }
-        // Reads are cheaper than writes where most change nothing.
+        // Most calls change nothing, and a read is cheaper than a write.
         if self.in_flight.load(Ordering::Relaxed) < in_flight {
             self.in_flight.fetch_max(in_flight, Ordering::Relaxed);
         }
@@ -124,8 +124,8 @@ impl SampleWindow {
         age >= length && count >= u64::from(self.options.samples.max(1))
     }
 
-    /// Takes what was gathered and begins anew. Of callers at the same time only one may call it: whoever holds the
-    /// algorithm's lock. `None` if another was first.
+    /// Takes the window and begins the next. To be called only with the algorithm's lock. `None` if another thread was
+    /// first.
     pub(super) fn take(&self, now: Instant) -> Option<WindowSample> {
         if !self.is_over(now) {
             return None;
@@ -143,7 +143,7 @@ impl SampleWindow {
         })
     }
 
-    /// How long the next windows last: two round trips, or no time if the algorithm is in a hurry.
+    /// The length of the next windows: two round trips, or zero if a sample is wanted at once.
     pub(super) fn set_length(&self, rtt: Duration, at_once: bool) {
         let max = self.options.max.max(self.options.min);
         let length = if at_once {

@@ -1,11 +1,11 @@
-//! What pays for retries: a budget that all workers of a service share.
+//! The retry budget: what pays for the retries of a service. Shared by all workers.
 //!
-//! Intuition: a success earns a fifth of a retry, a retry costs one. While things go well the budget is full and a burst
-//! of failures is hidden; in a lasting outage nothing is earned, the budget runs dry and retries stop adding load. Fed by
-//! successes and not by requests, because a budget fed by requests lets a total outage be met with 20 % more load for as
-//! long as it lasts. A small floor accrues with time, so that a service with little traffic is not left without retries.
+//! Intuition: a success earns a fifth of a retry, a retry costs one. While things go well the budget is full and hides a
+//! burst of failures; in a lasting outage nothing is earned, the budget runs dry and retries stop adding load. Earned by
+//! successes and not by requests, because a budget earned by requests answers a total outage with 20 % more load for as long
+//! as it lasts. A small floor accrues with time, so that a service with little traffic can still retry.
 //!
-//! Tokens are counted in millionths, so that ratios are exact: 0.3 is 0.3 and not a third.
+//! Tokens are counted in millionths, so that ratios are exact: 0.3 is 0.3.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,24 +13,24 @@ use evenkeel_core::Instant;
 
 use crate::BudgetOptions;
 
-/// Millionths in a token.
+/// Millionths of a token.
 const TOKEN: u64 = 1_000_000;
-/// No option is taken to be more tokens than this.
+/// Upper bound of each option, in tokens.
 const MOST: f64 = 1e9;
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
-/// A shared retry budget. Every method takes `&self` and none takes a lock.
+/// A shared retry budget. All methods take `&self`, and none takes a lock.
 #[derive(Debug)]
 pub struct Budget {
-    /// What each success earns.
+    /// Earned by each success.
     earned: AtomicU64,
-    /// What each second earns.
+    /// Earned by each second.
     floor: AtomicU64,
-    /// What can be saved up.
+    /// The maximum.
     burst: AtomicU64,
-    /// What is there. It may lie above `burst` by what racing workers earned at once; every reader takes the lesser.
+    /// Available tokens. May exceed `burst` by what workers earned at the same moment; every reader takes the lesser.
     tokens: AtomicU64,
-    /// Up to when the floor has been paid, in nanoseconds since the clock started.
+    /// Until when the floor has been credited, in nanoseconds since the clock's zero.
     paid_until: AtomicU64,
 }
 
@@ -48,10 +48,10 @@ impl Budget {
         }
     }
 
-    /// Other options from now on, for all who share it. The tokens that are there stay, up to the new burst.
+    /// Replaces the options, for all that share it. Available tokens stay, up to the new burst.
     pub fn reconfigure(&self, options: BudgetOptions, now: Instant) {
         self.pay_floor(now);
-        // What lies above the burst of now is none: it must not come back with a larger one.
+        // What exceeds the present burst must not come back with a larger one.
         let (before, after) = (self.burst(), millionths(options.burst));
         let cap = |tokens: u64| Some(tokens.min(before).min(after));
         let _: Result<u64, u64> =
@@ -63,7 +63,7 @@ impl Budget {
         store(&self.burst, after);
     }
 
-    /// A success: earns its part. Costs a read when the budget is full, one relaxed addition when it is not.
+    /// A success: earns its share. One read if the budget is full, one relaxed addition if not.
     pub fn earn(&self) {
         if self.tokens.load(Ordering::Relaxed) < self.burst() {
             let earned = self.earned.load(Ordering::Relaxed);
@@ -71,20 +71,20 @@ impl Budget {
         }
     }
 
-    /// Takes one token for a retry, before its back-off. False if there is none.
+    /// Takes one token for a retry, before its back-off. False if none is available.
     #[must_use]
     pub fn try_spend(&self, now: Instant) -> bool {
         self.spend_from(now, TOKEN)
     }
 
-    /// Takes one token for a hedge, if at least half of what can be saved up is there: the rest is for retries, which answer failures and
-    /// not mere delay.
+    /// Takes one token for a hedge, if at least half of the burst is available: the other half is for retries, which answer
+    /// failures and not mere delay.
     #[must_use]
     pub fn try_spend_on_hedge(&self, now: Instant) -> bool {
         self.spend_from(now, self.least_for_hedge())
     }
 
-    /// Whether [`Budget::try_spend_on_hedge`] would find a token now.
+    /// Whether [`Budget::try_spend_on_hedge`] would get a token now.
     #[must_use]
     pub fn affords_hedge(&self, now: Instant) -> bool {
         self.pay_floor(now);
@@ -95,7 +95,7 @@ impl Budget {
         (self.burst() / 2).max(TOKEN)
     }
 
-    /// Takes one token if so many are there.
+    /// Takes one token if at least this many are available.
     fn spend_from(&self, now: Instant, least: u64) -> bool {
         self.pay_floor(now);
         let burst = self.burst();
@@ -112,15 +112,16 @@ impl Budget {
         self.burst.load(Ordering::Relaxed)
     }
 
-    /// The tokens that are there now.
+    /// The available tokens.
     #[must_use]
     pub fn balance(&self, now: Instant) -> f64 {
         self.pay_floor(now);
         self.tokens.load(Ordering::Relaxed).min(self.burst()) as f64 / TOKEN as f64
     }
 
-    /// Adds what the time since the last payment earned. Whoever moves the stamp pays, so nothing is paid twice; the stamp
-    /// moves by the time that was paid for and not to `now`, so fractions are kept for the next payment.
+    /// Credits the floor for the time since the last credit. Whichever thread moves the time stamp adds the tokens, so none
+    /// are added twice; the stamp moves by the time that was credited and not to `now`, so that fractions are kept for the
+    /// next credit.
     fn pay_floor(&self, now: Instant) {
         let from = self.paid_until.load(Ordering::Relaxed);
         let elapsed = now.as_nanos().saturating_sub(from);
@@ -154,9 +155,9 @@ fn nanos_for(due: u64, floor: u64) -> u64 {
     u64::try_from(nanos).unwrap_or(u64::MAX)
 }
 
-/// Tokens in millionths; what is no number or negative is nothing.
+/// Tokens in millionths; NaN and negative numbers are zero.
 fn millionths(tokens: f64) -> u64 {
-    // What is not a number stays so, and is zero as an integer.
+    // NaN stays NaN, and is zero as an integer.
     (tokens.clamp(0.0, MOST) * TOKEN as f64).round() as u64
 }
 

@@ -1,10 +1,11 @@
-//! Whether an attempt that ended badly is tried again: the one place that decides it.
+//! Whether a failed attempt is retried: the one place that decides it.
 //!
-//! Three questions, in this order. Is it of a kind that can go better the next time? May it be repeated: is there proof that
-//! the application saw nothing, or does the call allow a second time, and is what was sent still at hand? Who pays: nobody if
-//! the application saw nothing (a retry that adds no load to anyone is free), else the limit, the deadline and the budget.
+//! Three questions, in this order. Is it a kind of failure that can go away? May the request be repeated: is there proof
+//! that the application saw nothing, or is it idempotent, and is what was sent still available? What pays for the retry:
+//! nothing if the application saw nothing (such a retry adds no load), else the limit, the deadline and the budget.
 //!
-//! It knows no protocol: [`http`](crate::http) maps HTTP's outcomes to it for the proxy, a `Classify` does for anything else.
+//! It knows no protocol: [`http`](crate::retry::http) maps outcomes of HTTP to it for the proxy, a `Classify` maps anything
+//! else.
 
 use std::time::Duration;
 
@@ -12,26 +13,26 @@ use evenkeel_core::{Instant, Random};
 
 use crate::{BackoffOptions, Budget, Deadline, Idempotency, RetryLedger, Verdict};
 
-/// What limits retries.
+/// The limits of retries.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryRules<'a> {
     /// Counted retries of one call, at most.
     pub limit: u32,
-    /// Of these, how many may follow a timeout. An attempt that timed out may still be running, so each such retry can double what
-    /// the server does; and it has cost the caller a whole attempt's time.
+    /// Of these, how many may follow a timeout. An attempt that timed out may still be running, so each such retry can
+    /// double the load of the server; and it has cost the caller a whole attempt's time.
     pub timeout_limit: u32,
-    /// How long to wait.
+    /// The delays before retries.
     pub backoff: &'a BackoffOptions,
-    /// A server's wish to wait is honoured from the back-off's delay to so much more. Shorter wishes do not shorten the
-    /// back-off, longer ones are cut: one bad header may not park a client for an hour.
+    /// A server's pushback may lengthen the back-off's delay by up to this. Shorter values do not shorten the delay, longer
+    /// ones are cut: one bad header must not stop a client for an hour.
     pub max_pushback: Duration,
 }
 
 impl<'a> RetryRules<'a> {
-    /// How much longer than the back-off a server's wish may be by default: that of the AWS specification 2.1.
+    /// The default of `max_pushback`: that of the AWS retry specification 2.1.
     pub const MAX_PUSHBACK: Duration = Duration::from_secs(5);
 
-    /// A limit and a back-off, and no limit of their own for timeouts.
+    /// With this limit and back-off, and no separate limit for timeouts.
     #[must_use]
     pub const fn of_backoff(limit: u32, backoff: &'a BackoffOptions) -> Self {
         Self {
@@ -43,41 +44,41 @@ impl<'a> RetryRules<'a> {
     }
 }
 
-/// What is to be known of the attempt that ended.
+/// The attempt that ended, as far as the decision needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndedAttempt {
-    /// How it ended.
+    /// Its verdict.
     pub verdict: Verdict,
     /// Whether the call may be made more than once.
     pub idempotency: Idempotency,
-    /// Whether it can be made again from its beginning: what it sends is still at hand.
+    /// Whether the call can be repeated from its beginning: what it sends is still available.
     pub replayable: bool,
-    /// The server it was on, by any number that tells servers apart.
+    /// Its server, by any number that tells servers apart.
     pub server: u32,
 }
 
-/// Retry, or stop and say why.
+/// Retry, or stop for a reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Try again, on another server if there is one.
+    /// Retry, on another server if there is one.
     Retry {
-        /// Whether it cost nothing: neither the limit nor the budget.
+        /// Whether it costs nothing: neither the limit nor the budget.
         free: bool,
         /// How long to wait first.
         after: Duration,
     },
-    /// What there is now is the answer.
+    /// No retry: the result of the last attempt is the result of the request.
     Stop(StopReason),
 }
 
 /// Why there is no retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StopReason {
-    /// It is no failure, or of no kind that is to be retried.
+    /// It succeeded, or failed in a way that is not retried.
     NotRetryable,
-    /// The application may have seen the request, and it may not be made twice.
+    /// The application may have seen the request, which must not be made twice.
     Method,
-    /// The body is not at hand any more.
+    /// The body is no longer available.
     Body,
     /// The limit on retries is reached.
     Limit,
@@ -85,12 +86,12 @@ pub enum StopReason {
     TimeoutLimit,
     /// The budget is empty.
     Budget,
-    /// The deadline leaves no room.
+    /// The deadline leaves no time.
     Deadline,
 }
 
 impl StopReason {
-    /// The word for it in metrics and logs.
+    /// The label in metrics and logs.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -105,10 +106,10 @@ impl StopReason {
     }
 }
 
-/// Decides about the attempt that just ended, and notes in `ledger` what the retry used.
+/// Decides about the attempt that just ended, and notes in `ledger` what a retry uses.
 ///
-/// A token of the budget is taken here, before the back-off, and only if everything else allows the retry. A second free
-/// failure on the same server is not free any more; it is counted like any other.
+/// The token of the budget is taken here, before the back-off, and only if everything else allows the retry. A second free
+/// failure on the same server is counted like any other.
 #[must_use]
 pub fn again(
     rules: &RetryRules<'_>,
@@ -153,7 +154,7 @@ pub fn again(
     decision
 }
 
-/// A retry that counts: the limits, then room for the delay, then the budget, so that no token is taken in vain.
+/// A counted retry: the limits first, then time for the delay, then the budget, so that no token is wasted.
 fn pay(
     rules: &RetryRules<'_>,
     verdict: Verdict,

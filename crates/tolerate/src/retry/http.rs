@@ -1,7 +1,7 @@
-//! What the general rules of [`retry`](mod@crate::retry) mean for an HTTP request: an outcome and what the user wants retried
-//! become a verdict, the method's right to be sent twice becomes an idempotency.
+//! The retry decision for HTTP requests: an outcome becomes a verdict, by what the user wants retried; the method an
+//! idempotency.
 //!
-//! Apart from the rules, so that they know no protocol and are the same for a proxy and for any other program.
+//! Separate from the decision itself, which knows no protocol and is the same for any program.
 
 use std::time::Duration;
 
@@ -10,23 +10,24 @@ use evenkeel_core::{Instant, Outcome, Random};
 use crate::retry::{EndedAttempt, RetryRules, again};
 use crate::{Budget, Deadline, Decision, Idempotency, RetryLedger, RetryOn, RetryOptions, Verdict};
 
-/// What is to be known of the attempt that ended.
+/// The attempt that ended, as far as the decision needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AttemptFacts {
-    /// How it ended.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Whether the request's method is listed in [`RetryOptions::methods`].
     pub method_may_repeat: bool,
-    /// Whether the request can be sent again from its first byte: no body, or all of it that was read is kept.
+    /// Whether the request can be sent again from its first byte: it has no body, or all of the body that was read is
+    /// buffered.
     pub body_replayable: bool,
-    /// The server it was on, by its place in the service.
+    /// Its server, by its index in the service.
     pub server: u32,
-    /// How long that server asks to wait, if nobody else could be asked: a wish of one server says nothing of the others.
+    /// How long that server asks to wait (`Retry-After`), if no other server could be asked: it says nothing about the
+    /// others.
     pub retry_after: Option<Duration>,
 }
 
-/// Decides about the attempt that just ended, and notes in `ledger` what the retry used: [`again`] with HTTP's meaning of an
-/// outcome.
+/// Decides about the attempt that just ended, and notes in `ledger` what a retry uses: [`again`] for HTTP.
 #[must_use]
 pub fn decide(
     options: &RetryOptions,
@@ -54,12 +55,11 @@ pub fn decide(
     again(&rules, ended, ledger, budget, deadline, now, rng)
 }
 
-/// Whether an attempt that waits on a server which was taken out as dead or hung may be given up and made elsewhere: if it may
-/// be repeated, and if [`decide`] is sure to make the retry free. So it is done at most once per request, and not after a
-/// retry because of a server's death: the request may be the one that kills.
+/// Whether an attempt that waits on a server which was taken out as dead or hung may be abandoned and made elsewhere: the
+/// request may be repeated, and [`decide`] is sure to make the retry free. So there is at most one rescue per request, and
+/// none after a retry because of a crash: the request may be the one that crashes servers.
 ///
-/// It costs no budget: the server that was taken out does nothing for the request any more, so that a rescue adds no load
-/// over what the request would have cost anyway.
+/// It costs no budget: the server that was taken out does nothing for the request any more, so that a rescue adds no load.
 #[must_use]
 pub fn may_rescue(
     attempt: &AttemptFacts,
@@ -74,7 +74,7 @@ pub fn may_rescue(
         && !deadline.passed(now)
 }
 
-/// What an outcome means if its kind is wanted; what is not wanted is final.
+/// The verdict on an outcome whose kind is retried; all other kinds are fatal.
 fn meaning(on: &RetryOn, outcome: Outcome, wait: Option<Duration>) -> Verdict {
     let (wanted, verdict) = match outcome {
         Outcome::ConnectRefused | Outcome::ConnectTimeout | Outcome::Unreachable => {
@@ -87,13 +87,13 @@ fn meaning(on: &RetryOn, outcome: Outcome, wait: Option<Duration>) -> Verdict {
             status >= 400 && on.statuses.contains(&status),
             Verdict::Transient { wait },
         ),
-        // What evenkeel would answer for it is 502, so it is retried like one.
+        // Clients would get 502 for it, so it is retried like 502.
         Outcome::BadResponse => (on.statuses.contains(&502), Verdict::TRANSIENT),
-        // One that is asked about was held back, so nobody has seen a part of it.
+        // The response was held back, so the client has seen nothing of it.
         Outcome::Truncated => (on.reset, Verdict::Lost),
-        // As good as lost, and not by a kind of failure that one could be against: see `may_rescue`.
+        // Retried whatever kinds are: see `may_rescue`.
         Outcome::Rescued => (true, Verdict::Lost),
-        // Nobody waits for it, or a part of it has been seen.
+        // No client waits for it, or the client has seen a part of it.
         Outcome::Cancelled | Outcome::IdleTimeout => (false, Verdict::Fatal),
         // Another server would need the same descriptor, port or memory.
         Outcome::LocalError => (false, Verdict::Fatal),

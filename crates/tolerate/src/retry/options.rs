@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::BackoffOptions;
 
-/// When an attempt that ended badly is tried again.
+/// When a failed attempt is retried.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetryOptions {
     /// Retries, not attempts, at most.
@@ -13,20 +13,20 @@ pub struct RetryOptions {
     pub timeout_limit: u32,
     /// What is retried.
     pub on: RetryOn,
-    /// Methods that may be sent twice, upper case.
+    /// Methods that may be sent twice, in upper case.
     pub methods: Vec<String>,
-    /// How long to wait before a retry.
+    /// The delays before retries.
     pub backoff: BackoffOptions,
     /// What pays for retries.
     pub budget: BudgetOptions,
-    /// Request bodies up to this many bytes are kept for a retry.
+    /// Request bodies up to this many bytes are buffered for a retry.
     pub body_buffer: usize,
-    /// Responses of a known length up to this many bytes are held back until they are whole, so that one which breaks off
-    /// can be retried. 0: none is.
+    /// Responses of a known length up to this many bytes are held back until they are complete, so that one which breaks off
+    /// can be retried. 0: none.
     pub response_buffer: usize,
 }
 
-/// What is retried.
+/// The kinds of failures that are retried.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RetryOn {
     /// No connection could be made ("connect").
@@ -45,8 +45,8 @@ pub struct RetryOn {
 pub struct BudgetOptions {
     /// Tokens that each success earns (0.2: one retry for five successes).
     pub ratio: f64,
-    /// Tokens that are earned each second in any case.
+    /// Tokens that each second earns in any case.
     pub floor_per_second: f64,
-    /// Tokens that can be saved up, and that are there at the start.
+    /// The maximum, and what a new budget holds.
     pub burst: f64,
 }

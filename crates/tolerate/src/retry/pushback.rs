@@ -1,39 +1,39 @@
-//! What a server asks a client to wait before it tries again.
+//! How long a server asks a client to wait before a retry (pushback).
 //!
-//! Intuition: the server knows how long it will be busy, so its word is worth more than any formula of the client; but it is a
-//! peer's word, so it is bounded. What cannot be read counts as not said, except in gRPC, where it means: do not retry.
+//! Intuition: the server knows how long it will be busy, so its word is worth more than any formula of the client; but it is
+//! a peer's word, so it is bounded. An invalid value is ignored, except in gRPC, where it means: do not retry.
 //!
-//! Parsing and using are apart: [`Pushback`] is what was said, [`PushbackOptions`] what is made of it.
+//! [`Pushback`] is what the server said, [`PushbackOptions`] what follows from it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use evenkeel_core::Random;
 use serde::{Deserialize, Serialize};
 
-/// What a server said about trying again.
+/// What a server said about a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Pushback {
     /// Nothing.
     #[default]
     None,
-    /// Not before this has passed.
+    /// Not before this time has passed.
     After(Duration),
     /// Not at all.
     DoNotRetry,
 }
 
-/// More digits than this are no number of seconds or milliseconds that anyone means.
+/// Longer numbers of seconds or milliseconds are invalid.
 const MOST_DIGITS: usize = 10;
 
 impl Pushback {
-    /// `Retry-After` (RFC 9110, section 10.2.3): whole seconds, or a date, against `wall`. A date that has passed is zero.
+    /// `Retry-After` (RFC 9110, section 10.2.3): whole seconds, or a date, compared with `wall`. A date in the past is zero.
     #[must_use]
     pub fn retry_after(value: &[u8], wall: SystemTime) -> Self {
         Self::retry_after_since(value, wall.duration_since(UNIX_EPOCH).ok())
     }
 
-    /// The same where an answer's own `Date` is what time it is: then only the server's clock counts. Without one, which every
-    /// server with a clock sends, a date means nothing.
+    /// The same, with the response's own `Date` as the present time: then only the server's clock counts. Without `Date`,
+    /// which every server with a clock sends, a date is ignored.
     #[must_use]
     pub fn retry_after_of(value: &[u8], date: Option<&[u8]>) -> Self {
         Self::retry_after_since(value, date.and_then(http_date))
@@ -45,7 +45,7 @@ impl Pushback {
         said.or_else(until).map_or(Self::None, Self::After)
     }
 
-    /// `x-amz-retry-after`, `retry-after-ms`, and whatever else is whole milliseconds.
+    /// `x-amz-retry-after`, `retry-after-ms`, and other fields of whole milliseconds.
     #[must_use]
     pub fn milliseconds(value: &[u8]) -> Self {
         number(value).map_or(Self::None, |millis| {
@@ -53,8 +53,7 @@ impl Pushback {
         })
     }
 
-    /// `grpc-retry-pushback-ms` (gRFC A6), all its values: one that is negative or no number, or more than one, means that there
-    /// is to be no retry.
+    /// `grpc-retry-pushback-ms` (gRFC A6), all its values: a negative or invalid one, or more than one, forbids the retry.
     #[must_use]
     pub fn grpc<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> Self {
         let mut values = values.into_iter();
@@ -70,7 +69,7 @@ impl Pushback {
         }
     }
 
-    /// How long, if it is a time.
+    /// The time, if there is one.
     #[must_use]
     pub const fn after(self) -> Option<Duration> {
         match self {
@@ -79,7 +78,7 @@ impl Pushback {
         }
     }
 
-    /// The word for metrics and logs.
+    /// The label in metrics and logs.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -90,19 +89,19 @@ impl Pushback {
     }
 }
 
-/// What is made of a server's word.
+/// How pushback is used.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PushbackOptions {
-    /// The longest time that counts. Default 5 min (Envoy).
+    /// The longest accepted time. Default 5 min (Envoy).
     pub max: Duration,
-    /// What becomes of a longer one. Default: it counts as `max`.
+    /// What becomes of a longer one. Default: clamped to `max`.
     pub over_max: OverMax,
-    /// It is kept within the own delay and this much more. Default 5 s (AWS 2.1), so that "at once", said to all, is not done by all
-    /// at once. Without, it stands alone.
+    /// It is clamped to between the back-off's delay and this much more. Default 5 s (AWS 2.1), so that clients that were
+    /// all told "at once" do not all return at once. `None`: it replaces the delay.
     pub within: Option<Duration>,
-    /// Up to this part longer, at random, so that those who were told the same time do not come back at the same time; 0 to 1 (Envoy:
-    /// 0.5). Default 0. Not with `within`.
+    /// Lengthened at random by up to this share, so that clients that were told the same time do not return at the same
+    /// time; 0 to 1 (Envoy: 0.5). Default 0. Not with `within`.
     pub jitter: f64,
 }
 
@@ -119,16 +118,16 @@ impl Default for PushbackOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OverMax {
-    /// It counts as the longest that does.
+    /// It is clamped.
     Clamp,
-    /// It counts as not said (Envoy).
+    /// It is ignored (Envoy).
     Ignore,
-    /// There is no retry: the server would refuse it.
+    /// There is no retry: the server would reject it.
     DoNotRetry,
 }
 
 impl PushbackOptions {
-    /// Envoy's: `U(h, 1.5 h)`, ignored above 5 min.
+    /// Those of Envoy: `U(h, 1.5 h)`, ignored above 5 min.
     #[must_use]
     pub const fn envoy() -> Self {
         Self {
@@ -139,7 +138,7 @@ impl PushbackOptions {
         }
     }
 
-    /// gRPC's (gRFC A6): as it was said.
+    /// Those of gRPC (gRFC A6): as the server said.
     #[must_use]
     pub const fn grpc() -> Self {
         Self {
@@ -150,7 +149,7 @@ impl PushbackOptions {
         }
     }
 
-    /// The AWS retry specification's, version 2.1: `max(t, min(h, t + 5 s))` with `t` the own delay.
+    /// Those of the AWS retry specification, version 2.1: `max(t, min(h, t + 5 s))` with `t` the back-off's delay.
     #[must_use]
     pub const fn aws() -> Self {
         Self {
@@ -161,7 +160,7 @@ impl PushbackOptions {
         }
     }
 
-    /// How long to wait where the own delay would be `own`; `None` if there is to be no retry.
+    /// How long to wait where the back-off's delay would be `own`; `None` if there is to be no retry.
     #[must_use]
     pub fn delay(&self, pushback: Pushback, own: Duration, rng: &mut Random) -> Option<Duration> {
         let asked = match pushback {
@@ -184,19 +183,19 @@ impl PushbackOptions {
             0.0
         };
         let factor = 1.0 + jitter * rng.unit();
-        // Of a time that cannot be made longer no more is asked.
+        // A time that cannot be lengthened stays as it is.
         Some(Duration::try_from_secs_f64(asked.as_secs_f64() * factor).unwrap_or(asked))
     }
 }
 
-/// Digits alone, and not too many.
+/// Digits only, and not too many.
 fn number(value: &[u8]) -> Option<u64> {
     let is_number = value.len() <= MOST_DIGITS && value.iter().all(u8::is_ascii_digit);
     let text = std::str::from_utf8(value).ok().filter(|_| is_number)?;
     text.parse().ok()
 }
 
-/// A date in one of HTTP's three forms (RFC 9110, section 5.6.7), as time since 1970. Two digits of a year up to 69 are of this
+/// A date in one of HTTP's three forms (RFC 9110, section 5.6.7), as time since 1970. Two-digit years up to 69 are of this
 /// century.
 #[must_use]
 pub fn http_date(value: &[u8]) -> Option<Duration> {

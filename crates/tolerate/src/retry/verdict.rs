@@ -1,49 +1,49 @@
-//! What an attempt's end means for trying again, and what a call allows: the two words that every decision is made of.
+//! What the end of an attempt means for a retry, and what a call permits: the two inputs of every decision.
 //!
-//! Apart from HTTP: a status, a gRPC code, a database's error or an `io::Error` is mapped to a [`Verdict`] once, where it is
-//! known what it means, and everything behind that is the same for all of them. Whether a call may be repeated is not guessed
-//! from its error but said by who makes it: an [`Idempotency`], which has no default.
+//! A status, a gRPC code, a database's error or an `io::Error` is mapped to a [`Verdict`] once, where its meaning is known;
+//! everything after that is the same for all protocols. Whether a call may be repeated is not guessed from its error but
+//! stated by its caller: an [`Idempotency`], which has no default.
 
 use std::time::Duration;
 
 use crate::{Class, Deadline};
 
-/// What the end of one attempt means.
+/// The meaning of the end of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// It worked.
+    /// It succeeded.
     Good,
-    /// It failed, and may work the next time.
+    /// It failed, and may succeed next time.
     Transient {
-        /// How long the server asks to wait.
+        /// How long the server asks to wait (pushback).
         wait: Option<Duration>,
     },
-    /// The server has too much to do, and says so. Retried like [`Verdict::Transient`]; a limit learns from it.
+    /// The server is overloaded and says so. Retried like [`Verdict::Transient`]; a limit learns from it.
     Throttled {
-        /// How long the server asks to wait.
+        /// How long the server asks to wait (pushback).
         wait: Option<Duration>,
     },
-    /// It took too long. It may still be running there.
+    /// It took too long. The server may still be working on it.
     Timeout,
-    /// It failed and will fail again: not found, forbidden, invalid.
+    /// It failed and would fail again: not found, forbidden, invalid.
     Fatal,
-    /// There is proof that the application saw nothing of it: refused, not connected, a closed pooled connection. Any call may be
-    /// repeated, and the first one on a server costs nothing.
+    /// The application provably saw nothing of it: refused, not connected, a closed pooled connection. Any call may be
+    /// repeated, and the first time on a server is free.
     Unsent,
-    /// The connection died after something was sent. Whoever may repeat it does so at once and free, but once per call: it may be
-    /// the request that kills.
+    /// The connection broke after something was sent. If the call may be repeated, it is at once and free, but once per
+    /// call: it may be the request that crashes servers.
     Lost,
-    /// It was not made: a fault was injected on purpose. Treated like [`Verdict::Transient`], and told apart in the log.
+    /// It was not made: a fault was injected. Treated like [`Verdict::Transient`], with a label of its own.
     Injected,
 }
 
 impl Verdict {
-    /// [`Verdict::Transient`] without a wish to wait.
+    /// [`Verdict::Transient`] without pushback.
     pub const TRANSIENT: Self = Self::Transient { wait: None };
-    /// [`Verdict::Throttled`] without a wish to wait.
+    /// [`Verdict::Throttled`] without pushback.
     pub const THROTTLED: Self = Self::Throttled { wait: None };
 
-    /// How long the server asks to wait.
+    /// The pushback, if there is one.
     #[must_use]
     pub const fn wait(self) -> Option<Duration> {
         match self {
@@ -57,14 +57,14 @@ impl Verdict {
         }
     }
 
-    /// Whether it worked.
+    /// Whether it is [`Verdict::Good`].
     #[must_use]
     pub const fn is_good(self) -> bool {
         matches!(self, Self::Good)
     }
 
-    /// The usual meaning of an HTTP status. 429 and 503 say "too much"; 408, 500, 502 and 504 may pass; every other one from 400 is
-    /// final.
+    /// The usual verdict on an HTTP status. 429 and 503 are throttling; 408, 500, 502 and 504 are transient; all others from
+    /// 400 are fatal.
     #[must_use]
     pub const fn of_status(status: u16, wait: Option<Duration>) -> Self {
         match status {
@@ -75,8 +75,8 @@ impl Verdict {
         }
     }
 
-    /// The usual meaning of a gRPC status code: 14 (unavailable) and 10 (aborted) may pass, 8 (resource exhausted) says "too
-    /// much", 4 (deadline exceeded) took too long; every other one but 0 is final.
+    /// The usual verdict on a gRPC status code: 14 (unavailable) and 10 (aborted) are transient, 8 (resource exhausted) is
+    /// throttling, 4 (deadline exceeded) a timeout; all others but 0 are fatal.
     #[must_use]
     pub const fn of_grpc(code: u32, wait: Option<Duration>) -> Self {
         match code {
@@ -88,7 +88,7 @@ impl Verdict {
         }
     }
 
-    /// The usual meaning of an I/O error. Only what fails before a connection exists is [`Verdict::Unsent`].
+    /// The usual verdict on an I/O error. Only errors from before a connection exists are [`Verdict::Unsent`].
     #[must_use]
     pub fn of_io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Kind;
@@ -109,7 +109,7 @@ impl Verdict {
         }
     }
 
-    /// The word for metrics and logs.
+    /// The label in metrics and logs.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -125,13 +125,13 @@ impl Verdict {
     }
 }
 
-/// Whether a call may be made more than once. Said by who makes the call; there is no default.
+/// Whether a call may be made more than once. Stated by its caller; there is no default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Idempotency {
-    /// Twice is the same as once: it may be repeated, and made twice at the same time.
+    /// Twice is the same as once: it may be repeated, and attempts may overlap.
     Idempotent,
-    /// Each attempt carries the same key, and the server answers a known key with the first answer. It may be repeated, but not
-    /// made twice at the same time: many servers refuse a key that is in work.
+    /// Each attempt carries the same idempotency key, and the server answers a known key with the first response. It may be
+    /// repeated, but attempts must not overlap: many servers reject a key that is in progress.
     Keyed,
     /// Twice is not once: repeated only if the application provably saw nothing.
     Once,
@@ -150,7 +150,7 @@ impl Idempotency {
         matches!(self, Self::Idempotent)
     }
 
-    /// The word for metrics and logs.
+    /// The label in metrics and logs.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -161,7 +161,7 @@ impl Idempotency {
     }
 }
 
-/// One call, as its maker describes it.
+/// One call, as its caller describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
     name: &'static str,
@@ -200,21 +200,21 @@ impl Call {
         }
     }
 
-    /// How important it is, where a limit has shares.
+    /// Its class, for a limit with shares and for a queue.
     #[must_use]
     pub const fn class(mut self, class: Class) -> Self {
         self.class = Some(class);
         self
     }
 
-    /// The deadline of whoever waits for it. The policy's own never makes it later.
+    /// The caller's deadline. The policy's own deadline never extends it.
     #[must_use]
     pub const fn until(mut self, deadline: Deadline) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// What it is called in events and incidents.
+    /// Its name in events and incidents.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
@@ -232,7 +232,7 @@ impl Call {
         self.class
     }
 
-    /// Its maker's deadline.
+    /// The caller's deadline.
     #[must_use]
     pub const fn deadline(&self) -> Deadline {
         self.deadline

@@ -58,8 +58,7 @@ impl ThrottlePermit {
     }
 
     fn finish(self, now: Instant, verdict: Verdict) {
-        let accepted = matches!(verdict, Verdict::Good | Verdict::Fatal);
-        self.0.note(now, accepted);
+        self.0.note(now, is_accepted(verdict));
     }
 }
 
@@ -141,5 +140,39 @@ const fn limit_outcome(verdict: Verdict) -> LimitOutcome {
         | Verdict::Unsent
         | Verdict::Lost
         | Verdict::Injected => LimitOutcome::Ignored,
+    }
+}
+
+/// Whether the throttle counts the attempt as accepted. A fatal error was an answer of the server.
+const fn is_accepted(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Good | Verdict::Fatal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::breaker::BreakerOutcome;
+
+    /// The same table for the outcomes of HTTP is a test of `request`; where they differ is in docs/internals/policy-engine.md.
+    #[test]
+    fn what_each_verdict_means_to_breaker_limit_and_throttle() {
+        use BreakerOutcome::{Bad, Good, Ignored};
+        for (verdict, breaker, limit, accepted) in [
+            (Verdict::Good, Good, LimitOutcome::Good, true),
+            (Verdict::Fatal, Good, LimitOutcome::Ignored, true),
+            (Verdict::THROTTLED, Ignored, LimitOutcome::Dropped, false),
+            (Verdict::TRANSIENT, Bad, LimitOutcome::Ignored, false),
+            (Verdict::Timeout, Bad, LimitOutcome::Dropped, false),
+            (Verdict::Unsent, Bad, LimitOutcome::Ignored, false),
+            (Verdict::Lost, Bad, LimitOutcome::Ignored, false),
+            (Verdict::Injected, Bad, LimitOutcome::Ignored, false),
+        ] {
+            let found = (
+                breaker_outcome(verdict),
+                limit_outcome(verdict),
+                is_accepted(verdict),
+            );
+            assert_eq!(found, (breaker, limit, accepted), "{verdict:?}");
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! How long to wait before a retry.
 //!
-//! Clients that failed together come back together, so the delay is not only grown but spread. Full jitter is the
-//! default because of a measurement, not of taste: with 100 competing clients it needs less than half the calls of plain
-//! exponential back-off and a thirteenth of the time; equal jitter needs the same calls but about 40 % more time.
+//! Clients that failed together come back together, so the delay not only grows but gets jitter. Full jitter is the default
+//! because of a measurement: with 100 competing clients it needs less than half the calls of plain exponential back-off and
+//! a thirteenth of the time; equal jitter needs the same calls but about 40 % more time.
 //!
-//! [`BackoffOptions`] can say all that is in common use: how a delay grows, how it is spread, and whether the cap is for what is
-//! spread or for what comes of it. [`Backoff`] is one request's way along it.
+//! [`BackoffOptions`] covers the algorithms in common use: how a delay grows, its jitter, and whether the cap applies before
+//! or after jitter. [`Backoff`] is the sequence of delays of one request.
 
 use std::time::Duration;
 
@@ -14,22 +14,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::serde_duration;
 
-/// How long to wait before a retry: how delays grow, are spread and are capped.
+/// The delays before retries: growth, jitter and cap.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BackoffOptions {
-    /// Before the first retry, before it is spread. Default 25 ms.
+    /// The delay before the first retry, before jitter. Default 25 ms.
     #[serde(with = "serde_duration")]
     pub base: Duration,
-    /// At most. Default 250 ms, ten times the base (Envoy).
+    /// The cap. Default 250 ms, ten times the base (Envoy).
     #[serde(with = "serde_duration")]
     pub cap: Duration,
-    /// How it is spread. Default: full jitter.
+    /// The jitter. Default: full.
     pub jitter: Jitter,
-    /// How it grows. Default: doubled each time.
+    /// The growth. Default: doubled each time.
     #[serde(default)]
     pub growth: Growth,
-    /// What the cap is for. Default: what is spread, so that not all who reached it wait equally long.
+    /// What the cap applies to. Default: the delay before jitter, so that clients that reached it do not all wait equally
+    /// long.
     #[serde(default)]
     pub capped: Capped,
 }
@@ -41,7 +42,7 @@ impl Default for BackoffOptions {
     }
 }
 
-/// How the delay before retry `n` (from 0) grows.
+/// The growth of the delay before retry `n` (from 0).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Growth {
@@ -51,7 +52,7 @@ pub enum Growth {
     Linear,
     /// `base × factor^n`; a factor from 1.
     Exponential(f64),
-    /// `base × (2^(n + 1) − 1)`: Envoy's.
+    /// `base × (2^(n + 1) − 1)`, as in Envoy.
     Envoy,
 }
 
@@ -61,7 +62,7 @@ impl Default for Growth {
     }
 }
 
-/// How randomness is mixed into a delay `d`.
+/// The jitter of a delay `d`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Jitter {
@@ -73,24 +74,24 @@ pub enum Jitter {
     Equal,
     /// `d × U(1 − part, 1 + part)`: gRPC has 0.2, Polly 0.25, resilience4j 0.5.
     Proportional(f64),
-    /// `U(base, 3 × the delay before)`, whatever the growth, with `base` as the delay before the first. It needs a [`Backoff`],
-    /// which remembers; without one the grown delay stands for it. Never longer than the cap.
+    /// `U(base, 3 × the previous delay)`, whatever the growth, with `base` as the delay before the first. It needs a
+    /// [`Backoff`], which remembers; without one the grown delay takes its place. Never longer than the cap.
     Decorrelated,
 }
 
-/// What a cap is for.
+/// What a cap applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Capped {
     #[default]
-    /// The delay that is then spread: with [`Jitter::Proportional`] it may come out longer than the cap.
+    /// The delay before jitter: with [`Jitter::Proportional`] the result may exceed the cap.
     BeforeSpread,
-    /// What comes out of spreading: never longer than the cap, but many are exactly that.
+    /// The delay after jitter: never longer than the cap, but many are exactly that.
     AfterSpread,
 }
 
 impl BackoffOptions {
-    /// Doubled each time up to `cap`, and then spread.
+    /// Doubled each time up to `cap`, then jitter.
     #[must_use]
     pub const fn exponential(base: Duration, cap: Duration, jitter: Jitter) -> Self {
         Self {
@@ -108,13 +109,13 @@ impl BackoffOptions {
         self.delay_after(n, self.grown(n.saturating_sub(1)), rng)
     }
 
-    /// The delay before retry `n` (from 0) before it is spread, with the cap.
+    /// The delay before retry `n` (from 0) before jitter, capped.
     #[must_use]
     pub fn grown(&self, n: u32) -> Duration {
         self.uncapped(n).min(self.cap)
     }
 
-    /// The longest delay that can be before retry `n` (from 0), for who has to know the worst.
+    /// The longest possible delay before retry `n` (from 0).
     #[must_use]
     pub fn longest(&self, n: u32) -> Duration {
         match self.jitter {
@@ -130,7 +131,7 @@ impl BackoffOptions {
         }
     }
 
-    /// How long to wait before retry `n` (from 0) where `previous` was the delay before.
+    /// How long to wait before retry `n` (from 0) after a delay of `previous`.
     pub(crate) fn delay_after(&self, n: u32, previous: Duration, rng: &mut Random) -> Duration {
         let delay = match self.capped {
             Capped::BeforeSpread => self.grown(n),
@@ -175,19 +176,19 @@ impl BackoffOptions {
     }
 }
 
-/// `delay × (1 − part)` for a draw of 0, `delay × (1 + part)` for one of 1.
+/// `delay × (1 − part)` for a random number of 0, `delay × (1 + part)` for 1.
 fn around(delay: Duration, part: f64, draw: f64) -> Duration {
-    // What is no number is no part.
+    // NaN is zero.
     let part = if part > 0.0 { part.min(1.0) } else { 0.0 };
     scaled(delay, 1.0 + part * (2.0 * draw - 1.0))
 }
 
-/// A uniform draw from `[0, longest]`, for any `longest`.
+/// Uniform from `[0, longest]`, for any `longest`.
 fn up_to(longest: Duration, rng: &mut Random) -> Duration {
     scaled(longest, rng.unit())
 }
 
-/// `duration × factor`; what is too long is the longest there is, and what is no number is nothing.
+/// `duration × factor`, saturating; NaN is zero.
 fn scaled(duration: Duration, factor: f64) -> Duration {
     if duration.is_zero() || factor.is_nan() {
         return Duration::ZERO;
@@ -196,13 +197,13 @@ fn scaled(duration: Duration, factor: f64) -> Duration {
     duration_from_seconds(seconds)
 }
 
-/// The same exactly, for a whole factor.
+/// The same exactly, for an integer factor.
 fn times(duration: Duration, factor: u64) -> Duration {
     let nanos = duration.as_nanos().saturating_mul(u128::from(factor));
     u64::try_from(nanos).map_or(Duration::MAX, Duration::from_nanos)
 }
 
-/// The delays of one request, one after the other.
+/// The sequence of delays of one request.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     options: BackoffOptions,
@@ -229,7 +230,7 @@ impl Backoff {
         delay
     }
 
-    /// How many delays there were.
+    /// The number of delays so far.
     #[must_use]
     pub const fn count(&self) -> u32 {
         self.n
