@@ -66,7 +66,8 @@ impl Breaker {
 
     /// A permit to ask, which is released when it is dropped.
     ///
-    /// # Errors If nothing is admitted now.
+    /// # Errors
+    /// If nothing is admitted now.
     pub fn try_pass(&self, now: Instant) -> Result<BreakerPermit<&Self>, BreakerOpen> {
         let admitted = self.admit(now)?;
         Ok(BreakerPermit::new(self, admitted, now))
@@ -74,7 +75,8 @@ impl Breaker {
 
     /// The same with a permit that outlives the borrow, as futures need it.
     ///
-    /// # Errors If nothing is admitted now.
+    /// # Errors
+    /// If nothing is admitted now.
     pub fn try_pass_owned(
         self: &Arc<Self>,
         now: Instant,
@@ -85,7 +87,8 @@ impl Breaker {
 
     /// Whether to ask now. An admitted caller calls [`Breaker::ended`] or [`Breaker::abandoned`], once.
     ///
-    /// # Errors If nothing is admitted now.
+    /// # Errors
+    /// If nothing is admitted now.
     pub fn admit(&self, now: Instant) -> Result<Admitted, BreakerOpen> {
         let admitted = match self.state() {
             BreakerState::Closed | BreakerState::ForcedClosed => Ok(Admitted {

@@ -1,69 +1,69 @@
-//! Faults on purpose: a share of requests is delayed, a share is answered with an error.
+//! Fault injection: a share of the requests is delayed, a share is answered with an error.
 //!
-//! Intuition: what was never broken was never tested. The share has to be what was asked for, or the experiment measures something else; a
-//! draw for each request is off by a hundred in ten thousand at one half. So requests are taken in blocks of 1024, and in each block
-//! the right number of places is chosen by a seeded permutation: exact to one over any number of blocks, without a pattern
-//! to fall in step with, and the same again for the same seed and order of requests.
+//! Intuition: what was never broken was never tested. The share has to be exact, or the experiment measures something else;
+//! a random decision for each request is off by a hundred in ten thousand at one half. So requests are taken in blocks of
+//! 1,024, and in each block the right number of positions is chosen by a seeded permutation: exact to one over any number of
+//! blocks, without a pattern, and the same again for the same seed and order of requests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Which faults.
+/// The injected faults.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InjectOptions {
-    /// Delay a share of the requests. Default: none.
+    /// Delays a share of the requests. Default: none.
     pub delay: Option<DelayOptions>,
-    /// Answer a share of the requests with an error, without asking a server. Default: none.
+    /// Aborts a share of the requests with an error, without asking a server. Default: none.
     pub abort: Option<AbortOptions>,
-    /// Which requests of a block it is. Default 0.
+    /// Selects the requests of a block. Default 0.
     pub seed: u64,
 }
 
-/// Which share is delayed, and how long.
+/// A share and its delay.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DelayOptions {
-    /// 0 to 1.
+    /// The share, 0 to 1.
     pub share: f64,
-    /// Before anything else is done with the request.
+    /// The delay, before anything else is done with the request.
     #[serde(with = "crate::serde_duration")]
     pub time: Duration,
 }
 
-/// Which share is aborted, and with what.
+/// A share and its error.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AbortOptions {
-    /// 0 to 1. Independent of the delay: a request may meet both, and is then answered after the delay.
+    /// The share, 0 to 1. Independent of the delay: a request may get both, and is then aborted after the delay.
     pub share: f64,
-    /// The status of the answer.
+    /// The status of the response.
     pub status: u16,
 }
 
-/// What is done to one request.
+/// The faults of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Injected {
     /// Wait this long first.
     pub delay: Option<Duration>,
-    /// Then answer with this status instead of asking a server.
+    /// Then respond with this status instead of asking a server.
     pub abort: Option<u16>,
 }
 
-/// What was done so far, for metrics and status.
+/// Counts, for metrics and status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct InjectSnapshot {
-    /// Requests that were decided about.
+    /// Requests.
     pub seen: u64,
-    /// Those that were delayed.
+    /// Delayed requests.
     pub delayed: u64,
-    /// Those that were aborted.
+    /// Aborted requests.
     pub aborted: u64,
 }
 
-/// Decides request by request. Shared by all workers; no locks.
+/// Decides for one request after the other. Shared by all workers; no locks.
 #[derive(Debug)]
 pub struct Inject {
     options: InjectOptions,
@@ -72,12 +72,12 @@ pub struct Inject {
     aborted: AtomicU64,
 }
 
-/// Requests are taken in blocks of two to this.
+/// The size of a block, as a power of two.
 const BLOCK_BITS: u32 = 10;
 const BLOCK_MASK: u64 = (1 << BLOCK_BITS) - 1;
 
 impl Inject {
-    /// Nothing was decided yet.
+    /// Before the first request.
     #[must_use]
     pub const fn new(options: InjectOptions) -> Self {
         Self {
@@ -93,7 +93,7 @@ impl Inject {
         self.options
     }
 
-    /// What is done to the next request.
+    /// The faults of the next request.
     pub fn decide(&self) -> Injected {
         let n = self.seen.fetch_add(1, Ordering::Relaxed);
         let seed = mixed(self.options.seed);
@@ -115,7 +115,7 @@ impl Inject {
         }
     }
 
-    /// What was done so far.
+    /// The counts.
     #[must_use]
     pub fn snapshot(&self) -> InjectSnapshot {
         InjectSnapshot {
@@ -128,16 +128,16 @@ impl Inject {
 
 /// Whether request `n` is one of the chosen of its block.
 fn is_chosen(n: u64, share: f64, seed: u64) -> bool {
-    // What is no number is nothing.
+    // NaN is zero.
     let share = if share > 0.0 { share.min(1.0) } else { 0.0 };
     let block = n >> BLOCK_BITS;
-    // How many of all blocks up to this one, less those before: the fractions of single blocks add up.
+    // The number up to and including this block, less the number before it: the fractions of single blocks add up.
     let until = |blocks: u64| (blocks as f64 * share * (BLOCK_MASK + 1) as f64) as u64;
     let count = until(block + 1) - until(block);
     place(n & BLOCK_MASK, mixed(seed ^ block)) < count
 }
 
-/// A permutation of a block, by `key`: each step can be undone, so no two requests share a place.
+/// A permutation of a block, by `key`: each step is invertible, so no two requests share a position.
 fn place(mut index: u64, key: u64) -> u64 {
     for round in 0..4 {
         let part = key >> (round * 16);

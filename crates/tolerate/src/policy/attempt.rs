@@ -1,6 +1,6 @@
-//! What an attempt knows of itself and of those before it: its number, how long it may take, which servers to avoid.
+//! What an attempt knows about itself and those before it: its number, its timeout, which servers to avoid.
 //!
-//! A small value that is copied into the attempt's future, so that it borrows nothing and a closure stays simple.
+//! A small value that is copied into the attempt's future, so that it borrows nothing and closures stay simple.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use evenkeel_core::Instant;
 
 use crate::Deadline;
 
-/// So many servers are remembered as tried.
+/// Tried servers that are remembered.
 const REMEMBERED: usize = 8;
 
-/// Servers that were tried, or are being tried; the latest eight.
+/// Servers that were tried or are being tried; the latest eight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct TriedServers {
     servers: [u32; REMEMBERED],
@@ -31,7 +31,7 @@ impl TriedServers {
     }
 }
 
-/// One attempt's context.
+/// The context of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
     pub(crate) number: u32,
@@ -44,13 +44,13 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Which attempt of its call it is, from 1.
+    /// Its number within the call, from 1.
     #[must_use]
     pub const fn number(&self) -> u32 {
         self.number
     }
 
-    /// Whether it is made beside another one that is late.
+    /// Whether it is a hedge.
     #[must_use]
     pub const fn is_hedge(&self) -> bool {
         self.hedge
@@ -62,14 +62,14 @@ impl Attempt {
         self.began
     }
 
-    /// How long it may take: its timeout, or what is left until the deadline. Pass this on, as `grpc-timeout` or as the timeout
-    /// of a client, so that nobody works on what nobody waits for.
+    /// Its timeout, or what is left until the deadline. Pass it on, as `grpc-timeout` or as the timeout of a client, so that
+    /// nobody works on what nobody waits for.
     #[must_use]
     pub const fn timeout(&self) -> Duration {
         self.ends.since(self.began)
     }
 
-    /// What the whole call had left when it began.
+    /// What the whole call had left when the attempt began.
     #[must_use]
     pub const fn remaining(&self) -> Duration {
         self.deadline.remaining(self.began)
@@ -87,7 +87,7 @@ impl Attempt {
         self.server
     }
 
-    /// Servers that were tried before it or are being tried beside it.
+    /// Servers that were tried before it, or are being tried at the same time.
     #[must_use]
     pub fn avoid(&self) -> &[u32] {
         self.avoid.as_slice()

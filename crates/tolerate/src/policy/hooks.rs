@@ -1,7 +1,7 @@
-//! What a program plugs into a policy: what a result means, which server an attempt goes to, what is repaired between attempts,
-//! and what else may reject one.
+//! What a program plugs into a policy: what a result means, which server an attempt goes to, what is repaired between
+//! attempts, and what else may reject one.
 //!
-//! Each has a default that does nothing surprising, and each is implemented by closures.
+//! Each has a default, and each is implemented for closures.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub trait Classify<T, E> {
     fn verdict(&self, result: &Result<T, E>) -> Verdict;
 }
 
-/// The default: a value is good, every error may pass.
+/// The default: a value is good, every error is transient.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AnyError;
 
@@ -66,14 +66,14 @@ impl<T> Classify<T, std::io::Error> for IoErrors {
 
 /// Which server an attempt goes to.
 pub trait PickServer {
-    /// Whether it knows servers at all.
+    /// Whether there are servers to pick from.
     const KNOWS: bool = true;
 
     /// The server for an attempt that begins at `now`, if possible none of `avoid`. None: there is no server.
     fn pick(&mut self, avoid: &[u32], now: Instant) -> Option<u32>;
 }
 
-/// The default: where an attempt goes is not the policy's business.
+/// The default: the policy does not know servers.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoPicker;
 
@@ -91,19 +91,19 @@ impl<F: FnMut(&[u32], Instant) -> Option<u32>> PickServer for F {
     }
 }
 
-/// What a repair has done.
+/// The result of a repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Repaired {
     /// Something was repaired.
     Done,
     /// There was nothing to repair.
     Nothing,
-    /// It could not be repaired. The retry is made all the same.
+    /// It could not be repaired. The retry is made in any case.
     Failed,
 }
 
 impl Repaired {
-    /// The word for metrics and logs.
+    /// The label in metrics and logs.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {

@@ -1,7 +1,6 @@
-//! What a policy is made of: plain data, from code or from any serde format, with defaults that suit a call within a
-//! data centre.
+//! The options of a policy: plain data, from code or from any serde format, with defaults for calls within a data centre.
 //!
-//! Apart from the policy that runs, so that it can be compared, printed, sent, and replaced as a whole.
+//! Separate from the policy, so that they can be compared, printed, sent, and replaced as a whole.
 
 use std::time::Duration;
 
@@ -13,45 +12,48 @@ use crate::{
     LimitOptions, QueueOptions, RateOptions, ShedOptions, ThrottleOptions, serde_duration,
 };
 
-/// A recovery policy as data. Durations are text with a unit ("250ms").
+/// The options of a policy. Durations are text with a unit ("250ms").
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct RecoveryOptions {
-    /// For the whole call with its retries and waits. Default 10 s: people do not wait longer. None: only the caller's.
+    /// The deadline of the whole call with its retries and waits. Default 10 s: people do not wait longer. None: only the
+    /// caller's.
     #[serde(with = "serde_duration::optional")]
     pub deadline: Option<Duration>,
-    /// For each attempt. Default 3 s, so that three fit into the deadline. None: the deadline alone.
+    /// The timeout of each attempt. Default 3 s, so that three fit into the deadline. None: the deadline alone.
     #[serde(with = "serde_duration::optional")]
     pub attempt_timeout: Option<Duration>,
-    /// Retries that count, at most. Default 2: the third attempt of a call succeeds seldom where the first two did not.
+    /// Counted retries, at most. Default 2: a third attempt seldom succeeds where two have failed.
     pub retries: u32,
-    /// Of these, how many may follow a timeout. Default 1: each costs a whole attempt's time, and the first may still be running.
+    /// Of these, how many may follow a timeout. Default 1: each costs a whole attempt's time, and the earlier attempt may
+    /// still be running.
     pub retries_after_timeout: u32,
-    /// How long to wait before a retry. Default 50 ms doubling up to 20 s with full jitter: the AWS specification 2.1.
+    /// The delays before retries. Default 50 ms doubling up to 20 s with full jitter: the AWS retry specification 2.1.
     pub backoff: BackoffOptions,
-    /// How much longer than the back-off a server's wish to wait may be. Default 5 s: the AWS specification 2.1.
+    /// How much longer than the back-off's delay a server's pushback may be. Default 5 s: the AWS retry specification 2.1.
     #[serde(with = "serde_duration")]
     pub max_pushback: Duration,
-    /// What pays for retries and hedges. Default 0.2 a success, 1 a second, 35 saved up.
+    /// What pays for retries and hedges. Default 0.2 per success, 1 per second, 35 saved.
     pub budget: BudgetOptions,
-    /// Second attempts while the first is late. Default none: they are worth it for reads whose slowest answers matter.
+    /// Hedged attempts while the first is late. Default none: they are worth it for reads whose slowest responses matter.
     pub hedge: Option<HedgeOptions>,
-    /// Attempts at the same time, of all calls together. Default none.
+    /// Concurrent attempts, of all calls together. Default none.
     pub limit: Option<LimitOptions>,
-    /// Which class may use how much of the limit.
+    /// The share of the limit for each class.
     pub shares: ShedOptions,
-    /// Attempts that find the limit full wait here for a place, by class, up to the deadline. Default none: they are refused.
+    /// Attempts that find the limit full wait in this queue, by class, up to the deadline. Default none: they are rejected.
     pub queue: Option<QueueOptions>,
-    /// Attempts a second, of all calls together. Who finds no token waits for one if it is there before the deadline. Default none.
+    /// Attempts per second, of all calls together. An attempt without a token waits for one that is due before the deadline.
+    /// Default none.
     pub rate: Option<RateOptions>,
-    /// Stops asking a server that fails: a breaker for each server number picked, for at most 1,024 of them; one for all where no
-    /// server is picked. Default none.
+    /// Stops calling a failing server: a circuit breaker for each server number picked, at most 1,024 of them; one for all
+    /// attempts without a picked server. Default none.
     pub breaker: Option<BreakerOptions>,
-    /// Asks a service that refuses most only about as often as it accepts. Default none.
+    /// Sends less to a service that rejects most attempts. Default none.
     pub throttle: Option<ThrottleOptions>,
-    /// Faults on purpose: some attempts are delayed, some fail without being made. Default none.
+    /// Fault injection: some attempts are delayed, some fail without being made. Default none.
     pub inject: Option<InjectOptions>,
-    /// Runs of the repair function for one call, at most. Default 1.
+    /// Runs of the repair function per call, at most. Default 1.
     pub repairs: u32,
 }
 
@@ -96,7 +98,7 @@ impl RecoveryOptions {
         }
     }
 
-    /// The deadline of a call that begins now and whose maker has one of its own.
+    /// The deadline of a call that begins now and has a deadline of its own.
     pub(crate) fn deadline_from(&self, now: evenkeel_core::Instant, callers: Deadline) -> Deadline {
         match self.deadline.map(|total| Deadline::new(now, total)) {
             Some(own) if own.end() < callers.end() => own,

@@ -1,27 +1,27 @@
-//! When what waited in a queue should not be served any more, by how long things wait there.
+//! When a queued request should no longer be served, by how long requests wait.
 //!
-//! Intuition: a queue that fills and empties again is good, it smooths a burst. A queue in which even the luckiest waits is
-//! only delay: everyone pays it and nobody gains. The two are told apart by the *least* wait within an interval, not by length
-//! or mean. So a length needs no tuning to the speed of a server.
+//! Intuition: a queue that fills and empties again is good, it smooths a burst. A queue in which even the luckiest request
+//! waits is only delay: everyone pays for it and nobody gains. The two are told apart by the *minimum* wait within an
+//! interval, not by length or mean, so that a length need not be tuned to the speed of a server.
 //!
-//! Two rules for what to do then. [`Codel`] is RFC 8289: it drops one, then more and more often, until the wait is below the
-//! target. That is made for senders which slow down when they notice a loss. Requests do not slow down; therefore the
-//! default of queues here is [`MinimumDelay`], as in Facebook's folly: while overloaded, whatever waited more than
-//! twice the target is refused at once, so what is served is what is still fresh.
+//! Two rules for what happens then. [`Codel`] is RFC 8289: it drops one, then more and more often, until the wait is below
+//! the target. That is made for senders which slow down when they notice a loss. Requests do not slow down; therefore the
+//! default of queues here is [`MinimumDelay`], as in Facebook's folly: while overloaded, all that waited more than twice the
+//! target are rejected at once, so that those which are served are still fresh.
 
 use std::time::Duration;
 
 use evenkeel_core::{Instant, duration_from_seconds};
 use serde::{Deserialize, Serialize};
 
-/// What is too long, and for how long it must be.
+/// Target and interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct CodelOptions {
-    /// A wait that is acceptable for good. Default 5 ms (RFC 8289, folly).
+    /// A wait that is acceptable permanently. Default 5 ms (RFC 8289, folly).
     #[serde(with = "crate::serde_duration")]
     pub target: Duration,
-    /// Waits must be above the target for so long before anything is dropped. Default 100 ms (RFC 8289, folly).
+    /// Waits must exceed the target for this long before anything is dropped. Default 100 ms (RFC 8289, folly).
     #[serde(with = "crate::serde_duration")]
     pub interval: Duration,
 }
@@ -39,19 +39,19 @@ impl Default for CodelOptions {
 #[derive(Debug, Clone)]
 pub struct Codel {
     options: CodelOptions,
-    /// When waits will have been above the target for an interval.
+    /// When waits will have exceeded the target for an interval.
     first_above: Option<Instant>,
     dropping: bool,
     drop_next: Instant,
-    /// A drop happened whose successor has not been looked at.
+    /// The last call dropped, and the next entry has not been looked at.
     dropped_last: bool,
-    /// Drops since dropping began, and how many there were to begin with.
+    /// Drops since dropping began, and their number at its start.
     count: u32,
     last_count: u32,
 }
 
 impl Codel {
-    /// Nothing waits.
+    /// Before the first entry.
     #[must_use]
     pub const fn new(options: CodelOptions) -> Self {
         Self {
@@ -65,13 +65,13 @@ impl Codel {
         }
     }
 
-    /// Another target from now on; the state stays.
+    /// Replaces the target; the state stays.
     pub(crate) const fn set_target(&mut self, target: Duration) {
         self.options.target = target;
     }
 
-    /// Whether to drop what is taken from the queue now, has `waited`, and leaves `behind` others in the queue. The last one
-    /// is never dropped: that would only make the server idle. After a drop, ask about the next one at once.
+    /// Whether to drop an entry that leaves the queue now, has `waited`, and leaves `behind` others. The last one is never
+    /// dropped: that would only leave the server idle. After a drop, ask for the next one at once.
     pub fn should_drop(&mut self, now: Instant, waited: Duration, behind: usize) -> bool {
         let too_long = self.has_been_too_long(now, waited, behind);
         let after_a_drop = std::mem::take(&mut self.dropped_last);
@@ -94,7 +94,7 @@ impl Codel {
         drop
     }
 
-    /// Whether it drops.
+    /// Whether it is dropping.
     #[must_use]
     pub const fn is_overloaded(&self) -> bool {
         self.dropping
@@ -109,7 +109,7 @@ impl Codel {
         now >= first_above
     }
 
-    /// If it stopped not long ago, it goes on at about the rate that was right then.
+    /// If it stopped not long ago, it continues at about the rate that was right then.
     fn begin_dropping(&mut self, now: Instant) {
         self.dropping = true;
         let more = self.count.saturating_sub(self.last_count);
@@ -130,15 +130,15 @@ impl Codel {
 #[derive(Debug, Clone)]
 pub struct MinimumDelay {
     options: CodelOptions,
-    /// When the interval ends.
+    /// The end of the interval.
     end: Instant,
-    /// The least wait in it, if anything has left the queue since it began.
+    /// The minimum wait in it, if any entry has left the queue since it began.
     least: Option<Duration>,
     overloaded: bool,
 }
 
 impl MinimumDelay {
-    /// Nothing waits.
+    /// Before the first entry.
     #[must_use]
     pub const fn new(options: CodelOptions) -> Self {
         Self {
@@ -149,13 +149,12 @@ impl MinimumDelay {
         }
     }
 
-    /// Another target from now on; the state stays.
+    /// Replaces the target; the state stays.
     pub(crate) const fn set_target(&mut self, target: Duration) {
         self.options.target = target;
     }
 
-    /// Whether to refuse what is taken from the queue now and has `waited`. The first of an interval is never refused:
-    /// more than one must come before anything is.
+    /// Whether to reject an entry that leaves the queue now and has `waited`. The first of an interval is never rejected.
     pub fn should_drop(&mut self, now: Instant, waited: Duration) -> bool {
         if now > self.end
             && let Some(least) = self.least.take()
@@ -171,7 +170,7 @@ impl MinimumDelay {
         self.overloaded && waited > self.options.target.saturating_mul(2)
     }
 
-    /// Whether even the luckiest of the last interval waited longer than the target.
+    /// Whether the minimum wait of the last interval exceeded the target.
     #[must_use]
     pub const fn is_overloaded(&self) -> bool {
         self.overloaded

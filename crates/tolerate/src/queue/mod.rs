@@ -1,19 +1,19 @@
-//! Where requests wait for a place, and which of them are still worth serving.
+//! Where requests wait for a slot, and which of them are still worth serving.
 //!
-//! Intuition: a queue is for bursts. It has to be short enough that what comes out of it is still wanted, so nothing leaves it
-//! unexamined: what is past its deadline when it is taken is not served (its client has gone; serving it is the work that turns a
-//! short stall into an outage without end), and what waited too long while nothing waits less is refused, by
-//! [CoDel](crate::codel). Classes go before each other; when the queue is full, the newest of the least class makes room for what matters more,
-//! because it has waited least in vain.
+//! Intuition: a queue is for bursts. It has to be short enough that what comes out of it is still wanted, so each entry is
+//! examined when it leaves. One past its deadline is not served: its client has gone, and serving it is the work that turns
+//! a short stall into an endless outage. One that waited too long while all others did too is rejected, by
+//! [CoDel](crate::queue::codel). Higher classes go first; when the queue is full, the newest entry of the lowest class makes
+//! room for a higher class, because it has waited least in vain.
 //!
-//! Whoever leaves the queue still has to be served before its deadline. So it waits for half of what its deadline leaves beside the time that
-//! a request takes ([`Queue::expect`]), and no longer than `wait`; if that is nothing, a queue is no use to it. What counts as waiting
-//! too long shrinks in the same proportion. A place that is free is then never given to somebody who cannot be served in time, and a queue
-//! does no worse than none.
+//! An entry that leaves the queue still has to be served before its deadline. So it waits for half of what its deadline
+//! leaves besides the time of a request ([`Queue::expect`]), and no longer than `wait`; if that is nothing, a queue is of no
+//! use to it. The target of CoDel shrinks in the same proportion. A free slot is then never given to an entry that cannot be
+//! served in time, and a queue does no worse than none.
 //!
-//! While a queue stands, in order of arrival everyone waits just about too long. Taking the newest first serves some in time and lets the
-//! oldest expire (Maurer, "Fail at scale"). That is not fair, so it is an option, and only while the queue has not been empty for an
-//! interval.
+//! While a queue persists, in order of arrival all entries wait just about too long. Newest first serves some in time and
+//! lets the oldest expire (Maurer, "Fail at scale"). That is not fair, so it is an option, and only while the queue has not
+//! been empty for an interval.
 
 pub mod codel;
 mod service_time;
@@ -29,28 +29,28 @@ pub use service_time::ServiceTime;
 
 use crate::Class;
 
-/// What can be chosen.
+/// The options of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct QueueOptions {
     /// Entries at most, of all classes together. Default 128.
     pub length: u32,
-    /// How long an entry waits at most. Default 1 s. One with a deadline of its own waits for no more than half of what that leaves beside
-    /// the time of a request, where that is known.
+    /// How long an entry waits at most. Default 1 s. One with a deadline waits for no more than half of what that leaves
+    /// besides the time of a request, where that is known.
     #[serde(with = "crate::serde_duration")]
     pub wait: Duration,
-    /// What waited too long. Default [`CodelRule::MinimumDelay`] with a target of 200 ms and an interval of 1 s, a fifth of
-    /// `wait` and all of it: measured, the 5 ms and 100 ms of network queues refuse a tenth of what a server with requests of
-    /// 30 ms could do. The target has to be several times what a request takes.
+    /// When an entry has waited too long. Default [`CodelRule::MinimumDelay`] with a target of 200 ms and an interval of 1
+    /// s, a fifth of `wait` and all of it: measured, the 5 ms and 100 ms of network queues reject a tenth of what a server
+    /// with requests of 30 ms could serve. The target has to be several times the time of a request.
     pub codel: CodelRule,
-    /// Take the newest first while the queue has not been empty for so long; `None` for never. Default none; 100 ms is Maurer's.
+    /// Newest first while the queue has not been empty for this long; `None` for never. Default none; 100 ms is Maurer's.
     #[serde(with = "crate::serde_duration::optional")]
     pub newest_first_after: Option<Duration>,
 }
 
 impl QueueOptions {
-    /// How long an entry waits at most that has so much time `left`, if a request takes so long (`service`): half of what is left beside
-    /// that, so that the other half makes up for one that takes longer. All of it if `service` is zero, which is not to be known.
+    /// How long an entry with so much time `left` waits at most, if a request takes `service`: half of what is left besides
+    /// that, so that the other half covers a request that takes longer. All of it if `service` is zero (unknown).
     #[must_use]
     pub fn longest_wait(&self, left: Duration, service: Duration) -> Duration {
         let useful = if service.is_zero() {
@@ -76,15 +76,15 @@ impl Default for QueueOptions {
     }
 }
 
-/// Which rule says that something waited too long, for each class by itself.
+/// The rule for entries that have waited too long, for each class separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CodelRule {
     /// None: only deadlines count.
     Off,
-    /// Refuse at once what waited more than twice the target while all do: for requests, whose senders do not slow down.
+    /// Reject at once what waited more than twice the target, while all do: for requests, whose senders do not slow down.
     MinimumDelay(CodelOptions),
-    /// Drop one, then more often, until it is better: for senders that slow down.
+    /// Drop one, then more often, until waits are below the target: for senders that slow down.
     Rfc8289(CodelOptions),
 }
 
@@ -95,11 +95,11 @@ pub enum DequeueReason {
     Served,
     /// Its deadline has passed.
     Expired,
-    /// It waited too long while nothing waited less.
+    /// It waited too long while all others did too.
     ShedLate,
-    /// The queue was full and something that mattered more came.
+    /// The queue was full and an entry of a higher class came.
     ShedFull,
-    /// Its owner took it back.
+    /// Its owner cancelled it.
     Cancelled,
 }
 
@@ -113,7 +113,7 @@ impl DequeueReason {
         Self::Cancelled,
     ];
 
-    /// The word for metrics and status.
+    /// The label in metrics and status.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -126,47 +126,47 @@ impl DequeueReason {
     }
 }
 
-/// An entry that left, and why.
+/// An entry that has left the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "somebody waits for it"]
 pub struct Dequeued<T> {
-    /// What was put in.
+    /// The item.
     pub item: T,
-    /// Why it is out.
+    /// Why it left.
     pub reason: DequeueReason,
     /// Its class.
     pub class: Class,
-    /// How long it was in.
+    /// How long it waited.
     pub waited: Duration,
 }
 
-/// Names an entry, to take it back.
+/// Identifies an entry, to cancel it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket {
     class: Class,
     number: u64,
 }
 
-/// What became of an entry that was to be put in.
+/// The result of [`Queue::push`].
 #[derive(Debug)]
 #[must_use = "what was refused, or made room, has to be told"]
 pub enum PushResult<T> {
     /// It waits.
     Queued(Ticket),
-    /// It waits, and this one had to go for it.
+    /// It waits, and this entry was displaced for it.
     Displaced(Ticket, Dequeued<T>),
-    /// There is no room, and nothing in the queue matters less. Here it is back.
+    /// The queue is full, and no entry is of a lower class. Returns the item.
     Rejected(T),
 }
 
-/// What a queue did and holds, for metrics and status.
+/// State and counts of a queue, for metrics and status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueSnapshot {
     /// Entries now, by [`Class::index`].
     pub waiting: [usize; 4],
-    /// How entries left, ever, in the order of [`DequeueReason::ALL`].
+    /// Entries that have left, by reason, in the order of [`DequeueReason::ALL`].
     pub left: [u64; 5],
-    /// What was not even put in, ever.
+    /// Items that were rejected, since it was made.
     pub refused: u64,
 }
 
@@ -180,7 +180,7 @@ pub struct Queue<T> {
     next_number: u64,
     /// Since when it has not been empty.
     stands_since: Option<Instant>,
-    /// What a request takes that is served.
+    /// How long a served request takes.
     service: Duration,
     left: [u64; 5],
     refused: u64,
@@ -227,7 +227,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Other options from now on. What waits goes on waiting, until when it was to wait.
+    /// Replaces the options. Entries keep the time until which they wait.
     pub fn reconfigure(&mut self, options: QueueOptions) {
         self.options = options;
         for line in &mut self.by_class {
@@ -235,19 +235,20 @@ impl<T> Queue<T> {
         }
     }
 
-    /// What a request takes from now on that is served, as [`ServiceTime::estimate`] says it; zero, as at first, if that is not known.
+    /// How long a served request takes from now on, as [`ServiceTime::estimate`] says; zero, as at first, if that is
+    /// unknown.
     pub const fn expect(&mut self, service: Duration) {
         self.service = service;
     }
 
-    /// Until when an entry would wait at most that came now and had this deadline; now, if it could not be served in time.
+    /// Until when an entry with this deadline would wait if it came now; `now` if it could not be served in time.
     #[must_use]
     pub fn waits_until(&self, now: Instant, deadline: Instant) -> Instant {
         let left = deadline.since(now);
         now + self.options.longest_wait(left, self.service)
     }
 
-    /// Puts something in that is to be done by `deadline`. It waits until [`Queue::waits_until`].
+    /// Adds an item that is to be done by `deadline`. It waits until [`Queue::waits_until`].
     pub fn push(
         &mut self,
         now: Instant,
@@ -283,8 +284,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes one out because there is a place for one. If its reason is not [`DequeueReason::Served`] the place is still free: tell
-    /// whoever waited for it, and ask again. `None` if nothing waits.
+    /// Removes the next entry, because a slot is free. If its reason is not [`DequeueReason::Served`] the slot is still
+    /// free: inform its owner, and call again. `None` if the queue is empty.
     pub fn pop(&mut self, now: Instant) -> Option<Dequeued<T>> {
         if let Some(expired) = self.take_expired_front(now) {
             return Some(expired);
@@ -310,7 +311,7 @@ impl<T> Queue<T> {
         Some(self.leaves(now, class, entry, reason))
     }
 
-    /// Takes out until there is one to serve; `gone` is told of the others.
+    /// Removes entries until there is one to serve; `gone` is called with the others.
     pub fn serve(
         &mut self,
         now: Instant,
@@ -325,7 +326,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes an entry back. `None` if it has left already.
+    /// Cancels an entry. `None` if it has left already.
     pub fn cancel(&mut self, now: Instant, ticket: Ticket) -> Option<Dequeued<T>> {
         let entries = &mut self.by_class[ticket.class.index()].entries;
         let at = entries
@@ -335,7 +336,7 @@ impl<T> Queue<T> {
         Some(self.leaves(now, ticket.class, entry, DequeueReason::Cancelled))
     }
 
-    /// Takes out one whose deadline has passed, wherever it stands, though there is no place: for a timer. Looks at all entries.
+    /// Removes an entry whose deadline has passed, wherever it is, without a free slot: for a timer. Visits all entries.
     pub fn expire(&mut self, now: Instant) -> Option<Dequeued<T>> {
         let (class, at) = Class::ALL.iter().find_map(|class| {
             let mut entries = self.by_class[class.index()].entries.iter();
@@ -346,33 +347,33 @@ impl<T> Queue<T> {
         Some(self.leaves(now, class, entry, DequeueReason::Expired))
     }
 
-    /// When [`Queue::expire`] will find the next one. Looks at all entries.
+    /// When [`Queue::expire`] will find the next one. Visits all entries.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let entries = self.by_class.iter().flat_map(|line| &line.entries);
         entries.map(|entry| entry.deadline).min()
     }
 
-    /// The class whose turn is next. [`Queue::pop`] gives one of this class, or one that has expired.
+    /// The class whose turn is next. [`Queue::pop`] removes an entry of this class, or one that has expired.
     #[must_use]
     pub fn next_class(&self) -> Option<Class> {
         let mut classes = Class::ALL.into_iter().rev();
         classes.find(|class| !self.by_class[class.index()].entries.is_empty())
     }
 
-    /// How many wait.
+    /// The number of entries.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.length
     }
 
-    /// Whether nothing waits.
+    /// Whether it is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// Whether the newest is taken first now.
+    /// Whether the newest entry is next.
     #[must_use]
     pub fn takes_newest_first(&self, now: Instant) -> bool {
         let stands = self.stands_since.map(|since| now.since(since));
@@ -382,7 +383,7 @@ impl<T> Queue<T> {
             .is_some_and(|(after, stands)| stands > after)
     }
 
-    /// What it did and holds.
+    /// Its state and counts.
     #[must_use]
     pub fn snapshot(&self) -> QueueSnapshot {
         QueueSnapshot {
@@ -392,7 +393,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// For something of `class`: what is expired goes, else the newest of the least class below.
+    /// Makes room for an entry of `class`: removes an expired entry, else the newest of the lowest class below.
     fn make_room(&mut self, now: Instant, class: Class) -> Option<Dequeued<T>> {
         if let Some(expired) = self.take_expired_front(now) {
             return Some(expired);
@@ -407,7 +408,7 @@ impl<T> Queue<T> {
         Some(self.leaves(now, least, entry, DequeueReason::ShedFull))
     }
 
-    /// The oldest of each class expire first, unless deadlines of their own differ.
+    /// The oldest of each class expire first, unless their own deadlines differ.
     fn take_expired_front(&mut self, now: Instant) -> Option<Dequeued<T>> {
         for class in Class::ALL {
             let entries = &mut self.by_class[class.index()].entries;
@@ -420,7 +421,7 @@ impl<T> Queue<T> {
         None
     }
 
-    /// Whatever the reason, past its deadline it is that.
+    /// Past its deadline, that is the reason.
     fn leaves(
         &mut self,
         now: Instant,
@@ -456,8 +457,8 @@ impl CodelState {
         }
     }
 
-    /// The target for an entry that may wait for `most` of the queue's `wait`: the same part of it, but not less than a request takes, since
-    /// that is how often a place becomes free; and never more than the option.
+    /// The target for an entry that may wait for `most` of the queue's `wait`: the same share of the option, but not less
+    /// than the time of a request, since that is how often a slot becomes free; and never more than the option.
     fn target(&self, wait: Duration, most: Duration, service: Duration) -> Duration {
         let (Self::MinimumDelay(_, options) | Self::Rfc8289(_, options)) = self else {
             return Duration::ZERO;

@@ -1,11 +1,11 @@
-//! Who is refused first when there is not enough for all.
+//! Load shedding by class: which requests are rejected first when there is not enough capacity for all.
 //!
-//! Intuition: under overload some requests fail, whatever is done; the choice is which. So requests carry a class, and each
-//! class may fill the limit only up to a share. What is left above the share of a class is reserved for the classes above it:
-//! background work stops at three quarters, and interactive requests never notice that it was there.
+//! Intuition: under overload some requests fail, whatever is done; the choice is which. So requests have a class, and each
+//! class may occupy the limit only up to a share. What is above the share of a class is reserved for the classes above it:
+//! background work stops at three quarters, and interactive requests never notice it.
 //!
-//! Shares of the limit and not a random part of the requests: a share adapts by itself to how much of each class comes, and
-//! is quiet until the limit is really used.
+//! Shares of the limit and not a random part of the requests: a share adapts to how many requests of each class there are,
+//! and does nothing until the limit is really used.
 
 pub mod throttle;
 
@@ -16,25 +16,25 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// How much a request matters; the four criticalities of Google's SRE book. A greater one matters more.
+/// How important a request is; the four criticalities of Google's SRE book, in ascending order.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
-    /// Often not there, and nobody minds: crawlers, prefetching.
+    /// Often unavailable, and nobody minds: crawlers, prefetching.
     Sheddable,
-    /// May be missing for a while: batch work that is repeated.
+    /// May be unavailable for a while: batch work that is repeated.
     SheddablePlus,
     /// What people see. The default.
     #[default]
     Critical,
-    /// What must work when nothing else does: paying, signing in, health of others.
+    /// What must work when nothing else does: payments, sign-in, health checks of others.
     CriticalPlus,
 }
 
 impl Class {
-    /// All, the least first.
+    /// All classes, the least important first.
     pub const ALL: [Self; 4] = [
         Self::Sheddable,
         Self::SheddablePlus,
@@ -42,7 +42,7 @@ impl Class {
         Self::CriticalPlus,
     ];
 
-    /// The word in configuration, headers and metrics.
+    /// The name in configuration, headers and metrics.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -53,7 +53,7 @@ impl Class {
         }
     }
 
-    /// Its place in [`Class::ALL`].
+    /// Its index in [`Class::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
@@ -66,7 +66,7 @@ impl fmt::Display for Class {
     }
 }
 
-/// It is not the word of a class.
+/// The text is not the name of a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownClass;
 
@@ -81,7 +81,7 @@ impl std::error::Error for UnknownClass {}
 impl FromStr for Class {
     type Err = UnknownClass;
 
-    /// The word, in any case; `CRITICAL_PLUS` as in other systems is understood as well.
+    /// Parses a name, in any case; also `CRITICAL_PLUS`, as other systems write it.
     fn from_str(word: &str) -> Result<Self, UnknownClass> {
         let same = |byte: u8| match byte {
             b'_' => b'-',
@@ -92,13 +92,13 @@ impl FromStr for Class {
     }
 }
 
-/// The share of a limit that each class may fill, 0 to 1.
+/// The share of a limit that each class may occupy, 0 to 1.
 ///
 /// The defaults follow from no formula. Stripe wrote of 20 % of a fleet reserved for critical requests; with two sheddable
 /// classes that is split to either side: the upper one leaves a tenth, the lower one a quarter. `critical` has all of it
-/// because it is the default class: who does not use classes should get the limit that was configured. `critical-plus`
-/// cannot have more than all; it goes first where requests wait (see [`Queue`](crate::Queue)). Set `critical` to 0.95 to
-/// reserve slots for it.
+/// because it is the default class: without classes, the whole configured limit should be available. `critical-plus` cannot
+/// have more than all; it goes first where requests wait (see [`Queue`](crate::Queue)). Set `critical` to 0.95 to reserve
+/// slots for it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct ShedOptions {
@@ -124,7 +124,7 @@ impl Default for ShedOptions {
 }
 
 impl ShedOptions {
-    /// The share of the limit that requests of `class` may fill.
+    /// The share of the limit that requests of `class` may occupy.
     #[must_use]
     pub const fn share(&self, class: Class) -> f64 {
         match class {
@@ -135,12 +135,12 @@ impl ShedOptions {
         }
     }
 
-    /// Requests in flight up to which `class` is admitted under `limit`: its share, rounded up, so that a class with any share
-    /// gets a place of the smallest limit when it is idle.
+    /// The slots that `class` may occupy under `limit`: its share, rounded up, so that a class with any share gets a slot of
+    /// the smallest limit when it is idle.
     #[must_use]
     pub fn slots(&self, class: Class, limit: u32) -> u32 {
         let share = self.share(class);
-        // What is a little above a whole number is that number: 0.9 has no exact value.
+        // A little above an integer is that integer: 0.9 has no exact value.
         let slots = (share.clamp(0.0, 1.0) * f64::from(limit) - 1e-6).ceil();
         slots as u32
     }
@@ -152,17 +152,15 @@ impl ShedOptions {
     }
 }
 
-/// Whether one more request of `class` is admitted while `in_flight` are being served under `limit`, with the default shares.
-#[must_use]
-pub fn admits(class: Class, in_flight: u32, limit: u32) -> bool {
-    ShedOptions::default().admits(class, in_flight, limit)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn admits(class: Class, in_flight: u32, limit: u32) -> bool {
+        ShedOptions::default().admits(class, in_flight, limit)
+    }
 
     #[test]
     fn words_are_read_as_they_are_written() {

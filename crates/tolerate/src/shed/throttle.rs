@@ -1,21 +1,21 @@
-//! A client that stops asking a server which only refuses.
+//! Client-side throttling: sending less to a service that rejects most requests.
 //!
-//! Intuition: refusing costs a server work too, and enough of it is an outage of its own. A client knows how much of what it
-//! asked was accepted; when that falls below a share, it refuses a part of its own requests at once, without asking. The part
-//! is random and never all: what still goes through is what finds out that the server is well again. Unlike a breaker there is no state
-//! that flips, so nothing flaps.
+//! Intuition: rejecting costs a server work too, and enough of it is an outage of its own. A client knows how many of its
+//! requests were accepted; when that falls below a share, it rejects a part of its own requests at once, without sending
+//! them. The part is random and never all: what still gets through finds out that the server has recovered. Unlike a breaker
+//! there is no state that flips, so nothing flaps.
 //!
-//! The formulas alone are not safe. After an outage that fills the window they refuse for minutes more, because their own refusals
-//! count as requests; and after five failures of a program that has just begun they refuse nearly everything. So nothing is refused
-//! before enough has ended, a share of the requests and one a second always get through, and of the whole window and the last two
-//! seconds the one that refuses less decides: a server that accepts what still comes is asked for `k` times as much every two seconds, until
-//! nothing is refused. Under a lasting overload both say the same.
+//! The formulas alone are not safe. After an outage that fills the window they reject for minutes more, because their own
+//! rejections count as requests; and after five failures of a program that has just started they reject nearly everything.
+//! So nothing is rejected before enough attempts have ended, a share of the requests and one per second always get through,
+//! and of the whole window and the last two seconds the one that rejects less decides: a server that accepts what still
+//! comes is sent `k` times as much every two seconds, until nothing is rejected. Under a lasting overload both say the same.
 //!
-//! Two rules: [`ThrottleOptions::Sre`] counts its own refusals as requests, so a client learns from what it wanted to send;
-//! [`ThrottleOptions::Admission`] (Envoy's filter) counts only what was sent, and has bounds for who must never be refused too much.
+//! Two rules: [`ThrottleOptions::Sre`] counts its own rejections as requests, so a client learns from what it wanted to
+//! send; [`ThrottleOptions::Admission`] (Envoy's filter) counts only what was sent, and has an upper bound.
 //!
-//! What is under way is not counted before it has ended: else a program that begins with a hundred requests at once would refuse
-//! most of them, since none of them was accepted yet.
+//! Attempts under way are not counted before they have ended: otherwise a program that starts with a hundred concurrent
+//! requests would reject most of them, since none of them has been accepted yet.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,13 +23,13 @@ use std::time::Duration;
 use evenkeel_core::{Instant, Random};
 use serde::{Deserialize, Serialize};
 
-/// Which rule.
+/// The rule and its options.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ThrottleOptions {
-    /// Google's SRE book. The default.
+    /// That of Google's SRE book. The default.
     Sre(SreOptions),
-    /// Envoy's admission control.
+    /// That of Envoy's admission control.
     Admission(AdmissionOptions),
 }
 
@@ -39,20 +39,20 @@ impl Default for ThrottleOptions {
     }
 }
 
-/// Refuse with `max(0, (requests − k · accepts) / (requests + 1))`.
+/// Rejects with the probability `max(0, (requests − k · accepts) / (requests + 1))`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct SreOptions {
-    /// How many requests may be sent for each that was accepted, from 1. Default 2 (SRE book): refusing begins when less than
-    /// half is accepted, and a server is asked at most twice what it accepts.
+    /// Requests that may be sent for each accepted one, from 1. Default 2 (SRE book): rejecting begins when less than half
+    /// is accepted, and a server gets at most twice what it accepts.
     pub k: f64,
-    /// What is counted. Default 2 min (SRE book).
+    /// The window. Default 2 min (SRE book).
     #[serde(with = "crate::serde_duration")]
     pub window: Duration,
-    /// While fewer attempts than this have ended in the window, nothing is refused. Default 20, as breakers have it (Hystrix).
+    /// Nothing is rejected while fewer attempts than this have ended in the window. Default 20, as for breakers (Hystrix).
     pub minimum_attempts: u64,
-    /// Never refuse a larger share than this, 0 to 1. Default 0.95: what gets through of 20 requests a second finds within seconds that
-    /// the server is well again, and a server that accepts nothing is spared nearly all.
+    /// The highest probability, 0 to 1. Default 0.95: what gets through of 20 requests per second finds within seconds that
+    /// the server has recovered, and a server that accepts nothing is spared nearly all.
     pub max: f64,
 }
 
@@ -67,22 +67,22 @@ impl Default for SreOptions {
     }
 }
 
-/// Refuse with `min(max, ((requests − accepts / threshold) / (requests + 1))^(1 / aggression))`.
+/// Rejects with the probability `min(max, ((requests − accepts / threshold) / (requests + 1))^(1 / aggression))`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct AdmissionOptions {
-    /// Refusing begins when a smaller share than this is accepted, above 0 to 1. Default 0.95 (Envoy).
+    /// Rejecting begins when a smaller share than this is accepted, above 0 to 1. Default 0.95 (Envoy).
     pub threshold: f64,
-    /// More refuses more as soon as it begins, from 1. Default 1 (Envoy).
+    /// A higher value rejects more as soon as it begins, from 1. Default 1 (Envoy).
     pub aggression: f64,
-    /// Never refuse a larger share than this. Default 0.8 (Envoy).
+    /// The highest probability. Default 0.8 (Envoy).
     pub max: f64,
-    /// With fewer requests a second than this nothing is refused. Default 0 (Envoy).
+    /// With fewer requests per second than this nothing is rejected. Default 0 (Envoy).
     pub per_second: f64,
-    /// What is counted. Default 30 s (Envoy).
+    /// The window. Default 30 s (Envoy).
     #[serde(with = "crate::serde_duration")]
     pub window: Duration,
-    /// While fewer attempts than this have ended in the window, nothing is refused. Default 20, as breakers have it (Hystrix).
+    /// Nothing is rejected while fewer attempts than this have ended in the window. Default 20, as for breakers (Hystrix).
     pub minimum_attempts: u64,
 }
 
@@ -100,7 +100,7 @@ impl Default for AdmissionOptions {
 }
 
 impl SreOptions {
-    /// The part to refuse after `requests`, of which `accepts` were accepted, by the formula alone.
+    /// The probability of a rejection after `requests`, of which `accepts` were accepted, by the formula alone.
     #[must_use]
     pub fn refuse(&self, requests: f64, accepts: f64) -> f64 {
         ((requests - self.k.max(1.0) * accepts) / (requests + 1.0)).max(0.0)
@@ -108,7 +108,7 @@ impl SreOptions {
 }
 
 impl AdmissionOptions {
-    /// The part to refuse after `requests`, of which `accepts` were accepted.
+    /// The probability of a rejection after `requests`, of which `accepts` were accepted.
     #[must_use]
     pub fn refuse(&self, requests: f64, accepts: f64) -> f64 {
         let per_second = requests / self.window.as_secs_f64().max(1e-9);
@@ -121,20 +121,20 @@ impl AdmissionOptions {
     }
 }
 
-/// What a throttle knows, for metrics and status.
+/// State and counts of a throttle, for metrics and status.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ThrottleSnapshot {
-    /// Requests in the window, by the rule's way of counting.
+    /// Requests in the window, as the rule counts them.
     pub requests: u64,
-    /// Those of them that were accepted.
+    /// Accepted requests in the window.
     pub accepts: u64,
-    /// The part that is refused now, 0 to 1.
+    /// The present probability of a rejection, 0 to 1.
     pub refusing: f64,
-    /// Refused ever.
+    /// Rejected requests, since it was made.
     pub refused: u64,
 }
 
-/// Shared by all workers that ask the same server or service. No locks.
+/// Shared by all workers that call the same server or service. No locks.
 #[derive(Debug)]
 pub struct Throttle {
     options: ThrottleOptions,
@@ -149,13 +149,14 @@ pub struct Throttle {
     refused: AtomicU64,
 }
 
-/// What shows that a server is well again, and what a window of that length could not.
+/// The window that shows a recovery, which a long one would hide.
 const RECENT: Duration = Duration::from_secs(2);
-/// One request in so much time is allowed whatever the counts say: with few requests a share of them would be too few to notice anything.
+/// One request per this time is allowed whatever the counts say: with few requests a share of them would be too few to
+/// notice a recovery.
 const ALWAYS_ONE_IN: Duration = Duration::from_secs(1);
 
 impl Throttle {
-    /// Nothing was asked yet.
+    /// Without counts.
     #[must_use]
     pub fn new(options: ThrottleOptions) -> Self {
         let window = match options {
@@ -172,11 +173,11 @@ impl Throttle {
         }
     }
 
-    /// The same counts under other options. What is under way tells the one before.
+    /// The same counts under new options. Attempts under way are noted in the old one.
     #[cfg(feature = "policy")]
     pub(crate) fn continued(&self, options: ThrottleOptions, now: Instant) -> Self {
         let next = Self::new(options);
-        // Only one of the rules counts its own refusals.
+        // Only one of the rules counts its own rejections.
         let window = match options {
             ThrottleOptions::Sre(_) => &self.window,
             ThrottleOptions::Admission(_) => &self.ended,
@@ -198,14 +199,14 @@ impl Throttle {
         next
     }
 
-    /// The rule and its numbers.
+    /// Its options.
     #[cfg(feature = "policy")]
     pub(crate) const fn options(&self) -> &ThrottleOptions {
         &self.options
     }
 
-    /// Whether to ask at all. Each request asks this once, before it is sent; a retry is a request. What is allowed is counted by
-    /// [`Throttle::note`]; who gives up before does not call it.
+    /// Whether to send a request. Asked once for each, before it is sent; a retry is a request. An allowed one is counted by
+    /// [`Throttle::note`], unless it is not sent after all.
     pub fn allow(&self, now: Instant, rng: &mut Random) -> bool {
         let part = self.refusing(now);
         if part <= 0.0 {
@@ -224,7 +225,7 @@ impl Throttle {
         allow
     }
 
-    /// Whether nothing was allowed for a second, which is true for one of those who ask.
+    /// Whether nothing was allowed for a second; true for one of concurrent callers.
     fn is_first_in_a_while(&self, now: Instant) -> bool {
         let last = self.allowed_at.load(Ordering::Relaxed);
         now.since(Instant::from_nanos(last)) >= ALWAYS_ONE_IN
@@ -233,8 +234,9 @@ impl Throttle {
                 .is_ok()
     }
 
-    /// A request that was allowed ended. Not accepted is what the server refused for overload or did not answer; an answer that says that the
-    /// request is wrong was accepted. What was not sent at all, because a breaker refused it for example, is not to be noted.
+    /// An allowed request ended. Not accepted: the server rejected it for overload or did not answer; a response that says
+    /// that the request is wrong is accepted. Requests that were not sent, because a breaker is open for example, are not to
+    /// be noted.
     pub fn note(&self, now: Instant, accepted: bool) {
         let accepts = u64::from(accepted);
         self.window.add(now, 1, accepts);
@@ -242,14 +244,14 @@ impl Throttle {
         self.ended.add(now, 1, accepts);
     }
 
-    /// The part that is refused now, 0 to 1.
+    /// The present probability of a rejection, 0 to 1.
     #[must_use]
     pub fn refusing(&self, now: Instant) -> f64 {
         let counts = self.window.sum(now);
         self.part(now, counts)
     }
 
-    /// What it knows.
+    /// Its state and counts.
     #[must_use]
     pub fn snapshot(&self, now: Instant) -> ThrottleSnapshot {
         let counts = self.window.sum(now);
@@ -267,7 +269,7 @@ impl Throttle {
             return 0.0;
         }
         match (&self.options, self.recent.sum(now)) {
-            // It never refuses more than its `max`, and counts only what it sent: its window forgets soon enough.
+            // It never rejects more than its `max`, and counts only what it sent: its window forgets soon enough.
             (ThrottleOptions::Admission(_), _) | (_, (0, _)) => in_window,
             (ThrottleOptions::Sre(_), recent) => in_window.min(self.formula(recent)),
         }
@@ -289,14 +291,15 @@ impl Throttle {
     }
 }
 
-/// A window is counted in so many slots; it is exact to one of them.
+/// Slots of a window; it is exact to one of them.
 const SLOTS: u64 = 30;
 const COUNT_BITS: u32 = 22;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
-/// The number of a slot's time, in what is left of its word: it comes again after 2²⁰ slots, twelve days of slots of a second.
+/// The number of a slot's time, in the remaining bits of its word: it repeats after 2²⁰ slots, twelve days of slots of a
+/// second.
 const TIME_MASK: u64 = (1 << (64 - 2 * COUNT_BITS)) - 1;
 
-/// Two counts over a sliding window. A slot is one word, time and both counts, so that it is never half renewed.
+/// Two counts over a sliding window. A slot is one word, time and both counts, so that it is never half updated.
 #[derive(Debug)]
 struct WindowCounts {
     slots: [AtomicU64; SLOTS as usize],
@@ -307,13 +310,13 @@ impl WindowCounts {
     fn new(window: Duration) -> Self {
         let nanos = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
         Self {
-            // Of a time that is none: `time_of` begins with one window.
+            // The time of an empty slot: `time_of` begins with one window.
             slots: [const { AtomicU64::new(0) }; SLOTS as usize],
             slot_nanos: (nanos / SLOTS).max(1),
         }
     }
 
-    /// Times begin late enough that an empty slot is out of the window.
+    /// Times begin late enough that an empty slot is outside of the window.
     const fn time_of(&self, now: Instant) -> u64 {
         (now.as_nanos() / self.slot_nanos).wrapping_add(SLOTS)
     }
@@ -330,7 +333,7 @@ impl WindowCounts {
             if of != time {
                 both = 0;
             }
-            // A full slot counts no more: both counts, so that their ratio stays.
+            // A full slot counts no more: neither count, so that their ratio stays.
             if both & COUNT_MASK < COUNT_MASK && both >> COUNT_BITS < COUNT_MASK {
                 both += (requests << COUNT_BITS) + accepts;
             }

@@ -23,9 +23,9 @@ pub struct Load {
 /// One finding.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Lint {
-    /// λ(1+b)+m ≥ C: after a stall the retries alone keep the service busy, and it does not come back.
+    /// λ(1+b)+m ≥ C: after a stall the retries alone keep the service busy, and it does not recover.
     Unstable {
-        /// λ(1+b)+m, in attempts a second.
+        /// λ(1+b)+m, in attempts per second.
         sustained: f64,
         /// C.
         capacity: f64,
@@ -34,17 +34,17 @@ pub enum Lint {
     },
     /// A limit of zero lets nothing through.
     LimitZero,
-    /// A deadline or an attempt timeout of zero: nothing is ever in time.
+    /// A deadline or an attempt timeout of zero: every attempt times out.
     NoTime,
-    /// A number that is none, or is below zero, or a quantile that is not between 0 and 1.
+    /// NaN, below zero, or a quantile that is not between 0 and 1.
     NotANumber(&'static str),
     /// A budget that never holds a whole token pays for no retry.
     BudgetBelowOne,
-    /// All attempts with their timeouts and back-offs take longer than the deadline: the last ones are cut or not made.
+    /// All attempts with their timeouts and back-offs exceed the deadline: the last ones are cut or not made.
     BeyondDeadline {
         /// What they take at most.
         worst: Duration,
-        /// What there is.
+        /// The deadline.
         deadline: Duration,
     },
     /// An attempt may take as long as the whole call, so an attempt that hangs leaves nothing for a retry.
@@ -55,17 +55,17 @@ pub enum Lint {
     HedgeNever,
     /// More retries after timeouts than retries.
     TimeoutsBeyondRetries,
-    /// Neither a deadline nor an attempt timeout: a call that hangs does so for ever.
+    /// Neither a deadline nor an attempt timeout: a call that hangs does so forever.
     Endless,
-    /// This of zero lets nothing through, or never does anything.
+    /// This option is zero: nothing is admitted, or it has no effect.
     Zero(&'static str),
-    /// A queue is for a limit, and there is none.
+    /// A queue without a limit: nothing ever waits in it.
     QueueWithoutLimit,
-    /// What waits in the queue as long as it may has no time left.
+    /// An entry that waits in the queue as long as it may has no time left.
     QueueFillsDeadline,
-    /// None of the rules that open a breaker is there.
+    /// No rule opens the breaker.
     BreakerNever,
-    /// A breaker and a throttle look at the same failures: one of the two will never act.
+    /// A breaker and a throttle react to the same failures: one of them never acts.
     BreakerAndThrottle,
 }
 
