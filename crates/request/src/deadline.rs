@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_tolerate::propagate::{parse_grpc, parse_milliseconds};
-use evenkeel_tolerate::{Deadline, Propagated};
+use evenkeel_tolerate::deadline::{parse_grpc, parse_milliseconds};
+use evenkeel_tolerate::{Deadline, EncodedTimeout};
 
 use crate::RequestView;
 
@@ -65,12 +65,12 @@ impl DeadlineHeader {
     /// Writes what is left at `now` into its room. The room stays as it is if it has another size.
     pub fn write(&self, room: &mut [u8], deadline: Deadline, now: Instant) {
         let value = if self.grpc {
-            Propagated::grpc(deadline, now)
+            EncodedTimeout::grpc(deadline, now)
         } else {
-            Propagated::milliseconds(deadline, now)
+            EncodedTimeout::milliseconds(deadline, now)
         };
         let nothing: &[u8] = if self.grpc { b"0m" } else { b"0" };
-        let text = value.as_ref().map_or(nothing, Propagated::as_bytes);
+        let text = value.as_ref().map_or(nothing, EncodedTimeout::as_bytes);
         if let Some(blanks) = ROOM.checked_sub(text.len())
             && room.len() == ROOM
         {

@@ -11,6 +11,7 @@ pub mod headers;
 pub mod mirror;
 pub mod hold;
 pub mod fallback;
+pub mod cache;
 pub mod deadline;
 pub mod policies;
 pub mod quarantine;

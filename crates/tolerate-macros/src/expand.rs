@@ -26,7 +26,7 @@ pub(crate) fn expand(arguments: &Arguments, mut function: ItemFn) -> Result<Toke
         return Err(Error::new_spanned(constness, text));
     }
     let inputs = inputs(&mut function)?;
-    let of = quote!(<#result as ::evenkeel_tolerate::recover::Fallible>);
+    let of = quote!(<#result as ::evenkeel_tolerate::policy::Fallible>);
     function.sig.output = syn::parse_quote! {
         -> ::core::result::Result<#of::Value, ::evenkeel_tolerate::Failed<#of::Error>>
     };
@@ -112,7 +112,7 @@ fn is_attempt(of: &Type) -> Option<bool> {
 fn policy(arguments: &Arguments) -> TokenStream {
     match &arguments.policy {
         Some(policy) => quote!(#policy),
-        None => quote!(::evenkeel_tolerate::recover::default_policy()),
+        None => quote!(::evenkeel_tolerate::policy::default_policy()),
     }
 }
 
@@ -134,7 +134,7 @@ fn described(
     let classify = arguments
         .classify
         .as_ref()
-        .map(|it| quote!(.classify(::evenkeel_tolerate::recover::Errors(#it))));
+        .map(|it| quote!(.classify(::evenkeel_tolerate::policy::Errors(#it))));
     let repair = arguments.repair.as_ref().map(|it| {
         let error = quote!(__error: ::core::option::Option<&#of::Error>);
         if is_async {
@@ -160,7 +160,7 @@ fn running(
         quote!(let #pattern = #by __attempt;)
     });
     let cloned = quote!(#(let #names = ::core::clone::Clone::clone(&#names);)*);
-    let typed = quote!(::evenkeel_tolerate::recover::attempt_of::<#result, _>);
+    let typed = quote!(::evenkeel_tolerate::policy::attempt_of::<#result, _>);
     let body = if is_async {
         quote!(|__attempt: ::evenkeel_tolerate::Attempt| {
             #cloned

@@ -1,93 +1,59 @@
 #![doc = include_str!("../README.md")]
 
-pub mod policy;
+// Mechanisms: plain state machines, each below those that use it.
+mod serde_duration;
 pub mod deadline;
-pub mod backoff;
-pub mod budget;
-pub mod ledger;
-pub mod verdict;
+pub mod shed;
 pub mod retry;
-pub mod http;
 pub mod hedge;
-pub mod race;
-mod wire;
-
-// Whether to ask at all.
 pub mod breaker;
-pub mod stale;
-pub mod pushback;
-pub mod quota;
-pub mod propagate;
-pub mod inject;
-// End of breakers.
-
-// "Not now" and "not you": limits, rates, queues, shedding.
 pub mod limit;
 pub mod rate;
-pub mod adaptive_rate;
-pub mod codel;
 pub mod queue;
-pub mod shed;
-pub mod throttle;
-// End of limits.
+pub mod inject;
+pub mod stale;
+// End of the mechanisms.
 
-pub use backoff::{BackoffOptions, Capped, Growth, Jitter, Wait};
-pub use budget::Budget;
-pub use deadline::Deadline;
-pub use hedge::{HedgeAfter, HedgeDelay, HedgeOptions};
-pub use http::{AttemptFacts, decide, may_rescue};
-pub use ledger::RetryLedger;
-pub use policy::{BudgetOptions, RetryOn, RetryOptions, TimeoutOptions};
-pub use race::{Race, Turn};
-pub use retry::{Decision, Ended, Rules, StopReason, again};
-pub use verdict::{Call, Idempotency, Verdict};
-
-// The face: policies around calls.
-#[cfg(feature = "recover")]
+// The policy engine: the mechanisms around a call.
+#[cfg(feature = "policy")]
 pub mod clock;
-#[cfg(feature = "recover")]
-pub mod recover;
-
-#[cfg(feature = "tokio")]
-pub use recover::retry;
+#[cfg(feature = "policy")]
+pub mod policy;
 #[cfg(feature = "tower")]
 pub mod tower;
+// End of the policy engine.
+
+pub use breaker::{
+    Breaker, BreakerOpen, BreakerOptions, BreakerPermit, BreakerSnapshot, BreakerState,
+};
+pub use deadline::{Deadline, EncodedTimeout, TimeoutOptions};
+pub use hedge::{HedgeAfter, HedgeDelay, HedgeOptions, HedgeRace, RaceOutcome};
+pub use inject::{Inject, InjectOptions};
+pub use limit::{AdaptiveLimit, Limit, LimitOptions, LimitOutcome, LimitSnapshot, Permit};
+pub use queue::{Codel, CodelOptions, MinimumDelay, Queue, QueueOptions};
+pub use rate::{KeyedRate, KeyedRateOptions, Rate, RateOptions};
+pub use retry::{
+    AttemptFacts, Backoff, BackoffOptions, Budget, BudgetOptions, Call, Capped, Decision,
+    EndedAttempt, Growth, Idempotency, Jitter, Pushback, PushbackOptions, RetryLedger, RetryOn,
+    RetryOptions, RetryRules, StopReason, Verdict, again, decide, may_rescue,
+};
+pub use shed::{Class, ShedOptions, Throttle, ThrottleOptions, throttle};
+pub use stale::StaleOptions;
 
 #[cfg(feature = "macros")]
 pub use evenkeel_tolerate_macros::recover;
+#[cfg(feature = "tokio")]
+pub use policy::retry;
 #[cfg(feature = "blocking")]
-pub use recover::retry_blocking;
-#[cfg(feature = "recover")]
-pub use recover::{
+pub use policy::retry_blocking;
+#[cfg(feature = "policy")]
+pub use policy::{
     Attempt, Failed, Incident, Lint, Recovered, Recovery, RecoveryOptions, Repaired, Stopped,
 };
-// End of the face.
 
-// Breakers.
-pub use breaker::{Breaker, BreakerOptions, BreakerSnapshot, BreakerState, Pass, Refused};
-pub use stale::StaleOptions;
-// End of breakers.
-
-// Limits.
-pub use adaptive_rate::{AdaptiveRate, AdaptiveRateOptions};
-pub use codel::{Codel, CodelOptions, MinimumDelay};
-pub use limit::{Adaptive, Finish, Limit, LimitOptions, LimitSnapshot, Permit};
-pub use queue::{Queue, QueueOptions};
-pub use rate::{KeyedRate, KeyedRateOptions, Rate, RateOptions};
-pub use shed::{Class, ShedOptions};
-pub use throttle::{Throttle, ThrottleOptions};
-// End of limits.
-
-// Wire, quotas, faults on purpose.
-pub use inject::{Inject, InjectOptions};
-pub use propagate::Propagated;
-pub use pushback::{Pushback, PushbackOptions};
-pub use quota::{Quota, QuotaOptions, Throttling, ThrottlingOptions};
-// End of wire.
-
-// Their pages' examples are tests.
+// The examples of the pages are tests.
 #[cfg(doctest)]
-mod limit_pages {
+mod mechanism_pages {
     #[doc = include_str!("../../../docs/tolerate/backoff.md")]
     mod backoff {}
     #[doc = include_str!("../../../docs/tolerate/budget.md")]
@@ -96,9 +62,9 @@ mod limit_pages {
     mod deadline {}
 }
 
-// Their examples are of the parts and of a policy with them.
+// Pages with an example of a mechanism and one of a policy with it.
 #[cfg(all(doctest, feature = "async", feature = "blocking"))]
-mod part_pages {
+mod mechanism_and_policy_pages {
     #[doc = include_str!("../../../docs/tolerate/breaker.md")]
     mod breaker {}
     #[doc = include_str!("../../../docs/tolerate/stale.md")]
@@ -118,7 +84,7 @@ mod part_pages {
 }
 
 #[cfg(all(doctest, feature = "tokio", feature = "blocking", feature = "macros"))]
-mod face_pages {
+mod policy_pages {
     #[doc = include_str!("../../../docs/tolerate/library.md")]
     mod library {}
     #[doc = include_str!("../../../docs/tolerate/retry.md")]

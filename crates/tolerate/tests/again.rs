@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
 use evenkeel_tolerate::{
-    BackoffOptions, Budget, BudgetOptions, Deadline, Decision, Ended, Idempotency, Jitter,
-    RetryLedger, Rules, StopReason, Verdict, again,
+    BackoffOptions, Budget, BudgetOptions, Deadline, Decision, EndedAttempt, Idempotency, Jitter,
+    RetryLedger, RetryRules, StopReason, Verdict, again,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -27,7 +27,7 @@ fn budget(burst: f64) -> Budget {
 }
 
 struct Story<'a> {
-    rules: Rules<'a>,
+    rules: RetryRules<'a>,
     ledger: RetryLedger,
     budget: Budget,
     deadline: Deadline,
@@ -38,7 +38,7 @@ struct Story<'a> {
 impl Story<'_> {
     fn new() -> Self {
         Self {
-            rules: Rules::of_backoff(3, &BACKOFF),
+            rules: RetryRules::of_backoff(3, &BACKOFF),
             ledger: RetryLedger::new(),
             budget: budget(100.0),
             deadline: Deadline::new(Instant::ZERO, Duration::from_secs(3_600)),
@@ -48,7 +48,7 @@ impl Story<'_> {
     }
 
     fn ended(&mut self, verdict: Verdict, idempotency: Idempotency) -> Decision {
-        let ended = Ended {
+        let ended = EndedAttempt {
             verdict,
             idempotency,
             replayable: true,
@@ -66,8 +66,8 @@ impl Story<'_> {
     }
 }
 
-fn wait_for(wish: Option<u64>) -> Decision {
-    let wait = wish.map(millis);
+fn wait_for(retry_after: Option<u64>) -> Decision {
+    let wait = retry_after.map(millis);
     Story::new().ended(Verdict::Throttled { wait }, Idempotency::Idempotent)
 }
 
@@ -95,10 +95,10 @@ fn the_servers_wish_is_honoured_and_clamped() {
 fn a_wish_that_the_deadline_leaves_no_room_for_costs_nothing() {
     let mut story = Story::new();
     story.deadline = Deadline::new(Instant::ZERO, millis(1_000));
-    let wish = Verdict::Throttled {
+    let retry_after = Verdict::Throttled {
         wait: Some(millis(1_500)),
     };
-    let decision = story.ended(wish, Idempotency::Idempotent);
+    let decision = story.ended(retry_after, Idempotency::Idempotent);
     assert_eq!(decision, Decision::Stop(StopReason::Deadline));
     assert!((story.budget.balance(Instant::ZERO) - 100.0).abs() < 1e-9);
     assert_eq!(story.ledger.counted(), 0);
@@ -143,10 +143,10 @@ fn a_call_with_a_key_is_repeated_and_one_without_is_not() {
 }
 
 fn verdicts() -> impl Strategy<Value = Verdict> {
-    let wish = || proptest::option::of((0_u64..20_000).prop_map(millis));
+    let retry_after = || proptest::option::of((0_u64..20_000).prop_map(millis));
     prop_oneof![
-        wish().prop_map(|wait| Verdict::Transient { wait }),
-        wish().prop_map(|wait| Verdict::Throttled { wait }),
+        retry_after().prop_map(|wait| Verdict::Transient { wait }),
+        retry_after().prop_map(|wait| Verdict::Throttled { wait }),
         Just(Verdict::Timeout),
         Just(Verdict::Unsent),
         Just(Verdict::Lost),
@@ -172,7 +172,7 @@ fn decorrelated_waits_go_by_the_one_before() {
     let mut longest = Duration::ZERO;
     for seed in 0..200 {
         let mut story = Story::new();
-        story.rules = Rules::of_backoff(6, &backoff);
+        story.rules = RetryRules::of_backoff(6, &backoff);
         story.rng = Random::seeded(seed);
         let mut before = backoff.base;
         for _ in 0..6 {
@@ -206,7 +206,7 @@ proptest! {
         seed: u64,
     ) {
         let backoff = BackoffOptions { jitter: Jitter::Full, ..BACKOFF };
-        let rules = Rules { limit, timeout_limit, backoff: &backoff, longest_wish: millis(5_000) };
+        let rules = RetryRules { limit, timeout_limit, backoff: &backoff, max_pushback: millis(5_000) };
         let budget = budget(f64::from(tokens));
         let deadline = Deadline::new(Instant::ZERO, millis(deadline));
         let (mut ledger, mut rng) = (RetryLedger::new(), Random::seeded(seed));
@@ -214,7 +214,7 @@ proptest! {
         let mut free_on = Vec::new();
         for (verdict, server, took) in history {
             now += millis(took);
-            let ended = Ended { verdict, idempotency, replayable: true, server };
+            let ended = EndedAttempt { verdict, idempotency, replayable: true, server };
             let Decision::Retry { free, after } =
                 again(&rules, ended, &mut ledger, &budget, deadline, now, &mut rng) else { continue };
             now += after;

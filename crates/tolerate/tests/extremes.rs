@@ -1,20 +1,19 @@
 //! Options and moments at the ends of what can be written: nothing panics, and what has no end does not end.
-#![cfg(feature = "recover")]
+#![cfg(feature = "policy")]
 
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
-use evenkeel_tolerate::adaptive_rate::AdaptiveRateOptions;
-use evenkeel_tolerate::breaker::{End, SlowOptions, WindowKind};
+use evenkeel_tolerate::breaker::{BreakerOutcome, SlowOptions, WindowKind};
 use evenkeel_tolerate::limit::{
     AimdOptions, Gradient2Options, RemeasureOptions, VegasOptions, WindowOptions,
 };
 use evenkeel_tolerate::queue::CodelRule;
 use evenkeel_tolerate::throttle::{AdmissionOptions, SreOptions};
 use evenkeel_tolerate::{
-    Adaptive, AdaptiveRate, BackoffOptions, Breaker, BreakerOptions, Budget, BudgetOptions, Class,
-    CodelOptions, Deadline, HedgeAfter, HedgeDelay, HedgeOptions, Jitter, LimitOptions, Queue,
-    QueueOptions, Race, Rate, RateOptions, Throttle, ThrottleOptions,
+    AdaptiveLimit, BackoffOptions, Breaker, BreakerOptions, Budget, BudgetOptions, Class,
+    CodelOptions, Deadline, HedgeAfter, HedgeDelay, HedgeOptions, HedgeRace, Jitter, LimitOptions,
+    Queue, QueueOptions, Rate, RateOptions, Throttle, ThrottleOptions,
 };
 use proptest::prelude::*;
 
@@ -91,7 +90,7 @@ proptest! {
         };
         let breaker = Breaker::new(options, 1);
         for now in moments {
-            for end in [End::Bad, End::Good, End::Ignored] {
+            for end in [BreakerOutcome::Bad, BreakerOutcome::Good, BreakerOutcome::Ignored] {
                 if let Ok(admitted) = breaker.admit(now) {
                     breaker.ended(admitted, now, end, took);
                 }
@@ -147,7 +146,7 @@ proptest! {
             }),
         };
         let window = WindowOptions { min: least, max: most, samples: 1, ..WindowOptions::default() };
-        let limit = Adaptive::with_window(&options, window, Instant::ZERO, 1);
+        let limit = AdaptiveLimit::with_window(&options, window, Instant::ZERO, 1);
         for now in moments {
             for dropped in [false, true, false] {
                 limit.sample(now, took, initial, dropped);
@@ -160,17 +159,10 @@ proptest! {
     #[test]
     fn rates(
         (per_second, ratio) in (number(), number()), burst in count(),
-        (every, window) in (duration(), duration()), moments in moments(),
+        window in duration(), moments in moments(),
     ) {
         let rate = Rate::new(RateOptions { per_second, burst });
         let budget = Budget::new(BudgetOptions { ratio, floor_per_second: per_second, burst: ratio }, Instant::ZERO);
-        let adaptive = AdaptiveRate::new(
-            AdaptiveRateOptions {
-                beta: ratio, scale: ratio, smoothing: ratio, measure_every: every,
-                min_per_second: per_second, min_burst: ratio,
-            },
-            Instant::ZERO,
-        );
         let sre = SreOptions { k: ratio, window, max: per_second, minimum_attempts: u64::from(burst) };
         let admission = AdmissionOptions {
             threshold: ratio, aggression: per_second, max: ratio, per_second, window, minimum_attempts: 0,
@@ -185,9 +177,6 @@ proptest! {
             }
             budget.earn();
             let _: bool = budget.try_spend(now) && budget.try_spend_on_hedge(now);
-            let _: Result<(), Duration> = adaptive.take(now);
-            adaptive.note(now, true);
-            adaptive.note(now, false);
             for throttle in &throttles {
                 throttle.allow(now, &mut random);
                 throttle.note(now, false);
@@ -215,7 +204,7 @@ proptest! {
             for &now in &moments {
                 hedge.note(now, took);
                 let delay = hedge.after(now).unwrap_or_default();
-                let mut race = Race::new(now, delay, limit, now + cap);
+                let mut race = HedgeRace::new(now, delay, limit, now + cap);
                 race.postpone(now);
                 hedge.may_hedge();
                 let deadline = Deadline::new(now, took);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
 use evenkeel_tolerate::limit::{AimdOptions, Gradient2Options, RemeasureOptions, VegasOptions};
-use evenkeel_tolerate::{Finish, Limit, LimitOptions};
+use evenkeel_tolerate::{Limit, LimitOptions, LimitOutcome};
 
 /// Places of the server, and what a request takes in one of them: 1,000 requests a second at most.
 const PLACES: usize = 10;
@@ -42,7 +42,7 @@ fn run(options: &LimitOptions, offered: f64, seconds: u64) -> Seen {
             answers.pop();
             let (permit, began): (evenkeel_tolerate::Permit<&Limit>, Instant) =
                 Option::take(&mut running[id]).expect("answered once");
-            permit.finish(at, Finish::Good);
+            permit.finish(at, LimitOutcome::Good);
             if at > half {
                 done += 1;
                 spent += at - began;

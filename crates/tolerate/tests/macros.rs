@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use evenkeel_tolerate::clock::{Clock, Virtual};
+use evenkeel_tolerate::clock::{Clock, VirtualClock};
 use evenkeel_tolerate::{
     Attempt, BackoffOptions, Failed, Incident, Jitter, Recovery, RecoveryOptions, Repaired,
     Stopped, Verdict, recover,
 };
 
-static CLOCK: LazyLock<Virtual> = LazyLock::new(Virtual::new);
-static POLICY: LazyLock<Recovery<Virtual>> = LazyLock::new(|| {
+static CLOCK: LazyLock<VirtualClock> = LazyLock::new(VirtualClock::new);
+static POLICY: LazyLock<Recovery<VirtualClock>> = LazyLock::new(|| {
     let options = RecoveryOptions {
         backoff: BackoffOptions::exponential(
             Duration::from_millis(10),
@@ -132,7 +132,7 @@ fn a_fallback_never_hides_the_error() {
 }
 
 struct Client {
-    policy: Recovery<Virtual>,
+    policy: Recovery<VirtualClock>,
     calls: AtomicU32,
 }
 
@@ -164,7 +164,7 @@ impl Client {
 
 #[test]
 fn methods_and_threads_are_recovered_too() {
-    let clock = Virtual::new();
+    let clock = VirtualClock::new();
     let policy = Recovery::named("client")
         .clock(clock.clone())
         .build()
@@ -194,7 +194,7 @@ fn without_a_policy_it_is_the_processes() {
     // Its clock is tokio's, and there is no runtime here: it may be made, and not waited for.
     let waiting = goes(endless());
     let call = evenkeel_tolerate::Call::idempotent("now");
-    let policy = recover::default_policy();
+    let policy = evenkeel_tolerate::policy::default_policy();
     let mut at_once = pin!(
         policy
             .call(call)

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_tolerate::clock::{Clock, Sleep, Virtual};
+use evenkeel_tolerate::clock::{Clock, Sleep, VirtualClock};
 use evenkeel_tolerate::limit::Gradient2Options;
 use evenkeel_tolerate::{
     BackoffOptions, BudgetOptions, Call, Class, Jitter, LimitOptions, Queue, QueueOptions,
@@ -109,11 +109,11 @@ impl Line {
         match self {
             Self::Endless(line) => line.push_back(slot),
             Self::Bounded(queue) => {
-                use evenkeel_tolerate::queue::Pushed;
+                use evenkeel_tolerate::queue::PushResult;
                 match queue.push(now, Class::Critical, deadline, slot) {
-                    Pushed::Waits(_) => {}
-                    Pushed::Instead(_, left) => left.item.set(false),
-                    Pushed::Refused(slot) => slot.set(false),
+                    PushResult::Queued(_) => {}
+                    PushResult::Displaced(_, left) => left.item.set(false),
+                    PushResult::Rejected(slot) => slot.set(false),
                 }
             }
         }
@@ -130,8 +130,8 @@ impl Line {
 }
 
 struct World {
-    clock: Virtual,
-    policy: Recovery<Virtual>,
+    clock: VirtualClock,
+    policy: Recovery<VirtualClock>,
     line: RefCell<Line>,
     /// Answers in time, and attempts, by second.
     good: RefCell<Vec<u64>>,
@@ -177,7 +177,7 @@ impl World {
 
 /// Answers in time and attempts, for each second.
 fn simulate(options: RecoveryOptions, line: Line) -> (Vec<u64>, Vec<u64>) {
-    let clock = Virtual::new();
+    let clock = VirtualClock::new();
     let policy = Recovery::named("metastable").options(options).seed(1);
     let world = Rc::new(World {
         policy: policy.clock(clock.clone()).build().expect("no errors"),

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use common::{hedged, millis, near, policy, usual};
 use evenkeel_core::Instant;
-use evenkeel_tolerate::clock::{Clock, Virtual};
-use evenkeel_tolerate::recover::{Event, Lint, lint};
+use evenkeel_tolerate::clock::{Clock, VirtualClock};
+use evenkeel_tolerate::policy::{Event, Lint, lint};
 use evenkeel_tolerate::{Call, Jitter, LimitOptions, Recovery, RecoveryOptions, Repaired, Stopped};
 
 const CALL: Call = Call::idempotent("get");
@@ -68,7 +68,7 @@ fn two_policies_may_share_a_budget() {
 #[test]
 fn the_same_seed_takes_the_same_way() {
     let way = |seed| {
-        let clock = Virtual::new();
+        let clock = VirtualClock::new();
         let mut options = usual();
         options.backoff.jitter = Jitter::Full;
         let policy = Recovery::named("seeded").options(options).seed(seed);
@@ -96,7 +96,7 @@ fn every_decision_is_heard() {
         let first = word.split([' ', '(']).next().unwrap_or_default();
         to.lock().unwrap().push(first.to_owned());
     };
-    let clock = Virtual::new();
+    let clock = VirtualClock::new();
     let policy = Recovery::named("heard")
         .options(usual())
         .events(Arc::new(listen));
@@ -201,7 +201,7 @@ fn what_cannot_be_stable_is_not_built() {
     );
     let mut none = usual();
     (none.retries, none.retries_after_timeout, none.budget.ratio) = (0, 0, 0.2);
-    let load = evenkeel_tolerate::recover::Load {
+    let load = evenkeel_tolerate::policy::Load {
         per_second: 280.0,
         capacity: 300.0,
     };

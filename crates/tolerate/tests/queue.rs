@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
 use evenkeel_tolerate::{
-    Class, CodelOptions, Queue, QueueOptions, queue::CodelRule, queue::Pushed, queue::Reason,
+    Class, CodelOptions, Queue, QueueOptions, queue::CodelRule, queue::DequeueReason,
+    queue::PushResult,
 };
 
 /// Requests a second: offered, and what the server can do.
@@ -28,7 +29,7 @@ struct Attempt {
 /// How far a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Request {
-    Asked,
+    ThrottlePermit,
     AskedAgain,
     Answered,
 }
@@ -63,15 +64,15 @@ impl Waiting for VecDeque<Attempt> {
 impl Waiting for Queue<Attempt> {
     fn push(&mut self, now: Instant, attempt: Attempt) -> Vec<Attempt> {
         match self.push(now, Class::Critical, attempt.until, attempt) {
-            Pushed::Waits(_) => Vec::new(),
-            Pushed::Instead(_, left) => vec![left.item],
-            Pushed::Refused(attempt) => vec![attempt],
+            PushResult::Queued(_) => Vec::new(),
+            PushResult::Displaced(_, left) => vec![left.item],
+            PushResult::Rejected(attempt) => vec![attempt],
         }
     }
     fn next(&mut self, now: Instant) -> (Option<Attempt>, Vec<Attempt>) {
         let mut gone = Vec::new();
         let next = self.serve(now, |left| {
-            assert_ne!(left.reason, Reason::Served);
+            assert_ne!(left.reason, DequeueReason::Served);
             gone.push(left.item);
         });
         (next.map(|left| left.item), gone)
@@ -125,7 +126,7 @@ impl<W: Waiting> World<W> {
     fn step(&mut self, now: Instant, event: Event) {
         match event {
             Event::Arrives => {
-                self.requests.push(Request::Asked);
+                self.requests.push(Request::ThrottlePermit);
                 self.step(now, Event::Send(self.requests.len() - 1));
                 let next = now + self.draw(self.load.0);
                 self.at(next, Event::Arrives);
@@ -155,7 +156,7 @@ impl<W: Waiting> World<W> {
     /// A first attempt that was refused or took too long is made again 50 ms later.
     fn fail(&mut self, now: Instant, attempts: Vec<Attempt>) {
         for Attempt { request, .. } in attempts {
-            if self.requests[request] == Request::Asked {
+            if self.requests[request] == Request::ThrottlePermit {
                 self.requests[request] = Request::AskedAgain;
                 let again = now + Duration::from_millis(50);
                 self.at(again, Event::Send(request));

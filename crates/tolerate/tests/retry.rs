@@ -98,7 +98,7 @@ impl Request {
             method_may_repeat: true,
             body_replayable: true,
             server,
-            wish: None,
+            retry_after: None,
         })
     }
 
@@ -108,7 +108,7 @@ impl Request {
             method_may_repeat: false,
             body_replayable: true,
             server,
-            wish: None,
+            retry_after: None,
         })
     }
 
@@ -236,7 +236,7 @@ fn a_refused_stream_is_retried_whatever_is_listed_as_long_as_there_is_a_body_and
         method_may_repeat: false,
         body_replayable: true,
         server: 0,
-        wish: None,
+        retry_after: None,
     };
     let mut stops = |facts, why| {
         assert_eq!(request.decide(facts), Decision::Stop(why), "{facts:?}");
@@ -307,7 +307,7 @@ fn a_body_that_is_gone_stops_every_retry() {
             method_may_repeat: true,
             body_replayable: false,
             server: 0,
-            wish: None,
+            retry_after: None,
         };
         assert_eq!(
             Request::new(options()).decide(facts),
@@ -391,7 +391,7 @@ fn an_outage_is_not_made_worse() {
             method_may_repeat: true,
             body_replayable: true,
             server: 0,
-            wish: None,
+            retry_after: None,
         };
         let decision = decide(
             &options,
@@ -445,7 +445,7 @@ proptest! {
         let (mut paid, mut deaths, mut free_on) = (0, 0, Vec::new());
         for (outcome, server, took) in attempts {
             request.now += millis(took);
-            let facts = AttemptFacts { outcome, method_may_repeat, body_replayable, server, wish: None };
+            let facts = AttemptFacts { outcome, method_may_repeat, body_replayable, server, retry_after: None };
             let Decision::Retry { free, after } = request.decide(facts) else { continue };
             prop_assert!(body_replayable);
             prop_assert!(!outcome.is_success());

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 use evenkeel_tolerate::breaker::BreakerState;
-use evenkeel_tolerate::clock::{Clock, Virtual};
+use evenkeel_tolerate::clock::{Clock, VirtualClock};
 use evenkeel_tolerate::inject::AbortOptions;
-use evenkeel_tolerate::recover::Errors;
+use evenkeel_tolerate::policy::Errors;
 use evenkeel_tolerate::tower::{
-    BreakerLayer, DeadlineLayer, FallbackLayer, HedgeLayer, InjectLayer, Instead, LimitLayer,
-    QueueLayer, RateLayer, RecoverLayer, RetryLayer, ThrottleLayer, TimeoutLayer,
+    BreakerLayer, DeadlineLayer, FallbackLayer, FallbackToService, HedgeLayer, InjectLayer,
+    LimitLayer, QueueLayer, RateLayer, RecoverLayer, RetryLayer, ThrottleLayer, TimeoutLayer,
 };
 use evenkeel_tolerate::{
     BackoffOptions, BreakerOptions, Call, Class, Deadline, Failed, HedgeOptions, InjectOptions,
@@ -98,7 +98,7 @@ fn make_ready<S: Service<u32>>(service: &mut S) {
 
 #[test]
 fn it_retries_and_calls_only_what_is_ready() {
-    let clock = Virtual::new();
+    let clock = VirtualClock::new();
     let policy = Recovery::named("tower")
         .clock(clock.clone())
         .build()
@@ -117,7 +117,7 @@ fn it_retries_and_calls_only_what_is_ready() {
 
 #[test]
 fn the_inner_services_readiness_is_passed_on() {
-    let clock = Virtual::new();
+    let clock = VirtualClock::new();
     let policy = Recovery::named("tower")
         .clock(clock)
         .build()
@@ -139,7 +139,7 @@ fn the_inner_services_readiness_is_passed_on() {
 
 #[test]
 fn once_is_once_and_errors_have_a_meaning() {
-    let clock = Virtual::new();
+    let clock = VirtualClock::new();
     let policy = Recovery::named("tower")
         .clock(clock.clone())
         .build()
@@ -261,7 +261,7 @@ fn a_rate_makes_wait_and_a_closure_says_until_when() {
             GET
         }
     };
-    let clock = Virtual::new();
+    let clock = VirtualClock::new();
     let policy = Recovery::named("rate")
         .options(RecoveryOptions {
             deadline: None,
@@ -290,7 +290,7 @@ fn a_rate_makes_wait_and_a_closure_says_until_when() {
 
 /// Takes a second of virtual time.
 #[derive(Debug, Clone)]
-struct Slow(Virtual);
+struct Slow(VirtualClock);
 
 impl Service<(Class, u64)> for Slow {
     type Response = u64;
@@ -315,7 +315,7 @@ impl Service<(Class, u64)> for Slow {
 fn a_queue_serves_by_class_and_whom_somebody_waits_for() {
     use std::cell::RefCell;
 
-    let clock = Virtual::new();
+    let clock = VirtualClock::new();
     let queue = QueueOptions {
         wait: Duration::from_secs(60),
         ..QueueOptions::default()
@@ -425,13 +425,13 @@ fn a_fallback_answers_and_hides_no_error() {
     assert_eq!(answer(&mut service, 1), Ok(99));
     assert_eq!(answer(&mut service, 10), Err("down"));
     // Another service; its own error is not shown.
-    let other = FallbackLayer::new(Instead(Failing::new(0)));
+    let other = FallbackLayer::new(FallbackToService(Failing::new(0)));
     let mut service = other.layer(Failing::new(1));
     assert_eq!(
         (answer(&mut service, 5), answer(&mut service, 6)),
         (Ok(5), Ok(6))
     );
-    let both = FallbackLayer::new(Instead(Failing::new(9)));
+    let both = FallbackLayer::new(FallbackToService(Failing::new(9)));
     let mut service = both.layer(Failing::new(9));
     assert_eq!(answer(&mut service, 5), Err("down"));
     // Outside of a policy.

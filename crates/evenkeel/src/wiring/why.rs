@@ -9,7 +9,7 @@ use evenkeel_admin::text;
 use evenkeel_balance::{Answer, BalanceOptions, Policy, Standing};
 use evenkeel_config::plan::AskPlan;
 use evenkeel_core::Verdict;
-use evenkeel_tolerate::limit::Why;
+use evenkeel_tolerate::limit::LimitReason;
 
 /// Shares that differ by less than this, and by less than a fifth of the intended one, are as intended.
 const NEARLY: f64 = 0.05;
@@ -37,7 +37,7 @@ pub(super) struct Case<'a> {
     /// What it said itself, if servers are asked.
     pub(super) said: Option<Said>,
     /// The bound on its attempts that was found for it, and why it is that, if one is to be found.
-    pub(super) limit: Option<(u32, Why)>,
+    pub(super) limit: Option<(u32, LimitReason)>,
 }
 
 /// What a server said when it was asked how busy it is; nothing if it has not, or too long ago to be used.
@@ -198,15 +198,17 @@ impl Case<'_> {
             return String::new();
         };
         let why = match why {
-            Why::Initial => "nothing has been learnt yet",
-            Why::Fixed => "it is fixed",
-            Why::Grew => "more at once made it no slower",
-            Why::Shrank => "more at once made it slower",
-            Why::Dropped => "it refused some, or answered them too late",
-            Why::AppLimited => {
+            LimitReason::Initial => "nothing has been learnt yet",
+            LimitReason::Fixed => "it is fixed",
+            LimitReason::Grew => "more at once made it no slower",
+            LimitReason::Shrank => "more at once made it slower",
+            LimitReason::Dropped => "it refused some, or answered them too late",
+            LimitReason::AppLimited => {
                 "less than half of that was used lately, which says nothing about more"
             }
-            Why::Probing => "few at once for a moment, to see how quick it is without a crowd",
+            LimitReason::Probing => {
+                "few at once for a moment, to see how quick it is without a crowd"
+            }
         };
         format!(" At most {limit} at once: {why}.")
     }

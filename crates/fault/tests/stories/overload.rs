@@ -12,8 +12,8 @@ use evenkeel_fault::contract::{Managed, ServerLoad, ServerSpec, ServiceSpec, Tot
 use evenkeel_fault::incident::Status;
 use evenkeel_fault::policy::Mode;
 use evenkeel_fault::{FaultKind, Incident, Input, Keeper, Memory, Output};
-use evenkeel_tolerate::limit::{Adaptive, Gradient2Options, WindowOptions};
-use evenkeel_tolerate::queue::Pushed;
+use evenkeel_tolerate::limit::{AdaptiveLimit, Gradient2Options, WindowOptions};
+use evenkeel_tolerate::queue::PushResult;
 use evenkeel_tolerate::{Class, LimitOptions, Queue, QueueOptions, ShedOptions};
 
 use super::kinds::kind;
@@ -42,7 +42,7 @@ struct Server {
     backlog: VecDeque<Request>,
     working: Vec<(Instant, Request)>,
     load: ServerLoad,
-    limit: Option<Adaptive>,
+    limit: Option<AdaptiveLimit>,
 }
 
 /// By class: how many came, and how many were answered in time.
@@ -145,7 +145,7 @@ impl Shop {
         };
         let used: u32 = self.servers.iter().map(|one| one.load.in_flight).sum();
         let bounds = self.servers.iter().map(|one| one.limit.as_ref());
-        let bounds: Option<u32> = bounds.map(|limit| limit.map(Adaptive::limit)).sum();
+        let bounds: Option<u32> = bounds.map(|limit| limit.map(AdaptiveLimit::limit)).sum();
         let shares = ShedOptions::default();
         if bounds.is_some_and(|bounds| !shares.admits(class, used, bounds))
             && class < Class::Critical
@@ -159,9 +159,9 @@ impl Shop {
             .queue
             .push(self.now, class, self.now + ms(60_000), request)
         {
-            Pushed::Waits(_) => {}
-            Pushed::Instead(_, left) => self.refuse(left.item),
-            Pushed::Refused(_) => self.refuse(request),
+            PushResult::Queued(_) => {}
+            PushResult::Displaced(_, left) => self.refuse(left.item),
+            PushResult::Rejected(_) => self.refuse(request),
         }
     }
 
@@ -177,7 +177,7 @@ impl Shop {
         let turn = self.turn;
         let with_room = (0..3).map(|step| (turn + step) % 3).filter(|&index| {
             let server = &self.servers[index];
-            let limit = server.limit.as_ref().map_or(u32::MAX, Adaptive::limit);
+            let limit = server.limit.as_ref().map_or(u32::MAX, AdaptiveLimit::limit);
             server.load.in_flight < limit
         });
         let Some(index) = with_room.min_by_key(|&index| self.servers[index].load.in_flight) else {
@@ -330,7 +330,7 @@ impl Shop {
                 (Some(hint), None) => {
                     let options = Gradient2Options::for_overload(hint.initial, hint.usual);
                     let options = LimitOptions::Gradient2(options);
-                    Some(Adaptive::with_window(&options, window, self.now, 7))
+                    Some(AdaptiveLimit::with_window(&options, window, self.now, 7))
                 }
             };
         }
@@ -384,7 +384,7 @@ fn goodput_stays_at_capacity_in_five_times_the_load_and_the_excess_is_told_at_on
             at(99)
         );
         for server in &shop.servers {
-            let limit = server.limit.as_ref().map_or(0, Adaptive::limit);
+            let limit = server.limit.as_ref().map_or(0, AdaptiveLimit::limit);
             assert!((2..=24).contains(&limit), "seed {seed}: {limit}");
         }
         assert_eq!((shop.ejected, shop.acts), (0, 0), "seed {seed}");

@@ -13,7 +13,7 @@ use evenkeel_http1::Framing;
 
 use crate::background::request::{Answered, BackgroundRequest};
 use crate::cache::key::OwnedCacheKey;
-use crate::cache::store::{Answer, Stale, exchanged};
+use crate::cache::store::{Answer, Stale, response_facts};
 use crate::upstream::client::BodyEnd;
 
 /// At most so many of a service's at once: what becomes stale together is not fetched together.
@@ -61,9 +61,10 @@ impl Revalidation {
             Framing::Length(length) => length <= most as u64,
             Framing::None | Framing::Chunked => true,
         };
-        let Some(keep_for) =
-            stale.keep_for(self.key.borrow(), &exchanged((false, false), head, bytes))
-        else {
+        let Some(lifetimes) = stale.lifetimes(
+            self.key.borrow(),
+            &response_facts((false, false), head, bytes),
+        ) else {
             let result = if head.status < 500 { NOT_KEPT } else { FAILED };
             self.request.over(answered, BodyEnd::Enough);
             return result;
@@ -82,7 +83,7 @@ impl Revalidation {
         match end {
             BodyEnd::Whole { .. } if answer.body.len() <= most => {
                 let times = (self.asked, came);
-                stale.put(self.key.borrow(), answer, times, keep_for);
+                stale.put(self.key.borrow(), answer, times, lifetimes);
                 KEPT
             }
             BodyEnd::Whole { .. } | BodyEnd::Enough => NOT_KEPT,

@@ -4,7 +4,7 @@
 
 use evenkeel_core::Instant;
 use evenkeel_http1::Body;
-use evenkeel_tolerate::stale::KeepFor;
+use evenkeel_request::cache::Lifetimes;
 
 use crate::cache::store::Answer;
 
@@ -14,7 +14,7 @@ pub(crate) struct Tee {
     pub(crate) answer: Answer,
     /// When its head came: its age counts from then, however long its body takes to pass.
     pub(crate) came: Instant,
-    pub(crate) keep_for: KeepFor,
+    pub(crate) lifetimes: Lifetimes,
     pub(crate) body: Body,
     pub(crate) most: usize,
 }

@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use evenkeel_http1::{Framing, Method, RequestHead, ResponseHead};
+use evenkeel_request::cache::RequestCacheControl;
 use evenkeel_request::route::Route;
-use evenkeel_tolerate::stale::RequestControl;
 
 /// Longer keys are not kept.
 const LONGEST_KEY: usize = 4_096;
@@ -33,7 +33,7 @@ enum Purpose {
         knows_client: bool,
         /// Whether it wants a part.
         is_partial: bool,
-        control: RequestControl,
+        control: RequestCacheControl,
     },
     /// It may change what is kept for its address.
     Change,
@@ -72,7 +72,7 @@ impl CacheRequest {
             return None;
         }
         let has = |name: &str| head.header(bytes, name).is_some();
-        let mut control = RequestControl::default();
+        let mut control = RequestCacheControl::default();
         for field in &head.fields {
             if field.name.of(bytes).eq_ignore_ascii_case(b"cache-control") {
                 control.read(field.value.of(bytes));
@@ -124,7 +124,7 @@ impl CacheRequest {
     /// Whether it may be shown an answer of this age, which stays fresh for so long, before a server is asked.
     pub(crate) fn takes_first(&self, age: Duration, fresh_for: Duration) -> bool {
         match self.purpose {
-            Purpose::Read { control, .. } => self.takes_old() && control.takes(age, fresh_for),
+            Purpose::Read { control, .. } => self.takes_old() && control.accepts(age, fresh_for),
             Purpose::Change => false,
         }
     }

@@ -1,6 +1,6 @@
 //! Old answers of a service, kept for when it has no new one. Servers are asked first, unless `answer_first` says otherwise.
 //!
-//! Only what has come as a whole is kept ([`crate::cache::fill`]). Which may be is decided by [`evenkeel_tolerate::stale`]. Shared by all workers, under a lock that is taken when an answer is put in (one of the same key at most
+//! Only what has come as a whole is kept ([`crate::cache::fill`]). Which may be is decided by [`evenkeel_request::cache`]. Shared by all workers, under a lock that is taken when an answer is put in (one of the same key at most
 //! once a second) and when one is missing.
 
 use std::fmt;
@@ -12,8 +12,10 @@ use evenkeel_core::Instant;
 use evenkeel_core::metric::Counter;
 use evenkeel_http1::{Field, FieldKind, ResponseHead};
 use evenkeel_request::Policies;
+use evenkeel_request::cache::{
+    Lifetimes, ResponseCache, ResponseCacheControl, ResponseFacts, Servable, StoredValue,
+};
 use evenkeel_tolerate::StaleOptions;
-use evenkeel_tolerate::stale::{CacheControl, Exchanged, KeepFor, Kept, StaleCache};
 
 use crate::cache::key::{CacheKey, CacheRequest};
 use crate::worker::date::{self, DateText};
@@ -28,7 +30,7 @@ const RECENTLY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Stale {
     options: StaleOptions,
-    cache: Mutex<StaleCache<Answer>>,
+    cache: Mutex<ResponseCache<Answer>>,
     /// Answers that were shown without asking, by [`FIRST`].
     pub(crate) first: [Counter; FIRST.len()],
     /// Fetches under way.
@@ -96,7 +98,7 @@ impl fmt::Debug for Answer {
 impl Stale {
     pub(crate) fn new(options: StaleOptions) -> Self {
         Self {
-            cache: Mutex::new(StaleCache::new(options)),
+            cache: Mutex::new(ResponseCache::new(&options)),
             first: Default::default(),
             renewing: AtomicU32::new(0),
             renewals: Default::default(),
@@ -111,12 +113,12 @@ impl Stale {
     }
 
     /// For how long this answer may be kept, if it may. What there is of before goes if the answer says that it may not.
-    pub(crate) fn keep_for(&self, key: CacheKey<'_>, exchanged: &Exchanged) -> Option<KeepFor> {
-        let keep_for = exchanged.keep_for(&self.options);
-        if keep_for.is_none() && exchanged.status < 400 && exchanged.answer_forbids() {
+    pub(crate) fn lifetimes(&self, key: CacheKey<'_>, facts: &ResponseFacts) -> Option<Lifetimes> {
+        let lifetimes = facts.lifetimes(&self.options);
+        if lifetimes.is_none() && facts.status < 400 && facts.response_forbids_storing() {
             self.cache().remove(key.all);
         }
-        keep_for
+        lifetimes
     }
 
     /// Whether the answer that is there came a moment ago.
@@ -130,22 +132,22 @@ impl Stale {
         key: CacheKey<'_>,
         answer: Answer,
         (asked, came): (Instant, Instant),
-        keep_for: KeepFor,
+        lifetimes: Lifetimes,
     ) {
         let size = answer.lines.len() + answer.body.len();
         let mut cache = self.cache();
         if !cache.is_outdated(key.address(), asked) {
-            cache.put(key.all, answer, size, came, keep_for);
+            cache.put(key.all, answer, size, came, lifetimes);
         }
     }
 
-    fn cache(&self) -> MutexGuard<'_, StaleCache<Answer>> {
+    fn cache(&self) -> MutexGuard<'_, ResponseCache<Answer>> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn control(fields: &[Field], bytes: &[u8]) -> CacheControl {
-    let mut control = CacheControl::default();
+fn control(fields: &[Field], bytes: &[u8]) -> ResponseCacheControl {
+    let mut control = ResponseCacheControl::default();
     for field in fields {
         if field.name.of(bytes).eq_ignore_ascii_case(b"cache-control") {
             control.read(field.value.of(bytes));
@@ -155,11 +157,11 @@ fn control(fields: &[Field], bytes: &[u8]) -> CacheControl {
 }
 
 /// What there is to know of the answer whose head has come, to a request that says who asks, or that is special.
-pub(crate) fn exchanged(
+pub(crate) fn response_facts(
     (knows_client, is_special): (bool, bool),
     head: &ResponseHead,
     bytes: &[u8],
-) -> Exchanged {
+) -> ResponseFacts {
     // `Accept-Encoding` is part of the key.
     let varies = |field: &Field| {
         field.name.of(bytes).eq_ignore_ascii_case(b"vary")
@@ -168,7 +170,7 @@ pub(crate) fn exchanged(
                 .of(bytes)
                 .eq_ignore_ascii_case(b"accept-encoding")
     };
-    Exchanged {
+    ResponseFacts {
         status: head.status,
         knows_client,
         is_special,
@@ -194,7 +196,11 @@ fn age(head: &ResponseHead, bytes: &[u8]) -> Duration {
 
 impl Stale {
     /// The old answer for this request, if there is one that may be shown.
-    pub(crate) fn old_answer(&self, wanted: &CacheRequest, now: Instant) -> Option<Kept<Answer>> {
+    pub(crate) fn old_answer(
+        &self,
+        wanted: &CacheRequest,
+        now: Instant,
+    ) -> Option<StoredValue<Answer>> {
         if !wanted.takes_old() {
             return None;
         }
@@ -208,7 +214,7 @@ impl Stale {
         wanted: &CacheRequest,
         policies: &Policies,
         now: Instant,
-    ) -> Option<(Kept<Answer>, bool)> {
+    ) -> Option<Servable<Answer>> {
         let fallback = policies.fallback.as_ref()?;
         if !fallback.stale.is_some_and(|stale| stale.answer_first) {
             return None;
@@ -216,15 +222,15 @@ impl Stale {
         let key = wanted.key()?.all;
         let (knows_client, _) = wanted.asked();
         let mut cache = self.cache();
-        let kept = cache.get(key, now)?;
-        let age = kept.value.age + kept.age;
-        if !wanted.takes_first(age, kept.fresh_for) || (knows_client && !kept.value.is_public) {
+        let stored = cache.get(key, now)?;
+        let age = stored.value.age + stored.age;
+        if !wanted.takes_first(age, stored.fresh_for) || (knows_client && !stored.value.is_public) {
             return None;
         }
         let deadlines = policies.timeout.attempt;
-        let (kept, is_turn) = cache.first_or_turn(key, now, deadlines)?;
-        self.first[usize::from(kept.fresh_for.is_zero())].add(1);
-        Some((kept, is_turn))
+        let servable = cache.get_servable(key, now, deadlines)?;
+        self.first[usize::from(servable.stored.fresh_for.is_zero())].add(1);
+        Some(servable)
     }
 }
 

@@ -3,12 +3,12 @@
 
 use evenkeel_core::Instant;
 use evenkeel_http1::{Body, Framing, write};
+use evenkeel_request::cache::StoredValue;
 use evenkeel_request::exchange::NoResponse;
-use evenkeel_tolerate::stale::Kept;
 
 use super::context::RequestContext;
 use crate::cache::fill::Tee;
-use crate::cache::store::{Answer, exchanged};
+use crate::cache::store::{Answer, response_facts};
 use crate::downstream::address::AddressText;
 use crate::downstream::h1::head::{write_connection, write_stored};
 use crate::downstream::local_reply::write_why;
@@ -20,7 +20,7 @@ impl RequestContext<'_> {
     pub(crate) fn compose_old(
         &self,
         out: &mut Vec<u8>,
-        kept: &Kept<Answer>,
+        kept: &StoredValue<Answer>,
         why: Option<NoResponse>,
         (peer, keep_alive): (&AddressText, bool),
     ) -> u16 {
@@ -72,7 +72,7 @@ impl RequestContext<'_> {
         self.invalidate(io, upstream, now);
         let (stale, wanted) = self.entry().stale.as_ref().zip(self.wanted.as_ref())?;
         let key = wanted.key()?;
-        let keep_for = stale.keep_for(key, &exchanged(wanted.asked(), head, bytes))?;
+        let lifetimes = stale.lifetimes(key, &response_facts(wanted.asked(), head, bytes))?;
         let most = stale.most();
         let may = match head.framing {
             Framing::Length(length) => length <= most as u64,
@@ -85,7 +85,7 @@ impl RequestContext<'_> {
         Some(Box::new(Tee {
             answer: Answer::of(head, bytes, &self.worker.date(now)),
             came: now,
-            keep_for,
+            lifetimes,
             body: Body::of_response(head.framing),
             most,
         }))
@@ -98,7 +98,7 @@ impl RequestContext<'_> {
             && tee.body.is_done()
         {
             let times = (self.exchange.started(), tee.came);
-            stale.put(key, tee.answer, times, tee.keep_for);
+            stale.put(key, tee.answer, times, tee.lifetimes);
         }
     }
 

@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use evenkeel_core::{Instant, ServerId};
 use evenkeel_http1::{Method, Version};
+use evenkeel_request::cache::StoredValue;
 use evenkeel_request::deadline::{DeadlineHeader, ROOM};
 use evenkeel_request::exchange::{Event, Step};
 use evenkeel_request::route::Route;
 use evenkeel_request::{Exchange, Mirror, Policies, RequestId};
-use evenkeel_tolerate::stale::Kept;
 
 use super::host::RequestHost;
 use crate::cache::key::CacheRequest;
@@ -49,7 +49,7 @@ pub(crate) struct RequestContext<'a> {
     /// What it means to the answers that are kept, if any are.
     pub(crate) wanted: Option<Box<CacheRequest>>,
     /// The kept answer that it gets.
-    pub(crate) cached: Option<Box<Kept<Answer>>>,
+    pub(crate) cached: Option<Box<StoredValue<Answer>>>,
     /// Where the time that is left stands in the head for servers, if it does.
     pub(crate) room: Option<DeadlineSlot<'a>>,
     /// The attempts on the service that it came for, if another one answers and there is an access log to say them in.

@@ -9,6 +9,7 @@ use evenkeel_core::{
     ServiceId, ShapeText,
 };
 use evenkeel_request::Policies;
+use evenkeel_request::cache::StoredValue;
 use evenkeel_request::exchange::{
     AttemptReport, Attempts, ClientDeadline, Count, FallbackResult, HedgeResult, Host, Revalidate,
     Services,
@@ -16,7 +17,6 @@ use evenkeel_request::exchange::{
 use evenkeel_request::service::{CachedServerSet, Service};
 use evenkeel_tolerate::HedgeDelay;
 use evenkeel_tolerate::inject::Injected;
-use evenkeel_tolerate::stale::Kept;
 
 use crate::cache::key::CacheRequest;
 use crate::cache::store::Answer;
@@ -27,7 +27,7 @@ use crate::worker::Worker;
 pub(super) struct RequestHost<'h, 'a> {
     pub(super) worker: &'a Rc<Worker>,
     pub(super) wanted: Option<&'h CacheRequest>,
-    pub(super) cached: &'h mut Option<Box<Kept<Answer>>>,
+    pub(super) cached: &'h mut Option<Box<StoredValue<Answer>>>,
     pub(super) earlier_attempts: &'h mut Option<Box<str>>,
     pub(super) io: &'h ExchangeIo<'h>,
 }
@@ -154,9 +154,9 @@ impl<'a> Host<'a> for RequestHost<'_, 'a> {
         now: Instant,
     ) -> Option<Revalidate> {
         let stale = self.worker.state.services()[id.0 as usize].stale.as_ref()?;
-        let (kept, revalidate) = stale.first_answer(self.wanted?, policies, now)?;
-        *self.cached = Some(Box::new(kept));
-        Some(revalidate)
+        let servable = stale.first_answer(self.wanted?, policies, now)?;
+        *self.cached = Some(Box::new(servable.stored));
+        Some(servable.revalidate)
     }
 
     fn stale_response(&mut self, id: ServiceId, now: Instant) -> bool {

@@ -1,7 +1,7 @@
 //! The attempts under way: the one whose end decides, and the hedged ones beside it.
 
 use evenkeel_core::{Instant, Outcome};
-use evenkeel_tolerate::Race;
+use evenkeel_tolerate::HedgeRace;
 
 use crate::service::in_flight::InFlight;
 use crate::service::{CachedServerSet, Service};
@@ -19,7 +19,7 @@ pub(super) struct Current {
 /// The attempts beside the first one.
 #[derive(Debug)]
 pub(super) struct Hedging {
-    pub(super) race: Race,
+    pub(super) race: HedgeRace,
     pub(super) others: Vec<Current>,
     /// How the first one has ended, and when.
     pub(super) first: Option<(Instant, Outcome)>,

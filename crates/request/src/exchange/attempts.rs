@@ -12,8 +12,6 @@ use evenkeel_tolerate::{
     TimeoutOptions, decide, may_rescue,
 };
 
-use evenkeel_tolerate::propagate::heed;
-
 use crate::Cause;
 use crate::hold::Past;
 
@@ -155,7 +153,7 @@ impl Attempts {
     /// The client has said at `now` that it waits for so long: that can end the request earlier, not later.
     pub(super) fn heed(&mut self, left: Duration, now: Instant) {
         self.told_end = self.told_end.min(now + left);
-        self.deadline = heed(self.deadline, Some(left), now);
+        self.deadline = self.deadline.shortened_to(Some(left), now);
     }
 
     /// When the client gives up, if it has said so; else never.

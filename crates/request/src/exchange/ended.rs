@@ -26,13 +26,13 @@ impl<'a> Exchange<'a> {
         };
         let (server, begun, outcome) = (current.server, current.begun, end.outcome);
         current.in_flight.came_to(now, outcome, end.latency);
-        let wish = self.apply_to_server(server, &end, now);
+        let retry_after = self.apply_to_server(server, &end, now);
         self.expose_end((begun, now), server, outcome, host);
         if let Some(trial) = self.trial.take() {
             self.service.orders.trial_ended(trial, outcome, now);
         }
         self.observe(server, (now, outcome, end.latency), host);
-        let after = self.decide(server, &end, wish, now, host);
+        let after = self.decide(server, &end, retry_after, now, host);
         let no_response = self.status_that_counts_as_none(outcome);
         if after == After::Accept && no_response.is_none() {
             // It is counted when its response has been passed on.
@@ -127,7 +127,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// What the response says of the server itself: how busy it is, and that it wants to be left alone. How long a retry has to wait
-    /// because of it: only if it would have to go there again, since a wish of one server says nothing of the others.
+    /// because of it: only if it would have to go there again, since what one server asks for says nothing of the others.
     fn apply_to_server(&self, server: u32, end: &AttemptEnd, now: Instant) -> Option<Duration> {
         if end.load.is_none() && end.retry_after.is_none() {
             return None;
@@ -137,17 +137,17 @@ impl<'a> Exchange<'a> {
         if let Some(load) = end.load {
             state.report_load(now, load);
         }
-        let wish = end.retry_after?;
-        state.relieve(now, wish);
+        let retry_after = end.retry_after?;
+        state.relieve(now, retry_after);
         let is_alone = !self.attempts.has_other(pool, now, server);
-        is_alone.then_some(wish)
+        is_alone.then_some(retry_after)
     }
 
     fn decide(
         &mut self,
         server: u32,
         end: &AttemptEnd,
-        wish: Option<Duration>,
+        retry_after: Option<Duration>,
         now: Instant,
         host: &impl Host<'a>,
     ) -> After {
@@ -160,7 +160,7 @@ impl<'a> Exchange<'a> {
             method_may_repeat: self.may_repeat,
             body_replayable: host.is_replayable(),
             server,
-            wish,
+            retry_after,
         };
         let rules = Rules {
             retry: &self.policies.retry,

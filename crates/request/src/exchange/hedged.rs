@@ -4,7 +4,7 @@
 //! decides nothing: it is counted, and the other one is waited for. The attempt that is left decides, as if it had been alone.
 
 use evenkeel_core::{Instant, Outcome};
-use evenkeel_tolerate::{HedgeDelay, Race, Turn};
+use evenkeel_tolerate::{HedgeDelay, HedgeRace, RaceOutcome};
 
 use super::active::{Current, Hedging};
 use super::host::{Count, HedgeResult, Host};
@@ -30,7 +30,7 @@ impl<'a> Exchange<'a> {
         if self.hedges()
             && let Some((delay, left)) = delay.flatten()
         {
-            let race = Race::new(begun, delay, left, self.attempts.deadline().end());
+            let race = HedgeRace::new(begun, delay, left, self.attempts.deadline().end());
             self.hedging = race.due().map(|_| {
                 Box::new(Hedging {
                     race,
@@ -69,7 +69,7 @@ impl<'a> Exchange<'a> {
         if hedging.first.is_some() {
             return self.go_on();
         }
-        if hedging.race.ended(decides) == Turn::Over {
+        if hedging.race.ended(decides) == RaceOutcome::Decided {
             self.settle(now, host);
             return Step::Settle;
         }
@@ -102,7 +102,7 @@ impl<'a> Exchange<'a> {
             return self.go_on();
         }
         if is_over {
-            hedging.race.no_more();
+            hedging.race.stop_hedging();
             return self.go_on();
         }
         // When hedges have used their share it is put off: what hangs is hedged as soon as there is one again.
@@ -118,11 +118,11 @@ impl<'a> Exchange<'a> {
             Some(other) => {
                 let server = other.server;
                 hedging.others.push(other);
-                hedging.race.joined(now);
+                hedging.race.hedge_started(now);
                 Step::Hedge(server, hedging.race.due())
             }
             None => {
-                hedging.race.no_more();
+                hedging.race.stop_hedging();
                 self.go_on()
             }
         }
@@ -188,8 +188,8 @@ impl<'a> Exchange<'a> {
             return self.switch(other, now, host);
         }
         // It decides nothing: the first one is under way, or its end at hand.
-        let _: Turn = hedging.race.ended(false);
-        let is_over = hedging.first.is_some() && !hedging.race.is_on();
+        let _: RaceOutcome = hedging.race.ended(false);
+        let is_over = hedging.first.is_some() && !hedging.race.is_under_way();
         self.count_hedge(HedgeResult::Failed, host);
         self.ended_beside(other, (now, end.outcome), host);
         if is_over {

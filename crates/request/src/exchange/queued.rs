@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_tolerate::queue::Reason;
+use evenkeel_tolerate::queue::DequeueReason;
 
 use super::host::Host;
 use super::next::Next;
@@ -46,13 +46,13 @@ impl<'a> Exchange<'a> {
         loop {
             match waiting.reason() {
                 // It hears of its turn too late for an attempt: the turn is the next one's.
-                Some(Reason::Served) if self.attempts.deadline().passed(now) => {
-                    return denied(*waiting, Reason::Expired, now);
+                Some(DequeueReason::Served) if self.attempts.deadline().passed(now) => {
+                    return denied(*waiting, DequeueReason::Expired, now);
                 }
-                Some(Reason::Served) => {}
+                Some(DequeueReason::Served) => {}
                 Some(reason) => return denied(*waiting, reason, now),
                 None if now >= waiting.until() => {
-                    return denied(*waiting, Reason::Expired, now);
+                    return denied(*waiting, DequeueReason::Expired, now);
                 }
                 // An attempt may have ended before it began to wait, or a server may have come back.
                 None if !looked && self.servers.pool().has_room(now) => {
@@ -91,12 +91,14 @@ impl<'a> Exchange<'a> {
 }
 
 /// It may not wait any longer.
-fn denied(waiting: Waiting<'_>, reason: Reason, now: Instant) -> Next {
+fn denied(waiting: Waiting<'_>, reason: DequeueReason, now: Instant) -> Next {
     waiting.denied(now, reason);
     not_selected(match reason {
-        Reason::ShedLate => Cause::QueueLate,
-        Reason::ShedFull => Cause::QueueFull,
-        Reason::Served | Reason::Expired | Reason::Cancelled => Cause::QueueTimeout,
+        DequeueReason::ShedLate => Cause::QueueLate,
+        DequeueReason::ShedFull => Cause::QueueFull,
+        DequeueReason::Served | DequeueReason::Expired | DequeueReason::Cancelled => {
+            Cause::QueueTimeout
+        }
     })
 }
 

@@ -203,7 +203,7 @@ impl<'a> Exchange<'a> {
             method_may_repeat: self.may_repeat,
             body_replayable: is_replayable,
             server: current.server,
-            wish: None,
+            retry_after: None,
         };
         self.attempts.may_rescue(&facts, self.servers.pool(), now)
     }

@@ -126,7 +126,7 @@ impl Drop for InFlightGuard<'_> {
 mod tests {
     use evenkeel_core::Random;
     use evenkeel_tolerate::Class;
-    use evenkeel_tolerate::queue::Reason;
+    use evenkeel_tolerate::queue::DequeueReason;
 
     use super::*;
     use crate::service::tests::options;
@@ -144,6 +144,6 @@ mod tests {
             .expect("room");
         attempt.came_to(at(10), Outcome::Answered(200), Duration::from_millis(10));
         attempt.end(&service, &servers, at(60));
-        assert_eq!(waiting.reason(), Some(Reason::Expired));
+        assert_eq!(waiting.reason(), Some(DequeueReason::Expired));
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 use evenkeel_core::metric::{Counter, DurationHistogram, Sink};
-use evenkeel_tolerate::queue::{Pushed, Reason, Ticket};
+use evenkeel_tolerate::queue::{DequeueReason, PushResult, Ticket};
 use evenkeel_tolerate::{Class, Queue, QueueOptions};
 
 /// The queue of a service.
@@ -32,7 +32,7 @@ const DENIED: [&str; 3] = ["full", "timeout", "late"];
 
 /// Whether a request's turn has come, or why it may not wait any longer. Written under the queue's lock.
 #[derive(Debug, Default)]
-struct Turn(Mutex<(Option<Reason>, Option<Waker>)>);
+struct Turn(Mutex<(Option<DequeueReason>, Option<Waker>)>);
 
 /// A request in the queue; dropping it takes it out.
 #[derive(Debug)]
@@ -53,11 +53,11 @@ pub(crate) struct Waiting<'a> {
 }
 
 impl Turn {
-    fn state(&self) -> MutexGuard<'_, (Option<Reason>, Option<Waker>)> {
+    fn state(&self) -> MutexGuard<'_, (Option<DequeueReason>, Option<Waker>)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn call(&self, reason: Reason) {
+    fn call(&self, reason: DequeueReason) {
         let mut state = self.state();
         state.0 = Some(reason);
         let waker = state.1.take();
@@ -102,7 +102,7 @@ impl WaitQueue {
         if waiting.is_some() {
             self.entered.add(1);
         } else {
-            self.deny(class, Reason::ShedFull);
+            self.deny(class, DequeueReason::ShedFull);
         }
         waiting
     }
@@ -118,12 +118,12 @@ impl WaitQueue {
         let mut line = self.line();
         let until = line.waits_until(now, deadline);
         let ticket = match line.push(now, class, deadline, Arc::clone(&turn)) {
-            Pushed::Waits(ticket) => ticket,
-            Pushed::Instead(ticket, left) => {
+            PushResult::Queued(ticket) => ticket,
+            PushResult::Displaced(ticket, left) => {
                 left.item.call(left.reason);
                 ticket
             }
-            Pushed::Refused(_) => return None,
+            PushResult::Rejected(_) => return None,
         };
         drop(line);
         self.waiting.fetch_add(1, Ordering::SeqCst);
@@ -147,7 +147,7 @@ impl WaitQueue {
         }
         let mut line = self.line();
         if let Some(next) = line.serve(now, |gone| gone.item.call(gone.reason)) {
-            next.item.call(Reason::Served);
+            next.item.call(DequeueReason::Served);
         }
     }
 
@@ -155,11 +155,11 @@ impl WaitQueue {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn deny(&self, class: Class, reason: Reason) {
+    fn deny(&self, class: Class, reason: DequeueReason) {
         let place = match reason {
-            Reason::ShedFull => 0,
-            Reason::ShedLate => 2,
-            Reason::Expired | Reason::Served | Reason::Cancelled => 1,
+            DequeueReason::ShedFull => 0,
+            DequeueReason::ShedLate => 2,
+            DequeueReason::Expired | DequeueReason::Served | DequeueReason::Cancelled => 1,
         };
         self.denied[class.index()][place].add(1);
     }
@@ -212,8 +212,8 @@ impl WaitQueue {
 }
 
 impl<'a> Waiting<'a> {
-    /// [`Reason::Served`] if its turn has come and it may look for a server, else why it may not wait any longer; `None` while it waits.
-    pub(crate) fn reason(&self) -> Option<Reason> {
+    /// [`DequeueReason::Served`] if its turn has come and it may look for a server, else why it may not wait any longer; `None` while it waits.
+    pub(crate) fn reason(&self) -> Option<DequeueReason> {
         self.turn.state().0
     }
 
@@ -240,7 +240,7 @@ impl<'a> Waiting<'a> {
     pub(crate) fn again(mut self, now: Instant) -> Option<Self> {
         self.leave();
         let Some(mut again) = self.queue.push(now, self.class, self.deadline, self.began) else {
-            self.queue.deny(self.class, Reason::ShedFull);
+            self.queue.deny(self.class, DequeueReason::ShedFull);
             return None;
         };
         again.until = again.until.min(self.until);
@@ -254,7 +254,7 @@ impl<'a> Waiting<'a> {
     }
 
     /// It gets none.
-    pub(crate) fn denied(mut self, now: Instant, reason: Reason) {
+    pub(crate) fn denied(mut self, now: Instant, reason: DequeueReason) {
         self.saw(now);
         self.queue.deny(self.class, reason);
     }
@@ -274,7 +274,7 @@ impl Drop for Waiting<'_> {
         let was_in_line = self.queue.line().cancel(self.latest, self.ticket).is_some();
         self.leave();
         // Its turn may have come without its knowing; it goes with it unused, so it is the next one's.
-        if !was_in_line && self.reason() == Some(Reason::Served) {
+        if !was_in_line && self.reason() == Some(DequeueReason::Served) {
             self.queue.free_one(self.latest);
         }
     }
@@ -319,9 +319,9 @@ mod tests {
         let least = enter(&queue, Class::Sheddable).expect("room");
         let middle = enter(&queue, Class::Critical).expect("room");
         let most = enter(&queue, Class::CriticalPlus).expect("it matters more");
-        assert_eq!(least.reason(), Some(Reason::ShedFull));
+        assert_eq!(least.reason(), Some(DequeueReason::ShedFull));
         queue.free_one(NOW);
-        assert_eq!(most.reason(), Some(Reason::Served));
+        assert_eq!(most.reason(), Some(DequeueReason::Served));
         assert_eq!(middle.reason(), None);
     }
 
@@ -333,7 +333,7 @@ mod tests {
         queue.free_one(NOW);
         // Its client has gone before it saw that its turn had come.
         drop(first);
-        assert_eq!(second.reason(), Some(Reason::Served));
+        assert_eq!(second.reason(), Some(DequeueReason::Served));
         second.placed(NOW);
         assert!(queue.is_empty());
         assert_eq!(queue.waited.snapshot().count(), 1);
@@ -347,7 +347,7 @@ mod tests {
         let first = first.again(NOW).expect("room");
         assert_eq!((queue.waiting(), first.reason()), (1, None));
         queue.free_one(NOW);
-        assert_eq!(first.reason(), Some(Reason::Served));
+        assert_eq!(first.reason(), Some(DequeueReason::Served));
         first.placed(NOW);
         assert!(queue.is_empty());
     }

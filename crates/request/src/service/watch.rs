@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use evenkeel_balance::{Member, ServerState};
 use evenkeel_core::{Instant, LimitHint, Outcome};
-use evenkeel_tolerate::breaker::{Admitted, Change, End};
-use evenkeel_tolerate::limit::{Adaptive, Gradient2Options, LimitSnapshot, Typical, WindowOptions};
+use evenkeel_tolerate::breaker::{Admitted, BreakerOutcome, Transition};
+use evenkeel_tolerate::limit::{
+    AdaptiveLimit, Gradient2Options, LimitSnapshot, WindowOptions, WindowStatistic,
+};
 use evenkeel_tolerate::{Breaker, BreakerOptions, BreakerSnapshot, LimitOptions};
 
 /// A bound is looked at again when so much time and ten answers have passed: a tenth of Netflix's second, since the stall that it is to
@@ -17,7 +19,7 @@ const WINDOWS: WindowOptions = WindowOptions {
     min: Duration::from_millis(100),
     max: Duration::from_secs(1),
     samples: 10,
-    typical: Typical::Mean,
+    statistic: WindowStatistic::Mean,
 };
 
 /// What is watched of each server of a service.
@@ -46,7 +48,7 @@ pub enum BreakerChange {
 /// What watches one server.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    adaptive: Option<Adaptive>,
+    adaptive: Option<AdaptiveLimit>,
     breaker: Option<Arc<ServerBreaker>>,
     /// The limit is not looked for any more: the overload is over.
     is_over: AtomicBool,
@@ -95,7 +97,8 @@ impl WatchOptions {
             return None;
         }
         let seed = evenkeel_balance::key(member.identity.as_bytes());
-        let adaptive = (self.limit).map(|limit| Adaptive::with_window(&limit, WINDOWS, now, seed));
+        let adaptive =
+            (self.limit).map(|limit| AdaptiveLimit::with_window(&limit, WINDOWS, now, seed));
         if let Some(adaptive) = &adaptive {
             member.state.set_bound(adaptive.limit());
         }
@@ -125,7 +128,8 @@ impl Watch {
     ) -> Arc<Self> {
         let options = Gradient2Options::for_overload(hint.initial, hint.usual);
         let seed = evenkeel_balance::key(member.identity.as_bytes());
-        let adaptive = Adaptive::with_window(&LimitOptions::Gradient2(options), WINDOWS, now, seed);
+        let adaptive =
+            AdaptiveLimit::with_window(&LimitOptions::Gradient2(options), WINDOWS, now, seed);
         member.state.set_bound(adaptive.limit());
         Arc::new(Self {
             adaptive: Some(adaptive),
@@ -206,11 +210,11 @@ impl ServerBreaker {
         (at, outcome, latency): (Instant, Outcome, Duration),
     ) {
         let change = match self.breaker.ended(admitted, at, end_of(outcome), latency) {
-            Some(Change::Opened(why, until)) => {
+            Some(Transition::Opened(why, until)) => {
                 state.break_until(until, self.trials);
                 BreakerChange::Opened(why.word(), until.since(at))
             }
-            Some(Change::Closed) => {
+            Some(Transition::Closed) => {
                 state.mend();
                 BreakerChange::Closed
             }
@@ -246,7 +250,7 @@ const fn is_dropped(outcome: Outcome) -> Option<bool> {
 }
 
 /// What a breaker counts. That a server asks for less (429) is no failure, and no sign that it is well either.
-const fn end_of(outcome: Outcome) -> End {
+const fn end_of(outcome: Outcome) -> BreakerOutcome {
     match outcome {
         Outcome::Answered(429)
         | Outcome::Cancelled
@@ -254,7 +258,7 @@ const fn end_of(outcome: Outcome) -> End {
         | Outcome::StreamRefused
         | Outcome::IdleTimeout
         | Outcome::LocalError
-        | Outcome::Rescued => End::Ignored,
+        | Outcome::Rescued => BreakerOutcome::Ignored,
         Outcome::Answered(_)
         | Outcome::ConnectRefused
         | Outcome::ConnectTimeout
@@ -263,8 +267,8 @@ const fn end_of(outcome: Outcome) -> End {
         | Outcome::AttemptTimeout
         | Outcome::BadResponse
         | Outcome::Truncated => match outcome.is_failure() {
-            true => End::Bad,
-            false => End::Good,
+            true => BreakerOutcome::Bad,
+            false => BreakerOutcome::Good,
         },
     }
 }
@@ -272,6 +276,36 @@ const fn end_of(outcome: Outcome) -> End {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The same table for the verdicts of the policy engine is a test of `tolerate`; where they differ is in
+    /// docs/internals/policy-engine.md.
+    #[test]
+    fn what_each_outcome_means_to_breaker_and_limit() {
+        use BreakerOutcome::{Bad, Good, Ignored};
+        for (outcome, breaker, dropped) in [
+            (Outcome::Answered(200), Good, Some(false)),
+            (Outcome::Answered(404), Good, Some(false)),
+            (Outcome::Answered(429), Ignored, Some(true)),
+            (Outcome::Answered(500), Bad, None),
+            (Outcome::Answered(503), Bad, Some(true)),
+            (Outcome::ConnectRefused, Bad, None),
+            (Outcome::ConnectTimeout, Bad, Some(true)),
+            (Outcome::Unreachable, Bad, None),
+            (Outcome::Stale, Ignored, None),
+            (Outcome::Reset { sent: false }, Bad, None),
+            (Outcome::Reset { sent: true }, Bad, None),
+            (Outcome::AttemptTimeout, Bad, Some(true)),
+            (Outcome::BadResponse, Bad, None),
+            (Outcome::Truncated, Bad, None),
+            (Outcome::IdleTimeout, Ignored, None),
+            (Outcome::Cancelled, Ignored, None),
+            (Outcome::LocalError, Ignored, None),
+            (Outcome::Rescued, Ignored, None),
+        ] {
+            let found = (end_of(outcome), is_dropped(outcome));
+            assert_eq!(found, (breaker, dropped), "{outcome:?}");
+        }
+    }
 
     #[test]
     fn a_late_answer_of_an_overload_that_is_over_leaves_the_next_bound_alone() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_tolerate::recover::Errors;
+use evenkeel_tolerate::policy::Errors;
 use evenkeel_tolerate::{Call, Recovery, Stopped, Verdict};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 

@@ -1,23 +1,23 @@
-//! Whether to ask a server at all that has failed lately.
+//! Circuit breaker: whether to ask a server at all that has failed lately.
 //!
-//! Intuition: a server that fails everything is not helped by more requests, and a client that waits for the next failure has
-//! waited for nothing. So after enough failures the breaker opens and refuses for a while; then it lets a few through, to see, and closes
-//! when they are well.
+//! Intuition: a server that fails everything is not helped by more requests, and a client that waits for the next failure
+//! waits in vain. So after enough failures the breaker opens and rejects for a while; then it admits a few trials, and
+//! closes when they succeed.
 //!
-//! Two rules open it, because each is blind where the other sees: a number of failures *in a row* notices a server that is dead
-//! within a few requests, and never one that fails half of them (5 in a row take 62 requests on average at one in two, and 111,110 at
-//! one in ten); a *share* of the latest attempts notices that, and needs enough of them. A third one counts attempts that were slow
-//! though well. What the half-open state lets through are permits that are given back when they are dropped, so that an attempt which
-//! is cancelled leaks none, and an answer to something that was asked before the breaker opened does not decide what comes after.
+//! Two rules open it, because each is blind where the other sees. A number of *consecutive* failures notices a dead server
+//! within a few requests, and hardly ever one that fails half of them (5 consecutive failures take 62 requests on average at
+//! one in two, and 111,110 at one in ten); a *ratio* of the latest attempts notices that, and needs enough of them. A third
+//! rule counts slow attempts. Trials of the half-open state are permits that are released when they are dropped, so that a
+//! cancelled attempt leaks none. A response to a request from before the breaker opened decides nothing after it.
 //!
-//! While it is closed, asking costs one read of an atomic, and an end takes a lock that it does not wait for: of two ends at the same
-//! moment the one that finds the lock taken is left to the thread that has it, which counts it too. Every end is counted once.
+//! While it is closed, asking costs one atomic read. The end of an attempt takes a lock without waiting for it: of two ends
+//! at the same moment, the one that finds the lock taken is left to the thread that holds it. Each end is counted once.
 
 mod options;
 mod window;
 mod state;
 mod pending;
-mod machine;
+mod state_machine;
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -26,80 +26,85 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 
-use machine::Machine;
-use pending::Pending;
+use pending::PendingOutcomes;
+use state_machine::StateMachine;
 
 pub use options::{BreakerOptions, SlowOptions, WindowKind};
-pub use state::{Admitted, BreakerSnapshot, BreakerState, Change, End, Refused, Why};
+pub use state::{
+    Admitted, BreakerOpen, BreakerOutcome, BreakerSnapshot, BreakerState, OpenReason, Transition,
+};
 pub use window::{AttemptWindow, Ratios};
 
-/// A breaker, shared by all who ask the same server.
+/// A circuit breaker, shared by all callers of a server.
 #[derive(Debug)]
 pub struct Breaker {
-    machine: Mutex<Machine>,
-    /// The machine's state, to be read without its lock.
+    machine: Mutex<StateMachine>,
+    /// The state, readable without the lock.
     state: AtomicU8,
     era: AtomicU64,
     open_until: AtomicU64,
-    /// Nanoseconds above which an attempt was slow.
+    /// An attempt that takes longer than this many nanoseconds is slow.
     slow_after: AtomicU64,
-    pending: Pending,
+    pending: PendingOutcomes,
     refused: AtomicU64,
 }
 
 impl Breaker {
-    /// Closed. `seed` is for the jitter of its open time alone.
+    /// Closed. `seed` is for the jitter of its open time only.
     #[must_use]
     pub fn new(options: BreakerOptions, seed: u64) -> Self {
         Self {
-            machine: Mutex::new(Machine::new(options, seed)),
+            machine: Mutex::new(StateMachine::new(options, seed)),
             state: AtomicU8::new(BreakerState::Closed as u8),
             era: AtomicU64::new(0),
             open_until: AtomicU64::new(0),
             slow_after: AtomicU64::new(slow_after(&options)),
-            pending: Pending::default(),
+            pending: PendingOutcomes::default(),
             refused: AtomicU64::new(0),
         }
     }
 
-    /// Whether to ask now; what it gives is given back when it is dropped.
+    /// A permit to ask, which is released when it is dropped.
     ///
     /// # Errors
-    /// If nothing may pass now.
-    pub fn try_pass(&self, now: Instant) -> Result<Pass<&Self>, Refused> {
+    /// If nothing is admitted now.
+    pub fn try_pass(&self, now: Instant) -> Result<BreakerPermit<&Self>, BreakerOpen> {
         let admitted = self.admit(now)?;
-        Ok(Pass::new(self, admitted, now))
+        Ok(BreakerPermit::new(self, admitted, now))
     }
 
-    /// The same for a pass that outlives the borrow, as futures need it.
+    /// The same with a permit that outlives the borrow, as futures need it.
     ///
     /// # Errors
-    /// If nothing may pass now.
-    pub fn try_pass_owned(self: &Arc<Self>, now: Instant) -> Result<Pass<Arc<Self>>, Refused> {
+    /// If nothing is admitted now.
+    pub fn try_pass_owned(
+        self: &Arc<Self>,
+        now: Instant,
+    ) -> Result<BreakerPermit<Arc<Self>>, BreakerOpen> {
         let admitted = self.admit(now)?;
-        Ok(Pass::new(Arc::clone(self), admitted, now))
+        Ok(BreakerPermit::new(Arc::clone(self), admitted, now))
     }
 
-    /// Whether to ask now. Who is admitted calls [`Breaker::ended`] or [`Breaker::gave_up`], once.
+    /// Whether to ask now. An admitted caller calls [`Breaker::ended`] or [`Breaker::abandoned`], once.
     ///
     /// # Errors
-    /// If nothing may pass now.
-    pub fn admit(&self, now: Instant) -> Result<Admitted, Refused> {
+    /// If nothing is admitted now.
+    pub fn admit(&self, now: Instant) -> Result<Admitted, BreakerOpen> {
         let admitted = match self.state() {
             BreakerState::Closed | BreakerState::ForcedClosed => Ok(Admitted {
                 era: self.era.load(Ordering::Acquire),
                 is_trial: false,
             }),
             BreakerState::Open if now.as_nanos() < self.open_until.load(Ordering::Acquire) => {
-                Err(Refused {
+                Err(BreakerOpen {
                     until: Some(Instant::from_nanos(self.open_until.load(Ordering::Acquire))),
                 })
             }
-            BreakerState::ForcedOpen => Err(Refused { until: None }),
+            BreakerState::ForcedOpen => Err(BreakerOpen { until: None }),
             BreakerState::Open | BreakerState::HalfOpen => {
                 let mut machine = self.lock();
                 let admitted = machine.admit(now);
-                self.show(&machine);
+                self.publish(&machine);
                 admitted
             }
         };
@@ -109,25 +114,29 @@ impl Breaker {
         admitted
     }
 
-    /// What was admitted has ended like this, after so long. What changed with it, or with ends at the same moment that were left to
-    /// this thread: each change is told to one.
+    /// An admitted attempt has ended, after `took`. Returns the transition that it, or an end that another thread left to
+    /// this one, caused. Each transition is returned once.
     pub fn ended(
         &self,
         admitted: Admitted,
         now: Instant,
-        end: End,
+        end: BreakerOutcome,
         took: Duration,
-    ) -> Option<Change> {
+    ) -> Option<Transition> {
         let is_slow = nanos(took) > self.slow_after.load(Ordering::Relaxed);
         let machine = if admitted.is_trial {
             self.lock()
-        } else if end == End::Ignored || admitted.era != self.era.load(Ordering::Acquire) {
+        } else if end == BreakerOutcome::Ignored || admitted.era != self.era.load(Ordering::Acquire)
+        {
             return None;
         } else {
             match self.try_lock() {
                 Some(machine) => machine,
-                None if self.pending.add(admitted.era, end == End::Bad, is_slow) => {
-                    return self.count_pending(now, None);
+                None if self
+                    .pending
+                    .add(admitted.era, end == BreakerOutcome::Bad, is_slow) =>
+                {
+                    return self.apply_pending(now, None);
                 }
                 None => self.lock(),
             }
@@ -135,12 +144,12 @@ impl Breaker {
         let change = self.count(machine, now, |machine| {
             machine.ended(admitted, now, end, is_slow)
         });
-        self.count_pending(now, change)
+        self.apply_pending(now, change)
     }
 
-    /// Counts what other threads have left. Whoever has the lock looks again after it has let go of it, and whoever leaves something tries
-    /// the lock after that: so one of the two sees it.
-    fn count_pending(&self, now: Instant, mut change: Option<Change>) -> Option<Change> {
+    /// Counts what other threads have left. Whoever holds the lock looks again after releasing it, and whoever leaves
+    /// something tries the lock after that: so one of the two sees it.
+    fn apply_pending(&self, now: Instant, mut change: Option<Transition>) -> Option<Transition> {
         while !self.pending.is_empty() {
             let Some(machine) = self.try_lock() else {
                 break;
@@ -152,26 +161,26 @@ impl Breaker {
 
     fn count(
         &self,
-        mut machine: MutexGuard<'_, Machine>,
+        mut machine: MutexGuard<'_, StateMachine>,
         now: Instant,
-        own: impl FnOnce(&mut Machine) -> Option<Change>,
-    ) -> Option<Change> {
+        own: impl FnOnce(&mut StateMachine) -> Option<Transition>,
+    ) -> Option<Transition> {
         let mut change = own(&mut machine);
         for ends in self.pending.take(machine.era()) {
-            change = machine.ended_meanwhile(now, ends).or(change);
+            change = machine.apply_pending(now, ends).or(change);
         }
-        self.show(&machine);
+        self.publish(&machine);
         change
     }
 
-    /// What was admitted was given up, and says nothing.
-    pub fn gave_up(&self, admitted: Admitted) {
+    /// An admitted attempt was abandoned, which says nothing about the server.
+    pub fn abandoned(&self, admitted: Admitted) {
         if admitted.is_trial {
-            self.lock().gave_up(admitted);
+            self.lock().abandoned(admitted);
         }
     }
 
-    /// What it does. An open one whose time is over is half-open as soon as it is asked.
+    /// The state. An open breaker whose time is over becomes half-open when it is next asked.
     #[must_use]
     pub fn state(&self) -> BreakerState {
         let state = usize::from(self.state.load(Ordering::Acquire));
@@ -181,28 +190,28 @@ impl Breaker {
             .unwrap_or(BreakerState::Closed)
     }
 
-    /// Opens or closes it by order, until another order or [`Breaker::reset`].
+    /// Forces it open or closed, until the next call or [`Breaker::reset`].
     pub fn force(&self, open: bool) {
         let mut machine = self.lock();
         machine.force(open);
-        self.show(&machine);
+        self.publish(&machine);
     }
 
-    /// Closes it, and forgets what it has seen and was ordered.
+    /// Closes it, and drops its counts and any force.
     pub fn reset(&self) {
         let mut machine = self.lock();
         machine.reset();
-        self.show(&machine);
+        self.publish(&machine);
     }
 
-    /// Other options from now on; what it does and has counted stays. A window of another kind or length begins anew.
+    /// Replaces the options; state and counts stay. A window of another kind or length starts empty.
     pub fn reconfigure(&self, options: BreakerOptions) {
         self.slow_after
             .store(slow_after(&options), Ordering::Relaxed);
         self.lock().reconfigure(options);
     }
 
-    /// What it knows.
+    /// Its state and counts.
     #[must_use]
     pub fn snapshot(&self, now: Instant) -> BreakerSnapshot {
         let refused = self.refused.load(Ordering::Relaxed);
@@ -211,7 +220,7 @@ impl Breaker {
         machine.snapshot(now, refused, pending)
     }
 
-    fn try_lock(&self) -> Option<MutexGuard<'_, Machine>> {
+    fn try_lock(&self) -> Option<MutexGuard<'_, StateMachine>> {
         match self.machine.try_lock() {
             Ok(machine) => Some(machine),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -219,11 +228,11 @@ impl Breaker {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Machine> {
+    fn lock(&self) -> MutexGuard<'_, StateMachine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn show(&self, machine: &Machine) {
+    fn publish(&self, machine: &StateMachine) {
         let until = machine.open_until().map_or(0, Instant::as_nanos);
         self.open_until.store(until, Ordering::Release);
         self.era.store(machine.era(), Ordering::Release);
@@ -239,16 +248,16 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A permission to ask, given back when it is dropped.
+/// A permit to ask, released when it is dropped.
 #[derive(Debug)]
 #[must_use = "dropped at once it permits nothing"]
-pub struct Pass<B: Deref<Target = Breaker>> {
+pub struct BreakerPermit<B: Deref<Target = Breaker>> {
     breaker: B,
     admitted: Option<Admitted>,
     began: Instant,
 }
 
-impl<B: Deref<Target = Breaker>> Pass<B> {
+impl<B: Deref<Target = Breaker>> BreakerPermit<B> {
     const fn new(breaker: B, admitted: Admitted, began: Instant) -> Self {
         Self {
             breaker,
@@ -258,17 +267,17 @@ impl<B: Deref<Target = Breaker>> Pass<B> {
     }
 
     /// The attempt has ended.
-    pub fn finish(mut self, now: Instant, end: End) -> Option<Change> {
+    pub fn finish(mut self, now: Instant, end: BreakerOutcome) -> Option<Transition> {
         let admitted = self.admitted.take()?;
         self.breaker
             .ended(admitted, now, end, now.since(self.began))
     }
 }
 
-impl<B: Deref<Target = Breaker>> Drop for Pass<B> {
+impl<B: Deref<Target = Breaker>> Drop for BreakerPermit<B> {
     fn drop(&mut self) {
         if let Some(admitted) = self.admitted.take() {
-            self.breaker.gave_up(admitted);
+            self.breaker.abandoned(admitted);
         }
     }
 }

@@ -1,38 +1,38 @@
-//! The words of a breaker: what it does and why, what it grants and what it is told.
+//! The states of a circuit breaker and why it opened, and what it returns to its callers.
 
 use evenkeel_core::Instant;
 
 use super::window::Ratios;
 
-/// How an attempt ended, as far as a breaker is concerned.
+/// The end of an attempt, as a breaker counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum End {
+pub enum BreakerOutcome {
     /// The server answered as it should.
     Good,
     /// It failed.
     Bad,
-    /// It says nothing: cancelled, or the caller's own mistake.
+    /// It says nothing about the server: cancelled, or the caller's own mistake.
     Ignored,
 }
 
-/// What a breaker does.
+/// The state of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum BreakerState {
-    /// Everything passes.
+    /// Everything is admitted.
     Closed,
-    /// Nothing passes until its time is over.
+    /// Nothing is admitted until its time is over.
     Open,
-    /// A few pass, to see.
+    /// A few trials are admitted.
     HalfOpen,
-    /// Nothing passes, by order.
+    /// Nothing is admitted: forced.
     ForcedOpen,
-    /// Everything passes and is counted, and nothing opens it, by order.
+    /// Everything is admitted and counted, and nothing opens it: forced.
     ForcedClosed,
 }
 
 impl BreakerState {
-    /// All, in the order of their numbers.
+    /// All states, in the order of their numbers.
     pub const ALL: [Self; 5] = [
         Self::Closed,
         Self::Open,
@@ -41,7 +41,7 @@ impl BreakerState {
         Self::ForcedClosed,
     ];
 
-    /// The word for metrics and status.
+    /// The label in metrics and status.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -56,19 +56,19 @@ impl BreakerState {
 
 /// Why a breaker opened last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Why {
-    /// So many failures in a row.
+pub enum OpenReason {
+    /// Too many consecutive failures.
     Consecutive,
-    /// The share of failures.
+    /// The ratio of failures.
     Ratio,
-    /// The share of slow ones.
+    /// The ratio of slow attempts.
     Slow,
     /// A trial failed.
     Trial,
 }
 
-impl Why {
-    /// The word for metrics and status.
+impl OpenReason {
+    /// The label in metrics and status.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -80,29 +80,29 @@ impl Why {
     }
 }
 
-/// Do not ask.
+/// The attempt is not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused {
-    /// Until then at least; `None` if it depends on trials that are under way, or on an order.
+pub struct BreakerOpen {
+    /// Not before then; `None` if it depends on trials under way, or is forced.
     pub until: Option<Instant>,
 }
 
-/// A permission to ask, without a guard: for those who keep it as a number and give it back themselves.
+/// An admission without a guard, for callers that store it as a number and release it themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admitted {
-    /// The state that it is from: what was asked before a change decides nothing after it.
+    /// The era it is from: an attempt from before a transition decides nothing after it.
     pub(super) era: u64,
     pub(super) is_trial: bool,
 }
 
 impl Admitted {
-    /// As one number, for who has room for nothing else.
+    /// As a number.
     #[must_use]
     pub const fn to_bits(self) -> u64 {
         self.era << 1 | self.is_trial as u64
     }
 
-    /// What [`Admitted::to_bits`] gave.
+    /// From [`Admitted::to_bits`].
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
         Self {
@@ -112,32 +112,32 @@ impl Admitted {
     }
 }
 
-/// What changed when an attempt ended.
+/// A transition caused by the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// It opened, until then.
-    Opened(Why, Instant),
+pub enum Transition {
+    /// It opened, for this reason, until then.
+    Opened(OpenReason, Instant),
     /// It closed.
     Closed,
 }
 
-/// What a breaker knows, for metrics and status.
+/// State and counts of a breaker, for metrics and status.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BreakerSnapshot {
-    /// What it does.
+    /// The state.
     pub state: BreakerState,
     /// Until when it is open, if it is.
     pub until: Option<Instant>,
-    /// Why it opened last, if it ever did.
-    pub why: Option<Why>,
-    /// What the window holds.
+    /// Why it opened last, if it has ever opened.
+    pub why: Option<OpenReason>,
+    /// The counts of the window.
     pub ratios: Ratios,
-    /// Failures in a row.
+    /// Consecutive failures.
     pub consecutive: u32,
     /// Trials under way.
     pub trials: u32,
-    /// How often it changed to each state, in the order of [`BreakerState::ALL`].
+    /// Transitions to each state, in the order of [`BreakerState::ALL`].
     pub changes: [u64; 5],
-    /// How many were refused, ever.
+    /// Attempts that were not admitted, since it was made.
     pub refused: u64,
 }

@@ -22,7 +22,7 @@ fn options() -> BreakerOptions {
     }
 }
 
-fn pass(breaker: &Breaker, now: Instant, end: End) -> Option<Change> {
+fn pass(breaker: &Breaker, now: Instant, end: BreakerOutcome) -> Option<Transition> {
     breaker
         .try_pass(now)
         .expect("it lets through")
@@ -70,19 +70,19 @@ fn failures_in_a_row_open_it_and_a_good_trial_closes_it() {
     );
     let now = second(1);
     for end in [
-        End::Bad,
-        End::Bad,
-        End::Good,
-        End::Bad,
-        End::Bad,
-        End::Ignored,
+        BreakerOutcome::Bad,
+        BreakerOutcome::Bad,
+        BreakerOutcome::Good,
+        BreakerOutcome::Bad,
+        BreakerOutcome::Bad,
+        BreakerOutcome::Ignored,
     ] {
         assert_eq!(pass(&breaker, now, end), None);
     }
     let until = now + Duration::from_secs(5);
-    let opened = Change::Opened(Why::Consecutive, until);
-    assert_eq!(pass(&breaker, now, End::Bad), Some(opened));
-    let refused = Refused { until: Some(until) };
+    let opened = Transition::Opened(OpenReason::Consecutive, until);
+    assert_eq!(pass(&breaker, now, BreakerOutcome::Bad), Some(opened));
+    let refused = BreakerOpen { until: Some(until) };
     assert_eq!(
         breaker.admit(now + Duration::from_millis(4_999)),
         Err(refused)
@@ -90,9 +90,12 @@ fn failures_in_a_row_open_it_and_a_good_trial_closes_it() {
 
     let trial = breaker.try_pass(until).expect("its time is over");
     assert_eq!(breaker.state(), BreakerState::HalfOpen);
-    assert_eq!(breaker.admit(until), Err(Refused { until: None }));
-    assert_eq!(trial.finish(until + STEP, End::Good), Some(Change::Closed));
-    assert_eq!(pass(&breaker, until + STEP, End::Good), None);
+    assert_eq!(breaker.admit(until), Err(BreakerOpen { until: None }));
+    assert_eq!(
+        trial.finish(until + STEP, BreakerOutcome::Good),
+        Some(Transition::Closed)
+    );
+    assert_eq!(pass(&breaker, until + STEP, BreakerOutcome::Good), None);
     let snapshot = breaker.snapshot(until + STEP);
     assert_eq!(snapshot.changes, [1, 1, 1, 0, 0]);
     assert_eq!((snapshot.refused, snapshot.ratios.total), (2, 1));
@@ -111,15 +114,18 @@ fn it_stays_open_longer_each_time_until_it_was_closed() {
     let mut now = second(1);
     let mut times = Vec::new();
     for _ in 0..4 {
-        let Some(Change::Opened(_, until)) = pass(&breaker, now, End::Bad) else {
+        let Some(Transition::Opened(_, until)) = pass(&breaker, now, BreakerOutcome::Bad) else {
             panic!("it opens")
         };
         times.push((until - now).as_secs());
         now = until;
     }
     assert_eq!(times, [5, 10, 12, 12]);
-    assert_eq!(pass(&breaker, now, End::Good), Some(Change::Closed));
-    let Some(Change::Opened(_, until)) = pass(&breaker, now, End::Bad) else {
+    assert_eq!(
+        pass(&breaker, now, BreakerOutcome::Good),
+        Some(Transition::Closed)
+    );
+    let Some(Transition::Opened(_, until)) = pass(&breaker, now, BreakerOutcome::Bad) else {
         panic!("it opens")
     };
     assert_eq!((until - now).as_secs(), 5);
@@ -137,13 +143,13 @@ fn shares_need_enough_attempts() {
     );
     let now = second(1);
     for _ in 0..4 {
-        assert_eq!(pass(&breaker, now, End::Bad), None);
-        assert_eq!(pass(&breaker, now, End::Good), None);
+        assert_eq!(pass(&breaker, now, BreakerOutcome::Bad), None);
+        assert_eq!(pass(&breaker, now, BreakerOutcome::Good), None);
     }
-    assert_eq!(pass(&breaker, now, End::Good), None);
+    assert_eq!(pass(&breaker, now, BreakerOutcome::Good), None);
     assert!(matches!(
-        pass(&breaker, now, End::Bad),
-        Some(Change::Opened(Why::Ratio, _))
+        pass(&breaker, now, BreakerOutcome::Bad),
+        Some(Transition::Opened(OpenReason::Ratio, _))
     ));
 }
 
@@ -165,14 +171,17 @@ fn slow_ones_open_it_though_they_are_well() {
         breaker.ended(
             admitted,
             second(1),
-            End::Good,
+            BreakerOutcome::Good,
             Duration::from_millis(millis),
         )
     };
     for millis in [50, 100, 200, 300] {
         assert_eq!(took(millis), None);
     }
-    assert!(matches!(took(101), Some(Change::Opened(Why::Slow, _))));
+    assert!(matches!(
+        took(101),
+        Some(Transition::Opened(OpenReason::Slow, _))
+    ));
 }
 
 #[test]
@@ -186,12 +195,15 @@ fn what_was_asked_before_does_not_decide_what_comes_after() {
     );
     let early = breaker.try_pass(second(1)).expect("closed");
     let late = breaker.try_pass(second(1)).expect("closed");
-    assert!(pass(&breaker, second(1), End::Bad).is_some());
+    assert!(pass(&breaker, second(1), BreakerOutcome::Bad).is_some());
     let trial = breaker.try_pass(second(6)).expect("half-open");
-    assert_eq!(early.finish(second(6), End::Good), None);
-    assert_eq!(late.finish(second(6), End::Bad), None);
+    assert_eq!(early.finish(second(6), BreakerOutcome::Good), None);
+    assert_eq!(late.finish(second(6), BreakerOutcome::Bad), None);
     assert_eq!(breaker.state(), BreakerState::HalfOpen);
-    assert_eq!(trial.finish(second(6), End::Good), Some(Change::Closed));
+    assert_eq!(
+        trial.finish(second(6), BreakerOutcome::Good),
+        Some(Transition::Closed)
+    );
 }
 
 #[test]
@@ -203,33 +215,36 @@ fn a_trial_that_is_dropped_gives_its_permit_back() {
         },
         1,
     ));
-    assert!(pass(&breaker, second(1), End::Bad).is_some());
+    assert!(pass(&breaker, second(1), BreakerOutcome::Bad).is_some());
     for _ in 0..3 {
         drop(breaker.try_pass_owned(second(6)).expect("half-open"));
     }
     let ignored = breaker.try_pass(second(6)).expect("half-open");
-    assert_eq!(ignored.finish(second(6), End::Ignored), None);
+    assert_eq!(ignored.finish(second(6), BreakerOutcome::Ignored), None);
     assert_eq!(breaker.snapshot(second(6)).trials, 0);
     // One that is forgotten altogether blocks the others, but not for ever.
     let lost = breaker.admit(second(6)).expect("half-open");
     assert!(breaker.admit(second(300)).is_err());
     assert!(breaker.admit(second(307)).is_ok());
-    breaker.gave_up(lost);
+    breaker.abandoned(lost);
 }
 
 #[test]
 fn orders_hold_until_they_are_taken_back() {
     let breaker = Breaker::new(BreakerOptions::default(), 1);
     breaker.force(true);
-    assert_eq!(breaker.admit(second(9_999)), Err(Refused { until: None }));
+    assert_eq!(
+        breaker.admit(second(9_999)),
+        Err(BreakerOpen { until: None })
+    );
     breaker.force(false);
     for _ in 0..100 {
-        assert_eq!(pass(&breaker, second(1), End::Bad), None);
+        assert_eq!(pass(&breaker, second(1), BreakerOutcome::Bad), None);
     }
     assert_eq!(breaker.snapshot(second(1)).ratios.bad, 100);
     breaker.reset();
     assert_eq!(breaker.state(), BreakerState::Closed);
-    assert_eq!(pass(&breaker, second(1), End::Bad), None);
+    assert_eq!(pass(&breaker, second(1), BreakerOutcome::Bad), None);
 }
 
 #[test]
@@ -242,7 +257,8 @@ fn jitter_adds_a_part() {
             ..options()
         };
         let breaker = Breaker::new(options, seed);
-        let Some(Change::Opened(_, until)) = pass(&breaker, second(0), End::Bad) else {
+        let Some(Transition::Opened(_, until)) = pass(&breaker, second(0), BreakerOutcome::Bad)
+        else {
             panic!("it opens")
         };
         seen.push(until.as_nanos() as f64 / 1e9);
@@ -277,7 +293,7 @@ proptest! {
             7,
         );
         let mut now = second(1);
-        let mut passes: Vec<Pass<&Breaker>> = Vec::new();
+        let mut passes: Vec<BreakerPermit<&Breaker>> = Vec::new();
         for (what, which, wait) in steps {
             now += Duration::from_millis(wait);
             if what == 0 || passes.is_empty() {
@@ -286,9 +302,9 @@ proptest! {
                 let pass = passes.swap_remove(which % passes.len());
                 match what {
                     1 => drop(pass),
-                    2 => _ = pass.finish(now, End::Good),
-                    3 => _ = pass.finish(now, End::Bad),
-                    _ => _ = pass.finish(now, End::Ignored),
+                    2 => _ = pass.finish(now, BreakerOutcome::Good),
+                    3 => _ = pass.finish(now, BreakerOutcome::Bad),
+                    _ => _ = pass.finish(now, BreakerOutcome::Ignored),
                 }
             }
             let snapshot = breaker.snapshot(now);
@@ -328,7 +344,11 @@ fn every_end_is_counted_whatever_the_threads_do() {
                 start.wait();
                 for n in 0..EACH {
                     let admitted = breaker.admit(second(1)).expect("nothing opens it");
-                    let end = if n % 4 == 0 { End::Bad } else { End::Good };
+                    let end = if n % 4 == 0 {
+                        BreakerOutcome::Bad
+                    } else {
+                        BreakerOutcome::Good
+                    };
                     let took = Duration::from_millis(9 + (n + thread) % 2 * 2);
                     assert_eq!(breaker.ended(admitted, second(1), end, took), None);
                 }
@@ -363,7 +383,7 @@ fn threads_that_fail_together_open_it_once() {
                     start.wait();
                     let end = |_| {
                         let admitted = breaker.admit(second(1)).expect("closed");
-                        breaker.ended(admitted, second(1), End::Bad, Duration::ZERO)
+                        breaker.ended(admitted, second(1), BreakerOutcome::Bad, Duration::ZERO)
                     };
                     (0..EACH).filter_map(end).count()
                 })
@@ -389,10 +409,10 @@ fn times_without_end_are_no_error() {
         ..BreakerOptions::default()
     };
     let breaker = Breaker::new(options, 1);
-    let change = pass(&breaker, second(1), End::Bad);
+    let change = pass(&breaker, second(1), BreakerOutcome::Bad);
     assert_eq!(
         change,
-        Some(Change::Opened(Why::Consecutive, Instant::NEVER))
+        Some(Transition::Opened(OpenReason::Consecutive, Instant::NEVER))
     );
     assert!(breaker.try_pass(second(1_000_000)).is_err());
 }

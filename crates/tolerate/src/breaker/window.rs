@@ -7,17 +7,17 @@ use evenkeel_core::stat::Window;
 
 use super::options::WindowKind;
 
-/// Attempts that a window by count remembers at most.
+/// Attempts in a window by count, at most.
 const MOST: usize = 65_536;
 
-/// What a window holds.
+/// The counts of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ratios {
     /// Attempts.
     pub total: u64,
-    /// Of these, those that failed.
+    /// Failed attempts.
     pub bad: u64,
-    /// Of these, those that were slow, failed or not.
+    /// Slow attempts, failed or not.
     pub slow: u64,
 }
 
@@ -44,10 +44,10 @@ fn share(part: u64, total: u64) -> f64 {
 
 /// The latest attempts.
 #[derive(Debug, Clone)]
-pub struct AttemptWindow(Kind);
+pub struct AttemptWindow(WindowData);
 
 #[derive(Debug, Clone)]
-enum Kind {
+enum WindowData {
     Time {
         bad: Window,
         slow: Window,
@@ -60,15 +60,15 @@ enum Kind {
 }
 
 impl AttemptWindow {
-    /// Nothing yet.
+    /// Empty.
     #[must_use]
     pub fn new(kind: WindowKind) -> Self {
         Self(match kind {
-            WindowKind::Time(length) => Kind::Time {
+            WindowKind::Time(length) => WindowData::Time {
                 bad: Window::new(length),
                 slow: Window::new(length),
             },
-            WindowKind::Count(most) => Kind::Count {
+            WindowKind::Count(most) => WindowData::Count {
                 most: (most as usize).clamp(1, MOST),
                 attempts: VecDeque::new(),
                 sum: Ratios::default(),
@@ -79,11 +79,11 @@ impl AttemptWindow {
     /// Counts an attempt that ended.
     pub fn add(&mut self, now: Instant, is_bad: bool, is_slow: bool) {
         match &mut self.0 {
-            Kind::Time { bad, slow } => {
+            WindowData::Time { bad, slow } => {
                 bad.add(now, is_bad);
                 slow.add(now, is_slow);
             }
-            Kind::Count {
+            WindowData::Count {
                 most,
                 attempts,
                 sum,
@@ -102,10 +102,10 @@ impl AttemptWindow {
         }
     }
 
-    /// What it holds at `now`.
+    /// The counts at `now`.
     pub fn ratios(&mut self, now: Instant) -> Ratios {
         match &mut self.0 {
-            Kind::Time { bad, slow } => {
+            WindowData::Time { bad, slow } => {
                 let (bad, slow) = (bad.tally(now), slow.tally(now));
                 Ratios {
                     total: bad.total,
@@ -113,18 +113,18 @@ impl AttemptWindow {
                     slow: slow.hits,
                 }
             }
-            Kind::Count { sum, .. } => *sum,
+            WindowData::Count { sum, .. } => *sum,
         }
     }
 
-    /// Forgets all.
+    /// Empties it.
     pub fn clear(&mut self) {
         match &mut self.0 {
-            Kind::Time { bad, slow } => {
+            WindowData::Time { bad, slow } => {
                 bad.clear();
                 slow.clear();
             }
-            Kind::Count { attempts, sum, .. } => {
+            WindowData::Count { attempts, sum, .. } => {
                 attempts.clear();
                 *sum = Ratios::default();
             }

@@ -1,30 +1,30 @@
-//! AIMD: one more for each good window, a tenth less for each that lost a request.
+//! AIMD: the limit grows by one for each good window, and shrinks by a tenth for each window with a drop.
 //!
-//! Intuition: the only signal that never lies is a request that was refused or took too long. Growing by one and shrinking by
-//! a share makes many clients of one server end with equal parts (Chiu and Jain, 1989), which nothing that looks at
-//! round trips does. Its price: it finds the limit by going beyond it. Choose it where the server itself refuses what is
-//! too much. Rule and defaults are those of Netflix's concurrency-limits.
+//! Intuition: the only signal that is always right is a request that was rejected or timed out. Additive increase and
+//! multiplicative decrease give many clients of one server equal shares (Chiu and Jain, 1989), which nothing based on round
+//! trips does. The price: it finds the limit by exceeding it. Use it where the server itself rejects excess load. Rule and
+//! defaults are those of Netflix's concurrency-limits.
 
 use std::time::Duration;
 
 use evenkeel_core::Instant;
 use serde::{Deserialize, Serialize};
 
-use super::why::{Why, bounded};
+use super::reason::{LimitReason, bounded};
 
-/// What can be chosen about [`Aimd`].
+/// The options of [`Aimd`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AimdOptions {
-    /// Requests at once before anything was seen. Default 20 (Netflix).
+    /// The initial limit. Default 20 (Netflix).
     pub initial: u32,
-    /// The limit is never less (at least 1). Default 20 (Netflix).
+    /// The minimum (at least 1). Default 20 (Netflix).
     pub min: u32,
-    /// The limit is never more. Default 200 (Netflix).
+    /// The maximum. Default 200 (Netflix).
     pub max: u32,
-    /// What is left of the limit after a drop, 0.5 to below 1. Default 0.9 (Netflix).
+    /// The factor after a drop, 0.5 to below 1. Default 0.9 (Netflix).
     pub backoff: f64,
-    /// A round trip longer than this is a drop. Default 5 s (Netflix).
+    /// A longer round trip counts as a drop. Default 5 s (Netflix).
     pub timeout: Duration,
 }
 
@@ -40,12 +40,12 @@ impl Default for AimdOptions {
     }
 }
 
-/// The machine. One owner; see [`Adaptive`](super::Adaptive) for many.
+/// The algorithm. One owner; see [`AdaptiveLimit`](super::AdaptiveLimit) for many.
 #[derive(Debug, Clone)]
 pub struct Aimd {
     options: AimdOptions,
     limit: u32,
-    why: Why,
+    why: LimitReason,
 }
 
 impl Aimd {
@@ -55,39 +55,39 @@ impl Aimd {
         Self {
             limit: bounded(options.initial, options.min, options.max),
             options,
-            why: Why::Initial,
+            why: LimitReason::Initial,
         }
     }
 
-    /// Takes in the round trip `rtt` of a window, how many were in flight at most when its requests began, and whether any
-    /// was dropped. Returns the limit from now on.
+    /// Adds the sample of a window: its round trip, the maximum in flight when its requests began, and whether any was
+    /// dropped. Returns the new limit.
     pub fn sample(&mut self, _now: Instant, rtt: Duration, in_flight: u32, dropped: bool) -> u32 {
         let AimdOptions { min, max, .. } = self.options;
         if dropped || rtt > self.options.timeout {
             let less = f64::from(self.limit) * self.options.backoff.clamp(0.0, 1.0);
             self.limit = bounded(less as u32, min, max);
-            self.why = Why::Dropped;
+            self.why = LimitReason::Dropped;
         } else if u64::from(in_flight) * 2 < u64::from(self.limit) {
-            self.why = Why::AppLimited;
+            self.why = LimitReason::AppLimited;
         } else {
             let more = bounded(self.limit.saturating_add(1), min, max);
             if more > self.limit {
-                self.why = Why::Grew;
+                self.why = LimitReason::Grew;
             }
             self.limit = more;
         }
         self.limit
     }
 
-    /// Requests that may be in flight now.
+    /// The limit on requests in flight.
     #[must_use]
     pub const fn limit(&self) -> u32 {
         self.limit
     }
 
-    /// Why the limit is what it is.
+    /// The reason for the present limit.
     #[must_use]
-    pub const fn why(&self) -> Why {
+    pub const fn why(&self) -> LimitReason {
         self.why
     }
 }
@@ -110,11 +110,11 @@ mod tests {
     fn one_more_or_a_tenth_less() {
         let mut machine = machine(10);
         assert_eq!(machine.sample(Instant::ZERO, MS, 5, false), 11);
-        assert_eq!(machine.why(), Why::Grew);
+        assert_eq!(machine.why(), LimitReason::Grew);
         assert_eq!(machine.sample(Instant::ZERO, MS, 5, false), 11);
-        assert_eq!(machine.why(), Why::AppLimited, "5 · 2 < 11");
+        assert_eq!(machine.why(), LimitReason::AppLimited, "5 · 2 < 11");
         assert_eq!(machine.sample(Instant::ZERO, MS, 0, true), 9, "9.9");
-        assert_eq!(machine.why(), Why::Dropped);
+        assert_eq!(machine.why(), LimitReason::Dropped);
         let slow = Duration::from_millis(5_001);
         assert_eq!(machine.sample(Instant::ZERO, slow, 9, false), 8);
         assert_eq!(machine.sample(Instant::ZERO, slow - MS, 9, false), 9);
@@ -130,7 +130,7 @@ mod tests {
         for _ in 0..1_000 {
             machine.sample(Instant::ZERO, MS, 1_000, false);
         }
-        assert_eq!((machine.limit(), machine.why()), (200, Why::Grew));
+        assert_eq!((machine.limit(), machine.why()), (200, LimitReason::Grew));
         assert_eq!(Aimd::new(AimdOptions::default()).limit(), 20);
     }
 }

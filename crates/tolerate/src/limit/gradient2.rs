@@ -1,44 +1,43 @@
-//! Gradient2: the limit follows how much slower requests are now than they usually are.
+//! Gradient2: the limit follows how much slower requests are now than usual.
 //!
-//! Intuition: a server that is not full answers as fast as ever, whatever the limit; once it is full, more at once only makes
-//! them wait. So compare the round trip now (short) with its long average, and let the limit shrink by their ratio and grow
-//! by a small constant: `L' = (1−s)·L + s·(g·L + q)`, `g = clamp(tolerance · long / short, 0.5, 1)`. Formula and defaults are
-//! those of Netflix's concurrency-limits.
+//! Intuition: a server that is not full answers as fast as ever, whatever the limit; once it is full, more concurrency only
+//! makes requests wait. So compare the present round trip (short) with its long average, and let the limit shrink by their
+//! ratio and grow by a small constant: `L' = (1−s)·L + s·(g·L + q)`, `g = clamp(tolerance · long / short, 0.5, 1)`. Formula
+//! and defaults are those of Netflix's concurrency-limits.
 //!
-//! What that has not: the long average is measured under the limit's own queue, so a queue that stays becomes "usual", and
-//! the limit creeps up on a busy server without end. Here the baseline is measured anew every 30 to 60 seconds (jittered, so
+//! What those lack: the long average is measured under the limit's own queue, so a lasting queue becomes "usual", and the
+//! limit creeps up on a busy server without end. Here the baseline is measured again every 30 to 60 seconds (jittered, so
 //! that a fleet does not do it at once): the limit is lowered to a quarter for the few round trips that thirty samples take,
-//! and what they take without a crowd is the new baseline, be it lower or higher. If so little runs that the measurement
-//! is there for free, nothing is lowered.
+//! and their round trip is the new baseline, lower or higher. If so few requests are in flight anyway, nothing is lowered.
 
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Random, duration_from_seconds};
 use serde::{Deserialize, Serialize};
 
-use super::why::{Why, bounded};
+use super::reason::{LimitReason, bounded};
 
-/// What can be chosen about [`Gradient2`].
+/// The options of [`Gradient2`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gradient2Options {
-    /// Requests at once before anything was measured. Default 20 (Netflix).
+    /// The initial limit. Default 20 (Netflix).
     pub initial: u32,
-    /// The limit is never less (at least 1). Default 20 (Netflix).
+    /// The minimum (at least 1). Default 20 (Netflix).
     pub min: u32,
-    /// The limit is never more. Default 200 (Netflix).
+    /// The maximum. Default 200 (Netflix).
     pub max: u32,
-    /// How much of a newly computed limit is taken over, above 0 to 1. Default 0.2 (Netflix).
+    /// The weight of a newly computed limit, above 0 to 1. Default 0.2 (Netflix).
     pub smoothing: f64,
-    /// Requests that may wait at the server; what the limit grows by. Default 4 (Netflix).
+    /// Requests that may wait at the server; the limit grows by this. Default 4 (Netflix).
     pub queue: u32,
-    /// How many times slower than usual is still usual, from 1. Default 1.5 (Netflix).
+    /// Round trips up to this many times the usual one are tolerated, from 1. Default 1.5 (Netflix).
     pub tolerance: f64,
-    /// Samples that the long average remembers. Default 600 (Netflix), ten minutes of windows of a second.
+    /// Samples in the long average. Default 600 (Netflix), ten minutes of windows of a second.
     pub long_window: u32,
-    /// How the baseline is measured anew; `None` for never (as Netflix).
+    /// How the baseline is measured again; `None` for never (as Netflix).
     pub remeasure: Option<RemeasureOptions>,
-    /// What a request takes without a crowd, if that is known before anything was measured. Default none.
+    /// The round trip of an unloaded server, if it is known beforehand. Default none.
     pub usual: Option<Duration>,
 }
 
@@ -59,9 +58,9 @@ impl Default for Gradient2Options {
 }
 
 impl Gradient2Options {
-    /// For a server that has more to do than it can already, for as long as that lasts: `initial` (zero: not known) and `usual` (zero: not
-    /// known) are what it could do before. There may be very few at once; what is usual is measured anew every few seconds, since the
-    /// crowd may have another cause; and no sample of the crowd is taken for usual in between.
+    /// For a server that is overloaded already, as long as that lasts. `initial` and `usual` (zero: unknown) are its limit
+    /// and round trip from before. The limit may become very low; the baseline is measured every few seconds, since the load
+    /// may have another cause; and no sample in between is taken as usual.
     #[must_use]
     pub fn for_overload(initial: u32, usual: Duration) -> Self {
         Self {
@@ -80,19 +79,19 @@ impl Gradient2Options {
     }
 }
 
-/// How the baseline of [`Gradient2`] is measured anew.
+/// How the baseline of [`Gradient2`] is measured again.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RemeasureOptions {
-    /// At the latest so long after the last time, or 400 round trips if that is longer; each time half to all of it (Envoy
-    /// measures every 60 s). Default 60 s.
+    /// The longest time between measurements, or 400 round trips if that is longer; each time a random half to all of it
+    /// (Envoy measures every 60 s). Default 60 s.
     pub every: Duration,
-    /// The share of the limit that is left meanwhile, above 0 to 1. A queue that makes requests up to `1/share` times as slow
-    /// is gone at that. Default 0.25.
+    /// The share of the limit that stays meanwhile, above 0 to 1. It drains a queue that makes requests up to `1/share`
+    /// times as slow. Default 0.25.
     pub share: f64,
-    /// But never fewer requests at once than this (Envoy measures at 3). Default 3.
+    /// But never a lower limit than this (Envoy measures at 3). Default 3.
     pub floor: u32,
-    /// It is given up after this time, or 12 round trips if that is longer. Default 1 s.
+    /// A measurement is given up after this time, or 12 round trips if that is longer. Default 1 s.
     pub within: Duration,
 }
 
@@ -107,38 +106,38 @@ impl Default for RemeasureOptions {
     }
 }
 
-/// In an overload the baseline is measured anew at the latest so long after the last time.
+/// The longest time between measurements during an overload.
 const OVERLOAD_EVERY: Duration = Duration::from_secs(5);
-/// Quiet samples that make a baseline.
+/// Samples at the lowered limit that make a baseline.
 const QUIET_SAMPLES: u32 = 3;
-/// Samples of the long average that are averaged plainly, before it forgets (Netflix).
+/// Samples before the long average forgets (Netflix).
 const WARM_UP: u32 = 10;
-/// If requests are more than this many times as fast as usual, the average is helped down…
+/// If requests are more than this many times as fast as usual, the average is pulled down …
 const FAR_BELOW: f64 = 2.0;
-/// …by this factor a sample (Netflix).
+/// … by this factor per sample (Netflix).
 const HELP_DOWN: f64 = 0.95;
-/// A measurement takes so many round trips at most…
+/// The round trips of a measurement, at most …
 const ROUND_TRIPS: f64 = 12.0;
-/// …of so many, so that slow requests are not measured all of the time.
+/// … of this many, so that slow requests are not measured all the time.
 const ROUND_TRIPS_BETWEEN: f64 = 400.0;
 
-/// The machine. One owner; see [`Adaptive`](super::Adaptive) for many.
+/// The algorithm. One owner; see [`AdaptiveLimit`](super::AdaptiveLimit) for many.
 #[derive(Debug, Clone)]
 pub struct Gradient2 {
     options: Gradient2Options,
     limit: f64,
     long: LongAverage,
     gradient: Option<f64>,
-    measuring: Option<Measuring>,
-    /// When the baseline is to be measured next.
+    measuring: Option<BaselineProbe>,
+    /// When the next measurement is due.
     due: Instant,
-    why: Why,
+    why: LimitReason,
     rng: Random,
 }
 
 /// A measurement under way.
 #[derive(Debug, Clone, Copy)]
-struct Measuring {
+struct BaselineProbe {
     limit: u32,
     until: Instant,
     quiet: u32,
@@ -146,7 +145,7 @@ struct Measuring {
 }
 
 impl Gradient2 {
-    /// Before the first sample. `seed` is for the jitter of measuring alone.
+    /// Before the first sample. `seed` is for the jitter of measurements only.
     #[must_use]
     pub fn new(options: Gradient2Options, now: Instant, seed: u64) -> Self {
         let mut new = Self {
@@ -156,7 +155,7 @@ impl Gradient2 {
             gradient: None,
             measuring: None,
             due: Instant::NEVER,
-            why: Why::Initial,
+            why: LimitReason::Initial,
             rng: Random::seeded(seed),
         };
         if let Some(usual) = options.usual {
@@ -166,9 +165,8 @@ impl Gradient2 {
         new
     }
 
-    /// Takes in the round trip `rtt` of a window, and how many were in flight at most when its requests began. Whether any
-    /// was dropped tells this algorithm nothing: its one signal is time, and a drop that was a timeout has taken its time.
-    /// Returns the limit from now on.
+    /// Adds the sample of a window: its round trip, and the maximum in flight when its requests began. Drops are ignored:
+    /// the only signal of this algorithm is time, and a timeout has taken its time. Returns the new limit.
     pub fn sample(&mut self, now: Instant, rtt: Duration, in_flight: u32, _dropped: bool) -> u32 {
         let short = rtt.as_secs_f64().max(1e-9);
         if let Some(measuring) = self.measuring {
@@ -183,32 +181,32 @@ impl Gradient2 {
             return self.limit();
         }
         if f64::from(in_flight) < self.limit / 2.0 {
-            self.why = Why::AppLimited;
+            self.why = LimitReason::AppLimited;
             return self.limit();
         }
         let gradient = gradient(self.options.tolerance, self.long.value, short);
         self.gradient = Some(gradient);
         let next = self.next(gradient);
-        self.why = Why::of_change(self.limit, next).unwrap_or(self.why);
+        self.why = LimitReason::of_change(self.limit, next).unwrap_or(self.why);
         self.limit = next;
         self.limit()
     }
 
-    /// Requests that may be in flight now.
+    /// The limit on requests in flight.
     #[must_use]
     pub fn limit(&self) -> u32 {
-        // Within the bounds of `u32` by `next`.
+        // `next` keeps it within `u32`.
         self.measuring
             .map_or(self.limit as u32, |measuring| measuring.limit)
     }
 
-    /// Why the limit is what it is.
+    /// The reason for the present limit.
     #[must_use]
-    pub const fn why(&self) -> Why {
+    pub const fn why(&self) -> LimitReason {
         self.why
     }
 
-    /// What requests usually take, if anything was measured.
+    /// The usual round trip, once something was measured.
     #[must_use]
     pub fn baseline(&self) -> Option<Duration> {
         (self.long.count > 0).then(|| duration_from_seconds(self.long.value))
@@ -220,7 +218,7 @@ impl Gradient2 {
         self.gradient
     }
 
-    /// Whether the limit is lowered for a measurement: samples are wanted at once and not when a window is full.
+    /// Whether the limit is lowered for a measurement: then samples are wanted at once, not when a window is full.
     #[must_use]
     pub const fn is_measuring(&self) -> bool {
         self.measuring.is_some()
@@ -243,7 +241,7 @@ impl Gradient2 {
         )
     }
 
-    /// The measurement is due: false if the sample already is one.
+    /// The measurement is due: false if this sample already is one.
     fn begin_measuring(&mut self, now: Instant, short: f64, in_flight: u32) -> bool {
         let Some(options) = self.options.remeasure else {
             return false;
@@ -258,8 +256,8 @@ impl Gradient2 {
         let patience = options
             .within
             .max(duration_from_seconds(short * ROUND_TRIPS));
-        self.why = Why::Probing;
-        self.measuring = Some(Measuring {
+        self.why = LimitReason::Probing;
+        self.measuring = Some(BaselineProbe {
             limit: low,
             until: now + patience,
             quiet: 0,
@@ -268,8 +266,8 @@ impl Gradient2 {
         true
     }
 
-    /// A sample while the limit is lowered. Those of requests that began in a crowd say nothing.
-    fn measure(&mut self, mut measuring: Measuring, now: Instant, short: f64, in_flight: u32) {
+    /// A sample while the limit is lowered. Those of requests that began at a higher concurrency are ignored.
+    fn measure(&mut self, mut measuring: BaselineProbe, now: Instant, short: f64, in_flight: u32) {
         if in_flight <= measuring.limit {
             measuring.quiet += 1;
             measuring.sum += short;
@@ -308,7 +306,7 @@ fn next_limit(limit: f64, gradient: f64, smoothing: f64, queue: u32) -> f64 {
     limit.mul_add(1.0 - smoothing, wanted * smoothing)
 }
 
-/// A moving average by samples, `2/(n+1)` of each, after a plain one of the first ten.
+/// A moving average by samples, `2/(n+1)` of each, after a plain average of the first ten.
 #[derive(Debug, Clone, Copy)]
 struct LongAverage {
     value: f64,
@@ -335,7 +333,7 @@ impl LongAverage {
         self.value += (sample - self.value) * part;
     }
 
-    /// Believes `value`, as if it had been warmed up with it.
+    /// Starts from `value`, as if warmed up with it.
     const fn restart(&mut self, value: f64) {
         self.value = value;
         self.count = WARM_UP;
@@ -389,16 +387,16 @@ mod tests {
     #[test]
     fn grows_while_nothing_gets_slower_and_says_so() {
         let mut machine = Gradient2::new(plain(), Instant::ZERO, 1);
-        assert_eq!((machine.limit(), machine.why()), (20, Why::Initial));
+        assert_eq!((machine.limit(), machine.why()), (20, LimitReason::Initial));
         for second in 0..60 {
             let in_flight = machine.limit();
             machine.sample(at(second), Duration::from_millis(10), in_flight, false);
         }
-        assert_eq!((machine.limit(), machine.why()), (68, Why::Grew));
+        assert_eq!((machine.limit(), machine.why()), (68, LimitReason::Grew));
         for second in 60..70 {
             machine.sample(at(second), Duration::from_millis(40), 68, false);
         }
-        assert_eq!((machine.limit(), machine.why()), (28, Why::Shrank));
+        assert_eq!((machine.limit(), machine.why()), (28, LimitReason::Shrank));
         assert_eq!(machine.gradient(), Some(0.5));
     }
 
@@ -410,10 +408,10 @@ mod tests {
                 machine.sample(at(second), Duration::from_millis(5), 9, false),
                 20
             );
-            assert_eq!(machine.why(), Why::AppLimited);
+            assert_eq!(machine.why(), LimitReason::AppLimited);
         }
         assert_eq!(machine.sample(at(100), SECOND / 200, 10, false), 20);
-        assert_eq!(machine.why(), Why::Grew, "20.8");
+        assert_eq!(machine.why(), LimitReason::Grew, "20.8");
     }
 
     #[test]
@@ -485,7 +483,7 @@ mod tests {
         assert_eq!(machine.sample(at(61), SECOND / 50, 100, false), 25);
         assert_eq!(
             (machine.why(), machine.is_measuring()),
-            (Why::Probing, true)
+            (LimitReason::Probing, true)
         );
         // Those that began in the crowd.
         let just = |millis| at(61) + Duration::from_millis(millis);

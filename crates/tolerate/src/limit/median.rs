@@ -1,24 +1,23 @@
 //! The median of what many workers measure at once: a histogram of atomics.
 //!
-//! Beside the histograms of core, because those have one owner. Sixteen parts of each doubling: within 3 %, a tenth of what
-//! the algorithms take for noise.
+//! The histograms of core have one owner. Sixteen buckets per doubling: within 3 %, a tenth of what the algorithms tolerate.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Parts of each doubling, as a power of two.
+/// Buckets per doubling, as a power of two.
 const PART_BITS: u32 = 4;
-/// 2¹² ns, 4 µs: what is shorter is all alike.
+/// 2¹² ns, 4 µs: the first bucket.
 const LEAST_POWER: u32 = 12;
-/// 2³⁷ ns, 137 s: what is longer is all alike.
+/// 2³⁷ ns, 137 s: the last bucket.
 const MOST_POWER: u32 = 37;
 const BUCKETS: usize = ((MOST_POWER - LEAST_POWER) << PART_BITS) as usize;
 
-/// Counts durations, 1.6 KiB.
+/// Counts durations in 1.6 KiB.
 #[derive(Debug)]
-pub(super) struct MedianOf(Box<[AtomicU32]>);
+pub(super) struct AtomicMedian(Box<[AtomicU32]>);
 
-impl MedianOf {
+impl AtomicMedian {
     pub(super) fn new() -> Self {
         Self((0..BUCKETS).map(|_| AtomicU32::new(0)).collect())
     }
@@ -27,7 +26,7 @@ impl MedianOf {
         self.0[bucket(nanos)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The median of what was counted since the last time; zero if nothing was. What is added meanwhile counts to either.
+    /// The median since the last call; zero if nothing was counted. A concurrent addition counts to either.
     pub(super) fn take(&self) -> Duration {
         let mut counts = [0_u32; BUCKETS];
         for (count, bucket) in counts.iter_mut().zip(&self.0) {
@@ -58,7 +57,7 @@ const fn bucket(nanos: u64) -> usize {
     ((power - LEAST_POWER) << PART_BITS) as usize + part
 }
 
-/// The middle of what a bucket holds.
+/// The middle of a bucket.
 const fn middle(index: usize) -> u64 {
     let power = LEAST_POWER + (index >> PART_BITS) as u32;
     let part = (index & ((1 << PART_BITS) - 1)) as u64;
@@ -72,7 +71,7 @@ mod tests {
 
     #[test]
     fn every_duration_is_found_again_within_three_percent() {
-        let median = MedianOf::new();
+        let median = AtomicMedian::new();
         let mut nanos = 5_000_u64;
         while nanos < 130_000_000_000 {
             median.add(nanos);
@@ -89,7 +88,7 @@ mod tests {
 
     #[test]
     fn the_few_that_are_far_off_do_not_matter() {
-        let median = MedianOf::new();
+        let median = AtomicMedian::new();
         for n in 0..100 {
             median.add(if n % 5 == 0 {
                 5_000_000_000

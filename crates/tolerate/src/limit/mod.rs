@@ -1,22 +1,22 @@
-//! How many requests may be in flight at once.
+//! Concurrency limits: how many requests may be in flight at once.
 //!
-//! Intuition: a server that is given more than it can do does not do more, it does all of it later. By Little's law the right
-//! number is throughput × time of a request, and nobody knows either in advance, so three algorithms look for it while it runs:
-//! [Gradient2] by how much slower requests are than usual, [Vegas] by how many wait, [Aimd] by what is dropped. A fixed
-//! number is a bulkhead: one slow server cannot hold all of a program's requests.
+//! Intuition: a server that is given more than it can do does not do more, it does all of it later. By Little's law the
+//! right number is throughput × time of a request, and neither is known in advance, so three algorithms find it at run time:
+//! [Gradient2] by how much slower requests are than usual, [Vegas] by how many wait, [Aimd] by drops. A fixed number is a
+//! bulkhead: one slow server cannot hold all of a program's requests.
 //!
-//! [`Adaptive`] gathers round trips from all workers and runs the algorithm; [`Limit`] counts in flight as well and
-//! hands out [`Permit`]s. Apart, because a proxy already counts in flight where it picks a server.
+//! [`AdaptiveLimit`] samples the round trips of all workers and runs the algorithm; [`Limit`] also counts requests in flight
+//! and hands out [`Permit`]s. They are separate because a balancer already counts in flight.
 //!
-//! Nothing waits: counting is atomic, gathering is atomic, and whoever finds a window over and the algorithm's lock taken
-//! leaves the window to the one who holds it.
+//! Nothing waits: counting and sampling are atomic, and a worker that finds the algorithm's lock taken leaves the window to
+//! the worker that holds it.
 
 mod aimd;
 mod gradient2;
 mod median;
 mod permit;
 mod vegas;
-mod why;
+mod reason;
 mod window;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -28,24 +28,24 @@ use serde::{Deserialize, Serialize};
 
 pub use aimd::{Aimd, AimdOptions};
 pub use gradient2::{Gradient2, Gradient2Options, RemeasureOptions};
-pub use permit::{Finish, Limit, Permit};
+pub use permit::{Limit, LimitOutcome, Permit};
+pub use reason::LimitReason;
 pub use vegas::{Vegas, VegasOptions};
-pub use why::Why;
-pub use window::{Typical, WindowOptions};
+pub use window::{WindowOptions, WindowStatistic};
 
-use window::{Gathered, Window};
+use window::{SampleWindow, WindowSample};
 
 /// How the limit is found.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LimitOptions {
-    /// This many, always (a bulkhead).
+    /// A fixed number (a bulkhead).
     Fixed(u32),
     /// By how much slower requests are than usual. The default.
     Gradient2(Gradient2Options),
-    /// By how many wait at the server.
+    /// By how many requests wait at the server.
     Vegas(VegasOptions),
-    /// By what is dropped.
+    /// By drops: rejections and timeouts.
     Aimd(AimdOptions),
 }
 
@@ -55,53 +55,53 @@ impl Default for LimitOptions {
     }
 }
 
-/// What a limit knows, for metrics and status.
+/// The state of a limit, for metrics and status.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LimitSnapshot {
-    /// Requests that may be in flight now.
+    /// The limit on requests in flight.
     pub limit: u32,
-    /// Requests that are.
+    /// Requests in flight.
     pub in_flight: u32,
-    /// What a request usually takes, or takes at best; as the algorithm sees it.
+    /// The usual, or the fastest, round trip, as the algorithm has it.
     pub baseline: Option<Duration>,
-    /// What one took in the last window.
+    /// The round trip of the last window.
     pub latest: Option<Duration>,
-    /// Below 1 the server is slower than usual (Gradient2 only).
+    /// The gradient: below 1 the server is slower than usual (Gradient2 only).
     pub gradient: Option<f64>,
-    /// Why the limit is what it is.
-    pub why: Why,
+    /// The reason for the present limit.
+    pub why: LimitReason,
 }
 
-/// A limit that learns from the round trips of all workers. It does not count what is in flight.
+/// A limit that learns from the round trips of all workers. It does not count requests in flight.
 #[derive(Debug)]
-pub struct Adaptive {
-    window: Window,
+pub struct AdaptiveLimit {
+    window: SampleWindow,
     algorithm: Mutex<Algorithm>,
-    /// Nothing is to be learnt.
+    /// A fixed limit has nothing to learn.
     is_fixed: AtomicBool,
-    shown: Shown,
+    published: PublishedLimit,
 }
 
-/// What the algorithm said last, readable without its lock.
+/// The last result of the algorithm, readable without its lock.
 #[derive(Debug)]
-struct Shown {
+struct PublishedLimit {
     limit: AtomicU32,
     why: AtomicU8,
     /// Nanoseconds, 0 for none.
     baseline: AtomicU64,
     latest: AtomicU64,
-    /// The bits of it, 0 for none.
+    /// The bits of the gradient, 0 for none.
     gradient: AtomicU64,
 }
 
-impl Adaptive {
-    /// Before the first sample; windows of a second. `seed` is for the jitter of measuring alone.
+impl AdaptiveLimit {
+    /// Before the first sample, with windows of one second. `seed` is for the jitter of measurements only.
     #[must_use]
     pub fn new(options: &LimitOptions, now: Instant, seed: u64) -> Self {
         Self::with_window(options, WindowOptions::default(), now, seed)
     }
 
-    /// The same with windows of another size.
+    /// The same, with other windows.
     #[must_use]
     pub fn with_window(
         options: &LimitOptions,
@@ -110,27 +110,27 @@ impl Adaptive {
         seed: u64,
     ) -> Self {
         let algorithm = Algorithm::new(options, now, seed);
-        let shown = Shown {
+        let published = PublishedLimit {
             limit: AtomicU32::new(0),
             why: AtomicU8::new(0),
             baseline: AtomicU64::new(0),
             latest: AtomicU64::new(0),
             gradient: AtomicU64::new(0),
         };
-        shown.show(&algorithm);
+        published.show(&algorithm);
         Self {
-            window: Window::new(window, now),
+            window: SampleWindow::new(window, now),
             is_fixed: AtomicBool::new(matches!(algorithm, Algorithm::Fixed(_))),
             algorithm: Mutex::new(algorithm),
-            shown,
+            published,
         }
     }
 
-    /// A request ended: how long it took, how many were in flight when it began (with itself), and whether it was dropped,
-    /// which is to say that it was refused for overload or took too long. Requests that failed for another reason, or were
-    /// cancelled, say nothing: leave them out.
+    /// A request ended: its round trip, the number in flight when it began (this one included), and whether it was dropped:
+    /// rejected for overload, or timed out. Leave out requests that failed for another reason or were cancelled; they say
+    /// nothing.
     ///
-    /// Returns the limit when that ended a window. Takes no lock that another holds.
+    /// Returns the limit if that was the end of a window. Takes no lock that another thread holds.
     pub fn sample(
         &self,
         now: Instant,
@@ -141,8 +141,8 @@ impl Adaptive {
         if self.is_fixed.load(Ordering::Relaxed) {
             return None;
         }
-        // A fast refusal is not a fast server: it counts as no faster than the last window.
-        let latest = Duration::from_nanos(self.shown.latest.load(Ordering::Relaxed));
+        // A quick rejection is not a quick server: it counts as no faster than the last window.
+        let latest = Duration::from_nanos(self.published.latest.load(Ordering::Relaxed));
         let rtt = if dropped { rtt.max(latest) } else { rtt };
         if !self.window.add(now, rtt, in_flight, dropped) {
             return None;
@@ -152,25 +152,24 @@ impl Adaptive {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        let gathered = self.window.take(now)?;
-        let limit = algorithm.sample(now, gathered);
-        self.window
-            .set_length(gathered.rtt, algorithm.is_measuring());
-        self.shown
+        let sample = self.window.take(now)?;
+        let limit = algorithm.sample(now, sample);
+        self.window.set_length(sample.rtt, algorithm.is_measuring());
+        self.published
             .latest
-            .store(nanos(gathered.rtt), Ordering::Relaxed);
-        self.shown.show(&algorithm);
+            .store(nanos(sample.rtt), Ordering::Relaxed);
+        self.published.show(&algorithm);
         Some(limit)
     }
 
-    /// Requests that may be in flight now.
+    /// The limit on requests in flight.
     #[must_use]
     pub fn limit(&self) -> u32 {
-        self.shown.limit.load(Ordering::Relaxed)
+        self.published.limit.load(Ordering::Relaxed)
     }
 
-    /// Replaces the algorithm; it begins with the limit of now, within its bounds. For a new configuration: this may wait for
-    /// a worker that runs the algorithm.
+    /// Replaces the algorithm, which starts from the present limit, within its bounds. For a new configuration: this may
+    /// wait for a worker that runs the algorithm.
     pub fn reconfigure(&self, options: &LimitOptions, now: Instant, seed: u64) {
         let mut algorithm = self
             .algorithm
@@ -181,13 +180,13 @@ impl Adaptive {
         self.window.set_length(Duration::ZERO, false);
         let is_fixed = matches!(*algorithm, Algorithm::Fixed(_));
         self.is_fixed.store(is_fixed, Ordering::Relaxed);
-        self.shown.show(&algorithm);
+        self.published.show(&algorithm);
     }
 
-    /// What it knows. `in_flight` is what the caller counts.
+    /// Its state. `in_flight` is the caller's count.
     #[must_use]
     pub fn snapshot(&self, in_flight: u32) -> LimitSnapshot {
-        let shown = &self.shown;
+        let published = &self.published;
         let duration = |nanos: &AtomicU64| match nanos.load(Ordering::Relaxed) {
             0 => None,
             nanos => Some(Duration::from_nanos(nanos)),
@@ -195,18 +194,18 @@ impl Adaptive {
         LimitSnapshot {
             limit: self.limit(),
             in_flight,
-            baseline: duration(&shown.baseline),
-            latest: duration(&shown.latest),
-            gradient: match shown.gradient.load(Ordering::Relaxed) {
+            baseline: duration(&published.baseline),
+            latest: duration(&published.latest),
+            gradient: match published.gradient.load(Ordering::Relaxed) {
                 0 => None,
                 bits => Some(f64::from_bits(bits)),
             },
-            why: Why::from_index(shown.why.load(Ordering::Relaxed)),
+            why: LimitReason::from_index(published.why.load(Ordering::Relaxed)),
         }
     }
 }
 
-impl Shown {
+impl PublishedLimit {
     fn show(&self, algorithm: &Algorithm) {
         let baseline = algorithm.baseline().map_or(0, nanos);
         let gradient = algorithm.gradient().map_or(0, f64::to_bits);
@@ -218,7 +217,7 @@ impl Shown {
 }
 
 impl LimitOptions {
-    /// The same, but with `limit` to begin with.
+    /// The same options with this initial limit.
     const fn beginning_with(mut self, limit: u32) -> Self {
         match &mut self {
             Self::Fixed(_) => {}
@@ -230,7 +229,7 @@ impl LimitOptions {
     }
 }
 
-/// The one that runs.
+/// The algorithm in use.
 #[derive(Debug)]
 enum Algorithm {
     Fixed(u32),
@@ -251,12 +250,12 @@ impl Algorithm {
         }
     }
 
-    fn sample(&mut self, now: Instant, gathered: Gathered) -> u32 {
-        let Gathered {
+    fn sample(&mut self, now: Instant, sample: WindowSample) -> u32 {
+        let WindowSample {
             rtt,
             in_flight,
             dropped,
-        } = gathered;
+        } = sample;
         match self {
             Self::Fixed(limit) => *limit,
             Self::Gradient2(machine) => machine.sample(now, rtt, in_flight, dropped),
@@ -274,9 +273,9 @@ impl Algorithm {
         }
     }
 
-    const fn why(&self) -> Why {
+    const fn why(&self) -> LimitReason {
         match self {
-            Self::Fixed(_) => Why::Fixed,
+            Self::Fixed(_) => LimitReason::Fixed,
             Self::Gradient2(machine) => machine.why(),
             Self::Vegas(machine) => machine.why(),
             Self::Aimd(machine) => machine.why(),
@@ -326,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_window_is_one_sample_for_the_algorithm() {
-        let adaptive = Adaptive::new(&aimd(), Instant::ZERO, 1);
+        let adaptive = AdaptiveLimit::new(&aimd(), Instant::ZERO, 1);
         for n in 0..99 {
             assert_eq!(adaptive.sample(at(n * 10), MS, 12, false), None);
         }
@@ -341,13 +340,13 @@ mod tests {
             adaptive.sample(at(1_100 + n), MS, 12, false);
         }
         assert_eq!(adaptive.sample(at(2_000), MS, 12, true), Some(20), "18.9");
-        assert_eq!(adaptive.snapshot(0).why, Why::Dropped);
+        assert_eq!(adaptive.snapshot(0).why, LimitReason::Dropped);
     }
 
     #[test]
     fn a_fast_refusal_does_not_look_like_a_fast_server() {
         let options = LimitOptions::Gradient2(Gradient2Options::default());
-        let adaptive = Adaptive::new(&options, Instant::ZERO, 1);
+        let adaptive = AdaptiveLimit::new(&options, Instant::ZERO, 1);
         for n in 1..=10 {
             adaptive.sample(at(n * 100), MS * 50, 20, false);
         }
@@ -360,22 +359,22 @@ mod tests {
 
     #[test]
     fn a_fixed_limit_learns_nothing() {
-        let adaptive = Adaptive::new(&LimitOptions::Fixed(7), Instant::ZERO, 1);
+        let adaptive = AdaptiveLimit::new(&LimitOptions::Fixed(7), Instant::ZERO, 1);
         for n in 0..1_000 {
             assert_eq!(adaptive.sample(at(n * 100), MS, 7, true), None);
         }
         let snapshot = adaptive.snapshot(0);
-        assert_eq!((snapshot.limit, snapshot.why), (7, Why::Fixed));
+        assert_eq!((snapshot.limit, snapshot.why), (7, LimitReason::Fixed));
         assert_eq!((snapshot.baseline, snapshot.latest), (None, None));
     }
 
     #[test]
     fn another_algorithm_begins_where_the_last_one_was() {
-        let adaptive = Adaptive::new(&LimitOptions::Fixed(64), Instant::ZERO, 1);
+        let adaptive = AdaptiveLimit::new(&LimitOptions::Fixed(64), Instant::ZERO, 1);
         adaptive.reconfigure(&aimd(), at(0), 1);
         assert_eq!(
             (adaptive.limit(), adaptive.snapshot(0).why),
-            (64, Why::Initial)
+            (64, LimitReason::Initial)
         );
         for n in 1..=10 {
             adaptive.sample(at(n * 100), MS, 64, false);
@@ -393,8 +392,8 @@ mod tests {
 
     #[test]
     fn words_are_those_of_their_places() {
-        for (index, why) in (0..).zip(Why::ALL) {
-            assert_eq!((Why::from_index(index), why as u8), (why, index));
+        for (index, why) in (0..).zip(LimitReason::ALL) {
+            assert_eq!((LimitReason::from_index(index), why as u8), (why, index));
         }
     }
 

@@ -1,7 +1,7 @@
-//! Counts what is in flight against the limit, and hands out what gives its place back by itself.
+//! Counts requests in flight against the limit, and hands out permits.
 //!
-//! A permit is given back when it is dropped, so a future that is thrown away at any await point leaks none. Dropped without
-//! a word it says nothing about the server: only [`Permit::finish`] teaches the limit.
+//! A permit is released when it is dropped, so a future that is dropped at any await point leaks none. A dropped permit says
+//! nothing about the server: only [`Permit::finish`] teaches the limit.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use evenkeel_core::Instant;
 
-use super::{Adaptive, LimitOptions, LimitSnapshot, WindowOptions};
+use super::{AdaptiveLimit, LimitOptions, LimitSnapshot, WindowOptions};
 use crate::{Class, ShedOptions};
 
-/// How a request ended, as far as a limit is concerned.
+/// The end of a request, as a limit counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Finish {
-    /// It was answered; what it took says how busy the server is. An answer that is an error of the application's own
-    /// is good in this sense, unless it came without work.
+pub enum LimitOutcome {
+    /// It was answered; its time says how busy the server is. An application error is good in this sense, unless the server
+    /// did no work for it.
     Good,
-    /// It was refused for overload, or took too long.
+    /// It was rejected for overload, or timed out.
     Dropped,
     /// It says nothing about how busy the server is: cancelled, invalid, not connected.
     Ignored,
 }
 
-impl Finish {
-    /// The word for metrics and status.
+impl LimitOutcome {
+    /// The label in metrics and status.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -39,20 +39,20 @@ impl Finish {
 /// A limit on requests in flight, shared by all workers.
 #[derive(Debug)]
 pub struct Limit {
-    adaptive: Adaptive,
+    adaptive: AdaptiveLimit,
     in_flight: AtomicU32,
     granted: AtomicU64,
     refused: AtomicU64,
 }
 
 impl Limit {
-    /// Nothing in flight. `seed` is for the jitter of measuring alone.
+    /// Nothing in flight. `seed` is for the jitter of measurements only.
     #[must_use]
     pub fn new(options: &LimitOptions, now: Instant, seed: u64) -> Self {
         Self::with_window(options, WindowOptions::default(), now, seed)
     }
 
-    /// The same with windows of another size.
+    /// The same, with other windows.
     #[must_use]
     pub fn with_window(
         options: &LimitOptions,
@@ -61,88 +61,88 @@ impl Limit {
         seed: u64,
     ) -> Self {
         Self {
-            adaptive: Adaptive::with_window(options, window, now, seed),
+            adaptive: AdaptiveLimit::with_window(options, window, now, seed),
             in_flight: AtomicU32::new(0),
             granted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }
     }
 
-    /// A place for a request that begins now, if there is one.
+    /// A permit for a request that begins now, if a slot is free.
     pub fn try_acquire(&self, now: Instant) -> Option<Permit<&Self>> {
-        let in_flight = self.enter(self.adaptive.limit())?;
+        let in_flight = self.try_enter(self.adaptive.limit())?;
         Some(Permit::new(self, now, in_flight))
     }
 
-    /// The same for a permit that outlives the borrow, as futures need it.
+    /// The same with a permit that outlives the borrow, as futures need it.
     pub fn try_acquire_owned(self: &Arc<Self>, now: Instant) -> Option<Permit<Arc<Self>>> {
-        let in_flight = self.enter(self.adaptive.limit())?;
+        let in_flight = self.try_enter(self.adaptive.limit())?;
         Some(Permit::new(Arc::clone(self), now, in_flight))
     }
 
-    /// The same for a request of `class`, which may fill the limit up to its share only.
+    /// The same for a request of `class`, which may occupy its share of the limit only.
     pub fn try_acquire_as(
         &self,
         shares: &ShedOptions,
         class: Class,
         now: Instant,
     ) -> Option<Permit<&Self>> {
-        let in_flight = self.enter(shares.places(class, self.adaptive.limit()))?;
+        let in_flight = self.try_enter(shares.slots(class, self.adaptive.limit()))?;
         Some(Permit::new(self, now, in_flight))
     }
 
-    /// The same for a permit that outlives the borrow.
+    /// The same with a permit that outlives the borrow.
     pub fn try_acquire_owned_as(
         self: &Arc<Self>,
         shares: &ShedOptions,
         class: Class,
         now: Instant,
     ) -> Option<Permit<Arc<Self>>> {
-        let in_flight = self.enter(shares.places(class, self.adaptive.limit()))?;
+        let in_flight = self.try_enter(shares.slots(class, self.adaptive.limit()))?;
         Some(Permit::new(Arc::clone(self), now, in_flight))
     }
 
-    /// Requests that may be in flight now.
+    /// The limit on requests in flight.
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.adaptive.limit()
     }
 
-    /// Requests that are in flight.
+    /// Requests in flight.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// How many requests were given a permit, ever.
+    /// Permits granted, since it was made.
     #[must_use]
     pub fn granted(&self) -> u64 {
         self.granted.load(Ordering::Relaxed)
     }
 
-    /// How many were refused one, ever.
+    /// Permits refused, since it was made.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// The part that learns: to reconfigure it.
+    /// The part that learns, to reconfigure it.
     #[must_use]
-    pub const fn adaptive(&self) -> &Adaptive {
+    pub const fn adaptive(&self) -> &AdaptiveLimit {
         &self.adaptive
     }
 
-    /// What it knows.
+    /// Its state.
     #[must_use]
     pub fn snapshot(&self) -> LimitSnapshot {
         self.adaptive.snapshot(self.in_flight())
     }
 
-    /// Counts one in if fewer than `most` are; how many there are with it.
+    /// Occupies a slot if fewer than `most` are occupied; how many are occupied with it.
     ///
-    /// In one order with [`Limit::leave`] and whatever else is `SeqCst`: who shows that it waits and then finds no place is seen
-    /// by whoever leaves after that.
-    pub(crate) fn enter(&self, most: u32) -> Option<u32> {
+    /// `SeqCst`, as in [`Limit::leave`]: whoever becomes visible as waiting, and then finds no slot, is seen by whoever
+    /// leaves after that.
+    pub(crate) fn try_enter(&self, most: u32) -> Option<u32> {
         let one_more = |in_flight| (in_flight < most).then_some(in_flight + 1);
         let entered = self
             .in_flight
@@ -156,36 +156,36 @@ impl Limit {
         entered.ok().map(|before| before + 1)
     }
 
-    /// Counts one out.
+    /// Frees a slot.
     pub(crate) fn leave(&self) {
         self.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// A request that began then, with so many in flight, has ended like this. The limit, if that was the end of a window.
+    /// The request that began then, with this many in flight, has ended. The limit, if that was the end of a window.
     pub(crate) fn learn(
         &self,
         now: Instant,
-        how: Finish,
+        how: LimitOutcome,
         began: Instant,
         in_flight: u32,
     ) -> Option<u32> {
         let dropped = match how {
-            Finish::Good => false,
-            Finish::Dropped => true,
-            Finish::Ignored => return None,
+            LimitOutcome::Good => false,
+            LimitOutcome::Dropped => true,
+            LimitOutcome::Ignored => return None,
         };
         let took = now.since(began);
         self.adaptive.sample(now, took, in_flight, dropped)
     }
 }
 
-/// A place below a [`Limit`], given back when it is finished or dropped.
+/// A slot of a [`Limit`], released when it is finished or dropped.
 #[derive(Debug)]
 #[must_use = "dropped at once it limits nothing"]
 pub struct Permit<L: Deref<Target = Limit>> {
     limit: L,
     began: Instant,
-    /// How many were in flight when it began, with itself.
+    /// Requests in flight when it began, this one included.
     in_flight: u32,
 }
 
@@ -199,7 +199,7 @@ impl<L: Deref<Target = Limit>> Permit<L> {
     }
 
     /// The request has ended. Returns the limit if that was the end of a window.
-    pub fn finish(self, now: Instant, how: Finish) -> Option<u32> {
+    pub fn finish(self, now: Instant, how: LimitOutcome) -> Option<u32> {
         self.limit.learn(now, how, self.began, self.in_flight)
     }
 
@@ -236,9 +236,12 @@ mod tests {
         assert!(limit.try_acquire(Instant::ZERO).is_none());
         drop(first);
         let third = limit.try_acquire(Instant::ZERO).expect("free again");
-        assert_eq!(second.finish(Instant::from_millis(1), Finish::Good), None);
+        assert_eq!(
+            second.finish(Instant::from_millis(1), LimitOutcome::Good),
+            None
+        );
         assert_eq!((limit.in_flight(), limit.limit()), (1, 2));
-        third.finish(Instant::from_millis(2), Finish::Ignored);
+        third.finish(Instant::from_millis(2), LimitOutcome::Ignored);
         assert_eq!(
             (limit.in_flight(), limit.granted(), limit.refused()),
             (0, 3, 1)
@@ -282,7 +285,7 @@ mod tests {
                     for _ in 0..20_000 {
                         if let Some(permit) = limit.try_acquire_owned(Instant::ZERO) {
                             assert!(permit.in_flight <= 3 && limit.in_flight() <= 3);
-                            permit.finish(Instant::from_millis(1), Finish::Good);
+                            permit.finish(Instant::from_millis(1), LimitOutcome::Good);
                         }
                     }
                 })
@@ -310,7 +313,7 @@ mod tests {
                     held.extend(permit);
                 } else if !held.is_empty() {
                     let permit = held.swap_remove(which % held.len());
-                    if step == 2 { drop(permit) } else { permit.finish(Instant::ZERO, Finish::Dropped); }
+                    if step == 2 { drop(permit) } else { permit.finish(Instant::ZERO, LimitOutcome::Dropped); }
                 }
                 prop_assert_eq!(limit.in_flight(), held.len() as u32);
             }

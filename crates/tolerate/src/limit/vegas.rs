@@ -1,37 +1,38 @@
 //! Vegas: the limit follows an estimate of how many requests wait at the server.
 //!
-//! Intuition (TCP Vegas, 1994): with a limit L and a fastest round trip known, `L · (1 − fastest/now)` of the requests in
-//! flight are not being served but wait. Keep that number between two small bounds. It reacts to fewer queued requests than
-//! [Gradient2](super::Gradient2), and suits requests that all take about the same; where they differ, a fastest round trip
-//! that belonged to a small request makes every other look queued. Formula and defaults are those of Netflix's
-//! concurrency-limits, which re-measures the fastest round trip by believing a sample every so often.
+//! Intuition (TCP Vegas, 1994): with a limit L and a known fastest round trip, `L · (1 − fastest/now)` of the requests in
+//! flight wait and are not being served. Keep that number between two small bounds. It reacts to fewer queued requests than
+//! [Gradient2](super::Gradient2), and suits requests that all take about the same time; where they differ, the fastest round
+//! trip of a small request makes all others look queued. Formula and defaults are those of Netflix's concurrency-limits,
+//! which re-measures the fastest round trip by accepting a sample from time to time.
 
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
 use serde::{Deserialize, Serialize};
 
-use super::why::{Why, bounded};
+use super::reason::{LimitReason, bounded};
 
-/// What can be chosen about [`Vegas`].
+/// The options of [`Vegas`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VegasOptions {
-    /// Requests at once before anything was measured. Default 20 (Netflix).
+    /// The initial limit. Default 20 (Netflix).
     pub initial: u32,
-    /// The limit is never less (at least 1). Default 1 (Netflix).
+    /// The minimum (at least 1). Default 1 (Netflix).
     pub min: u32,
-    /// The limit is never more. Default 1000 (Netflix).
+    /// The maximum. Default 1000 (Netflix).
     pub max: u32,
-    /// How much of a newly computed limit is taken over, above 0 to 1. Default 1 (Netflix).
+    /// The weight of a newly computed limit, above 0 to 1. Default 1 (Netflix).
     pub smoothing: f64,
     /// With fewer waiting than `alpha · log10(L)` the limit grows. Default 3 (Netflix).
     pub alpha: u32,
     /// With more waiting than `beta · log10(L)` it shrinks. Default 6 (Netflix).
     pub beta: u32,
-    /// Shrinking multiplies the limit by this instead of taking off `log10(L)`. Default none (Netflix).
+    /// The factor by which it shrinks, instead of by subtracting `log10(L)`. Default none (Netflix).
     pub shrink_to: Option<f64>,
-    /// The fastest round trip is forgotten after `remeasure · L` samples, each time half to all of that. Default 30 (Netflix).
+    /// The fastest round trip is measured again after `remeasure · L` samples, each time a random half to all of that.
+    /// Default 30 (Netflix).
     pub remeasure: u32,
 }
 
@@ -50,21 +51,21 @@ impl Default for VegasOptions {
     }
 }
 
-/// The machine. One owner; see [`Adaptive`](super::Adaptive) for many.
+/// The algorithm. One owner; see [`AdaptiveLimit`](super::AdaptiveLimit) for many.
 #[derive(Debug, Clone)]
 pub struct Vegas {
     options: VegasOptions,
     limit: f64,
     fastest: Option<Duration>,
-    /// Samples since the fastest round trip was measured anew, and what part of the longest time that takes.
+    /// Samples since the fastest round trip was measured, and the random part of the longest time between measurements.
     samples: u32,
     jitter: f64,
-    why: Why,
+    why: LimitReason,
     rng: Random,
 }
 
 impl Vegas {
-    /// Before the first sample. `seed` is for the jitter of measuring alone.
+    /// Before the first sample. `seed` is for the jitter of measurements only.
     #[must_use]
     pub fn new(options: VegasOptions, seed: u64) -> Self {
         let mut rng = Random::seeded(seed);
@@ -74,13 +75,13 @@ impl Vegas {
             fastest: None,
             samples: 0,
             jitter: jitter(&mut rng),
-            why: Why::Initial,
+            why: LimitReason::Initial,
             rng,
         }
     }
 
-    /// Takes in the round trip `rtt` of a window, how many were in flight at most when its requests began, and whether any
-    /// was dropped. Returns the limit from now on.
+    /// Adds the sample of a window: its round trip, the maximum in flight when its requests began, and whether any was
+    /// dropped. Returns the new limit.
     pub fn sample(&mut self, _now: Instant, rtt: Duration, in_flight: u32, dropped: bool) -> u32 {
         let rtt = rtt.max(Duration::from_nanos(1));
         self.samples = self.samples.saturating_add(1);
@@ -88,7 +89,7 @@ impl Vegas {
             self.jitter = jitter(&mut self.rng);
             self.samples = 0;
             self.fastest = Some(rtt);
-            self.why = Why::Probing;
+            self.why = LimitReason::Probing;
             return self.limit();
         }
         let Some(fastest) = self.fastest.filter(|fastest| rtt >= *fastest) else {
@@ -96,7 +97,7 @@ impl Vegas {
             return self.limit();
         };
         if !dropped && f64::from(in_flight) * 2.0 < self.limit {
-            self.why = Why::AppLimited;
+            self.why = LimitReason::AppLimited;
             return self.limit();
         }
         let wanted = if dropped {
@@ -110,15 +111,15 @@ impl Vegas {
         self.limit()
     }
 
-    /// Requests that may be in flight now.
+    /// The limit on requests in flight.
     #[must_use]
     pub const fn limit(&self) -> u32 {
         self.limit as u32
     }
 
-    /// Why the limit is what it is.
+    /// The reason for the present limit.
     #[must_use]
-    pub const fn why(&self) -> Why {
+    pub const fn why(&self) -> LimitReason {
         self.why
     }
 
@@ -128,7 +129,7 @@ impl Vegas {
         self.fastest
     }
 
-    /// What the limit should be with so many waiting; `None` if it is right.
+    /// The wanted limit with this many waiting; `None` if the present one is right.
     fn wanted(&self, waiting: f64) -> Option<f64> {
         let step = log10(self.limit);
         let beta = f64::from(self.options.beta) * step;
@@ -161,8 +162,8 @@ impl Vegas {
         if next.is_nan() {
             return;
         }
-        let why = Why::of_change(self.limit, next).unwrap_or(self.why);
-        self.why = if dropped { Why::Dropped } else { why };
+        let why = LimitReason::of_change(self.limit, next).unwrap_or(self.why);
+        self.why = if dropped { LimitReason::Dropped } else { why };
         self.limit = next;
     }
 }
@@ -172,12 +173,12 @@ fn waiting(limit: f64, fastest: Duration, rtt: Duration) -> f64 {
     (limit * (1.0 - fastest.as_secs_f64() / rtt.as_secs_f64())).ceil()
 }
 
-/// The whole part of log10, at least 1.
+/// The integer part of log10, at least 1.
 fn log10(limit: f64) -> f64 {
     limit.max(1.0).log10().floor().max(1.0)
 }
 
-/// Half to all.
+/// A random half to all.
 fn jitter(rng: &mut Random) -> f64 {
     rng.unit().mul_add(0.5, 0.5)
 }
@@ -243,9 +244,9 @@ mod tests {
         let rtt = Duration::from_millis(10);
         machine.sample(Instant::ZERO, rtt, 4, false);
         assert_eq!(machine.sample(Instant::ZERO, rtt, 4, false), 10);
-        assert_eq!(machine.why(), Why::AppLimited);
+        assert_eq!(machine.why(), LimitReason::AppLimited);
         assert_eq!(machine.sample(Instant::ZERO, rtt, 4, true), 9);
-        assert_eq!(machine.why(), Why::Dropped);
+        assert_eq!(machine.why(), LimitReason::Dropped);
     }
 
     #[test]
@@ -261,7 +262,7 @@ mod tests {
         // The limit is 1 by then: between 15 and 30 samples for each that was left.
         assert!(sampled >= 15, "{sampled}");
         assert_eq!(machine.baseline(), Some(Duration::from_millis(30)));
-        assert_eq!(machine.why(), Why::Probing);
+        assert_eq!(machine.why(), LimitReason::Probing);
     }
 
     proptest! {

@@ -1,11 +1,11 @@
-//! Gathers the round trips of many workers into one sample for a limit's algorithm.
+//! Samples the round trips of many workers into one sample per window for a limit's algorithm.
 //!
-//! A single round trip is noise; an algorithm that believes each one jumps with the slowest request of the minute. So samples
-//! are gathered for a second, as in Netflix's WindowedLimit: their mean, the most that were in flight, whether any was
-//! dropped. Unlike there, a window with too few samples is not thrown away but goes on until it has enough, so that a limit
+//! A single round trip is noise; an algorithm that reacted to each would follow the slowest request of the minute. So
+//! samples are collected for a second, as in Netflix's WindowedLimit: their mean, the maximum in flight, whether any was
+//! dropped. Unlike there, a window with too few samples is not discarded but continues until it has enough, so that a limit
 //! with little traffic or slow requests learns as well.
 //!
-//! Count and sum share one atomic word, so a window that is taken away while others add to it is never torn.
+//! Count and sum share one atomic word, so that a window which is taken while others add to it is consistent.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,30 +13,30 @@ use std::time::Duration;
 use evenkeel_core::Instant;
 use serde::{Deserialize, Serialize};
 
-use super::median::MedianOf;
+use super::median::AtomicMedian;
 
-/// How round trips are gathered.
+/// How round trips are sampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WindowOptions {
-    /// A window lasts two mean round trips, but at least this. Default 1 s (Netflix).
+    /// The length of a window is two mean round trips, but at least this. Default 1 s (Netflix).
     pub min: Duration,
-    /// …and at most this, if it has enough samples. Default 1 s (Netflix).
+    /// … and at most this, if it has enough samples. Default 1 s (Netflix).
     pub max: Duration,
-    /// So many samples are enough. Default 10 (Netflix).
+    /// The least number of samples. Default 10 (Netflix).
     pub samples: u32,
-    /// Which round trip stands for the window. Default the mean (Netflix).
-    pub typical: Typical,
+    /// The statistic of a window. Default the mean (Netflix).
+    pub statistic: WindowStatistic,
 }
 
-/// Which round trip stands for a window.
+/// The statistic that stands for a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Typical {
-    /// The mean: one hung request in a hundred moves it, which is right where that is how overload begins.
+pub enum WindowStatistic {
+    /// The mean: one hung request in a hundred moves it, which is right where overload begins like that.
     #[default]
     Mean,
-    /// The median, as in Envoy: what most requests take. For requests of very different sizes. 1.6 KiB more.
+    /// The median, as in Envoy: the time of most requests. For requests of very different sizes. Costs 1.6 KiB more.
     Median,
 }
 
@@ -46,43 +46,43 @@ impl Default for WindowOptions {
             min: Duration::from_secs(1),
             max: Duration::from_secs(1),
             samples: 10,
-            typical: Typical::Mean,
+            statistic: WindowStatistic::Mean,
         }
     }
 }
 
-/// The nanoseconds of a unit, so that 2¹⁸ samples of 68 s fit beside their count.
+/// Nanoseconds of a unit, so that 2¹⁸ samples of 68 s fit beside their count.
 const UNIT: u64 = 256;
 const LONGEST: u64 = (1 << 28) - 1;
 const COUNT_BITS: u32 = 18;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
-/// Further samples of a window are passed over. Below the count's bits by more than workers can add at once.
+/// Further samples of a window are ignored. Below the maximum of the count by more than workers can add at once.
 const MOST: u64 = 200_000;
 
-/// What a window gathered.
+/// The sample of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Gathered {
+pub(super) struct WindowSample {
     pub(super) rtt: Duration,
     pub(super) in_flight: u32,
     pub(super) dropped: bool,
 }
 
-/// The samples since the last time that it was taken.
+/// The samples since the last window was taken.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct SampleWindow {
     /// Sum in units above, count below.
     sum_and_count: AtomicU64,
     in_flight: AtomicU32,
     dropped: AtomicBool,
     opened: AtomicU64,
-    /// Nanoseconds that it lasts.
+    /// The length of the window in nanoseconds.
     length: AtomicU64,
     options: WindowOptions,
-    /// If that is what stands for the window.
-    median: Option<MedianOf>,
+    /// If the statistic is the median.
+    median: Option<AtomicMedian>,
 }
 
-impl Window {
+impl SampleWindow {
     pub(super) fn new(options: WindowOptions, now: Instant) -> Self {
         Self {
             sum_and_count: AtomicU64::new(0),
@@ -90,7 +90,7 @@ impl Window {
             dropped: AtomicBool::new(false),
             opened: AtomicU64::new(now.as_nanos()),
             length: AtomicU64::new(nanos(options.min)),
-            median: (options.typical == Typical::Median).then(MedianOf::new),
+            median: (options.statistic == WindowStatistic::Median).then(AtomicMedian::new),
             options,
         }
     }
@@ -105,7 +105,7 @@ impl Window {
         if let Some(median) = &self.median {
             median.add(nanos(rtt));
         }
-        // Reads are cheaper than writes where most change nothing.
+        // Most calls change nothing, and a read is cheaper than a write.
         if self.in_flight.load(Ordering::Relaxed) < in_flight {
             self.in_flight.fetch_max(in_flight, Ordering::Relaxed);
         }
@@ -124,9 +124,9 @@ impl Window {
         age >= length && count >= u64::from(self.options.samples.max(1))
     }
 
-    /// Takes what was gathered and begins anew. Of callers at the same time only one may call it: whoever holds the
-    /// algorithm's lock. `None` if another was first.
-    pub(super) fn take(&self, now: Instant) -> Option<Gathered> {
+    /// Takes the window and begins the next. To be called only with the algorithm's lock. `None` if another thread was
+    /// first.
+    pub(super) fn take(&self, now: Instant) -> Option<WindowSample> {
         if !self.is_over(now) {
             return None;
         }
@@ -136,17 +136,17 @@ impl Window {
         let dropped = self.dropped.swap(false, Ordering::Relaxed);
         let (sum, count) = (both >> COUNT_BITS, both & COUNT_MASK);
         let mean = Duration::from_nanos(sum * UNIT / count);
-        Some(Gathered {
-            rtt: self.median.as_ref().map_or(mean, MedianOf::take),
+        Some(WindowSample {
+            rtt: self.median.as_ref().map_or(mean, AtomicMedian::take),
             in_flight,
             dropped,
         })
     }
 
-    /// How long the next windows last: two round trips, or no time if the algorithm is in a hurry.
-    pub(super) fn set_length(&self, rtt: Duration, in_a_hurry: bool) {
+    /// The length of the next windows: two round trips, or zero if a sample is wanted at once.
+    pub(super) fn set_length(&self, rtt: Duration, at_once: bool) {
         let max = self.options.max.max(self.options.min);
-        let length = if in_a_hurry {
+        let length = if at_once {
             Duration::ZERO
         } else {
             rtt.saturating_mul(2).clamp(self.options.min, max)
@@ -168,8 +168,8 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn window() -> Window {
-        Window::new(WindowOptions::default(), Instant::ZERO)
+    fn window() -> SampleWindow {
+        SampleWindow::new(WindowOptions::default(), Instant::ZERO)
     }
 
     fn at(millis: u64) -> Instant {
@@ -185,9 +185,9 @@ mod tests {
         assert!(!window.add(at(999), MS * 30, 7, false), "ten, too early");
         assert_eq!(window.take(at(999)), None);
         assert!(window.add(at(1_000), MS * 10, 5, true));
-        let gathered = window.take(at(1_000)).expect("over");
-        assert_eq!((gathered.in_flight, gathered.dropped), (7, true));
-        let micros = gathered.rtt.as_micros();
+        let sample = window.take(at(1_000)).expect("over");
+        assert_eq!((sample.in_flight, sample.dropped), (7, true));
+        let micros = sample.rtt.as_micros();
         assert!((11_817..=11_819).contains(&micros), "130 / 11: {micros}");
         assert_eq!(window.take(at(1_000)), None, "another was first");
         assert!(!window.add(at(1_001), MS, 1, false));
@@ -206,10 +206,10 @@ mod tests {
     #[test]
     fn the_median_if_that_is_wanted() {
         let options = WindowOptions {
-            typical: Typical::Median,
+            statistic: WindowStatistic::Median,
             ..WindowOptions::default()
         };
-        let window = Window::new(options, Instant::ZERO);
+        let window = SampleWindow::new(options, Instant::ZERO);
         for n in 0..20 {
             window.add(at(n), if n < 5 { MS * 5_000 } else { MS * 10 }, 1, false);
         }
@@ -225,7 +225,7 @@ mod tests {
             samples: 2,
             ..WindowOptions::default()
         };
-        let window = Window::new(options, Instant::ZERO);
+        let window = SampleWindow::new(options, Instant::ZERO);
         let length = |rtt, hurry| {
             window.set_length(rtt, hurry);
             window.length.load(Ordering::Relaxed) / 1_000_000
@@ -244,13 +244,13 @@ mod tests {
         for _ in 0..250_000 {
             window.add(at(1), Duration::MAX, u32::MAX, false);
         }
-        let gathered = window.take(at(1_000)).expect("over");
-        assert_eq!(gathered.rtt.as_secs(), 68);
+        let sample = window.take(at(1_000)).expect("over");
+        assert_eq!(sample.rtt.as_secs(), 68);
         for _ in 0..10 {
             window.add(at(1_001), Duration::ZERO, 0, false);
         }
-        let gathered = window.take(at(3_000)).expect("over");
-        assert_eq!(gathered.rtt, Duration::from_nanos(UNIT));
+        let sample = window.take(at(3_000)).expect("over");
+        assert_eq!(sample.rtt, Duration::from_nanos(UNIT));
     }
 
     #[test]
@@ -268,8 +268,8 @@ mod tests {
             .collect();
         let mut now = at(1_000);
         while adders.iter().any(|adder| !adder.is_finished()) {
-            if let Some(gathered) = window.take(now) {
-                let micros = gathered.rtt.as_micros();
+            if let Some(sample) = window.take(now) {
+                let micros = sample.rtt.as_micros();
                 assert!((4_999..=5_001).contains(&micros), "{micros}");
             }
             now += Duration::from_secs(1);

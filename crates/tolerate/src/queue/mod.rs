@@ -1,20 +1,21 @@
-//! Where requests wait for a place, and which of them are still worth serving.
+//! Where requests wait for a slot, and which of them are still worth serving.
 //!
-//! Intuition: a queue is for bursts. It has to be short enough that what comes out of it is still wanted, so nothing leaves it
-//! unexamined: what is past its deadline when it is taken is not served (its client has gone; serving it is the work that turns a
-//! short stall into an outage without end), and what waited too long while nothing waits less is refused, by
-//! [CoDel](crate::codel). Classes go before each other; when the queue is full, the newest of the least class makes room for what matters more,
-//! because it has waited least in vain.
+//! Intuition: a queue is for bursts. It has to be short enough that what comes out of it is still wanted, so each entry is
+//! examined when it leaves. One past its deadline is not served: its client has gone, and serving it is the work that turns
+//! a short stall into an endless outage. One that waited too long while all others did too is rejected, by
+//! [CoDel](crate::queue::codel). Higher classes go first; when the queue is full, the newest entry of the lowest class makes
+//! room for a higher class, because it has waited least in vain.
 //!
-//! Whoever leaves the queue still has to be served before its deadline. So it waits for half of what its deadline leaves beside the time that
-//! a request takes ([`Queue::expect`]), and no longer than `wait`; if that is nothing, a queue is no use to it. What counts as waiting
-//! too long shrinks in the same proportion. A place that is free is then never given to somebody who cannot be served in time, and a queue
-//! does no worse than none.
+//! An entry that leaves the queue still has to be served before its deadline. So it waits for half of what its deadline
+//! leaves besides the time of a request ([`Queue::expect`]), and no longer than `wait`; if that is nothing, a queue is of no
+//! use to it. The target of CoDel shrinks in the same proportion. A free slot is then never given to an entry that cannot be
+//! served in time, and a queue does no worse than none.
 //!
-//! While a queue stands, in order of arrival everyone waits just about too long. Taking the newest first serves some in time and lets the
-//! oldest expire (Maurer, "Fail at scale"). That is not fair, so it is an option, and only while the queue has not been empty for an
-//! interval.
+//! While a queue persists, in order of arrival all entries wait just about too long. Newest first serves some in time and
+//! lets the oldest expire (Maurer, "Fail at scale"). That is not fair, so it is an option, and only while the queue has not
+//! been empty for an interval.
 
+pub mod codel;
 mod service_time;
 
 use std::collections::VecDeque;
@@ -23,32 +24,33 @@ use std::time::Duration;
 use evenkeel_core::{Instant, duration_from_seconds};
 use serde::{Deserialize, Serialize};
 
+pub use codel::{Codel, CodelOptions, MinimumDelay};
 pub use service_time::ServiceTime;
 
-use crate::{Class, Codel, CodelOptions, MinimumDelay};
+use crate::Class;
 
-/// What can be chosen.
+/// The options of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct QueueOptions {
     /// Entries at most, of all classes together. Default 128.
     pub length: u32,
-    /// How long an entry waits at most. Default 1 s. One with a deadline of its own waits for no more than half of what that leaves beside
-    /// the time of a request, where that is known.
-    #[serde(with = "crate::wire::duration")]
+    /// How long an entry waits at most. Default 1 s. One with a deadline waits for no more than half of what that leaves
+    /// besides the time of a request, where that is known.
+    #[serde(with = "crate::serde_duration")]
     pub wait: Duration,
-    /// What waited too long. Default [`CodelRule::MinimumDelay`] with a target of 200 ms and an interval of 1 s, a fifth of
-    /// `wait` and all of it: measured, the 5 ms and 100 ms of network queues refuse a tenth of what a server with requests of
-    /// 30 ms could do. The target has to be several times what a request takes.
+    /// When an entry has waited too long. Default [`CodelRule::MinimumDelay`] with a target of 200 ms and an interval of 1
+    /// s, a fifth of `wait` and all of it: measured, the 5 ms and 100 ms of network queues reject a tenth of what a server
+    /// with requests of 30 ms could serve. The target has to be several times the time of a request.
     pub codel: CodelRule,
-    /// Take the newest first while the queue has not been empty for so long; `None` for never. Default none; 100 ms is Maurer's.
-    #[serde(with = "crate::wire::optional")]
+    /// Newest first while the queue has not been empty for this long; `None` for never. Default none; 100 ms is Maurer's.
+    #[serde(with = "crate::serde_duration::optional")]
     pub newest_first_after: Option<Duration>,
 }
 
 impl QueueOptions {
-    /// How long an entry waits at most that has so much time `left`, if a request takes so long (`service`): half of what is left beside
-    /// that, so that the other half makes up for one that takes longer. All of it if `service` is zero, which is not to be known.
+    /// How long an entry with so much time `left` waits at most, if a request takes `service`: half of what is left besides
+    /// that, so that the other half covers a request that takes longer. All of it if `service` is zero (unknown).
     #[must_use]
     pub fn longest_wait(&self, left: Duration, service: Duration) -> Duration {
         let useful = if service.is_zero() {
@@ -74,34 +76,34 @@ impl Default for QueueOptions {
     }
 }
 
-/// Which rule says that something waited too long, for each class by itself.
+/// The rule for entries that have waited too long, for each class separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CodelRule {
     /// None: only deadlines count.
     Off,
-    /// Refuse at once what waited more than twice the target while all do: for requests, whose senders do not slow down.
+    /// Reject at once what waited more than twice the target, while all do: for requests, whose senders do not slow down.
     MinimumDelay(CodelOptions),
-    /// Drop one, then more often, until it is better: for senders that slow down.
+    /// Drop one, then more often, until waits are below the target: for senders that slow down.
     Rfc8289(CodelOptions),
 }
 
 /// How an entry left the queue. Each leaves once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum DequeueReason {
     /// Its turn came in time: serve it.
     Served,
     /// Its deadline has passed.
     Expired,
-    /// It waited too long while nothing waited less.
+    /// It waited too long while all others did too.
     ShedLate,
-    /// The queue was full and something that mattered more came.
+    /// The queue was full and an entry of a higher class came.
     ShedFull,
-    /// Its owner took it back.
+    /// Its owner cancelled it.
     Cancelled,
 }
 
-impl Reason {
+impl DequeueReason {
     /// All, in the order of their counts.
     pub const ALL: [Self; 5] = [
         Self::Served,
@@ -111,7 +113,7 @@ impl Reason {
         Self::Cancelled,
     ];
 
-    /// The word for metrics and status.
+    /// The label in metrics and status.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -124,47 +126,47 @@ impl Reason {
     }
 }
 
-/// An entry that left, and why.
+/// An entry that has left the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "somebody waits for it"]
-pub struct Left<T> {
-    /// What was put in.
+pub struct Dequeued<T> {
+    /// The item.
     pub item: T,
-    /// Why it is out.
-    pub reason: Reason,
+    /// Why it left.
+    pub reason: DequeueReason,
     /// Its class.
     pub class: Class,
-    /// How long it was in.
+    /// How long it waited.
     pub waited: Duration,
 }
 
-/// Names an entry, to take it back.
+/// Identifies an entry, to cancel it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket {
     class: Class,
     number: u64,
 }
 
-/// What became of an entry that was to be put in.
+/// The result of [`Queue::push`].
 #[derive(Debug)]
 #[must_use = "what was refused, or made room, has to be told"]
-pub enum Pushed<T> {
+pub enum PushResult<T> {
     /// It waits.
-    Waits(Ticket),
-    /// It waits, and this one had to go for it.
-    Instead(Ticket, Left<T>),
-    /// There is no room, and nothing in the queue matters less. Here it is back.
-    Refused(T),
+    Queued(Ticket),
+    /// It waits, and this entry was displaced for it.
+    Displaced(Ticket, Dequeued<T>),
+    /// The queue is full, and no entry is of a lower class. Returns the item.
+    Rejected(T),
 }
 
-/// What a queue did and holds, for metrics and status.
+/// State and counts of a queue, for metrics and status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueSnapshot {
     /// Entries now, by [`Class::index`].
     pub waiting: [usize; 4],
-    /// How entries left, ever, in the order of [`Reason::ALL`].
+    /// Entries that have left, by reason, in the order of [`DequeueReason::ALL`].
     pub left: [u64; 5],
-    /// What was not even put in, ever.
+    /// Items that were rejected, since it was made.
     pub refused: u64,
 }
 
@@ -173,25 +175,25 @@ pub struct QueueSnapshot {
 pub struct Queue<T> {
     options: QueueOptions,
     /// By class, the oldest in front.
-    lines: [Line<T>; 4],
+    by_class: [ClassQueue<T>; 4],
     length: usize,
     next_number: u64,
     /// Since when it has not been empty.
     stands_since: Option<Instant>,
-    /// What a request takes that is served.
+    /// How long a served request takes.
     service: Duration,
     left: [u64; 5],
     refused: u64,
 }
 
 #[derive(Debug)]
-struct Line<T> {
-    entries: VecDeque<Entry<T>>,
-    rule: Rule,
+struct ClassQueue<T> {
+    entries: VecDeque<QueueEntry<T>>,
+    rule: CodelState,
 }
 
 #[derive(Debug)]
-struct Entry<T> {
+struct QueueEntry<T> {
     number: u64,
     came: Instant,
     deadline: Instant,
@@ -199,7 +201,7 @@ struct Entry<T> {
 }
 
 #[derive(Debug)]
-enum Rule {
+enum CodelState {
     Off,
     MinimumDelay(MinimumDelay, CodelOptions),
     Rfc8289(Codel, CodelOptions),
@@ -209,13 +211,13 @@ impl<T> Queue<T> {
     /// Empty.
     #[must_use]
     pub fn new(options: QueueOptions) -> Self {
-        let line = || Line {
+        let line = || ClassQueue {
             entries: VecDeque::new(),
-            rule: Rule::new(options.codel),
+            rule: CodelState::new(options.codel),
         };
         Self {
             options,
-            lines: [line(), line(), line(), line()],
+            by_class: [line(), line(), line(), line()],
             length: 0,
             next_number: 0,
             stands_since: None,
@@ -225,34 +227,41 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Other options from now on. What waits goes on waiting, until when it was to wait.
+    /// Replaces the options. Entries keep the time until which they wait.
     pub fn reconfigure(&mut self, options: QueueOptions) {
         self.options = options;
-        for line in &mut self.lines {
-            line.rule = Rule::new(options.codel);
+        for line in &mut self.by_class {
+            line.rule = CodelState::new(options.codel);
         }
     }
 
-    /// What a request takes from now on that is served, as [`ServiceTime::estimate`] says it; zero, as at first, if that is not known.
+    /// How long a served request takes from now on, as [`ServiceTime::estimate`] says; zero, as at first, if that is
+    /// unknown.
     pub const fn expect(&mut self, service: Duration) {
         self.service = service;
     }
 
-    /// Until when an entry would wait at most that came now and had this deadline; now, if it could not be served in time.
+    /// Until when an entry with this deadline would wait if it came now; `now` if it could not be served in time.
     #[must_use]
     pub fn waits_until(&self, now: Instant, deadline: Instant) -> Instant {
         let left = deadline.since(now);
         now + self.options.longest_wait(left, self.service)
     }
 
-    /// Puts something in that is to be done by `deadline`. It waits until [`Queue::waits_until`].
-    pub fn push(&mut self, now: Instant, class: Class, deadline: Instant, item: T) -> Pushed<T> {
+    /// Adds an item that is to be done by `deadline`. It waits until [`Queue::waits_until`].
+    pub fn push(
+        &mut self,
+        now: Instant,
+        class: Class,
+        deadline: Instant,
+        item: T,
+    ) -> PushResult<T> {
         let instead = if self.length >= self.options.length as usize {
             match self.make_room(now, class) {
                 Some(left) => Some(left),
                 None => {
                     self.refused += 1;
-                    return Pushed::Refused(item);
+                    return PushResult::Rejected(item);
                 }
             }
         } else {
@@ -260,7 +269,7 @@ impl<T> Queue<T> {
         };
         let number = self.next_number;
         self.next_number += 1;
-        self.lines[class.index()].entries.push_back(Entry {
+        self.by_class[class.index()].entries.push_back(QueueEntry {
             number,
             came: now,
             deadline: self.waits_until(now, deadline),
@@ -270,20 +279,20 @@ impl<T> Queue<T> {
         self.stands_since.get_or_insert(now);
         let ticket = Ticket { class, number };
         match instead {
-            None => Pushed::Waits(ticket),
-            Some(left) => Pushed::Instead(ticket, left),
+            None => PushResult::Queued(ticket),
+            Some(left) => PushResult::Displaced(ticket, left),
         }
     }
 
-    /// Takes one out because there is a place for one. If its reason is not [`Reason::Served`] the place is still free: tell
-    /// whoever waited for it, and ask again. `None` if nothing waits.
-    pub fn pop(&mut self, now: Instant) -> Option<Left<T>> {
+    /// Removes the next entry, because a slot is free. If its reason is not [`DequeueReason::Served`] the slot is still
+    /// free: inform its owner, and call again. `None` if the queue is empty.
+    pub fn pop(&mut self, now: Instant) -> Option<Dequeued<T>> {
         if let Some(expired) = self.take_expired_front(now) {
             return Some(expired);
         }
         let newest_first = self.takes_newest_first(now);
         let class = self.next_class()?;
-        let line = &mut self.lines[class.index()];
+        let line = &mut self.by_class[class.index()];
         let entry = if newest_first {
             line.entries.pop_back()
         } else {
@@ -295,72 +304,76 @@ impl<T> Queue<T> {
         let late =
             now < entry.deadline && line.rule.is_late(now, (waited, target), line.entries.len());
         let reason = if late {
-            Reason::ShedLate
+            DequeueReason::ShedLate
         } else {
-            Reason::Served
+            DequeueReason::Served
         };
         Some(self.leaves(now, class, entry, reason))
     }
 
-    /// Takes out until there is one to serve; `gone` is told of the others.
-    pub fn serve(&mut self, now: Instant, mut gone: impl FnMut(Left<T>)) -> Option<Left<T>> {
+    /// Removes entries until there is one to serve; `gone` is called with the others.
+    pub fn serve(
+        &mut self,
+        now: Instant,
+        mut gone: impl FnMut(Dequeued<T>),
+    ) -> Option<Dequeued<T>> {
         loop {
             let left = self.pop(now)?;
-            if left.reason == Reason::Served {
+            if left.reason == DequeueReason::Served {
                 return Some(left);
             }
             gone(left);
         }
     }
 
-    /// Takes an entry back. `None` if it has left already.
-    pub fn cancel(&mut self, now: Instant, ticket: Ticket) -> Option<Left<T>> {
-        let entries = &mut self.lines[ticket.class.index()].entries;
+    /// Cancels an entry. `None` if it has left already.
+    pub fn cancel(&mut self, now: Instant, ticket: Ticket) -> Option<Dequeued<T>> {
+        let entries = &mut self.by_class[ticket.class.index()].entries;
         let at = entries
             .binary_search_by_key(&ticket.number, |entry| entry.number)
             .ok()?;
         let entry = entries.remove(at)?;
-        Some(self.leaves(now, ticket.class, entry, Reason::Cancelled))
+        Some(self.leaves(now, ticket.class, entry, DequeueReason::Cancelled))
     }
 
-    /// Takes out one whose deadline has passed, wherever it stands, though there is no place: for a timer. Looks at all entries.
-    pub fn expire(&mut self, now: Instant) -> Option<Left<T>> {
+    /// Removes an entry whose deadline has passed, wherever it is, without a free slot: for a timer. Visits all entries.
+    pub fn expire(&mut self, now: Instant) -> Option<Dequeued<T>> {
         let (class, at) = Class::ALL.iter().find_map(|class| {
-            let mut entries = self.lines[class.index()].entries.iter();
+            let mut entries = self.by_class[class.index()].entries.iter();
             let at = entries.position(|entry| now >= entry.deadline)?;
             Some((*class, at))
         })?;
-        let entry = self.lines[class.index()].entries.remove(at)?;
-        Some(self.leaves(now, class, entry, Reason::Expired))
+        let entry = self.by_class[class.index()].entries.remove(at)?;
+        Some(self.leaves(now, class, entry, DequeueReason::Expired))
     }
 
-    /// When [`Queue::expire`] will find the next one. Looks at all entries.
+    /// When [`Queue::expire`] will find the next one. Visits all entries.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let entries = self.lines.iter().flat_map(|line| &line.entries);
+        let entries = self.by_class.iter().flat_map(|line| &line.entries);
         entries.map(|entry| entry.deadline).min()
     }
 
-    /// The class whose turn is next. [`Queue::pop`] gives one of this class, or one that has expired.
+    /// The class whose turn is next. [`Queue::pop`] removes an entry of this class, or one that has expired.
     #[must_use]
     pub fn next_class(&self) -> Option<Class> {
         let mut classes = Class::ALL.into_iter().rev();
-        classes.find(|class| !self.lines[class.index()].entries.is_empty())
+        classes.find(|class| !self.by_class[class.index()].entries.is_empty())
     }
 
-    /// How many wait.
+    /// The number of entries.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.length
     }
 
-    /// Whether nothing waits.
+    /// Whether it is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// Whether the newest is taken first now.
+    /// Whether the newest entry is next.
     #[must_use]
     pub fn takes_newest_first(&self, now: Instant) -> bool {
         let stands = self.stands_since.map(|since| now.since(since));
@@ -370,57 +383,63 @@ impl<T> Queue<T> {
             .is_some_and(|(after, stands)| stands > after)
     }
 
-    /// What it did and holds.
+    /// Its state and counts.
     #[must_use]
     pub fn snapshot(&self) -> QueueSnapshot {
         QueueSnapshot {
-            waiting: Class::ALL.map(|class| self.lines[class.index()].entries.len()),
+            waiting: Class::ALL.map(|class| self.by_class[class.index()].entries.len()),
             left: self.left,
             refused: self.refused,
         }
     }
 
-    /// For something of `class`: what is expired goes, else the newest of the least class below.
-    fn make_room(&mut self, now: Instant, class: Class) -> Option<Left<T>> {
+    /// Makes room for an entry of `class`: removes an expired entry, else the newest of the lowest class below.
+    fn make_room(&mut self, now: Instant, class: Class) -> Option<Dequeued<T>> {
         if let Some(expired) = self.take_expired_front(now) {
             return Some(expired);
         }
         let least = *Class::ALL
             .iter()
-            .find(|class| !self.lines[class.index()].entries.is_empty())?;
+            .find(|class| !self.by_class[class.index()].entries.is_empty())?;
         if least >= class {
             return None;
         }
-        let entry = self.lines[least.index()].entries.pop_back()?;
-        Some(self.leaves(now, least, entry, Reason::ShedFull))
+        let entry = self.by_class[least.index()].entries.pop_back()?;
+        Some(self.leaves(now, least, entry, DequeueReason::ShedFull))
     }
 
-    /// The oldest of each class expire first, unless deadlines of their own differ.
-    fn take_expired_front(&mut self, now: Instant) -> Option<Left<T>> {
+    /// The oldest of each class expire first, unless their own deadlines differ.
+    fn take_expired_front(&mut self, now: Instant) -> Option<Dequeued<T>> {
         for class in Class::ALL {
-            let entries = &mut self.lines[class.index()].entries;
+            let entries = &mut self.by_class[class.index()].entries;
             if entries.front().is_some_and(|entry| now >= entry.deadline)
                 && let Some(entry) = entries.pop_front()
             {
-                return Some(self.leaves(now, class, entry, Reason::Expired));
+                return Some(self.leaves(now, class, entry, DequeueReason::Expired));
             }
         }
         None
     }
 
-    /// Whatever the reason, past its deadline it is that.
-    fn leaves(&mut self, now: Instant, class: Class, entry: Entry<T>, reason: Reason) -> Left<T> {
+    /// Past its deadline, that is the reason.
+    fn leaves(
+        &mut self,
+        now: Instant,
+        class: Class,
+        entry: QueueEntry<T>,
+        reason: DequeueReason,
+    ) -> Dequeued<T> {
         self.length -= 1;
         if self.length == 0 {
             self.stands_since = None;
         }
         let reason = if now >= entry.deadline {
-            Reason::Expired
+            DequeueReason::Expired
         } else {
             reason
         };
         self.left[reason as usize] += 1;
-        Left {
+        Dequeued {
             waited: now.since(entry.came),
             item: entry.item,
             reason,
@@ -429,7 +448,7 @@ impl<T> Queue<T> {
     }
 }
 
-impl Rule {
+impl CodelState {
     const fn new(rule: CodelRule) -> Self {
         match rule {
             CodelRule::Off => Self::Off,
@@ -438,8 +457,8 @@ impl Rule {
         }
     }
 
-    /// The target for an entry that may wait for `most` of the queue's `wait`: the same part of it, but not less than a request takes, since
-    /// that is how often a place becomes free; and never more than the option.
+    /// The target for an entry that may wait for `most` of the queue's `wait`: the same share of the option, but not less
+    /// than the time of a request, since that is how often a slot becomes free; and never more than the option.
     fn target(&self, wait: Duration, most: Duration, service: Duration) -> Duration {
         let (Self::MinimumDelay(_, options) | Self::Rfc8289(_, options)) = self else {
             return Duration::ZERO;

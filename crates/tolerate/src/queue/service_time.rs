@@ -1,23 +1,26 @@
-//! How long a request takes once it has a place: what a queue has to leave of its deadline.
+//! How long a request takes once it has a slot: what a queue has to leave of its deadline.
 //!
-//! Mean and mean deviation are averaged as TCP does with round trips (Jacobson 1988, RFC 6298): a request is expected to take no more than
-//! `mean + 2 · deviation`. That is the mean itself if all are alike, and what nine in ten take if times are exponential.
+//! Mean and mean deviation are averaged as TCP does with round trips (Jacobson 1988, RFC 6298): a request is expected to
+//! take no more than `mean + 2 · deviation`. That is the mean itself for equal times, and about the 90th percentile for
+//! exponential ones.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// An estimate that all workers share, in one word: microseconds, the mean above and the deviation below. Zero: nothing known.
+/// An estimate that all workers share, in one word: microseconds, the mean in the upper half and the deviation in the lower.
+/// Zero: unknown.
 #[derive(Debug, Default)]
 pub struct ServiceTime(AtomicU64);
 
 impl ServiceTime {
-    /// Nothing known.
+    /// Unknown.
     #[must_use]
     pub const fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
-    /// A request took so long. One that was broken off would have taken longer: it counts only if it took longer than the mean.
+    /// A request took this long. One that did not complete would have taken longer: it counts only if it took longer than
+    /// the mean.
     pub fn learn(&self, took: Duration, is_complete: bool) {
         let sample = i64::from(u32::try_from(took.as_micros()).unwrap_or(u32::MAX)).max(1);
         let mix = |word: u64| {
@@ -29,7 +32,7 @@ impl ServiceTime {
                 (sample, sample / 2)
             } else {
                 let error = sample - mean;
-                // An eighth and a quarter, rounded away from nothing, so that both arrive.
+                // An eighth and a quarter, rounded away from zero, so that both converge.
                 (
                     mean + away(error, 8),
                     deviation + away(error.abs() - deviation, 4),
@@ -38,13 +41,13 @@ impl ServiceTime {
             let bits = |micros: i64| micros.clamp(0, i64::from(u32::MAX)) as u64;
             Some((bits(mean.max(1)) << 32) | bits(deviation))
         };
-        // It declines for what says nothing.
+        // It declines for samples that say nothing.
         let _: Result<u64, u64> = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, mix);
     }
 
-    /// What a request is expected to take at most; zero if nothing is known.
+    /// The time that a request is expected to take at most; zero if unknown.
     #[must_use]
     pub fn estimate(&self) -> Duration {
         let word = self.0.load(Ordering::Relaxed);

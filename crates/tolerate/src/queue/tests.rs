@@ -20,10 +20,10 @@ fn plain(length: u32) -> QueueOptions {
 
 fn push(queue: &mut Queue<u32>, millis: u64, class: Class, item: u32) {
     let pushed = queue.push(at(millis), class, Instant::NEVER, item);
-    assert!(matches!(pushed, Pushed::Waits(_)), "{pushed:?}");
+    assert!(matches!(pushed, PushResult::Queued(_)), "{pushed:?}");
 }
 
-fn popped(queue: &mut Queue<u32>, millis: u64) -> Option<(u32, Reason)> {
+fn popped(queue: &mut Queue<u32>, millis: u64) -> Option<(u32, DequeueReason)> {
     queue.pop(at(millis)).map(|left| (left.item, left.reason))
 }
 
@@ -52,23 +52,23 @@ fn what_is_past_its_deadline_is_not_served() {
     let mut queue = Queue::new(plain(10));
     assert!(matches!(
         queue.push(at(0), Class::Critical, at(50), 1),
-        Pushed::Waits(_)
+        PushResult::Queued(_)
     ));
     push(&mut queue, 0, Class::Critical, 2);
     push(&mut queue, 0, Class::Sheddable, 3);
     push(&mut queue, 100, Class::Critical, 4);
     assert_eq!(
         popped(&mut queue, 50),
-        Some((1, Reason::Expired)),
+        Some((1, DequeueReason::Expired)),
         "at the moment itself"
     );
-    assert_eq!(popped(&mut queue, 999), Some((2, Reason::Served)));
+    assert_eq!(popped(&mut queue, 999), Some((2, DequeueReason::Served)));
     assert_eq!(
         popped(&mut queue, 1_000),
-        Some((3, Reason::Expired)),
+        Some((3, DequeueReason::Expired)),
         "the queue's own second"
     );
-    assert_eq!(popped(&mut queue, 1_000), Some((4, Reason::Served)));
+    assert_eq!(popped(&mut queue, 1_000), Some((4, DequeueReason::Served)));
     assert_eq!(popped(&mut queue, 1_000), None);
     assert_eq!(queue.snapshot().left, [2, 2, 0, 0, 0]);
 }
@@ -79,15 +79,15 @@ fn one_behind_with_an_earlier_deadline_is_found_out_when_its_turn_comes() {
     push(&mut queue, 0, Class::Critical, 1);
     assert!(matches!(
         queue.push(at(0), Class::Critical, at(5), 2),
-        Pushed::Waits(_)
+        PushResult::Queued(_)
     ));
     assert_eq!(queue.next_deadline(), Some(at(5)));
-    assert_eq!(popped(&mut queue, 10), Some((1, Reason::Served)));
-    assert_eq!(popped(&mut queue, 10), Some((2, Reason::Expired)));
+    assert_eq!(popped(&mut queue, 10), Some((1, DequeueReason::Served)));
+    assert_eq!(popped(&mut queue, 10), Some((2, DequeueReason::Expired)));
     push(&mut queue, 10, Class::Critical, 3);
     assert!(matches!(
         queue.push(at(10), Class::Critical, at(15), 4),
-        Pushed::Waits(_)
+        PushResult::Queued(_)
     ));
     assert_eq!(queue.expire(at(14)), None);
     assert_eq!(queue.expire(at(15)).map(|left| left.item), Some(4));
@@ -111,7 +111,7 @@ fn an_entry_waits_for_half_of_what_its_deadline_leaves() {
 /// With a deadline of 300 ms a target of 200 ms would never be reached.
 #[test]
 fn the_target_follows_the_deadlines() {
-    let rule = Rule::new(QueueOptions::default().codel);
+    let rule = CodelState::new(QueueOptions::default().codel);
     let millis = Duration::from_millis;
     let target = |most, service| rule.target(millis(1_000), millis(most), millis(service));
     assert_eq!(target(1_000, 0), millis(200));
@@ -131,19 +131,20 @@ fn a_full_queue_sheds_the_newest_of_the_least_class() {
     push(&mut queue, 0, Class::Sheddable, 1);
     push(&mut queue, 0, Class::Sheddable, 2);
     push(&mut queue, 0, Class::SheddablePlus, 3);
-    let Pushed::Refused(4) = queue.push(at(1), Class::Sheddable, Instant::NEVER, 4) else {
+    let PushResult::Rejected(4) = queue.push(at(1), Class::Sheddable, Instant::NEVER, 4) else {
         panic!("nothing matters less");
     };
-    let Pushed::Instead(_, left) = queue.push(at(1), Class::Critical, Instant::NEVER, 5) else {
+    let PushResult::Displaced(_, left) = queue.push(at(1), Class::Critical, Instant::NEVER, 5)
+    else {
         panic!("there are lesser ones");
     };
-    assert_eq!((left.item, left.reason), (2, Reason::ShedFull));
+    assert_eq!((left.item, left.reason), (2, DequeueReason::ShedFull));
     // Past a deadline goes before all of that.
-    let Pushed::Instead(_, left) = queue.push(at(1_000), Class::Sheddable, Instant::NEVER, 6)
+    let PushResult::Displaced(_, left) = queue.push(at(1_000), Class::Sheddable, Instant::NEVER, 6)
     else {
         panic!("1 has expired");
     };
-    assert_eq!((left.item, left.reason), (1, Reason::Expired));
+    assert_eq!((left.item, left.reason), (1, DequeueReason::Expired));
     let snapshot = queue.snapshot();
     assert_eq!((snapshot.refused, snapshot.left), (1, [0, 1, 0, 1, 0]));
 }
@@ -151,17 +152,17 @@ fn a_full_queue_sheds_the_newest_of_the_least_class() {
 #[test]
 fn a_ticket_takes_back_once() {
     let mut queue = Queue::new(plain(3));
-    let Pushed::Waits(ticket) = queue.push(at(0), Class::Critical, Instant::NEVER, 1) else {
+    let PushResult::Queued(ticket) = queue.push(at(0), Class::Critical, Instant::NEVER, 1) else {
         panic!("there is room");
     };
     push(&mut queue, 0, Class::Critical, 2);
     let left = queue.cancel(at(7), ticket).expect("it waits");
     assert_eq!(
         (left.reason, left.waited),
-        (Reason::Cancelled, Duration::from_millis(7))
+        (DequeueReason::Cancelled, Duration::from_millis(7))
     );
     assert_eq!(queue.cancel(at(7), ticket), None);
-    assert_eq!(popped(&mut queue, 8), Some((2, Reason::Served)));
+    assert_eq!(popped(&mut queue, 8), Some((2, DequeueReason::Served)));
 }
 
 #[test]
@@ -173,19 +174,19 @@ fn the_newest_first_only_while_the_queue_stands() {
     for item in 0..4 {
         push(&mut queue, u64::from(item), Class::Critical, item);
     }
-    assert_eq!(popped(&mut queue, 100), Some((0, Reason::Served)));
-    assert_eq!(popped(&mut queue, 101), Some((3, Reason::Served)));
+    assert_eq!(popped(&mut queue, 100), Some((0, DequeueReason::Served)));
+    assert_eq!(popped(&mut queue, 101), Some((3, DequeueReason::Served)));
     assert_eq!(
         popped(&mut queue, 1_001),
-        Some((1, Reason::Expired)),
+        Some((1, DequeueReason::Expired)),
         "the old ones first"
     );
-    assert_eq!(popped(&mut queue, 1_001), Some((2, Reason::Served)));
+    assert_eq!(popped(&mut queue, 1_001), Some((2, DequeueReason::Served)));
     push(&mut queue, 1_002, Class::Critical, 7);
     push(&mut queue, 1_003, Class::Critical, 8);
     assert_eq!(
         popped(&mut queue, 1_004),
-        Some((7, Reason::Served)),
+        Some((7, DequeueReason::Served)),
         "it was empty"
     );
 }
@@ -195,7 +196,8 @@ fn overloaded(options: QueueOptions) -> QueueSnapshot {
     let mut queue = Queue::new(options);
     for millis in 0..5_000 {
         for item in 0..2 {
-            let _: Pushed<u32> = queue.push(at(millis), Class::Critical, at(millis + 100), item);
+            let _: PushResult<u32> =
+                queue.push(at(millis), Class::Critical, at(millis + 100), item);
         }
         queue.serve(at(millis), |_| {});
     }
@@ -218,13 +220,13 @@ fn codel_refuses_early_what_would_only_expire() {
 
 #[test]
 fn words() {
-    let words = Reason::ALL.map(Reason::word);
+    let words = DequeueReason::ALL.map(DequeueReason::word);
     assert_eq!(
         words,
         ["served", "expired", "shed-codel", "shed-full", "cancelled"]
     );
     assert!(
-        Reason::ALL
+        DequeueReason::ALL
             .iter()
             .enumerate()
             .all(|(index, reason)| *reason as usize == index)
@@ -276,14 +278,14 @@ proptest! {
                     let class = Class::ALL[class];
                     let deadline = now + Duration::from_millis(deadline);
                     let ticket = match queue.push(now, class, deadline, next) {
-                        Pushed::Waits(ticket) => Some(ticket),
-                        Pushed::Instead(ticket, instead) => {
-                            let late = instead.reason == Reason::Expired;
-                            prop_assert!(late || instead.reason == Reason::ShedFull && instead.class < class);
+                        PushResult::Queued(ticket) => Some(ticket),
+                        PushResult::Displaced(ticket, instead) => {
+                            let late = instead.reason == DequeueReason::Expired;
+                            prop_assert!(late || instead.reason == DequeueReason::ShedFull && instead.class < class);
                             left = Some(instead);
                             Some(ticket)
                         }
-                        Pushed::Refused(item) => {
+                        PushResult::Rejected(item) => {
                             prop_assert_eq!(item, next);
                             prop_assert!(waiting.values().all(|(other, ..)| *other >= class));
                             refused += 1;
@@ -297,7 +299,7 @@ proptest! {
                 Step::Pop => {
                     left = queue.pop(now);
                     prop_assert_eq!(left.is_none(), waiting.is_empty());
-                    if let Some(left) = &left && left.reason == Reason::Served {
+                    if let Some(left) = &left && left.reason == DequeueReason::Served {
                         prop_assert!(waiting.values().all(|(class, ..)| *class <= left.class));
                         let older = |(item, (class, ..)): (&u32, &(Class, Instant, Ticket))| *class == left.class && *item < left.item;
                         prop_assert!(newest_first || !waiting.iter().any(older), "out of order");
@@ -313,7 +315,7 @@ proptest! {
             if let Some(left) = left {
                 let (class, deadline, ticket) = waiting.remove(&left.item).expect("it was in");
                 prop_assert_eq!(class, left.class);
-                prop_assert_eq!(left.reason == Reason::Expired, now >= deadline);
+                prop_assert_eq!(left.reason == DequeueReason::Expired, now >= deadline);
                 prop_assert!(queue.cancel(now, ticket).is_none(), "left twice");
                 left_count += 1;
             }

@@ -1,34 +1,85 @@
-//! Old answers for when there is no new one: which may be kept, for how long, and which have to go when there are too many.
+//! Values of earlier calls or requests, for when there is no new one: for how long each is served, and which are removed when
+//! there are too many.
 //!
-//! Intuition: for much of what is read, what was true a minute ago is better than nothing. That need not be a cache that spares
-//! servers work (they are asked first, unless one says otherwise), but it is bound by the same rules, since it shows one client what another one got: what
-//! is private, what depends on who asks, and what may not be shown old is not kept (RFC 9111, sections 3 and 4.2.4; `stale-if-error` is
-//! RFC 5861, section 4).
+//! Intuition: for much of what is read, what was true a minute ago is better than nothing (`stale-if-error`, RFC 5861, section
+//! 4). That need not be a cache that saves calls: by default the call is made first, and the stored value is used if it fails.
+//! With [`StaleOptions::answer_first`] a fresh value is served without a call, and while one caller fetches a new one the others
+//! get the stale one (`stale-while-revalidate`, RFC 5861, section 3).
 //!
-//! Who says so gets the other half as well: what is fresh is answered without asking, and while one request fetches what has become stale
-//! the others get the old answer (`stale-while-revalidate`, RFC 5861, section 3).
+//! The store knows nothing of HTTP: whether a response may be stored, and for how long, is for the request path to say.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-mod control;
-mod keep;
-
-pub use control::{CacheControl, RequestControl};
-pub use keep::{Exchanged, KeepFor, StaleOptions};
-
 use evenkeel_core::Instant;
+use serde::{Deserialize, Serialize};
 
-/// Answers by key, the latest ones, in bounded memory.
+/// How much is stored, and how stale values are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StaleOptions {
+    /// Bytes of all values together, at most. Default 16 MiB.
+    pub bytes: usize,
+    /// Bytes of one value, at most. Default 64 KiB.
+    pub object: usize,
+    /// How long after it has become stale a value is served on failure, if it does not say so itself. Default 1 h.
+    pub if_error: Duration,
+    /// Whether a value that is fresh, or stale while a new one is fetched, is served without a call. Default no.
+    pub answer_first: bool,
+}
+
+impl Default for StaleOptions {
+    fn default() -> Self {
+        Self {
+            bytes: 16 << 20,
+            object: 64 << 10,
+            if_error: Duration::from_secs(3_600),
+            answer_first: false,
+        }
+    }
+}
+
+/// For how long a value may be served, each counted from when it was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// Without a call.
+    pub fresh: Duration,
+    /// While another caller fetches a new one.
+    pub while_revalidating: Duration,
+    /// If a call fails. After this it is removed, so it is the longest of the three.
+    pub if_error: Duration,
+}
+
+/// A stored value, as a lookup finds it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StoredValue<T> {
+    /// The value.
+    pub value: Arc<T>,
+    /// The time since it was stored.
+    pub age: Duration,
+    /// How long it stays fresh.
+    pub fresh_for: Duration,
+    /// How long it has been stale.
+    pub stale_for: Duration,
+}
+
+/// A value that may be served without a call.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Servable<T> {
+    /// The value.
+    pub stored: StoredValue<T>,
+    /// It is stale, and this caller is the one that is to fetch a new one.
+    pub revalidate: bool,
+}
+
+/// Values by key, in bounded memory; the least recently used are removed first. One owner at a time.
 #[derive(Debug)]
-pub struct StaleCache<T> {
-    options: StaleOptions,
+pub struct StaleStore<T> {
+    max_bytes: usize,
     entries: BTreeMap<Arc<[u8]>, Entry<T>>,
-    /// When keys were changed last that begin with something of this hash; empty until the first change.
-    changed: Vec<Instant>,
-    /// Keys by when they were put in or shown last, oldest first.
+    /// Keys by their last use, the oldest first.
     order: BTreeMap<u64, Arc<[u8]>>,
     bytes: usize,
     ticks: u64,
@@ -37,77 +88,51 @@ pub struct StaleCache<T> {
 #[derive(Debug)]
 struct Entry<T> {
     value: Arc<T>,
-    came: Instant,
+    stored_at: Instant,
     fresh_until: Instant,
     revalidate_until: Instant,
     until: Instant,
-    /// Until then another request is expected to bring a new one.
-    asked_until: Instant,
+    /// Until then another caller is expected to bring a new value.
+    revalidating_until: Instant,
     bytes: usize,
     tick: u64,
 }
 
-/// An answer that was kept.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Kept<T> {
-    /// The answer.
-    pub value: Arc<T>,
-    /// How old it is.
-    pub age: Duration,
-    /// How long it is still fresh.
-    pub fresh_for: Duration,
-    /// How long it has been stale.
-    pub stale_for: Duration,
-}
-
-/// Moments of changes that are remembered.
-const CHANGES: usize = 1_024;
-
-/// Where a change of this prefix is remembered.
-fn slot(prefix: &[u8]) -> usize {
-    // FNV-1a: who makes two prefixes meet only keeps answers from being kept.
-    let hash = prefix.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    (hash >> 32) as usize % CHANGES
-}
-
-/// What an entry costs besides its key and its value: two trees' shares, counted generously.
+/// What an entry costs besides its key and its value: its share of two trees, counted generously.
 const OVERHEAD: usize = 256;
 
-impl<T> StaleCache<T> {
-    /// Empty.
+impl<T> StaleStore<T> {
+    /// Empty, for up to [`StaleOptions::bytes`].
     #[must_use]
-    pub fn new(options: StaleOptions) -> Self {
+    pub const fn new(options: &StaleOptions) -> Self {
         Self {
-            options,
+            max_bytes: options.bytes,
             entries: BTreeMap::new(),
-            changed: Vec::new(),
             order: BTreeMap::new(),
             bytes: 0,
             ticks: 0,
         }
     }
 
-    /// Whether what is there for this key came less than `recently` ago: not worth putting in again.
+    /// Whether the value of this key was stored less than `recently` ago, so that it is not worth storing again.
     #[must_use]
     pub fn is_recent(&self, key: &[u8], now: Instant, recently: Duration) -> bool {
         let entry = self.entries.get(key);
-        entry.is_some_and(|entry| now.since(entry.came) < recently)
+        entry.is_some_and(|entry| now.since(entry.stored_at) < recently)
     }
 
-    /// Keeps an answer of `bytes`, which came at `now`. Others go if there are too many; one that is too large is not kept, nor one that
-    /// came before the one that is there.
-    pub fn put(&mut self, key: &[u8], value: T, bytes: usize, now: Instant, keep_for: KeepFor) {
-        if self.entries.get(key).is_some_and(|entry| entry.came > now) {
+    /// Stores a value of `bytes` that arrived at `now`, and removes others if there are too many. A value that is too large is not
+    /// stored, nor is one that arrived before the stored one.
+    pub fn put(&mut self, key: &[u8], value: T, bytes: usize, now: Instant, lifetimes: Lifetimes) {
+        if (self.entries.get(key)).is_some_and(|entry| entry.stored_at > now) {
             return;
         }
         self.remove(key);
         let bytes = bytes.saturating_add(key.len()).saturating_add(OVERHEAD);
-        if bytes > self.options.bytes {
+        if bytes > self.max_bytes {
             return;
         }
-        while self.bytes + bytes > self.options.bytes {
+        while self.bytes + bytes > self.max_bytes {
             let Some((_, oldest)) = self.order.pop_first() else {
                 break;
             };
@@ -121,25 +146,19 @@ impl<T> StaleCache<T> {
         self.bytes += bytes;
         let entry = Entry {
             value: Arc::new(value),
-            came: now,
-            fresh_until: now + keep_for.fresh,
-            revalidate_until: now + keep_for.revalidate,
-            until: now + keep_for.all,
-            asked_until: now,
+            stored_at: now,
+            fresh_until: now + lifetimes.fresh,
+            revalidate_until: now + lifetimes.while_revalidating,
+            until: now + lifetimes.if_error,
+            revalidating_until: now,
             bytes,
             tick: self.ticks,
         };
         self.entries.insert(key, entry);
     }
 
-    /// What is there for this key, however old.
-    #[must_use]
-    pub fn peek(&self, key: &[u8]) -> Option<&T> {
-        Some(&*self.entries.get(key)?.value)
-    }
-
-    /// What may still be shown for this key.
-    pub fn get(&mut self, key: &[u8], now: Instant) -> Option<Kept<T>> {
+    /// The value of this key, if it may still be served on failure.
+    pub fn get(&mut self, key: &[u8], now: Instant) -> Option<StoredValue<T>> {
         if self.entries.get(key)?.until <= now {
             self.remove(key);
             return None;
@@ -151,41 +170,37 @@ impl<T> StaleCache<T> {
             self.order.insert(ticks, name);
         }
         entry.tick = ticks;
-        Some(Kept {
+        Some(StoredValue {
             value: Arc::clone(&entry.value),
-            age: now.since(entry.came),
+            age: now.since(entry.stored_at),
             fresh_for: entry.fresh_until.since(now),
             stale_for: now.since(entry.fresh_until),
         })
     }
 
-    /// What may be shown for this key without asking: it is fresh, or another request is asking. Nothing if the caller is to ask, which may
-    /// take it `patience` before another one is to.
-    pub fn first(&mut self, key: &[u8], now: Instant, patience: Duration) -> Option<Kept<T>> {
-        let (kept, is_turn) = self.first_or_turn(key, now, patience)?;
-        (!is_turn).then_some(kept)
-    }
-
-    /// What may be shown for this key without asking: it is fresh, or a new one is fetched meanwhile; and whether the caller is the one
-    /// that has it fetched, which may take `patience` before another one is to.
-    pub fn first_or_turn(
+    /// The value of this key, if it may be served without a call: it is fresh, or stale while a new one is fetched. The first
+    /// caller that finds it stale is told to fetch one, and the next one if `timeout` has passed since.
+    pub fn get_servable(
         &mut self,
         key: &[u8],
         now: Instant,
-        patience: Duration,
-    ) -> Option<(Kept<T>, bool)> {
+        timeout: Duration,
+    ) -> Option<Servable<T>> {
         let entry = self.entries.get_mut(key)?;
         if now >= entry.fresh_until && now >= entry.revalidate_until {
             return None;
         }
-        let is_turn = now >= entry.fresh_until && now >= entry.asked_until;
-        if is_turn {
-            entry.asked_until = now + patience;
+        let revalidate = now >= entry.fresh_until && now >= entry.revalidating_until;
+        if revalidate {
+            entry.revalidating_until = now + timeout;
         }
-        Some((self.get(key, now)?, is_turn))
+        Some(Servable {
+            stored: self.get(key, now)?,
+            revalidate,
+        })
     }
 
-    /// Forgets what is there for this key: a newer answer may not be kept.
+    /// Removes the value of this key.
     pub fn remove(&mut self, key: &[u8]) {
         if let Some(entry) = self.entries.remove(key) {
             self.order.remove(&entry.tick);
@@ -193,13 +208,8 @@ impl<T> StaleCache<T> {
         }
     }
 
-    /// What keys that begin so show has been changed: forgets all of them, and says how many they were. Answers that were asked for
-    /// before are [outdated](Self::is_outdated).
-    pub fn invalidate(&mut self, prefix: &[u8], now: Instant) -> u64 {
-        if self.changed.is_empty() {
-            self.changed = vec![Instant::ZERO; CHANGES];
-        }
-        self.changed[slot(prefix)] = now;
+    /// Removes the values of all keys that begin with `prefix`; how many there were.
+    pub fn remove_prefix(&mut self, prefix: &[u8]) -> u64 {
         let from = (Bound::Included(prefix), Bound::Unbounded);
         let keys: Vec<Arc<[u8]>> = (self.entries.range::<[u8], _>(from))
             .map(|(key, _)| Arc::clone(key))
@@ -209,15 +219,7 @@ impl<T> StaleCache<T> {
         keys.len() as u64
     }
 
-    /// Whether what keys with this prefix show has been changed since `asked`, or at that moment: an answer that was asked for then may
-    /// be of before. Now and then it says so of others as well, since changes are remembered by a hash.
-    #[must_use]
-    pub fn is_outdated(&self, prefix: &[u8], asked: Instant) -> bool {
-        let changed = self.changed.get(slot(prefix));
-        changed.is_some_and(|&changed| changed > Instant::ZERO && changed >= asked)
-    }
-
-    /// How many answers there are, and their bytes with what they cost to keep.
+    /// How many values are stored, and their bytes with the overhead.
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
         (self.entries.len(), self.bytes)

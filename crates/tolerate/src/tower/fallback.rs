@@ -1,6 +1,7 @@
-//! Something else instead of an error: a closure's response, or another service's.
+//! Fallbacks instead of errors: a closure's response, or another service's.
 //!
-//! No policy is behind it, so it counts nothing: place it outside of a [`RecoverLayer`](super::RecoverLayer), whose counters tell how many calls failed.
+//! There is no policy behind it, so it counts nothing: place it outside of a [`RecoverLayer`](super::RecoverLayer), whose
+//! counters say how many calls failed.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -10,9 +11,9 @@ use std::task::{Context, Poll};
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// What answers when the service does not.
+/// Provides a response when the service fails.
 pub trait Fallback<Q, R, E> {
-    /// A response to the request whose error this is; `None` if there is none, and the error stays.
+    /// A response to the request that failed with this error; `None` if there is none, and the error is returned.
     fn answer(
         &self,
         request: Q,
@@ -34,11 +35,11 @@ where
     }
 }
 
-/// Another service that answers. Its own error is not shown: the first one's is.
+/// Another service. If it fails as well, the first error is returned.
 #[derive(Debug, Clone)]
-pub struct Instead<S>(pub S);
+pub struct FallbackToService<S>(pub S);
 
-impl<Q, R, E, S> Fallback<Q, R, E> for Instead<S>
+impl<Q, R, E, S> Fallback<Q, R, E> for FallbackToService<S>
 where
     S: Service<Q, Response = R> + Clone + Send,
     S::Future: Send,
@@ -59,13 +60,13 @@ where
     }
 }
 
-/// Answers by something else what the service inside does not: `FallbackLayer::new(|request, error: &_| async { … })`, or
-/// `FallbackLayer::new(Instead(other_service))`.
+/// Responds with a fallback when the inner service fails: `FallbackLayer::new(|request, error: &_| async { … })`, or
+/// `FallbackLayer::new(FallbackToService(other_service))`.
 #[derive(Clone)]
 pub struct FallbackLayer<F>(F);
 
 impl<F> FallbackLayer<F> {
-    /// A closure that is given the request and its error, or [`Instead`] of a service.
+    /// With a closure that gets the request and its error, or [`FallbackToService`].
     #[must_use]
     pub const fn new(fallback: F) -> Self {
         Self(fallback)
@@ -89,7 +90,7 @@ impl<S, F: Clone> Layer<S> for FallbackLayer<F> {
     }
 }
 
-/// A service with something to fall back to.
+/// A service with a fallback.
 #[derive(Clone)]
 pub struct FallbackService<S, F> {
     inner: S,
@@ -117,7 +118,7 @@ where
     type Error = S::Error;
     type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
 
-    /// An inner service that is not able to answer at all is no failed request: its error is passed on.
+    /// The error of an inner service that is not ready is no failed request, and is returned.
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
     }

@@ -1,4 +1,4 @@
-//! All of a policy as a layer.
+//! A whole policy as a layer.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use tower_layer::Layer;
 
 use super::RecoverService;
 use crate::Call;
-use crate::clock::Standard;
-use crate::recover::{AnyError, Recovery};
+use crate::clock::SystemClock;
+use crate::policy::{AnyError, Recovery};
 
-/// All of a policy around a service.
+/// A whole policy around a service.
 #[derive(Clone)]
-pub struct RecoverLayer<K = AnyError, C = Standard, D = Call> {
+pub struct RecoverLayer<K = AnyError, C = SystemClock, D = Call> {
     pub(super) recovery: Recovery<C>,
     call: D,
     classify: K,
@@ -26,7 +26,7 @@ impl<K, C, D> fmt::Debug for RecoverLayer<K, C, D> {
 }
 
 impl<C, D> RecoverLayer<AnyError, C, D> {
-    /// A policy for requests that are of the kind that `call` says: a [`Call`], or a closure that is given the request.
+    /// A policy for the requests that `call` describes: a [`Call`], or a closure that gets the request.
     #[must_use]
     pub const fn new(recovery: Recovery<C>, call: D) -> Self {
         Self {

@@ -1,6 +1,6 @@
-//! Parts of a policy as layers, for who stacks by hand.
+//! Single mechanisms of a policy as layers, to be stacked by hand.
 //!
-//! Each is [`RecoverLayer`] with everything else off, so what a part does is what the policy does.
+//! Each is a [`RecoverLayer`] with everything else disabled, so that it does what a policy does.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::{RecoverLayer, RecoverService};
-use crate::clock::Standard;
-use crate::recover::{AnyError, Lints, Recovery, RecoveryOptions};
+use crate::clock::SystemClock;
+use crate::policy::{AnyError, Lints, Recovery, RecoveryOptions};
 use crate::{
     BackoffOptions, BreakerOptions, Call, HedgeOptions, InjectOptions, LimitOptions, QueueOptions,
     RateOptions, ThrottleOptions,
 };
 
-/// A policy that does nothing: parts are added to it.
+/// A policy without any mechanism.
 fn nothing() -> RecoveryOptions {
     RecoveryOptions {
         deadline: None,
@@ -27,18 +27,18 @@ fn nothing() -> RecoveryOptions {
     }
 }
 
-/// One part of a policy: its name, what it is called, its arguments, and what they set. Errors are nested like the layers.
+/// One layer: its name, the name of its policy, its arguments, and the options they set. Errors are nested like the layers.
 macro_rules! part {
     ($(#[$doc:meta])* $name:ident($word:literal): $($argument:ident: $kind:ty),* => |$options:ident| $set:block) => {
         $(#[$doc])*
         #[derive(Clone)]
-        pub struct $name<K = AnyError, D = Call>(RecoverLayer<K, Standard, D>);
+        pub struct $name<K = AnyError, D = Call>(RecoverLayer<K, SystemClock, D>);
 
         impl<D> $name<AnyError, D> {
-            /// The part as a layer around requests of the kind that `call` says: a [`Call`], or a closure that is given the request.
+            /// The layer for the requests that `call` describes: a [`Call`], or a closure that gets the request.
             ///
             /// # Errors
-            /// What is wrong with the options.
+            /// All lints of the options, if at least one is an error.
             pub fn new(call: D, $($argument: $kind),*) -> Result<Self, Lints> {
                 let mut $options = nothing();
                 $set
@@ -48,13 +48,13 @@ macro_rules! part {
         }
 
         impl<K, D> $name<K, D> {
-            /// What a response or an error means; by default a response is good and every error may pass.
+            /// What a response or an error means; by default a response is good and every error is transient.
             #[must_use]
             pub fn classify<L>(self, classify: L) -> $name<L, D> {
                 $name(self.0.classify(classify))
             }
 
-            /// Its policy object: what it has done, and what it knows.
+            /// Its policy, with counters and state.
             pub const fn recovery(&self) -> &Recovery {
                 &self.0.recovery
             }
@@ -67,7 +67,7 @@ macro_rules! part {
         }
 
         impl<S, K: Clone, D: Clone> Layer<S> for $name<K, D> {
-            type Service = RecoverService<S, K, Standard, D>;
+            type Service = RecoverService<S, K, SystemClock, D>;
 
             fn layer(&self, inner: S) -> Self::Service {
                 self.0.layer(inner)
@@ -85,7 +85,7 @@ part! {
     }
 }
 part! {
-    /// Second attempts while the first is late. For calls that may overlap only.
+    /// Hedged attempts while the first is late. Only for calls that may overlap.
     HedgeLayer("hedge"): hedge: HedgeOptions => |options| {
         options.hedge = Some(hedge);
     }
@@ -97,45 +97,45 @@ part! {
     }
 }
 part! {
-    /// A deadline for all that is inside.
+    /// A deadline for everything inside.
     DeadlineLayer("deadline"): total: Duration => |options| {
         options.deadline = Some(total);
     }
 }
 part! {
-    /// Asks a service that refuses most only about as often as it accepts.
+    /// Sends less to a service that rejects most requests.
     ThrottleLayer("throttle"): throttle: ThrottleOptions => |options| {
         options.throttle = Some(throttle);
     }
 }
 part! {
-    /// Stops asking a service that fails, and tries now and then.
+    /// A circuit breaker.
     BreakerLayer("breaker"): breaker: BreakerOptions => |options| {
         options.breaker = Some(breaker);
     }
 }
 part! {
-    /// So many a second; more wait for their turn, until the call's deadline at most.
+    /// Requests per second; more wait for a token, until the call's deadline at most.
     RateLayer("rate"): rate: RateOptions => |options| {
         options.rate = Some(rate);
     }
 }
 part! {
-    /// So many at once; more are refused and do not wait.
+    /// Concurrent requests; more are rejected and do not wait.
     LimitLayer("limit"): limit: LimitOptions => |options| {
         options.limit = Some(limit);
     }
 }
 part! {
-    /// So many at once; more wait, by class, and leave the queue unserved when nobody waits for them any more: a server says by the
-    /// closure `call` of which class a request is and until when its client waits.
+    /// Concurrent requests; more wait, by class, and are dropped from the queue when they expire. The closure `call` says of
+    /// which class a request is and until when its client waits.
     QueueLayer("queue"): limit: LimitOptions, queue: QueueOptions => |options| {
         options.limit = Some(limit);
         options.queue = Some(queue);
     }
 }
 part! {
-    /// Faults on purpose: some requests are delayed, some fail without being made.
+    /// Fault injection: some requests are delayed, some fail without being made.
     InjectLayer("inject"): inject: InjectOptions => |options| {
         options.inject = Some(inject);
     }

@@ -1,4 +1,4 @@
-//! The service around a service: one call of it is one call under the policy.
+//! A service around a service: one call of it is one call under the policy.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -7,17 +7,43 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use super::Describe;
-use crate::clock::{Sleep, Standard};
-use crate::recover::{AnyError, Classify, Failed, Recovery};
+use crate::clock::{Sleep, SystemClock};
+use crate::policy::{AnyError, Classify, Failed, Recovery};
 use crate::{Call, Verdict};
 
-/// The response under way. Dropped, everything that is under way for it is cancelled.
-pub type Responding<T, E> = Pin<Box<dyn Future<Output = Result<T, Failed<E>>> + Send>>;
+/// Describes a request as a call: its name, whether it may be repeated, its class, its deadline.
+pub trait DescribeCall<Q> {
+    /// The call.
+    fn call(&self, request: &Q) -> Call;
+
+    /// The name where there is no request yet.
+    fn name(&self) -> &'static str {
+        "request"
+    }
+}
+
+impl<Q> DescribeCall<Q> for Call {
+    fn call(&self, _: &Q) -> Call {
+        *self
+    }
+
+    fn name(&self) -> &'static str {
+        Self::name(self)
+    }
+}
+
+impl<Q, F: Fn(&Q) -> Call> DescribeCall<Q> for F {
+    fn call(&self, request: &Q) -> Call {
+        self(request)
+    }
+}
+
+/// The response future. Dropped, all attempts under way are cancelled.
+pub type ResponseFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, Failed<E>>> + Send>>;
 
 /// Makes each call of the inner service under a policy.
 #[derive(Clone)]
-pub struct RecoverService<S, K = AnyError, C = Standard, D = Call> {
+pub struct RecoverService<S, K = AnyError, C = SystemClock, D = Call> {
     inner: S,
     recovery: Recovery<C>,
     call: D,
@@ -43,16 +69,16 @@ impl<S, K, C, D> RecoverService<S, K, C, D> {
         }
     }
 
-    /// The service inside.
+    /// The inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
     }
 }
 
-/// Judges by reference, so that each call can borrow the layer's own.
-struct Borrowed<'k, K>(&'k K);
+/// Classifies by reference, so that each call can borrow the layer's own classifier.
+struct ClassifyByRef<'k, K>(&'k K);
 
-impl<T, E, K: Classify<T, E>> Classify<T, E> for Borrowed<'_, K> {
+impl<T, E, K: Classify<T, E>> Classify<T, E> for ClassifyByRef<'_, K> {
     fn verdict(&self, result: &Result<T, E>) -> Verdict {
         self.0.verdict(result)
     }
@@ -67,11 +93,11 @@ where
     Q: Clone + Send + 'static,
     K: Classify<S::Response, S::Error> + Clone + Send + Sync + 'static,
     C: Sleep + 'static,
-    D: Describe<Q>,
+    D: DescribeCall<Q>,
 {
     type Response = S::Response;
     type Error = Failed<S::Error>;
-    type Future = Responding<S::Response, S::Error>;
+    type Future = ResponseFuture<S::Response, S::Error>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         let ready = self.inner.poll_ready(context);
@@ -79,14 +105,14 @@ where
     }
 
     fn call(&mut self, request: Q) -> Self::Future {
-        // The clone is not ready and stays; the one that is ready goes.
+        // The clone is not ready and stays; the ready service is used.
         let clone = self.inner.clone();
         let mut ready = Some(std::mem::replace(&mut self.inner, clone));
         let spare = self.inner.clone();
         let (recovery, call) = (self.recovery.clone(), self.call.call(&request));
         let classify = self.classify.clone();
         Box::pin(async move {
-            let run = recovery.call(call).classify(Borrowed(&classify));
+            let run = recovery.call(call).classify(ClassifyByRef(&classify));
             let recovered = run.run(move |_| {
                 let first = ready.take();
                 let request = request.clone();

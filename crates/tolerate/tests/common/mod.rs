@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_tolerate::clock::{Sleep, Virtual};
+use evenkeel_tolerate::clock::{Sleep, VirtualClock};
 use evenkeel_tolerate::{
     BackoffOptions, BudgetOptions, HedgeAfter, HedgeOptions, Jitter, Recovery, RecoveryOptions,
 };
@@ -73,8 +73,8 @@ pub(crate) fn near(found: f64, wanted: f64) {
     assert!((found - wanted).abs() < 1e-6, "{found}, not {wanted}");
 }
 
-pub(crate) fn policy(options: RecoveryOptions) -> (Virtual, Recovery<Virtual>) {
-    let clock = Virtual::new();
+pub(crate) fn policy(options: RecoveryOptions) -> (VirtualClock, Recovery<VirtualClock>) {
+    let clock = VirtualClock::new();
     let builder = Recovery::named("test").options(options).seed(1);
     let policy = builder.clock(clock.clone()).build().expect("no errors");
     (clock, policy)
@@ -143,7 +143,7 @@ impl Future for Crowd<'_> {
 
 /// The future's output, or nothing if it is dropped at `at`.
 pub(crate) async fn unless_dropped<F: Future>(
-    clock: &Virtual,
+    clock: &VirtualClock,
     at: Instant,
     future: F,
 ) -> Option<F::Output> {

@@ -7,8 +7,8 @@ use crate::common::options;
 use crate::common::policy;
 use evenkeel_tolerate::StaleOptions;
 use evenkeel_tolerate::clock::Clock;
-use evenkeel_tolerate::recover::Kept;
-use evenkeel_tolerate::stale::KeepFor;
+use evenkeel_tolerate::policy::StaleValues;
+use evenkeel_tolerate::stale::Lifetimes;
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::future::ready;
@@ -17,7 +17,7 @@ use std::time::Duration;
 #[test]
 fn what_worked_is_shown_when_nothing_works() {
     let (clock, policy) = policy(options());
-    let prices: Kept<u32> = Kept::new(StaleOptions {
+    let prices: StaleValues<u32> = StaleValues::new(StaleOptions {
         if_error: Duration::from_secs(60),
         ..StaleOptions::default()
     });
@@ -25,14 +25,14 @@ fn what_worked_is_shown_when_nothing_works() {
         clock.run(
             policy
                 .call(CALL)
-                .run_or_kept(&prices, key, |_| ready(result)),
+                .run_or_stale(&prices, key, |_| ready(result)),
         )
     };
     assert_eq!(call(b"tea", Ok(7)).into_result().ok(), Some(7));
     clock.pass(Duration::from_secs(30));
     let old = call(b"tea", Err("down"));
     assert!(!old.is_good() && old.report().fell_back());
-    assert_eq!(old.report().old(), Some(Duration::from_secs(30)));
+    assert_eq!(old.report().stale_age(), Some(Duration::from_secs(30)));
     assert_eq!(old.into_result().ok(), Some(7));
     let other = call(b"coffee", Err("down"));
     assert_eq!(
@@ -45,29 +45,29 @@ fn what_worked_is_shown_when_nothing_works() {
     assert_eq!((counted.fallbacks, counted.fallbacks_failed), (3, 2));
     let blocking = policy
         .call(CALL)
-        .run_blocking_or_kept(&prices, b"tea", |_| Ok::<_, ()>(8));
+        .run_blocking_or_stale(&prices, b"tea", |_| Ok::<_, ()>(8));
     assert_eq!(blocking.into_result().ok(), Some(8));
     assert_eq!(
-        prices.show(b"tea", clock.now()).map(|shown| shown.value),
+        prices.get(b"tea", clock.now()).map(|stale| stale.value),
         Some(8)
     );
     prices.remove(b"tea");
-    assert!(prices.show(b"tea", clock.now()).is_none());
+    assert!(prices.get(b"tea", clock.now()).is_none());
 }
 
 #[test]
 fn while_one_asks_the_others_get_what_there_is() {
     let (clock, policy) = policy(options());
     let seconds = Duration::from_secs;
-    let prices: Kept<String> = Kept::new(StaleOptions {
+    let prices: StaleValues<String> = StaleValues::new(StaleOptions {
         answer_first: true,
         object: 10,
         ..StaleOptions::default()
     })
-    .keep_for(KeepFor {
+    .lifetimes(Lifetimes {
         fresh: seconds(10),
-        revalidate: seconds(60),
-        all: seconds(600),
+        while_revalidating: seconds(60),
+        if_error: seconds(600),
     })
     .sized_by(String::len);
     let asked = Cell::new(0);
@@ -77,7 +77,7 @@ fn while_one_asks_the_others_get_what_there_is() {
         for _ in 0..count {
             let (policy, clock, prices, asked, ends) = (&policy, &clock, &prices, &asked, &ends);
             crowd.add(async move {
-                let run = policy.call(CALL).run_or_kept(prices, b"tea", |_| {
+                let run = policy.call(CALL).run_or_stale(prices, b"tea", |_| {
                     asked.set(asked.get() + 1);
                     async move {
                         clock.sleep(millis(100)).await;

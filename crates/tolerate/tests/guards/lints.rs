@@ -11,8 +11,8 @@ use evenkeel_tolerate::Recovery;
 use evenkeel_tolerate::RecoveryOptions;
 use evenkeel_tolerate::ThrottleOptions;
 use evenkeel_tolerate::breaker::SlowOptions;
-use evenkeel_tolerate::recover::Lint;
-use evenkeel_tolerate::recover::lint;
+use evenkeel_tolerate::policy::Lint;
+use evenkeel_tolerate::policy::lint;
 use evenkeel_tolerate::throttle::SreOptions;
 use std::time::Duration;
 

@@ -27,7 +27,7 @@ use evenkeel_tolerate::clock::Clock;
 
 use evenkeel_tolerate::inject::{AbortOptions, DelayOptions};
 
-use evenkeel_tolerate::recover::Event;
+use evenkeel_tolerate::policy::Event;
 
 use evenkeel_tolerate::throttle::AdmissionOptions;
 
@@ -391,7 +391,7 @@ fn every_decision_is_heard() {
         let first = word.split([' ', '(']).next().unwrap_or_default();
         to.lock().unwrap().push(first.to_owned());
     };
-    let clock = evenkeel_tolerate::clock::Virtual::new();
+    let clock = evenkeel_tolerate::clock::VirtualClock::new();
     let policy = Recovery::named("heard")
         .options(RecoveryOptions {
             breaker: Some(breaker()),

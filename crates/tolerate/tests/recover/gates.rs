@@ -10,9 +10,9 @@ use evenkeel_tolerate::Recovery;
 use evenkeel_tolerate::RecoveryOptions;
 use evenkeel_tolerate::Stopped;
 use evenkeel_tolerate::Verdict;
-use evenkeel_tolerate::clock::Virtual;
-use evenkeel_tolerate::recover::Gate;
-use evenkeel_tolerate::recover::Passed;
+use evenkeel_tolerate::clock::VirtualClock;
+use evenkeel_tolerate::policy::Gate;
+use evenkeel_tolerate::policy::GatePass;
 use std::cell::Cell;
 use std::future::Future;
 use std::future::pending;
@@ -42,13 +42,13 @@ impl Gate for Turnstile {
         Ok(7)
     }
 
-    fn ended(&self, passed: Passed, _: Instant, _: Verdict, _: Duration) {
+    fn ended(&self, passed: GatePass, _: Instant, _: Verdict, _: Duration) {
         assert_eq!(passed.ticket, 7);
         self.inside.fetch_sub(1, Ordering::Relaxed);
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn abandoned(&self, passed: Passed) {
+    fn abandoned(&self, passed: GatePass) {
         assert_eq!(passed.ticket, 7);
         self.inside.fetch_sub(1, Ordering::Relaxed);
     }
@@ -57,7 +57,7 @@ impl Gate for Turnstile {
 #[test]
 fn an_open_breaker_and_a_full_limit_stop_a_call() {
     let gate = Arc::new(Turnstile::default());
-    let clock = Virtual::new();
+    let clock = VirtualClock::new();
     let policy = Recovery::named("gated")
         .options(usual())
         .limit(LimitOptions::Fixed(1))
@@ -94,9 +94,9 @@ fn an_open_breaker_and_a_full_limit_stop_a_call() {
 fn a_breaker_refuses_who_fails() {
     use evenkeel_tolerate::BreakerOptions;
     use evenkeel_tolerate::breaker::BreakerState;
-    use evenkeel_tolerate::recover::Breakers;
+    use evenkeel_tolerate::policy::Breakers;
 
-    let clock = Virtual::new();
+    let clock = VirtualClock::new();
     let breaker = BreakerOptions {
         consecutive: Some(2),
         jitter: 0.0,

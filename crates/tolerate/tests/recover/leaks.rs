@@ -17,8 +17,8 @@ use evenkeel_tolerate::Stopped;
 use evenkeel_tolerate::Verdict;
 use evenkeel_tolerate::clock::Clock;
 use evenkeel_tolerate::clock::Sleep;
-use evenkeel_tolerate::clock::Virtual;
-use evenkeel_tolerate::recover::Gate;
+use evenkeel_tolerate::clock::VirtualClock;
+use evenkeel_tolerate::policy::Gate;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::cell::Cell;
@@ -33,7 +33,11 @@ use std::task::Poll;
 use std::task::Waker;
 
 /// A long way with everything on it: a timeout, a hedge beside it, a repair, a back-off, an answer.
-async fn long_way(policy: &Recovery<Virtual>, clock: &Virtual, alive: &Arc<AtomicI64>) -> Stopped {
+async fn long_way(
+    policy: &Recovery<VirtualClock>,
+    clock: &VirtualClock,
+    alive: &Arc<AtomicI64>,
+) -> Stopped {
     let recovered = policy
         .call(CALL)
         .repair(|_: Option<&()>, _| {
@@ -64,7 +68,7 @@ async fn long_way(policy: &Recovery<Virtual>, clock: &Virtual, alive: &Arc<Atomi
 fn nothing_leaks_wherever_the_call_is_dropped() {
     for polls in 0_u64.. {
         let gate = Arc::new(Turnstile::default());
-        let clock = Virtual::new();
+        let clock = VirtualClock::new();
         let policy = Recovery::named("leaks")
             .options(hedged(50))
             .limit(LimitOptions::Fixed(4))
@@ -177,7 +181,7 @@ proptest! {
 /// Whether a retry was decided on and its time was over before it began.
 fn late<T, E>(
     recovered: &evenkeel_tolerate::Recovered<T, E>,
-    counted: &evenkeel_tolerate::recover::Counted,
+    counted: &evenkeel_tolerate::policy::CounterSnapshot,
 ) -> bool {
     u64::from(recovered.report().attempts()) < 1 + counted.retries + counted.hedges
 }

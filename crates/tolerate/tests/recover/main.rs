@@ -18,7 +18,7 @@ use evenkeel_core::Instant;
 
 use evenkeel_tolerate::clock::Clock;
 
-use evenkeel_tolerate::recover::Errors;
+use evenkeel_tolerate::policy::Errors;
 
 use evenkeel_tolerate::{Call, Deadline, Repaired, Stopped, Verdict};
 
@@ -123,7 +123,7 @@ fn what_hangs_is_cut_and_retried_as_often_as_timeouts_may_be() {
     assert!(recovered.into_result().expect_err("hangs").error.is_none());
     let counted = policy.counters();
     assert_eq!((counted.timeouts, counted.retries_after_timeout), (2, 1));
-    assert_eq!(counted.denied[Stopped::Timeouts.place()], 1);
+    assert_eq!(counted.denied[Stopped::Timeouts.index()], 1);
     assert_eq!(clock.waiting(), 0, "no timer is left");
 }
 

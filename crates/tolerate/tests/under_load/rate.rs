@@ -136,7 +136,7 @@ fn a_token_of_one_that_waits_for_a_place_goes_on() {
 #[test]
 fn a_reserved_token_that_is_given_back_is_the_next_ones() {
     let rate = Rate::new(ten_a_second());
-    let mut waiting: Vec<(Instant, Option<evenkeel_tolerate::rate::Reserved>)> = Vec::new();
+    let mut waiting: Vec<(Instant, Option<evenkeel_tolerate::rate::Reservation>)> = Vec::new();
     let mut used = Vec::new();
     for tick in 0..6_000 {
         let now = Instant::from_millis(tick * 10);

@@ -5,7 +5,7 @@ use std::task::{Context, Waker};
 
 use evenkeel_core::Instant;
 use evenkeel_tolerate::breaker::BreakerState;
-use evenkeel_tolerate::clock::{Clock, Virtual};
+use evenkeel_tolerate::clock::{Clock, VirtualClock};
 use evenkeel_tolerate::limit::AimdOptions;
 use evenkeel_tolerate::{
     BreakerOptions, BudgetOptions, Call, LimitOptions, QueueOptions, RateOptions, Recovered,
@@ -37,8 +37,8 @@ fn poll(future: &mut Pin<Box<dyn Future<Output = Recovered<(), ()>> + '_>>) -> b
 }
 
 fn one(
-    clock: &Virtual,
-    policy: &Recovery<Virtual>,
+    clock: &VirtualClock,
+    policy: &Recovery<VirtualClock>,
     server: u32,
     result: Result<(), ()>,
 ) -> Stopped {

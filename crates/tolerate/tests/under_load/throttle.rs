@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use evenkeel_core::{Instant, Random};
-use evenkeel_tolerate::clock::{Clock, Sleep, Virtual};
+use evenkeel_tolerate::clock::{Clock, Sleep, VirtualClock};
 use evenkeel_tolerate::{
     BreakerOptions, Call, Recovery, RecoveryOptions, Stopped, Throttle, ThrottleOptions,
 };
@@ -73,7 +73,7 @@ fn both() -> RecoveryOptions {
     }
 }
 
-fn call(clock: &Virtual, policy: &Recovery<Virtual>, is_well: bool) -> Stopped {
+fn call(clock: &VirtualClock, policy: &Recovery<VirtualClock>, is_well: bool) -> Stopped {
     let call = policy.call(Call::idempotent("get"));
     let result = if is_well { Ok(()) } else { Err(()) };
     let run = call.run(|_| async { result });

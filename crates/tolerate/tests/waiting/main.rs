@@ -16,9 +16,9 @@ use common::{Crowd, millis, options, policy};
 
 use evenkeel_core::Instant;
 
-use evenkeel_tolerate::clock::{Clock, Virtual};
+use evenkeel_tolerate::clock::{Clock, VirtualClock};
 
-use evenkeel_tolerate::queue::{CodelRule, Reason};
+use evenkeel_tolerate::queue::{CodelRule, DequeueReason};
 
 use evenkeel_tolerate::{
     BreakerOptions, Call, Class, CodelOptions, Deadline, HedgeAfter, HedgeOptions, LimitOptions,
@@ -45,8 +45,8 @@ pub(crate) fn queued(places: u32, length: u32) -> RecoveryOptions {
 
 /// A call that takes so long once it has a place.
 pub(crate) async fn takes(
-    policy: &Recovery<Virtual>,
-    clock: &Virtual,
+    policy: &Recovery<VirtualClock>,
+    clock: &VirtualClock,
     call: Call,
     time: u64,
 ) -> evenkeel_tolerate::Recovered<(), ()> {
@@ -93,7 +93,7 @@ fn who_matters_more_is_served_first_and_each_class_in_order() {
     assert_eq!(counted.queued_for, millis(1_000));
     assert_eq!(counted.waited, millis(0), "it is not counted twice");
     let queue = policy.queue().expect("there is one");
-    assert_eq!(queue.left[Reason::Served as usize], 4);
+    assert_eq!(queue.left[DequeueReason::Served as usize], 4);
     let text = policy.prometheus();
     assert!(text.contains("evenkeel_recovery_queued_seconds_total{policy=\"test\"} 1.000000\n"));
     assert!(text.contains("evenkeel_recovery_waiting{policy=\"test\",class=\"critical\"} 0\n"));
@@ -189,7 +189,7 @@ fn a_full_queue_refuses_and_makes_room_for_what_matters_more() {
         ]
     );
     let counted = policy.counters();
-    assert_eq!(counted.stopped[Stopped::QueueFull.place()], 3);
+    assert_eq!(counted.stopped[Stopped::QueueFull.index()], 3);
 }
 
 #[test]
@@ -363,7 +363,7 @@ fn codel_refuses_what_waited_while_all_do() {
     }
     clock.run(crowd);
     let counted = policy.counters();
-    let shed = counted.stopped[Stopped::ShedLate.place()];
+    let shed = counted.stopped[Stopped::ShedLate.index()];
     assert!((60..120).contains(&shed), "{shed}");
     let text = policy.prometheus();
     let line = format!("calls_total{{policy=\"test\",stopped=\"shed-codel\"}} {shed}\n");

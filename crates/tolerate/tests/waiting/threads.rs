@@ -109,7 +109,7 @@ fn threads_that_give_up_lose_no_place() {
     assert_eq!(policy.limit().map(|it| it.in_flight), Some(0));
     assert_eq!(policy.queue().expect("there is one").waiting, [0; 4]);
     let counted = policy.counters();
-    assert!(counted.stopped[Stopped::Expired.place()] > 0, "{counted:?}");
+    assert!(counted.stopped[Stopped::Expired.index()] > 0, "{counted:?}");
 }
 
 #[test]

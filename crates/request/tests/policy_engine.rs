@@ -1,0 +1,437 @@
+//! The exchange and the policy engine of `tolerate` beside each other: for the same options and the same ends of attempts, both make
+//! the same attempts on the same servers at the same times, and end at the same time in the same way.
+//!
+//! They compose the same mechanisms (docs/internals/policy-engine.md); this keeps the two compositions from drifting apart.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use evenkeel_balance::{BalanceOptions, Pick, Picker, Policy};
+use evenkeel_core::{
+    ExactShape, ExactText, Exposed, Instant, Outcome, Random, RequestShape, ServerId, ServiceId,
+};
+use evenkeel_request::exchange::{
+    Arrival, AttemptEnd, AttemptReport, Attempts, Count, Event, Host, ResponseEnd, Revalidate,
+    Services, Step,
+};
+use evenkeel_request::head::{
+    Authority, FieldClass, HeaderField, HeaderFields, HttpVersion, RequestView,
+};
+use evenkeel_request::service::{
+    AdmissionOptions, CachedServerSet, ServerOptions, Service, ServiceOptions, WatchOptions,
+};
+use evenkeel_request::{Exchange, HashOn, Policies};
+use evenkeel_tolerate::clock::{Clock, Sleep, VirtualClock};
+use evenkeel_tolerate::inject::Injected;
+use evenkeel_tolerate::{
+    BackoffOptions, BudgetOptions, Call, Class, HedgeDelay, Jitter, QueueOptions, Recovery,
+    RecoveryOptions, RetryOn, RetryOptions, ShedOptions, TimeoutOptions, Verdict,
+};
+
+const STATUSES: [u16; 3] = [502, 503, 504];
+const TOTAL: Duration = Duration::from_millis(2_000);
+const BACKOFF: BackoffOptions = BackoffOptions::exponential(
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Jitter::None,
+);
+const BUDGET: BudgetOptions = BudgetOptions {
+    ratio: 0.2,
+    floor_per_second: 0.0,
+    burst: 5.0,
+};
+
+/// The end of one attempt, as a script has it.
+#[derive(Debug, Clone, Copy)]
+struct ScriptedEnd {
+    outcome: Outcome,
+    after: Duration,
+    retry_after: Option<Duration>,
+}
+
+/// What one request came to.
+#[derive(Debug, PartialEq)]
+struct Course {
+    /// The servers and the times of the attempts.
+    attempts: Vec<(u32, Instant)>,
+    is_good: bool,
+    ended: Instant,
+}
+
+/// What a client of HTTP would say that an outcome means, if everything is retried that may be.
+fn verdict(end: &ScriptedEnd) -> Verdict {
+    match end.outcome {
+        Outcome::Answered(status) if status < 400 => Verdict::Good,
+        Outcome::Answered(status) if STATUSES.contains(&status) => Verdict::Transient {
+            wait: end.retry_after,
+        },
+        Outcome::ConnectRefused | Outcome::Stale | Outcome::Reset { sent: false } => {
+            Verdict::Unsent
+        }
+        Outcome::Reset { sent: true } => Verdict::Lost,
+        Outcome::AttemptTimeout => Verdict::Timeout,
+        Outcome::BadResponse => Verdict::TRANSIENT,
+        other => {
+            assert_eq!(other, Outcome::Answered(500), "no script has it");
+            Verdict::Fatal
+        }
+    }
+}
+
+/// A time below so many milliseconds.
+fn millis(random: &mut Random, below: usize) -> Duration {
+    Duration::from_millis(random.below(below) as u64)
+}
+
+fn script(random: &mut Random, servers: u16) -> Vec<ScriptedEnd> {
+    let one = |random: &mut Random| {
+        let outcome = match random.below(12) {
+            0..=2 => Outcome::Answered(200),
+            3 | 4 => Outcome::Answered(503),
+            5 => Outcome::ConnectRefused,
+            6 => Outcome::Reset { sent: false },
+            7 => Outcome::Reset { sent: true },
+            8 | 9 => Outcome::AttemptTimeout,
+            10 => Outcome::BadResponse,
+            _ => Outcome::Answered(500),
+        };
+        // A server's wish counts only where there is no other server.
+        let asks = servers == 1 && outcome == Outcome::Answered(503) && random.below(3) == 0;
+        ScriptedEnd {
+            outcome,
+            after: millis(random, 300) + Duration::from_millis(1),
+            retry_after: asks.then(|| millis(random, 600)),
+        }
+    };
+    (0..16).map(|_| one(random)).collect()
+}
+
+struct Request(&'static str);
+
+struct NoField;
+
+impl HeaderField for NoField {
+    fn name(&self) -> &[u8] {
+        b""
+    }
+    fn value(&self) -> &[u8] {
+        b""
+    }
+    fn class(&self) -> FieldClass {
+        FieldClass::Other
+    }
+}
+
+impl HeaderFields for Request {
+    type Field<'a> = NoField;
+
+    fn fields(&self) -> impl Iterator<Item = NoField> {
+        std::iter::empty()
+    }
+}
+
+impl RequestView for Request {
+    fn method(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+    fn authority(&self) -> Authority<'_> {
+        Authority::Missing
+    }
+    fn path_and_query(&self) -> &[u8] {
+        b"/"
+    }
+    fn version(&self) -> HttpVersion {
+        HttpVersion::Http11
+    }
+}
+
+/// A worker with one service, on which nothing is injected, cached or hedged.
+struct Worker<'a> {
+    service: &'a Service,
+    servers: Rc<CachedServerSet>,
+    picker: RefCell<Picker>,
+    random: RefCell<Random>,
+}
+
+impl<'a> Services<'a> for Worker<'a> {
+    fn service(&self, _: ServiceId) -> &'a Service {
+        self.service
+    }
+    fn servers(&self, _: ServiceId) -> Rc<CachedServerSet> {
+        Rc::clone(&self.servers)
+    }
+    fn count(&self, _: ServiceId, _: Count) {}
+}
+
+impl<'a> Host<'a> for Worker<'a> {
+    fn random<T>(&self, with: impl FnOnce(&mut Random) -> T) -> T {
+        with(&mut self.random.borrow_mut())
+    }
+    fn picker<T>(&self, _: ServiceId, with: impl FnOnce(&mut Picker) -> T) -> T {
+        with(&mut self.picker.borrow_mut())
+    }
+    fn hedging<T>(&self, _: u32, _: impl FnOnce(&mut HedgeDelay) -> T) -> Option<T> {
+        None
+    }
+    fn inject(&self, _: u32) -> Option<Injected> {
+        None
+    }
+    fn is_replayable(&self) -> bool {
+        true
+    }
+    fn is_sent(&self) -> bool {
+        true
+    }
+    fn held_bytes(&self) -> u64 {
+        0
+    }
+    fn exact_shape(&self) -> ExactShape {
+        let keys = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default();
+        ExactShape::of(&keys, b"GET", b"/")
+    }
+    fn exact_text(&self) -> ExactText {
+        ExactText::of_head(b"GET / ")
+    }
+    fn fresh_response(&mut self, _: ServiceId, _: &Policies, _: Instant) -> Option<Revalidate> {
+        None
+    }
+    fn stale_response(&mut self, _: ServiceId, _: Instant) -> bool {
+        false
+    }
+    fn selected(&self, _: ServerId, _: Pick) {}
+    fn attempt_ended(&self, _: &AttemptReport) {}
+    fn attempt_counted(&self, _: ServerId, _: Outcome) {}
+    fn response_broke(&self, _: &AttemptReport) {}
+    fn name_shape(&self, _: RequestShape) {}
+    fn expose(&self, _: ServerId, _: Instant, _: ExactShape, _: Exposed) {}
+    fn leaves(&mut self, _: ServiceId, _: &Service, _: &Attempts) {}
+}
+
+/// One request through the exchange.
+fn through_exchange(
+    worker: &mut Worker<'_>,
+    method: &'static str,
+    script: &[ScriptedEnd],
+    start: Instant,
+) -> Course {
+    let request = Request(method);
+    let arrival = Arrival {
+        service: ServiceId(0),
+        route: None,
+        rate: None,
+        head: &request,
+        shape: RequestShape::of(method.as_bytes(), b"/"),
+        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        is_upgrade: false,
+        at: start,
+    };
+    let mut exchange = Exchange::new(&arrival, worker);
+    let deadline = exchange.deadline().end();
+    let mut script = script.iter();
+    let mut course = Course {
+        attempts: Vec::new(),
+        is_good: false,
+        ended: start,
+    };
+    let (mut event, mut now) = (Event::Woken, start);
+    loop {
+        match exchange.next(event, now, worker) {
+            Step::Attempt(server) => {
+                course.attempts.push((server, now));
+                let end = script.next().expect("a longer script");
+                let (at, outcome) = if now + end.after < deadline {
+                    (now + end.after, end.outcome)
+                } else {
+                    (deadline, Outcome::Cancelled)
+                };
+                event = Event::Ended(AttemptEnd {
+                    retry_after: end.retry_after,
+                    ..AttemptEnd::failed(outcome, at.since(now))
+                });
+                now = at;
+            }
+            Step::Wait(until) => (event, now) = (Event::Woken, until),
+            Step::PassOn => {
+                let (outcome, broke_off) = (Outcome::Answered(200), None);
+                course.is_good = matches!(event, Event::Ended(end) if end.outcome == outcome);
+                let end = ResponseEnd {
+                    outcome,
+                    broke_off,
+                    is_tunnel: false,
+                };
+                event = Event::Passed(end);
+            }
+            Step::Reply(_) | Step::Abort | Step::Done => break,
+            other => panic!("{other:?} without hedging and rescue"),
+        }
+    }
+    course.ended = now;
+    course
+}
+
+/// The same request through the policy, with the servers that the exchange has selected.
+fn through_policy(
+    policy: &Recovery<VirtualClock>,
+    method: &'static str,
+    script: &[ScriptedEnd],
+    servers: &[u32],
+) -> Course {
+    let clock = policy.clock();
+    let call = match method {
+        "GET" => Call::idempotent("request"),
+        _ => Call::once("request"),
+    };
+    let (picks, ends) = (Cell::new(0), Cell::new(0));
+    let attempts = RefCell::new(Vec::new());
+    let run = policy
+        .call(call)
+        .classify_by(|end: &Result<ScriptedEnd, ()>| end.as_ref().map_or(Verdict::Fatal, verdict))
+        .pick(|_: &[u32], _: Instant| {
+            let number = picks.replace(picks.get() + 1);
+            // One more than the exchange had is a difference that is seen.
+            Some(servers.get(number).copied().unwrap_or(u32::MAX))
+        })
+        .run(|attempt| {
+            let began = clock.now();
+            let server = attempt.server().unwrap_or(u32::MAX);
+            attempts.borrow_mut().push((server, began));
+            let end = script[ends.replace(ends.get() + 1)];
+            async move {
+                clock.sleep_until(began + end.after).await;
+                Ok(end)
+            }
+        });
+    let recovered = clock.run(run);
+    Course {
+        is_good: recovered.is_good(),
+        attempts: attempts.take(),
+        ended: clock.now(),
+    }
+}
+
+fn service(servers: u16) -> Service {
+    let server = |index| ServerOptions {
+        name: format!("a-{index}"),
+        address: Some(([127, 0, 0, 1], index + 1).into()),
+        weight: 1,
+        tier: 0,
+        near: false,
+        max_requests: 0,
+    };
+    let options = ServiceOptions {
+        name: "shop".to_owned(),
+        servers: (0..servers).map(server).collect(),
+        balance: BalanceOptions {
+            policy: Policy::RoundRobin,
+            panic_below: 0.5,
+            slow_start: Duration::ZERO,
+            bounded_load: None,
+            maglev_table: 251,
+            overprovisioning: 1.4,
+            subset: None,
+        },
+        hash_on: HashOn::SourceIp { v4: 32, v6: 64 },
+        sticky: None,
+        watch: WatchOptions::default(),
+        queue: QueueOptions::default(),
+        hold: None,
+        admission: AdmissionOptions {
+            class_header: None,
+            class: Class::Critical,
+            shares: ShedOptions::default(),
+            rate: None,
+            throttle: None,
+        },
+        policies: policies(),
+    };
+    Service::new(options, Instant::ZERO, &mut Random::seeded(1))
+}
+
+fn policies() -> Policies {
+    Policies {
+        place: 0,
+        timeout: TimeoutOptions {
+            connect: TOTAL,
+            attempt: TOTAL,
+            total: TOTAL,
+            idle: TOTAL,
+        },
+        deadline: None,
+        retry: RetryOptions {
+            limit: 2,
+            timeout_limit: 1,
+            on: RetryOn {
+                connect: true,
+                reset: true,
+                timeout: true,
+                statuses: STATUSES.to_vec(),
+            },
+            methods: vec!["GET".to_owned()],
+            backoff: BACKOFF,
+            budget: BUDGET,
+            body_buffer: 65_536,
+            response_buffer: 0,
+        },
+        hedge: None,
+        fallback: None,
+        inject: None,
+    }
+}
+
+fn policy(clock: VirtualClock) -> Recovery<VirtualClock> {
+    let options = RecoveryOptions {
+        deadline: Some(TOTAL),
+        attempt_timeout: None,
+        retries: 2,
+        retries_after_timeout: 1,
+        backoff: BACKOFF,
+        budget: BUDGET,
+        ..RecoveryOptions::default()
+    };
+    let built = Recovery::named("shop")
+        .options(options)
+        .clock(clock)
+        .build();
+    built.expect("no lint is an error")
+}
+
+#[test]
+fn both_make_the_same_attempts_at_the_same_times() {
+    let mut lengths = [0_u32; 12];
+    for seed in 0..200 {
+        let mut random = Random::seeded(seed);
+        let servers = 1 + random.below(4) as u16;
+        let clock = VirtualClock::new();
+        let policy = policy(clock.clone());
+        let service = service(servers);
+        let mut worker = Worker {
+            service: &service,
+            servers: Rc::new(CachedServerSet(service.servers())),
+            picker: RefCell::new(Picker::new(service.servers().pool(), seed)),
+            random: RefCell::new(Random::seeded(seed)),
+        };
+        // One after the other, so that all pay from one budget and earn for it.
+        for number in 0..20 {
+            let method = if random.below(4) == 0 { "POST" } else { "GET" };
+            let script = script(&mut random, servers);
+            let exchange = through_exchange(&mut worker, method, &script, clock.now());
+            let picked: Vec<u32> = exchange
+                .attempts
+                .iter()
+                .map(|(server, _)| *server)
+                .collect();
+            lengths[picked.len()] += 1;
+            let engine = through_policy(&policy, method, &script, &picked);
+            assert_eq!(
+                engine, exchange,
+                "seed {seed}, request {number}: {method} {script:?}"
+            );
+            let budget = service.budget().balance(clock.now());
+            assert!((policy.balance() - budget).abs() < 1e-6, "seed {seed}");
+            clock.pass(millis(&mut random, 500));
+        }
+    }
+    assert!(lengths[1] > 0 && lengths[2] > 0 && lengths[3] > 0 && lengths[4] > 0);
+}
