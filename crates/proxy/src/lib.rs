@@ -12,11 +12,11 @@ mod exchange;
 mod background;
 mod stats;
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -126,26 +126,22 @@ impl Proxy {
         }
         let (writers, signals) = worker::signals::signals(count);
         let (draining, told) = watch::channel(false);
-        let parts =
-            sockets
-                .into_iter()
-                .zip(writers)
-                .enumerate()
-                .map(|(index, (listeners, signals))| WorkerParts {
+        let mut workers = Vec::with_capacity(count);
+        for (index, (listeners, signals)) in sockets.into_iter().zip(writers).enumerate() {
+            let (state, draining) = (Arc::clone(&state), told.clone());
+            let thread = Builder::new().name(format!("worker-{index}"));
+            workers.push(thread.spawn(move || {
+                let parts = WorkerParts {
                     index,
                     clock,
-                    state: Arc::clone(&state),
-                    signals,
+                    state,
+                    signals: Rc::new(RefCell::new(signals)),
                     listeners,
-                    draining: told.clone(),
-                    seed,
-                });
-        let start = |parts: WorkerParts| {
-            Builder::new()
-                .name(format!("worker-{}", parts.index))
-                .spawn(move || work(parts))
-        };
-        let workers = parts.map(start).collect::<io::Result<Vec<_>>>()?;
+                    draining,
+                };
+                worker::run::run(parts, seed.wrapping_add(index as u64));
+            })?);
+        }
         Ok(Self {
             state,
             addresses,
@@ -194,30 +190,6 @@ impl Proxy {
         }
         self.is_drained()
     }
-}
-
-/// Runs a worker. If it ends before it is to drain, that is said, counted, and fails [`ProxyState::workers_lost`]'s readers.
-fn work(parts: WorkerParts) {
-    let (state, index, draining) = (
-        Arc::clone(&parts.state),
-        parts.index,
-        parts.draining.clone(),
-    );
-    let ended = catch_unwind(AssertUnwindSafe(|| worker::run::run(parts)));
-    // Nobody is there any more who could say so, or who said so.
-    if *draining.borrow() || draining.has_changed().is_err() {
-        return;
-    }
-    let why = match ended {
-        Ok(Ok(())) => "it has ended".to_owned(),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "it has panicked".to_owned(),
-    };
-    state.workers_lost.fetch_add(1, Ordering::Relaxed);
-    tracing::error!(
-        worker = index,
-        "a worker is lost, with its connections: {why}"
-    );
 }
 
 fn open(address: SocketAddr, workers: usize) -> io::Result<TcpListener> {

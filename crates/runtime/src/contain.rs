@@ -6,7 +6,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 /// All panics of this process that the hook was told of, caught or not.
 static PANICS: AtomicU64 = AtomicU64::new(0);
@@ -41,28 +41,60 @@ pub fn panics() -> u64 {
     PANICS.load(Relaxed)
 }
 
-/// What `work` gives, unless it panics. What it leaves half done is for the caller to throw away or to make anew.
+/// Runs `work` and catches a panic in it. State that `work` may have left half changed is the caller's to discard or rebuild.
 ///
 /// # Errors
-/// The panic. `work` is not polled again.
+/// The panic.
+pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked {
+        place: PLACE.with_borrow_mut(Option::take),
+    })
+}
+
+/// The same for a future, which is not polled again after a panic.
+///
+/// # Errors
+/// The panic.
 pub async fn catch_panic<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
     let mut work = pin!(work);
-    poll_fn(|cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
-        match polled {
-            Ok(poll) => poll.map(Ok),
-            Err(_) => {
-                let place = PLACE.with_borrow_mut(Option::take);
-                Poll::Ready(Err(Panicked { place }))
-            }
-        }
+    poll_fn(|cx| match catch(|| work.as_mut().poll(cx)) {
+        Ok(poll) => poll.map(Ok),
+        Err(panicked) => Poll::Ready(Err(panicked)),
     })
     .await
 }
 
+/// Wakes all of them. A panic in one waker is caught and logged, so that the others are still woken.
+pub fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        if let Err(panicked) = catch(|| waker.wake()) {
+            tracing::error!("a waker has panicked at {panicked}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
     use super::*;
+
+    struct Woken(AtomicU64);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            let before = self.0.fetch_add(1, Relaxed);
+            assert!(before != 1, "the second wake panics");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_keeps_no_other_from_being_woken() {
+        let woken = Arc::new(Woken(AtomicU64::new(0)));
+        wake_all((0..4).map(|_| Waker::from(Arc::clone(&woken))));
+        assert_eq!(woken.0.load(Relaxed), 4);
+    }
 
     #[tokio::test]
     async fn a_panic_is_caught_with_its_place_and_counted() {

@@ -12,12 +12,12 @@ use std::thread::{self, Builder};
 use std::time::Duration;
 
 use evenkeel_core::metric::{Counter, Sink, Source};
-use tokio::runtime::Runtime;
+use tokio::runtime::{LocalRuntime, Runtime};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::contain::{Panicked, catch_panic};
+use crate::contain::{Panicked, catch, catch_panic};
 
 /// Before a task that has panicked is started again, at first and at most.
 const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -77,17 +77,43 @@ impl TaskEntry {
     /// # Errors
     /// The panic.
     pub async fn run<T>(&self, work: impl Future<Output = T>) -> Result<T, Panicked> {
-        let faulty = async {
-            tokio::select! {
-                done = work => done,
-                () = self.fault.notified() => std::panic::panic_any("injected by a test"),
-            }
-        };
-        let ended = catch_panic(faulty).await;
+        let ended = catch_panic(self.or_injected(work)).await;
+        self.count(&ended);
+        ended
+    }
+
+    /// The same on a runtime that ends with `work`. A panic in the runtime itself is caught and counted as well. In either case all
+    /// tasks of the runtime have been dropped on return, with everything that they held.
+    ///
+    /// # Errors
+    /// The panic.
+    pub fn block_on<T>(
+        &self,
+        runtime: LocalRuntime,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Panicked> {
+        let work = self.or_injected(work);
+        let ended = catch(|| runtime.block_on(work));
+        // Dropped only after the unwinding has ended: while a thread unwinds, a runtime whose scheduler has panicked forgets its
+        // tasks instead of dropping them.
+        let dropped = catch(|| drop(runtime));
+        let ended = ended.and_then(|done| dropped.map(|()| done));
+        self.count(&ended);
+        ended
+    }
+
+    /// `work`, which panics when a test wants it to.
+    async fn or_injected<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            done = work => done,
+            () = self.fault.notified() => std::panic::panic_any("injected by a test"),
+        }
+    }
+
+    fn count<T>(&self, ended: &Result<T, Panicked>) {
         if ended.is_err() {
             self.restarts.add_one();
         }
-        ended
     }
 
     /// Says whether it cannot be started again for now: what it is there for is not done.
@@ -217,6 +243,12 @@ impl Pause {
         let pause = self.0;
         self.0 = (pause * 2).min(RESTART.1);
         pause
+    }
+
+    /// Whether a pause is the longest: what is started again after it has panicked about seven times in a row.
+    #[must_use]
+    pub fn is_longest(pause: Duration) -> bool {
+        pause >= RESTART.1
     }
 }
 

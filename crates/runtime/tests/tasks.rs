@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use evenkeel_runtime::spawn::Pause;
 use evenkeel_runtime::{Clock, Tasks};
+use tokio::runtime::{Builder, LocalOptions};
 
 #[tokio::test]
 async fn a_task_that_panics_is_started_again_and_counted() {
@@ -59,11 +60,47 @@ async fn an_aborted_task_is_gone_with_what_it_runs() {
 }
 
 #[test]
+fn a_runtime_whose_work_panics_drops_its_tasks() {
+    let tasks = Tasks::default();
+    let entry = tasks.entry("test");
+    let held = Arc::new(());
+    let runtime = || {
+        Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .unwrap()
+    };
+    let hold = |held: Arc<()>| {
+        tokio::task::spawn_local(async move {
+            std::future::pending::<()>().await;
+            drop(held);
+        })
+    };
+    let panicked = entry.block_on(runtime(), async {
+        let task = hold(Arc::clone(&held));
+        tokio::task::yield_now().await;
+        assert!(task.is_finished(), "it is held");
+    });
+    assert!(panicked.is_err());
+    assert_eq!((Arc::strong_count(&held), entry.restarts()), (1, 1));
+    tasks.inject_panic("test");
+    let injected = entry.block_on(runtime(), async {
+        hold(Arc::clone(&held));
+        std::future::pending::<()>().await;
+    });
+    assert!(injected.is_err());
+    assert_eq!((Arc::strong_count(&held), entry.restarts()), (1, 2));
+    assert_eq!(entry.block_on(runtime(), async { 7 }), Ok(7));
+}
+
+#[test]
 fn pauses_grow_to_a_bound_and_start_anew_after_a_good_time() {
     let mut pause = Pause::default();
     let soon = Duration::ZERO;
     let pauses: Vec<Duration> = (0..8).map(|_| pause.after(soon)).collect();
     assert_eq!(pauses[..3], [100, 200, 400].map(Duration::from_millis));
     assert_eq!(pauses[7], Duration::from_secs(5));
+    let longest = pauses.iter().position(|pause| Pause::is_longest(*pause));
+    assert_eq!(longest, Some(6));
     assert_eq!(pause.after(Duration::from_secs(60)), pauses[0]);
 }

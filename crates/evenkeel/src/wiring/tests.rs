@@ -96,6 +96,7 @@ fn a_panic_in_any_part_is_contained_counted_and_the_part_goes_on() {
         "secrets",
         "sweep",
         "timers",
+        "worker",
     ] {
         tasks.inject_panic(task);
         wait_for(task, clock, || tasks.restarts(task).value() == 1);

@@ -1,10 +1,8 @@
 //! A client's connection from its first request to its end: each request is handed to its exchange, one after the other.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use evenkeel_request::Cause;
-use tokio::net::TcpStream;
 
 use super::drive::handle;
 use crate::downstream::h1::client::{Arrival, Client, Persist};
@@ -12,19 +10,12 @@ use crate::downstream::local_reply;
 use crate::downstream::violation::Violation;
 use crate::worker::{Worker, Workspace};
 
-/// Serves a connection until its end.
-pub(crate) async fn serve(
-    worker: &Rc<Worker>,
-    listener: usize,
-    stream: TcpStream,
-    peer: SocketAddr,
-) {
-    let mut client = Client::new(worker, listener, stream, peer);
+/// Serves a connection until its end. What its requests need is allocated when the first byte has come and freed when no further byte is
+/// there, so that a connection that waits takes little memory.
+pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client) {
     let mut persist = Persist::Keep;
     while persist == Persist::Keep && client.wait(worker).await {
-        let mut work = worker.workspace();
-        persist = requests(worker, &mut client, &mut work).await;
-        worker.give_workspace(work);
+        persist = Box::pin(requests(worker, client)).await;
     }
     if persist == Persist::Linger {
         Box::pin(client.linger(worker)).await;
@@ -33,8 +24,15 @@ pub(crate) async fn serve(
 }
 
 /// Answers requests for as long as they are there.
-async fn requests(worker: &Rc<Worker>, client: &mut Client, work: &mut Workspace) -> Persist {
+async fn requests(worker: &Rc<Worker>, client: &mut Client) -> Persist {
+    let mut work = worker.workspace();
     client.buffer = worker.buffers.take();
+    let persist = answer_all(worker, client, &mut work).await;
+    worker.give_workspace(work);
+    persist
+}
+
+async fn answer_all(worker: &Rc<Worker>, client: &mut Client, work: &mut Workspace) -> Persist {
     loop {
         let persist = match client.next_head(worker, work).await {
             Arrival::Head => handle(worker, client, work).await,
@@ -62,5 +60,24 @@ async fn requests(worker: &Rc<Worker>, client: &mut Client, work: &mut Workspace
             worker.buffers.give(std::mem::take(&mut client.buffer));
             return persist;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of the future that such a function returns.
+    fn size_of_future<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_that_waits_holds_nothing_of_a_request() {
+        let waiting = size_of_future(|worker: &'static Rc<Worker>, client: &'static mut Client| {
+            serve(worker, client)
+        });
+        let client = size_of::<Client>();
+        assert!(waiting + client <= 320, "{waiting} and {client} bytes");
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use evenkeel_connect::is_local;
 use tokio::net::TcpListener;
 
+use crate::downstream::client::Client;
 use crate::exchange::serve::serve;
 use crate::worker::{Side, Worker};
 
@@ -29,8 +30,11 @@ pub(crate) async fn accept(worker: Rc<Worker>, index: usize, listener: Rc<TcpLis
                     worker.counters.connections_refused.add_from_owner(1);
                     continue;
                 };
+                // Made here, and only borrowed by `serve`: what is moved into a future and then into a part of it takes its size twice.
+                let mut client = Client::new(&worker, index, stream, peer);
                 tokio::task::spawn_local(async move {
-                    serve(&open.worker, open.listener, stream, peer).await;
+                    serve(&open.worker, &mut client).await;
+                    drop(client);
                     drop(open);
                 });
             }

@@ -265,7 +265,7 @@ impl ProxyState {
         );
         let full = "Client connections that were closed at once because the listener was full.";
         sink.counter("evenkeel_connections_refused_total", full, &[], refused);
-        let lost = "Workers that have ended by a mistake of evenkeel's own; their share of connections is not served.";
+        let lost = "Workers that do not run because of a bug in evenkeel; their share of new connections is not served.";
         sink.gauge(
             "evenkeel_workers_lost",
             lost,

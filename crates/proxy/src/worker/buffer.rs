@@ -4,7 +4,8 @@
 //! since few large reads cost far less than many small ones; large ones are bounded per worker, so that many slow
 //! readers cannot take all memory.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// Bytes of a standard buffer.
 pub(crate) const STANDARD: usize = 64 * 1024;
@@ -20,17 +21,20 @@ const LARGE_IN_USE: usize = 128;
 /// Bytes that came and are not yet dealt with.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     start: usize,
     end: usize,
+    /// A large buffer in use is counted by this reference, which whatever drops the buffer gives back, a panic too.
+    in_use: Option<Rc<()>>,
 }
 
 impl Buffer {
     fn new(size: usize) -> Self {
         Self {
-            bytes: vec![0; size],
+            bytes: vec![0; size].into_boxed_slice(),
             start: 0,
             end: 0,
+            in_use: None,
         }
     }
 
@@ -111,7 +115,8 @@ impl Buffer {
 pub(crate) struct Buffers {
     standard: RefCell<Vec<Buffer>>,
     large: RefCell<Vec<Buffer>>,
-    large_in_use: Cell<usize>,
+    /// Each large buffer in use holds a reference to it.
+    large_in_use: Rc<()>,
 }
 
 impl Buffers {
@@ -125,29 +130,25 @@ impl Buffers {
 
     /// A large buffer if there is one left to use; a standard one otherwise.
     pub(crate) fn take_large(&self) -> Buffer {
-        if self.large_in_use.get() >= LARGE_IN_USE {
+        if Rc::strong_count(&self.large_in_use) > LARGE_IN_USE {
             return self.take();
         }
-        self.large_in_use.set(self.large_in_use.get() + 1);
-        self.large
-            .borrow_mut()
-            .pop()
-            .unwrap_or_else(|| Buffer::new(LARGE))
+        let kept = self.large.borrow_mut().pop();
+        let mut buffer = kept.unwrap_or_else(|| Buffer::new(LARGE));
+        buffer.in_use = Some(Rc::clone(&self.large_in_use));
+        buffer
     }
 
     /// Takes back a buffer. What is unread in it is gone.
     pub(crate) fn give(&self, mut buffer: Buffer) {
         let stock = match buffer.size() {
             STANDARD => &self.standard,
-            LARGE => {
-                self.large_in_use
-                    .set(self.large_in_use.get().saturating_sub(1));
-                &self.large
-            }
+            LARGE => &self.large,
             _ => return,
         };
         buffer.start = 0;
         buffer.end = 0;
+        buffer.in_use = None;
         let mut stock = stock.borrow_mut();
         if stock.len() < KEPT {
             stock.push(buffer);
@@ -189,5 +190,18 @@ mod tests {
         assert_eq!(taken.last().map(Buffer::size), Some(STANDARD));
         taken.into_iter().for_each(|buffer| buffers.give(buffer));
         assert_eq!(buffers.take_large().size(), LARGE);
+    }
+
+    #[test]
+    fn large_buffers_that_a_panic_drops_can_be_used_again() {
+        let buffers = Buffers::default();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let taken: Vec<_> = (0..LARGE_IN_USE).map(|_| buffers.take_large()).collect();
+            panic!("while {} buffers are held", taken.len());
+        }));
+        assert!(panicked.is_err());
+        let taken: Vec<_> = (0..LARGE_IN_USE).map(|_| buffers.take_large()).collect();
+        assert!(taken.iter().all(|buffer| buffer.size() == LARGE));
+        assert_eq!(buffers.take_large().size(), STANDARD);
     }
 }

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use evenkeel_core::ServerId;
+use evenkeel_runtime::contain;
 use rustix::event::{Timespec, epoll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -123,11 +124,12 @@ impl ClientWatcher {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            for event in &*events {
+            // The kernel reports each of them once: a panic in one waker may not lose the others.
+            contain::wake_all(events.iter().filter_map(|event| {
                 let flags = event.flags;
                 let is_reset = flags.contains(epoll::EventFlags::ERR);
-                self.gone(event.data.u64(), is_reset);
-            }
+                self.gone(event.data.u64(), is_reset)
+            }));
             if events.len() < BATCH {
                 break;
             }
@@ -151,28 +153,32 @@ impl ClientWatcher {
     pub(crate) fn servers_out(&self, servers: &[ServerId]) {
         let entries = self.entries.borrow();
         let watches = entries.iter().filter_map(|entry| entry.watch.as_ref());
-        for watch in watches {
-            if watch
-                .server
-                .get()
-                .is_some_and(|server| servers.contains(&server))
-            {
+        let waiting = watches.filter(|watch| {
+            let server = watch.server.get();
+            server.is_some_and(|server| servers.contains(&server))
+        });
+        let wakers: Vec<Option<Waker>> = waiting
+            .map(|watch| {
                 watch.server_out.set(true);
-                watch.wake();
-            }
-        }
+                watch.waker.take()
+            })
+            .collect();
+        drop(entries);
+        contain::wake_all(wakers.into_iter().flatten());
     }
 
-    fn gone(&self, data: u64, is_reset: bool) {
+    /// The client of this event is gone. Returns what is to be woken.
+    fn gone(&self, data: u64, is_reset: bool) -> Option<Waker> {
         let (generation, index) = ((data >> 32) as u32, data as u32);
         let entries = self.entries.borrow();
         let entry = entries.get(index as usize);
-        let entry = entry.filter(|entry| entry.generation == generation);
-        if let Some(watch) = entry.and_then(|entry| entry.watch.as_ref()) {
-            watch.gone.set(true);
-            watch.reset.set(is_reset);
-            watch.wake();
-        }
+        let watch = entry
+            .filter(|entry| entry.generation == generation)?
+            .watch
+            .as_ref()?;
+        watch.gone.set(true);
+        watch.reset.set(is_reset);
+        watch.waker.take()
     }
 }
 
@@ -225,12 +231,6 @@ impl ClientWatch {
     /// Whether one of both is to be looked at; if not, the task is woken when it is.
     pub(crate) fn poll_event(&self, cx: &Context<'_>) -> bool {
         self.poll_gone(cx) || self.server_out.get()
-    }
-
-    fn wake(&self) {
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
     }
 
     /// Whether the client is gone; if not, the task is woken when it is.

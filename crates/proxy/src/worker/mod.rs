@@ -79,7 +79,8 @@ pub(crate) struct Worker {
         reason = "a workspace is handed from hand to hand and is large"
     )]
     workspaces: RefCell<Vec<Box<Workspace>>>,
-    signals: RefCell<SignalWriter>,
+    /// The thread's: it outlives a worker that panics.
+    signals: Rc<RefCell<SignalWriter>>,
     /// Client connections that are open.
     pub(crate) connections: Cell<usize>,
     pub(crate) all_closed: Notify,
@@ -88,29 +89,27 @@ pub(crate) struct Worker {
     requests: Cell<u64>,
 }
 
-/// What a worker is made of.
+/// What a worker is made of, and made of again after a panic.
 #[derive(Debug)]
 pub(crate) struct WorkerParts {
     pub(crate) index: usize,
     pub(crate) clock: Clock,
     pub(crate) state: Arc<ProxyState>,
-    pub(crate) signals: SignalWriter,
+    pub(crate) signals: Rc<RefCell<SignalWriter>>,
+    /// The worker accepts on duplicates of these descriptors. A socket that is closed resets the clients in its queue, so these
+    /// stay open while a worker is started again.
     pub(crate) listeners: Vec<StdListener>,
     pub(crate) draining: watch::Receiver<bool>,
-    pub(crate) seed: u64,
 }
 
 impl Worker {
-    pub(crate) fn new(parts: WorkerParts) -> io::Result<Self> {
-        let WorkerParts {
-            index,
-            clock,
-            state,
-            signals,
-            seed,
-            ..
-        } = parts;
-        let mut random = Random::seeded(seed.wrapping_add(index as u64));
+    /// Called within its runtime. `seed`: another one each time that the worker is started, or the ids of its requests come twice.
+    ///
+    /// # Errors
+    /// If there is no descriptor left.
+    pub(crate) fn new(parts: &WorkerParts, seed: u64) -> io::Result<Self> {
+        let (clock, state) = (parts.clock, Arc::clone(&parts.state));
+        let mut random = Random::seeded(seed);
         let pickers = state
             .services()
             .iter()
@@ -122,7 +121,7 @@ impl Worker {
         let server_sets = server_sets.map(|entry| Rc::new(CachedServerSet(entry.servers())));
         Ok(Self {
             clock,
-            counters: Arc::clone(&state.workers()[index]),
+            counters: Arc::clone(&state.workers()[parts.index]),
             buffers: Buffers::default(),
             upstreams: Upstreams::new(
                 state
@@ -139,7 +138,7 @@ impl Worker {
             copies: state.mirrors().iter().map(|_| Cell::new(0)).collect(),
             asking: state.services().iter().map(|_| Cell::new(0)).collect(),
             workspaces: RefCell::default(),
-            signals: RefCell::new(signals),
+            signals: Rc::clone(&parts.signals),
             connections: Cell::new(0),
             all_closed: Notify::new(),
             dates: DateCache::new(),

@@ -1,9 +1,11 @@
-//! The thread of a worker: its runtime, what it does besides its connections, and its end.
+//! The thread of a worker: its runtime, what it does besides its connections, its end, and its next start after a panic.
 
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 
+use evenkeel_core::{Instant, Random};
+use evenkeel_runtime::spawn::Pause;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::JoinHandle;
@@ -14,26 +16,66 @@ use crate::upstream::pool::SWEEP;
 
 /// Runs a worker until it was told to drain and its last connection is closed.
 ///
+/// A panic in the runtime or in the worker's own future ends the worker: its connections are closed, and what their requests held
+/// of shared state is given back. It is started again on the same sockets with a new state, after a growing pause in which new
+/// clients wait in the kernel's queue. It is lost while it cannot be started, and while the pause is the longest.
+pub(crate) fn run(mut parts: WorkerParts, seed: u64) {
+    let task = parts.state.tasks().entry("worker");
+    let mut seeds = Random::seeded(seed);
+    let mut pause = Pause::default();
+    let mut begin = parts.clock.now();
+    let mut seed = seed;
+    loop {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default());
+        let ended = match runtime {
+            Ok(runtime) => task.block_on(runtime, work(&mut parts, seed, begin)),
+            Err(error) => Ok(Err(error)),
+        };
+        let (is_lost, why) = match ended {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => (true, error.to_string()),
+            Err(panicked) => (false, format!("it has panicked at {panicked}")),
+        };
+        if parts.is_draining() {
+            return;
+        }
+        let now = parts.clock.now();
+        let pause = pause.after(now.since(begin));
+        begin = now + pause;
+        seed = seeds.bits();
+        if is_lost || Pause::is_longest(pause) {
+            parts.state.set_lost(parts.index, true);
+        }
+        tracing::error!(
+            worker = parts.index,
+            "a worker has ended with its connections and is started again in {pause:?}: {why}"
+        );
+    }
+}
+
+/// From `begin` on, what a worker does in its life.
+///
 /// # Errors
-/// If its runtime cannot be made.
-pub(crate) fn run(parts: WorkerParts) -> io::Result<()> {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())?;
-    runtime.block_on(async move {
-        let mut parts = parts;
-        let (index, listeners) = (parts.index, std::mem::take(&mut parts.listeners));
-        let mut draining = parts.draining.clone();
-        let worker = Rc::new(Worker::new(parts)?);
-        let tasks = start_tasks(&worker, index);
-        let accepting = start_accepting(&worker, listeners)?;
+/// If it could not be started: descriptors or memory ran out.
+async fn work(parts: &mut WorkerParts, seed: u64, begin: Instant) -> io::Result<()> {
+    let mut draining = parts.draining.clone();
+    tokio::select! {
+        () = parts.clock.sleep_until(begin) => {}
         // An error means that the sender is gone, which is an order to end as well.
-        let _ended = draining.wait_for(|draining| *draining).await.is_err();
-        accepting.iter().for_each(JoinHandle::abort);
-        worker.drain().await;
-        tasks.iter().for_each(JoinHandle::abort);
-        Ok(())
-    })
+        _ = draining.wait_for(|draining| *draining) => return Ok(()),
+    }
+    let worker = Rc::new(Worker::new(parts, seed)?);
+    let tasks = start_tasks(&worker, parts.index);
+    let accepting = start_accepting(&worker, &parts.listeners)?;
+    parts.state.set_lost(parts.index, false);
+    let _ended = draining.wait_for(|draining| *draining).await.is_err();
+    accepting.iter().for_each(JoinHandle::abort);
+    parts.listeners.clear();
+    worker.drain().await;
+    tasks.iter().for_each(JoinHandle::abort);
+    Ok(())
 }
 
 /// What a worker does besides its connections, for as long as it lives.
@@ -53,16 +95,23 @@ fn start_tasks(worker: &Rc<Worker>, index: usize) -> [JoinHandle<()>; 4] {
 /// The listeners stay open if their task panics: clients wait in the kernel's queue until it is started again.
 fn start_accepting(
     worker: &Rc<Worker>,
-    listeners: Vec<StdListener>,
+    listeners: &[StdListener],
 ) -> io::Result<Vec<JoinHandle<()>>> {
-    let start = |(index, listener)| {
-        let listener = Rc::new(TcpListener::from_std(listener)?);
+    let start = |(index, listener): (usize, &StdListener)| {
+        let listener = Rc::new(TcpListener::from_std(listener.try_clone()?)?);
         let (tasks, worker) = (worker.state.tasks(), Rc::clone(worker));
         Ok(tasks.spawn_local("accept", worker.clock, move || {
             accept(Rc::clone(&worker), index, Rc::clone(&listener))
         }))
     };
-    listeners.into_iter().enumerate().map(start).collect()
+    listeners.iter().enumerate().map(start).collect()
+}
+
+impl WorkerParts {
+    /// Whether it was told to drain, or nobody is left who could tell it.
+    fn is_draining(&self) -> bool {
+        *self.draining.borrow() || self.draining.has_changed().is_err()
+    }
 }
 
 async fn rescue(worker: Rc<Worker>, index: usize) {

@@ -2,7 +2,7 @@
 
 use std::hash::RandomState;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use evenkeel_config::Plan;
@@ -52,8 +52,8 @@ pub struct ProxyState {
     pub(crate) access_log: bool,
     /// The lasting tasks, of the workers and of whoever shares the list.
     tasks: Tasks,
-    /// Workers that have ended although nobody wanted them to.
-    pub(crate) workers_lost: AtomicUsize,
+    /// By worker: whether it has panicked or could not be started, and does not run for now.
+    lost: Vec<AtomicBool>,
 }
 
 /// One service as the data plane knows it: what its requests share, and what only evenkeel's own connections need.
@@ -103,7 +103,9 @@ impl ProxyState {
             rates: Vec::new(),
             access_log: plan.log.access,
             tasks: Tasks::default(),
-            workers_lost: AtomicUsize::new(0),
+            lost: (0..plan.workers.max(1))
+                .map(|_| AtomicBool::new(false))
+                .collect(),
         };
         state.keeps_answers = state.services.iter().any(|service| service.stale.is_some());
         let injects = state.policies().map(|policies| policies.inject);
@@ -121,10 +123,11 @@ impl ProxyState {
         &self.tasks
     }
 
-    /// Workers that have ended although nobody wanted them to, with their share of connections.
+    /// Workers that do not run: they cannot be started, or panic again and again. Their share of new clients waits.
     #[must_use]
     pub fn workers_lost(&self) -> usize {
-        self.workers_lost.load(Ordering::Relaxed)
+        let lost = self.lost.iter().filter(|lost| lost.load(Ordering::Relaxed));
+        lost.count()
     }
 
     /// # Errors
@@ -133,8 +136,15 @@ impl ProxyState {
         match self.workers_lost() {
             0 => Ok(()),
             lost => Err(format!(
-                "{lost} of evenkeel's workers are lost by a mistake of its own: a part of the clients is not served"
+                "{lost} of evenkeel's workers cannot be kept running: a part of the clients is not served, see the log"
             )),
+        }
+    }
+
+    /// Says whether this worker is lost for now.
+    pub(crate) fn set_lost(&self, worker: usize, lost: bool) {
+        if let Some(flag) = self.lost.get(worker) {
+            flag.store(lost, Ordering::Relaxed);
         }
     }
 

@@ -43,7 +43,6 @@ pub(crate) struct Client {
     pub(crate) listener: usize,
     /// The last look at the clock, at most one request ago.
     pub(crate) latest: Instant,
-    limits: ListenerLimits,
 }
 
 /// What becomes of a connection after a request.
@@ -95,13 +94,16 @@ impl Client {
             peer_text: AddressText::of(peer.ip()),
             listener,
             latest: worker.clock.now(),
-            limits: worker.state.listeners()[listener].limits,
         }
+    }
+
+    fn limits<'w>(&self, worker: &'w Worker) -> &'w ListenerLimits {
+        &worker.state.listeners()[self.listener].limits
     }
 
     /// Waits for the first byte of a request; `false` if none will be answered any more.
     pub(crate) async fn wait(&mut self, worker: &Worker) -> bool {
-        self.timer.set(self.latest + self.limits.idle_time);
+        self.timer.set(self.latest + self.limits(worker).idle_time);
         poll_fn(|cx| match self.stream.poll_read_ready(cx) {
             Poll::Ready(result) => Poll::Ready(result.is_ok()),
             Poll::Pending if worker.draining.get() || self.timer.poll_expired(cx) => {
@@ -114,9 +116,10 @@ impl Client {
 
     /// The head of the next request.
     pub(crate) async fn next_head(&mut self, worker: &Worker, work: &mut Workspace) -> Arrival {
+        let of_listener = self.limits(worker);
         let limits = Limits {
-            head_bytes: self.limits.head_bytes,
-            headers: self.limits.headers,
+            head_bytes: of_listener.head_bytes,
+            headers: of_listener.headers,
             ..Limits::default()
         };
         let mut scanned = 0_usize;
@@ -135,7 +138,7 @@ impl Client {
             if scanned > 0 && begun.is_none() {
                 let now = worker.clock.now();
                 begun = Some(now);
-                self.timer.set(now + self.limits.head_time);
+                self.timer.set(now + of_listener.head_time);
                 self.hold_part_of_head(worker);
             } else if self.buffer.spare().is_empty() {
                 self.hold_part_of_head(worker);

@@ -5,6 +5,9 @@
 //! deadline, and only when that entry comes due is the slot looked at and, usually, entered again further on. A
 //! deadline is met at most one tick (8.4 ms) late, never early, however long the worker was stopped in between.
 //!
+//! A waker is code of somebody else: it is cloned, woken and dropped only while the wheel is not borrowed and complete in itself,
+//! so that one that panics, or sets or drops another timer, changes nothing for the other timers.
+//!
 //! Tests hold the wheel against a plain map of deadlines, with stops of any length.
 
 use std::cell::RefCell;
@@ -12,7 +15,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use evenkeel_core::Instant;
-use evenkeel_runtime::Clock;
+use evenkeel_runtime::{Clock, contain};
 use tokio::sync::Notify;
 
 /// 2^23 ns.
@@ -92,7 +95,7 @@ impl Timers {
             .iter_mut()
             .filter_map(|slot| slot.waker.take())
             .collect();
-        wakers.into_iter().for_each(Waker::wake);
+        contain::wake_all(wakers);
     }
 
     /// Turns the wheel for ever.
@@ -110,7 +113,7 @@ impl Timers {
                 () = self.earlier.notified() => continue,
             }
             let due = self.wheel.borrow_mut().advance(tick_of(self.clock.now()));
-            due.into_iter().for_each(Waker::wake);
+            contain::wake_all(due);
         }
     }
 }
@@ -130,18 +133,21 @@ impl Timer {
 
     /// Whether the deadline has passed; if not, the task is woken when it has.
     pub(crate) fn poll_expired(&self, cx: &Context<'_>) -> bool {
-        let mut wheel = self.timers.wheel.borrow_mut();
-        let slot = &mut wheel.slots[self.place];
+        let wheel = self.timers.wheel.borrow();
+        let slot = &wheel.slots[self.place];
         if slot.expired {
             return true;
         }
-        if !slot
-            .waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
-            slot.waker = Some(cx.waker().clone());
+        let known = slot.waker.as_ref();
+        if known.is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return false;
         }
+        drop(wheel);
+        let waker = cx.waker().clone();
+        let replaced = self.timers.wheel.borrow_mut().slots[self.place]
+            .waker
+            .replace(waker);
+        drop(replaced);
         false
     }
 
@@ -160,7 +166,8 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        self.timers.wheel.borrow_mut().close(self.place);
+        let waker = self.timers.wheel.borrow_mut().close(self.place);
+        drop(waker);
     }
 }
 
@@ -179,14 +186,16 @@ impl Wheel {
         self.slots.len() - 1
     }
 
-    fn close(&mut self, place: usize) {
+    /// Returns the waker of the timer that was there.
+    fn close(&mut self, place: usize) -> Option<Waker> {
         let slot = &mut self.slots[place];
         slot.generation = slot.generation.wrapping_add(1);
         slot.deadline = NEVER;
         slot.entered = NEVER;
         slot.expired = false;
-        slot.waker = None;
+        let waker = slot.waker.take();
         self.free.push(place);
+        waker
     }
 
     /// Says whether the wheel must turn earlier than it had planned.

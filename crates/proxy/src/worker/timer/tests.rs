@@ -268,6 +268,62 @@ fn a_process_that_is_stopped_again_and_again_closes_all_idle_connections() {
     });
 }
 
+/// Fails a test if it is woken: a panic of foreign code.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("as the test wants it");
+    }
+}
+
+/// Of the timers that expire in one tick those before it and those behind it are woken in that tick, and later ones in theirs.
+#[test]
+fn a_waker_that_panics_costs_no_other_timer_its_deadline() {
+    const EACH: Duration = Duration::from_secs(1);
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build_local(LocalOptions::default())
+        .expect("a runtime");
+    runtime.block_on(async {
+        let clock = Clock::start();
+        let timers = Timers::new(clock);
+        let turning = tokio::task::spawn_local(Rc::clone(&timers).run());
+        tokio::task::yield_now().await;
+        let begun = clock.now();
+        let mut waiting = Vec::new();
+        for second in 1..=3 {
+            for index in 0..5 {
+                let timer = timers.timer();
+                timer.set(begun + EACH * second);
+                let woken = Arc::new(Woken::default());
+                let waker = match index {
+                    2 => Waker::from(Arc::new(Panics)),
+                    _ => Waker::from(Arc::clone(&woken)),
+                };
+                assert!(!timer.poll_expired(&Context::from_waker(&waker)));
+                waiting.push((second, index, timer, woken));
+            }
+        }
+        for now in 1..=3 {
+            stop(EACH + Duration::from_millis(9)).await;
+            for (second, index, timer, woken) in &waiting {
+                let is_due = *second <= now;
+                let wakes = usize::from(is_due && *index != 2);
+                assert_eq!(
+                    woken.0.load(Ordering::Relaxed),
+                    wakes,
+                    "{now} {second} {index}"
+                );
+                let noop = Context::from_waker(Waker::noop());
+                assert!(!is_due || timer.poll_expired(&noop));
+            }
+        }
+        assert!(!turning.is_finished());
+    });
+}
+
 /// Time passes in which nothing runs; then all runs that can.
 async fn stop(time: Duration) {
     tokio::time::advance(time).await;
