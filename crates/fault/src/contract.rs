@@ -217,6 +217,8 @@ pub struct Totals {
     pub saved_by_retry: u64,
     /// Requests for which the servers had no room: they were refused at once, or waited in vain.
     pub shed: u64,
+    /// Requests that had to wait for room on a server, whatever became of them.
+    pub queued: u64,
 }
 
 /// A person's order.

@@ -64,6 +64,7 @@ impl Traffic for DataPlane {
             failed: totals.failed,
             saved_by_retry: totals.saved_by_retry,
             shed: totals.shed,
+            queued: totals.queued,
         }
     }
 

@@ -15,6 +15,7 @@
 //! oldest expire (Maurer, "Fail at scale"). That is not fair, so it is an option, and only while the queue has not been empty for an
 //! interval.
 
+mod burst;
 mod service_time;
 
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use evenkeel_core::{Instant, duration_from_seconds};
 use serde::{Deserialize, Serialize};
 
+pub use burst::BurstQueue;
 pub use service_time::ServiceTime;
 
 use crate::{Class, Codel, CodelOptions, MinimumDelay};
@@ -143,6 +145,19 @@ pub struct Left<T> {
 pub struct Ticket {
     class: Class,
     number: u64,
+}
+
+/// What was taken out to be served, and found no place after all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Returned {
+    /// The ticket that it had.
+    pub ticket: Ticket,
+    /// When it came first.
+    pub came: Instant,
+    /// Until when it waits, as before.
+    pub until: Instant,
+    /// It goes behind all others of its class, not where it stood.
+    pub behind: bool,
 }
 
 /// What became of an entry that was to be put in.
@@ -311,6 +326,29 @@ impl<T> Queue<T> {
             }
             gone(left);
         }
+    }
+
+    /// Puts back what was taken out to be served and found no place after all. The ticket that it has from now on.
+    pub fn put_back(&mut self, now: Instant, back: Returned, item: T) -> Ticket {
+        let served = &mut self.left[Reason::Served as usize];
+        *served = served.saturating_sub(1);
+        let mut ticket = back.ticket;
+        if back.behind {
+            ticket.number = self.next_number;
+            self.next_number += 1;
+        }
+        let entries = &mut self.lines[ticket.class.index()].entries;
+        let at = entries.partition_point(|entry| entry.number < ticket.number);
+        let entry = Entry {
+            number: ticket.number,
+            came: back.came,
+            deadline: back.until,
+            item,
+        };
+        entries.insert(at, entry);
+        self.length += 1;
+        self.stands_since.get_or_insert(now);
+        ticket
     }
 
     /// Takes an entry back. `None` if it has left already.
