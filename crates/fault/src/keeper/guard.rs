@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 
+use crate::contract::Managed;
 use crate::kind::FaultKind;
 use crate::outlook::Waits;
 use crate::recover::serves_nothing;
@@ -12,6 +13,8 @@ use super::Work;
 
 /// Peers with the same cause show it within this time.
 const ALONE: Duration = Duration::from_secs(1);
+/// A process that uses so much of a processor (thousandths) does not lack it.
+const USES_ITS_OWN: u32 = 800;
 /// Between two looks whether it is a server's turn to be changed.
 const TURN: Duration = Duration::from_millis(500);
 /// A hang is waited for so long at least, once pauses of the server are known, unless less is configured …
@@ -75,6 +78,13 @@ impl Work<'_> {
                 why,
             });
         }
+        if let Some(why) = self.lacks_processor() {
+            return Err(NotYet {
+                waits: Waits::Processor,
+                at: self.now + TURN,
+                why,
+            });
+        }
         // A process that lives and does not listen has closed its port itself, however many do: what it lacks is a new start.
         let is_own =
             case.kind == FaultKind::NotListening && self.server.facts.process.pid.is_some();
@@ -88,6 +98,16 @@ impl Work<'_> {
             });
         }
         self.may_change()
+    }
+
+    /// Whether it is slow on a machine that is short of processor time, for which a restart is no cure: what says so. A process that
+    /// uses up a processor itself is not slow for want of one.
+    pub(super) fn lacks_processor(&self) -> Option<String> {
+        let case = self.server.case.as_deref()?;
+        let uses = case.cpu_permille.unwrap_or(0);
+        let is_here = self.server.managed == Managed::Child;
+        let may_lack = is_here && case.kind == FaultKind::SlowServer && uses < USES_ITS_OWN;
+        self.shared.lacks_processor.clone().filter(|_| may_lack)
     }
 
     /// Whether it is its turn to be changed.

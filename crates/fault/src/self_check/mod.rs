@@ -34,6 +34,13 @@ const STALLS_WITHIN: Duration = Duration::from_secs(30);
 const STALLS_KEPT: usize = 32;
 /// An observation is void if evenkeel stood still for this part of it or more.
 const VOID_PART: u32 = 4;
+/// In this part of the last ten seconds (thousandths) something that could run waited for a processor: what is slow on the machine may be
+/// slow for that. This is the kernel's measure of pressure, `some avg10` (`Documentation/accounting/psi.rst`), which has no limit of
+/// its own; a server was seen to be 3.6 times as slow as its peers at 780 to 820, and at half of the time each request that
+/// needs the processor twice has waited for it once.
+const STARVED_PERMILLE: u16 = 500;
+/// Where the kernel does not measure that: evenkeel's own timers were late by so much in a window.
+const STARVED_STALLS: Duration = Duration::from_secs(1);
 /// A clock that is set by less is being kept, not set.
 const CLOCK_STEP: u64 = 5_000;
 
@@ -76,6 +83,9 @@ pub struct SelfReading {
     pub cut_off: bool,
     /// Names that the resolver was asked for and did not answer, of how many.
     pub names: Option<Names>,
+    /// The part of the last ten seconds in which something that could run waited for a processor, in thousandths: of its control group
+    /// where that is known, else of the machine.
+    pub cpu_wait_permille: Option<u16>,
 }
 
 /// How the resolver does.
@@ -196,6 +206,8 @@ pub struct SelfCheck {
     /// Probes that could not be sent.
     unsent_probes: Window,
     unsent_since: Instant,
+    /// When processor time was short last, and how often something waited for it then.
+    starved: Option<(Instant, u16)>,
     /// When each ended, and how long it was.
     stalls: Recent<(Instant, Duration)>,
     clock: Option<(Instant, i64)>,
@@ -216,6 +228,7 @@ impl Default for SelfCheck {
             .map(Lack::new),
             unsent_probes: Window::new(WINDOW),
             unsent_since: Instant::ZERO,
+            starved: None,
             stalls: Recent::new(STALLS_KEPT),
             clock: None,
             since: [None; 4],
@@ -240,6 +253,12 @@ impl SelfCheck {
         }
         self.has_read = true;
         self.reading = reading;
+        if let Some(permille) = reading
+            .cpu_wait_permille
+            .filter(|part| *part >= STARVED_PERMILLE)
+        {
+            self.starved = Some((now, permille));
+        }
         let names = reading.names.unwrap_or_default();
         let are_so = [
             reading.descriptors.is_some_and(Usage::is_nearly_all),
@@ -265,6 +284,25 @@ impl SelfCheck {
         if lasted >= STALL {
             self.stalls.push((until, lasted));
         }
+    }
+
+    /// Whether the machine is short of processor time, or was within the last ten seconds, whose latencies still count: what says so.
+    #[must_use]
+    pub fn lacks_processor(&self, now: Instant) -> Option<String> {
+        let starved = self.starved.filter(|(at, _)| now.since(*at) < WINDOW);
+        if let Some((_, permille)) = starved {
+            return Some(format!(
+                "the machine is short of processor time: in {:.0} % of ten seconds something waited for it",
+                f64::from(permille) / 10.0
+            ));
+        }
+        let stalled = self.stalled_within(now.before(WINDOW), now);
+        (stalled >= STARVED_STALLS).then(|| {
+            format!(
+                "evenkeel itself got no processor time for {:.1} of the last ten seconds",
+                stalled.as_secs_f64()
+            )
+        })
     }
 
     /// The calendar clock was set forward (or back).

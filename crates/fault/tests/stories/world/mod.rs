@@ -69,6 +69,7 @@ pub(super) struct World {
     next_pid: u32,
     turn: usize,
     start_millis: u64,
+    stillborn_millis: u64,
     /// How often the service was rolled back, and what a start makes of a server then.
     pub(super) roll_backs: u32,
     pub(super) rolls_back_to: Condition,
@@ -195,6 +196,7 @@ impl World {
             next_pid: 4711,
             turn: 0,
             start_millis: 30,
+            stillborn_millis: 20,
             roll_backs: 0,
             rolls_back_to: Condition::Well,
             changed: None,
