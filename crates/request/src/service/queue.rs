@@ -130,8 +130,9 @@ impl WaitQueue {
         let turn = Arc::<Turn>::default();
         let mut line = self.line();
         line.expect(service);
+        let pushed = line.push(now, class, deadline, Arc::clone(&turn));
         let until = line.waits_until(now, deadline);
-        let ticket = match line.push(now, class, deadline, Arc::clone(&turn)) {
+        let ticket = match pushed {
             Pushed::Waits(ticket) => ticket,
             Pushed::Instead(ticket, left) => {
                 left.item.call(left.reason);
