@@ -2,6 +2,7 @@
 //! `mode = "off"`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
+#![allow(clippy::print_stdout, reason = "a test says what it has measured")]
 
 mod common;
 #[path = "common/outage.rs"]

@@ -62,8 +62,8 @@ pub(super) struct Case {
     pub(super) symptom: Option<Symptom>,
     /// Its process listens at another place than its address.
     pub(super) listens_elsewhere: bool,
-    /// What its process used of a processor when it was examined last, in thousandths.
-    pub(super) cpu_permille: Option<u32>,
+    /// For which part of its last examination its process waited for a processor, in thousandths.
+    pub(super) cpu_wait_permille: Option<u32>,
     /// What it was taken for when it was looked at again, while that lasts.
     pub(super) again: Option<FaultKind>,
     /// While it is only watched, whether it shows something else by now is asked at this time.
@@ -134,7 +134,7 @@ impl Case {
             costly: false,
             symptom: None,
             listens_elsewhere: false,
-            cpu_permille: None,
+            cpu_wait_permille: None,
             again: None,
             look_at: now,
             waits: None,

@@ -104,7 +104,7 @@ impl Work<'_> {
         case.slow_limit = slow_limit.filter(|_| case.kind == FaultKind::SlowServer);
         let process = examination.and_then(|examination| examination.process.as_ref());
         case.listens_elsewhere = process.is_some_and(|process| !process.listens_at.is_empty());
-        case.cpu_permille = process.and_then(|process| process.cpu_permille);
+        case.cpu_wait_permille = process.and_then(|process| process.cpu_wait_permille);
         // The kernel takes connections for a process that hangs.
         let hangs_unseen = case.kind == FaultKind::ProcessHung && probes_connect_only;
         case.only_traffic_tells = hangs_unseen

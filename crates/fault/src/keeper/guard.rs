@@ -13,8 +13,8 @@ use super::Work;
 
 /// Peers with the same cause show it within this time.
 const ALONE: Duration = Duration::from_secs(1);
-/// A process that uses so much of a processor (thousandths) does not lack it.
-const USES_ITS_OWN: u32 = 800;
+/// A process that waits for a processor in a smaller part of the time (thousandths) is not three times as slow as its peers for that.
+const WAITS: u32 = 333;
 /// Between two looks whether it is a server's turn to be changed.
 const TURN: Duration = Duration::from_millis(500);
 /// A hang is waited for so long at least, once pauses of the server are known, unless less is configured …
@@ -101,12 +101,12 @@ impl Work<'_> {
     }
 
     /// Whether it is slow on a machine that is short of processor time, for which a restart is no cure: what says so. A process that
-    /// uses up a processor itself is not slow for want of one.
+    /// hardly waited for a processor while it was examined is slow for something else.
     pub(super) fn lacks_processor(&self) -> Option<String> {
         let case = self.server.case.as_deref()?;
-        let uses = case.cpu_permille.unwrap_or(0);
         let is_here = self.server.managed == Managed::Child;
-        let may_lack = is_here && case.kind == FaultKind::SlowServer && uses < USES_ITS_OWN;
+        let waits = case.cpu_wait_permille.is_none_or(|part| part >= WAITS);
+        let may_lack = is_here && case.kind == FaultKind::SlowServer && waits;
         self.shared.lacks_processor.clone().filter(|_| may_lack)
     }
 

@@ -4,12 +4,16 @@
 //! observation of a server is worth if evenkeel itself stood still while it was made ([`SelfCheck::corrected`]). Its own trouble
 //! becomes an incident of its own, and evidence against nobody.
 
+mod processor;
+
 use std::time::Duration;
 
 use evenkeel_core::stat::Window;
 use evenkeel_core::{Instant, Observation, Outcome, ProbeOutcome, Recent};
 
 use crate::kind::FaultKind;
+
+use processor::Processor;
 
 /// The service that incidents of evenkeel itself are listed under. They have no servers.
 pub const SELF: &str = "evenkeel";
@@ -34,13 +38,6 @@ const STALLS_WITHIN: Duration = Duration::from_secs(30);
 const STALLS_KEPT: usize = 32;
 /// An observation is void if evenkeel stood still for this part of it or more.
 const VOID_PART: u32 = 4;
-/// In this part of the last ten seconds (thousandths) something that could run waited for a processor: what is slow on the machine may be
-/// slow for that. This is the kernel's measure of pressure, `some avg10` (`Documentation/accounting/psi.rst`), which has no limit of
-/// its own; a server was seen to be 3.6 times as slow as its peers at 780 to 820, and at half of the time each request that
-/// needs the processor twice has waited for it once.
-const STARVED_PERMILLE: u16 = 500;
-/// Where the kernel does not measure that: evenkeel's own timers were late by so much in a window.
-const STARVED_STALLS: Duration = Duration::from_secs(1);
 /// A clock that is set by less is being kept, not set.
 const CLOCK_STEP: u64 = 5_000;
 
@@ -206,8 +203,7 @@ pub struct SelfCheck {
     /// Probes that could not be sent.
     unsent_probes: Window,
     unsent_since: Instant,
-    /// When processor time was short last, and how often something waited for it then.
-    starved: Option<(Instant, u16)>,
+    processor: Processor,
     /// When each ended, and how long it was.
     stalls: Recent<(Instant, Duration)>,
     clock: Option<(Instant, i64)>,
@@ -228,7 +224,7 @@ impl Default for SelfCheck {
             .map(Lack::new),
             unsent_probes: Window::new(WINDOW),
             unsent_since: Instant::ZERO,
-            starved: None,
+            processor: Processor::default(),
             stalls: Recent::new(STALLS_KEPT),
             clock: None,
             since: [None; 4],
@@ -253,12 +249,7 @@ impl SelfCheck {
         }
         self.has_read = true;
         self.reading = reading;
-        if let Some(permille) = reading
-            .cpu_wait_permille
-            .filter(|part| *part >= STARVED_PERMILLE)
-        {
-            self.starved = Some((now, permille));
-        }
+        self.processor.read(now, reading.cpu_wait_permille);
         let names = reading.names.unwrap_or_default();
         let are_so = [
             reading.descriptors.is_some_and(Usage::is_nearly_all),
@@ -289,20 +280,8 @@ impl SelfCheck {
     /// Whether the machine is short of processor time, or was within the last ten seconds, whose latencies still count: what says so.
     #[must_use]
     pub fn lacks_processor(&self, now: Instant) -> Option<String> {
-        let starved = self.starved.filter(|(at, _)| now.since(*at) < WINDOW);
-        if let Some((_, permille)) = starved {
-            return Some(format!(
-                "the machine is short of processor time: in {:.0} % of ten seconds something waited for it",
-                f64::from(permille) / 10.0
-            ));
-        }
         let stalled = self.stalled_within(now.before(WINDOW), now);
-        (stalled >= STARVED_STALLS).then(|| {
-            format!(
-                "evenkeel itself got no processor time for {:.1} of the last ten seconds",
-                stalled.as_secs_f64()
-            )
-        })
+        self.processor.is_short(now, stalled)
     }
 
     /// The calendar clock was set forward (or back).

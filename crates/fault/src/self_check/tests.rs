@@ -264,6 +264,9 @@ fn where_pressure_is_not_known_its_own_lateness_tells() {
     assert_eq!(check.lacks_processor(at(1_000)), None);
     check.stalled(at(3_000), Duration::from_millis(600));
     let why = check.lacks_processor(at(3_000)).expect("it is late");
-    assert!(why.contains("1.2 of the last ten seconds"), "{why}");
+    assert!(
+        why.contains("none for 1.2 of the last ten seconds"),
+        "{why}"
+    );
     assert_eq!(check.lacks_processor(at(14_000)), None);
 }

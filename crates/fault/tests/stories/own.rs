@@ -268,3 +268,16 @@ fn a_server_that_is_slow_while_the_machine_lacks_processor_time_is_not_restarted
         assert!(world.in_service(1), "seed {seed}: {:#?}", world.incidents);
     }
 }
+
+#[test]
+fn a_server_that_does_not_wait_for_a_processor_is_slow_for_something_else() {
+    for (waits, restarts) in [(None, 0), (Some(332), 1), (Some(333), 0), (Some(2_000), 0)] {
+        let mut world = World::new(3, Managed::Child, options());
+        world.cpu_wait = waits;
+        world.run(10_000);
+        run_under_pressure(&mut world, 3, 820);
+        world.break_server(1, Condition::Slow(4));
+        run_under_pressure(&mut world, 60, 820);
+        assert_eq!(world.restarts.len(), restarts, "{waits:?}");
+    }
+}

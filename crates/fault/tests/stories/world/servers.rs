@@ -277,6 +277,7 @@ impl World {
                 'S'
             }),
             listening: Some(tcp.0.passed()),
+            cpu_wait_permille: self.cpu_wait,
             accept_queue: match sim.condition {
                 Condition::Unreachable => Some(0),
                 Condition::Hung | Condition::Blocked | Condition::UsedUp => Some(3),
