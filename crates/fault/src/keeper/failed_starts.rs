@@ -14,16 +14,25 @@ use crate::recover::{Author, Change};
 use super::Keeper;
 use super::Work;
 use super::case::Case;
+use super::phase::Phase;
 use super::server::Server;
 use super::service::Canary;
 use super::shown::RoutineKind;
 
 impl Server {
-    /// Whether a start has failed in its incident, which may be that of all: it waits, or is being started, rolled back or verified.
+    /// Whether a start has failed in its incident, which may be that of all: it waits to be started, is rolled back or started just now,
+    /// or that is being verified.
     fn may_lead(&self) -> bool {
         let has_failed = |case: &Case| case.cannot_start && !case.by_person;
+        let is_at_work = |case: &Case| match &case.phase {
+            Phase::Acting { order, .. } => order.is_some(),
+            Phase::Verifying { verification, .. } => verification.rules.ends,
+            Phase::Judged | Phase::Examining { .. } => false,
+        };
         let is_here = self.held.is_none() && self.vacant.is_none() && self.routine.is_none();
-        is_here && !self.follows && self.case.as_deref().is_some_and(has_failed)
+        let case = self.case.as_deref().filter(|case| has_failed(case));
+        let goes_on = case.is_some_and(|case| self.cannot_start() || is_at_work(case));
+        is_here && !self.follows && goes_on
     }
 
     /// Whether it is one more that cannot start, with an incident that may end in the canary's.
