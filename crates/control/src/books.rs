@@ -10,6 +10,9 @@ use crate::world::Books;
 
 /// So many closed incidents are remembered to find similar ones.
 const REMEMBERED: u32 = 1000;
+/// From so many closed incidents of each service it is learnt what has helped there. A few of them tell of a costly action, and the last 20
+/// tries of each action count.
+const LEARNT_FROM: u32 = 200;
 
 impl Books for WriterHandle {
     fn save(&self, incident: &Incident) {
@@ -40,7 +43,10 @@ pub fn memory(store: &Store) -> Result<Memory, StoreError> {
     };
     let closed = store.recent_closed(REMEMBERED)?;
     let mut rates = SuccessRates::default();
-    closed.iter().for_each(|incident| rates.learn(incident));
+    let learnt_from = store.recent_closed_of_each(LEARNT_FROM)?;
+    learnt_from
+        .iter()
+        .for_each(|incident| rates.learn(incident));
     Ok(Memory {
         numbers: store.last_numbers()?,
         recent: closed.into_iter().filter_map(similar).collect(),

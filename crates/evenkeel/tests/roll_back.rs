@@ -51,7 +51,6 @@ impl Case {
             .program
             .wait_for_incident("rolled back and closed", |one| {
                 let kind = one.diagnosis.first().map(|finding| finding.fault);
-                // One that was about to be started when the other was rolled back has an incident of its own.
                 let mut actions = one.actions.iter();
                 kind == Some(FaultKind::BadDeploy)
                     && actions.any(|action| action.action == "roll-back")

@@ -217,6 +217,8 @@ pub struct Totals {
     pub saved_by_retry: u64,
     /// Requests for which the servers had no room: they were refused at once, or waited in vain.
     pub shed: u64,
+    /// Requests that had to wait for room on a server, whatever became of them.
+    pub queued: u64,
 }
 
 /// A person's order.
@@ -270,6 +272,9 @@ pub struct ProcessState {
     pub listens_at: Vec<String>,
     /// Processor time used per second of time, over the examination (1.0: one core). In thousandths.
     pub cpu_permille: Option<u32>,
+    /// For which part of the examination its threads could run and waited for a processor, in thousandths; more than all of it if several
+    /// did.
+    pub cpu_wait_permille: Option<u32>,
     /// Resident memory in bytes.
     pub resident_bytes: Option<u64>,
     /// The last lines that it printed, oldest first.

@@ -82,6 +82,8 @@ pub enum Waits {
     Peers,
     /// Half of the servers or more show the same.
     Shared,
+    /// The machine is short of processor time, so what is slow may be slow for that.
+    Processor,
     /// What was shared is over at the peers, or slowness may have passed: a few requests tell.
     Trial,
     /// Another server is being changed.
@@ -129,6 +131,7 @@ impl Waits {
             Self::Wait => "wait",
             Self::Peers => "peers",
             Self::Shared => "shared-cause",
+            Self::Processor => "processor",
             Self::Trial => "trial",
             Self::Turn => "turn",
             Self::Capacity => "capacity",
@@ -161,6 +164,9 @@ impl Waits {
             Self::Peers => "its peers may be about to show the same",
             Self::Shared => {
                 "half of the servers or more show the same: nothing costly is done for a cause that they share"
+            }
+            Self::Processor => {
+                "the machine is short of processor time, for which a restart is no cure; it is asked again"
             }
             Self::Trial => "it may be well again, so it is tried first",
             Self::Turn => {

@@ -208,6 +208,21 @@ impl Store {
         Ok(recent)
     }
 
+    /// The latest incidents of each service that are closed, at most `most` of each, oldest first: a service with many incidents leaves those
+    /// of others their place.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn recent_closed_of_each(&self, most: u32) -> Result<Vec<Incident>, StoreError> {
+        let sql = "SELECT id, body FROM incidents WHERE id IN
+                (SELECT id FROM
+                    (SELECT id, row_number() OVER (PARTITION BY service ORDER BY closed DESC) AS place
+                     FROM incidents WHERE closed IS NOT NULL)
+                 WHERE place <= ?)
+             ORDER BY closed";
+        self.incidents(sql, vec![Value::Integer(most.min(LONGEST_LIST).into())])
+    }
+
     /// Per date (`2026-11-22`) the highest number that an incident has; numbers go on from there.
     ///
     /// # Errors

@@ -43,6 +43,29 @@ fn an_incident_comes_back_as_it_was_saved_last() {
 }
 
 #[test]
+fn a_service_with_many_incidents_leaves_those_of_others_their_place() {
+    let store = Store::open(None).unwrap().store;
+    let of = |service: &str, incident: Incident| {
+        let service = service.to_owned();
+        store
+            .save(&Incident {
+                service,
+                ..incident
+            })
+            .unwrap();
+    };
+    of("api", incident(1, 0));
+    for number in 2..6 {
+        of("shop", incident(number, number * 10));
+    }
+    of("api", open(6, 70));
+    assert_eq!(
+        ids(&store.recent_closed_of_each(2).unwrap()),
+        ["2026-11-22-0001", "2026-11-22-0004", "2026-11-22-0005"]
+    );
+}
+
+#[test]
 fn a_list_is_filtered_and_the_newest_come_first() {
     let store = Store::open(None).unwrap().store;
     for (number, minute) in [(1, 0), (2, 10), (3, 20)] {

@@ -1,4 +1,4 @@
-//! What the machine, or the control group that evenkeel runs in, has left: memory and a network.
+//! What the machine, or the control group that evenkeel runs in, has left: memory, processor time and a network.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,28 @@ fn memory_of(root: &Path, group: &str) -> Option<(u64, u64)> {
         let share = *used as f64 / *limit as f64;
         share.total_cmp(&(*other_used as f64 / *other_limit as f64))
     })
+}
+
+/// The part of the last ten seconds, in thousandths, in which something that could run waited for a processor (the kernel's `some avg10`): of
+/// the control group of this process, which its children share, else of the machine. Nothing where the kernel does not measure it.
+#[must_use]
+pub fn cpu_wait_permille() -> Option<u16> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok();
+    let group = groups.as_deref().and_then(own_group);
+    let own = group.map(|group| Path::new("/sys/fs/cgroup").join(group).join("cpu.pressure"));
+    let own = own.and_then(|path| fs::read_to_string(path).ok());
+    permille(&own.or_else(|| fs::read_to_string("/proc/pressure/cpu").ok())?)
+}
+
+fn permille(pressure: &str) -> Option<u16> {
+    let some = pressure
+        .lines()
+        .find_map(|line| line.strip_prefix("some "))?;
+    let percent = some
+        .split(' ')
+        .find_map(|word| word.strip_prefix("avg10="))?;
+    let percent: f64 = percent.parse().ok()?;
+    Some((percent * 10.0).clamp(0.0, 1_000.0) as u16)
 }
 
 /// Whether the machine has network interfaces beside the loopback and none of them is up. What cannot be read is no sign of it.
@@ -91,6 +113,14 @@ mod tests {
         assert_eq!(memory_of(&root.join("a/b"), ""), None);
         assert_eq!(own_group("12:cpu:/x\n0::/a/b\n"), Some("a/b"));
         fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn pressure_is_read_as_the_kernel_writes_it() {
+        let text = "some avg10=78.43 avg60=82.03 avg300=68.73 total=7327681459\nfull avg10=1.00 avg60=0.00 avg300=0.00 total=0\n";
+        assert_eq!(permille(text), Some(784));
+        assert_eq!(permille("full avg10=1.00 total=0\n"), None);
+        assert_eq!(permille(""), None);
     }
 
     #[test]

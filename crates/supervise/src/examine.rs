@@ -76,6 +76,7 @@ pub(crate) async fn examine(
                 .flat_map(|found| found.elsewhere.iter().map(ToString::to_string))
                 .collect(),
             cpu_permille: cpu_permille(before.as_ref(), after.as_ref(), elapsed),
+            cpu_wait_permille: cpu_wait_permille(before.as_ref(), after.as_ref(), elapsed),
             resident_bytes: after.as_ref().map(|stat| stat.resident_pages * PAGE_BYTES),
             last_lines,
             port_holder: stranger.clone(),
@@ -104,11 +105,26 @@ struct Stat {
     state: char,
     ticks: u64,
     resident_pages: u64,
+    /// How long its threads could run and waited for a processor, if the kernel tells.
+    waited: Option<Duration>,
 }
 
 fn read_stat(pid: u32) -> io::Result<Stat> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    parse_stat(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let stat = parse_stat(&text).ok_or(io::ErrorKind::InvalidData)?;
+    let waited = waited(pid);
+    Ok(Stat { waited, ..stat })
+}
+
+/// The sum of the second field of `/proc/PID/task/*/schedstat`, in nanoseconds (`Documentation/scheduler/sched-stats.rst`).
+fn waited(pid: u32) -> Option<Duration> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let texts = tasks.flatten();
+    let texts =
+        texts.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
+    let nanos = texts.map(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+    let nanos: Vec<u64> = nanos.collect::<Option<_>>()?;
+    (!nanos.is_empty()).then(|| Duration::from_nanos(nanos.iter().sum()))
 }
 
 /// How many descriptors a process has open, and may have open. Nothing if it is somebody else's, or has no limit.
@@ -149,6 +165,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
         state: fields.first()?.chars().next()?,
         ticks: number(14)? + number(15)?,
         resident_pages: number(24)?,
+        waited: None,
     })
 }
 
@@ -174,6 +191,17 @@ fn cpu_permille(before: Option<&Stat>, after: Option<&Stat>, elapsed: Duration) 
     Some((cores * 1000.0).round().clamp(0.0, 1e6) as u32)
 }
 
+/// The part of the time in which its threads waited for a processor.
+fn cpu_wait_permille(
+    before: Option<&Stat>,
+    after: Option<&Stat>,
+    elapsed: Duration,
+) -> Option<u32> {
+    let waited = after?.waited?.checked_sub(before?.waited?)?;
+    let part = waited.as_secs_f64() / elapsed.as_secs_f64().max(1e-6);
+    Some((part * 1000.0).round().clamp(0.0, 1e6) as u32)
+}
+
 #[cfg(test)]
 mod tests {
     use rustix::io::Errno;
@@ -187,6 +215,7 @@ mod tests {
             state,
             ticks,
             resident_pages: 1,
+            waited: None,
         };
         for (before, after, told) in [
             (Some(('T', 7)), Some(('T', 7)), Some('T')),
@@ -203,6 +232,33 @@ mod tests {
             let found = state(one.as_ref(), other.as_ref());
             assert_eq!(found, told, "{before:?}, {after:?}");
         }
+    }
+
+    #[test]
+    fn waiting_for_a_processor_is_told_as_a_part_of_the_time() {
+        let stat = |waited| Stat {
+            state: 'S',
+            ticks: 0,
+            resident_pages: 1,
+            waited,
+        };
+        let millis = |millis| Some(Duration::from_millis(millis));
+        let elapsed = Duration::from_millis(40);
+        for (before, after, told) in [
+            (millis(100), millis(120), Some(500)),
+            (millis(100), millis(100), Some(0)),
+            (millis(100), millis(180), Some(2_000)),
+            (None, millis(100), None),
+            // A thread has ended.
+            (millis(100), millis(90), None),
+        ] {
+            let (before, after) = (stat(before), stat(after));
+            assert_eq!(
+                cpu_wait_permille(Some(&before), Some(&after), elapsed),
+                told
+            );
+        }
+        assert!(waited(std::process::id()).is_some());
     }
 
     /// It was "the process is not there" if evenkeel had no descriptor left to look.

@@ -149,10 +149,17 @@ impl<'a> Show<'a> {
         self.incidents.values().map(Arc::as_ref)
     }
 
+    /// The incident that a chapter became: on a busy machine there may be another one of the same server.
     fn incident_of(&self, chapter: &Begun) -> Option<&Arc<Incident>> {
-        self.incidents.values().find(|incident| {
+        let is_new = |incident: &&Arc<Incident>| {
             !chapter.before.contains(&incident.id) && incident.servers.contains(&chapter.server)
-        })
+        };
+        let is_right = |incident: &&Arc<Incident>| {
+            let first = incident.diagnosis.first();
+            first.is_some_and(|finding| finding.fault == chapter.mischief.fault())
+        };
+        let mut new = self.incidents.values().filter(is_new);
+        new.clone().find(is_right).or_else(|| new.next())
     }
 
     /// Watches for at most `limit`, until `enough`; says whether it came to that.

@@ -64,6 +64,7 @@ impl Traffic for DataPlane {
             failed: totals.failed,
             saved_by_retry: totals.saved_by_retry,
             shed: totals.shed,
+            queued: totals.queued,
         }
     }
 
@@ -105,6 +106,7 @@ impl Traffic for DataPlane {
             self.read_machine_at = now + READ_MACHINE_EVERY;
             self.reading = of_machine();
         }
+        self.reading.cpu_wait_permille = machine::cpu_wait_permille();
         let [descriptors, ports, memory] = self.state.lacked();
         let (unanswered, asked) = self.discovery.unanswered();
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);

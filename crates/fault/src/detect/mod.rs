@@ -17,7 +17,7 @@ pub use load::{LoadWatch, Overload};
 pub(crate) use probe::{host_check, in_words as probe_in_words};
 pub use probe::{late_start, probe};
 pub use ratio::ratio;
-pub use slow::{Comparison, Latest, Limits, Peers, Standing, slow};
+pub use slow::{Comparison, Latest, Limits, Peers, Standing, is_as_fast, slow};
 pub use thin::thin_hang;
 
 use std::time::Duration;

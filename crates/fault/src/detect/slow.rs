@@ -59,6 +59,16 @@ impl Latest {
 /// window at the fast pace holds few of them.
 const PROBE_WEIGHT: u64 = 2;
 
+/// Within so many times the median of its peers a server is as fast as they are.
+const AS_FAST: f64 = 1.5;
+
+/// Whether a server with this median is as fast as peers with that one, or nearly so: it is not enough not to be slow, since on a
+/// machine that is busy for a moment the peers of a slow server are slow, too.
+#[must_use]
+pub fn is_as_fast(own: Duration, peers: Duration) -> bool {
+    own <= peers.mul_f64(AS_FAST).max(peers + NOTICEABLE / 2)
+}
+
 /// One server held against its peers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Comparison {
@@ -272,6 +282,24 @@ mod tests {
         Typical {
             median: Duration::from_millis(millis),
             count,
+        }
+    }
+
+    #[test]
+    fn as_fast_is_more_than_not_slow() {
+        let millis = Duration::from_millis;
+        for (own, peers, expected) in [
+            (1, 1, true),
+            (3, 1, true),
+            (4, 1, false),
+            (20, 7, false),
+            (20, 14, true),
+        ] {
+            assert_eq!(
+                is_as_fast(millis(own), millis(peers)),
+                expected,
+                "{own} {peers}"
+            );
         }
     }
 

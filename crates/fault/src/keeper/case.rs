@@ -54,12 +54,16 @@ pub(super) struct Case {
     pub(super) sheds: bool,
     /// Requests are answered for while it is open, since a playbook says so.
     pub(super) falls_back: bool,
+    /// A start of its process has failed.
+    pub(super) cannot_start: bool,
     /// A running server was restarted, stopped or changed by a command for it.
     pub(super) costly: bool,
     /// What the server showed when it was detected: out of rotation it shows nothing more.
     pub(super) symptom: Option<Symptom>,
     /// Its process listens at another place than its address.
     pub(super) listens_elsewhere: bool,
+    /// For which part of its last examination its process waited for a processor, in thousandths.
+    pub(super) cpu_wait_permille: Option<u32>,
     /// What it was taken for when it was looked at again, while that lasts.
     pub(super) again: Option<FaultKind>,
     /// While it is only watched, whether it shows something else by now is asked at this time.
@@ -126,9 +130,11 @@ impl Case {
             repaired: false,
             sheds: false,
             falls_back: false,
+            cannot_start: false,
             costly: false,
             symptom: None,
             listens_elsewhere: false,
+            cpu_wait_permille: None,
             again: None,
             look_at: now,
             waits: None,
@@ -284,6 +290,17 @@ impl Case {
         record.outcome = Some(outcome);
         record.detail = detail;
         self.note(at, "action", text);
+    }
+
+    /// Whether a roll-back was tried in it, whatever came of it. What was refused may be tried again.
+    pub(super) fn has_rolled_back(&self) -> bool {
+        self.incident.actions.iter().any(|action| {
+            let not_tried = [ActionOutcome::WouldDo, ActionOutcome::Refused];
+            action.action == Action::RollBack.word()
+                && action
+                    .outcome
+                    .is_none_or(|outcome| !not_tried.contains(&outcome))
+        })
     }
 
     /// Whether an order is under way.

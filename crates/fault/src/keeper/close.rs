@@ -14,6 +14,9 @@ impl Work<'_> {
         self.learn_pause();
         self.server.restore(true, self.out);
         if let Some(case) = self.server.case.as_deref_mut() {
+            if case.cannot_start {
+                *self.started_again = Some((now, case.incident.id.clone()));
+            }
             if let Phase::Verifying { verification, .. } = &case.phase {
                 let verification = verification.clone();
                 let is_proven = case.is_proven(&verification);

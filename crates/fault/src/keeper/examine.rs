@@ -89,6 +89,7 @@ impl Work<'_> {
         });
         let slow_limit = self.server.slow.as_ref().map(|slow| slow.limit);
         self.server.facts.process.stopped |= examination.is_some_and(Examination::is_stopped);
+        let cannot_start = self.server.cannot_start();
         let probes_pass = self.server.facts.probes.failed_in_row == 0;
         let probes_connect_only = self.spec.options.detect.probe.kind == ProbeKind::Tcp;
         let Some(case) = self.server.case.as_deref_mut() else {
@@ -98,15 +99,24 @@ impl Work<'_> {
             .first()
             .map_or(FaultKind::Unknown, |finding| finding.fault);
         case.incident.diagnosis = findings;
+        case.cannot_start |= cannot_start;
         case.name_poison();
         case.slow_limit = slow_limit.filter(|_| case.kind == FaultKind::SlowServer);
         let process = examination.and_then(|examination| examination.process.as_ref());
         case.listens_elsewhere = process.is_some_and(|process| !process.listens_at.is_empty());
+        case.cpu_wait_permille = process.and_then(|process| process.cpu_wait_permille);
         // The kernel takes connections for a process that hangs.
         let hangs_unseen = case.kind == FaultKind::ProcessHung && probes_connect_only;
         case.only_traffic_tells = hangs_unseen
             || probes_pass && matches!(case.kind, FaultKind::SlowServer | FaultKind::ErrorBurst);
         case.diagnosed(now);
+        let why = self.lacks_processor();
+        let first = self
+            .case()
+            .and_then(|case| case.incident.diagnosis.first_mut());
+        if let Some((first, why)) = first.zip(why) {
+            first.evidence.push(why);
+        }
     }
 
     fn fault_passed(&self, examination: Option<&Examination>) -> bool {

@@ -1,7 +1,8 @@
 //! Servers of a service that cannot start, most likely for one cause: a new version, a changed configuration.
 //!
 //! One of them, the canary, is started again in a growing back-off. The others belong to its incident and wait: once the canary
-//! is verified they are started, too. If its incident ends in another way, each is judged by itself again.
+//! is verified they are started, too. If its incident ends in another way, each is judged by itself again. A start that was
+//! ordered before that and fails only then belongs to the same incident, though it is closed.
 
 use evenkeel_core::Instant;
 
@@ -11,14 +12,32 @@ use crate::policy::Mode;
 use crate::recover::{Author, Change};
 
 use super::Keeper;
+use super::Work;
+use super::case::Case;
+use super::phase::Phase;
 use super::server::Server;
 use super::service::Canary;
 use super::shown::RoutineKind;
 
 impl Server {
+    /// Whether a start has failed in its incident, which may be that of all: it waits to be started, is rolled back or started just now,
+    /// or that is being verified.
+    fn may_lead(&self) -> bool {
+        let has_failed = |case: &Case| case.cannot_start && !case.by_person;
+        let is_at_work = |case: &Case| match &case.phase {
+            Phase::Acting { order, .. } => order.is_some(),
+            Phase::Verifying { verification, .. } => verification.rules.ends,
+            Phase::Judged | Phase::Examining { .. } => false,
+        };
+        let is_here = self.held.is_none() && self.vacant.is_none() && self.routine.is_none();
+        let case = self.case.as_deref().filter(|case| has_failed(case));
+        let goes_on = case.is_some_and(|case| self.cannot_start() || is_at_work(case));
+        is_here && !self.follows && goes_on
+    }
+
     /// Whether it is one more that cannot start, with an incident that may end in the canary's.
     fn may_follow(&self) -> bool {
-        let is_untouched = |case: &super::case::Case| !case.awaits_action() && !case.by_person;
+        let is_untouched = |case: &Case| !case.awaits_action() && !case.by_person;
         self.cannot_start()
             && self.routine.is_none()
             && !self.follows
@@ -34,12 +53,13 @@ impl Keeper {
         for place in 0..self.services.len() {
             has_changed |= self.release_followers(now, place, out);
             let service = &self.services[place];
-            if service.failed_starts < 2
+            if service.failed_starts == 0
                 || service.is_suspended()
                 || service.spec.options.recover.mode == Mode::Off
             {
                 continue;
             }
+            has_changed |= self.start_late_comers(now, place, out);
             self.choose_canary(place);
             let Some(canary) = &self.services[place].canary else {
                 continue;
@@ -56,29 +76,56 @@ impl Keeper {
         has_changed
     }
 
-    /// The first that was found to be unable to start, if there are others.
+    /// If several have failed to start: the one that has rolled back, else one that is at work, else the first that was found.
     fn choose_canary(&mut self, place: usize) {
         let service = &mut self.services[place];
         if service.canary.is_some() {
             return;
         }
         let candidates = service.servers.iter().enumerate();
-        let candidates = candidates.filter(|(_, server)| server.may_follow());
-        let detected = candidates.filter_map(|(index, server)| {
+        let candidates = candidates.filter(|(_, server)| server.may_lead());
+        let ranked = candidates.filter_map(|(index, server)| {
             let case = server.case.as_deref()?;
-            Some((case.detected, index, case.incident.id.clone()))
+            let rank = (!case.has_rolled_back(), server.may_follow(), case.detected);
+            Some((rank, index, case.incident.id.clone()))
         });
-        let mut detected: Vec<_> = detected.collect();
-        if detected.len() < 2 {
+        let mut ranked: Vec<_> = ranked.collect();
+        if ranked.len() < 2 {
             return;
         }
-        detected.sort_unstable();
-        let (_, index, incident) = detected.swap_remove(0);
+        ranked.sort_unstable();
+        let (_, index, incident) = ranked.swap_remove(0);
         service.canary = Some(Canary {
             index,
             incident,
             waiting: Vec::new(),
         });
+    }
+
+    /// Those that had ended and been started before the incident of the others was over, and whose starts have failed since.
+    fn start_late_comers(&mut self, now: Instant, place: usize, out: &mut Vec<Output>) -> bool {
+        let service = &self.services[place];
+        let Some((closed, into)) = service.started_again.clone() else {
+            return false;
+        };
+        let is_late = |server: &&Server| {
+            let case = server.case.as_deref();
+            let detected = case
+                .filter(|_| server.may_follow())
+                .map(|case| case.detected);
+            let ordered = server.repairs.last_restart();
+            detected.max(ordered).is_some_and(|at| at < closed) && detected.is_some()
+        };
+        let late = service.servers.iter().filter(is_late);
+        let late: Vec<_> = late.map(|server| server.id).collect();
+        let starts = service.spec.options.recover.mode == Mode::Automatic;
+        for id in &late {
+            self.with(now, *id, out, |work| {
+                work.merged(&into);
+                work.start_or_judge(starts);
+            });
+        }
+        !late.is_empty()
     }
 
     /// The incident of a server ends in the canary's, for which it waits.
@@ -142,26 +189,31 @@ impl Keeper {
         });
         let ids: Vec<_> = ids.collect();
         for id in ids {
-            self.with(now, id, out, |work| {
-                let is_at_work = work.server.case.is_some() || work.server.routine.is_some();
-                if !work.server.cannot_start() || is_at_work {
-                    return;
-                }
-                let recover = &work.spec.options.recover;
-                let is_wanting = work.capacity.allows(recover.keep_serving).is_err();
-                let is_allowed = is_wanting || work.server.repairs.within_limit(now, recover.limit);
-                let starts = starts && is_allowed && work.server.managed.restarts();
-                let kind = FaultKind::CannotStart;
-                if starts && work.order_routine(RoutineKind::Restart, Author::Evenkeel, kind) {
-                    work.server
-                        .repairs
-                        .note(now, Change::Start, &recover.backoff);
-                    work.server.facts.process.replaced();
-                } else {
-                    work.process_down();
-                }
-            });
+            self.with(now, id, out, |work| work.start_or_judge(starts));
         }
         true
+    }
+}
+
+impl Work<'_> {
+    /// The incident that it belonged to is over: it is started, or judged by itself.
+    fn start_or_judge(&mut self, starts: bool) {
+        let is_at_work = self.server.case.is_some() || self.server.routine.is_some();
+        if !self.server.cannot_start() || is_at_work {
+            return;
+        }
+        let (now, recover) = (self.now, &self.spec.options.recover);
+        let is_wanting = self.capacity.allows(recover.keep_serving).is_err();
+        let is_allowed = is_wanting || self.server.repairs.within_limit(now, recover.limit);
+        let starts = starts && is_allowed && self.server.managed.restarts();
+        let kind = FaultKind::CannotStart;
+        if starts && self.order_routine(RoutineKind::Restart, Author::Evenkeel, kind) {
+            self.server
+                .repairs
+                .note(now, Change::Start, &recover.backoff);
+            self.server.facts.process.replaced();
+        } else {
+            self.process_down();
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 
+use crate::contract::Managed;
 use crate::kind::FaultKind;
 use crate::outlook::Waits;
 use crate::recover::serves_nothing;
@@ -14,6 +15,8 @@ use super::Work;
 const ALONE: Duration = Duration::from_secs(1);
 /// … for which so long is waited at most.
 const LONGEST_ALONE: Duration = Duration::from_secs(60);
+/// A process that waits for a processor in a smaller part of the time (thousandths) is not three times as slow as its peers for that.
+const WAITS: u32 = 333;
 /// Between two looks whether it is a server's turn to be changed.
 const TURN: Duration = Duration::from_millis(500);
 /// A hang is waited for so long at least, once pauses of the server are known, unless less is configured …
@@ -78,6 +81,13 @@ impl Work<'_> {
                 why,
             });
         }
+        if let Some(why) = self.lacks_processor() {
+            return Err(NotYet {
+                waits: Waits::Processor,
+                at: self.now + TURN,
+                why,
+            });
+        }
         // A process that lives and does not listen has closed its port itself, however many do: what it lacks is a new start.
         let is_own =
             case.kind == FaultKind::NotListening && self.server.facts.process.pid.is_some();
@@ -91,6 +101,16 @@ impl Work<'_> {
             });
         }
         self.may_change()
+    }
+
+    /// Whether it is slow on a machine that is short of processor time, for which a restart is no cure: what says so. A process that
+    /// hardly waited for a processor while it was examined is slow for something else.
+    pub(super) fn lacks_processor(&self) -> Option<String> {
+        let case = self.server.case.as_deref()?;
+        let is_here = self.server.managed == Managed::Child;
+        let waits = case.cpu_wait_permille.is_none_or(|part| part >= WAITS);
+        let may_lack = is_here && case.kind == FaultKind::SlowServer && waits;
+        self.shared.lacks_processor.clone().filter(|_| may_lack)
     }
 
     /// Whether it is its turn to be changed.

@@ -28,6 +28,7 @@ impl Keeper {
     pub(super) fn self_reading(&mut self, now: Instant, reading: SelfReading) {
         let watch = &mut self.self_watch;
         watch.check.read(now, reading);
+        self.shared.lacks_processor = watch.check.lacks_processor(now);
         watch.look_at = Some(now);
         let mut totals = Totals::default();
         for service in &self.services {

@@ -142,7 +142,7 @@ impl Work<'_> {
             return;
         }
         self.server.slow = comparison.map(Box::new);
-        self.note_fast(comparison.is_some());
+        self.note_fast(limits);
         let mut since = None;
         if let Some(latencies) = &mut self.server.facts.latencies {
             let limit = |limits: Option<(Duration, Duration)>| {

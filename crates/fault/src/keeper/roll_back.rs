@@ -1,12 +1,12 @@
 //! Back to the version that ran before: once in an incident, after starts of the new one have failed.
 
 use crate::contract::Managed;
-use crate::incident::ActionOutcome;
 use crate::kind::FaultKind;
 use crate::policy::Action;
 use crate::recover::{Change, Situation, playbook};
 
 use super::Work;
+use super::case::Case;
 use super::refuse::Next;
 
 /// So many starts have failed before a service is rolled back.
@@ -38,9 +38,10 @@ impl Work<'_> {
         }
     }
 
-    /// The place of the roll-back in the playbook, once it is time for it: what cannot start is a bad deploy, and was tried.
+    /// The place of the roll-back in the playbook, once it is time for it: what cannot start is a bad deploy, and was tried. Where another
+    /// server is tried for all, it is that one's.
     pub(super) fn time_to_roll_back(&mut self) -> Option<usize> {
-        if !self.server.rolls_back || self.has_rolled_back() {
+        if !self.server.rolls_back || self.has_rolled_back() || self.waits_for_canary {
             return None;
         }
         let situation = self.situation(false);
@@ -61,17 +62,10 @@ impl Work<'_> {
         case.steps.iter().position(|step| *step == Action::RollBack)
     }
 
-    /// Whether that was tried in this incident, whatever came of it. What was refused may be tried again.
+    /// Whether that was tried in this incident.
     fn has_rolled_back(&self) -> bool {
         let case = self.server.case.as_deref();
-        let mut actions = case.map_or(&[][..], |case| &case.incident.actions).iter();
-        actions.any(|action| {
-            let not_tried = [ActionOutcome::WouldDo, ActionOutcome::Refused];
-            action.action == Action::RollBack.word()
-                && action
-                    .outcome
-                    .is_none_or(|outcome| !not_tried.contains(&outcome))
-        })
+        case.is_some_and(Case::has_rolled_back)
     }
 
     /// What a built-in playbook depends on.

@@ -57,6 +57,8 @@ pub(super) struct Service {
     pub(super) failed_starts: usize,
     /// The one that is tried for all of them.
     pub(super) canary: Option<Canary>,
+    /// When servers that could not start were last verified to have started after all, and their incident.
+    pub(super) started_again: Option<(Instant, String)>,
     /// At how many of its places somebody is.
     pub(super) present: usize,
     /// A person has taken the whole service out.
@@ -134,6 +136,7 @@ impl Service {
             changing: 0,
             failed_starts: 0,
             canary: None,
+            started_again: None,
             present,
             maintenance: None,
             away: Vec::new(),

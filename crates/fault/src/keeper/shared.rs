@@ -22,6 +22,8 @@ pub(super) struct Shared {
     pub(super) numbers: BTreeMap<String, u32>,
     pub(super) names: Names,
     pub(super) recent: Recent<Similar>,
+    /// What says that the machine is short of processor time, while it is.
+    pub(super) lacks_processor: Option<String>,
     /// Which actions have helped.
     pub(super) rates: SuccessRates,
     /// Contradictions that were found in records and mended.

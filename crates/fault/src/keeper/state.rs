@@ -12,7 +12,7 @@ use crate::recover::SuccessRates;
 use super::names::Names;
 use super::self_watch::SelfWatch;
 use super::server::Server;
-use super::service::Service;
+use super::service::{Canary, Service};
 use super::shared::Shared;
 use super::work::Work;
 
@@ -69,6 +69,7 @@ impl Keeper {
             numbers,
             names: Names::default(),
             recent,
+            lacks_processor: None,
             rates: memory.rates,
             inconsistencies: 0,
             vetoes: BTreeMap::new(),
@@ -121,6 +122,8 @@ impl Keeper {
         };
         let capacity = service.capacity(id.index as usize);
         let suspended = service.is_suspended();
+        let canary = service.canary.as_ref().map(Canary::index);
+        let waits_for_canary = canary.is_some_and(|canary| canary != id.index as usize);
         let Service {
             spec,
             servers,
@@ -130,6 +133,7 @@ impl Keeper {
             present,
             changing,
             failed_starts,
+            started_again,
             alike,
             ..
         } = service;
@@ -152,6 +156,8 @@ impl Keeper {
             alike: *alike,
             changing: *changing,
             failed_starts: *failed_starts,
+            waits_for_canary,
+            started_again,
             suspended,
             detections,
             server,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 
+use crate::detect::{Limits, is_as_fast};
 use crate::incident::Status;
 use crate::kind::FaultKind;
 use crate::outlook::Waits;
@@ -31,15 +32,16 @@ impl Work<'_> {
     }
 
     /// Remembers that its process was as fast as others, once that is known: what is slow later is not warming up.
-    pub(super) fn note_fast(&mut self, is_slow: bool) {
+    pub(super) fn note_fast(&mut self, limits: Limits) {
         /// So many attempts tell.
         const ENOUGH: u64 = 20;
         let facts = &mut self.server.facts;
-        if is_slow || facts.process.was_fast {
+        let Some((peers, _)) = limits.attempts.filter(|_| !facts.process.was_fast) else {
             return;
-        }
+        };
         if let Some(latencies) = &mut facts.latencies {
-            facts.process.was_fast = latencies.attempts(self.now, ENOUGH).count >= ENOUGH;
+            let own = latencies.attempts(self.now, ENOUGH);
+            facts.process.was_fast = own.count >= ENOUGH && is_as_fast(own.median, peers);
         }
     }
 

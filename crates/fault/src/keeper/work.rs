@@ -30,6 +30,10 @@ pub(super) struct Work<'a> {
     pub(super) changing: usize,
     /// How many of its peers cannot start.
     pub(super) failed_starts: usize,
+    /// Another server is tried for all that cannot start.
+    pub(super) waits_for_canary: bool,
+    /// When servers that could not start were verified to have started after all, and their incident.
+    pub(super) started_again: &'a mut Option<(Instant, String)>,
     /// The whole service is in maintenance.
     pub(super) suspended: bool,
     /// What is detected at servers without an incident is judged for the whole service first.

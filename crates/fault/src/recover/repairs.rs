@@ -81,6 +81,12 @@ impl Repairs {
         self.restarts
     }
 
+    /// When it was last started or restarted.
+    #[must_use]
+    pub const fn last_restart(&self) -> Option<Instant> {
+        self.last_restart
+    }
+
     /// Whether the limit has room.
     #[must_use]
     pub fn within_limit(&self, now: Instant, limit: ActionLimit) -> bool {

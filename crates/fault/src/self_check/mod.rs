@@ -4,12 +4,16 @@
 //! observation of a server is worth if evenkeel itself stood still while it was made ([`SelfCheck::corrected`]). Its own trouble
 //! becomes an incident of its own, and evidence against nobody.
 
+mod processor;
+
 use std::time::Duration;
 
 use evenkeel_core::stat::Window;
 use evenkeel_core::{Instant, Observation, Outcome, ProbeOutcome, Recent};
 
 use crate::kind::FaultKind;
+
+use processor::Processor;
 
 /// The service that incidents of evenkeel itself are listed under. They have no servers.
 pub const SELF: &str = "evenkeel";
@@ -76,6 +80,9 @@ pub struct SelfReading {
     pub cut_off: bool,
     /// Names that the resolver was asked for and did not answer, of how many.
     pub names: Option<Names>,
+    /// The part of the last ten seconds in which something that could run waited for a processor, in thousandths: of its control group
+    /// where that is known, else of the machine.
+    pub cpu_wait_permille: Option<u16>,
 }
 
 /// How the resolver does.
@@ -196,6 +203,7 @@ pub struct SelfCheck {
     /// Probes that could not be sent.
     unsent_probes: Window,
     unsent_since: Instant,
+    processor: Processor,
     /// When each ended, and how long it was.
     stalls: Recent<(Instant, Duration)>,
     clock: Option<(Instant, i64)>,
@@ -216,6 +224,7 @@ impl Default for SelfCheck {
             .map(Lack::new),
             unsent_probes: Window::new(WINDOW),
             unsent_since: Instant::ZERO,
+            processor: Processor::default(),
             stalls: Recent::new(STALLS_KEPT),
             clock: None,
             since: [None; 4],
@@ -240,6 +249,7 @@ impl SelfCheck {
         }
         self.has_read = true;
         self.reading = reading;
+        self.processor.read(now, reading.cpu_wait_permille);
         let names = reading.names.unwrap_or_default();
         let are_so = [
             reading.descriptors.is_some_and(Usage::is_nearly_all),
@@ -265,6 +275,13 @@ impl SelfCheck {
         if lasted >= STALL {
             self.stalls.push((until, lasted));
         }
+    }
+
+    /// Whether the machine is short of processor time, or was within the last ten seconds, whose latencies still count: what says so.
+    #[must_use]
+    pub fn lacks_processor(&self, now: Instant) -> Option<String> {
+        let stalled = self.stalled_within(now.before(WINDOW), now);
+        self.processor.is_short(now, stalled)
     }
 
     /// The calendar clock was set forward (or back).

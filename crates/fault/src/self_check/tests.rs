@@ -231,3 +231,42 @@ fn who_did_not_answer_while_nobody_was_there_to_hear_it_is_no_worse_for_that() {
         );
     }
 }
+
+#[test]
+fn a_machine_is_short_of_processor_time_for_as_long_as_its_latencies_count() {
+    let short = |readings: &[(u64, Option<u16>)], now| {
+        let mut check = SelfCheck::default();
+        for (millis, cpu_wait_permille) in readings {
+            let reading = SelfReading {
+                cpu_wait_permille: *cpu_wait_permille,
+                ..SelfReading::default()
+            };
+            check.read(at(*millis), reading);
+        }
+        check.lacks_processor(at(now)).is_some()
+    };
+    for (readings, now, expected) in [
+        (&[(0, None)][..], 100, false),
+        (&[(0, Some(499))][..], 100, false),
+        (&[(0, Some(500))][..], 100, true),
+        (&[(0, Some(800)), (500, Some(100))][..], 9_900, true),
+        (&[(0, Some(800)), (500, Some(100))][..], 10_000, false),
+        (&[(0, Some(800)), (5_000, Some(700))][..], 14_000, true),
+    ] {
+        assert_eq!(short(readings, now), expected, "{readings:?} {now}");
+    }
+}
+
+#[test]
+fn where_pressure_is_not_known_its_own_lateness_tells() {
+    let mut check = SelfCheck::default();
+    check.stalled(at(1_000), Duration::from_millis(600));
+    assert_eq!(check.lacks_processor(at(1_000)), None);
+    check.stalled(at(3_000), Duration::from_millis(600));
+    let why = check.lacks_processor(at(3_000)).expect("it is late");
+    assert!(
+        why.contains("none for 1.2 of the last ten seconds"),
+        "{why}"
+    );
+    assert_eq!(check.lacks_processor(at(14_000)), None);
+}

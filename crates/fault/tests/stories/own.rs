@@ -226,3 +226,58 @@ fn a_person_may_close_it_and_a_few_are_no_incident() {
     assert_eq!(world.answers(), ["done"]);
     assert_eq!(world.only().end, Some(End::ClosedByPerson));
 }
+
+/// Runs on for so many seconds while something waits for a processor in this part of the time.
+fn run_under_pressure(world: &mut World, seconds: u64, permille: u16) {
+    for _ in 0..seconds * 2 {
+        world.run(500);
+        let reading = SelfReading {
+            cpu_wait_permille: Some(permille),
+            ..SelfReading::default()
+        };
+        world.feed(vec![Input::SelfReading(Box::new(reading))]);
+    }
+}
+
+#[test]
+fn a_server_that_is_slow_while_the_machine_lacks_processor_time_is_not_restarted_for_it() {
+    for seed in 0..100 {
+        let mut world = World::new(3, Managed::Child, options());
+        world.every = ms(4 + seed % 8);
+        world.run(10_000 + seed * 37);
+        run_under_pressure(&mut world, 3, 820);
+        world.break_server(1, Condition::Slow(4));
+        run_under_pressure(&mut world, 60, 820);
+        assert!(
+            world.restarts.is_empty(),
+            "seed {seed}: {:#?}",
+            world.incidents
+        );
+        let incident = world.incidents.values().next().expect("it is told");
+        let words = incident.diagnosis[0].evidence.join("; ");
+        assert!(words.contains("short of processor time"), "{words}");
+        if seed % 2 == 0 {
+            // The machine was why.
+            world.heal(1);
+            run_under_pressure(&mut world, 200, 100);
+            assert!(world.restarts.is_empty(), "seed {seed}");
+        } else {
+            run_under_pressure(&mut world, 200, 100);
+            assert_eq!(world.restarts.len(), 1, "seed {seed}: its own fault");
+        }
+        assert!(world.in_service(1), "seed {seed}: {:#?}", world.incidents);
+    }
+}
+
+#[test]
+fn a_server_that_does_not_wait_for_a_processor_is_slow_for_something_else() {
+    for (waits, restarts) in [(None, 0), (Some(332), 1), (Some(333), 0), (Some(2_000), 0)] {
+        let mut world = World::new(3, Managed::Child, options());
+        world.cpu_wait = waits;
+        world.run(10_000);
+        run_under_pressure(&mut world, 3, 820);
+        world.break_server(1, Condition::Slow(4));
+        run_under_pressure(&mut world, 60, 820);
+        assert_eq!(world.restarts.len(), restarts, "{waits:?}");
+    }
+}

@@ -177,6 +177,31 @@ fn a_server_that_is_slow_after_its_start_gets_fewer_requests_and_is_not_restarte
     }
 }
 
+/// The machine is busy for a while just then, so that all are as slow as the cold one: that does not make it fast.
+#[test]
+fn a_cold_server_is_cold_also_if_its_peers_were_slow_for_a_moment() {
+    for seed in 0..20 {
+        let mut world = World::new(3, Managed::Child, options());
+        world.every = ms(4 + seed % 8);
+        world.run(10_000 + seed * 37);
+        world.reborn(1, Condition::Cold(400));
+        world.break_server(1, Condition::Dead);
+        for index in [0, 2] {
+            world.break_server(index, Condition::Slow(15));
+        }
+        world.run(6_000);
+        world.heal(0);
+        world.heal(2);
+        world.run(200_000);
+        assert_eq!(
+            world.restarts.len(),
+            1,
+            "seed {seed}: {:#?}",
+            world.incidents
+        );
+    }
+}
+
 /// A heavy key: what is asked for there takes long, and the server is as well as the others.
 #[test]
 fn where_each_server_gets_requests_of_its_own_none_is_slow_for_them() {

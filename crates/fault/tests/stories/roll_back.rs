@@ -10,6 +10,8 @@ use evenkeel_fault::{FaultKind, Incident};
 use super::kinds::{actions, kind};
 use super::world::{Condition, World, ms, options};
 
+const CANNOT: [Condition; 2] = [Condition::Stillborn, Condition::Unstartable];
+
 /// Servers of a service that can be rolled back, and whose next processes cannot start.
 fn world_of(seed: u64, servers: usize, spec: FaultOptions) -> World {
     let mut world = World::that_rolls_back(servers, spec);
@@ -21,8 +23,7 @@ fn world_of(seed: u64, servers: usize, spec: FaultOptions) -> World {
     });
     world.run(5_000 + seed * 37);
     for index in 0..servers {
-        let cannot = [Condition::Stillborn, Condition::Unstartable];
-        world.reborn(index, cannot[seed as usize % 2]);
+        world.reborn(index, CANNOT[seed as usize % 2]);
     }
     world
 }
@@ -61,6 +62,46 @@ fn a_version_that_cannot_start_is_rolled_back_once_and_all_are_started_again() {
         world.run(5_000);
         assert_eq!(own(&world).status, Status::Closed, "seed {seed}");
         assert_eq!(world.roll_backs, 1, "seed {seed}");
+    }
+}
+
+/// Starts fail beside each other at any time, also while another server is being rolled back or verified.
+#[test]
+fn one_bad_deploy_is_one_incident_and_it_tells_of_the_roll_back() {
+    for seed in 0..100 {
+        let mut random = Random::seeded(seed);
+        let mut below = |number: usize| random.below(number);
+        let mut world = world_of(seed, 3, options());
+        world.stillborn_after(20 + below(2_500) as u64);
+        for index in 0..3 {
+            world.reborn(index, CANNOT[below(2)]);
+        }
+        let between = [20, 400, 2_000][below(3)];
+        for index in 0..3 {
+            world.break_server(index, Condition::Dead);
+            world.run(below(between) as u64);
+        }
+        world.until(60_000, |world| {
+            world.roll_backs > 0 && (0..3).all(|index| world.in_service(index))
+        });
+        world.run(20_000);
+        assert_eq!(world.roll_backs, 1, "seed {seed}: {:#?}", world.incidents);
+        let own = world.incidents.values().filter(|incident| {
+            let is_of_start = matches!(
+                kind(incident),
+                FaultKind::BadDeploy | FaultKind::CannotStart
+            );
+            is_of_start && incident.end != Some(End::Merged)
+        });
+        let own: Vec<&Incident> = own.collect();
+        let [incident] = own.as_slice() else {
+            panic!("seed {seed}: {own:#?}");
+        };
+        assert_eq!(incident.end, Some(End::Recovered), "seed {seed}");
+        assert!(
+            actions(incident).contains(&("roll-back", "done")),
+            "seed {seed}: {incident:#?}"
+        );
     }
 }
 

@@ -128,6 +128,7 @@ impl Storm {
                 failed: now.as_nanos() / 40_000_000,
                 saved_by_retry: now.as_nanos() / 90_000_000,
                 shed: 0,
+                queued: 0,
             },
         });
         for (at, id, is_action) in std::mem::take(&mut self.pending) {

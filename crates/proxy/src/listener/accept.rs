@@ -11,7 +11,7 @@ use std::time::Duration;
 use evenkeel_connect::is_local;
 use tokio::net::TcpListener;
 
-use crate::downstream::client::Client;
+use crate::downstream::h1::Client;
 use crate::exchange::serve::serve;
 use crate::worker::{Side, Worker};
 

@@ -21,6 +21,8 @@ pub struct ServiceTotals {
     pub saved_by_retry: u64,
     /// Requests for which the servers had no room: they were refused at once, or waited in vain.
     pub shed: u64,
+    /// Requests that had to wait for room on a server.
+    pub queued: u64,
 }
 
 impl ProxyState {
@@ -33,6 +35,7 @@ impl ProxyState {
                 failed: sum.failed + counters.failed.value(),
                 saved_by_retry: sum.saved_by_retry + counters.saved_by_retry.value(),
                 shed: self.shed(service),
+                queued: self.queued(service),
             })
     }
 

@@ -82,6 +82,11 @@ impl ProxyState {
             .collect()
     }
 
+    pub(crate) fn queued(&self, service: ServiceId) -> u64 {
+        let entry = self.services().get(service.0 as usize);
+        entry.map_or(0, |entry| entry.service().queued())
+    }
+
     pub(crate) fn shed(&self, service: ServiceId) -> u64 {
         let entry = self.services().get(service.0 as usize);
         entry.map_or(0, |entry| entry.service().shed())

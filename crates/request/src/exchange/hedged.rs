@@ -3,7 +3,7 @@
 //! Only for requests that may be sent twice, once the whole of them has come and was sent. An attempt that fails while another is under way
 //! decides nothing: it is counted, and the other one is waited for. The attempt that is left decides, as if it had been alone.
 
-use evenkeel_core::{Instant, Outcome};
+use evenkeel_core::{Exposed, Instant, Outcome};
 use evenkeel_tolerate::{HedgeDelay, HedgeRace, RaceOutcome};
 
 use super::active::{Current, Hedging};
@@ -111,6 +111,9 @@ impl<'a> Exchange<'a> {
             return self.go_on();
         }
         let other = self.hedge_server(now, host);
+        if let Some((other, shape)) = other.as_ref().zip(self.watched.as_deref()) {
+            host.expose(self.id_of(other.server), now, *shape, Exposed::Began);
+        }
         let Some(hedging) = &mut self.hedging else {
             return Step::GoOn(None);
         };
@@ -209,14 +212,12 @@ impl<'a> Exchange<'a> {
             self.break_off(*hedging, now, host);
         }
         if let Some(first) = self.current.replace(other) {
-            let times = (first.begun, first_end.0);
-            self.expose_end(times, first.server, first_end.1, host);
             self.ended_beside(first, first_end, host);
         }
         Step::Switch(server)
     }
 
-    /// Counts an attempt whose end decides nothing.
+    /// Counts an attempt whose end decides nothing, and tells of it: it may have brought its server down all the same.
     fn ended_beside(
         &mut self,
         mut attempt: Current,
@@ -224,6 +225,7 @@ impl<'a> Exchange<'a> {
         host: &impl Host<'a>,
     ) {
         let took = at.since(attempt.begun);
+        self.expose_end((attempt.begun, at), attempt.server, outcome, host);
         attempt.in_flight.came_to(at, outcome, took);
         (attempt.in_flight).end(self.service, &self.servers, self.latest);
         host.attempt_counted(self.id_of(attempt.server), outcome);
@@ -236,6 +238,7 @@ impl<'a> Exchange<'a> {
         for other in hedging.others {
             self.count_hedge(HedgeResult::Lost, host);
             let took = now.since(other.begun);
+            self.expose_end((other.begun, now), other.server, Outcome::Cancelled, host);
             other.in_flight.end(self.service, &self.servers, now);
             host.attempt_counted(self.id_of(other.server), Outcome::Cancelled);
             self.observe(other.server, (now, Outcome::Cancelled, took), host);

@@ -132,6 +132,9 @@ impl<'a> Exchange<'a> {
     fn client_gone(&mut self, now: Instant, host: &impl Host<'a>) -> Next {
         self.is_client_gone = true;
         if matches!(self.phase, Phase::Attempting) {
+            if let Some(since) = self.queued_since {
+                self.service.queue.gave_up(self.class, now.since(since));
+            }
             self.settle(now, host);
             return Next::Step(Step::Settle);
         }

@@ -15,6 +15,8 @@ use crate::service::queue::Waiting;
 
 /// Between two looks of a request that waits: a server that comes back wakes nobody.
 const LOOK: Duration = Duration::from_millis(20);
+/// For each time that so many wait, each of them looks so much more seldom: together they look often enough.
+const CROWD: u32 = 64;
 
 impl<'a> Exchange<'a> {
     /// All servers have as many requests as they may, or others wait already.
@@ -61,7 +63,8 @@ impl<'a> Exchange<'a> {
                     continue;
                 }
                 None => {
-                    let until = (now + LOOK).min(waiting.until());
+                    let pause = LOOK * (1 + self.service.queue.waiting() / CROWD);
+                    let until = (now + pause).min(waiting.until());
                     self.phase = Phase::Queued(waiting);
                     return Next::Step(Step::Wait(until));
                 }
@@ -74,13 +77,13 @@ impl<'a> Exchange<'a> {
             }
             match self.take_server(now, host) {
                 Ok(selected) => {
+                    let since = waiting.began();
                     waiting.placed(now);
-                    return Next::Step(self.begin(selected, now, host));
+                    let step = self.begin(selected, now, host);
+                    self.queued_since = Some(since);
+                    return Next::Step(step);
                 }
-                Err(Cause::QueueFull) => match waiting.again(now) {
-                    Some(again) => waiting = Box::new(again),
-                    None => return not_selected(Cause::QueueFull),
-                },
+                Err(Cause::QueueFull) => waiting.again(now, self.attempts.attempts() > 0),
                 Err(cause) => {
                     waiting.placed(now);
                     return not_selected(cause);

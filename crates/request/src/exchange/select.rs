@@ -28,8 +28,8 @@ impl<'a> Exchange<'a> {
             self.returns_seen = holding.returns();
         }
         host.random(|random| {
-            let pool = self.servers.pool();
-            (self.service.admission()).attempt(pool, self.class, now, random)
+            let room = (self.servers.pool(), &self.service.queue);
+            (self.service.admission()).attempt(room, self.class, now, random)
         })?;
         if !self.service.queue.is_empty() {
             return Err(Cause::QueueFull);

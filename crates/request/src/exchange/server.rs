@@ -109,6 +109,7 @@ impl<'a> Exchange<'a> {
         });
         self.phase = Phase::Attempting;
         self.hurried = false;
+        self.queued_since = None;
         if let Some(shape) = self.watched.as_deref() {
             host.expose(self.id_of(server), now, *shape, Exposed::Began);
         }

@@ -13,6 +13,7 @@ use evenkeel_tolerate::{
     Class, KeyedRate, KeyedRateOptions, Rate, ShedOptions, Throttle, ThrottleOptions,
 };
 
+use super::queue::WaitQueue;
 use crate::route::{RateRule, Route};
 use crate::{Cause, HashOn, RequestView};
 
@@ -134,20 +135,22 @@ impl Admission {
         })
     }
 
-    /// Whether another attempt of this class may be made now.
+    /// Whether another attempt of this class may be made now. While the queue takes up a burst no class is refused: those that matter
+    /// less wait behind the others.
     ///
     /// # Errors
     /// Why it may not.
     pub(crate) fn attempt(
         &self,
-        pool: &Pool,
+        (pool, queue): (&Pool, &WaitQueue),
         class: Class,
         now: Instant,
         random: &mut Random,
     ) -> Result<(), Cause> {
         if self.shares.share(class) < 1.0 {
             let (used, bounds) = pool.used(now);
-            if bounds.is_some_and(|bounds| !self.shares.admits(class, used, bounds)) {
+            let is_over = bounds.is_some_and(|bounds| !self.shares.admits(class, used, bounds));
+            if is_over && !queue.takes_up_burst() {
                 self.shed[class.index()].add(1);
                 return Err(Cause::Shed);
             }

@@ -180,6 +180,12 @@ impl Service {
         self.holding.as_ref().map_or(0, Holding::requests)
     }
 
+    /// Requests that had to wait for room, since the start.
+    #[must_use]
+    pub fn queued(&self) -> u64 {
+        self.queue.entered()
+    }
+
     /// Requests that were refused for want of room: their class's share was used, or they waited in vain.
     #[must_use]
     pub fn shed(&self) -> u64 {
@@ -230,6 +236,7 @@ impl Service {
             let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
             let servers = self.servers.load();
             self.replace(servers.ordered(&orders.limits, orders.fails_over, now));
+            self.queue.take_up_bursts(!orders.limits.is_empty());
         }
     }
 
@@ -246,6 +253,7 @@ impl Service {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.orders.holds() {
             self.replace(self.servers.load().ordered(&[], false, now));
+            self.queue.take_up_bursts(false);
         }
     }
 

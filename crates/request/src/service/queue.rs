@@ -1,7 +1,7 @@
 //! Requests that wait because all servers have as many as they may. Shared by all workers: a slot that one worker frees is taken by
 //! whoever's turn it is, on any worker.
 //!
-//! Whose turn it is, and who has waited too long, is decided by [`evenkeel_tolerate::Queue`]; here it is shared, and those that wait are
+//! Whose turn it is, and who has waited too long, is decided by [`BurstQueue`]; here it is shared, and those that wait are
 //! woken. Costs one read per attempt while nobody waits. Only those that wait, and those that end while others do, take its lock, for as
 //! long as it takes to look at the ends of four lists.
 
@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 use evenkeel_core::metric::{Counter, DurationHistogram, Sink};
-use evenkeel_tolerate::queue::{DequeueReason, PushResult, Ticket};
-use evenkeel_tolerate::{Class, Queue, QueueOptions};
+use evenkeel_tolerate::queue::{BurstQueue, DequeueReason, PushResult, ReturnedEntry, Ticket};
+use evenkeel_tolerate::{Class, QueueOptions};
 
 /// The queue of a service.
 #[derive(Debug)]
 pub(crate) struct WaitQueue {
-    line: Mutex<Queue<Arc<Turn>>>,
+    line: Mutex<BurstQueue<Arc<Turn>>>,
     /// Those in the line, and those whose turn it is and who have no server yet.
     waiting: AtomicU32,
     entered: Counter,
@@ -27,6 +27,8 @@ pub(crate) struct WaitQueue {
     denied: [[Counter; DENIED.len()]; Class::ALL.len()],
 }
 
+/// So many lost turns are chance.
+const LOST: u8 = 3;
 /// Why a request got no server, by the words of metrics.
 const DENIED: [&str; 3] = ["full", "timeout", "late"];
 
@@ -40,8 +42,6 @@ pub(crate) struct Waiting<'a> {
     queue: &'a WaitQueue,
     class: Class,
     began: Instant,
-    /// By when the request is to be done.
-    deadline: Instant,
     /// Until when it may wait.
     until: Instant,
     /// The latest moment that it knows of, for when it is dropped.
@@ -50,6 +50,10 @@ pub(crate) struct Waiting<'a> {
     turn: Arc<Turn>,
     /// It is out of the line, and has passed its turn on or used it.
     is_over: bool,
+    /// It may not wait any longer: its client has not given up.
+    is_denied: bool,
+    /// How often its turn had come and was lost to another.
+    lost: u8,
 }
 
 impl Turn {
@@ -71,12 +75,22 @@ impl Turn {
 impl WaitQueue {
     pub(super) fn new(options: QueueOptions) -> Self {
         Self {
-            line: Mutex::new(Queue::new(options)),
+            line: Mutex::new(BurstQueue::new(options)),
             waiting: AtomicU32::new(0),
             entered: Counter::default(),
             waited: DurationHistogram::default(),
             denied: Default::default(),
         }
+    }
+
+    /// Whether it takes up bursts from now on, since limits were found for the servers in an overload.
+    pub(super) fn take_up_bursts(&self, on: bool) {
+        self.line().take_up_bursts(on);
+    }
+
+    /// Whether it takes up a burst now.
+    pub(super) fn takes_up_burst(&self) -> bool {
+        self.line().takes_up_burst()
     }
 
     /// How many wait.
@@ -97,8 +111,7 @@ impl WaitQueue {
         deadline: Instant,
         service: Duration,
     ) -> Option<Waiting<'_>> {
-        self.line().expect(service);
-        let waiting = self.push(now, class, deadline, now);
+        let waiting = self.push(now, class, deadline, service);
         if waiting.is_some() {
             self.entered.add(1);
         } else {
@@ -112,12 +125,14 @@ impl WaitQueue {
         now: Instant,
         class: Class,
         deadline: Instant,
-        began: Instant,
+        service: Duration,
     ) -> Option<Waiting<'_>> {
         let turn = Arc::<Turn>::default();
         let mut line = self.line();
+        line.expect(service);
+        let pushed = line.push(now, class, deadline, Arc::clone(&turn));
         let until = line.waits_until(now, deadline);
-        let ticket = match line.push(now, class, deadline, Arc::clone(&turn)) {
+        let ticket = match pushed {
             PushResult::Queued(ticket) => ticket,
             PushResult::Displaced(ticket, left) => {
                 left.item.call(left.reason);
@@ -130,13 +145,14 @@ impl WaitQueue {
         Some(Waiting {
             queue: self,
             class,
-            began,
-            deadline,
+            began: now,
             until,
             latest: now,
             ticket,
             turn,
             is_over: false,
+            is_denied: false,
+            lost: 0,
         })
     }
 
@@ -151,7 +167,7 @@ impl WaitQueue {
         }
     }
 
-    fn line(&self) -> MutexGuard<'_, Queue<Arc<Turn>>> {
+    fn line(&self) -> MutexGuard<'_, BurstQueue<Arc<Turn>>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -162,6 +178,16 @@ impl WaitQueue {
             DequeueReason::Expired | DequeueReason::Served | DequeueReason::Cancelled => 1,
         };
         self.denied[class.index()][place].add(1);
+    }
+
+    /// The client of one that had waited gave up while it was served, so long after it began to wait.
+    pub(crate) fn gave_up(&self, class: Class, age: Duration) {
+        self.line().gave_up(class, age);
+    }
+
+    /// How many had to wait.
+    pub(crate) fn entered(&self) -> u64 {
+        self.entered.value()
     }
 
     /// How many got no server.
@@ -231,20 +257,29 @@ impl<'a> Waiting<'a> {
         self.until
     }
 
+    /// When it began to wait.
+    pub(crate) const fn began(&self) -> Instant {
+        self.began
+    }
+
     /// It still waits at this moment.
     pub(crate) fn saw(&mut self, now: Instant) {
         self.latest = self.latest.max(now);
     }
 
-    /// Its turn had come, and another request was quicker: it waits again.
-    pub(crate) fn again(mut self, now: Instant) -> Option<Self> {
-        self.leave();
-        let Some(mut again) = self.queue.push(now, self.class, self.deadline, self.began) else {
-            self.queue.deny(self.class, DequeueReason::ShedFull);
-            return None;
+    /// Its turn had come, and another request was quicker: it waits again where it stood. One that has been on a server waits for
+    /// another one, as may one that loses its turn again and again: it goes behind the others (`is_picky`), and keeps none waiting.
+    pub(crate) fn again(&mut self, now: Instant, is_picky: bool) {
+        self.lost = self.lost.saturating_add(1);
+        self.turn = Arc::default();
+        let back = ReturnedEntry {
+            ticket: self.ticket,
+            came: self.began,
+            until: self.until,
+            behind: is_picky || self.lost > LOST,
         };
-        again.until = again.until.min(self.until);
-        Some(again)
+        let turn = Arc::clone(&self.turn);
+        self.ticket = self.queue.line().put_back(now, back, turn);
     }
 
     /// It has a server.
@@ -256,6 +291,7 @@ impl<'a> Waiting<'a> {
     /// It gets none.
     pub(crate) fn denied(mut self, now: Instant, reason: DequeueReason) {
         self.saw(now);
+        self.is_denied = true;
         self.queue.deny(self.class, reason);
     }
 
@@ -271,7 +307,9 @@ impl Drop for Waiting<'_> {
         if self.is_over {
             return;
         }
-        let was_in_line = self.queue.line().cancel(self.latest, self.ticket).is_some();
+        let gave_up = !self.is_denied;
+        let left = (self.queue.line()).cancel(self.latest, self.ticket, gave_up);
+        let was_in_line = left.is_some();
         self.leave();
         // Its turn may have come without its knowing; it goes with it unused, so it is the next one's.
         if !was_in_line && self.reason() == Some(DequeueReason::Served) {
@@ -342,13 +380,19 @@ mod tests {
     #[test]
     fn who_loses_its_turn_to_another_waits_again() {
         let queue = queue(3);
-        let first = enter(&queue, Class::Critical).expect("room");
+        let mut first = enter(&queue, Class::Critical).expect("room");
         queue.free_one(NOW);
-        let first = first.again(NOW).expect("room");
-        assert_eq!((queue.waiting(), first.reason()), (1, None));
+        let second = enter(&queue, Class::Critical).expect("room");
+        first.again(NOW, false);
+        assert_eq!((queue.waiting(), first.reason()), (2, None));
         queue.free_one(NOW);
-        assert_eq!(first.reason(), Some(DequeueReason::Served));
+        assert_eq!(
+            first.reason(),
+            Some(DequeueReason::Served),
+            "before the other"
+        );
         first.placed(NOW);
+        drop(second);
         assert!(queue.is_empty());
     }
 }

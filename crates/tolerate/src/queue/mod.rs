@@ -16,6 +16,7 @@
 //! been empty for an interval.
 
 pub mod codel;
+mod burst;
 mod service_time;
 
 use std::collections::VecDeque;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use evenkeel_core::{Instant, duration_from_seconds};
 use serde::{Deserialize, Serialize};
 
+pub use burst::BurstQueue;
 pub use codel::{Codel, CodelOptions, MinimumDelay};
 pub use service_time::ServiceTime;
 
@@ -145,6 +147,19 @@ pub struct Dequeued<T> {
 pub struct Ticket {
     class: Class,
     number: u64,
+}
+
+/// An entry that was taken out to be served, and found no slot after all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReturnedEntry {
+    /// The ticket that it had.
+    pub ticket: Ticket,
+    /// When it was first added.
+    pub came: Instant,
+    /// Until when it waits, as before.
+    pub until: Instant,
+    /// It goes behind all others of its class, not where it stood.
+    pub behind: bool,
 }
 
 /// The result of [`Queue::push`].
@@ -324,6 +339,29 @@ impl<T> Queue<T> {
             }
             gone(left);
         }
+    }
+
+    /// Puts back an entry that was taken out to be served and found no slot after all. Returns its ticket from now on.
+    pub fn put_back(&mut self, now: Instant, back: ReturnedEntry, item: T) -> Ticket {
+        let served = &mut self.left[DequeueReason::Served as usize];
+        *served = served.saturating_sub(1);
+        let mut ticket = back.ticket;
+        if back.behind {
+            ticket.number = self.next_number;
+            self.next_number += 1;
+        }
+        let entries = &mut self.by_class[ticket.class.index()].entries;
+        let at = entries.partition_point(|entry| entry.number < ticket.number);
+        let entry = QueueEntry {
+            number: ticket.number,
+            came: back.came,
+            deadline: back.until,
+            item,
+        };
+        entries.insert(at, entry);
+        self.length += 1;
+        self.stands_since.get_or_insert(now);
+        ticket
     }
 
     /// Cancels an entry. `None` if it has left already.

@@ -48,6 +48,33 @@ fn classes_before_each_other_and_each_in_order() {
 }
 
 #[test]
+fn what_finds_no_place_after_all_stands_where_it_stood_or_behind_the_others() {
+    let mut queue = Queue::new(plain(10));
+    let PushResult::Queued(ticket) = queue.push(at(0), Class::Critical, Instant::NEVER, 1) else {
+        panic!("it is empty");
+    };
+    push(&mut queue, 1, Class::Critical, 2);
+    assert_eq!(popped(&mut queue, 2), Some((1, DequeueReason::Served)));
+    let back = |ticket, behind| ReturnedEntry {
+        ticket,
+        came: at(0),
+        until: at(1_000),
+        behind,
+    };
+    let ticket = queue.put_back(at(2), back(ticket, false), 1);
+    assert_eq!(queue.snapshot().left[0], 0);
+    assert_eq!(popped(&mut queue, 3), Some((1, DequeueReason::Served)));
+    let ticket = queue.put_back(at(3), back(ticket, true), 1);
+    let taken_back = queue.cancel(at(4), ticket).expect("it waits");
+    assert_eq!(taken_back.waited, Duration::from_millis(4));
+    assert_eq!(popped(&mut queue, 4), Some((2, DequeueReason::Served)));
+    queue.put_back(at(4), back(ticket, true), 1);
+    push(&mut queue, 4, Class::Critical, 3);
+    assert_eq!(popped(&mut queue, 5), Some((1, DequeueReason::Served)));
+    assert_eq!(popped(&mut queue, 5), Some((3, DequeueReason::Served)));
+}
+
+#[test]
 fn what_is_past_its_deadline_is_not_served() {
     let mut queue = Queue::new(plain(10));
     assert!(matches!(

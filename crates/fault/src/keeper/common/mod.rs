@@ -55,8 +55,10 @@ const ROW: u32 = 10;
 const RETURNS: u32 = 20;
 /// A limit stays until hardly anything has been shed for so long …
 const CALM: Duration = Duration::from_secs(10);
-/// … which is less than one in so many.
+/// … which is less than one in so many …
 const SHED: u64 = 20;
+/// … and most have not had to wait: at most one in so many.
+const QUEUED: u64 = 4;
 /// So many routes are named.
 const NAMED: usize = 3;
 /// After so long the first diagnosis stands unless something graver is seen.
@@ -88,7 +90,7 @@ pub(in crate::keeper) struct Common {
     shed_before: u64,
     /// The service's totals as of the last look.
     looked: Totals,
-    /// Hardly any of them were shed lately.
+    /// Hardly any of them were shed lately, and most did not have to wait.
     is_calm: bool,
     /// The closed routes that the incident tells of.
     told_closed: Vec<ClosedRoute>,
@@ -328,13 +330,15 @@ impl Common {
             .collect()
     }
 
-    /// A few are shed also when the limit is measured anew.
+    /// A few are shed, or have to wait, also when the limit is measured anew.
     fn note_shed(&mut self, now: Instant, traffic: &Traffic) {
         self.looked = traffic.latest;
         let before = traffic.at(now.before(CALM));
         let shed = self.looked.shed.saturating_sub(before.shed);
+        let queued = self.looked.queued.saturating_sub(before.queued);
         let came = self.looked.requests.saturating_sub(before.requests);
-        self.is_calm = shed * SHED <= came && now.since(self.case.detected) >= CALM;
+        let has_room = shed * SHED <= came && queued * QUEUED <= came;
+        self.is_calm = has_room && now.since(self.case.detected) >= CALM;
     }
 
     /// How many requests were shed since it began.

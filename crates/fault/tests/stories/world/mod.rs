@@ -70,6 +70,9 @@ pub(super) struct World {
     next_pid: u32,
     turn: usize,
     start_millis: u64,
+    stillborn_millis: u64,
+    /// For which part of an examination processes wait for a processor, in thousandths.
+    pub(super) cpu_wait: Option<u32>,
     /// How often the service was rolled back, and what a start makes of a server then.
     pub(super) roll_backs: u32,
     pub(super) rolls_back_to: Condition,
@@ -196,6 +199,8 @@ impl World {
             next_pid: 4711,
             turn: 0,
             start_millis: 30,
+            stillborn_millis: 20,
+            cpu_wait: None,
             roll_backs: 0,
             rolls_back_to: Condition::Well,
             changed: None,

@@ -41,7 +41,7 @@ pub(crate) enum Condition {
     BadProbe,
     /// Ready, then dead by itself after so many milliseconds.
     Doomed(u64),
-    /// Dead after 20 ms, before it is ready.
+    /// Dead before it is ready, after 20 ms unless the world says otherwise.
     Stillborn,
     /// Cannot be started at all.
     Unstartable,
@@ -123,6 +123,11 @@ impl World {
         self.start_millis = millis;
     }
 
+    /// From now on what is dead before it is ready dies so many milliseconds after its start.
+    pub(crate) fn stillborn_after(&mut self, millis: u64) {
+        self.stillborn_millis = millis;
+    }
+
     /// The guardian is killed, and all processes with it.
     pub(crate) fn guardian_dies(&mut self) {
         for index in 0..self.sims.len() {
@@ -187,6 +192,7 @@ impl World {
     pub(super) fn start(&mut self, index: usize, condition: Condition, after: u64) {
         let now = self.now;
         let pid = self.next_pid;
+        let stillborn = now + ms(after + self.stillborn_millis);
         self.next_pid += 1;
         let changed = self.changed.clone().map(Box::new);
         let sim = &mut self.sims[index];
@@ -199,7 +205,7 @@ impl World {
             Condition::Doomed(millis) => now + ms(after + 30 + millis),
             Condition::Stillborn => {
                 sim.ready_at = Instant::NEVER;
-                now + ms(after + 20)
+                stillborn
             }
             _ => Instant::NEVER,
         };
@@ -272,6 +278,7 @@ impl World {
                 'S'
             }),
             listening: Some(tcp.0.passed()),
+            cpu_wait_permille: self.cpu_wait,
             accept_queue: match sim.condition {
                 Condition::Unreachable => Some(0),
                 Condition::Hung | Condition::Blocked | Condition::UsedUp => Some(3),

@@ -284,12 +284,25 @@ impl RequestBooks {
         free
     }
 
+    /// Whatever broke is told of, also if another attempt was under way beside it.
     fn check_exposed(&self, stepped: &Stepped<'_, '_>) {
+        let broke = |exposed: &(ServerId, Exposed)| matches!(exposed.1, Exposed::Broke { .. });
+        let told = stepped.calls.exposed.iter().filter(|one| broke(one));
+        let ended = stepped.calls.ended.iter();
+        let broken = ended.filter(|report| may_have_killed(report.outcome));
+        let servers: Vec<ServerId> = broken.map(|report| report.server).collect();
+        assert!(
+            told.map(|one| one.0).eq(servers.iter().copied()),
+            "what broke is not told: {servers:?}, {:?}",
+            stepped.calls.exposed
+        );
         for (server, what) in &stepped.calls.exposed {
             let is_of_attempt = self.attempts.iter().any(|one| one.server == *server);
             match what {
                 Exposed::Began => {
-                    assert_eq!(stepped.step, Step::Attempt(server.index));
+                    assert!(
+                        matches!(stepped.step, Step::Attempt(begun) | Step::Hedge(begun, _) if begun == server.index)
+                    );
                 }
                 Exposed::Survived | Exposed::Unsent => {
                     assert!(is_of_attempt, "{server:?}: {what:?}");
@@ -297,10 +310,7 @@ impl RequestBooks {
                 Exposed::Broke { .. } => {
                     assert!(is_of_attempt, "{server:?}: {what:?}");
                     let mut outcomes = self.attempts.iter().filter_map(|one| one.outcome);
-                    assert!(outcomes.any(|outcome| matches!(
-                        outcome,
-                        Outcome::Reset { sent: true } | Outcome::Truncated | Outcome::Rescued
-                    )));
+                    assert!(outcomes.any(may_have_killed));
                 }
             }
         }
@@ -499,4 +509,12 @@ impl RequestBooks {
     pub(crate) fn dropped(&self) -> Vec<usize> {
         self.under_way_or_passed().map(|one| one.place).collect()
     }
+}
+
+/// Whether an attempt that ended so may have brought its server down.
+const fn may_have_killed(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Reset { sent: true } | Outcome::Truncated | Outcome::Rescued
+    )
 }
