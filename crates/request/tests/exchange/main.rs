@@ -6,6 +6,7 @@
 use evenkeel_core::Random;
 
 mod plan;
+mod routes;
 mod world;
 mod clients;
 mod servers;
@@ -14,18 +15,24 @@ mod drive;
 mod attempts;
 mod host;
 mod checks;
+mod waiting;
 mod totals;
 
 use totals::Totals;
-use world::World;
+use world::{Plan, World};
 
 const SEEDS: [u64; 4] = [1, 2, 3, 9];
 const REQUESTS: u64 = 25_000;
 
 fn run(seed: u64, requests: u64) -> Totals {
     let mut random = Random::seeded(seed);
-    let services = plan::services(&mut random);
-    World::new(&services, random, requests).run()
+    let routes = routes::routes();
+    let plan = Plan {
+        services: plan::services(&mut random),
+        limiters: routes::limiters(&routes, &mut random),
+        routes,
+    };
+    World::new(&plan, random, requests).run()
 }
 
 #[test]

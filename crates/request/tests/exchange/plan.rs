@@ -81,6 +81,12 @@ pub(crate) fn options(index: u32, name: &str) -> ServiceOptions {
     options
 }
 
+/// The rate limits of the services, if they have any.
+pub(crate) fn rates() -> impl Iterator<Item = Option<RateRule>> {
+    let all = (0..).zip(NAMES);
+    all.map(|(index, name)| options(index, name).admission.rate)
+}
+
 fn plain(index: u32, name: &str, servers: u16) -> ServiceOptions {
     let server = |at: u16| ServerOptions {
         name: format!("{name}-{at}"),

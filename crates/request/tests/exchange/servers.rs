@@ -35,6 +35,9 @@ pub(crate) struct Server {
     pub(crate) condition: Condition,
     /// Attempts that hold a place on it.
     pub(crate) in_flight: u32,
+    /// Until when it is out of service and being repaired, as was ordered.
+    pub(crate) out_until: Instant,
+    pub(crate) repaired_until: Instant,
 }
 
 /// What happens to an attempt, one after the other.

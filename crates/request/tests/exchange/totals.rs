@@ -19,6 +19,12 @@ pub(crate) struct Totals {
     pub(crate) closed: u64,
     pub(crate) maintenance: u64,
     pub(crate) strays: u64,
+    /// Came by a route.
+    pub(crate) routed: u64,
+    /// Over a rate limit.
+    pub(crate) limited: u64,
+    /// Were held when nobody was to be held any longer.
+    pub(crate) ended_holds: u64,
 }
 
 impl Totals {
@@ -38,7 +44,9 @@ impl Totals {
             self.closed,
             self.maintenance,
             self.strays,
+            self.routed,
+            self.limited,
         ];
-        all.iter().all(|count| *count > 10)
+        self.ended_holds > 0 && all.iter().all(|count| *count > 10)
     }
 }

@@ -3,6 +3,7 @@
 use evenkeel_balance::{PickReason, Standing};
 use evenkeel_core::{ServerId, Verdict};
 use evenkeel_request::Exchange;
+use evenkeel_tolerate::ShedOptions;
 
 use super::{AttemptEntry, RequestBooks, ServiceBooks, Stepped};
 
@@ -51,12 +52,14 @@ impl RequestBooks {
             "one server for one attempt"
         );
         self.check_server(server, selected.1.reason, stepped);
+        assert_eq!(self.refused, None, "it was refused");
         if is_hedge {
             self.check_hedge(server, stepped);
-            service.paid();
+            service.pays_hedge(now);
         } else {
             assert!(self.under_way().next().is_none(), "two first attempts");
             self.check_number(exchange);
+            self.check_class(stepped);
             service.begin_attempt(stepped.facts.shape(), place, now);
         }
         self.attempts.push(AttemptEntry {
@@ -101,6 +104,23 @@ impl RequestBooks {
             );
         }
         assert!(stepped.exchange.servers().address(server).is_some());
+    }
+
+    /// Whoever has not waited for its turn takes no place that its class may not have.
+    fn check_class(&self, stepped: &Stepped<'_, '_>) {
+        let (used, bounds) = stepped.exchange.servers().pool().used(stepped.now);
+        let (before, shares) = (used.saturating_sub(1), ShedOptions::default());
+        // Where none is in service, none has a share.
+        if let Some(bounds) = bounds.filter(|bounds| *bounds > 0)
+            && shares.share(self.class) < 1.0
+            && !self.was_queued
+        {
+            assert!(
+                shares.admits(self.class, before, bounds),
+                "{:?} takes one of {bounds}, {before} in use",
+                self.class
+            );
+        }
     }
 
     fn check_hedge(&self, server: u32, stepped: &Stepped<'_, '_>) {
