@@ -43,6 +43,12 @@ impl<'a> Exchange<'a> {
         host: &mut impl Host<'a>,
     ) -> Next {
         waiting.saw(now);
+        if waiting.is_aside() && now < waiting.until() {
+            match waiting.again(now) {
+                Some(again) => waiting = Box::new(again),
+                None => return not_selected(Cause::QueueFull),
+            }
+        }
         loop {
             match waiting.reason() {
                 // It hears of its turn too late for an attempt: the turn is the next one's.
@@ -76,6 +82,9 @@ impl<'a> Exchange<'a> {
                 Ok(selected) => {
                     waiting.placed(now);
                     return Next::Step(self.begin(selected, now, host));
+                }
+                Err(Cause::QueueFull) if self.servers.pool().has_room(now) => {
+                    waiting.step_aside(now);
                 }
                 Err(Cause::QueueFull) => match waiting.again(now) {
                     Some(again) => waiting = Box::new(again),

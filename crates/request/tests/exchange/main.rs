@@ -1,7 +1,9 @@
 //! The exchange in virtual time: two hundred clients, more than a hundred servers, faults and orders at random, and what must hold
 //! after each step. Everything follows from a seed: `EVENKEEL_SEED=7 cargo test --test exchange` runs that one only.
 //!
-//! One test, since the balancer counts changes for the whole process: another one beside it would change what is picked.
+//! One test at a time, since the balancer counts changes for the whole process: another one beside it would change what is picked.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use evenkeel_core::Random;
 
@@ -16,6 +18,7 @@ mod attempts;
 mod host;
 mod checks;
 mod waiting;
+mod turns;
 mod totals;
 
 use totals::Totals;
@@ -23,6 +26,12 @@ use world::{Plan, World};
 
 const SEEDS: [u64; 4] = [1, 2, 3, 9];
 const REQUESTS: u64 = 25_000;
+
+/// While this lives, no other test does anything.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn run(seed: u64, requests: u64) -> Totals {
     let mut random = Random::seeded(seed);
@@ -37,6 +46,7 @@ fn run(seed: u64, requests: u64) -> Totals {
 
 #[test]
 fn whatever_happens_the_exchange_keeps_its_rules() {
+    let _one = one_at_a_time();
     let only = std::env::var("EVENKEEL_SEED").ok();
     let seeds = match &only {
         Some(seed) => vec![seed.parse().expect("a seed is a number")],

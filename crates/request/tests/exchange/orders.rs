@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use evenkeel_core::blame::{Event as Blamed, Peer};
 use evenkeel_core::{
-    ClosedRoute, Directive, LimitHint, RequestShape, ServerId, ServiceId, ServiceOrders,
+    ClosedRoute, Directive, Instant, LimitHint, RequestShape, ServerId, ServiceId, ServiceOrders,
     ShapeOrders, Verdict,
 };
 use evenkeel_request::service::Joined;
@@ -63,7 +63,8 @@ impl World<'_> {
                 verdict = found;
             }
         }
-        self.take_out(server, verdict);
+        let until = self.within(1_200);
+        self.take_out(server, verdict, until);
         if self.one_in(2) {
             self.repair(server, 1_500);
         }
@@ -86,12 +87,11 @@ impl World<'_> {
         self.apply(&Directive::Repair { server, until });
     }
 
-    /// Renewed it lasts longer, never shorter.
-    fn take_out(&mut self, server: ServerId, verdict: Verdict) {
-        let mut until = self.within(1_200);
+    /// Takes a server out until then. Renewed it lasts longer, never shorter.
+    fn take_out(&mut self, server: ServerId, verdict: Verdict, until: Instant) {
         let place = self.places[server.service.0 as usize][server.index as usize];
         let known = &mut self.servers[place].out_until;
-        until = until.max(*known);
+        let until = until.max(*known);
         *known = until;
         self.apply(&Directive::Eject {
             server,
@@ -138,13 +138,14 @@ impl World<'_> {
 
     /// All servers of a service are gone for a while, and most are repaired.
     fn outage(&mut self, service: usize) {
+        let until = self.within(1_500);
         for index in 0..self.places[service].len() {
             let server = ServerId::new(service as u32, index as u32);
             let place = self.places[service][index];
-            self.take_out(server, Verdict::Known);
+            self.take_out(server, Verdict::Known, until);
             self.set_condition(place, Condition::Refuses);
             if !self.one_in(5) {
-                self.repair(server, 2_000);
+                self.repair(server, 1_000);
             }
         }
     }
