@@ -287,6 +287,7 @@ impl<'a> World<'a> {
             Cause::Quarantined { .. } => self.totals.quarantined += 1,
             Cause::RouteBroken { .. } | Cause::FallenBack { .. } => self.totals.closed += 1,
             Cause::Maintenance => self.totals.maintenance += 1,
+            Cause::Throttled => self.totals.throttled += 1,
             _ => {}
         }
     }

@@ -108,11 +108,13 @@ impl World<'_> {
         );
     }
 
-    /// Checks whether anybody still waits for a server to come back where no request does any more.
+    /// Checks whether anybody still waits for a server to come back where no request does any more, or not for now.
     pub(crate) fn check_ended_holds(&self, service: usize) {
-        let ended = self.books[service].holds_ended;
-        let is_over = ended.is_some_and(|ended| self.now.since(ended) >= FORGOTTEN);
-        assert!(!is_over || self.services[service].held() == 0, "still held");
+        let books = &self.books[service];
+        for ended in [books.holds_ended, books.maintenance_since] {
+            let is_over = ended.is_some_and(|ended| self.now.since(ended) >= FORGOTTEN);
+            assert!(!is_over || self.services[service].held() == 0, "still held");
+        }
     }
 
     /// How the servers of a service stand, what they have in flight, at most how much, and their breakers.

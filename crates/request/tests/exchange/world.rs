@@ -271,7 +271,10 @@ impl<'a> World<'a> {
             Due::Condition(place) => self.condition_changes(place),
             Due::Order => {
                 self.order();
-                (0..self.services.len()).for_each(|service| self.check_waiting(service));
+                for service in 0..self.services.len() {
+                    self.check_waiting(service);
+                    self.check_ended_holds(service);
+                }
             }
             Due::OrderEnds(service) => self.end_maintenance(service),
         }

@@ -11,6 +11,7 @@ use evenkeel_request::{Cause, Exchange, Policies};
 use evenkeel_tolerate::{Class, ShedOptions};
 
 use crate::host::{Calls, Facts};
+use crate::plan::HOLD_UP_TO;
 
 mod begin;
 mod rates;
@@ -52,6 +53,8 @@ struct Visit {
     after_timeouts: u32,
     free_on: Vec<u32>,
     held: u32,
+    /// When it was held first.
+    held_first: Option<Instant>,
     not_before: Instant,
 }
 
@@ -160,6 +163,7 @@ impl Visit {
             after_timeouts: 0,
             free_on: Vec::new(),
             held: 0,
+            held_first: None,
             not_before: Instant::ZERO,
         }
     }
@@ -251,11 +255,12 @@ impl RequestBooks {
             "another deadline: {self:?}"
         );
         self.enter_waiting(stepped);
-        let service = &services[self.visit.service.0 as usize];
-        assert!(
-            !self.is_held || service.holds_ended.is_none(),
-            "it is held though no request is any more"
-        );
+        if self.is_held {
+            self.check_held(&services[self.visit.service.0 as usize], stepped.now);
+        }
+        if stepped.step == Step::GiveUp {
+            self.check_rescue(stepped);
+        }
         self.enter_end(stepped, services);
         free
     }
@@ -344,6 +349,22 @@ impl RequestBooks {
         }
     }
 
+    /// It is held no longer than may be, and not where no request is held.
+    fn check_held(&mut self, service: &ServiceBooks, now: Instant) {
+        let first = *self.visit.held_first.get_or_insert(now);
+        assert!(now < first + HOLD_UP_TO, "held for too long: {self:?}");
+        assert_eq!(service.holds_ended, None, "no request is held any more");
+        assert_eq!(service.maintenance_since, None, "held in maintenance");
+    }
+
+    /// Whoever gives an attempt up has another server to go to.
+    fn check_rescue(&self, stepped: &Stepped<'_, '_>) {
+        let attempts = &self.attempts[self.visit.first..];
+        let tried: Vec<u32> = attempts.iter().map(|one| one.server.index).collect();
+        let pool = stepped.exchange.servers().pool();
+        assert!(pool.has_other(stepped.now, &tried), "rescued to nowhere");
+    }
+
     /// A server asks to be left alone: the next attempt waits if it would have to go there again.
     fn enter_wish(&mut self, stepped: &Stepped<'_, '_>, wish: Duration) {
         let attempts = &self.attempts[self.visit.first..];
@@ -399,7 +420,8 @@ impl RequestBooks {
         self.held_since = self.is_held.then_some(since);
         let is_delayed = stepped.exchange.injected().delay.is_some() && self.attempts.is_empty();
         self.is_backing_off &= waits && !self.is_waiting();
-        if waits {
+        if let Step::Wait(until) = stepped.step {
+            assert!(until <= self.visit.deadline, "it waits past its deadline");
             assert_eq!(self.refused, None, "it was refused");
             let is_other = self.is_backing_off || (is_delayed && !self.is_waiting());
             let count = i64::from(is_other) + queued + held;
@@ -413,7 +435,9 @@ impl RequestBooks {
             Step::Abort => End::Aborted,
             Step::Done => End::PassedOn,
             Step::PassOn => {
-                self.is_passing = true;
+                if !std::mem::replace(&mut self.is_passing, true) {
+                    self.check_passed_on(stepped);
+                }
                 assert_eq!(self.under_way_or_passed().count(), 1);
                 return;
             }
@@ -457,6 +481,18 @@ impl RequestBooks {
             End::PassedOn => {}
         }
         self.end = Some(end);
+    }
+
+    /// What counts as no response is not passed on.
+    fn check_passed_on(&self, stepped: &Stepped<'_, '_>) {
+        let fallback = stepped.exchange.policies().fallback.as_ref();
+        if let Event::Ended(end) = stepped.event
+            && let Some(fallback) = fallback
+        {
+            let mut statuses = fallback.on.iter();
+            let is_none = statuses.any(|status| end.outcome == Outcome::Answered(*status));
+            assert!(!is_none, "passed on: {:?}", end.outcome);
+        }
     }
 
     /// The client is told what is so.

@@ -1,10 +1,12 @@
 //! What must hold of one service, whatever happens to its requests: who may reach its servers, and what its retries have cost.
 
 use evenkeel_core::{
-    ClosedRoute, ExactShape, Instant, Outcome, RequestShape, ServiceOrders, ShapeOrders,
+    ClosedRoute, ExactShape, Instant, Outcome, RequestShape, ServiceId, ServiceOrders, ShapeOrders,
 };
 use evenkeel_request::service::Service;
 use evenkeel_tolerate::BudgetOptions;
+
+use crate::plan;
 
 /// Trials of a closed route at once, before one was answered.
 const TRIALS: usize = 4;
@@ -85,6 +87,23 @@ impl ServiceBooks {
                 "too many trials of a closed route"
             );
         }
+    }
+
+    /// What was ordered about servers and not renewed has ended by the time that a request goes to one.
+    pub(super) fn check_orders(&self, service: &Service, id: ServiceId, now: Instant) {
+        let is_over = self
+            .orders
+            .as_ref()
+            .is_none_or(|orders| now >= orders.until);
+        let set = service.servers();
+        let has_limits = (0..)
+            .zip(set.pool().members())
+            .any(|(index, _)| set.limit(index).is_some());
+        let is_found = has_limits && !plan::finds_limits(id);
+        assert!(
+            !is_over || !(set.pool().fails_over() || is_found),
+            "orders that are over still hold"
+        );
     }
 
     /// An attempt's end was reported.
