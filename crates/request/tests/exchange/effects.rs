@@ -118,13 +118,19 @@ fn a_trial_is_not_taken_along_to_the_fallback_service() {
     assert!(is_refused(scene.arrive().step));
 }
 
+/// A hedged attempt begins when it is due, not after the deadline, and not when a quarantine has begun; and as many as may.
 #[test]
-fn no_hedged_attempt_begins_after_the_deadline() {
+fn hedged_attempts_begin_while_they_may() {
     let _one = crate::one_at_a_time();
-    for (late, hedges) in [(Duration::ZERO, true), (30 * MS, false)] {
+    for (late, is_quarantined, hedges) in [
+        (Duration::ZERO, false, true),
+        (30 * MS, false, false),
+        (Duration::ZERO, true, false),
+    ] {
         let mut options = plain(3, 0);
         options.policies.hedge = Some(HedgeOptions {
             after: HedgeAfter::Delay(10 * MS),
+            limit: 1,
             ..HedgeOptions::default()
         });
         let services = services(vec![options]);
@@ -134,15 +140,28 @@ fn no_hedged_attempt_begins_after_the_deadline() {
         scene.tell(&mut one, Event::Connected);
         let due = scene.now + 10 * MS;
         assert_eq!(one.step, Step::GoOn(Some(due)));
+        if is_quarantined {
+            scene.quarantine(&one);
+        }
         scene.now = due + late;
         scene.tell(&mut one, Event::HedgeDue);
-        assert_eq!(
-            matches!(one.step, Step::Hedge(..)),
-            hedges,
-            "{:?}",
-            one.step
-        );
+        match one.step {
+            Step::Hedge(_, next) => assert!(hedges && next.is_none(), "{:?}", one.step),
+            other => assert!(!hedges && other == Step::GoOn(None), "{other:?}"),
+        }
     }
+}
+
+#[test]
+fn nothing_is_tried_again_for_a_client_that_has_gone() {
+    let _one = crate::one_at_a_time();
+    let services = services(vec![plain(2, 0)]);
+    let scene = Scene::new(&services);
+    let mut one = scene.arrive();
+    scene.tell(&mut one, Event::ClientGone);
+    assert_eq!(one.step, Step::Settle);
+    scene.ends(&mut one, Outcome::ConnectRefused);
+    assert_eq!(one.step, Step::Abort);
 }
 
 /// A client that belongs to a server goes elsewhere when that one has failed.

@@ -328,6 +328,7 @@ fn tiers(options: &mut ServiceOptions) {
     }
     options.balance.policy = Policy::Random;
     options.admission.throttle = Some(SreOptions {
+        k: 1.1,
         window: Duration::from_secs(5),
         ..SreOptions::default()
     });

@@ -5,7 +5,9 @@ use std::task::Waker;
 use std::time::Duration;
 
 use evenkeel_balance::ServerState;
-use evenkeel_core::{Directive, Instant, Outcome, Random, ServerId, ServiceId, Verdict};
+use evenkeel_core::{
+    Directive, Instant, Outcome, Random, ServerId, ServiceId, ShapeOrders, Verdict,
+};
 use evenkeel_request::Exchange;
 use evenkeel_request::exchange::{Arrival, AttemptEnd, Event, ResponseEnd, Step};
 use evenkeel_request::service::{Service, ServiceOptions};
@@ -66,13 +68,22 @@ impl<'a> Scene<'a> {
 
     /// A GET comes to a service, with these fields.
     pub(crate) fn arrive_with(&self, service: u32, fields: &[(&'static str, &str)]) -> Caller<'a> {
+        self.arrive_as(service, "/", fields)
+    }
+
+    /// A GET of this target comes to the first service.
+    pub(crate) fn arrive_to(&self, target: &str) -> Caller<'a> {
+        self.arrive_as(0, target, &[])
+    }
+
+    fn arrive_as(&self, service: u32, target: &str, fields: &[(&'static str, &str)]) -> Caller<'a> {
         let fields = fields
             .iter()
             .map(|(name, value)| (*name, (*value).to_owned()));
         let facts = Facts {
             route: None,
             method: "GET",
-            target: "/".to_owned(),
+            target: target.to_owned(),
             fields: fields.collect(),
             peer: [10, 1, 1, 1].into(),
             is_upgrade: false,
@@ -171,6 +182,17 @@ impl<'a> Scene<'a> {
             server: ServerId::new(service, server),
             verdict: Verdict::Known,
             until: Instant::NEVER,
+        });
+    }
+
+    /// Such requests are in quarantine from now on.
+    pub(crate) fn quarantine(&self, like: &Caller<'_>) {
+        let until = Instant::NEVER;
+        self.services[0].set_shapes(&ShapeOrders {
+            service: ServiceId(0),
+            refused: vec![(like.facts.exact_shape().path, until)],
+            watched: Vec::new(),
+            until,
         });
     }
 

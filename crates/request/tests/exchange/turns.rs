@@ -1,5 +1,6 @@
 //! Who gets the room that a server has, and when those that are held are told that there is nothing to wait for.
 
+use std::task::Waker;
 use std::time::Duration;
 
 use evenkeel_core::{Directive, Outcome, ServerId};
@@ -109,6 +110,70 @@ fn a_request_is_held_no_longer_than_a_server_is_being_repaired() {
     scene.now = until;
     scene.tell(&mut held, Event::Woken);
     assert_eq!(held.step, Step::Reply(Reply::Cause(Cause::NoServer)));
+}
+
+#[test]
+fn a_request_is_told_at_once_that_a_repair_was_given_up() {
+    let _one = crate::one_at_a_time();
+    let mut options = plan::options(0, "held");
+    options.servers.truncate(1);
+    let services = services(vec![options]);
+    let mut scene = Scene::new(&services);
+    let (server, until) = (ServerId::new(0, 0), scene.now + 5_000 * MS);
+    scene.apply(&Directive::Repair { server, until });
+    scene.eject(0, 0);
+    let mut held = scene.arrive();
+    assert!(!held.exchange.poll_wake(Waker::noop()));
+    scene.now += 10 * MS;
+    let until = scene.now;
+    scene.apply(&Directive::Repair { server, until });
+    assert!(held.exchange.poll_wake(Waker::noop()));
+    scene.tell(&mut held, Event::Woken);
+    assert_eq!(held.step, Step::Reply(Reply::Cause(Cause::NoServer)));
+}
+
+/// It was hung and may be slow, not dead; and where no retry is wanted nobody waits for one.
+#[test]
+fn only_whoever_lost_its_server_or_was_granted_a_retry_is_held() {
+    let _one = crate::one_at_a_time();
+    let lost = Outcome::Reset { sent: true };
+    for (outcome, limit, cause) in [
+        (Outcome::AttemptTimeout, 0, Some(Cause::AttemptTimeout)),
+        (Outcome::BadResponse, 0, Some(Cause::BadResponse)),
+        (lost, 1, None),
+    ] {
+        let mut options = plan::options(0, "held");
+        options.servers.truncate(1);
+        options.policies.retry.limit = limit;
+        let services = services(vec![options]);
+        let scene = Scene::new(&services);
+        let mut one = scene.arrive();
+        let (server, until) = (ServerId::new(0, 0), scene.now + 5_000 * MS);
+        scene.apply(&Directive::Repair { server, until });
+        scene.eject(0, 0);
+        scene.ends(&mut one, outcome);
+        match cause {
+            Some(cause) => assert_eq!(one.step, Step::Reply(Reply::Cause(cause))),
+            None => assert!(matches!(one.step, Step::Wait(_)), "{:?}", one.step),
+        }
+    }
+}
+
+#[test]
+fn a_quarantine_that_began_meanwhile_holds_when_the_turn_comes() {
+    let _one = crate::one_at_a_time();
+    let services = services(vec![plain(1, 1)]);
+    let mut scene = Scene::new(&services);
+    let mut first = scene.arrive();
+    let mut refused = scene.arrive();
+    let mut next = scene.arrive_to("/cart");
+    scene.quarantine(&refused);
+    scene.answer(&mut first);
+    let took = scene.run(&mut [&mut next, &mut refused], 50 * MS);
+    assert!(took.is_some_and(|took| took <= SOON), "{took:?}");
+    let Step::Reply(Reply::Cause(Cause::Quarantined { .. })) = refused.step else {
+        panic!("{:?}", refused.step);
+    };
 }
 
 /// Two servers have died with the request. The third one gets it once a server has died without it.
