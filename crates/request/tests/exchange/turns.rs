@@ -132,6 +132,35 @@ fn a_request_is_told_at_once_that_a_repair_was_given_up() {
     assert_eq!(held.step, Step::Reply(Reply::Cause(Cause::NoServer)));
 }
 
+#[test]
+fn a_server_that_comes_back_gets_the_request_that_was_held() {
+    let _one = crate::one_at_a_time();
+    for is_trial in [true, false] {
+        let mut options = plan::options(0, "held");
+        options.servers.truncate(1);
+        let services = services(vec![options]);
+        let scene = Scene::new(&services);
+        let (server, until) = (ServerId::new(0, 0), scene.now + 5_000 * MS);
+        scene.apply(&Directive::Repair { server, until });
+        scene.eject(0, 0);
+        let mut held = scene.arrive();
+        assert!(!held.exchange.poll_wake(Waker::noop()));
+        let (share, slowly) = (1.0, true);
+        scene.apply(&if is_trial {
+            Directive::Trial {
+                server,
+                share,
+                until,
+            }
+        } else {
+            Directive::Restore { server, slowly }
+        });
+        assert!(held.exchange.poll_wake(Waker::noop()), "trial: {is_trial}");
+        scene.tell(&mut held, Event::Woken);
+        assert_eq!(held.step, Step::Attempt(0));
+    }
+}
+
 /// It was hung and may be slow, not dead; and where no retry is wanted nobody waits for one.
 #[test]
 fn only_whoever_lost_its_server_or_was_granted_a_retry_is_held() {
