@@ -1,34 +1,40 @@
 //! An exchange is told anything in any order: whatever bytes say, each request ends once, nothing is sent that may not be, and all
-//! that a request holds of its service is given back. The first byte chooses the service, each two more are one thing that happens.
+//! that a request holds of its service is given back. The first byte chooses the service and the route to it, each two more are one thing
+//! that happens.
 #![no_main]
 
 use std::cell::RefCell;
-use std::task::Waker;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Outcome, Random, ServiceId};
 use evenkeel_request::exchange::{
     Arrival, AttemptEnd, Event, FirstEnd, HedgeEnd, ResponseEnd, Step,
 };
+use evenkeel_request::route::{RateRule, Route};
 use evenkeel_request::service::Service;
 use evenkeel_request::{Cause, Exchange};
+use evenkeel_tolerate::Class;
 // Named by the files of the simulation.
 use evenkeel_balance as _;
-use evenkeel_tolerate as _;
 use libfuzzer_sys::fuzz_target;
 
 #[expect(dead_code, reason = "the simulation reads more of it")]
 #[path = "../../crates/request/tests/exchange/checks/mod.rs"]
 mod checks;
 mod exchange_orders;
+mod exchange_steps;
 #[expect(dead_code, reason = "the simulation reads more of it")]
 #[path = "../../crates/request/tests/exchange/host.rs"]
 mod host;
 #[expect(dead_code, reason = "the simulation reads more of it")]
 #[path = "../../crates/request/tests/exchange/plan.rs"]
 mod plan;
+#[expect(dead_code, reason = "the simulation reads more of it")]
+#[path = "../../crates/request/tests/exchange/routes.rs"]
+mod routes;
 
-use checks::{RequestBooks, ServiceBooks, Stepped, WaitingNow};
+use checks::{Arrived, RateBooks, RequestBooks, ServiceBooks, Stepped, WaitingNow};
 use host::{Facts, RequestHost, Worker};
 
 /// Requests at a time.
@@ -56,12 +62,20 @@ const OUTCOMES: [Outcome; 13] = [
     Outcome::StreamRefused,
 ];
 
+/// Without their rate limits, which take long to make.
+static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(routes::routes);
+static RATES: LazyLock<Vec<Option<RateRule>>> = LazyLock::new(|| plan::rates().collect());
+
 fuzz_target!(|input: &[u8]| {
-    let Some((&service, rest)) = input.split_first() else {
+    let Some((&first, rest)) = input.split_first() else {
         return;
     };
     let mut random = Random::seeded(1);
-    let service = u32::from(service) % plan::NAMES.len() as u32;
+    let service = u32::from(first) % plan::NAMES.len() as u32;
+    let ways = routes::routes_to(&ROUTES, ServiceId(service));
+    // None, or one of those that there are.
+    let way = usize::from(first) / plan::NAMES.len() % (ways.len() + 1);
+    let route = way.checked_sub(1).map(|way| ways[way]);
     let all = (0..).zip(plan::NAMES);
     let services: Vec<Service> = all
         .map(|(index, name)| {
@@ -72,7 +86,7 @@ fuzz_target!(|input: &[u8]| {
             Service::new(options, Instant::ZERO, &mut random)
         })
         .collect();
-    let mut run = Run::new(&services, service, random);
+    let mut run = Run::new(&services, service, route, random);
     for what in rest.as_chunks::<2>().0.iter().take(MOST) {
         run.happens(what[0], what[1]);
     }
@@ -99,6 +113,9 @@ struct Attempt {
 struct Run<'a> {
     services: &'a [Service],
     service: ServiceId,
+    /// The place of the route by which all requests come, if they do.
+    route: Option<usize>,
+    rates: RateBooks,
     now: Instant,
     worker: Worker<'a>,
     books: Vec<ServiceBooks>,
@@ -108,12 +125,20 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(services: &'a [Service], service: u32, mut random: Random) -> Self {
+    fn new(
+        services: &'a [Service],
+        service: u32,
+        route: Option<usize>,
+        mut random: Random,
+    ) -> Self {
+        let policies = routes::policies(services, &ROUTES);
         Self {
             services,
             service: ServiceId(service),
+            route,
+            rates: RateBooks::new(RATES.iter().cloned(), std::iter::empty()),
             now: Instant::from_millis(1_000),
-            worker: Worker::new(services, &mut random),
+            worker: Worker::new(services, &policies, &mut random),
             books: services.iter().map(ServiceBooks::new).collect(),
             slots: Default::default(),
             in_flight: vec![0; services.len() * SERVERS],
@@ -154,6 +179,7 @@ impl<'a> Run<'a> {
         let mut fields = vec![(plan::KEY, format!("client-{slot}"))];
         fields.extend(told.map(|told| (plan::DEADLINE, told.as_millis().to_string())));
         let facts = Facts {
+            route: self.route,
             method: if is_repeatable { "GET" } else { "POST" },
             target: "/crash".to_owned(),
             fields,
@@ -174,7 +200,7 @@ impl<'a> Run<'a> {
         };
         let arrival = Arrival {
             service: self.service,
-            route: None,
+            route: self.route.map(|place| &ROUTES[place]),
             rate: None,
             head: &facts,
             shape: facts.shape(),
@@ -183,8 +209,17 @@ impl<'a> Run<'a> {
             at: self.now,
         };
         let exchange = Exchange::new(&arrival, &host);
-        let told = told.filter(|_| exchange.policies().deadline.is_some());
-        let books = RequestBooks::new(&exchange, self.now, told, &facts);
+        let policies = routes::policies_of(self.services, arrival.route, self.service);
+        let arrived = Arrived {
+            policies,
+            told: told.filter(|_| policies.deadline.is_some()),
+            class: arrival
+                .route
+                .and_then(|route| route.class)
+                .unwrap_or(Class::Critical),
+            refused: self.rates.take(self.service, &facts, self.now),
+        };
+        let books = RequestBooks::new(&exchange, self.now, &arrived, &facts);
         self.slots[slot] = Some(Box::new(Slot {
             exchange,
             facts,
@@ -365,7 +400,7 @@ impl<'a> Run<'a> {
                 slot.first = Some(attempt);
             }
         }
-        carry_out(slot, step)
+        exchange_steps::carry_out(slot, step)
     }
 
     fn check_in_flight(&self) {
@@ -384,47 +419,5 @@ impl<'a> Run<'a> {
         }
         let waiting = WaitingNow::of(self.services);
         assert_eq!((waiting.queued, waiting.held), (0, 0));
-    }
-}
-
-/// What is to be reported at once.
-fn carry_out(slot: &mut Slot<'_>, step: Step) -> Option<Event> {
-    match step {
-        Step::Wait(_) => {
-            let has_come = slot.exchange.poll_wake(Waker::noop());
-            has_come.then_some(Event::Woken)
-        }
-        Step::Settle => {
-            slot.hedges.clear();
-            let entry = &mut slot.books.attempts[slot.first.as_ref()?.entry];
-            let outcome = *entry.outcome.get_or_insert(Outcome::Cancelled);
-            Some(Event::Ended(AttemptEnd::failed(outcome, Duration::ZERO)))
-        }
-        Step::Switch(server) => {
-            let mut hedges = slot.hedges.drain(..);
-            let won = hedges.find(|hedge| hedge.server == server);
-            drop(hedges);
-            let won = won.expect("it was under way");
-            let outcome = slot.books.attempts[won.entry].outcome?;
-            slot.first = Some(won);
-            Some(Event::Ended(AttemptEnd::failed(outcome, Duration::ZERO)))
-        }
-        Step::GiveUp => {
-            let first = slot.first.as_mut()?;
-            slot.books.attempts[first.entry].outcome = Some(Outcome::Rescued);
-            let end = AttemptEnd::failed(Outcome::Rescued, Duration::ZERO);
-            if slot.hedges.is_empty() {
-                return Some(Event::Ended(end));
-            }
-            first.has_ended = true;
-            Some(Event::FirstEnded(FirstEnd::Failed(Outcome::Rescued)))
-        }
-        Step::Attempt(_)
-        | Step::GoOn(_)
-        | Step::Hedge(..)
-        | Step::PassOn
-        | Step::Reply(_)
-        | Step::Abort
-        | Step::Done => None,
     }
 }

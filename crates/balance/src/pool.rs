@@ -95,11 +95,14 @@ impl Pool {
         all.any(|index| self.member(*index).state.is_being_repaired(now))
     }
 
-    /// When a standing of a member changes next by itself.
+    /// When a standing of a member changes next by itself, or a repair ends of which nobody says more.
     #[must_use]
     pub fn next_change_of_any(&self, now: Instant) -> Instant {
         let all = self.groups.iter().flat_map(|group| &group.members);
-        let changes = all.map(|index| self.member(*index).state.next_change(now));
+        let changes = all.map(|index| {
+            let state = &self.member(*index).state;
+            state.next_change(now).min(state.repair_ends(now))
+        });
         changes.min().unwrap_or(Instant::NEVER)
     }
 

@@ -416,6 +416,12 @@ impl ServerState {
         now.as_nanos() < self.orders.repaired_until.load(Ordering::Acquire)
     }
 
+    /// When it is not being repaired any longer, if nobody says more about it; never if it is not.
+    pub(crate) fn repair_ends(&self, now: Instant) -> Instant {
+        let until = Instant::from_nanos(self.orders.repaired_until.load(Ordering::Acquire));
+        if until > now { until } else { Instant::NEVER }
+    }
+
     /// The part of its normal share that it takes at `now`: 1 in service, 0 when it takes nothing.
     #[must_use]
     pub fn share(&self, now: Instant) -> f64 {

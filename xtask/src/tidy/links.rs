@@ -203,7 +203,7 @@ fn slug(title: &str) -> String {
 }
 
 /// The lines outside fenced code, each with its number.
-fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(super) fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut fence: Option<&str> = None;
     text.lines().enumerate().filter_map(move |(before, line)| {
         let start = line.trim_start();

@@ -10,6 +10,7 @@ pub mod links;
 pub mod metrics;
 mod modules;
 mod names;
+pub mod references;
 pub mod source;
 mod tokens;
 mod violation;
@@ -29,6 +30,7 @@ pub fn check(repository: &Repository) -> Vec<Violation> {
     found.extend(examples::check(repository));
     found.extend(links::check(repository));
     found.extend(metrics::check(repository));
+    found.extend(references::check(repository));
     for file in &repository.files {
         found.extend(docs::check(&file.path, &file.text));
         found.extend(source::check(&file.path, &file.text));

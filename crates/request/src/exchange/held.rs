@@ -69,7 +69,7 @@ impl<'a> Exchange<'a> {
         held.news = holding.news();
         match self.may_go(&mut held, now, host) {
             Ok(Some(until)) => {
-                // A standing that expires is said by nobody.
+                // A standing or a repair that expires is said by nobody.
                 let until = until.min(self.servers.pool().next_change_of_any(now));
                 self.phase = Phase::Held(held);
                 Next::Step(Step::Wait(until))

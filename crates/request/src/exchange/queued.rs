@@ -45,6 +45,9 @@ impl<'a> Exchange<'a> {
         host: &mut impl Host<'a>,
     ) -> Next {
         waiting.saw(now);
+        if waiting.is_aside() && now < waiting.until() {
+            waiting.again(now, true);
+        }
         loop {
             match waiting.reason() {
                 // It hears of its turn too late for an attempt: the turn is the next one's.
@@ -82,6 +85,9 @@ impl<'a> Exchange<'a> {
                     let step = self.begin(selected, now, host);
                     self.queued_since = Some(since);
                     return Next::Step(step);
+                }
+                Err(Cause::QueueFull) if self.servers.pool().has_room(now) => {
+                    waiting.step_aside(now);
                 }
                 Err(Cause::QueueFull) => waiting.again(now, self.attempts.attempts() > 0),
                 Err(cause) => {

@@ -149,6 +149,8 @@ impl Admission {
     ) -> Result<(), Cause> {
         if self.shares.share(class) < 1.0 {
             let (used, bounds) = pool.used(now);
+            // Where no server is in service there is nothing to have a share of: what becomes of the request is decided behind this.
+            let bounds = bounds.filter(|bounds| *bounds > 0);
             let is_over = bounds.is_some_and(|bounds| !self.shares.admits(class, used, bounds));
             if is_over && !queue.takes_up_burst() {
                 self.shed[class.index()].add(1);
@@ -218,4 +220,55 @@ impl Admission {
 fn whole_seconds(wait: Duration) -> u32 {
     let up = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     u32::try_from(up.clamp(1, 3_600)).unwrap_or(3_600)
+}
+
+#[cfg(test)]
+mod tests {
+    use evenkeel_core::{Directive, ServerId, Verdict};
+
+    use super::*;
+    use crate::service::Service;
+    use crate::service::tests::options;
+
+    #[test]
+    fn a_class_is_shed_only_where_servers_have_limits_and_are_in_service() {
+        let mut random = Random::seeded(1);
+        let mut limited = options(1);
+        limited.servers[0].max_requests = 1;
+        let now = Instant::ZERO;
+        for (options, is_out, is_shed) in [
+            (options(1), false, false),
+            (options(1), true, false),
+            (limited.clone(), false, true),
+            (limited, true, false),
+        ] {
+            let service = Service::new(options, now, &mut random);
+            let set = service.servers();
+            assert!(set.pool().members()[0].begin());
+            if is_out {
+                let eject = Directive::Eject {
+                    server: ServerId::new(0, 0),
+                    verdict: Verdict::Known,
+                    until: Instant::NEVER,
+                };
+                service.apply(&eject, now);
+            }
+            let admission = service.admission();
+            let admitted = admission.attempt(
+                (set.pool(), &service.queue),
+                Class::Sheddable,
+                now,
+                &mut random,
+            );
+            let expected = if is_shed { Err(Cause::Shed) } else { Ok(()) };
+            assert_eq!(admitted, expected, "out: {is_out}, shed: {is_shed}");
+            let important = admission.attempt(
+                (set.pool(), &service.queue),
+                Class::Critical,
+                now,
+                &mut random,
+            );
+            assert_eq!(important, Ok(()));
+        }
+    }
 }

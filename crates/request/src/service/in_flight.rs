@@ -124,6 +124,8 @@ impl Drop for InFlightGuard<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use evenkeel_core::Random;
     use evenkeel_tolerate::Class;
     use evenkeel_tolerate::queue::DequeueReason;
@@ -145,5 +147,38 @@ mod tests {
         attempt.came_to(at(10), Outcome::Answered(200), Duration::from_millis(10));
         attempt.end(&service, &servers, at(60));
         assert_eq!(waiting.reason(), Some(DequeueReason::Expired));
+    }
+
+    /// The picker looks at the limit first, but several workers may have looked before one of them begins.
+    #[test]
+    fn a_server_never_has_more_in_flight_than_its_limit() {
+        for limit in [1, 3] {
+            let mut options = options(1);
+            options.servers[0].max_requests = limit;
+            let service = Service::new(options, Instant::ZERO, &mut Random::seeded(1));
+            let servers = service.servers();
+            let begin = || InFlight::begin(&servers, 0, Duration::ZERO, Instant::ZERO);
+            let end = |attempt: InFlight| attempt.end(&service, &servers, Instant::ZERO);
+            let all: Vec<_> = (0..=limit).map(|_| begin()).collect();
+            assert_eq!(all.iter().flatten().count(), limit as usize);
+            all.into_iter().flatten().for_each(end);
+
+            let (in_flight, most) = (AtomicU32::new(0), AtomicU32::new(0));
+            let order = Ordering::SeqCst;
+            let worker = || {
+                for _ in 0..50_000 {
+                    if let Some(attempt) = begin() {
+                        most.fetch_max(in_flight.fetch_add(1, order) + 1, order);
+                        in_flight.fetch_sub(1, order);
+                        end(attempt);
+                    }
+                }
+            };
+            std::thread::scope(|scope| {
+                (0..4).for_each(|_| drop(scope.spawn(worker)));
+            });
+            assert!(most.load(order) <= limit, "{most:?} at once");
+            assert_eq!(servers.pool().members()[0].state.in_flight(), 0);
+        }
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Waiting<'a> {
     latest: Instant,
     ticket: Ticket,
     turn: Arc<Turn>,
+    /// It has passed its turn on, and waits beside the line.
+    is_aside: bool,
     /// It is out of the line, and has passed its turn on or used it.
     is_over: bool,
     /// It may not wait any longer: its client has not given up.
@@ -150,6 +152,7 @@ impl WaitQueue {
             latest: now,
             ticket,
             turn,
+            is_aside: false,
             is_over: false,
             is_denied: false,
             lost: 0,
@@ -267,10 +270,25 @@ impl<'a> Waiting<'a> {
         self.latest = self.latest.max(now);
     }
 
-    /// Its turn had come, and another request was quicker: it waits again where it stood. One that has been on a server waits for
-    /// another one, as may one that loses its turn again and again: it goes behind the others (`is_picky`), and keeps none waiting.
+    /// Its turn had come, and only servers have room that it may not go to: the turn is the next one's, and it waits beside the line until
+    /// it looks [`Self::again`]. In the line it would be called again instead of that one, if it came last or matters more.
+    pub(crate) fn step_aside(&mut self, now: Instant) {
+        self.turn = Arc::default();
+        self.is_aside = true;
+        self.queue.free_one(now);
+    }
+
+    /// Whether it waits beside the line.
+    pub(crate) const fn is_aside(&self) -> bool {
+        self.is_aside
+    }
+
+    /// It waits in the line again where it stood: its turn had come, and another request was quicker, or it has been beside the line. One
+    /// that has been on a server waits for another one, as may one that loses its turn again and again: it goes behind the others
+    /// (`is_picky`), and keeps none waiting.
     pub(crate) fn again(&mut self, now: Instant, is_picky: bool) {
         self.lost = self.lost.saturating_add(1);
+        self.is_aside = false;
         self.turn = Arc::default();
         let back = ReturnedEntry {
             ticket: self.ticket,
@@ -375,6 +393,38 @@ mod tests {
         second.placed(NOW);
         assert!(queue.is_empty());
         assert_eq!(queue.waited.snapshot().count(), 1);
+    }
+
+    #[test]
+    fn who_steps_aside_is_not_called_before_it_waits_in_the_line_again() {
+        let queue = queue(3);
+        let mut most = enter(&queue, Class::CriticalPlus).expect("room");
+        let middle = enter(&queue, Class::Critical).expect("room");
+        queue.free_one(NOW);
+        assert_eq!(most.reason(), Some(DequeueReason::Served));
+        most.step_aside(NOW);
+        assert_eq!((most.reason(), most.is_aside()), (None, true));
+        assert_eq!(middle.reason(), Some(DequeueReason::Served));
+        assert_eq!(queue.waiting(), 2);
+        queue.free_one(NOW);
+        assert_eq!(most.reason(), None);
+        most.again(NOW, true);
+        assert!(!most.is_aside());
+        // Its client has gone: nobody has to be told of a turn.
+        drop(most);
+        middle.placed(NOW);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn who_goes_while_it_is_aside_passes_nothing_on() {
+        let queue = queue(3);
+        let mut first = enter(&queue, Class::Critical).expect("room");
+        queue.free_one(NOW);
+        first.step_aside(NOW);
+        let second = enter(&queue, Class::Critical).expect("room");
+        drop(first);
+        assert_eq!((queue.waiting(), second.reason()), (1, None));
     }
 
     #[test]

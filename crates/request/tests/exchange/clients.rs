@@ -7,11 +7,14 @@ use evenkeel_core::{Outcome, Random, ServiceId};
 use evenkeel_request::exchange::{
     AttemptEnd, Event, FirstEnd, HedgeEnd, NoResponse, Reply, ResponseEnd,
 };
+use evenkeel_request::route::Route;
 use evenkeel_request::service::Service;
 use evenkeel_request::{Cause, Policies};
+use evenkeel_tolerate::Class;
 
 use crate::host::Facts;
 use crate::plan;
+use crate::routes::routes_to;
 use crate::world::{Request, RequestKey, World};
 
 /// The targets of requests.
@@ -39,6 +42,7 @@ const CLASSES: [&str; 5] = [
 pub(crate) fn draw_request(
     random: &mut Random,
     services: &[Service],
+    routes: &[Route],
     client: usize,
 ) -> (ServiceId, Facts) {
     // Most clients have a service of their own, so that some services have more to do than they can.
@@ -47,6 +51,9 @@ pub(crate) fn draw_request(
         0 => random.below(services.len()),
         _ => FAVOURITES[client % FAVOURITES.len()],
     };
+    let ways = routes_to(routes, ServiceId(service as u32));
+    let by_route = !ways.is_empty() && random.below(2) == 0;
+    let route = by_route.then(|| ways[random.below(ways.len())]);
     let method = METHODS[random.below(METHODS.len())];
     let mut fields = vec![(plan::KEY, format!("client-{client}"))];
     match random.below(20) {
@@ -71,6 +78,7 @@ pub(crate) fn draw_request(
     let is_cached = plan::NAMES[service] == "stale";
     let fresh = is_cached && random.below(5) == 0;
     let facts = Facts {
+        route,
         method,
         target: TARGETS[random.below(TARGETS.len())].to_owned(),
         fields,
@@ -86,11 +94,26 @@ pub(crate) fn draw_request(
     (ServiceId(service as u32), facts)
 }
 
-/// For how long the client says that it waits, if the service listens to that.
+/// For how long the client says that it waits, if these policies listen to that; zero if its time is over.
 pub(crate) fn told(facts: &Facts, policies: &Policies) -> Option<Duration> {
     policies.deadline.as_ref()?;
     let millis: u64 = facts.field(plan::DEADLINE)?.parse().ok()?;
-    (millis > 0).then(|| Duration::from_millis(millis))
+    Some(Duration::from_millis(millis))
+}
+
+/// How much the request matters: what its route says, else what it says itself.
+pub(crate) fn class_of(facts: &Facts, route: Option<&Route>) -> Class {
+    let said = facts.field(plan::CLASS);
+    let mut all = Class::ALL.into_iter();
+    let said = all.find(|class| said == Some(class.word()));
+    let of_route = route.and_then(|route| route.class);
+    of_route.or(said).unwrap_or(Class::Critical)
+}
+
+/// What a request is told at once whose time is over when it comes.
+pub(crate) fn refusal(facts: &Facts, policies: &Policies) -> Option<Cause> {
+    let is_over = told(facts, policies).is_some_and(|told| told.is_zero());
+    is_over.then_some(Cause::Deadline)
 }
 
 impl<'a> World<'a> {
@@ -263,6 +286,7 @@ impl<'a> World<'a> {
             Cause::Quarantined { .. } => self.totals.quarantined += 1,
             Cause::RouteBroken { .. } | Cause::FallenBack { .. } => self.totals.closed += 1,
             Cause::Maintenance => self.totals.maintenance += 1,
+            Cause::Throttled => self.totals.throttled += 1,
             _ => {}
         }
     }

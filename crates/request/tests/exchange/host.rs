@@ -24,6 +24,7 @@ pub(crate) struct Worker<'a> {
     pub(crate) services: &'a [Service],
     random: RefCell<Random>,
     pickers: RefCell<Vec<Picker>>,
+    /// By the places of policies, as the next one.
     hedging: RefCell<Vec<Option<HedgeDelay>>>,
     inject: Vec<Option<Inject>>,
     sets: RefCell<Vec<Rc<CachedServerSet>>>,
@@ -32,6 +33,8 @@ pub(crate) struct Worker<'a> {
 /// A request as its client sends it, and what has become of its body.
 #[derive(Debug)]
 pub(crate) struct Facts {
+    /// The place of its route, if it comes by one.
+    pub(crate) route: Option<usize>,
     pub(crate) method: &'static str,
     pub(crate) target: String,
     pub(crate) fields: Vec<(&'static str, String)>,
@@ -74,17 +77,20 @@ pub(crate) struct RequestHost<'h, 'a> {
 }
 
 impl<'a> Worker<'a> {
-    pub(crate) fn new(services: &'a [Service], random: &mut Random) -> Self {
+    /// With the policies of the services and routes, by their places.
+    pub(crate) fn new(
+        services: &'a [Service],
+        policies: &[&Policies],
+        random: &mut Random,
+    ) -> Self {
         let pickers: Vec<Picker> = services
             .iter()
             .map(|service| Picker::new(service.servers().pool(), random.bits()))
             .collect();
-        let hedging = services
-            .iter()
-            .map(|service| service.policies().hedge.map(HedgeDelay::new));
-        let inject = services
-            .iter()
-            .map(|service| service.policies().inject.map(Inject::new));
+        let places = policies.iter().map(|policies| policies.place);
+        assert!(places.eq(0..policies.len() as u32), "each has its place");
+        let hedging = (policies.iter()).map(|policies| policies.hedge.map(HedgeDelay::new));
+        let inject = (policies.iter()).map(|policies| policies.inject.map(Inject::new));
         let sets = services
             .iter()
             .map(|service| Rc::new(CachedServerSet(service.servers())));

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use evenkeel_core::blame::{Event as Blamed, Peer};
 use evenkeel_core::{
-    ClosedRoute, Directive, LimitHint, RequestShape, ServerId, ServiceId, ServiceOrders,
+    ClosedRoute, Directive, Instant, LimitHint, RequestShape, ServerId, ServiceId, ServiceOrders,
     ShapeOrders, Verdict,
 };
 use evenkeel_request::service::Joined;
 
 use crate::clients::{METHODS, TARGETS, draw_request};
+use crate::plan::held_at_most;
 use crate::servers::{Condition, Happening};
 use crate::world::{Due, World};
 
@@ -18,14 +19,17 @@ impl World<'_> {
     /// One order, and later the next one.
     pub(crate) fn order(&mut self) {
         let service = self.random.below(self.services.len());
-        match self.random.below(24) {
+        match self.random.below(29) {
             0..8 => self.eject(service),
             8..14 => self.bring_back(service),
             14 => self.outage(service),
-            15 => self.drain(service),
-            16 => self.begin_maintenance(service),
-            17..20 => self.order_shapes(service),
-            20..22 => self.order_routes(service),
+            15 => self.outage_where_held(),
+            16 => self.drain(service),
+            17 => self.begin_maintenance(service),
+            18..21 => self.order_shapes(service),
+            21..23 => self.order_routes(service),
+            23..25 => self.end_holds(),
+            25 => self.end_repair(service),
             _ => self.change_servers(service),
         }
         if self.left > 0 {
@@ -59,15 +63,36 @@ impl World<'_> {
                 verdict = found;
             }
         }
-        self.take_out(server, verdict);
+        let until = self.within(1_200);
+        self.take_out(server, verdict, until);
         if self.one_in(2) {
-            let until = self.within(1_500);
-            self.apply(&Directive::Repair { server, until });
+            self.repair(server, 1_500);
         }
     }
 
-    fn take_out(&mut self, server: ServerId, verdict: Verdict) {
-        let until = self.within(1_200);
+    /// A server is being repaired for so many milliseconds at most. Renewed it lasts longer, never shorter, unless it ends now.
+    fn repair(&mut self, server: ServerId, millis: usize) {
+        let mut until = self.within(millis);
+        let place = self.places[server.service.0 as usize][server.index as usize];
+        let known = &mut self.servers[place].repaired_until;
+        until = until.max(*known);
+        *known = until;
+        self.apply(&Directive::Repair { server, until });
+    }
+
+    fn end_repair(&mut self, service: usize) {
+        let (server, until) = (self.draw_server(service), self.now);
+        let place = self.places[service][server.index as usize];
+        self.servers[place].repaired_until = until;
+        self.apply(&Directive::Repair { server, until });
+    }
+
+    /// Takes a server out until then. Renewed it lasts longer, never shorter.
+    fn take_out(&mut self, server: ServerId, verdict: Verdict, until: Instant) {
+        let place = self.places[server.service.0 as usize][server.index as usize];
+        let known = &mut self.servers[place].out_until;
+        let until = until.max(*known);
+        *known = until;
         self.apply(&Directive::Eject {
             server,
             verdict,
@@ -113,16 +138,24 @@ impl World<'_> {
 
     /// All servers of a service are gone for a while, and most are repaired.
     fn outage(&mut self, service: usize) {
+        let until = self.within(1_500);
         for index in 0..self.places[service].len() {
             let server = ServerId::new(service as u32, index as u32);
             let place = self.places[service][index];
-            self.take_out(server, Verdict::Known);
+            self.take_out(server, Verdict::Known, until);
             self.set_condition(place, Condition::Refuses);
             if !self.one_in(5) {
-                let until = self.within(2_000);
-                self.apply(&Directive::Repair { server, until });
+                self.repair(server, 1_000);
             }
         }
+    }
+
+    /// The same, of a service whose requests are held then.
+    fn outage_where_held(&mut self) {
+        let all = (0..self.services.len()).filter(|id| held_at_most(ServiceId(*id as u32)) > 0);
+        let all: Vec<usize> = all.collect();
+        let at = self.random.below(all.len());
+        self.outage(all[at]);
     }
 
     fn drain(&mut self, service: usize) {
@@ -144,10 +177,20 @@ impl World<'_> {
         self.books[service].maintenance_since = None;
     }
 
+    /// As when evenkeel is about to end: nobody waits any longer for a server to come back. For the last requests only, and where some wait.
+    fn end_holds(&mut self) {
+        let held = self.services.iter().position(|service| service.held() > 0);
+        let Some(service) = held.filter(|_| self.left < self.holds_until) else {
+            return;
+        };
+        self.services[service].end_holds();
+        self.books[service].holds_ended.get_or_insert(self.now);
+    }
+
     /// Some requests are in quarantine, others are watched.
     fn order_shapes(&mut self, service: usize) {
         let mut hash = || {
-            let (_, facts) = draw_request(&mut self.random, self.services, 0);
+            let (_, facts) = draw_request(&mut self.random, self.services, self.routes, 0);
             facts.exact_shape().path
         };
         let hashes = [hash(), hash(), hash(), hash()];

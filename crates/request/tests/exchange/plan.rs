@@ -30,6 +30,8 @@ pub(crate) const STICKY: &str = "x-server";
 /// The field that requests are hashed on.
 pub(crate) const KEY: &str = "x-key";
 
+/// A request waits for so long at most for a server to come back.
+pub(crate) const HOLD_UP_TO: Duration = millis(1_200);
 /// So many requests wait at most for a server to come back.
 const MANY_HELD: u32 = 12;
 const FEW_HELD: u32 = 4;
@@ -79,6 +81,12 @@ pub(crate) fn options(index: u32, name: &str) -> ServiceOptions {
         _ => {}
     }
     options
+}
+
+/// The rate limits of the services, if they have any.
+pub(crate) fn rates() -> impl Iterator<Item = Option<RateRule>> {
+    let all = (0..).zip(NAMES);
+    all.map(|(index, name)| options(index, name).admission.rate)
 }
 
 fn plain(index: u32, name: &str, servers: u16) -> ServiceOptions {
@@ -214,7 +222,7 @@ fn breaking(options: &mut ServiceOptions) {
 
 const fn hold(requests: u32) -> HoldOptions {
     HoldOptions {
-        up_to: millis(1_200),
+        up_to: HOLD_UP_TO,
         requests,
         bytes: 8_000,
     }
@@ -320,6 +328,7 @@ fn tiers(options: &mut ServiceOptions) {
     }
     options.balance.policy = Policy::Random;
     options.admission.throttle = Some(SreOptions {
+        k: 1.1,
         window: Duration::from_secs(5),
         ..SreOptions::default()
     });
@@ -337,4 +346,9 @@ pub(crate) fn held_at_most(id: ServiceId) -> u32 {
         "everything" | "falls" => FEW_HELD,
         _ => 0,
     }
+}
+
+/// Whether the limits of the servers of a service are found, whatever is ordered.
+pub(crate) fn finds_limits(id: ServiceId) -> bool {
+    matches!(NAMES[id.0 as usize], "adaptive" | "everything")
 }

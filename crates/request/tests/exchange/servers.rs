@@ -37,6 +37,9 @@ pub(crate) struct Server {
     pub(crate) condition: Condition,
     /// Attempts that hold a place on it.
     pub(crate) in_flight: u32,
+    /// Until when it is out of service and being repaired, as was ordered.
+    pub(crate) out_until: Instant,
+    pub(crate) repaired_until: Instant,
 }
 
 /// What happens to an attempt, one after the other.
@@ -128,13 +131,17 @@ impl Condition {
         random: &mut Random,
     ) -> Course {
         let like = self.of_attempt(random);
+        let is_slow = random.below(6) == 0;
         let mut millis = |most: usize| Duration::from_millis(random.below(most + 1) as u64);
+        // Of some clients the body comes slowly.
+        let (soon, slow) = (millis(4), millis(40));
         let is_busy = like == Self::Busy;
         let retry_after = millis(3_000);
         let load = millis(100).as_secs_f64() * 10.0;
         let connected = now + millis(3);
-        let written = connected + millis(4);
-        let answered = written + millis(if like == Self::Slow { 700 } else { 25 });
+        let between = millis(if like == Self::Slow { 700 } else { 25 });
+        let written = connected + if is_slow { slow } else { soon };
+        let answered = written + between;
         let is_reused = random.below(2) == 0;
         let mut happenings = Vec::with_capacity(3);
         let status = match like {

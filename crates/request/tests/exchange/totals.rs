@@ -20,27 +20,51 @@ pub(crate) struct Totals {
     pub(crate) closed: u64,
     pub(crate) maintenance: u64,
     pub(crate) strays: u64,
+    /// Came by a route.
+    pub(crate) routed: u64,
+    /// Over a rate limit.
+    pub(crate) limited: u64,
+    /// Were held when nobody was to be held any longer.
+    pub(crate) ended_holds: u64,
+    /// Refused because the servers refuse most.
+    pub(crate) throttled: u64,
 }
 
 impl Totals {
+    fn all_mut(&mut self) -> [&mut u64; 21] {
+        [
+            &mut self.requests,
+            &mut self.steps,
+            &mut self.attempts,
+            &mut self.hedges,
+            &mut self.queued,
+            &mut self.held,
+            &mut self.rescued,
+            &mut self.streams_refused,
+            &mut self.passed_on,
+            &mut self.replied,
+            &mut self.aborted,
+            &mut self.dropped,
+            &mut self.switched_service,
+            &mut self.quarantined,
+            &mut self.closed,
+            &mut self.maintenance,
+            &mut self.strays,
+            &mut self.routed,
+            &mut self.limited,
+            &mut self.ended_holds,
+            &mut self.throttled,
+        ]
+    }
+
+    /// Adds those of another run.
+    pub(crate) fn add(&mut self, mut other: Self) {
+        let all = self.all_mut().into_iter().zip(other.all_mut());
+        all.for_each(|(sum, count)| *sum += *count);
+    }
+
     /// Whether all of it has happened.
-    pub(crate) fn is_everything(&self) -> bool {
-        let all = [
-            self.hedges,
-            self.queued,
-            self.held,
-            self.rescued,
-            self.streams_refused,
-            self.passed_on,
-            self.replied,
-            self.aborted,
-            self.dropped,
-            self.switched_service,
-            self.quarantined,
-            self.closed,
-            self.maintenance,
-            self.strays,
-        ];
-        all.iter().all(|count| *count > 10)
+    pub(crate) fn is_everything(&mut self) -> bool {
+        self.all_mut().iter().all(|count| **count > 10)
     }
 }

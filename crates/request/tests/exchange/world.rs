@@ -8,26 +8,35 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Random, ServiceId};
-use evenkeel_request::Exchange;
+use evenkeel_core::{Instant, Random};
 use evenkeel_request::exchange::{Arrival, Event, Step};
-use evenkeel_request::service::Service;
+use evenkeel_request::route::Route;
+use evenkeel_request::service::{RateLimiter, Service};
+use evenkeel_request::{Cause, Exchange};
 
 use crate::attempts::Sending;
-use crate::checks::{End, RequestBooks, ServiceBooks, Stepped, WaitingNow};
-use crate::clients::draw_request;
+use crate::checks::{Arrived, End, RateBooks, RequestBooks, ServiceBooks, Stepped, WaitingNow};
+use crate::clients::{class_of, draw_request, refusal, told};
 use crate::host::{Calls, Facts, RequestHost, Worker};
+use crate::plan;
+use crate::routes::{policies, policies_of};
 use crate::servers::{Condition, Happening, Server, check_in_flight};
 use crate::totals::Totals;
+use crate::waiting::Idle;
 
 /// Clients that send one request after the other.
 const CLIENTS: usize = 200;
-/// A request that waits although a server has had room for so long was forgotten.
-const FORGOTTEN: Duration = Duration::from_millis(100);
 /// No request takes longer, with its fallback service and its response.
 const LONGEST: Duration = Duration::from_secs(10);
 /// So many steps without a pause are a circle.
 const MOST_STEPS: usize = 64;
+
+/// What the simulation is made of: services, routes, and the rate limits of routes by their places.
+pub(crate) struct Plan {
+    pub(crate) services: Vec<Service>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) limiters: Vec<Option<RateLimiter>>,
+}
 
 /// Something that is due.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -82,21 +91,24 @@ pub(crate) struct World<'a> {
     pub(crate) now: Instant,
     pub(crate) random: Random,
     pub(crate) services: &'a [Service],
+    pub(crate) routes: &'a [Route],
     pub(crate) books: Vec<ServiceBooks>,
+    pub(crate) idle: Vec<Idle>,
+    rates: RateBooks,
+    /// The rate limits of routes, by their places.
+    limiters: &'a [Option<RateLimiter>],
     pub(crate) servers: Vec<Server>,
     /// The places of each service's servers of now.
     pub(crate) places: Vec<Vec<usize>>,
     pub(crate) requests: Vec<Option<Box<Request<'a>>>>,
     pub(crate) totals: Totals,
     pub(crate) left: u64,
+    /// Requests are left of which more may wait for servers to come back.
+    pub(crate) holds_until: u64,
     workers: Vec<Worker<'a>>,
     heap: BinaryHeap<Reverse<(Instant, u64, u64, DueInHeap)>>,
     entered: u64,
     woken: Arc<Mutex<Vec<RequestKey>>>,
-    /// Since when requests wait at a service although a server has room.
-    has_room_since: Vec<Option<Instant>>,
-    /// The version of each service's servers, and since when it is known.
-    versions: Vec<(u64, Instant)>,
 }
 
 /// Ordered by what stands before it in the heap only.
@@ -127,22 +139,34 @@ impl Wake for Alarm {
 }
 
 impl<'a> World<'a> {
-    pub(crate) fn new(services: &'a [Service], mut random: Random, requests: u64) -> Self {
+    pub(crate) fn new(plan: &'a Plan, mut random: Random, requests: u64) -> Self {
+        let Plan {
+            services,
+            routes,
+            limiters,
+        } = plan;
+        let rates = routes.iter().map(|route| route.rate.clone());
+        let all = policies(services, routes);
+        let workers = (0..2).map(|_| Worker::new(services, &all, &mut random));
+        let workers = workers.collect();
         let mut world = Self {
             now: Instant::ZERO,
             services,
+            routes,
+            idle: vec![Idle::NEVER; services.len()],
+            rates: RateBooks::new(plan::rates(), rates),
+            limiters,
             books: services.iter().map(ServiceBooks::new).collect(),
             servers: Vec::new(),
             places: Vec::new(),
             requests: (0..CLIENTS).map(|_| None).collect(),
             totals: Totals::default(),
             left: requests,
-            workers: (0..2).map(|_| Worker::new(services, &mut random)).collect(),
+            holds_until: requests / 5,
+            workers,
             heap: BinaryHeap::new(),
             entered: 0,
             woken: Arc::default(),
-            has_room_since: vec![None; services.len()],
-            versions: vec![(0, Instant::ZERO); services.len()],
             random,
         };
         for (service, index) in services.iter().zip(0..) {
@@ -170,6 +194,8 @@ impl<'a> World<'a> {
             state: Arc::clone(state),
             condition: Condition::Well,
             in_flight: 0,
+            out_until: Instant::ZERO,
+            repaired_until: Instant::ZERO,
         });
         let place = self.servers.len() - 1;
         let at = self.within(2_000);
@@ -243,7 +269,13 @@ impl<'a> World<'a> {
             Due::Stray(key) => self.stray(key),
             Due::ServerOut(key, place) => self.server_out(key, place),
             Due::Condition(place) => self.condition_changes(place),
-            Due::Order => self.order(),
+            Due::Order => {
+                self.order();
+                for service in 0..self.services.len() {
+                    self.check_waiting(service);
+                    self.check_ended_holds(service);
+                }
+            }
             Due::OrderEnds(service) => self.end_maintenance(service),
         }
     }
@@ -269,7 +301,16 @@ impl<'a> World<'a> {
             client,
             number: self.left,
         };
-        let (service, facts) = draw_request(&mut self.random, self.services, client);
+        let (service, facts) = draw_request(&mut self.random, self.services, self.routes, client);
+        let route = facts.route.map(|place| &self.routes[place]);
+        let policies = policies_of(self.services, route, service);
+        let arrived = Arrived {
+            policies,
+            told: told(&facts, policies),
+            class: class_of(&facts, route),
+            refused: refusal(&facts, policies)
+                .or_else(|| self.rates.take(service, &facts, self.now)),
+        };
         let worker = client % self.workers.len();
         let calls = RefCell::default();
         let host = RequestHost {
@@ -279,8 +320,8 @@ impl<'a> World<'a> {
         };
         let arrival = Arrival {
             service,
-            route: None,
-            rate: None,
+            route,
+            rate: facts.route.and_then(|place| self.limiters[place].as_ref()),
             head: &facts,
             shape: facts.shape(),
             peer: facts.peer,
@@ -288,8 +329,10 @@ impl<'a> World<'a> {
             at: self.now,
         };
         let exchange = Exchange::new(&arrival, &host);
-        let told = crate::clients::told(&facts, exchange.policies());
-        let books = RequestBooks::new(&exchange, self.now, told, &facts);
+        let books = RequestBooks::new(&exchange, self.now, &arrived, &facts);
+        self.totals.routed += u64::from(route.is_some());
+        let is_limited = matches!(arrived.refused, Some(Cause::RateLimited { .. }));
+        self.totals.limited += u64::from(is_limited);
         let woken = Arc::clone(&self.woken);
         self.requests[client] = Some(Box::new(Request {
             key,
@@ -342,7 +385,8 @@ impl<'a> World<'a> {
             self.requests[key.client] = Some(request);
         }
         check_in_flight(&self.servers, service);
-        self.check_queue(service as usize);
+        self.check_waiting(service as usize);
+        self.check_ended_holds(service as usize);
     }
 
     /// One step, with the checks that follow from it.
@@ -370,6 +414,7 @@ impl<'a> World<'a> {
             after: WaitingNow::of(self.services),
         };
         let was_waiting = request.books.is_waiting();
+        let was_held = was_waiting && !request.books.is_queued();
         for place in request.books.enter(&stepped, &mut self.books) {
             self.servers[place].in_flight -= 1;
         }
@@ -377,10 +422,12 @@ impl<'a> World<'a> {
             self.totals.queued += u64::from(request.books.is_queued());
             self.totals.held += u64::from(!request.books.is_queued());
         }
+        let service = request.exchange.service_id().0 as usize;
+        let has_ended = was_held && self.books[service].holds_ended.is_some();
+        self.totals.ended_holds += u64::from(has_ended);
         self.totals.switched_service += u64::from(stepped.calls.left.is_some());
         if let Step::Attempt(server) | Step::Hedge(server, _) = step {
             let is_hedge = matches!(step, Step::Hedge(..));
-            let service = request.exchange.service_id().0 as usize;
             let place = self.place_of(service, server, &request.exchange);
             self.servers[place].in_flight += 1;
             let entry =
@@ -471,58 +518,7 @@ impl<'a> World<'a> {
         let gone = (before.queued - after.queued) + (before.held - after.held);
         assert_eq!(gone, is_waiting, "it still waits, though nobody does");
         check_in_flight(&self.servers, service as u32);
-        self.check_queue(service);
+        self.check_waiting(service);
         self.next_request(key.client);
-    }
-
-    /// How the servers of a service stand, what they have in flight, at most how much, and their breakers.
-    fn members(&self, service: usize) -> Vec<impl std::fmt::Debug + use<>> {
-        let set = self.services[service].servers();
-        let members = (0..).zip(set.pool().members());
-        let shown = members.map(|(index, member)| {
-            let standing = member.state.standing(self.now);
-            let breaker = set.breaker(index, self.now);
-            (standing, member.state.in_flight(), member.bound(), breaker)
-        });
-        shown.collect()
-    }
-
-    /// Whether one waits there for so long while a server has had room, and may go to any. Who has been on the server with room waits for
-    /// another; where the newest goes first it keeps the others waiting.
-    fn has_forgotten(&self, service: usize, room_since: Instant) -> bool {
-        let requests = self.requests.iter().flatten();
-        let on_it = requests.filter(|it| it.exchange.service_id().0 as usize == service);
-        let mut fresh = on_it.filter(|it| it.books.attempts.is_empty());
-        crate::plan::NAMES[service] != "limited"
-            && fresh.any(|it| {
-                let since = it.books.queued_since();
-                since.is_some_and(|since| self.now.since(since.max(room_since)) >= FORGOTTEN)
-            })
-    }
-
-    /// A server's room is not left unused while somebody waits for it.
-    fn check_queue(&mut self, service: usize) {
-        let now = self.now;
-        let shared = &self.services[service];
-        let most = crate::plan::held_at_most(ServiceId(service as u32));
-        assert!(shared.held() <= most, "{} are held", shared.held());
-        let known = &mut self.versions[service];
-        if known.0 != shared.version() {
-            *known = (shared.version(), now);
-        }
-        let since = &mut self.has_room_since[service];
-        // Those that have come before know other servers.
-        let is_new = now.since(known.1) < Duration::from_secs(2);
-        if is_new || shared.waiting() == 0 || !shared.servers().pool().has_room(now) {
-            *since = None;
-            return;
-        }
-        let since = *since.get_or_insert(now);
-        assert!(
-            !self.has_forgotten(service, since),
-            "one waits at {} although a server has room: {:?}",
-            shared.name(),
-            self.members(service)
-        );
     }
 }

@@ -3,6 +3,8 @@
 use evenkeel_balance::{PickReason, Standing};
 use evenkeel_core::{ServerId, Verdict};
 use evenkeel_request::Exchange;
+use evenkeel_request::exchange::REMEMBERED;
+use evenkeel_tolerate::ShedOptions;
 
 use super::{AttemptEntry, RequestBooks, ServiceBooks, Stepped};
 
@@ -51,12 +53,16 @@ impl RequestBooks {
             "one server for one attempt"
         );
         self.check_server(server, selected.1.reason, stepped);
+        self.check_again(server, selected.1.reason);
+        assert_eq!(self.refused, None, "it was refused");
         if is_hedge {
             self.check_hedge(server, stepped);
-            service.paid();
+            service.pays_hedge(now);
         } else {
             assert!(self.under_way().next().is_none(), "two first attempts");
             self.check_number(exchange);
+            self.check_class(stepped);
+            service.check_orders(exchange.service(), id, now);
             service.begin_attempt(stepped.facts.shape(), place, now);
         }
         self.attempts.push(AttemptEntry {
@@ -102,6 +108,35 @@ impl RequestBooks {
             );
         }
         assert!(stepped.exchange.servers().address(server).is_some());
+    }
+
+    /// A server that was tried is asked again only if all were.
+    fn check_again(&self, server: u32, reason: PickReason) {
+        let attempts = &self.attempts[self.visit.first..];
+        let is_remembered = attempts.len() <= REMEMBERED;
+        let is_again = attempts.iter().any(|one| one.server.index == server);
+        assert!(
+            !(is_again && is_remembered)
+                || matches!(reason, PickReason::Again | PickReason::Overflow),
+            "{server} is asked again: {reason:?}"
+        );
+    }
+
+    /// Whoever has not waited for its turn takes no place that its class may not have.
+    fn check_class(&self, stepped: &Stepped<'_, '_>) {
+        let (used, bounds) = stepped.exchange.servers().pool().used(stepped.now);
+        let (before, shares) = (used.saturating_sub(1), ShedOptions::default());
+        // Where none is in service, none has a share.
+        if let Some(bounds) = bounds.filter(|bounds| *bounds > 0)
+            && shares.share(self.class) < 1.0
+            && !self.was_queued
+        {
+            assert!(
+                shares.admits(self.class, before, bounds),
+                "{:?} takes one of {bounds}, {before} in use",
+                self.class
+            );
+        }
     }
 
     fn check_hedge(&self, server: u32, stepped: &Stepped<'_, '_>) {

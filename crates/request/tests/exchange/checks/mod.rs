@@ -5,24 +5,25 @@ use std::fmt;
 use std::time::Duration;
 
 use evenkeel_core::{Exposed, Instant, Outcome, ServerId, ServiceId};
-use evenkeel_request::exchange::{
-    Count, Event, FallbackResult, HedgeResult, NoResponse, Reply, Step,
-};
+use evenkeel_request::exchange::{Event, NoResponse, Reply, Step};
 use evenkeel_request::service::Service;
 use evenkeel_request::{Cause, Exchange, Policies};
+use evenkeel_tolerate::{Class, ShedOptions};
 
 use crate::host::{Calls, Facts};
+use crate::plan::HOLD_UP_TO;
 
 mod begin;
+mod rates;
 mod refused;
+mod retries;
 mod service;
 
+pub(crate) use rates::RateBooks;
 pub(crate) use service::ServiceBooks;
 
 /// A server's wish to be left alone is kept for so long at least.
 const LONGEST_WISH: Duration = Duration::from_secs(5);
-/// Free retries of one request on one service, at most.
-const MOST_FREE: usize = 8;
 
 /// One attempt, as the simulation made it.
 #[derive(Debug)]
@@ -55,7 +56,22 @@ struct Visit {
     after_timeouts: u32,
     free_on: Vec<u32>,
     held: u32,
+    /// When it was held first.
+    held_first: Option<Instant>,
     not_before: Instant,
+}
+
+/// What follows from the head of a request.
+#[derive(Debug)]
+pub(crate) struct Arrived<'p> {
+    /// What it goes by.
+    pub(crate) policies: &'p Policies,
+    /// For how long its client waits, if it says so; zero if its time is over.
+    pub(crate) told: Option<Duration>,
+    /// How much it matters.
+    pub(crate) class: Class,
+    /// What it is told at once, if it gets to no server.
+    pub(crate) refused: Option<Cause>,
 }
 
 /// How a request ended.
@@ -72,14 +88,19 @@ pub(crate) struct RequestBooks {
     pub(crate) arrived: Instant,
     version: u64,
     visit: Visit,
+    class: Class,
+    refused: Option<Cause>,
     told_end: Instant,
     pub(crate) attempts: Vec<AttemptEntry>,
     pub(crate) has_client_gone: bool,
     pub(crate) is_passing: bool,
     pub(crate) end: Option<End>,
     is_queued: bool,
+    /// Before the latest step.
+    was_queued: bool,
     queued_since: Option<Instant>,
     is_held: bool,
+    held_since: Option<Instant>,
     is_backing_off: bool,
 }
 
@@ -143,34 +164,45 @@ impl Visit {
             after_timeouts: 0,
             free_on: Vec::new(),
             held: 0,
+            held_first: None,
             not_before: Instant::ZERO,
         }
     }
 }
 
 impl RequestBooks {
-    /// Of a request that arrives now; `told`: for how long its client waits, if it says so.
+    /// Of a request that arrives now.
     pub(crate) fn new(
         exchange: &Exchange<'_>,
         now: Instant,
-        told: Option<Duration>,
+        arrived: &Arrived<'_>,
         facts: &Facts,
     ) -> Self {
-        let mut visit = Visit::new(exchange.service_id(), now, exchange.policies(), facts);
+        assert!(
+            std::ptr::eq(exchange.policies(), arrived.policies),
+            "it goes by the policies of {}",
+            exchange.policies().place
+        );
+        let mut visit = Visit::new(exchange.service_id(), now, arrived.policies, facts);
+        let told = arrived.told.filter(|told| !told.is_zero());
         let told_end = told.map_or(Instant::NEVER, |told| now + told);
         visit.deadline = visit.deadline.min(told_end);
         Self {
             arrived: now,
             version: exchange.servers().version(),
             visit,
+            class: arrived.class,
+            refused: arrived.refused,
             told_end,
             attempts: Vec::new(),
             has_client_gone: false,
             is_passing: false,
             end: None,
             is_queued: false,
+            was_queued: false,
             queued_since: None,
             is_held: false,
+            held_since: None,
             is_backing_off: false,
         }
     }
@@ -190,6 +222,12 @@ impl RequestBooks {
 
     pub(crate) const fn queued_since(&self) -> Option<Instant> {
         self.queued_since
+    }
+
+    /// Since when it waits for a server to come back, if it does and none of this service has seen it.
+    pub(crate) fn held_new_since(&self) -> Option<Instant> {
+        let is_new = self.attempts.len() == self.visit.first;
+        self.held_since.filter(|_| is_new)
     }
 
     /// Checks one step and enters it. The places of attempts on servers that are free again.
@@ -218,6 +256,12 @@ impl RequestBooks {
             "another deadline: {self:?}"
         );
         self.enter_waiting(stepped);
+        if self.is_held {
+            self.check_held(&services[self.visit.service.0 as usize], stepped.now);
+        }
+        if stepped.step == Step::GiveUp {
+            self.check_rescue(stepped);
+        }
         self.enter_end(stepped, services);
         free
     }
@@ -239,7 +283,7 @@ impl RequestBooks {
             attempt.outcome = Some(outcome);
             attempt.is_reported = true;
             let service = &mut services[report.server.service.0 as usize];
-            service.attempt_ended(attempt.place, outcome, stepped.now);
+            service.attempt_ended(attempt.place, outcome);
         }
         for report in &stepped.calls.broke {
             assert!(report.outcome.is_failure(), "{report:?}");
@@ -316,54 +360,20 @@ impl RequestBooks {
         }
     }
 
-    fn enter_counts(&mut self, stepped: &Stepped<'_, '_>, services: &mut [ServiceBooks]) {
-        for (service, count) in &stepped.calls.counts {
-            match *count {
-                Count::Retry(outcome, wait) => {
-                    assert_eq!(*service, self.visit.service);
-                    self.enter_retry(outcome, stepped, services);
-                    self.is_backing_off = !wait.is_zero();
-                    let retry = &stepped.exchange.policies().retry;
-                    if stepped.calls.left.is_none() {
-                        assert!(self.visit.paid_retries <= retry.limit, "too many retries");
-                        assert!(self.visit.after_timeouts <= retry.timeout_limit);
-                    }
-                }
-                Count::Hedge(HedgeResult::Won | HedgeResult::Lost | HedgeResult::Failed) => {
-                    let mut attempts = self.attempts.iter();
-                    assert!(attempts.any(|one| one.is_hedge), "there was no hedge");
-                }
-                Count::Fallback(FallbackResult::Service) => {
-                    assert_eq!(stepped.calls.left, Some(*service));
-                }
-                Count::Hedge(_) | Count::Fallback(_) | Count::Deadline(_) => {}
-            }
-        }
+    /// It is held no longer than may be, and not where no request is held.
+    fn check_held(&mut self, service: &ServiceBooks, now: Instant) {
+        let first = *self.visit.held_first.get_or_insert(now);
+        assert!(now < first + HOLD_UP_TO, "held for too long: {self:?}");
+        assert_eq!(service.holds_ended, None, "no request is held any more");
+        assert_eq!(service.maintenance_since, None, "held in maintenance");
     }
 
-    /// A retry was granted after an attempt that ended so. Whether it was paid for is not said; where it cannot have been free it was.
-    fn enter_retry(
-        &mut self,
-        outcome: Outcome,
-        stepped: &Stepped<'_, '_>,
-        services: &mut [ServiceBooks],
-    ) {
-        let ended = stepped.calls.ended.last().expect("an attempt has ended");
-        assert_eq!(ended.outcome, outcome, "a retry of something else");
-        let server = ended.server.index;
-        self.visit.retries += 1;
-        self.visit.after_timeouts += u32::from(outcome == Outcome::AttemptTimeout);
-        let may_be_free = !matches!(
-            outcome,
-            Outcome::Answered(_) | Outcome::AttemptTimeout | Outcome::BadResponse
-        );
-        let free_on = &mut self.visit.free_on;
-        if may_be_free && free_on.len() < MOST_FREE && !free_on.contains(&server) {
-            free_on.push(server);
-        } else {
-            self.visit.paid_retries += 1;
-            services[self.visit.service.0 as usize].paid();
-        }
+    /// Whoever gives an attempt up has another server to go to.
+    fn check_rescue(&self, stepped: &Stepped<'_, '_>) {
+        let attempts = &self.attempts[self.visit.first..];
+        let tried: Vec<u32> = attempts.iter().map(|one| one.server.index).collect();
+        let pool = stepped.exchange.servers().pool();
+        assert!(pool.has_other(stepped.now, &tried), "rescued to nowhere");
     }
 
     /// A server asks to be left alone: the next attempt waits if it would have to go there again.
@@ -386,6 +396,11 @@ impl RequestBooks {
         assert!(self.under_way().next().is_none(), "it left its attempts");
         let exchange = stepped.exchange;
         let policies = exchange.policies();
+        assert!(
+            std::ptr::eq(policies, exchange.service().policies()),
+            "it goes by the policies of {}",
+            policies.place
+        );
         let mut visit = Visit::new(exchange.service_id(), stepped.now, policies, stepped.facts);
         visit.deadline = visit.deadline.min(self.told_end);
         visit.first = self.attempts.len();
@@ -408,12 +423,17 @@ impl RequestBooks {
         if held == 1 && !self.is_held {
             self.visit.held += 1;
         }
+        self.was_queued = self.is_queued;
         (self.is_queued, self.is_held) = (queued == 1, held == 1);
         let since = self.queued_since.unwrap_or(stepped.now);
         self.queued_since = self.is_queued.then_some(since);
+        let since = self.held_since.unwrap_or(stepped.now);
+        self.held_since = self.is_held.then_some(since);
         let is_delayed = stepped.exchange.injected().delay.is_some() && self.attempts.is_empty();
         self.is_backing_off &= waits && !self.is_waiting();
-        if waits {
+        if let Step::Wait(until) = stepped.step {
+            assert!(until <= self.visit.deadline, "it waits past its deadline");
+            assert_eq!(self.refused, None, "it was refused");
             let is_other = self.is_backing_off || (is_delayed && !self.is_waiting());
             let count = i64::from(is_other) + queued + held;
             assert_eq!(count, 1, "things that it waits for: {self:?}");
@@ -426,7 +446,9 @@ impl RequestBooks {
             Step::Abort => End::Aborted,
             Step::Done => End::PassedOn,
             Step::PassOn => {
-                self.is_passing = true;
+                if !std::mem::replace(&mut self.is_passing, true) {
+                    self.check_passed_on(stepped);
+                }
                 assert_eq!(self.under_way_or_passed().count(), 1);
                 return;
             }
@@ -442,6 +464,10 @@ impl RequestBooks {
             }
         };
         assert_eq!(self.end, None, "it ends twice: {stepped:?}");
+        if let Some(cause) = self.refused {
+            let told = End::Replied(Reply::Cause(cause));
+            assert_eq!(end, told, "it was refused: {stepped:?}");
+        }
         assert_eq!(self.is_passing, end == End::PassedOn, "{stepped:?}");
         for attempt in &self.attempts {
             assert!(
@@ -468,6 +494,18 @@ impl RequestBooks {
         self.end = Some(end);
     }
 
+    /// What counts as no response is not passed on.
+    fn check_passed_on(&self, stepped: &Stepped<'_, '_>) {
+        let fallback = stepped.exchange.policies().fallback.as_ref();
+        if let Event::Ended(end) = stepped.event
+            && let Some(fallback) = fallback
+        {
+            let mut statuses = fallback.on.iter();
+            let is_none = statuses.any(|status| end.outcome == Outcome::Answered(*status));
+            assert!(!is_none, "passed on: {:?}", end.outcome);
+        }
+    }
+
     /// The client is told what is so.
     fn check_cause(&self, cause: Cause, stepped: &Stepped<'_, '_>, services: &[ServiceBooks]) {
         let service = &services[self.visit.service.0 as usize];
@@ -478,7 +516,8 @@ impl RequestBooks {
             Cause::RouteBroken { .. } | Cause::FallenBack { .. } => {
                 service.is_closed(stepped.facts.shape(), stepped.now)
             }
-            Cause::Deadline => self.attempts.is_empty(),
+            Cause::Deadline | Cause::RateLimited { .. } => self.refused == Some(cause),
+            Cause::Shed => self.is_shed(stepped),
             Cause::Injected { .. } => stepped.exchange.injected().abort.is_some(),
             Cause::AttemptTimeout => self.has_met(Outcome::AttemptTimeout),
             Cause::BadResponse => self.has_met(Outcome::BadResponse),
@@ -487,6 +526,13 @@ impl RequestBooks {
             _ => true,
         };
         assert!(is_so, "{cause:?} is not so: {stepped:?}");
+    }
+
+    /// Its class has used its share of the servers.
+    fn is_shed(&self, stepped: &Stepped<'_, '_>) -> bool {
+        let (used, bounds) = stepped.exchange.servers().pool().used(stepped.now);
+        let shares = ShedOptions::default();
+        bounds.is_some_and(|bounds| bounds > 0 && !shares.admits(self.class, used, bounds))
     }
 
     /// One of its attempts has ended so.

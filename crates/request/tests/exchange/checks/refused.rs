@@ -4,7 +4,8 @@
 use evenkeel_core::Outcome;
 use evenkeel_request::exchange::{Count, Event};
 
-use super::{MOST_FREE, RequestBooks, Stepped};
+use super::retries::MOST_FREE;
+use super::{RequestBooks, Stepped};
 
 impl RequestBooks {
     /// A server may have seen something of it.

@@ -1,10 +1,12 @@
 //! What must hold of one service, whatever happens to its requests: who may reach its servers, and what its retries have cost.
 
 use evenkeel_core::{
-    ClosedRoute, ExactShape, Instant, Outcome, RequestShape, ServiceOrders, ShapeOrders,
+    ClosedRoute, ExactShape, Instant, Outcome, RequestShape, ServiceId, ServiceOrders, ShapeOrders,
 };
 use evenkeel_request::service::Service;
 use evenkeel_tolerate::BudgetOptions;
+
+use crate::plan;
 
 /// Trials of a closed route at once, before one was answered.
 const TRIALS: usize = 4;
@@ -13,10 +15,12 @@ const TRIALS: usize = 4;
 #[derive(Debug)]
 pub(crate) struct ServiceBooks {
     budget: BudgetOptions,
-    successes: u64,
-    /// Retries and hedged attempts that cannot have been free.
-    paid: u64,
+    /// What is there of the budget at most, and up to when its floor is paid: attempts that may have been free are not counted.
+    tokens: f64,
+    paid_until: Instant,
     pub(crate) maintenance_since: Option<Instant>,
+    /// Since when no request waits for a server to come back.
+    pub(crate) holds_ended: Option<Instant>,
     shapes: Option<ShapeOrders>,
     orders: Option<ServiceOrders>,
     /// While a route is closed: attempts of it that began since, by their places.
@@ -27,11 +31,13 @@ pub(crate) struct ServiceBooks {
 
 impl ServiceBooks {
     pub(crate) fn new(service: &Service) -> Self {
+        let budget = service.policies().retry.budget;
         Self {
-            budget: service.policies().retry.budget,
-            successes: 0,
-            paid: 0,
+            budget,
+            tokens: budget.burst,
+            paid_until: Instant::ZERO,
             maintenance_since: None,
+            holds_ended: None,
             shapes: None,
             orders: None,
             trials: Vec::new(),
@@ -83,14 +89,32 @@ impl ServiceBooks {
         }
     }
 
+    /// What was ordered about servers and not renewed has ended by the time that a request goes to one.
+    pub(super) fn check_orders(&self, service: &Service, id: ServiceId, now: Instant) {
+        let is_over = self
+            .orders
+            .as_ref()
+            .is_none_or(|orders| now >= orders.until);
+        let set = service.servers();
+        let has_limits = (0..)
+            .zip(set.pool().members())
+            .any(|(index, _)| set.limit(index).is_some());
+        let is_found = has_limits && !plan::finds_limits(id);
+        assert!(
+            !is_over || !(set.pool().fails_over() || is_found),
+            "orders that are over still hold"
+        );
+    }
+
     /// An attempt's end was reported.
-    pub(crate) fn attempt_ended(&mut self, place: usize, outcome: Outcome, now: Instant) {
-        self.successes += u64::from(outcome.is_success());
+    pub(crate) fn attempt_ended(&mut self, place: usize, outcome: Outcome) {
+        if outcome.is_success() && self.tokens < self.budget.burst {
+            self.tokens += self.budget.ratio;
+        }
         if let Some(at) = self.trials.iter().position(|trial| *trial == place) {
             self.trials.swap_remove(at);
             self.is_opening |= matches!(outcome, Outcome::Answered(_));
         }
-        self.check_budget(now);
     }
 
     /// An attempt was abandoned with its request.
@@ -100,23 +124,27 @@ impl ServiceBooks {
         }
     }
 
-    /// A retry or a hedged attempt that was not free.
-    pub(crate) const fn paid(&mut self) {
-        self.paid += 1;
+    /// A retry that was not free.
+    pub(crate) fn pays_retry(&mut self, now: Instant) {
+        self.pays(1.0, now);
     }
 
-    /// Never more was spent than was there, or earned.
-    fn check_budget(&self, now: Instant) {
-        let budget = self.budget;
-        let time = now.since(Instant::ZERO).as_secs_f64();
-        let earned = budget.ratio.mul_add(
-            self.successes as f64,
-            budget.floor_per_second.mul_add(time, budget.burst),
-        );
-        assert!(
-            self.paid as f64 <= earned + 1.0,
-            "{} retries were paid with {earned}",
-            self.paid
-        );
+    /// A hedged attempt: it leaves half of the budget to retries.
+    pub(crate) fn pays_hedge(&mut self, now: Instant) {
+        self.pays((self.budget.burst / 2.0).max(1.0), now);
+    }
+
+    /// Never more is spent than is there, and only while so much is.
+    fn pays(&mut self, least: f64, now: Instant) {
+        let BudgetOptions {
+            floor_per_second,
+            burst,
+            ..
+        } = self.budget;
+        let elapsed = now.since(self.paid_until).as_secs_f64();
+        self.paid_until = now;
+        let there = floor_per_second.mul_add(elapsed, self.tokens).min(burst);
+        assert!(there + 1e-3 >= least, "{there} is there, {least} is needed");
+        self.tokens = there - 1.0;
     }
 }
