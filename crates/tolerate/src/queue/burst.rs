@@ -28,13 +28,13 @@ const LONG: Duration = Duration::from_secs(10);
 /// Entries at most in a burst. Each is a request that would be in flight on a server if there were no queue.
 const LENGTH: u32 = 16_384;
 /// Over which time it is counted who was served and who gave up.
-const WINDOW: Duration = Duration::from_secs(2);
+const WINDOW: Duration = Duration::from_secs(1);
 /// After so much of it, it tells how many are served in a second.
-const ENOUGH: Duration = Duration::from_secs(1);
+const ENOUGH: Duration = Duration::from_millis(500);
 /// So many that gave up are no accident …
-const LEAST: u32 = 3;
-/// … if they are one in so many of those that left.
-const GAVE_UP: u32 = 10;
+const LEAST: u32 = 5;
+/// … if they are one in so many of those that left: some clients leave at any time, for reasons of their own.
+const GAVE_UP: u32 = 4;
 /// So much of the time that clients wait they may spend in the queue, less what a request takes.
 const SHARE: f64 = 0.9;
 /// Only what is expected to wait for so many times what it may is refused: how many are served in a second is an estimate.
@@ -52,7 +52,7 @@ pub struct BurstQueue<T> {
 /// What is known of the burst under way, or the last one.
 #[derive(Debug, Default)]
 struct Burst {
-    /// It was too long, or clients gave up: the queue's own options hold.
+    /// It was too long: the queue's own options hold.
     is_over: bool,
     began: Instant,
     /// When one had to wait behind another last.
@@ -296,6 +296,8 @@ mod tests {
         queue: BurstQueue<u64>,
         millis: u64,
         patience: u64,
+        /// One in so many clients leaves after 50 ms, whatever happens.
+        restless: u64,
         tickets: BTreeMap<u64, (u64, Ticket)>,
         number: u64,
         served: u64,
@@ -312,6 +314,7 @@ mod tests {
                 queue,
                 millis: 0,
                 patience,
+                restless: u64::MAX,
                 tickets: BTreeMap::new(),
                 number: 0,
                 served: 0,
@@ -328,10 +331,15 @@ mod tests {
                 if self.millis.is_multiple_of(every) {
                     self.comes(now);
                 }
-                while let Some((&number, &(came, ticket))) = self.tickets.first_key_value()
-                    && self.millis - came > self.patience
-                {
-                    self.tickets.remove(&number);
+                let (millis, patience, restless) = (self.millis, self.patience, self.restless);
+                let leaves = |(number, (came, _)): &(&u64, &(u64, Ticket))| {
+                    let is_restless = number.is_multiple_of(restless);
+                    millis - *came > if is_restless { 50 } else { patience }
+                };
+                let leaving = self.tickets.iter().filter(leaves);
+                let leaving: Vec<u64> = leaving.map(|(number, _)| *number).collect();
+                for number in leaving {
+                    let (_, ticket) = self.tickets.remove(&number).expect("it waits");
                     self.queue.cancel(now, ticket, true);
                 }
                 if self.millis.is_multiple_of(10) {
@@ -370,6 +378,14 @@ mod tests {
         model.run(1_000, 20).run(8_000, 7).run(20_000, 30);
         assert_eq!((model.refused, model.queue.snapshot().left[4]), (0, 0));
         assert!(model.waits.iter().max() > Some(&Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn clients_that_leave_for_reasons_of_their_own_tell_nothing() {
+        let mut model = Model::new(4_000);
+        model.restless = 25;
+        model.run(1_000, 20).run(8_000, 7).run(20_000, 30);
+        assert_eq!(model.refused, 0);
     }
 
     #[test]
