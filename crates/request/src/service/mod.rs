@@ -174,6 +174,12 @@ impl Service {
         self.queue.waiting()
     }
 
+    /// Whether its queue takes up a burst now, if one comes: then no class is refused that could be served later.
+    #[must_use]
+    pub fn takes_up_burst(&self) -> bool {
+        self.queue.takes_up_burst()
+    }
+
     /// Requests that wait for a server to come back.
     #[must_use]
     pub fn held(&self) -> u32 {

@@ -130,6 +130,7 @@ impl RequestBooks {
         if let Some(bounds) = bounds.filter(|bounds| *bounds > 0)
             && shares.share(self.class) < 1.0
             && !self.was_queued
+            && !stepped.exchange.service().takes_up_burst()
         {
             assert!(
                 shares.admits(self.class, before, bounds),
