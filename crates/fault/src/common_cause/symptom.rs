@@ -87,9 +87,7 @@ impl ServerView {
         let from = now.before(RECENT);
         let recent = facts.attempts.failures(now).filter(|(at, _)| *at >= from);
         let mut counts = [0_u32; 6];
-        let mut first = None;
-        for (at, outcome) in recent {
-            first.get_or_insert(at);
+        for (_, outcome) in recent {
             if let Some(place) = place_of(outcome) {
                 counts[place] += 1;
             }
@@ -106,7 +104,7 @@ impl ServerView {
             let symptom = most.and_then(|place| Symptom::ALL.get(place).copied());
             return Self {
                 symptom,
-                since: first.unwrap_or(now),
+                since: facts.attempts.onset().unwrap_or(now),
                 is_well: false,
             };
         }

@@ -91,9 +91,13 @@ impl Work<'_> {
         self.server.facts.process.stopped |= examination.is_some_and(Examination::is_stopped);
         let probes_pass = self.server.facts.probes.failed_in_row == 0;
         let probes_connect_only = self.spec.options.detect.probe.kind == ProbeKind::Tcp;
+        let is_stopped = self.server.facts.process.stopped;
+        let is_down = self.server.facts.process.down.is_some();
         let Some(case) = self.server.case.as_deref_mut() else {
             return;
         };
+        case.was_stopped |= is_stopped;
+        case.had_ended |= case.diagnosed.is_none() && (is_down || is_stopped);
         case.kind = findings
             .first()
             .map_or(FaultKind::Unknown, |finding| finding.fault);

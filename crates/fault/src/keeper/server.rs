@@ -21,6 +21,7 @@ use super::case::Case;
 use super::phase::Phase;
 use super::shown::{EXPIRES, Held, RENEWED, Routine, Shown};
 use super::start::StartTimes;
+use super::unproven::Unproven;
 
 /// One failed attempt puts a server in doubt for so long.
 pub(super) const DOUBT: Duration = Duration::from_secs(2);
@@ -40,6 +41,8 @@ pub(super) struct Server {
     /// What was done to it lately, as the second check counts it.
     pub(super) lately: Lately,
     pub(super) case: Option<Box<Case>>,
+    /// Its last incident, if it is not proven to be over.
+    pub(super) unproven: Option<Box<Unproven>>,
     pub(super) routine: Option<Box<Routine>>,
     /// Its first start: no probe needs to pass before this moment.
     pub(super) starting: Option<Instant>,
@@ -86,6 +89,7 @@ impl Server {
             repairs: Repairs::default(),
             lately: Lately::default(),
             case: None,
+            unproven: None,
             routine: None,
             starting: None,
             held: None,
@@ -434,6 +438,9 @@ impl Server {
     /// When something of it is to be done next.
     pub(super) fn wake(&self) -> Instant {
         let mut next = self.renew_at;
+        if let Some(unproven) = &self.unproven {
+            next = next.min(unproven.wake());
+        }
         let held_until = self.held.as_ref().and_then(|held| held.until);
         let impact_at = self.case.as_ref().map(|case| case.impact_at);
         for at in [self.starting, self.doubt_ends(), held_until, impact_at]

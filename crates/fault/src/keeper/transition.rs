@@ -74,6 +74,8 @@ pub(super) enum Effect {
     Try,
     /// It is well.
     Recover,
+    /// It goes back into rotation, and requests are still to prove that it is well.
+    Return,
     /// The repair did not hold.
     RepairFailed(String),
     /// It is not yet well, and is watched on.
@@ -202,6 +204,7 @@ fn after(progress: Progress, ends: bool) -> Effect {
         Progress::Pending => Effect::Nothing,
         Progress::Trickle => Effect::Try,
         Progress::Passed => Effect::Recover,
+        Progress::Unproven => Effect::Return,
         Progress::Failed(why) if ends => Effect::RepairFailed(why),
         Progress::Failed(why) => Effect::WatchOn(why),
     }
@@ -255,7 +258,7 @@ mod tests {
             from: NOW,
             patient: false,
             in_service: false,
-            needs_request: false,
+            proof: 0,
             slow_limit: None,
         };
         Phase::Verifying {
@@ -370,6 +373,10 @@ mod tests {
             (
                 Event::Verified(Progress::Passed),
                 vec![("verifying", Effect::Recover), ("watched", Effect::Recover)],
+            ),
+            (
+                Event::Verified(Progress::Unproven),
+                vec![("verifying", Effect::Return), ("watched", Effect::Return)],
             ),
             (
                 failed(),

@@ -1,12 +1,29 @@
-//! Outcomes of real attempts: how many failed in a row, in the window, and how.
+//! Outcomes of real attempts: how many failed in a row, in the window, how, and since when.
 
 use std::time::Duration;
 
 use evenkeel_core::stat::{Tally, Window};
-use evenkeel_core::{Instant, Outcome, Recent};
+use evenkeel_core::{Instant, Outcome, Recent, RequestShape};
 
 /// How many failures are remembered one by one.
 const REMEMBERED: usize = 64;
+/// So large a share of attempts may fail where nothing is wrong.
+const BACKGROUND: f64 = 0.02;
+/// A change that is so likely, as the logarithm of the likelihood ratio, is no chance: e⁷ is about a thousand to one.
+const LIKELY: f64 = 7.0;
+/// Failures further apart than this are not one fault …
+const APART: Duration = Duration::from_secs(60);
+/// … and neither are those so many times further apart than the later ones, if it is more than a second.
+const TIMES_APART: u32 = 10;
+const LEAST_APART: Duration = Duration::from_secs(1);
+/// What a failure adds to the cumulative sum, where a success takes one: it rises if more than 5 % fail.
+const STEP: u32 = 19;
+/// The sum rises no further, so that it comes down again within a thousand successes.
+const MOST: u32 = 1000;
+/// The usual time between two successes is known after so many.
+const KNOWN: u32 = 20;
+/// So many times the usual time between two successes without one is silence.
+const SILENT: u32 = 10;
 
 /// What an attempt says about the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +34,31 @@ pub enum Said {
     Success,
     /// It, or the way to it, failed.
     Failure,
+}
+
+/// An attempt that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedAttempt {
+    /// When.
+    pub at: Instant,
+    /// How.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub latency: Duration,
+    /// What was asked for.
+    pub shape: RequestShape,
+}
+
+/// A failure that is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Failure {
+    at: Instant,
+    /// From when on it shows the fault.
+    since: Instant,
+    outcome: Outcome,
+    shape: RequestShape,
+    /// Its number among all attempts that say something.
+    nth: u64,
 }
 
 /// Outcomes of one server's attempts.
@@ -32,7 +74,39 @@ pub struct Attempts {
     pub failed: u64,
     window: Window,
     length: Duration,
-    failures: Recent<(Instant, Outcome)>,
+    failures: Recent<Failure>,
+    /// The cumulative sum of failures above 5 %, and the first failure since it was last zero.
+    sum: u32,
+    sum_since: Instant,
+    successes: Successes,
+}
+
+/// When successes come.
+#[derive(Debug, Clone, Copy, Default)]
+struct Successes {
+    /// The latest; zero if there was none.
+    last: Instant,
+    /// The usual time between two.
+    gap: Duration,
+    /// How many, up to [`KNOWN`].
+    count: u32,
+}
+
+impl Successes {
+    fn take(&mut self, at: Instant) {
+        if self.count > 0 {
+            // The mean, at first of all and then of about the last so many.
+            self.gap = (self.gap * (self.count - 1) + at.since(self.last)) / self.count;
+        }
+        self.count = (self.count + 1).min(KNOWN);
+        self.last = self.last.max(at);
+    }
+
+    /// Since when there has been none, as seen at `at`, if that is much longer than usual.
+    fn silent_since(&self, at: Instant) -> Option<Instant> {
+        let is_silent = self.count >= KNOWN && at.since(self.last) > self.gap * SILENT;
+        is_silent.then_some(self.last + self.gap)
+    }
 }
 
 impl Attempts {
@@ -47,19 +121,17 @@ impl Attempts {
             window: Window::new(window),
             length: window,
             failures: Recent::new(REMEMBERED),
+            sum: 0,
+            sum_since: Instant::ZERO,
+            successes: Successes::default(),
         }
     }
 
-    /// Takes in one outcome.
-    pub fn take(&mut self, at: Instant, outcome: Outcome) -> Said {
+    /// Takes in one.
+    pub fn take(&mut self, ended: EndedAttempt) -> Said {
+        let EndedAttempt { at, outcome, .. } = ended;
         if outcome.is_failure() {
-            if self.failed_in_row == 0 {
-                self.row_began = at;
-            }
-            self.failed_in_row = self.failed_in_row.saturating_add(1);
-            self.failed += 1;
-            self.window.add(at, true);
-            self.failures.push((at, outcome));
+            self.take_failure(ended);
             return Said::Failure;
         }
         if !outcome.is_success() {
@@ -67,8 +139,53 @@ impl Attempts {
         }
         self.failed_in_row = 0;
         self.succeeded += 1;
+        self.sum = self.sum.saturating_sub(1);
+        self.successes.take(at);
         self.window.add(at, false);
         Said::Success
+    }
+
+    fn take_failure(&mut self, ended: EndedAttempt) {
+        let EndedAttempt {
+            at,
+            outcome,
+            latency,
+            shape,
+        } = ended;
+        // What was never answered was so from its beginning on, but a server that has answered another meanwhile did not hang yet.
+        let since = match outcome {
+            Outcome::AttemptTimeout | Outcome::ConnectTimeout => {
+                at.before(latency).max(self.successes.last).min(at)
+            }
+            Outcome::Answered(_)
+            | Outcome::ConnectRefused
+            | Outcome::Unreachable
+            | Outcome::Stale
+            | Outcome::Reset { .. }
+            | Outcome::BadResponse
+            | Outcome::Truncated
+            | Outcome::IdleTimeout
+            | Outcome::Cancelled
+            | Outcome::LocalError
+            | Outcome::Rescued => at,
+        };
+        if self.failed_in_row == 0 {
+            self.row_began = at;
+        }
+        self.failed_in_row = self.failed_in_row.saturating_add(1);
+        self.failed += 1;
+        if self.sum == 0 {
+            self.sum_since = since;
+        }
+        self.sum = (self.sum + STEP).min(MOST);
+        self.window.add(at, true);
+        self.failures.push(Failure {
+            at,
+            since,
+            outcome,
+            shape,
+            nth: self.succeeded + self.failed,
+        });
     }
 
     /// Attempts in the window, and failures among them.
@@ -83,34 +200,103 @@ impl Attempts {
         let from = now.before(self.length);
         self.failures
             .iter()
-            .copied()
+            .map(|failure| (failure.at, failure.outcome))
             .filter(move |(at, _)| *at >= from)
     }
 
     /// How the last failure that is remembered ended.
     #[must_use]
     pub fn last_failure(&self) -> Option<Outcome> {
-        let (_, outcome) = self.failures.iter().next_back()?;
-        Some(*outcome)
+        Some(self.failures.iter().next_back()?.outcome)
     }
 
     /// The remembered failures, latest first, however long ago.
     pub fn latest_failures(&self) -> impl Iterator<Item = Outcome> {
-        self.failures.iter().rev().map(|(_, outcome)| *outcome)
+        self.failures.iter().rev().map(|failure| failure.outcome)
     }
 
-    /// The first of the failures that lie close together before `moment`: none of them more than `gap` before the next.
+    /// What was asked for by the remembered failures that show a fault since `onset`.
+    pub fn shapes_since(&self, onset: Instant) -> impl Iterator<Item = RequestShape> {
+        let failures = self.failures.iter();
+        failures
+            .filter(move |failure| failure.since >= onset)
+            .map(|failure| failure.shape)
+    }
+
+    /// The first failure within `within` before `moment` that a process leaves behind which ends: a connection that broke off or was
+    /// refused.
     #[must_use]
-    pub fn failing_since(&self, moment: Instant, gap: Duration) -> Option<Instant> {
-        let mut since = None;
-        for (at, _) in self.failures.iter().rev() {
-            let next = since.unwrap_or(moment);
-            if *at <= moment && next.since(*at) > gap {
+    pub fn broke_off_before(&self, moment: Instant, within: Duration) -> Option<Instant> {
+        let from = moment.before(within);
+        let broke_off = |outcome: Outcome| {
+            matches!(
+                outcome,
+                Outcome::Reset { .. } | Outcome::Truncated | Outcome::ConnectRefused
+            )
+        };
+        let mut failures = self.failures.iter();
+        let first = failures.find(|failure| failure.at >= from && broke_off(failure.outcome))?;
+        Some(first.at.min(moment))
+    }
+
+    /// Since when attempts have failed as they do now; none if none has failed.
+    #[must_use]
+    pub fn onset(&self) -> Option<Instant> {
+        Some(self.change()?.1)
+    }
+
+    /// The same, if they fail more often than by chance, and the last failure is not before `from`.
+    #[must_use]
+    pub fn failing_since(&self, from: Instant) -> Option<Instant> {
+        let last = self.failures.iter().next_back()?.at;
+        let (likelihood, since) = self.change()?;
+        (last >= from && likelihood >= LIKELY).then_some(since)
+    }
+
+    /// Since when nothing has succeeded, as seen at `at`, if successes come much more often.
+    #[must_use]
+    pub fn silent_since(&self, at: Instant) -> Option<Instant> {
+        self.successes.silent_since(at)
+    }
+
+    /// When an attempt succeeded last; zero if none did.
+    #[must_use]
+    pub const fn last_success(&self) -> Instant {
+        self.successes.last
+    }
+
+    /// The change point, with its likelihood: of all failures that are remembered the one from which on the share of failures differs
+    /// most from a usual one. D. V. Hinkley, "Inference about the change-point in a sequence of binomial variables", Biometrika 57 (1970).
+    ///
+    /// Where more failures belong to it than are remembered: the first failure since the cumulative sum was last zero. E. S. Page,
+    /// "Continuous inspection schemes", Biometrika 41 (1954).
+    fn change(&self) -> Option<(f64, Instant)> {
+        let last = self.failures.iter().next_back()?;
+        let (mut best, mut best_at, mut failed) = ((0.0, last.since), 0, 0_u32);
+        let mut later = last.at;
+        for failure in self.failures.iter().rev() {
+            if self.is_apart(failure.at, later, last.at, failed) {
                 break;
             }
-            since = Some((*at).min(next));
+            later = failure.at;
+            failed += 1;
+            let all = last.nth - failure.nth + 1;
+            let likelihood = likelihood(f64::from(failed), all as f64);
+            if likelihood >= best.0 {
+                (best, best_at) = ((likelihood, failure.since), failed);
+            }
         }
-        since
+        if best_at as usize == REMEMBERED && self.sum > 0 {
+            best.1 = best.1.min(self.sum_since);
+        }
+        Some(best)
+    }
+
+    /// Whether the failure at `at` is too long before the next one at `later` to belong to it and the others up to `last`, `count` in all.
+    fn is_apart(&self, at: Instant, later: Instant, last: Instant, count: u32) -> bool {
+        let gap = later.since(at);
+        let mean = last.since(later) / count.saturating_sub(1).max(1);
+        gap > APART || count > 2 && gap > LEAST_APART && gap > mean * TIMES_APART
     }
 
     /// Forgets the window and the row.
@@ -118,5 +304,161 @@ impl Attempts {
         self.failed_in_row = 0;
         self.window.clear();
         self.failures.clear();
+        self.sum = 0;
+        self.successes = Successes::default();
+    }
+}
+
+/// How much likelier `failed` of `all` attempts are with their own share of failures than with a usual one, as a logarithm: their number
+/// times the divergence of the two shares.
+fn likelihood(failed: f64, all: f64) -> f64 {
+    let share = failed / all;
+    if share <= BACKGROUND {
+        return 0.0;
+    }
+    let rest = 1.0 - share;
+    let of_rest = if rest > 0.0 {
+        rest * (rest / (1.0 - BACKGROUND)).ln()
+    } else {
+        0.0
+    };
+    all * (share * (share / BACKGROUND).ln() + of_rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Server {
+        attempts: Attempts,
+        now: u64,
+    }
+
+    impl Server {
+        fn new() -> Self {
+            Self {
+                attempts: Attempts::new(Duration::from_secs(10)),
+                now: 1_000,
+            }
+        }
+
+        fn ends(&mut self, outcome: Outcome, latency: u64, after: u64) -> &mut Self {
+            self.now += after;
+            self.attempts.take(EndedAttempt {
+                at: Instant::from_millis(self.now),
+                outcome,
+                latency: Duration::from_millis(latency),
+                shape: RequestShape::UNKNOWN,
+            });
+            self
+        }
+
+        fn succeed(&mut self, count: u64, every: u64) -> &mut Self {
+            (0..count).for_each(|_| {
+                self.ends(Outcome::Answered(200), 5, every);
+            });
+            self
+        }
+
+        fn fail(&mut self, count: u64, every: u64) -> &mut Self {
+            (0..count).for_each(|_| {
+                self.ends(Outcome::Answered(500), 5, every);
+            });
+            self
+        }
+
+        fn onset(&self) -> u64 {
+            let onset = self.attempts.onset().expect("something failed");
+            onset.as_nanos() / 1_000_000
+        }
+    }
+
+    #[test]
+    fn an_earlier_failure_is_not_the_onset() {
+        let mut server = Server::new();
+        server.succeed(100, 10).fail(1, 10).succeed(50, 10);
+        let began = server.now + 10;
+        assert_eq!(server.fail(5, 10).onset(), began);
+        // Of every three one fails, and of the hundred before one did.
+        let mut server = Server::new();
+        server.succeed(100, 10).fail(1, 10).succeed(100, 10);
+        let began = server.now + 10;
+        for _ in 0..20 {
+            server.fail(1, 10).succeed(2, 10);
+        }
+        assert_eq!(server.onset(), began);
+        assert!(server.attempts.failing_since(Instant::ZERO).is_some());
+    }
+
+    #[test]
+    fn a_failure_by_chance_is_no_change() {
+        let mut server = Server::new();
+        (0..30).for_each(|_| {
+            server.succeed(99, 10).fail(1, 10);
+        });
+        assert_eq!(server.attempts.failing_since(Instant::ZERO), None);
+    }
+
+    #[test]
+    fn more_failures_than_are_remembered_began_when_the_sum_last_was_zero() {
+        let mut server = Server::new();
+        server.fail(1, 10).succeed(200, 10);
+        let began = server.now + 10;
+        for _ in 0..100 {
+            server.fail(1, 10).succeed(3, 10);
+        }
+        assert_eq!(server.onset(), began);
+    }
+
+    #[test]
+    fn a_row_is_bound_in_time() {
+        let mut server = Server::new();
+        server.succeed(3, 1_000).fail(1, 1_000);
+        let began = server.now + 1_200_000;
+        assert_eq!(server.fail(1, 1_200_000).onset(), began);
+        server.fail(3, 500);
+        assert_eq!(server.onset(), began);
+        let mut server = Server::new();
+        server.fail(1, 10);
+        let began = server.now + 30_000;
+        assert_eq!(server.fail(1, 30_000).fail(4, 1_000).onset(), began);
+    }
+
+    #[test]
+    fn what_is_not_answered_is_so_from_its_beginning_on() {
+        let mut server = Server::new();
+        let began = server.succeed(100, 10).now;
+        server.ends(Outcome::AttemptTimeout, 495, 500);
+        assert_eq!(server.onset(), began + 5);
+        // Others were answered meanwhile.
+        let mut server = Server::new();
+        let began = server.succeed(100, 10).now;
+        server.ends(Outcome::AttemptTimeout, 5_000, 500);
+        assert_eq!(server.onset(), began);
+    }
+
+    #[test]
+    fn a_process_that_ends_breaks_off_what_it_has() {
+        let mut server = Server::new();
+        server.ends(Outcome::Reset { sent: true }, 5, 100);
+        server.fail(1, 900);
+        server.ends(Outcome::Reset { sent: true }, 5, 10);
+        let at = Instant::from_millis(server.now + 20);
+        let near = Duration::from_millis(100);
+        let first = server.attempts.broke_off_before(at, near);
+        assert_eq!(first, Some(Instant::from_millis(server.now)));
+    }
+
+    #[test]
+    fn silence_is_known_by_how_often_successes_come() {
+        let mut server = Server::new();
+        server.succeed(100, 10);
+        let last = server.now;
+        let at = |millis| Instant::from_millis(last + millis);
+        assert_eq!(server.attempts.silent_since(at(90)), None);
+        assert_eq!(server.attempts.silent_since(at(200)), Some(at(10)));
+        let mut server = Server::new();
+        server.succeed(5, 10);
+        assert_eq!(server.attempts.silent_since(at(200)), None);
     }
 }

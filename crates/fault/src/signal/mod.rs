@@ -8,11 +8,11 @@ mod process;
 mod routes;
 mod latencies;
 
-pub use attempts::{Attempts, Said};
+pub use attempts::{Attempts, EndedAttempt, Said};
 pub use latencies::{Latencies, SlowRow, Typical};
 pub use probes::Probes;
 pub use process::{Down, Ended, Process};
-pub use routes::{RouteTally, Routes, ServerSet};
+pub use routes::{RouteTally, Routes, ServerSet, covers};
 
 use std::time::Duration;
 
@@ -54,7 +54,13 @@ impl Facts {
     }
 
     /// Takes in the end of an attempt. Does not allocate for a success.
-    pub fn attempt(&mut self, at: Instant, outcome: Outcome, latency: Duration) -> Said {
+    pub fn attempt(&mut self, ended: EndedAttempt) -> Said {
+        let EndedAttempt {
+            at,
+            outcome,
+            latency,
+            shape: _,
+        } = ended;
         if self.is_old(at, latency) {
             return Said::Nothing;
         }
@@ -75,7 +81,7 @@ impl Facts {
                 | Outcome::Rescued => {}
             }
         }
-        let said = self.attempts.take(at, outcome);
+        let said = self.attempts.take(ended);
         if said == Said::Success {
             self.process.is_ready(at);
         }
@@ -87,7 +93,7 @@ impl Facts {
         if outcome == ProbeOutcome::LocalError || self.is_old(at, latency) {
             return false;
         }
-        self.probes.take(at, outcome, &self.attempts);
+        self.probes.take(at, outcome, latency, &self.attempts);
         if outcome.passed() {
             self.process.is_ready(at);
             if let Some(latencies) = &mut self.latencies {

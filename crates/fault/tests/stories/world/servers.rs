@@ -24,6 +24,8 @@ pub(crate) enum Condition {
     Deaf,
     /// So many of a hundred attempts are answered 500.
     Errors(u32),
+    /// Half of the attempts are answered 500, at random.
+    Mixed500,
     /// Half of the requests take so many milliseconds, the others up to 800 times as long.
     Mixed(u32),
     /// So many of a hundred attempts are answered 503.
@@ -226,6 +228,7 @@ impl World {
             | Condition::Sheds(_)
             | Condition::Heavy(_)
             | Condition::Cold(_)
+            | Condition::Mixed500
             | Condition::Mixed(_) => (ProbeOutcome::Passed, ms(2)),
             Condition::Slow(times) => (ProbeOutcome::Passed, ms(5) * times),
             Condition::Dead | Condition::Deaf | Condition::Stillborn | Condition::Unstartable => {
