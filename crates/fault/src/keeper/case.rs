@@ -77,8 +77,6 @@ pub(super) struct Case {
     pub(super) only_traffic_tells: bool,
     /// Its process had ended, or was stopped, when it was diagnosed first: that explains why requests failed.
     pub(super) had_ended: bool,
-    /// Its process was found stopped by somebody (state T).
-    pub(super) was_stopped: bool,
     /// The kinds of requests that failed; empty if that is all the same.
     pub(super) failing: Vec<RequestShape>,
     /// So many successes of them prove that it is over, if requests were what failed.
@@ -149,7 +147,6 @@ impl Case {
             by_person: false,
             only_traffic_tells: false,
             had_ended: false,
-            was_stopped: false,
             failing: Vec::new(),
             proof: 0,
             slow_limit: None,
@@ -402,26 +399,6 @@ impl Case {
         }
     }
 
-    /// Remembers what kinds of requests failed: those that made up most of the failures, if there are but a few.
-    pub(super) fn fails_for(&mut self, shapes: impl Iterator<Item = RequestShape>) {
-        let mut counts: Vec<(RequestShape, usize)> = Vec::new();
-        for shape in shapes {
-            match counts.iter_mut().find(|(one, _)| one.route == shape.route) {
-                Some((_, count)) => *count += 1,
-                None => counts.push((shape, 1)),
-            }
-        }
-        let all: usize = counts.iter().map(|(_, count)| count).sum();
-        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        counts.truncate(KINDS);
-        let most: usize = counts.iter().map(|(_, count)| count).sum();
-        let is_known = counts.iter().all(|(shape, _)| shape.is_known());
-        self.failing.clear();
-        if is_known && most * 4 >= all * 3 {
-            self.failing.extend(counts.into_iter().map(|(shape, _)| shape));
-        }
-    }
-
     /// Whether it is about such requests.
     pub(super) fn is_about(&self, shape: RequestShape) -> bool {
         self.failing.is_empty() || covers(&self.failing, shape)
@@ -457,7 +434,12 @@ impl Case {
     }
 
     /// Service had returned, and it turns out that the fault was not over: begins again, in the same record.
-    pub(super) fn reopened(mut self, now: Instant, detection: &Detection) -> Self {
+    pub(super) fn reopened(
+        mut self,
+        now: Instant,
+        detection: &Detection,
+        (mut failing, proof): (Vec<RequestShape>, u32),
+    ) -> Self {
         if let Some(verification) = &mut self.incident.verification {
             "failed".clone_into(&mut verification.outcome);
         }
@@ -466,6 +448,15 @@ impl Case {
         self.set_status(Status::Open);
         let text = format!("again: {}: {}", detection.by.word(), detection.text);
         self.note(now, "detection", text);
+        // What was not proven then is still to be proven.
+        let mut joined = vec![detection.by];
+        if self.is_about_requests() {
+            joined.insert(0, self.joined[0]);
+            let is_all = self.failing.is_empty() || failing.is_empty();
+            self.failing.retain(|one| !covers(&failing, *one));
+            failing.append(&mut self.failing);
+            failing.truncate(if is_all { 0 } else { 2 * KINDS });
+        }
         let nobody = String::new;
         let begun = Self::new(nobody(), nobody(), nobody(), detection, now, self.epoch);
         Self {
@@ -475,6 +466,9 @@ impl Case {
             totals: self.totals,
             poisoned: self.poisoned,
             latest: self.latest,
+            joined,
+            failing,
+            proof: proof.max(self.proof),
             ..begun
         }
     }
@@ -501,6 +495,27 @@ impl Case {
 
     pub(super) const fn awaits_examination(&self, id: OrderId) -> bool {
         matches!(&self.phase, Phase::Examining { order, .. } if order.0 == id.0)
+    }
+}
+
+/// The kinds of requests that failed: those that make up most of the failures; none if there are many.
+pub(super) fn kinds_of(failed: impl Iterator<Item = RequestShape>) -> Vec<RequestShape> {
+    let mut counts: Vec<(RequestShape, usize)> = Vec::new();
+    for shape in failed {
+        match counts.iter_mut().find(|(one, _)| one.route == shape.route) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((shape, 1)),
+        }
+    }
+    let sum = |counts: &[(RequestShape, usize)]| -> usize { counts.iter().map(|one| one.1).sum() };
+    let all = sum(&counts);
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts.truncate(KINDS);
+    let is_known = counts.iter().all(|(shape, _)| shape.is_known());
+    if is_known && sum(&counts) * 4 >= all * 3 {
+        counts.into_iter().map(|(shape, _)| shape).collect()
+    } else {
+        Vec::new()
     }
 }
 

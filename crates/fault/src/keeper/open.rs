@@ -10,7 +10,7 @@ use crate::policy::Action;
 use crate::verify;
 
 use super::Work;
-use super::case::Case;
+use super::case::{Case, kinds_of};
 use super::shown::Shown;
 use super::transition::Event;
 
@@ -66,8 +66,6 @@ impl Work<'_> {
             self.server.answer(answer, self.out);
         }
         let mut case = self.begun(detection);
-        case.proof = verify::proof(detection.by, &self.server.facts, now);
-        case.fails_for(self.server.facts.attempts.shapes_since(detection.onset));
         let detect = &self.spec.options.detect;
         let lags = (detection.by == Detector::Slow).then_some(Symptom::Lags);
         let shown = ServerView::read(&self.server.facts, detect, now).symptom;
@@ -88,14 +86,17 @@ impl Work<'_> {
 
     /// A new incident; or the last one again, if that is not proven to be over.
     fn begun(&mut self, detection: &Detection) -> Case {
-        let now = self.now;
+        let (now, facts) = (self.now, &self.server.facts);
+        let failing = kinds_of(facts.attempts.shapes_since(detection.onset));
+        let proof = verify::proof(detection.by, facts, now);
         if let Some(unproven) = self.server.unproven.take() {
-            return unproven.case.reopened(now, detection);
+            return unproven.case.reopened(now, detection, (failing, proof));
         }
         let id = self.shared.next_id(detection.onset.min(now));
         let (service, server) = (self.spec.name.clone(), self.server.name.clone());
         let mut case = Case::new(id, service, server, detection, now, self.shared.epoch);
         case.totals = self.traffic.at(case.onset);
+        (case.failing, case.proof) = (failing, proof);
         case
     }
 

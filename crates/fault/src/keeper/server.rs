@@ -52,6 +52,8 @@ pub(super) struct Server {
     /// A person's order that is not yet carried out.
     pub(super) asked: Option<Ticket>,
     pub(super) shown: Shown,
+    /// Since when it has been out of rotation for a fault.
+    pub(super) out_since: Option<Instant>,
     /// Whether its requests in flight were sent elsewhere since it was ejected.
     pub(super) rescued: bool,
     /// Whether the balancer knows that it is being repaired.
@@ -96,6 +98,7 @@ impl Server {
             lasting: false,
             asked: None,
             shown: Shown::Serving,
+            out_since: None,
             rescued: false,
             repair_told: false,
             renew_at: Instant::NEVER,
@@ -162,6 +165,7 @@ impl Server {
     }
 
     pub(super) fn eject(&mut self, now: Instant, verdict: Verdict, out: &mut Vec<Output>) {
+        self.out_since.get_or_insert(now);
         if self.shown != Shown::Ejected(verdict) {
             self.show(now, Shown::Ejected(verdict), out);
         }
@@ -213,6 +217,7 @@ impl Server {
             return;
         }
         self.shown = Shown::Serving;
+        self.out_since = None;
         self.rescued = false;
         self.renew_at = Instant::NEVER;
         if self.held.is_some() {
@@ -253,6 +258,7 @@ impl Server {
         self.held = None;
         self.lasting = false;
         self.shown = Shown::Serving;
+        self.out_since = None;
         self.rescued = false;
         self.repair_told = false;
         self.renew_at = Instant::NEVER;

@@ -7,19 +7,16 @@ use evenkeel_core::{Instant, Outcome, Recent, RequestShape};
 
 /// How many failures are remembered one by one.
 const REMEMBERED: usize = 64;
-/// So large a share of attempts may fail where nothing is wrong.
-const BACKGROUND: f64 = 0.02;
-/// A change that is so likely, as the logarithm of the likelihood ratio, is no chance: e⁷ is about a thousand to one.
-const LIKELY: f64 = 7.0;
-/// Failures further apart than this are not one fault …
+/// A smaller share of attempts that fail is no fault of a server by itself: the limit of `failure_ratio` is 10 %.
+const BACKGROUND: f64 = 0.08;
+/// A change that is so likely, as the logarithm of the likelihood ratio, is hardly chance: e to that is twelve to one …
+const LIKELY: f64 = 2.5;
+/// … and this is about a thousand to one.
+const CERTAIN: f64 = 7.0;
+/// Failures further apart than this are not one fault.
 const APART: Duration = Duration::from_secs(60);
-/// … and neither are those so many times further apart than the later ones, if it is more than a second.
-const TIMES_APART: u32 = 10;
-const LEAST_APART: Duration = Duration::from_secs(1);
-/// What a failure adds to the cumulative sum, where a success takes one: it rises if more than 5 % fail.
-const STEP: u32 = 19;
-/// The sum rises no further, so that it comes down again within a thousand successes.
-const MOST: u32 = 1000;
+/// So many moments are kept at which the present share of failures may have begun; there are hardly ever more than ten.
+const CANDIDATES: usize = 64;
 /// The usual time between two successes is known after so many.
 const KNOWN: u32 = 20;
 /// So many times the usual time between two successes without one is silence.
@@ -57,8 +54,23 @@ struct Failure {
     since: Instant,
     outcome: Outcome,
     shape: RequestShape,
-    /// Its number among all attempts that say something.
-    nth: u64,
+}
+
+/// A failure with which the present share of failures may have begun.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    /// From when on it shows the fault.
+    since: Instant,
+    /// Attempts before it, and failures among them.
+    all: u64,
+    failed: u64,
+}
+
+impl Candidate {
+    /// The share of failures from here to there.
+    fn share(&self, to: &Self) -> f64 {
+        (to.failed - self.failed) as f64 / (to.all - self.all).max(1) as f64
+    }
 }
 
 /// Outcomes of one server's attempts.
@@ -75,9 +87,8 @@ pub struct Attempts {
     window: Window,
     length: Duration,
     failures: Recent<Failure>,
-    /// The cumulative sum of failures above 5 %, and the first failure since it was last zero.
-    sum: u32,
-    sum_since: Instant,
+    /// The oldest first. From each to the next the share of failures is greater than from the one before to it.
+    candidates: Vec<Candidate>,
     successes: Successes,
 }
 
@@ -121,8 +132,7 @@ impl Attempts {
             window: Window::new(window),
             length: window,
             failures: Recent::new(REMEMBERED),
-            sum: 0,
-            sum_since: Instant::ZERO,
+            candidates: Vec::new(),
             successes: Successes::default(),
         }
     }
@@ -139,7 +149,6 @@ impl Attempts {
         }
         self.failed_in_row = 0;
         self.succeeded += 1;
-        self.sum = self.sum.saturating_sub(1);
         self.successes.take(at);
         self.window.add(at, false);
         Said::Success
@@ -172,20 +181,45 @@ impl Attempts {
         if self.failed_in_row == 0 {
             self.row_began = at;
         }
+        self.may_begin(at, since);
         self.failed_in_row = self.failed_in_row.saturating_add(1);
         self.failed += 1;
-        if self.sum == 0 {
-            self.sum_since = since;
-        }
-        self.sum = (self.sum + STEP).min(MOST);
         self.window.add(at, true);
         self.failures.push(Failure {
             at,
             since,
             outcome,
             shape,
-            nth: self.succeeded + self.failed,
         });
+    }
+
+    /// A failure is about to be taken in: the present share of failures may have begun with it.
+    ///
+    /// Kept are those with which it may have begun whatever it is now: the corners of the convex minorant of failures over attempts. G.
+    /// Romano, I. Eckley, P. Fearnhead and G. Rigaill, "Fast online changepoint detection via functional pruning CUSUM statistics", Journal of
+    /// Machine Learning Research 24 (2023).
+    fn may_begin(&mut self, at: Instant, since: Instant) {
+        let last = self.failures.iter().next_back();
+        if last.is_some_and(|last| at.since(last.at) > APART) {
+            self.candidates.clear();
+        }
+        let candidate = Candidate {
+            since,
+            all: self.succeeded + self.failed,
+            failed: self.failed,
+        };
+        let candidates = &mut self.candidates;
+        while let [.., first, second] = candidates[..]
+            && first.share(&second) >= second.share(&candidate)
+        {
+            candidates.pop();
+        }
+        candidates.push(candidate);
+        while let [first, second, ..] = candidates[..]
+            && (first.share(&second) <= BACKGROUND || candidates.len() > CANDIDATES)
+        {
+            candidates.remove(0);
+        }
     }
 
     /// Attempts in the window, and failures among them.
@@ -245,12 +279,19 @@ impl Attempts {
         Some(self.change()?.1)
     }
 
-    /// The same, if they fail more often than by chance, and the last failure is not before `from`.
+    /// The same, if they surely fail more often than by chance, and the last failure is not before `from`.
     #[must_use]
     pub fn failing_since(&self, from: Instant) -> Option<Instant> {
         let last = self.failures.iter().next_back()?.at;
         let (likelihood, since) = self.change()?;
-        (last >= from && likelihood >= LIKELY).then_some(since)
+        (last >= from && likelihood >= CERTAIN).then_some(since)
+    }
+
+    /// Whether attempts fail now more often than by chance.
+    #[must_use]
+    pub fn fail_now(&self) -> bool {
+        self.change()
+            .is_some_and(|(likelihood, _)| likelihood >= LIKELY)
     }
 
     /// Since when nothing has succeeded, as seen at `at`, if successes come much more often.
@@ -265,38 +306,16 @@ impl Attempts {
         self.successes.last
     }
 
-    /// The change point, with its likelihood: of all failures that are remembered the one from which on the share of failures differs
-    /// most from a usual one. D. V. Hinkley, "Inference about the change-point in a sequence of binomial variables", Biometrika 57 (1970).
-    ///
-    /// Where more failures belong to it than are remembered: the first failure since the cumulative sum was last zero. E. S. Page,
-    /// "Continuous inspection schemes", Biometrika 41 (1954).
+    /// The change point, with its likelihood: the candidate from which on the share of failures differs most from a usual one. D. V. Hinkley,
+    /// "Inference about the change-point in a sequence of binomial variables", Biometrika 57 (1970).
     fn change(&self) -> Option<(f64, Instant)> {
-        let last = self.failures.iter().next_back()?;
-        let (mut best, mut best_at, mut failed) = ((0.0, last.since), 0, 0_u32);
-        let mut later = last.at;
-        for failure in self.failures.iter().rev() {
-            if self.is_apart(failure.at, later, last.at, failed) {
-                break;
-            }
-            later = failure.at;
-            failed += 1;
-            let all = last.nth - failure.nth + 1;
-            let likelihood = likelihood(f64::from(failed), all as f64);
-            if likelihood >= best.0 {
-                (best, best_at) = ((likelihood, failure.since), failed);
-            }
-        }
-        if best_at as usize == REMEMBERED && self.sum > 0 {
-            best.1 = best.1.min(self.sum_since);
-        }
-        Some(best)
-    }
-
-    /// Whether the failure at `at` is too long before the next one at `later` to belong to it and the others up to `last`, `count` in all.
-    fn is_apart(&self, at: Instant, later: Instant, last: Instant, count: u32) -> bool {
-        let gap = later.since(at);
-        let mean = last.since(later) / count.saturating_sub(1).max(1);
-        gap > APART || count > 2 && gap > LEAST_APART && gap > mean * TIMES_APART
+        let now = self.succeeded + self.failed;
+        let candidates = self.candidates.iter().map(|candidate| {
+            let all = (now - candidate.all) as f64;
+            let failed = (self.failed - candidate.failed) as f64;
+            (likelihood(failed, all), candidate.since)
+        });
+        candidates.max_by(|one, other| one.0.total_cmp(&other.0))
     }
 
     /// Forgets the window and the row.
@@ -304,7 +323,7 @@ impl Attempts {
         self.failed_in_row = 0;
         self.window.clear();
         self.failures.clear();
-        self.sum = 0;
+        self.candidates.clear();
         self.successes = Successes::default();
     }
 }
@@ -400,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn more_failures_than_are_remembered_began_when_the_sum_last_was_zero() {
+    fn more_failures_than_are_remembered_have_an_onset_all_the_same() {
         let mut server = Server::new();
         server.fail(1, 10).succeed(200, 10);
         let began = server.now + 10;
@@ -418,10 +437,21 @@ mod tests {
         assert_eq!(server.fail(1, 1_200_000).onset(), began);
         server.fail(3, 500);
         assert_eq!(server.onset(), began);
+    }
+
+    #[test]
+    fn few_candidates_are_kept_whatever_comes() {
+        let mut random = evenkeel_core::Random::seeded(1);
         let mut server = Server::new();
-        server.fail(1, 10);
-        let began = server.now + 30_000;
-        assert_eq!(server.fail(1, 30_000).fail(4, 1_000).onset(), began);
+        for round in 0..20_000 {
+            if random.below(20_000) < round {
+                server.fail(1, 1);
+            } else {
+                server.succeed(1, 1);
+            }
+        }
+        let kept = server.attempts.candidates.len();
+        assert!((1..CANDIDATES).contains(&kept), "{kept}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, Outcome, ProbeOutcome};
 
-use crate::policy::DetectOptions;
+use crate::policy::{DetectOptions, ProbeKind};
 
 /// All that is remembered of one server.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct Facts {
     pub process: Process,
     /// How fast it answers; only if slowness is looked for.
     pub latencies: Option<Latencies>,
+    /// Probes only connect, which the kernel does for a process that does not run.
+    probes_connect: bool,
     since: Instant,
 }
 
@@ -49,6 +51,7 @@ impl Facts {
                 .slow
                 .filter(|_| peers > 0)
                 .map(|slow| Latencies::new(slow.window)),
+            probes_connect: options.probe.kind == ProbeKind::Tcp,
             since: Instant::ZERO,
         }
     }
@@ -66,9 +69,11 @@ impl Facts {
         }
         if let Some(latencies) = &mut self.latencies {
             match outcome {
-                Outcome::Answered(_) => latencies.attempt(at, latency),
+                // An error is often quicker than an answer, and says nothing about how fast those are.
+                Outcome::Answered(_) if outcome.is_success() => latencies.attempt(at, latency),
                 Outcome::Cancelled => latencies.given_up(at, latency),
-                Outcome::ConnectRefused
+                Outcome::Answered(_)
+                | Outcome::ConnectRefused
                 | Outcome::ConnectTimeout
                 | Outcome::Unreachable
                 | Outcome::Stale
@@ -83,7 +88,7 @@ impl Facts {
         }
         let said = self.attempts.take(ended);
         if said == Said::Success {
-            self.process.is_ready(at);
+            self.process.is_ready(at, true);
         }
         said
     }
@@ -95,7 +100,7 @@ impl Facts {
         }
         self.probes.take(at, outcome, latency, &self.attempts);
         if outcome.passed() {
-            self.process.is_ready(at);
+            self.process.is_ready(at, !self.probes_connect);
             if let Some(latencies) = &mut self.latencies {
                 latencies.probe(at, latency);
             }

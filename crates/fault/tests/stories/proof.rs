@@ -71,8 +71,7 @@ fn without_requests_it_is_open_as_not_proven_for_ten_minutes() {
 fn a_few_requests_of_the_kind_prove_it() {
     for seed in 0..100 {
         let mut world = unproven(seed);
-        world.every = ms(300);
-        world.send("/");
+        world.ask_every(300);
         let took = world.until(60_000, |world| world.only().status == Status::Closed);
         assert!(took < ms(6_000), "seed {seed}: {took:?}");
         let verification = world.only().verification.as_ref().expect("verified");
@@ -87,9 +86,8 @@ fn a_few_requests_of_the_kind_prove_it() {
 fn what_is_not_proven_holds_no_turn_and_no_place() {
     for seed in 0..100 {
         let mut world = unproven(seed);
-        world.every = ms(5);
+        world.ask_every(5);
         world.paths = vec!["/other"];
-        world.send("/other");
         world.run(2_000);
         world.break_server(2, Condition::Hung);
         world.until(10_000, |world| world.restarts.len() == 2);
@@ -107,10 +105,10 @@ fn a_new_detection_opens_it_again() {
     for seed in 0..100 {
         let mut world = unproven(seed);
         let condition = conditions[usize::try_from(seed).expect("small") % conditions.len()];
-        world.every = ms(5);
+        world.ask_every(5);
         world.paths = vec!["/other"];
-        world.send("/other");
         world.run(2_000);
+        world.paths = vec!["/other", "/"];
         world.break_server(1, condition);
         world.until(10_000, |world| {
             let incident = world.only();

@@ -252,6 +252,12 @@ impl World {
         self.now - began
     }
 
+    /// From now on a request comes each so many milliseconds.
+    pub(super) fn ask_every(&mut self, millis: u64) {
+        self.every = ms(millis);
+        self.next_traffic = self.now + self.every;
+    }
+
     pub(super) fn order(&mut self, order: OperatorOrder) {
         let (at, ticket) = (self.now, Ticket(self.answers.len() as u64));
         self.answers.push(Vec::new());

@@ -235,9 +235,9 @@ impl World {
                 (ProbeOutcome::Refused, ms(0))
             }
             Condition::Hung | Condition::Blocked | Condition::UsedUp => {
-                (ProbeOutcome::NoAnswer, ms(1_000))
+                (ProbeOutcome::NoAnswer, self.spec.detect.probe.timeout)
             }
-            Condition::Unreachable => (ProbeOutcome::ConnectTimeout, ms(1_000)),
+            Condition::Unreachable => (ProbeOutcome::ConnectTimeout, self.spec.detect.probe.timeout),
             Condition::PortTaken => (ProbeOutcome::PortTaken, ms(2)),
             Condition::BadProbe => (ProbeOutcome::WrongStatus(400), ms(2)),
             Condition::Unhealthy => (ProbeOutcome::WrongStatus(503), ms(2)),
