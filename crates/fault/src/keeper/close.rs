@@ -59,7 +59,9 @@ impl Work<'_> {
         let unproven = Unproven::new(case, &verification, impact, now);
         self.server.unproven = Some(Box::new(unproven));
         self.is_well_now();
-        let text = format!("the server is in service again; incident {id} is open until requests prove that it is over");
+        let text = format!(
+            "the server is in service again; incident {id} is open until requests prove that it is over"
+        );
         self.server.answer(OrderAnswer::Done(text), self.out);
     }
 
@@ -92,8 +94,7 @@ impl Work<'_> {
                     text: unproven.text(),
                 };
                 unproven.reconsider();
-                self.detections
-                    .push((self.server.id.index, detection));
+                self.detections.push((self.server.id.index, detection));
             }
             Some(settled @ (Settled::Proven | Settled::Silent)) => {
                 self.close_unproven(End::Recovered, settled == Settled::Proven);
@@ -122,7 +123,9 @@ impl Work<'_> {
         let text = if is_proven {
             format!("passed: {succeeded} requests of the kind that failed have succeeded")
         } else {
-            format!("not proven: {succeeded} requests of the kind that failed have succeeded, too few to tell")
+            format!(
+                "not proven: {succeeded} requests of the kind that failed have succeeded, too few to tell"
+            )
         };
         case.note(now, "verification", text);
         self.shared.report(now, *case, (end, impact), self.out);

@@ -60,13 +60,7 @@ impl Keeper {
         });
     }
 
-    fn attempt(
-        &mut self,
-        now: Instant,
-        id: ServerId,
-        ended: EndedAttempt,
-        out: &mut Vec<Output>,
-    ) {
+    fn attempt(&mut self, now: Instant, id: ServerId, ended: EndedAttempt, out: &mut Vec<Output>) {
         let EndedAttempt {
             at,
             outcome,

@@ -306,10 +306,6 @@ mod tests {
         Event::Tick { now, shows_another }
     }
 
-    fn failed() -> Event {
-        Event::Verified(Progress::Failed("why".to_owned()))
-    }
-
     /// What follows in each phase, in their order; what is not named is nothing.
     fn row(event: &Event) -> Vec<(&'static str, Effect)> {
         phases()
@@ -365,26 +361,6 @@ mod tests {
                 answered(ActionOutcome::Refused, false),
                 vec![("restarting", Effect::Run(2)), command_over()],
             ),
-            (Event::Verified(Progress::Pending), vec![]),
-            (
-                Event::Verified(Progress::Trickle),
-                vec![("verifying", Effect::Try), ("watched", Effect::Try)],
-            ),
-            (
-                Event::Verified(Progress::Passed),
-                vec![("verifying", Effect::Recover), ("watched", Effect::Recover)],
-            ),
-            (
-                Event::Verified(Progress::Unproven),
-                vec![("verifying", Effect::Return), ("watched", Effect::Return)],
-            ),
-            (
-                failed(),
-                vec![
-                    ("verifying", repair_failed()),
-                    ("watched", Effect::WatchOn(why())),
-                ],
-            ),
             (tick(NOW), vec![]),
             (
                 tick(LATER),
@@ -399,6 +375,24 @@ mod tests {
         for (event, expected) in table {
             assert_eq!(row(&event), expected, "{event:?}");
         }
+    }
+
+    #[test]
+    fn a_verification_tells_only_what_is_being_verified() {
+        for (progress, verified, watched) in [
+            (Progress::Trickle, Effect::Try, Effect::Try),
+            (Progress::Passed, Effect::Recover, Effect::Recover),
+            (Progress::Unproven, Effect::Return, Effect::Return),
+            (
+                Progress::Failed(why()),
+                Effect::RepairFailed(why()),
+                Effect::WatchOn(why()),
+            ),
+        ] {
+            let expected = vec![("verifying", verified), ("watched", watched)];
+            assert_eq!(row(&Event::Verified(progress)), expected);
+        }
+        assert_eq!(row(&Event::Verified(Progress::Pending)), vec![]);
     }
 
     #[test]

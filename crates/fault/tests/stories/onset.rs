@@ -35,7 +35,13 @@ fn assert_durations(seed: u64, condition: Condition, change: impl Fn(&mut World)
     let detected = recorded(&world, "two", |_| true);
     let diagnosed = recorded(&world, "two", |one| one.diagnosed.is_some());
     let recovered = recorded(&world, "two", |one| one.recovered.is_some());
-    let truth = [Some(broken), detected, diagnosed, recovered, recorded(&world, "two", closed)];
+    let truth = [
+        Some(broken),
+        detected,
+        diagnosed,
+        recovered,
+        recorded(&world, "two", closed),
+    ];
     let truth = truth.map(|at| at.expect("it was recorded"));
     let told = incident.durations_ms;
     let told = [told.detection, told.diagnosis, told.recovery, told.analysis];
@@ -70,7 +76,9 @@ fn of_a_server_that_hangs() {
 #[test]
 fn of_a_server_that_hangs_as_probes_find_it() {
     for seed in 0..100 {
-        assert_durations(seed, Condition::Blocked, |world| world.patience = ms(30_000));
+        assert_durations(seed, Condition::Blocked, |world| {
+            world.patience = ms(30_000);
+        });
     }
 }
 

@@ -90,7 +90,11 @@ fn a_process_that_is_stopped_for_a_second_and_a_half_is_not_restarted() {
                 world.heal(1);
                 world.run(12_000);
             }
-            assert!(world.restarts.is_empty(), "seed {seed}: {:#?}", world.incidents);
+            assert!(
+                world.restarts.is_empty(),
+                "seed {seed}: {:#?}",
+                world.incidents
+            );
             assert!(world.in_service(1), "seed {seed}");
             // One that lasts is.
             world.break_server(1, Condition::Hung);

@@ -237,7 +237,9 @@ impl World {
             Condition::Hung | Condition::Blocked | Condition::UsedUp => {
                 (ProbeOutcome::NoAnswer, self.spec.detect.probe.timeout)
             }
-            Condition::Unreachable => (ProbeOutcome::ConnectTimeout, self.spec.detect.probe.timeout),
+            Condition::Unreachable => {
+                (ProbeOutcome::ConnectTimeout, self.spec.detect.probe.timeout)
+            }
             Condition::PortTaken => (ProbeOutcome::PortTaken, ms(2)),
             Condition::BadProbe => (ProbeOutcome::WrongStatus(400), ms(2)),
             Condition::Unhealthy => (ProbeOutcome::WrongStatus(503), ms(2)),
