@@ -35,6 +35,8 @@ struct Numbers {
     inconsistencies: u64,
     /// For how long evenkeel itself stood still, by stalls.
     stalls: DurationHistogram,
+    /// Incidents whose server was back in service before that was proven, by service and fault.
+    unproven: BTreeMap<(String, &'static str), u64>,
     /// Of the latest incidents: what has been counted already.
     counted: BTreeMap<String, Counted>,
 }
@@ -43,6 +45,7 @@ struct Numbers {
 struct Counted {
     status: Option<Status>,
     actions: usize,
+    is_unproven: bool,
 }
 
 impl Counters {
@@ -55,12 +58,16 @@ impl Counters {
         }
         let counted = numbers.counted.entry(incident.id.clone()).or_default();
         let is_new = counted.status != Some(incident.status);
+        let fault = incident
+            .diagnosis
+            .first()
+            .map_or("unknown", |finding| finding.fault.word());
+        if incident.is_unproven() && !std::mem::replace(&mut counted.is_unproven, true) {
+            let key = (incident.service.clone(), fault);
+            *numbers.unproven.entry(key).or_default() += 1;
+        }
         if is_new {
             counted.status = Some(incident.status);
-            let fault = incident
-                .diagnosis
-                .first()
-                .map_or("unknown", |finding| finding.fault.word());
             let key = (incident.service.clone(), fault, incident.status.word());
             *numbers.incidents.entry(key).or_default() += 1;
         }
@@ -135,6 +142,15 @@ impl Source for Counters {
             sink.counter(
                 "evenkeel_incidents_total",
                 "Incidents that reached a status.",
+                &labels,
+                count,
+            );
+        }
+        for ((service, fault), &count) in &numbers.unproven {
+            let labels = [("service", service.as_str()), ("fault", *fault)];
+            sink.counter(
+                "evenkeel_incidents_not_proven_total",
+                "Incidents whose server was in service again before requests had proven that it is well.",
                 &labels,
                 count,
             );

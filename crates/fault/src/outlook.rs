@@ -74,7 +74,7 @@ pub enum Waits {
     Examination,
     /// The end of an action that was ordered.
     Action,
-    /// `hang_wait`: a hang may end by itself.
+    /// A hang may end by itself: `hang_wait`, or a moment for a process that is stopped.
     HangWait,
     /// A `wait` of the playbook, or the end of a drain.
     Wait,

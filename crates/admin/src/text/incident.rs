@@ -91,7 +91,7 @@ fn header(page: &mut Page, incident: &Incident) {
     page.line(format_args!(
         "incident {id}{drill}: {} in {service}, {}",
         fault(incident),
-        incident.status.word()
+        incident.standing()
     ));
     let servers: Vec<String> = incident
         .servers

@@ -56,7 +56,7 @@ fn list(incidents: &[Incident]) -> String {
             clean(&incident.service),
             servers.join(", "),
             format!("{}{drill}", fault(incident)),
-            incident.status.word().to_owned(),
+            incident.standing().to_owned(),
             maybe_duration(incident.durations_ms.detection),
             maybe_duration(incident.durations_ms.time_to_restore()),
             incident.impact.failed.to_string(),

@@ -39,7 +39,7 @@ fn header(lines: &mut Vec<String>, incident: &Incident) {
             escaped(&incident.service)
         ),
         String::new(),
-        format!("- Status: {}", incident.status.word()),
+        format!("- Status: {}", incident.standing()),
         format!("- Servers: {}", servers.join(", ")),
         format!("- Onset: {} UTC", to_the_second(&incident.onset)),
         format!("- Detected by: {}", escaped(&incident.detected_by)),

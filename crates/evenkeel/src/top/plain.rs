@@ -127,7 +127,7 @@ pub(super) fn incident(incident: &Incident) -> String {
     format!(
         "incident {}  {}  {}/{}  {}",
         clean(&incident.id),
-        incident.status.word(),
+        incident.standing(),
         clean(&incident.service),
         servers.join(","),
         found.map_or("being diagnosed", |finding| finding.fault.word()),

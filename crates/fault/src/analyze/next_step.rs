@@ -25,6 +25,10 @@ pub fn next_step(incident: &Incident) -> String {
         }
         (Status::Recovering, Some(action)) => format!("{action} is under way"),
         (Status::Recovering, None) => waits(incident).unwrap_or("the next action").to_owned(),
+        (Status::Verifying, _) if incident.is_unproven() => {
+            "not proven yet: it closes once enough requests of the kind that failed have succeeded"
+                .to_owned()
+        }
         (Status::Verifying, _) => "probes, then a part of the requests, verify it".to_owned(),
         (Status::Open, _) if incident.diagnosed.is_none() => "it is examined".to_owned(),
         (Status::Open, _) => {

@@ -126,7 +126,8 @@ fn how_it_ended(incident: &Incident) -> String {
     ) {
         (true, Some(RepairedBy::Evenkeel)) if proven => "the repair was verified".to_owned(),
         (true, Some(RepairedBy::Evenkeel)) => {
-            "the repair is not proven yet, since no request has tried it".to_owned()
+            "the repair is not proven, since too few requests of the kind that failed have come"
+                .to_owned()
         }
         (true, Some(RepairedBy::Person)) => {
             format!(

@@ -2,7 +2,7 @@
 
 use evenkeel_core::{Instant, RequestShape};
 
-use crate::signal::RouteTally;
+use crate::signal::{RouteTally, covers};
 
 /// A route fails if so many of its requests failed, and half of all.
 const FAILED: u32 = 5;
@@ -38,10 +38,8 @@ impl Failing {
     /// Whether it is about such requests.
     #[must_use]
     pub fn covers(&self, shape: RequestShape) -> bool {
-        let same = |one: &RequestShape| {
-            one.route == shape.route || self.is_method && one.method == shape.method
-        };
-        self.shapes.iter().any(same)
+        let is_its_method = |one: &RequestShape| one.method == shape.method;
+        covers(&self.shapes, shape) || self.is_method && self.shapes.iter().any(is_its_method)
     }
 
     /// Whether its requests hold places at servers for nothing, until their time is over.

@@ -122,16 +122,15 @@ fn of_attempts(facts: &Facts, options: &DetectOptions, now: Instant) -> Option<(
         // Few requests come: those that failed in a row tell as much.
         let row = Counts::of(attempts.row(now, RECENT));
         let symptom = row.most().filter(|_| row.sum() >= FEW_OF_THIN)?;
-        return Some((symptom, attempts.row_began));
+        return Some((symptom, attempts.onset().unwrap_or(attempts.row_began)));
     }
     let tally = attempts.tally(now);
     let above = options.failure_ratio.map_or(0.5, |ratio| ratio.above);
     let fails = attempts.failed_in_row >= FEW
         || tally.hits as f64 > tally.total as f64 * above
         || detect::ratio(facts, options, now).is_some();
-    let mut recent = attempts.failures(now).filter(|(at, _)| *at >= from);
-    let first = recent.next().map_or(now, |(at, _)| at);
-    counts.most().filter(|_| fails).map(|most| (most, first))
+    let since = attempts.onset().unwrap_or(now);
+    counts.most().filter(|_| fails).map(|most| (most, since))
 }
 
 /// How many failures show each of the first symptoms in [`Symptom::ALL`].

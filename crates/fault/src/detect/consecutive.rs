@@ -12,7 +12,7 @@ pub fn consecutive(facts: &Facts, options: &DetectOptions) -> Option<Detection> 
     (options.consecutive_failures > 0 && failed >= options.consecutive_failures).then(|| {
         Detection {
             by: Detector::ConsecutiveFailures,
-            onset: facts.attempts.row_began,
+            onset: facts.attempts.onset().unwrap_or(facts.attempts.row_began),
             text: format!("{failed} attempts failed in a row"),
         }
     })

@@ -1,8 +1,13 @@
 //! The process ended by itself, or could not be started: one report decides.
 
+use std::time::Duration;
+
 use crate::signal::{Down, Facts};
 
-use super::{Detection, Detector, NEAR};
+use super::{Detection, Detector};
+
+/// What a process breaks off that ends is seen so soon before its end is known.
+const NEAR: Duration = Duration::from_millis(100);
 
 /// Judges the process. An end that evenkeel asked for is no fault.
 #[must_use]
@@ -20,10 +25,7 @@ pub fn exit(facts: &Facts) -> Option<Detection> {
             (*at, format!("the process could not be started: {reason}"))
         }
     };
-    let onset = facts
-        .attempts
-        .failing_since(at, NEAR)
-        .map_or(at, |since| since.min(at));
+    let onset = facts.attempts.broke_off_before(at, NEAR).unwrap_or(at);
     Some(Detection {
         by: Detector::Supervisor,
         onset,

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 
-/// Failed attempts this close before an exit or the first failed probe are part of the same fault.
+/// Requests that have failed until so shortly before the first failed probe failed for the same fault.
 pub const NEAR: Duration = Duration::from_secs(1);
 
 /// Who detects.

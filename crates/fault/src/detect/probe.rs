@@ -16,17 +16,30 @@ pub fn probe(facts: &Facts, options: &DetectOptions) -> Option<Detection> {
     if failed < options.probe.fall.max(1) {
         return None;
     }
-    let began = facts.probes.row_began;
-    let onset = facts
-        .attempts
-        .failing_since(began, NEAR)
-        .map_or(began, |since| since.min(began));
+    let onset = onset(facts);
     let how = last_in_words(facts, &options.probe.kind);
     Some(Detection {
         by: Detector::Probe,
         onset,
         text: format!("{failed} probes failed in a row, the last: {how}"),
     })
+}
+
+/// The first sign of what makes the probes fail: the first that failed, requests that failed before, or silence where there were answers.
+fn onset(facts: &Facts) -> Instant {
+    let (probes, attempts) = (&facts.probes, &facts.attempts);
+    let began = probes.row_since;
+    let silent = attempts.silent_since(began);
+    let silent = silent.filter(|_| probes.nobody_answers() && !probes.cannot_connect());
+    let failing = attempts.failing_since(began.before(NEAR));
+    let earlier = silent.into_iter().chain(failing).min();
+    // A probe that passed says that it was well then, unless requests failed all the same.
+    let onset = earlier.map_or(began, |earlier| earlier.min(began));
+    if failing.is_some() {
+        onset
+    } else {
+        onset.max(probes.last_passed.min(began))
+    }
 }
 
 /// Judges a started process that was never ready within `grace`. `began` is its start.

@@ -20,11 +20,7 @@ pub fn ratio(facts: &Facts, options: &DetectOptions, now: Instant) -> Option<Det
     let bound = wilson_lower_bound(tally.hits, tally.total);
     (bound > limit.above).then(|| Detection {
         by: Detector::FailureRatio,
-        onset: facts
-            .attempts
-            .failures(now)
-            .next()
-            .map_or(now, |(at, _)| at),
+        onset: facts.attempts.onset().unwrap_or(now),
         text: format!(
             "{} of {} attempts failed within {} ms (at least {:.0} %, limit {:.0} %)",
             tally.hits,

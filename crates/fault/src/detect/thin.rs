@@ -26,7 +26,7 @@ pub fn thin_hang(facts: &Facts, options: &DetectOptions, now: Instant) -> Option
     let hung = latest.filter(|outcome| *outcome == Outcome::AttemptTimeout);
     (hung.count() == ENOUGH).then(|| Detection {
         by: Detector::ConsecutiveFailures,
-        onset: attempts.row_began,
+        onset: attempts.onset().unwrap_or(attempts.row_began),
         text: format!("{row} attempts in a row got no answer, and few come"),
     })
 }

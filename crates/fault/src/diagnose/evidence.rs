@@ -64,9 +64,12 @@ impl Evidence<'_> {
     #[must_use]
     pub fn failures(&self) -> OutcomeCounts {
         let mut counts = OutcomeCounts::default();
-        for (_, outcome) in self.facts.attempts.failures(self.now) {
+        let attempts = &self.facts.attempts;
+        // A few errors are there always.
+        let is_burst = attempts.fail_now();
+        for (_, outcome) in attempts.failures(self.now) {
             match outcome {
-                Outcome::Answered(_) => counts.errors += 1,
+                Outcome::Answered(_) => counts.errors += u32::from(is_burst),
                 Outcome::Reset { .. } | Outcome::BadResponse | Outcome::Truncated => {
                     counts.broken += 1;
                 }

@@ -58,6 +58,25 @@ pub struct Incident {
     pub analysis: Option<Analysis>,
 }
 
+impl Incident {
+    /// Whether its server is back in service, and requests of the kind that failed have not proven yet that it is well.
+    #[must_use]
+    pub fn is_unproven(&self) -> bool {
+        let held = self.verification.as_ref();
+        held.is_some_and(|held| held.outcome == "not-proven")
+    }
+
+    /// Where it stands, for people.
+    #[must_use]
+    pub fn standing(&self) -> &'static str {
+        if self.status == Status::Verifying && self.is_unproven() {
+            "verifying, not proven yet"
+        } else {
+            self.status.word()
+        }
+    }
+}
+
 /// Why an incident is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -229,14 +248,15 @@ impl ActionOutcome {
 /// Whether the repair held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
-    /// `passed`, `failed`, or `not-proven`: it looks well, but what failed has not succeeded yet.
+    /// `passed`, `failed`, or `not-proven`: it is in service again and looks well, but too few requests of the kind that failed have
+    /// succeeded since. An open incident waits for them.
     pub outcome: String,
     /// Whose repair was verified; absent if the server became well without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repaired_by: Option<RepairedBy>,
     /// Probes that passed in a row.
     pub probes: u32,
-    /// Real requests that succeeded in the trickle.
+    /// Real requests that succeeded in the trickle; where requests had failed, those of their kind, and those after the trickle, too.
     #[serde(default)]
     pub requests: u32,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Epoch, Instant};
+use evenkeel_core::{Epoch, Instant, RequestShape};
 
 use crate::analyze::Traffic;
 use crate::common_cause::Symptom;
@@ -17,6 +17,7 @@ use crate::maintenance::stamp;
 use crate::outlook::Waits;
 use crate::policy::{Action, Objective};
 use crate::recover::Veto;
+use crate::signal::covers;
 use crate::verify::Verification;
 
 use super::phase::Phase;
@@ -25,6 +26,8 @@ use super::phase::Phase;
 const ENTRIES: usize = 300;
 /// Likewise for actions.
 const ACTIONS: usize = 100;
+/// So many kinds of requests are told apart.
+const KINDS: usize = 4;
 /// The impact of an open incident is written down this often while requests come.
 const IMPACT_EVERY: Duration = Duration::from_secs(2);
 
@@ -76,6 +79,12 @@ pub(super) struct Case {
     pub(super) by_person: bool,
     /// Probes cannot tell whether this fault is over.
     pub(super) only_traffic_tells: bool,
+    /// Its process had ended, or was stopped, when it was diagnosed first: that explains why requests failed.
+    pub(super) had_ended: bool,
+    /// The kinds of requests that failed; empty if that is all the same.
+    pub(super) failing: Vec<RequestShape>,
+    /// So many successes of them prove that it is over, if requests were what failed.
+    pub(super) proof: u32,
     pub(super) slow_limit: Option<Duration>,
     /// What the second check refused last, which is not repeated.
     pub(super) veto: Option<Veto>,
@@ -90,6 +99,8 @@ pub(super) struct Case {
     epoch: Epoch,
     /// Of the latest entry of the timeline: entries stand in order.
     latest: Instant,
+    /// When service returned.
+    returned: Option<Instant>,
 }
 
 /// What would be done, from a costly action of the playbook on.
@@ -141,6 +152,9 @@ impl Case {
             repaired_by: None,
             by_person: false,
             only_traffic_tells: false,
+            had_ended: false,
+            failing: Vec::new(),
+            proof: 0,
             slow_limit: None,
             refused: false,
             veto: None,
@@ -149,6 +163,7 @@ impl Case {
             impact_at: now + IMPACT_EVERY,
             epoch,
             latest: Instant::ZERO,
+            returned: None,
         };
         case.note(
             onset,
@@ -381,6 +396,7 @@ impl Case {
     /// Whether requests were what opened the incident, so that only requests tell that it is over.
     pub(super) fn is_about_requests(&self) -> bool {
         match self.joined.first() {
+            _ if self.had_ended => false,
             Some(Detector::ConsecutiveFailures | Detector::FailureRatio | Detector::Statistics) => {
                 true
             }
@@ -391,9 +407,18 @@ impl Case {
         }
     }
 
-    /// Whether what opened the incident is gone: where requests failed, requests have succeeded.
-    pub(super) fn is_proven(&self, verification: &Verification) -> bool {
-        !self.is_about_requests() || verification.succeeded > 0
+    /// How many requests of the kind that failed have to succeed; 0 if probes prove that it is over.
+    pub(super) fn needed_proof(&self) -> u32 {
+        if self.is_about_requests() {
+            self.proof
+        } else {
+            0
+        }
+    }
+
+    /// Whether it is about such requests.
+    pub(super) fn is_about(&self, shape: RequestShape) -> bool {
+        self.failing.is_empty() || covers(&self.failing, shape)
     }
 
     /// The machine's clock was set: what follows is stamped by it, and durations are what they were.
@@ -411,25 +436,72 @@ impl Case {
 
     /// The verification ended.
     pub(super) fn verified(&mut self, verification: &Verification, outcome: &str) {
+        self.verified_by(verification.probes, verification.succeeded, outcome);
+    }
+
+    /// So many probes and requests have come to this.
+    pub(super) fn verified_by(&mut self, probes: u32, requests: u32, outcome: &str) {
         self.incident.verification = Some(Outcome {
             repaired_by: self.repaired_by,
             outcome: outcome.to_owned(),
-            probes: verification.probes,
-            requests: verification.succeeded,
+            probes,
+            requests,
         });
         self.changed = true;
+    }
+
+    /// Service had returned, and it turns out that the fault was not over: begins again, in the same record.
+    pub(super) fn reopened(
+        mut self,
+        now: Instant,
+        detection: &Detection,
+        (mut failing, proof): (Vec<RequestShape>, u32),
+    ) -> Self {
+        if let Some(verification) = &mut self.incident.verification {
+            "failed".clone_into(&mut verification.outcome);
+        }
+        self.incident.recovered = None;
+        self.incident.durations_ms.recovery = None;
+        self.set_status(Status::Open);
+        let text = format!("again: {}: {}", detection.by.word(), detection.text);
+        self.note(now, "detection", text);
+        // What was not proven then is still to be proven.
+        let mut joined = vec![detection.by];
+        if self.is_about_requests() {
+            joined.insert(0, self.joined[0]);
+            let is_all = self.failing.is_empty() || failing.is_empty();
+            self.failing.retain(|one| !covers(&failing, *one));
+            failing.append(&mut self.failing);
+            failing.truncate(if is_all { 0 } else { 2 * KINDS });
+        }
+        let nobody = String::new;
+        let begun = Self::new(nobody(), nobody(), nobody(), detection, now, self.epoch);
+        Self {
+            incident: self.incident,
+            onset: self.onset,
+            diagnosed: self.diagnosed,
+            totals: self.totals,
+            poisoned: self.poisoned,
+            latest: self.latest,
+            joined,
+            failing,
+            proof: proof.max(self.proof),
+            ..begun
+        }
     }
 
     /// Service has returned.
     pub(super) fn recovered(&mut self, now: Instant) {
         self.incident.recovered = Some(stamp(self.epoch, now));
+        self.returned = Some(now);
         let since = self.diagnosed.unwrap_or(self.detected);
         self.incident.durations_ms.recovery = Some(millis(now - since));
         self.note(now, "recovery", "in service again".to_owned());
     }
 
     /// The report is written.
-    pub(super) fn closed(&mut self, now: Instant, since: Instant, end: End) -> String {
+    pub(super) fn closed(&mut self, now: Instant, end: End) -> String {
+        let since = self.returned.unwrap_or(now);
         self.incident.end = Some(end);
         let closed = stamp(self.epoch, now);
         self.incident.closed = Some(closed.clone());
@@ -440,6 +512,27 @@ impl Case {
 
     pub(super) const fn awaits_examination(&self, id: OrderId) -> bool {
         matches!(&self.phase, Phase::Examining { order, .. } if order.0 == id.0)
+    }
+}
+
+/// The kinds of requests that failed: those that make up most of the failures; none if there are many.
+pub(super) fn kinds_of(failed: impl Iterator<Item = RequestShape>) -> Vec<RequestShape> {
+    let mut counts: Vec<(RequestShape, usize)> = Vec::new();
+    for shape in failed {
+        match counts.iter_mut().find(|(one, _)| one.route == shape.route) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((shape, 1)),
+        }
+    }
+    let sum = |counts: &[(RequestShape, usize)]| -> usize { counts.iter().map(|one| one.1).sum() };
+    let all = sum(&counts);
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts.truncate(KINDS);
+    let is_known = counts.iter().all(|(shape, _)| shape.is_known());
+    if is_known && sum(&counts) * 4 >= all * 3 {
+        counts.into_iter().map(|(shape, _)| shape).collect()
+    } else {
+        Vec::new()
     }
 }
 

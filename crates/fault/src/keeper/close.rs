@@ -1,14 +1,17 @@
 //! The end of a case: because its server is well again, because it goes on elsewhere, or because a person looks after it now.
 
 use crate::contract::{OrderAnswer, Pace};
-use crate::incident::End;
+use crate::detect::{Detection, Detector};
+use crate::incident::{End, Status};
 use crate::kind::FaultKind;
+use crate::verify::Verification;
 
 use super::Work;
 use super::phase::Phase;
+use super::unproven::{Settled, Unproven};
 
 impl Work<'_> {
-    /// Service has returned.
+    /// Service has returned, and that is proven.
     pub(super) fn recovered(&mut self) {
         let now = self.now;
         self.learn_pause();
@@ -19,32 +22,116 @@ impl Work<'_> {
             }
             if let Phase::Verifying { verification, .. } = &case.phase {
                 let verification = verification.clone();
-                let is_proven = case.is_proven(&verification);
                 if case.repaired {
                     self.server.repairs.verified();
                 }
-                let outcome = if is_proven { "passed" } else { "not-proven" };
-                case.verified(&verification, outcome);
-                let trickle = match verification.succeeded {
-                    0 => "no request came to try it with".to_owned(),
-                    1 => "1 request of the trickle succeeded".to_owned(),
-                    n => format!("{n} requests of the trickle succeeded"),
-                };
-                let judged = if is_proven {
-                    "passed"
-                } else {
-                    "not proven yet"
-                };
-                let probes = verification.probes;
-                case.note(
-                    now,
-                    "verification",
-                    format!("{judged}: {probes} probes passed in a row, {trickle}"),
-                );
+                case.verified(&verification, "passed");
+                let (probes, came) = (verification.probes, came(&verification));
+                let text = format!("passed: {probes} probes passed in a row, {came}");
+                case.note(now, "verification", text);
             }
             case.recovered(now);
         }
         self.close(End::Recovered);
+    }
+
+    /// Service has returned, and too few requests of the kind that failed have come to prove it: the incident stays open for them.
+    pub(super) fn returned(&mut self) {
+        let now = self.now;
+        self.learn_pause();
+        self.server.restore(true, self.out);
+        let Some(mut case) = self.server.case.take() else {
+            return;
+        };
+        let Phase::Verifying { verification, .. } = &case.phase else {
+            self.server.case = Some(case);
+            return;
+        };
+        let verification = verification.clone();
+        case.verified(&verification, "not-proven");
+        let (probes, came) = (verification.probes, came(&verification));
+        let text = format!("not proven yet: {probes} probes passed in a row, {came}");
+        case.note(now, "verification", text);
+        case.recovered(now);
+        case.set_status(Status::Verifying);
+        case.give_up_actions(now, "the server was back in service before it had ended");
+        let objective = self.spec.options.objective.as_ref();
+        let impact = self.traffic.impact(case.totals, now, objective);
+        case.incident.impact = impact;
+        let id = case.incident.id.clone();
+        let unproven = Unproven::new(case, &verification, impact, now);
+        self.server.unproven = Some(Box::new(unproven));
+        self.is_well_now();
+        let text = format!(
+            "the server is in service again; incident {id} is open until requests prove that it is over"
+        );
+        self.server.answer(OrderAnswer::Done(text), self.out);
+    }
+
+    /// What is known of it from before its return says nothing any more.
+    fn is_well_now(&mut self) {
+        self.server.facts.forget(self.now);
+        self.server.slow = None;
+        self.server.doubt_until = None;
+        self.server.set_pace(Pace::Normal, self.out);
+    }
+
+    /// An incident that is not proven to be over may be by now, or not to be.
+    pub(super) fn tick_unproven(&mut self) {
+        let now = self.now;
+        let Some(unproven) = self.server.unproven.as_deref_mut() else {
+            return;
+        };
+        match unproven.settled(now) {
+            None => {
+                if std::mem::take(&mut unproven.case.changed) {
+                    let incident = Box::new(unproven.case.incident.clone());
+                    self.record(incident);
+                }
+            }
+            Some(Settled::Fails(since)) => {
+                let by = unproven.case.joined.first().copied();
+                let detection = Detection {
+                    by: by.unwrap_or(Detector::ConsecutiveFailures),
+                    onset: since,
+                    text: unproven.text(),
+                };
+                unproven.reconsider();
+                self.detections.push((self.server.id.index, detection));
+            }
+            Some(settled @ (Settled::Proven | Settled::Silent)) => {
+                self.close_unproven(End::Recovered, settled == Settled::Proven);
+            }
+        }
+    }
+
+    /// Closes the incident that is not proven to be over, if there is one.
+    pub(super) fn close_unproven(&mut self, end: End, is_proven: bool) {
+        let now = self.now;
+        let Some(unproven) = self.server.unproven.take() else {
+            return;
+        };
+        let Unproven {
+            mut case,
+            impact,
+            probes,
+            succeeded,
+            ..
+        } = *unproven;
+        if is_proven && case.repaired {
+            self.server.repairs.verified();
+        }
+        let outcome = if is_proven { "passed" } else { "not-proven" };
+        case.verified_by(probes, succeeded, outcome);
+        let text = if is_proven {
+            format!("passed: {succeeded} requests of the kind that failed have succeeded")
+        } else {
+            format!(
+                "not proven: {succeeded} requests of the kind that failed have succeeded, too few to tell"
+            )
+        };
+        case.note(now, "verification", text);
+        self.shared.report(now, *case, (end, impact), self.out);
     }
 
     /// A hang that ended by itself tells how long the next one may last.
@@ -70,6 +157,10 @@ impl Work<'_> {
     /// Ends the open incident: a person looks after the server now. What evenkeel has taken out stays out.
     pub(super) fn hand_over(&mut self, text: &str) {
         let now = self.now;
+        if let Some(unproven) = &mut self.server.unproven {
+            unproven.case.note(now, "maintenance", text.to_owned());
+            self.close_unproven(End::Maintenance, false);
+        }
         if let Some(case) = self.case() {
             case.note(now, "maintenance", text.to_owned());
             self.close(End::Maintenance);
@@ -86,10 +177,7 @@ impl Work<'_> {
         let objective = self.spec.options.objective.as_ref();
         let impact = self.traffic.impact(case.totals, now, objective);
         self.shared.report(now, *case, (end, impact), self.out);
-        self.server.facts.forget(now);
-        self.server.slow = None;
-        self.server.doubt_until = None;
-        self.server.set_pace(Pace::Normal, self.out);
+        self.is_well_now();
         let text = format!("incident {id} is closed: {}", end.words());
         let answer = match end {
             End::Recovered | End::ClosedByPerson => OrderAnswer::Done(text),
@@ -98,5 +186,19 @@ impl Work<'_> {
             }
         };
         self.server.answer(answer, self.out);
+    }
+}
+
+/// What requests of the trickle have shown, in words.
+fn came(verification: &Verification) -> String {
+    let of_kind = if verification.rules.proof > 0 {
+        " of the kind that failed"
+    } else {
+        ""
+    };
+    match verification.succeeded {
+        0 => format!("no request{of_kind} came to try it with"),
+        1 => format!("1 request{of_kind} succeeded in the trickle"),
+        n => format!("{n} requests{of_kind} succeeded in the trickle"),
     }
 }

@@ -16,9 +16,20 @@ use super::phase::Phase;
 /// An examination that is not answered so long after its time was over is given up.
 const SLACK: Duration = Duration::from_millis(250);
 
+/// So long it is looked at whether a process is stopped.
+const GLANCE: Duration = Duration::from_millis(200);
+
 impl Work<'_> {
     pub(super) fn examine(&mut self) {
-        let timeout = self.spec.options.diagnose_timeout;
+        self.examine_within(self.spec.options.diagnose_timeout);
+    }
+
+    /// A wait for a process that was found stopped is over: whether it still is.
+    pub(super) fn examine_whether_stopped(&mut self) {
+        self.examine_within(self.spec.options.diagnose_timeout.min(GLANCE));
+    }
+
+    fn examine_within(&mut self, timeout: Duration) {
         let (order, now) = (self.order(), self.now);
         self.server.set_pace(Pace::Fast, self.out);
         self.out.push(Output::Examine {
@@ -88,13 +99,18 @@ impl Work<'_> {
             slow: self.server.slow.as_deref(),
         });
         let slow_limit = self.server.slow.as_ref().map(|slow| slow.limit);
-        self.server.facts.process.stopped |= examination.is_some_and(Examination::is_stopped);
+        if let Some(examination) = examination.filter(|one| one.process.is_some()) {
+            self.server.facts.process.stopped = examination.is_stopped();
+        }
         let cannot_start = self.server.cannot_start();
         let probes_pass = self.server.facts.probes.failed_in_row == 0;
         let probes_connect_only = self.spec.options.detect.probe.kind == ProbeKind::Tcp;
+        let is_stopped = self.server.facts.process.stopped;
+        let is_down = self.server.facts.process.down.is_some();
         let Some(case) = self.server.case.as_deref_mut() else {
             return;
         };
+        case.had_ended |= case.diagnosed.is_none() && (is_down || is_stopped);
         case.kind = findings
             .first()
             .map_or(FaultKind::Unknown, |finding| finding.fault);

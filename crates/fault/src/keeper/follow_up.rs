@@ -6,6 +6,7 @@ use evenkeel_core::{Instant, Verdict};
 
 use crate::contract::OrderAnswer;
 use crate::incident::{ActionOutcome, RepairedBy, Status};
+use crate::outlook::Waits;
 use crate::policy::Action;
 use crate::recover::serves_nothing;
 
@@ -85,6 +86,10 @@ impl Work<'_> {
     pub(super) fn retry(&mut self, retry: Retry) {
         if self.warms_up() {
             self.goes_on_warming_up();
+            return;
+        }
+        if retry.waits == Waits::HangWait {
+            self.examine_whether_stopped();
             return;
         }
         let action = self

@@ -24,6 +24,9 @@ const LEAST_HANG_WAIT: Duration = Duration::from_secs(10);
 /// … and at most, unless more is.
 const LONGEST_HANG_WAIT: Duration = Duration::from_secs(60);
 
+/// A process that is stopped (state T) is restarted if that has lasted for so long.
+const STOPPED: Duration = Duration::from_millis(1_750);
+
 /// A costly action waits.
 pub(super) struct NotYet {
     /// For what.
@@ -68,7 +71,16 @@ impl Work<'_> {
             return Ok(());
         }
         if self.server.facts.process.stopped {
-            // Nobody shares that.
+            // Nobody shares that, but it may be a short one.
+            let until = case.onset + STOPPED;
+            if self.now < until {
+                let why = "it may run again in a moment".to_owned();
+                return Err(NotYet {
+                    waits: Waits::HangWait,
+                    at: until,
+                    why,
+                });
+            }
             return self.may_change();
         }
         let gap = self.server.facts.attempts.row_gap().unwrap_or_default();
@@ -131,13 +143,28 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// How long a hang is waited for: by the longest pause that this server came back from, else as configured.
+    /// How much longer a hang is waited for: it counts from when the server was taken out of rotation.
     pub(super) fn hang_wait(&self) -> Option<Duration> {
+        let probes = &self.server.facts.probes;
+        // One that is out for another reason may have begun to hang later.
+        let hangs_since = if probes.failed_in_row > 0 {
+            probes.row_since
+        } else {
+            Instant::ZERO
+        };
+        let out_since = self.server.out_since.map(|since| since.max(hangs_since));
+        let waited = out_since.map_or(Duration::ZERO, |since| self.now - since);
+        let rest = self.longest_hang().saturating_sub(waited);
+        (!self.server.facts.process.stopped).then_some(rest)
+    }
+
+    /// How long a hang may last: by the longest pause that this server came back from, else as configured.
+    fn longest_hang(&self) -> Duration {
         let configured = self.spec.options.recover.hang_wait;
         let known = self.server.longest_pause.map(|pause| {
             let most = LONGEST_HANG_WAIT.max(configured);
             (pause * 2).clamp(configured.min(LEAST_HANG_WAIT), most)
         });
-        (!self.server.facts.process.stopped).then(|| known.unwrap_or(configured))
+        known.unwrap_or(configured)
     }
 }

@@ -31,6 +31,7 @@ impl Work<'_> {
             Effect::Retry(retry) => self.retry(retry),
             Effect::Try => self.try_with_requests(),
             Effect::Recover => self.recovered(),
+            Effect::Return => self.returned(),
             Effect::RepairFailed(why) => self.repair_failed(&why),
             Effect::WatchOn(why) => self.watch_on(&why),
         }

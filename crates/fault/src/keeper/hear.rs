@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Outcome, ProbeOutcome, ProgramChange, Verdict};
+use evenkeel_core::{Instant, ProbeOutcome, ProgramChange, Verdict};
 
 use crate::contract::{OrderId, Pace};
 use crate::detect;
 use crate::incident::ActionOutcome;
 use crate::policy::Mode;
-use crate::signal::Said;
+use crate::signal::{EndedAttempt, Said};
 use crate::verify::Progress;
 
 use super::Work;
@@ -25,14 +25,17 @@ impl Work<'_> {
         self.server.set_pace(Pace::Every(verify.every), self.out);
     }
 
-    pub(super) fn attempt(&mut self, at: Instant, said: Said, outcome: Outcome, latency: Duration) {
+    /// An attempt has ended. It tells nothing about a repair if the whole service may be why it failed.
+    pub(super) fn attempt(&mut self, said: Said, ended: &EndedAttempt, is_shared: bool) {
         if said == Said::Failure {
             self.doubt();
         }
-        let verification = self.verification();
-        if let Some(progress) =
-            verification.map(|verification| verification.attempt(at, outcome, latency))
-        {
+        let case = self.server.case.as_deref();
+        let is_kind = case.is_none_or(|case| case.is_about(ended.shape));
+        let verification = self.verification().filter(|_| !is_shared);
+        if let Some(progress) = verification.map(|verification| {
+            verification.attempt(ended.at, ended.outcome, ended.latency, is_kind)
+        }) {
             self.progress(progress);
         }
         match said {
@@ -121,6 +124,7 @@ impl Work<'_> {
         self.tick_start();
         self.tick_doubt();
         self.tick_case();
+        self.tick_unproven();
         self.tick_routine();
         self.tick_impact();
         if let Some(case) = self.server.case.as_mut().filter(|case| case.changed) {

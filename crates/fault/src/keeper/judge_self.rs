@@ -65,9 +65,11 @@ impl Keeper {
             open.case.clock_set(now, epoch, by_millis);
         }
         for service in &mut self.services {
-            let servers = service.servers.iter_mut();
-            for case in servers.filter_map(|server| server.case.as_deref_mut()) {
-                case.clock_set(now, epoch, by_millis);
+            for server in &mut service.servers {
+                let unproven = server.unproven.as_mut().map(|one| &mut one.case);
+                for case in server.case.iter_mut().chain(unproven) {
+                    case.clock_set(now, epoch, by_millis);
+                }
             }
             if let Some(common) = &mut service.common {
                 common.case.clock_set(now, epoch, by_millis);

@@ -64,6 +64,7 @@ impl Work<'_> {
             case.note(now, "signal", text.to_owned());
             self.close(End::Left);
         }
+        self.close_unproven(End::Left, false);
         let answer = OrderAnswer::Failed("the server has left the DNS".to_owned());
         self.server.answer(answer, self.out);
     }

@@ -5,7 +5,8 @@
 //!
 //! The files stand in an order in which each calls only those before it:
 //!
-//! 1. What is held: `case` (the record), `phase` (where the work on it stands), `server`, `common` (the incident of a service), `service`,
+//! 1. What is held: `case` (the record), `phase` (where the work on it stands), `unproven` (one that requests are still to
+//!    prove to be over), `server`, `common` (the incident of a service), `service`,
 //!    `self_watch`, `shared`; `work` is one server in one step, `state` the keeper and the way to a server.
 //! 2. The table: `transition` says what an event means in each phase, and does nothing.
 //! 3. What a stage is made of: `close`, `plan` (the second check, and orders), `watch` (verification begins), `guard`, `refuse`.
@@ -33,6 +34,7 @@ mod phase;
 mod case;
 mod start;
 mod shown;
+mod unproven;
 mod server;
 mod common;
 mod poison_watch;

@@ -7,9 +7,10 @@ use crate::contract::{Examination, OrderAnswer};
 use crate::detect::{self, Comparison, Detection, Detector, Limits};
 use crate::incident::ActionOutcome;
 use crate::policy::Action;
+use crate::verify;
 
 use super::Work;
-use super::case::Case;
+use super::case::{Case, kinds_of};
 use super::shown::Shown;
 use super::transition::Event;
 
@@ -74,10 +75,7 @@ impl Work<'_> {
             let answer = OrderAnswer::Failed(detection.text.clone());
             self.server.answer(answer, self.out);
         }
-        let id = self.shared.next_id(detection.onset.min(now));
-        let (service, server) = (self.spec.name.clone(), self.server.name.clone());
-        let mut case = Case::new(id, service, server, detection, now, self.shared.epoch);
-        case.totals = self.traffic.at(case.onset);
+        let mut case = self.begun(detection);
         let detect = &self.spec.options.detect;
         let lags = (detection.by == Detector::Slow).then_some(Symptom::Lags);
         let shown = ServerView::read(&self.server.facts, detect, now).symptom;
@@ -94,6 +92,22 @@ impl Work<'_> {
             self.server.rescue(self.out);
         }
         self.examine();
+    }
+
+    /// A new incident; or the last one again, if that is not proven to be over.
+    fn begun(&mut self, detection: &Detection) -> Case {
+        let (now, facts) = (self.now, &self.server.facts);
+        let failing = kinds_of(facts.attempts.shapes_since(detection.onset));
+        let proof = verify::proof(detection.by, facts, now);
+        if let Some(unproven) = self.server.unproven.take() {
+            return unproven.case.reopened(now, detection, (failing, proof));
+        }
+        let id = self.shared.next_id(detection.onset.min(now));
+        let (service, server) = (self.spec.name.clone(), self.server.name.clone());
+        let mut case = Case::new(id, service, server, detection, now, self.shared.epoch);
+        case.totals = self.traffic.at(case.onset);
+        (case.failing, case.proof) = (failing, proof);
+        case
     }
 
     /// Takes the server out while it is examined: cheap, and undone if the diagnosis disagrees. Not done at all if the

@@ -90,10 +90,9 @@ impl Keeper {
         what: impl FnOnce(&mut Work<'_>),
     ) {
         let server: Option<ServerId> = self.find(|server| {
-            server
-                .case
-                .as_ref()
-                .is_some_and(|case| case.incident.id == id)
+            let unproven = server.unproven.as_deref().map(|one| &one.case);
+            let mut cases = server.case.iter().chain(unproven);
+            cases.any(|case| case.incident.id == id)
         });
         if let Some(server) = server {
             self.with(now, server, out, what);
@@ -230,6 +229,14 @@ impl Work<'_> {
 
     fn close_by_hand(&mut self, ticket: Ticket) {
         let now = self.now;
+        if let Some(unproven) = &mut self.server.unproven {
+            let case = &mut unproven.case;
+            case.note(now, "approval", "closed by a person".to_owned());
+            let text = format!("incident {} is closed", case.incident.id);
+            self.close_unproven(End::ClosedByPerson, false);
+            self.reply(ticket, OrderAnswer::Done(text));
+            return;
+        }
         if let Some(case) = self.case() {
             case.note(now, "approval", "closed by a person".to_owned());
             let text = format!("incident {} is closed", case.incident.id);

@@ -97,6 +97,10 @@ impl Service {
         if server.starting.is_some() {
             return Outlook::new(NextStep::Diagnose, Waits::Start).at(server.starting);
         }
+        if let Some(unproven) = server.unproven.as_deref() {
+            let out = Outlook::new(NextStep::Close, Waits::Proof);
+            return out.at(Some(unproven.until())).because(unproven.progress());
+        }
         Outlook::WELL
     }
 }
@@ -187,7 +191,7 @@ fn verified(now: Instant, verification: &Verification) -> Outlook {
     let rules = &verification.rules;
     if verification.in_trickle() {
         let succeeded = verification.succeeded;
-        let waits = if rules.needs_request && succeeded == 0 {
+        let waits = if succeeded < rules.proof {
             Waits::Proof
         } else {
             Waits::Verification

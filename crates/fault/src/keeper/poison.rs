@@ -17,6 +17,7 @@ use crate::kind::FaultKind;
 use crate::maintenance::stamp;
 use crate::poison::{Broken, Conviction, Level, Quarantined};
 use crate::policy::Mode;
+use crate::verify::UNPROVEN;
 
 use super::Keeper;
 use super::case::Case;
@@ -27,8 +28,6 @@ use super::server::Server;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A quarantine has held when no process has ended with such a request for so long.
 const HELD: Duration = Duration::from_secs(10);
-/// If its servers do not all come back, the incident is over after so long, and not proven.
-const UNPROVEN: Duration = Duration::from_secs(600);
 
 impl Server {
     /// Its process has ended although nobody had asked it to: whether that counts, and whether the process did it by itself.

@@ -52,8 +52,11 @@ impl Keeper {
             let open = service.poison.open.as_ref()?;
             Some(&open.case.incident)
         });
-        servers
-            .filter_map(|server| server.case.as_ref())
+        let of_servers = servers.flat_map(|server| {
+            let unproven = server.unproven.as_deref().map(|one| &one.case);
+            server.case.iter().chain(unproven)
+        });
+        of_servers
             .map(|case| &case.incident)
             .chain(commons)
             .chain(poisons)

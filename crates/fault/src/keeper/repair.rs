@@ -150,7 +150,7 @@ impl Work<'_> {
             _ => self.watch(Some(next)),
         }
         // For so short a time requests would only tell what is known, and put the action off. A longer wait may end by them.
-        let is_short = *waits == Waits::Peers;
+        let is_short = matches!(waits, Waits::Peers | Waits::HangWait);
         if let Some(verification) = self.verification().filter(|_| is_short) {
             verification.again(*at);
         }

@@ -32,7 +32,7 @@ impl Work<'_> {
         match progress {
             Progress::Pending => {}
             Progress::Trickle => self.try_with_requests(),
-            Progress::Passed => self.routine_passed(),
+            Progress::Passed | Progress::Unproven => self.routine_passed(),
             Progress::Failed(why) => self.routine_failed(&why),
         }
     }

@@ -21,6 +21,7 @@ use super::case::Case;
 use super::phase::Phase;
 use super::shown::{EXPIRES, Held, RENEWED, Routine, RoutineKind, Shown};
 use super::start::StartTimes;
+use super::unproven::Unproven;
 
 /// One failed attempt puts a server in doubt for so long.
 pub(super) const DOUBT: Duration = Duration::from_secs(2);
@@ -40,6 +41,8 @@ pub(super) struct Server {
     /// What was done to it lately, as the second check counts it.
     pub(super) lately: Lately,
     pub(super) case: Option<Box<Case>>,
+    /// Its last incident, if it is not proven to be over.
+    pub(super) unproven: Option<Box<Unproven>>,
     pub(super) routine: Option<Box<Routine>>,
     /// Its first start: no probe needs to pass before this moment.
     pub(super) starting: Option<Instant>,
@@ -49,6 +52,8 @@ pub(super) struct Server {
     /// A person's order that is not yet carried out.
     pub(super) asked: Option<Ticket>,
     pub(super) shown: Shown,
+    /// Since when it has been out of rotation for a fault.
+    pub(super) out_since: Option<Instant>,
     /// Whether its requests in flight were sent elsewhere since it was ejected.
     pub(super) rescued: bool,
     /// Whether the balancer knows that it is being repaired.
@@ -86,12 +91,14 @@ impl Server {
             repairs: Repairs::default(),
             lately: Lately::default(),
             case: None,
+            unproven: None,
             routine: None,
             starting: None,
             held: None,
             lasting: false,
             asked: None,
             shown: Shown::Serving,
+            out_since: None,
             rescued: false,
             repair_told: false,
             renew_at: Instant::NEVER,
@@ -167,6 +174,7 @@ impl Server {
     }
 
     pub(super) fn eject(&mut self, now: Instant, verdict: Verdict, out: &mut Vec<Output>) {
+        self.out_since.get_or_insert(now);
         if self.shown != Shown::Ejected(verdict) {
             self.show(now, Shown::Ejected(verdict), out);
         }
@@ -218,6 +226,7 @@ impl Server {
             return;
         }
         self.shown = Shown::Serving;
+        self.out_since = None;
         self.rescued = false;
         self.renew_at = Instant::NEVER;
         if self.held.is_some() {
@@ -258,6 +267,7 @@ impl Server {
         self.held = None;
         self.lasting = false;
         self.shown = Shown::Serving;
+        self.out_since = None;
         self.rescued = false;
         self.repair_told = false;
         self.renew_at = Instant::NEVER;
@@ -443,6 +453,9 @@ impl Server {
     /// When something of it is to be done next.
     pub(super) fn wake(&self) -> Instant {
         let mut next = self.renew_at;
+        if let Some(unproven) = &self.unproven {
+            next = next.min(unproven.wake());
+        }
         let held_until = self.held.as_ref().and_then(|held| held.until);
         let impact_at = self.case.as_ref().map(|case| case.impact_at);
         for at in [self.starting, self.doubt_ends(), held_until, impact_at]

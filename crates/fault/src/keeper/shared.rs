@@ -62,7 +62,7 @@ impl Shared {
         let report = analysis(&case.incident, self.recent.iter());
         case.note(now, "analysis", report.summary.clone());
         case.incident.analysis = Some(report);
-        let closed = case.closed(now, now, end);
+        let closed = case.closed(now, end);
         self.recent.push(Similar {
             id: case.incident.id.clone(),
             service: case.incident.service.clone(),

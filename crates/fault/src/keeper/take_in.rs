@@ -1,11 +1,9 @@
 //! Takes a signal in: whom it is about, what is remembered of it, and whether anything follows.
 
-use std::time::Duration;
-
-use evenkeel_core::{Instant, Observation, Outcome, RequestShape, ServerId, Signal};
+use evenkeel_core::{Instant, Observation, Outcome, ServerId, Signal};
 
 use crate::contract::{Managed, Output};
-use crate::signal::Said;
+use crate::signal::{EndedAttempt, Said};
 
 use super::Keeper;
 
@@ -32,7 +30,13 @@ impl Keeper {
             shape,
         } = observation
         {
-            self.attempt(now, (at, id), (outcome, latency, shape), out);
+            let ended = EndedAttempt {
+                at,
+                outcome,
+                latency,
+                shape,
+            };
+            self.attempt(now, id, ended, out);
             return;
         }
         if let Observation::Exited(exit) = &observation
@@ -56,13 +60,13 @@ impl Keeper {
         });
     }
 
-    fn attempt(
-        &mut self,
-        now: Instant,
-        (at, id): (Instant, ServerId),
-        (outcome, latency, shape): (Outcome, Duration, RequestShape),
-        out: &mut Vec<Output>,
-    ) {
+    fn attempt(&mut self, now: Instant, id: ServerId, ended: EndedAttempt, out: &mut Vec<Output>) {
+        let EndedAttempt {
+            at,
+            outcome,
+            latency: _,
+            shape,
+        } = ended;
         let Some(service) = self.services.get_mut(id.service.0 as usize) else {
             return;
         };
@@ -70,8 +74,8 @@ impl Keeper {
             return;
         };
         service.routes.take(at, id.index, shape, outcome);
-        let is_shared = service.common.as_ref().is_some_and(|one| one.is_shared());
-        if server.is_quiet() && !is_shared {
+        let common = service.common.as_ref();
+        if server.is_quiet() && !common.is_some_and(|one| one.is_shared()) {
             service.burn.attempt(at, id.index, shape, outcome);
         }
         if let Some(common) = &mut service.common {
@@ -85,12 +89,17 @@ impl Keeper {
         } else if outcome == Outcome::ConnectRefused && server.managed != Managed::Child {
             service.poison.judge.refused(at, id.index);
         }
-        let said = server.facts.attempt(at, outcome, latency);
+        let common = service.common.as_ref();
+        let is_shared = common.is_some_and(|common| common.explains_requests(shape));
+        let said = server.facts.attempt(ended);
+        if let Some(unproven) = server.unproven.as_mut().filter(|_| !is_shared) {
+            unproven.attempt(&ended);
+        }
         if said != Said::Failure && server.is_quiet() {
             return;
         }
         self.with(now, id, out, |work| {
-            work.attempt(at, said, outcome, latency);
+            work.attempt(said, &ended, is_shared);
         });
     }
 }

@@ -74,6 +74,8 @@ pub(super) enum Effect {
     Try,
     /// It is well.
     Recover,
+    /// It goes back into rotation, and requests are still to prove that it is well.
+    Return,
     /// The repair did not hold.
     RepairFailed(String),
     /// It is not yet well, and is watched on.
@@ -202,6 +204,7 @@ fn after(progress: Progress, ends: bool) -> Effect {
         Progress::Pending => Effect::Nothing,
         Progress::Trickle => Effect::Try,
         Progress::Passed => Effect::Recover,
+        Progress::Unproven => Effect::Return,
         Progress::Failed(why) if ends => Effect::RepairFailed(why),
         Progress::Failed(why) => Effect::WatchOn(why),
     }
@@ -255,7 +258,7 @@ mod tests {
             from: NOW,
             patient: false,
             in_service: false,
-            needs_request: false,
+            proof: 0,
             slow_limit: None,
         };
         Phase::Verifying {
@@ -301,10 +304,6 @@ mod tests {
     fn tick(now: Instant) -> Event {
         let shows_another = false;
         Event::Tick { now, shows_another }
-    }
-
-    fn failed() -> Event {
-        Event::Verified(Progress::Failed("why".to_owned()))
     }
 
     /// What follows in each phase, in their order; what is not named is nothing.
@@ -362,22 +361,6 @@ mod tests {
                 answered(ActionOutcome::Refused, false),
                 vec![("restarting", Effect::Run(2)), command_over()],
             ),
-            (Event::Verified(Progress::Pending), vec![]),
-            (
-                Event::Verified(Progress::Trickle),
-                vec![("verifying", Effect::Try), ("watched", Effect::Try)],
-            ),
-            (
-                Event::Verified(Progress::Passed),
-                vec![("verifying", Effect::Recover), ("watched", Effect::Recover)],
-            ),
-            (
-                failed(),
-                vec![
-                    ("verifying", repair_failed()),
-                    ("watched", Effect::WatchOn(why())),
-                ],
-            ),
             (tick(NOW), vec![]),
             (
                 tick(LATER),
@@ -392,6 +375,24 @@ mod tests {
         for (event, expected) in table {
             assert_eq!(row(&event), expected, "{event:?}");
         }
+    }
+
+    #[test]
+    fn a_verification_tells_only_what_is_being_verified() {
+        for (progress, verified, watched) in [
+            (Progress::Trickle, Effect::Try, Effect::Try),
+            (Progress::Passed, Effect::Recover, Effect::Recover),
+            (Progress::Unproven, Effect::Return, Effect::Return),
+            (
+                Progress::Failed(why()),
+                Effect::RepairFailed(why()),
+                Effect::WatchOn(why()),
+            ),
+        ] {
+            let expected = vec![("verifying", verified), ("watched", watched)];
+            assert_eq!(row(&Event::Verified(progress)), expected);
+        }
+        assert_eq!(row(&Event::Verified(Progress::Pending)), vec![]);
     }
 
     #[test]

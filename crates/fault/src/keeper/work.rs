@@ -64,7 +64,7 @@ impl Work<'_> {
             ends,
             from: self.now,
             patient: only_traffic,
-            needs_request: case.is_some_and(Case::is_about_requests),
+            proof: case.map_or(0, Case::needed_proof),
             in_service: self.server.shown == Shown::Serving,
             slow_limit: case.and_then(|case| case.slow_limit),
         }

@@ -1,12 +1,26 @@
-//! Outcomes of real attempts: how many failed in a row, in the window, and how.
+//! Outcomes of real attempts: how many failed in a row, in the window, how, and since when.
 
 use std::time::Duration;
 
 use evenkeel_core::stat::{Tally, Window};
-use evenkeel_core::{Instant, Outcome, Recent};
+use evenkeel_core::{Instant, Outcome, Recent, RequestShape};
 
 /// How many failures are remembered one by one.
 const REMEMBERED: usize = 64;
+/// A smaller share of attempts that fail is no fault of a server by itself: the limit of `failure_ratio` is 10 %.
+const BACKGROUND: f64 = 0.08;
+/// A change that is so likely, as the logarithm of the likelihood ratio, is hardly chance: e to that is twelve to one …
+const LIKELY: f64 = 2.5;
+/// … and this is about a thousand to one.
+const CERTAIN: f64 = 7.0;
+/// Failures further apart than this are not one fault.
+const APART: Duration = Duration::from_secs(60);
+/// So many moments are kept at which the present share of failures may have begun; there are hardly ever more than ten.
+const CANDIDATES: usize = 64;
+/// The usual time between two successes is known after so many.
+const KNOWN: u32 = 20;
+/// So many times the usual time between two successes without one is silence.
+const SILENT: u32 = 10;
 
 /// What an attempt says about the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +31,46 @@ pub enum Said {
     Success,
     /// It, or the way to it, failed.
     Failure,
+}
+
+/// An attempt that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedAttempt {
+    /// When.
+    pub at: Instant,
+    /// How.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub latency: Duration,
+    /// What was asked for.
+    pub shape: RequestShape,
+}
+
+/// A failure that is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Failure {
+    at: Instant,
+    /// From when on it shows the fault.
+    since: Instant,
+    outcome: Outcome,
+    shape: RequestShape,
+}
+
+/// A failure with which the present share of failures may have begun.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    /// From when on it shows the fault.
+    since: Instant,
+    /// Attempts before it, and failures among them.
+    all: u64,
+    failed: u64,
+}
+
+impl Candidate {
+    /// The share of failures from here to there.
+    fn share(&self, to: &Self) -> f64 {
+        (to.failed - self.failed) as f64 / (to.all - self.all).max(1) as f64
+    }
 }
 
 /// Outcomes of one server's attempts.
@@ -32,7 +86,38 @@ pub struct Attempts {
     pub failed: u64,
     window: Window,
     length: Duration,
-    failures: Recent<(Instant, Outcome)>,
+    failures: Recent<Failure>,
+    /// The oldest first. From each to the next the share of failures is greater than from the one before to it.
+    candidates: Vec<Candidate>,
+    successes: Successes,
+}
+
+/// When successes come.
+#[derive(Debug, Clone, Copy, Default)]
+struct Successes {
+    /// The latest; zero if there was none.
+    last: Instant,
+    /// The usual time between two.
+    gap: Duration,
+    /// How many, up to [`KNOWN`].
+    count: u32,
+}
+
+impl Successes {
+    fn take(&mut self, at: Instant) {
+        if self.count > 0 {
+            // The mean, at first of all and then of about the last so many.
+            self.gap = (self.gap * (self.count - 1) + at.since(self.last)) / self.count;
+        }
+        self.count = (self.count + 1).min(KNOWN);
+        self.last = self.last.max(at);
+    }
+
+    /// Since when there has been none, as seen at `at`, if that is much longer than usual.
+    fn silent_since(&self, at: Instant) -> Option<Instant> {
+        let is_silent = self.count >= KNOWN && at.since(self.last) > self.gap * SILENT;
+        is_silent.then_some(self.last + self.gap)
+    }
 }
 
 impl Attempts {
@@ -47,19 +132,16 @@ impl Attempts {
             window: Window::new(window),
             length: window,
             failures: Recent::new(REMEMBERED),
+            candidates: Vec::new(),
+            successes: Successes::default(),
         }
     }
 
-    /// Takes in one outcome.
-    pub fn take(&mut self, at: Instant, outcome: Outcome) -> Said {
+    /// Takes in one.
+    pub fn take(&mut self, ended: EndedAttempt) -> Said {
+        let EndedAttempt { at, outcome, .. } = ended;
         if outcome.is_failure() {
-            if self.failed_in_row == 0 {
-                self.row_began = at;
-            }
-            self.failed_in_row = self.failed_in_row.saturating_add(1);
-            self.failed += 1;
-            self.window.add(at, true);
-            self.failures.push((at, outcome));
+            self.take_failure(ended);
             return Said::Failure;
         }
         if !outcome.is_success() {
@@ -67,8 +149,78 @@ impl Attempts {
         }
         self.failed_in_row = 0;
         self.succeeded += 1;
+        self.successes.take(at);
         self.window.add(at, false);
         Said::Success
+    }
+
+    fn take_failure(&mut self, ended: EndedAttempt) {
+        let EndedAttempt {
+            at,
+            outcome,
+            latency,
+            shape,
+        } = ended;
+        // What was never answered was so from its beginning on, but a server that has answered another meanwhile did not hang yet.
+        let since = match outcome {
+            Outcome::AttemptTimeout | Outcome::ConnectTimeout => {
+                at.before(latency).max(self.successes.last).min(at)
+            }
+            Outcome::Answered(_)
+            | Outcome::ConnectRefused
+            | Outcome::Unreachable
+            | Outcome::Stale
+            | Outcome::Reset { .. }
+            | Outcome::BadResponse
+            | Outcome::Truncated
+            | Outcome::IdleTimeout
+            | Outcome::Cancelled
+            | Outcome::LocalError
+            | Outcome::StreamRefused
+            | Outcome::Rescued => at,
+        };
+        if self.failed_in_row == 0 {
+            self.row_began = at;
+        }
+        self.may_begin(at, since);
+        self.failed_in_row = self.failed_in_row.saturating_add(1);
+        self.failed += 1;
+        self.window.add(at, true);
+        self.failures.push(Failure {
+            at,
+            since,
+            outcome,
+            shape,
+        });
+    }
+
+    /// A failure is about to be taken in: the present share of failures may have begun with it.
+    ///
+    /// Kept are those with which it may have begun whatever it is now: the corners of the convex minorant of failures over attempts. G.
+    /// Romano, I. Eckley, P. Fearnhead and G. Rigaill, "Fast online changepoint detection via functional pruning CUSUM statistics", Journal of
+    /// Machine Learning Research 24 (2023).
+    fn may_begin(&mut self, at: Instant, since: Instant) {
+        let last = self.failures.iter().next_back();
+        if last.is_some_and(|last| at.since(last.at) > APART) {
+            self.candidates.clear();
+        }
+        let candidate = Candidate {
+            since,
+            all: self.succeeded + self.failed,
+            failed: self.failed,
+        };
+        let candidates = &mut self.candidates;
+        while let [.., first, second] = candidates[..]
+            && first.share(&second) >= second.share(&candidate)
+        {
+            candidates.pop();
+        }
+        candidates.push(candidate);
+        while let [first, second, ..] = candidates[..]
+            && (first.share(&second) <= BACKGROUND || candidates.len() > CANDIDATES)
+        {
+            candidates.remove(0);
+        }
     }
 
     /// Attempts in the window, and failures among them.
@@ -83,26 +235,25 @@ impl Attempts {
         let from = now.before(self.length);
         self.failures
             .iter()
-            .copied()
+            .map(|failure| (failure.at, failure.outcome))
             .filter(move |(at, _)| *at >= from)
     }
 
     /// How the last failure that is remembered ended.
     #[must_use]
     pub fn last_failure(&self) -> Option<Outcome> {
-        let (_, outcome) = self.failures.iter().next_back()?;
-        Some(*outcome)
+        Some(self.failures.iter().next_back()?.outcome)
     }
 
     /// The remembered failures, latest first, however long ago.
     pub fn latest_failures(&self) -> impl Iterator<Item = Outcome> {
-        self.failures.iter().rev().map(|(_, outcome)| *outcome)
+        self.failures.iter().rev().map(|failure| failure.outcome)
     }
 
     /// The mean time between the failures of the row that goes on; none before there are two of them.
     #[must_use]
     pub fn row_gap(&self) -> Option<Duration> {
-        let (last, _) = self.failures.iter().next_back()?;
+        let last = self.failures.iter().next_back()?.at;
         let gaps = self.failed_in_row.checked_sub(1).filter(|gaps| *gaps > 0)?;
         Some(last.since(self.row_began) / gaps)
     }
@@ -111,7 +262,7 @@ impl Attempts {
     /// ended for longer than `recent` and than three times the gap between its failures. So a server that requests still reach,
     /// however few, keeps its row, and one that they no longer reach does not.
     pub fn row(&self, now: Instant, recent: Duration) -> impl Iterator<Item = Outcome> {
-        let last = self.failures.iter().next_back().map(|(at, _)| *at);
+        let last = self.failures.iter().next_back().map(|failure| failure.at);
         let gap = self.row_gap().unwrap_or_default();
         let lasts = recent.max(gap.saturating_mul(3));
         let goes_on = last.is_some_and(|last| now.since(last) <= lasts);
@@ -120,18 +271,73 @@ impl Attempts {
         self.latest_failures().take(length)
     }
 
-    /// The first of the failures that lie close together before `moment`: none of them more than `gap` before the next.
+    /// What was asked for by the remembered failures that show a fault since `onset`.
+    pub fn shapes_since(&self, onset: Instant) -> impl Iterator<Item = RequestShape> {
+        let failures = self.failures.iter();
+        failures
+            .filter(move |failure| failure.since >= onset)
+            .map(|failure| failure.shape)
+    }
+
+    /// The first failure within `within` before `moment` that a process leaves behind which ends: a connection that broke off or was
+    /// refused.
     #[must_use]
-    pub fn failing_since(&self, moment: Instant, gap: Duration) -> Option<Instant> {
-        let mut since = None;
-        for (at, _) in self.failures.iter().rev() {
-            let next = since.unwrap_or(moment);
-            if *at <= moment && next.since(*at) > gap {
-                break;
-            }
-            since = Some((*at).min(next));
-        }
-        since
+    pub fn broke_off_before(&self, moment: Instant, within: Duration) -> Option<Instant> {
+        let from = moment.before(within);
+        let broke_off = |outcome: Outcome| {
+            matches!(
+                outcome,
+                Outcome::Reset { .. } | Outcome::Truncated | Outcome::ConnectRefused
+            )
+        };
+        let mut failures = self.failures.iter();
+        let first = failures.find(|failure| failure.at >= from && broke_off(failure.outcome))?;
+        Some(first.at.min(moment))
+    }
+
+    /// Since when attempts have failed as they do now; none if none has failed.
+    #[must_use]
+    pub fn onset(&self) -> Option<Instant> {
+        Some(self.change()?.1)
+    }
+
+    /// The same, if they surely fail more often than by chance, and the last failure is not before `from`.
+    #[must_use]
+    pub fn failing_since(&self, from: Instant) -> Option<Instant> {
+        let last = self.failures.iter().next_back()?.at;
+        let (likelihood, since) = self.change()?;
+        (last >= from && likelihood >= CERTAIN).then_some(since)
+    }
+
+    /// Whether attempts fail now more often than by chance.
+    #[must_use]
+    pub fn fail_now(&self) -> bool {
+        self.change()
+            .is_some_and(|(likelihood, _)| likelihood >= LIKELY)
+    }
+
+    /// Since when nothing has succeeded, as seen at `at`, if successes come much more often.
+    #[must_use]
+    pub fn silent_since(&self, at: Instant) -> Option<Instant> {
+        self.successes.silent_since(at)
+    }
+
+    /// When an attempt succeeded last; zero if none did.
+    #[must_use]
+    pub const fn last_success(&self) -> Instant {
+        self.successes.last
+    }
+
+    /// The change point, with its likelihood: the candidate from which on the share of failures differs most from a usual one. D. V. Hinkley,
+    /// "Inference about the change-point in a sequence of binomial variables", Biometrika 57 (1970).
+    fn change(&self) -> Option<(f64, Instant)> {
+        let now = self.succeeded + self.failed;
+        let candidates = self.candidates.iter().map(|candidate| {
+            let all = (now - candidate.all) as f64;
+            let failed = (self.failed - candidate.failed) as f64;
+            (likelihood(failed, all), candidate.since)
+        });
+        candidates.max_by(|one, other| one.0.total_cmp(&other.0))
     }
 
     /// Forgets the window and the row.
@@ -139,5 +345,172 @@ impl Attempts {
         self.failed_in_row = 0;
         self.window.clear();
         self.failures.clear();
+        self.candidates.clear();
+        self.successes = Successes::default();
+    }
+}
+
+/// How much likelier `failed` of `all` attempts are with their own share of failures than with a usual one, as a logarithm: their number
+/// times the divergence of the two shares.
+fn likelihood(failed: f64, all: f64) -> f64 {
+    let share = failed / all;
+    if share <= BACKGROUND {
+        return 0.0;
+    }
+    let rest = 1.0 - share;
+    let of_rest = if rest > 0.0 {
+        rest * (rest / (1.0 - BACKGROUND)).ln()
+    } else {
+        0.0
+    };
+    all * (share * (share / BACKGROUND).ln() + of_rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Server {
+        attempts: Attempts,
+        now: u64,
+    }
+
+    impl Server {
+        fn new() -> Self {
+            Self {
+                attempts: Attempts::new(Duration::from_secs(10)),
+                now: 1_000,
+            }
+        }
+
+        fn ends(&mut self, outcome: Outcome, latency: u64, after: u64) -> &mut Self {
+            self.now += after;
+            self.attempts.take(EndedAttempt {
+                at: Instant::from_millis(self.now),
+                outcome,
+                latency: Duration::from_millis(latency),
+                shape: RequestShape::UNKNOWN,
+            });
+            self
+        }
+
+        fn succeed(&mut self, count: u64, every: u64) -> &mut Self {
+            (0..count).for_each(|_| {
+                self.ends(Outcome::Answered(200), 5, every);
+            });
+            self
+        }
+
+        fn fail(&mut self, count: u64, every: u64) -> &mut Self {
+            (0..count).for_each(|_| {
+                self.ends(Outcome::Answered(500), 5, every);
+            });
+            self
+        }
+
+        fn onset(&self) -> u64 {
+            let onset = self.attempts.onset().expect("something failed");
+            onset.as_nanos() / 1_000_000
+        }
+    }
+
+    #[test]
+    fn an_earlier_failure_is_not_the_onset() {
+        let mut server = Server::new();
+        server.succeed(100, 10).fail(1, 10).succeed(50, 10);
+        let began = server.now + 10;
+        assert_eq!(server.fail(5, 10).onset(), began);
+        // Of every three one fails, and of the hundred before one did.
+        let mut server = Server::new();
+        server.succeed(100, 10).fail(1, 10).succeed(100, 10);
+        let began = server.now + 10;
+        for _ in 0..20 {
+            server.fail(1, 10).succeed(2, 10);
+        }
+        assert_eq!(server.onset(), began);
+        assert!(server.attempts.failing_since(Instant::ZERO).is_some());
+    }
+
+    #[test]
+    fn a_failure_by_chance_is_no_change() {
+        let mut server = Server::new();
+        (0..30).for_each(|_| {
+            server.succeed(99, 10).fail(1, 10);
+        });
+        assert_eq!(server.attempts.failing_since(Instant::ZERO), None);
+    }
+
+    #[test]
+    fn more_failures_than_are_remembered_have_an_onset_all_the_same() {
+        let mut server = Server::new();
+        server.fail(1, 10).succeed(200, 10);
+        let began = server.now + 10;
+        for _ in 0..100 {
+            server.fail(1, 10).succeed(3, 10);
+        }
+        assert_eq!(server.onset(), began);
+    }
+
+    #[test]
+    fn a_row_is_bound_in_time() {
+        let mut server = Server::new();
+        server.succeed(3, 1_000).fail(1, 1_000);
+        let began = server.now + 1_200_000;
+        assert_eq!(server.fail(1, 1_200_000).onset(), began);
+        server.fail(3, 500);
+        assert_eq!(server.onset(), began);
+    }
+
+    #[test]
+    fn few_candidates_are_kept_whatever_comes() {
+        let mut random = evenkeel_core::Random::seeded(1);
+        let mut server = Server::new();
+        for round in 0..20_000 {
+            if random.below(20_000) < round {
+                server.fail(1, 1);
+            } else {
+                server.succeed(1, 1);
+            }
+        }
+        let kept = server.attempts.candidates.len();
+        assert!((1..CANDIDATES).contains(&kept), "{kept}");
+    }
+
+    #[test]
+    fn what_is_not_answered_is_so_from_its_beginning_on() {
+        let mut server = Server::new();
+        let began = server.succeed(100, 10).now;
+        server.ends(Outcome::AttemptTimeout, 495, 500);
+        assert_eq!(server.onset(), began + 5);
+        // Others were answered meanwhile.
+        let mut server = Server::new();
+        let began = server.succeed(100, 10).now;
+        server.ends(Outcome::AttemptTimeout, 5_000, 500);
+        assert_eq!(server.onset(), began);
+    }
+
+    #[test]
+    fn a_process_that_ends_breaks_off_what_it_has() {
+        let mut server = Server::new();
+        server.ends(Outcome::Reset { sent: true }, 5, 100);
+        server.fail(1, 900);
+        server.ends(Outcome::Reset { sent: true }, 5, 10);
+        let at = Instant::from_millis(server.now + 20);
+        let near = Duration::from_millis(100);
+        let first = server.attempts.broke_off_before(at, near);
+        assert_eq!(first, Some(Instant::from_millis(server.now)));
+    }
+
+    #[test]
+    fn silence_is_known_by_how_often_successes_come() {
+        let mut server = Server::new();
+        server.succeed(100, 10);
+        let last = server.now;
+        let at = |millis| Instant::from_millis(last + millis);
+        assert_eq!(server.attempts.silent_since(at(90)), None);
+        assert_eq!(server.attempts.silent_since(at(200)), Some(at(10)));
+        let mut server = Server::new();
+        server.succeed(5, 10);
+        assert_eq!(server.attempts.silent_since(at(200)), None);
     }
 }

@@ -8,17 +8,17 @@ mod process;
 mod routes;
 mod latencies;
 
-pub use attempts::{Attempts, Said};
+pub use attempts::{Attempts, EndedAttempt, Said};
 pub use latencies::{Latencies, SlowRow, Typical};
 pub use probes::Probes;
 pub use process::{Down, Ended, Process};
-pub use routes::{RouteTally, Routes, ServerSet};
+pub use routes::{RouteTally, Routes, ServerSet, covers};
 
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Outcome, ProbeOutcome};
 
-use crate::policy::DetectOptions;
+use crate::policy::{DetectOptions, ProbeKind};
 
 /// All that is remembered of one server.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct Facts {
     pub process: Process,
     /// How fast it answers; only if slowness is looked for.
     pub latencies: Option<Latencies>,
+    /// Probes only connect, which the kernel does for a process that does not run.
+    probes_connect: bool,
     since: Instant,
 }
 
@@ -49,20 +51,29 @@ impl Facts {
                 .slow
                 .filter(|_| peers > 0)
                 .map(|slow| Latencies::new(slow.window)),
+            probes_connect: options.probe.kind == ProbeKind::Tcp,
             since: Instant::ZERO,
         }
     }
 
     /// Takes in the end of an attempt. Does not allocate for a success.
-    pub fn attempt(&mut self, at: Instant, outcome: Outcome, latency: Duration) -> Said {
+    pub fn attempt(&mut self, ended: EndedAttempt) -> Said {
+        let EndedAttempt {
+            at,
+            outcome,
+            latency,
+            shape: _,
+        } = ended;
         if self.is_old(at, latency) {
             return Said::Nothing;
         }
         if let Some(latencies) = &mut self.latencies {
             match outcome {
-                Outcome::Answered(_) => latencies.attempt(at, latency),
+                // An error is often quicker than an answer, and says nothing about how fast those are.
+                Outcome::Answered(_) if outcome.is_success() => latencies.attempt(at, latency),
                 Outcome::Cancelled => latencies.given_up(at, latency),
-                Outcome::ConnectRefused
+                Outcome::Answered(_)
+                | Outcome::ConnectRefused
                 | Outcome::ConnectTimeout
                 | Outcome::Unreachable
                 | Outcome::Stale
@@ -76,9 +87,9 @@ impl Facts {
                 | Outcome::Rescued => {}
             }
         }
-        let said = self.attempts.take(at, outcome);
+        let said = self.attempts.take(ended);
         if said == Said::Success {
-            self.process.is_ready(at);
+            self.process.is_ready(at, true);
         }
         said
     }
@@ -88,9 +99,9 @@ impl Facts {
         if outcome == ProbeOutcome::LocalError || self.is_old(at, latency) {
             return false;
         }
-        self.probes.take(at, outcome, &self.attempts);
+        self.probes.take(at, outcome, latency, &self.attempts);
         if outcome.passed() {
-            self.process.is_ready(at);
+            self.process.is_ready(at, !self.probes_connect);
             if let Some(latencies) = &mut self.latencies {
                 latencies.probe(at, latency);
             }

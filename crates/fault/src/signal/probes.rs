@@ -1,5 +1,7 @@
 //! Results of probes: the row of failures or passes that the last one belongs to.
 
+use std::time::Duration;
+
 use evenkeel_core::{Instant, ProbeOutcome};
 
 use super::Attempts;
@@ -11,6 +13,10 @@ pub struct Probes {
     pub failed_in_row: u32,
     /// When the first of them was.
     pub row_began: Instant,
+    /// From when on it shows the fault: a probe that was not answered does so from its beginning on.
+    pub row_since: Instant,
+    /// When one passed last; zero if none did.
+    pub last_passed: Instant,
     /// Passes in a row until now.
     pub passed_in_row: u32,
     /// How the last one ended.
@@ -23,15 +29,27 @@ pub struct Probes {
 
 impl Probes {
     /// Takes in one result.
-    pub fn take(&mut self, at: Instant, outcome: ProbeOutcome, attempts: &Attempts) {
+    pub fn take(
+        &mut self,
+        at: Instant,
+        outcome: ProbeOutcome,
+        latency: Duration,
+        attempts: &Attempts,
+    ) {
         self.last = Some(outcome);
         if outcome.passed() {
+            self.last_passed = at;
             self.failed_in_row = 0;
             self.passed_in_row = self.passed_in_row.saturating_add(1);
             return;
         }
         if self.failed_in_row == 0 {
             self.row_began = at;
+            self.row_since = if self.nobody_answers() {
+                at.before(latency).max(attempts.last_success()).min(at)
+            } else {
+                at
+            };
             self.succeeded_before = attempts.succeeded;
             self.failed_before = attempts.failed;
         }

@@ -139,9 +139,9 @@ impl Process {
         matches!(self.down, Some(Down::Ended(_) | Down::NotStarted { .. }))
     }
 
-    /// It serves.
-    pub fn is_ready(&mut self, at: Instant) {
-        self.stopped = false;
+    /// It serves; it has answered, if `answers`, and not only taken a connection.
+    pub fn is_ready(&mut self, at: Instant, answers: bool) {
+        self.stopped &= !answers;
         if self.pid.is_some() && self.ready.is_none() {
             self.was_ready = true;
             self.ready = Some(at);

@@ -10,6 +10,12 @@ use evenkeel_core::{Instant, Outcome, RequestShape};
 /// So many routes are told apart.
 const ROUTES: usize = 64;
 
+/// Whether a request of this shape is of the kind of one of these: of the same method and route.
+#[must_use]
+pub fn covers(kinds: &[RequestShape], shape: RequestShape) -> bool {
+    kinds.iter().any(|one| one.route == shape.route)
+}
+
 /// A set of servers, exact for services of up to 64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ServerSet(u64);

@@ -1,25 +1,36 @@
 //! Verification: whether a repair held. Probes pass in a row, then a trickle of real requests succeeds.
 //!
 //! Probes alone do not prove it (a server may answer `/health` and nothing else), and full traffic at once is too much
-//! to bet on a repair. Where no traffic comes, probes have to do.
+//! to bet on a repair. Where a process had ended or probes had failed and no traffic comes, probes have to do. Where requests had
+//! failed, requests of that kind have to succeed, so many that it is no chance; if too few come, the server goes back into rotation and
+//! is not proven.
 
 use std::time::Duration;
 
+use evenkeel_core::stat::wilson_lower_bound;
 use evenkeel_core::{Instant, Outcome};
 
+use crate::detect::Detector;
 use crate::policy::VerifyOptions;
+use crate::signal::Facts;
 
 /// The part of its normal share that a server gets in the trickle.
 pub const TRICKLE_SHARE: f64 = 0.1;
 /// So many successes end the trickle at once.
 const ENOUGH: u32 = 5;
+/// More are never asked for.
+const MOST: u32 = 30;
+/// How likely they may be by chance on a server that fails as often as it did.
+const CHANCE: f64 = 0.05;
+/// So long an incident stays open that no request proves to be over.
+pub const UNPROVEN: Duration = Duration::from_secs(600);
 /// After this it ends if nothing failed, whatever came.
 const SHORT: Duration = Duration::from_millis(300);
 /// After this it ends if few enough failed.
 const LONG: Duration = Duration::from_secs(1);
 /// So long it waits for requests where only they can tell.
 const PATIENT: Duration = Duration::from_secs(10);
-/// So long it waits for a first request where failed requests were what was noticed: without one nothing is proven.
+/// So long it waits in the trickle for requests of the kind that failed.
 const PROOF: Duration = Duration::from_secs(2);
 /// A server that stayed in service must do well for this long.
 const QUIET: Duration = Duration::from_secs(2);
@@ -37,8 +48,8 @@ pub struct Rules {
     pub patient: bool,
     /// The server is in service all the while.
     pub in_service: bool,
-    /// Failed requests were what was noticed: only a request that succeeds proves that it is over.
-    pub needs_request: bool,
+    /// Failed requests were what was noticed: so many of their kind have to succeed to prove that it is over. 0 if probes prove it.
+    pub proof: u32,
     /// Median latency above which the repair did not hold.
     pub slow_limit: Option<Duration>,
 }
@@ -52,8 +63,43 @@ pub enum Progress {
     Trickle,
     /// The repair held.
     Passed,
+    /// Nothing speaks against it, but too few requests of the kind that failed have come to prove it.
+    Unproven,
     /// It did not, for this reason.
     Failed(String),
+}
+
+/// How many requests of the kind that failed have to succeed, without a failure, to prove that the fault is over.
+///
+/// As many as would succeed with a probability of 5 % if the server still failed as often as when that was detected:
+/// `ln 0.05 / ln(1 − share)`, from 5 to 30 (J. A. Hanley and A. Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 249,
+/// 1983).
+#[must_use]
+pub fn proof(by: Detector, facts: &Facts, now: Instant) -> u32 {
+    match by {
+        Detector::FailureRatio => {
+            let tally = facts.attempts.tally(now);
+            needed(wilson_lower_bound(tally.hits, tally.total))
+        }
+        Detector::ConsecutiveFailures
+        | Detector::Slow
+        | Detector::Statistics
+        | Detector::Supervisor
+        | Detector::Probe
+        | Detector::SelfCheck
+        | Detector::Load => ENOUGH,
+    }
+}
+
+fn needed(share: f64) -> u32 {
+    let count = CHANCE.ln() / (1.0 - share.clamp(1e-3, 0.99)).ln();
+    (count.ceil() as u32).clamp(ENOUGH, MOST)
+}
+
+/// Whether so many successes prove it: each failure asks for as many again.
+#[must_use]
+pub const fn is_proof(needed: u32, succeeded: u32, failed: u32) -> bool {
+    succeeded >= needed.saturating_mul(failed.saturating_add(1))
 }
 
 /// One verification.
@@ -63,12 +109,15 @@ pub struct Verification {
     pub rules: Rules,
     /// Probes that passed in a row.
     pub probes: u32,
-    /// Requests that succeeded in the trickle.
+    /// Requests that succeeded in the trickle; where requests have to prove it, those of the kind that failed.
     pub succeeded: u32,
+    /// Requests that failed in it, likewise.
+    pub failed: u32,
     /// When [`Self::tick`] was last asked.
     pub judged: Instant,
-    failed: u32,
     slow: u32,
+    /// Requests of other kinds that ended in it, and those of them that failed.
+    others: (u32, u32),
     trickle_since: Option<Instant>,
 }
 
@@ -83,6 +132,7 @@ impl Verification {
             judged: Instant::ZERO,
             failed: 0,
             slow: 0,
+            others: (0, 0),
             trickle_since: None,
         }
     }
@@ -137,8 +187,14 @@ impl Verification {
         Progress::Pending
     }
 
-    /// An attempt ended.
-    pub fn attempt(&mut self, at: Instant, outcome: Outcome, latency: Duration) -> Progress {
+    /// An attempt ended, `is_kind` if it was of the kind that failed.
+    pub fn attempt(
+        &mut self,
+        at: Instant,
+        outcome: Outcome,
+        latency: Duration,
+        is_kind: bool,
+    ) -> Progress {
         // What began before the trickle says how it was before.
         let Some(since) = self
             .trickle_since
@@ -146,7 +202,12 @@ impl Verification {
         else {
             return Progress::Pending;
         };
-        if outcome.is_failure() {
+        let failed = outcome.is_failure();
+        if !is_kind && self.rules.proof > 0 {
+            let (ended, bad) = &mut self.others;
+            *ended = ended.saturating_add(u32::from(failed || outcome.is_success()));
+            *bad = bad.saturating_add(u32::from(failed));
+        } else if failed {
             self.failed = self.failed.saturating_add(1);
         } else if outcome.is_success() {
             self.succeeded = self.succeeded.saturating_add(1);
@@ -195,30 +256,25 @@ impl Verification {
 
     fn judge(&self, now: Instant, since: Instant) -> Progress {
         let (ok, failed) = (self.succeeded, self.failed);
-        let passed = now.since(since);
-        let few_failed = failed * 5 <= ok + failed;
-        if failed >= 2 {
-            return Progress::Failed(format!(
-                "{failed} of {} requests of the trickle failed",
-                ok + failed
-            ));
+        let (others, others_failed) = self.others;
+        let too_many = |failed: u32, all: u32| failed * 5 > all;
+        let fails = failed >= 2 && too_many(failed, ok + failed);
+        let all_failed = failed + others_failed;
+        if fails || all_failed >= 2 && too_many(all_failed, ok + failed + others) {
+            return self.fails();
         }
+        let (proof, passed) = (self.rules.proof, now.since(since));
         let (short, long) = match (self.rules.in_service, self.rules.patient) {
             (true, _) => (QUIET, QUIET),
             (false, true) => (PATIENT, PATIENT),
-            (false, false) if self.rules.needs_request && ok + failed == 0 => (PROOF, PROOF),
+            (false, false) if proof > 0 => (PROOF, PROOF),
             (false, false) => (SHORT, LONG),
         };
-        let enough = ok >= ENOUGH && few_failed && !self.rules.in_service;
-        let is_over = enough || passed >= short && failed == 0 || passed >= long;
+        let enough = is_proof(proof.max(ENOUGH), ok, failed);
+        let is_early = enough && !self.rules.in_service;
+        let is_over = is_early || passed >= short && failed == 0 || passed >= long;
         if !is_over {
             return Progress::Pending;
-        }
-        if !few_failed {
-            return Progress::Failed(format!(
-                "{failed} of {} requests of the trickle failed",
-                ok + failed
-            ));
         }
         if self.slow * 2 > ok {
             return Progress::Failed(format!(
@@ -226,6 +282,38 @@ impl Verification {
                 self.slow
             ));
         }
-        Progress::Passed
+        match proof {
+            0 if too_many(failed, ok + failed) => self.fails(),
+            0 => Progress::Passed,
+            _ if enough => Progress::Passed,
+            _ if failed >= 2 => self.fails(),
+            _ => Progress::Unproven,
+        }
+    }
+
+    fn fails(&self) -> Progress {
+        let (ok, failed) = (self.succeeded, self.failed);
+        let (others, others_failed) = self.others;
+        let (failed, all) = if others_failed > failed {
+            (failed + others_failed, ok + failed + others)
+        } else {
+            (failed, ok + failed)
+        };
+        Progress::Failed(format!("{failed} of {all} requests of the trickle failed"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rarer_the_failures_were_the_more_successes_prove_that_they_are_over() {
+        for (share, count) in [(1.0, 5), (0.5, 5), (0.3, 9), (0.1, 29), (0.01, 30)] {
+            assert_eq!(needed(share), count, "{share}");
+        }
+        assert!(is_proof(5, 5, 0) && !is_proof(5, 4, 0));
+        assert!(is_proof(5, 10, 1) && !is_proof(5, 9, 1));
+        assert!(is_proof(0, 0, 0));
     }
 }

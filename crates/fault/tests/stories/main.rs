@@ -22,5 +22,7 @@ mod success;
 mod roll_back;
 mod maintenance;
 mod truth;
+mod proof;
+mod onset;
 mod slow_burn;
 mod together;

@@ -42,7 +42,7 @@ fn a_hang_is_examined_then_waited_for_then_restarted_and_verified() {
     let shown = outlook(&world, Some(1));
     assert_eq!(shown.next, RESTART);
     let left = shown.in_time(world.now).expect("a moment");
-    assert!(left > ms(9_000) && left <= ms(10_000), "{left:?}");
+    assert!(left > ms(8_500) && left <= ms(9_500), "{left:?}");
     world.until(11_000, |world| waits(world, 1) == Waits::Action);
     assert_eq!(world.restarts.len(), 1);
     world.until(5_000, |world| waits(world, 1) == Waits::Verification);

@@ -4,6 +4,7 @@ use evenkeel_fault::FaultKind;
 use evenkeel_fault::contract::Managed;
 use evenkeel_fault::incident::End;
 use evenkeel_fault::incident::Status;
+use evenkeel_fault::policy::ProbeKind;
 
 use super::kinds::kind;
 use super::world::{Condition, World, ms, options};
@@ -33,19 +34,75 @@ fn a_loop_that_is_blocked_for_a_while_comes_back_without_a_restart() {
 
 #[test]
 fn a_hang_is_restarted_after_its_wait_and_a_stopped_process_at_once() {
+    // Attempts may take half a second, so after about so long it is out of rotation.
     for (condition, least, most) in [
-        (Condition::Blocked, 10_000, 14_000),
-        (Condition::Hung, 0, 3_000),
+        (Condition::Blocked, 10_500, 11_500),
+        (Condition::Hung, 1_750, 2_200),
     ] {
+        for seed in 0..100 {
+            let mut world = World::new(3, Managed::Child, options());
+            world.every = ms(2 + seed % 10);
+            world.run(5_000 + seed * 37);
+            world.break_server(1, condition);
+            let took = world.until(20_000, |world| !world.restarts.is_empty());
+            assert!(
+                took >= ms(least) && took <= ms(most),
+                "seed {seed} {condition:?}: {took:?}"
+            );
+            let back = world.until(3_000, |world| {
+                world.in_service(1) && world.restarts[0].0 < world.now
+            });
+            assert!(back <= ms(800), "seed {seed} {condition:?}: {back:?}");
+            world.until(2_000, |world| world.only().closed.is_some());
+        }
+    }
+}
+
+/// As probes find it, with the options that are the defaults: attempts may take longer.
+#[test]
+fn a_hang_is_over_within_its_wait_and_what_it_takes_to_see_it() {
+    for seed in 0..100 {
         let mut world = World::new(3, Managed::Child, options());
-        world.run(5_000);
-        world.break_server(1, condition);
-        let took = world.until(20_000, |world| !world.restarts.is_empty());
-        assert!(
-            took >= ms(least) && took <= ms(most),
-            "{condition:?}: {took:?}"
-        );
-        world.until(5_000, |world| world.in_service(1));
+        (world.every, world.patience) = (ms(2 + seed % 10), ms(30_000));
+        world.run(5_000 + seed * 37);
+        world.break_server(1, Condition::Blocked);
+        let out = world.until(5_500, |world| !world.in_service(1));
+        let back = world.until(13_000, |world| world.in_service(1));
+        assert!(back <= ms(11_000), "seed {seed}: {out:?}, then {back:?}");
+        assert_eq!(world.restarts.len(), 1, "seed {seed}");
+    }
+}
+
+/// Also where it is noticed at once, and where probes only connect.
+#[test]
+fn a_process_that_is_stopped_for_a_second_and_a_half_is_not_restarted() {
+    for kind in [options().detect.probe.kind, ProbeKind::Tcp] {
+        for seed in 0..100 {
+            let mut options = options();
+            let probe = &mut options.detect.probe;
+            (probe.every, probe.timeout, probe.fast) = (ms(500), ms(400), ms(100));
+            probe.kind = kind.clone();
+            let mut world = World::new(3, Managed::Child, options);
+            (world.every, world.patience) = (ms(2 + seed % 10), ms(200));
+            world.run(5_000 + seed * 37);
+            for _ in 0..3 {
+                world.break_server(1, Condition::Hung);
+                world.run(1_500);
+                world.heal(1);
+                world.run(12_000);
+            }
+            assert!(
+                world.restarts.is_empty(),
+                "seed {seed}: {:#?}",
+                world.incidents
+            );
+            assert!(world.in_service(1), "seed {seed}");
+            // One that lasts is.
+            world.break_server(1, Condition::Hung);
+            world.until(2_900, |world| world.restarts.len() == 1);
+            let took = world.until(1_500, |world| world.in_service(1));
+            assert!(took < ms(1_000), "seed {seed}");
+        }
     }
 }
 

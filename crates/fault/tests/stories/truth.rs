@@ -78,10 +78,18 @@ fn a_repair_that_no_request_has_tried_is_not_proven() {
     world.until(5_000, |world| !world.incidents.is_empty());
     world.heal(1);
     world.every = ms(3_600_000);
-    world.until(60_000, closed);
+    world.run(10_000);
+    assert!(world.in_service(1), "it is back all the same");
     assert_eq!(world.only().detected_by, "consecutive-failures");
-    let held = world.only().verification.as_ref().expect("verified");
-    assert_eq!((held.outcome.as_str(), held.requests), ("not-proven", 0));
+    let is_not_proven = |world: &World| {
+        let held = world.only().verification.as_ref().expect("verified");
+        (held.outcome.as_str(), held.requests) == ("not-proven", 0)
+    };
+    assert!(is_not_proven(&world));
+    world.run(580_000);
+    assert_eq!(world.only().status, Status::Verifying);
+    world.until(30_000, closed);
+    assert!(is_not_proven(&world));
 }
 
 #[test]

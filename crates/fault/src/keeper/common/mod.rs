@@ -34,6 +34,7 @@ use crate::kind::FaultKind;
 use crate::outlook::{NextStep, Outlook, Waits};
 use crate::policy::Action;
 use crate::signal::RouteTally;
+use crate::verify::UNPROVEN;
 
 use self::change::suspect;
 use super::case::Case;
@@ -47,8 +48,6 @@ const WINDOW: Duration = Duration::from_secs(3);
 const PROOF: u64 = 3;
 /// It must have been well for so long.
 const QUIET: Duration = Duration::from_secs(2);
-/// Without requests that tell, it is over after so long, and not proven.
-const UNPROVEN: Duration = Duration::from_secs(600);
 /// A success after so many failures in a row is a return …
 const ROW: u32 = 10;
 /// … of which so many are told.
@@ -159,6 +158,11 @@ impl Common {
             self.case
                 .note(at, "signal", format!("{name} answers again"));
         }
+    }
+
+    /// Whether it may be why such a request fails on any server: while it is open, such requests prove nothing about one of them.
+    pub(in crate::keeper) fn explains_requests(&self, shape: RequestShape) -> bool {
+        self.is_shared() && self.cause.kind != FaultKind::BadProbe && self.is_about(shape)
     }
 
     /// Whether it is about what servers share, and no slow burn.

@@ -47,6 +47,10 @@ pub(super) struct World {
     pub(super) broken: Option<(&'static str, Condition)>,
     /// On this server only; on all, if absent.
     pub(super) broken_on: Option<usize>,
+    /// So many of a thousand answers are an error although nothing is wrong.
+    pub(super) background: usize,
+    /// How long an attempt may take.
+    pub(super) patience: Duration,
     /// Whether a request for this path ends the process that gets it.
     pub(super) kills: fn(&str) -> bool,
     /// Processes that ended by themselves.
@@ -184,6 +188,8 @@ impl World {
             paths: vec!["/"],
             broken: None,
             broken_on: None,
+            background: 0,
+            patience: closing::HANG,
             kills: |_| false,
             deaths: 0,
             refused: 0,
@@ -266,6 +272,12 @@ impl World {
             self.run(10);
         }
         self.now - began
+    }
+
+    /// From now on a request comes each so many milliseconds.
+    pub(super) fn ask_every(&mut self, millis: u64) {
+        self.every = ms(millis);
+        self.next_traffic = self.now + self.every;
     }
 
     pub(super) fn order(&mut self, order: OperatorOrder) {

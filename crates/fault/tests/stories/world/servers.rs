@@ -24,6 +24,8 @@ pub(crate) enum Condition {
     Deaf,
     /// So many of a hundred attempts are answered 500.
     Errors(u32),
+    /// Half of the attempts are answered 500, at random.
+    Mixed500,
     /// Half of the requests take so many milliseconds, the others up to 800 times as long.
     Mixed(u32),
     /// So many of a hundred attempts are answered 503.
@@ -233,15 +235,18 @@ impl World {
             | Condition::Sheds(_)
             | Condition::Heavy(_)
             | Condition::Cold(_)
+            | Condition::Mixed500
             | Condition::Mixed(_) => (ProbeOutcome::Passed, ms(2)),
             Condition::Slow(times) => (ProbeOutcome::Passed, ms(5) * times),
             Condition::Dead | Condition::Deaf | Condition::Stillborn | Condition::Unstartable => {
                 (ProbeOutcome::Refused, ms(0))
             }
             Condition::Hung | Condition::Blocked | Condition::UsedUp => {
-                (ProbeOutcome::NoAnswer, ms(1_000))
+                (ProbeOutcome::NoAnswer, self.spec.detect.probe.timeout)
             }
-            Condition::Unreachable => (ProbeOutcome::ConnectTimeout, ms(1_000)),
+            Condition::Unreachable => {
+                (ProbeOutcome::ConnectTimeout, self.spec.detect.probe.timeout)
+            }
             Condition::PortTaken => (ProbeOutcome::PortTaken, ms(2)),
             Condition::BadProbe => (ProbeOutcome::WrongStatus(400), ms(2)),
             Condition::Unhealthy => (ProbeOutcome::WrongStatus(503), ms(2)),

@@ -9,7 +9,6 @@ use evenkeel_core::{
 };
 use evenkeel_fault::Input;
 
-use super::closing::HANG;
 use super::servers::{Condition, Sim};
 use super::{World, ms};
 
@@ -248,6 +247,7 @@ impl World {
         }
         sim.sent += 1;
         let nth = u32::try_from(sim.sent % 100).expect("small");
+        let is_chance = self.background > 0 && self.random.below(1000) < self.background;
         let not_ready = self.now < sim.ready_at;
         let condition = match (sim.condition, of_path) {
             (Condition::Well, Some(of_path)) => of_path,
@@ -258,9 +258,12 @@ impl World {
                 (Outcome::ConnectRefused, ms(0))
             }
             _ if not_ready => (Outcome::ConnectRefused, ms(0)),
-            Condition::Hung | Condition::Blocked => (Outcome::AttemptTimeout, HANG),
+            Condition::Hung | Condition::Blocked => (Outcome::AttemptTimeout, self.patience),
             Condition::Sheds(share) if (nth * 37) % 100 < share => (Outcome::Answered(503), ms(1)),
             Condition::Errors(share) if (nth * 37) % 100 < share => (Outcome::Answered(500), ms(5)),
+            Condition::Mixed500 if self.random.below(2) == 0 => (Outcome::Answered(500), ms(5)),
+            Condition::Unreachable => (Outcome::ConnectTimeout, ms(1_000)),
+            _ if is_chance => (Outcome::Answered(500), ms(5)),
             Condition::Slow(times) | Condition::Heavy(times) => {
                 (Outcome::Answered(200), ms(5) * times)
             }
@@ -274,7 +277,6 @@ impl World {
                 let longest = ms(800) * millis;
                 (Outcome::Answered(200), self.random.duration_up_to(longest))
             }
-            Condition::Unreachable => (Outcome::ConnectTimeout, ms(1_000)),
             _ => (Outcome::Answered(200), ms(5)),
         })
     }
