@@ -1,5 +1,6 @@
-//! An exchange is told anything in any order: whatever bytes say, each request ends once, nothing is sent that may not be, and all
-//! that a request holds of its service is given back. The first byte chooses the service, each two more are one thing that happens.
+//! Feeds an exchange with arbitrary events in any order: each request ends exactly once, nothing is sent that must not
+//! be, and everything that a request holds of its service is released. The first byte chooses the service, each further
+//! pair of bytes is one event.
 #![no_main]
 
 use std::cell::RefCell;
@@ -78,7 +79,7 @@ fuzz_target!(|input: &[u8]| {
     run.end();
 });
 
-/// A request that is under way.
+/// A request in flight.
 struct Slot<'a> {
     exchange: Exchange<'a>,
     facts: Facts,
@@ -88,7 +89,7 @@ struct Slot<'a> {
     is_waiting: bool,
 }
 
-/// An attempt that is under way, by its place in the books.
+/// An attempt in flight, by its index.
 struct Attempt {
     entry: usize,
     server: u32,
@@ -195,7 +196,7 @@ impl<'a> Run<'a> {
         self.tell(slot, Event::Woken);
     }
 
-    /// The attempt under way has a connection, on which all of the request is sent.
+    /// The current attempt has a connection, on which the whole request is sent.
     fn connect(&mut self, at: usize) {
         if let Some(slot) = &mut self.slots[at] {
             slot.facts.is_sent = true;
@@ -203,7 +204,7 @@ impl<'a> Run<'a> {
         self.tell(at, Event::Connected);
     }
 
-    /// The attempt under way ends so; without one, nobody has asked for that.
+    /// The current attempt ends like this; without one, the event is unexpected.
     fn end_attempt(&mut self, at: usize, outcome: Outcome) {
         let Some(slot) = &mut self.slots[at] else {
             return;
@@ -376,7 +377,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whatever is left is dropped: then nothing is held any more.
+    /// The rest is dropped, so that nothing is held any longer.
     fn end(mut self) {
         for at in 0..SLOTS {
             self.give_up(at);

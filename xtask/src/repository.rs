@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-/// All that `tidy` looks at.
+/// Everything that `tidy` checks.
 #[derive(Debug, Default)]
 pub struct Repository {
     /// Tracked files that hold UTF-8 text.

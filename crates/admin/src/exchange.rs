@@ -1,10 +1,10 @@
-//! A request and a response of the admin API as values, apart from any socket.
+//! Requests and responses of the admin API as values, independent of sockets.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// A request, as far as the admin API looks at it.
+/// A request, as far as the admin API uses it.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct AdminRequest {
     /// The method's text.
@@ -35,7 +35,7 @@ impl fmt::Debug for AdminRequest {
 }
 
 /// What comes of a step: the response if there is nothing more to do.
-pub(crate) type Step<T> = Result<T, AdminResponse>;
+pub(crate) type StepResult<T> = Result<T, AdminResponse>;
 
 /// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl AdminResponse {
             Ok(body) => Self::new(200, "application/json", body),
             Err(error) => Self::error(
                 500,
-                &format!("the answer cannot be written as JSON: {error}"),
+                &format!("the response cannot be written as JSON: {error}"),
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! Why each server of a service gets what it gets, and what recovery would do next: the view that `status --why` shows.
+//! The view behind `status --why`: why each server of a service gets its share, and what recovery would do next.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,9 +21,9 @@ pub struct ServiceWhy {
     /// What a server's score is, in words.
     pub score: String,
     /// What recovery would do next about the service as a whole.
-    pub recovery: Recovery,
+    pub recovery: RecoveryOutlook,
     /// Which costly actions have helped here, by kind of fault.
-    pub success: Vec<Success>,
+    pub success: Vec<ActionSuccess>,
     /// Whether suspected servers are used because too few others are left.
     pub panic: bool,
     /// Its servers, in the order of the configuration.
@@ -48,7 +48,7 @@ pub struct ServerWhy {
     pub changes_in_ms: Option<f64>,
     /// The latency estimate.
     pub latency_ms: Option<f64>,
-    /// Attempts under way.
+    /// Attempts in flight.
     pub in_flight: u64,
     /// Requests in flight by the server's own word, if it is asked and has answered in the last second.
     pub said_in_flight: Option<f64>,
@@ -67,16 +67,16 @@ pub struct ServerWhy {
     /// Why it gets that, in a sentence.
     pub sentence: String,
     /// What recovery would do next.
-    pub recovery: Recovery,
+    pub recovery: RecoveryOutlook,
 }
 
 /// What recovery would do next about a server or a service.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Recovery {
+pub struct RecoveryOutlook {
     /// What it would do: `nothing`, an action of a playbook, `diagnose`, `verify`, `try`, `restore` or `close`.
     pub next: String,
-    /// What it waits for, a word of [`evenkeel_fault::outlook::Waits`]; `nothing` if all is well.
+    /// What it waits for, a word of [`evenkeel_fault::outlook::WaitReason`]; `nothing` if everything is normal.
     pub waits_for: String,
     /// After this time, if that is known.
     pub in_ms: Option<f64>,
@@ -87,7 +87,7 @@ pub struct Recovery {
 /// How often a costly action has helped against a kind of fault.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Success {
+pub struct ActionSuccess {
     /// The kind of fault.
     pub fault: String,
     /// The action's word.
@@ -100,7 +100,7 @@ pub struct Success {
     pub put_off: bool,
 }
 
-impl Success {
+impl ActionSuccess {
     /// A rate as it is shown.
     #[must_use]
     pub fn of(rate: &SuccessRate) -> Self {
@@ -114,7 +114,7 @@ impl Success {
     }
 }
 
-impl Recovery {
+impl RecoveryOutlook {
     /// The outlook as of `now`.
     #[must_use]
     pub fn of(outlook: &Outlook, now: Instant) -> Self {

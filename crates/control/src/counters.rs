@@ -1,6 +1,6 @@
-//! What the fault's way counts: incidents, how long their phases took, actions.
+//! Counters of the fault path: incidents, the durations of their phases, actions.
 //!
-//! Kept under one lock by the loop, which is their only writer and counts a few times a second.
+//! Under one lock, written by the loop only, a few times per second.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,19 +8,19 @@ use std::time::Duration;
 
 use evenkeel_core::metric::{DurationHistogram, Sink, Source};
 use evenkeel_fault::Incident;
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 
 /// Incidents of which is known what has been counted. Ids grow, so the oldest goes first.
 const REMEMBERED: usize = 1000;
 
-/// The counters of the fault's way.
+/// The counters of the fault path.
 #[derive(Debug, Default)]
-pub struct Counters {
-    numbers: Mutex<Numbers>,
+pub struct ControlCounters {
+    numbers: Mutex<CounterValues>,
 }
 
 #[derive(Debug, Default)]
-struct Numbers {
+struct CounterValues {
     /// By service, fault, status.
     incidents: BTreeMap<(String, &'static str, &'static str), u64>,
     /// By service, action, outcome.
@@ -36,16 +36,16 @@ struct Numbers {
     /// For how long evenkeel itself stood still, by stalls.
     stalls: DurationHistogram,
     /// Of the latest incidents: what has been counted already.
-    counted: BTreeMap<String, Counted>,
+    counted: BTreeMap<String, CountedIncident>,
 }
 
 #[derive(Debug, Default)]
-struct Counted {
-    status: Option<Status>,
+struct CountedIncident {
+    status: Option<IncidentStatus>,
     actions: usize,
 }
 
-impl Counters {
+impl ControlCounters {
     /// Counts what is new in `incident` since it was last seen.
     pub(crate) fn incident(&self, incident: &Incident) {
         let mut guard = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,7 +74,7 @@ impl Counters {
             );
             *numbers.actions.entry(key).or_default() += 1;
         }
-        if is_new && incident.status == Status::Closed {
+        if is_new && incident.status == IncidentStatus::Closed {
             let phases = numbers.phases.entry(incident.service.clone()).or_default();
             let durations = &incident.durations_ms;
             let took = [
@@ -92,8 +92,8 @@ impl Counters {
     }
 }
 
-impl Counters {
-    /// Counts what came of a person's order.
+impl ControlCounters {
+    /// Counts the outcome of an operator's order.
     pub(crate) fn order(&self, order: &'static str, outcome: &'static str) {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         *numbers.orders.entry((order, outcome)).or_default() += 1;
@@ -123,7 +123,7 @@ impl Counters {
     }
 }
 
-impl Source for Counters {
+impl Source for ControlCounters {
     fn collect(&self, sink: &mut dyn Sink) {
         let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         for ((service, fault, status), &count) in &numbers.incidents {
@@ -134,7 +134,7 @@ impl Source for Counters {
             ];
             sink.counter(
                 "evenkeel_incidents_total",
-                "Incidents that reached a status.",
+                "Incidents that have reached a status.",
                 &labels,
                 count,
             );
@@ -145,7 +145,7 @@ impl Source for Counters {
                 .zip(phases)
             {
                 let labels = [("service", service.as_str()), ("phase", phase)];
-                let help = "How long the phases of closed incidents took.";
+                let help = "Durations of the phases of closed incidents.";
                 sink.durations(
                     "evenkeel_incident_seconds",
                     help,
@@ -156,7 +156,7 @@ impl Source for Counters {
         }
         sink.durations(
             "evenkeel_stall_seconds",
-            "How long evenkeel itself stood still, by its own timers that were late by half a second or more.",
+            "How long evenkeel itself was stalled, by its own timers that fired half a second or more late.",
             &[],
             &numbers.stalls.snapshot(),
         );
@@ -164,14 +164,14 @@ impl Source for Counters {
             let labels = [("order", *order), ("outcome", *outcome)];
             sink.counter(
                 "evenkeel_orders_total",
-                "Orders of people, by what came of them.",
+                "Operators' orders, by outcome.",
                 &labels,
                 count,
             );
         }
         sink.counter(
             "evenkeel_incident_inconsistencies_total",
-            "Contradictions in incident records that were mended before they were written. Each is a mistake of evenkeel.",
+            "Contradictions in incident records, corrected before they were written. Each is a bug in evenkeel.",
             &[],
             numbers.inconsistencies,
         );
@@ -179,14 +179,14 @@ impl Source for Counters {
     }
 }
 
-impl Numbers {
+impl CounterValues {
     /// What was done, and what was refused.
     fn collect_actions(&self, sink: &mut dyn Sink) {
         for ((service, reason), &count) in &self.vetoes {
             let labels = [("service", service.as_str()), ("reason", *reason)];
             sink.counter(
                 "evenkeel_vetoes_total",
-                "Plans of recovery that the second check refused, by reason.",
+                "Recovery plans refused by the second check, by reason.",
                 &labels,
                 count,
             );
@@ -199,7 +199,7 @@ impl Numbers {
             ];
             sink.counter(
                 "evenkeel_actions_total",
-                "Actions of recovery that ended.",
+                "Completed recovery actions.",
                 &labels,
                 count,
             );

@@ -1,8 +1,8 @@
-//! What became of one attempt: what happened, whose fault it was, what it proves about retrying.
+//! The outcome of one attempt: what happened, who is to blame, and whether a retry is safe.
 //!
-//! An outcome is made where the thing happened and is never reinterpreted: detection, balancing, retrying and metrics
+//! An outcome is created where the event happened and is never reinterpreted: detection, balancing, retries and metrics
 //! all read the same value. The enum is exhaustive on purpose, so that a new outcome breaks every `match` that must
-//! think about it.
+//! consider it.
 
 /// The end of one attempt on one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,4 +1,4 @@
-//! Signals: single observations, the only thing that a fault's way learns from the world.
+//! Signals: single observations, the only input of the fault path.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub enum Observation {
         outcome: Outcome,
         /// From the request fully written to the response's head, or to the failure.
         latency: Duration,
-        /// What it asked for.
+        /// The expected value.
         shape: RequestShape,
     },
     /// A probe ended.
@@ -44,7 +44,7 @@ pub enum Observation {
     Exited(Box<Exit>),
     /// The supervised process could not be started at all.
     StartFailed(Box<StartFailure>),
-    /// Another server is in its place now, at this address; nobody if absent.
+    /// The slot has another server now, at this address; none if absent.
     Moved(Option<SocketAddr>),
 }
 
@@ -113,7 +113,7 @@ pub struct Exit {
     pub last_lines: Vec<String>,
     /// How the guardian ended, in words, if the process ended with it and not by itself.
     pub guardian: Option<String>,
-    /// Who listens on its port after its end, in words, if somebody does.
+    /// The process that listens on its port after its exit, in words, if there is one.
     pub port_holder: Option<String>,
     /// What of its program was changed before this start, if something was.
     pub changed: Option<ProgramChange>,

@@ -1,4 +1,4 @@
-//! Questions of which some fail and others are answered: what is known stays, and what is answered is used.
+//! Updates in which some queries fail and others are answered: known servers stay, and new answers are used.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use evenkeel_config::plan::{DiscoverPlan, Family};
-use evenkeel_discover::dns::{Answer, Failure, LastGood, ask};
+use evenkeel_config::plan::{AddressFamily, DiscoverPlan};
+use evenkeel_discover::dns::{DnsAnswer, LastGood, LookupFailure, ask};
 use hickory_proto::op::{Message, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, SRV};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -69,7 +69,7 @@ impl NameServer {
         self.replies.lock().unwrap().insert(key, reply);
     }
 
-    fn ask(&mut self, port: Option<u16>) -> Result<Answer, Failure> {
+    fn ask(&mut self, port: Option<u16>) -> Result<DnsAnswer, LookupFailure> {
         let plan = DiscoverPlan {
             name: "shop.test".to_owned(),
             port,
@@ -77,7 +77,7 @@ impl NameServer {
             first: 0,
             slots: 8,
             resolver: Vec::new(),
-            family: Family::Any,
+            family: AddressFamily::Any,
             least: Duration::from_secs(1),
             most: Duration::from_secs(60),
             hold: Duration::from_secs(300),
@@ -96,7 +96,7 @@ fn v6(host: u16) -> RData {
     RData::AAAA(AAAA(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host)))
 }
 
-fn servers(answer: &Answer) -> Vec<String> {
+fn servers(answer: &DnsAnswer) -> Vec<String> {
     let found = answer.found.iter();
     found.map(|found| found.address.to_string()).collect()
 }
@@ -108,9 +108,9 @@ const BROKEN: Reply = Reply::Code(ResponseCode::ServFail);
 #[test]
 fn one_family_is_used_although_the_other_fails_in_any_way() {
     for (reply, failure) in [
-        (BROKEN, Failure::Refused),
-        (Reply::Code(ResponseCode::NotImp), Failure::Refused),
-        (Reply::Nothing, Failure::Silent),
+        (BROKEN, LookupFailure::Refused),
+        (Reply::Code(ResponseCode::NotImp), LookupFailure::Refused),
+        (Reply::Nothing, LookupFailure::Silent),
     ] {
         let mut dns = NameServer::start();
         dns.say(SHOP, RecordType::A, Reply::Records(vec![v4(1), v4(2)]));
@@ -176,14 +176,14 @@ fn no_answer_at_all_is_a_failure_and_forgets_nothing() {
     for other in [BROKEN, NO_DATA] {
         dns.say(SHOP, RecordType::A, BROKEN);
         dns.say(SHOP, RecordType::AAAA, other);
-        assert_eq!(dns.ask(Some(80)), Err(Failure::Refused));
+        assert_eq!(dns.ask(Some(80)), Err(LookupFailure::Refused));
     }
     dns.say(SHOP, RecordType::AAAA, Reply::Records(vec![v6(2)]));
     let answer = dns.ask(Some(80)).unwrap();
     assert_eq!(servers(&answer), ["10.0.0.1:80", "[2001:db8::2]:80"]);
     dns.say(SHOP, RecordType::A, NO_DATA);
     dns.say(SHOP, RecordType::AAAA, NO_DATA);
-    assert_eq!(dns.ask(Some(80)), Err(Failure::Empty));
+    assert_eq!(dns.ask(Some(80)), Err(LookupFailure::Empty));
 }
 
 #[test]
@@ -206,5 +206,5 @@ fn one_target_of_srv_records_that_fails_costs_only_itself() {
     let answer = dns.ask(None).unwrap();
     assert_eq!(servers(&answer), ["10.0.0.1:8080", "10.0.0.2:8080"]);
     dns.say(SHOP, RecordType::SRV, BROKEN);
-    assert_eq!(dns.ask(None), Err(Failure::Refused));
+    assert_eq!(dns.ask(None), Err(LookupFailure::Refused));
 }

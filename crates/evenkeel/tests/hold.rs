@@ -1,4 +1,4 @@
-//! Requests that wait for a server, with real processes: three servers that are killed at once cost GETs nothing.
+//! Held requests, with real processes: three servers that are killed at once cost no GET request.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 

@@ -1,5 +1,5 @@
-//! `fail-over` and `fall-back` of a user's playbook, with real processes: the servers behind take over, or requests are answered for,
-//! until those that failed are back.
+//! `fail-over` and `fall-back` of a user's playbook, with real processes: later tiers take over, or the fallback is
+//! served, until the failed servers are back.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use common::{PROGRAM, Program, ask, free_ports, get, wait_for};
-use evenkeel_fault::incident::{ActionOutcome, Status};
+use evenkeel_fault::incident::{ActionOutcome, IncidentStatus};
 use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::{Load, LoadPlan};
 
-/// Sample servers that nobody restarts.
+/// Sample servers that are not restarted.
 struct Servers {
     children: Vec<Child>,
     addresses: Vec<SocketAddr>,
@@ -44,7 +44,7 @@ impl Servers {
         }
     }
 
-    /// evenkeel before them; the last so many are backups.
+    /// evenkeel in front of them; the last `backups` servers are backups.
     fn program(&self, backups: usize, more: &str) -> Program {
         let first_behind = self.addresses.len() - backups;
         let servers = self.addresses.iter().enumerate().map(|(index, address)| {
@@ -135,7 +135,7 @@ fn servers_behind_take_over_until_those_that_failed_are_back() {
 
     servers.tell(0..2, "ok");
     let closed = program.wait_for_incident("closed", |incident| {
-        shared(incident) && incident.status == Status::Closed
+        shared(incident) && incident.status == IncidentStatus::Closed
     });
     assert_eq!(closed.verification.unwrap().outcome, "passed");
     wait_for("the return", || (failed_over() < 1.0).then_some(()));
@@ -165,7 +165,7 @@ fn requests_are_answered_for_until_servers_are_back() {
 
     servers.tell(0..3, "ok");
     let closed = program.wait_for_incident("closed", |incident| {
-        shared(incident) && incident.status == Status::Closed
+        shared(incident) && incident.status == IncidentStatus::Closed
     });
     assert_eq!(closed.verification.unwrap().outcome, "passed");
     assert_eq!(failed_of(&load, 100), 0);

@@ -1,4 +1,4 @@
-//! Servers that need long for their start, or are slow after it, with real processes: both pass, and no restart helps.
+//! Servers that start slowly, or are slow after the start, with real processes: both pass, and no restart is made.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 
 use common::{PROBED, Program, ask, get, sample_server, shop, signal, wait_for};
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::{Load, LoadPlan};
 
@@ -64,7 +64,7 @@ fn a_server_that_is_slow_after_its_start_is_not_restarted_for_it() {
     let warm = ask(cold.address, "POST", "/mode", "ok").unwrap();
     assert_eq!(warm.status, 200);
     program.wait_for_incident("of a warm-up that is over", |incident| {
-        is_warming_up(incident) && incident.status == Status::Closed
+        is_warming_up(incident) && incident.status == IncidentStatus::Closed
     });
     program.wait_until_up();
     assert_eq!(program.servers()[0].pid, cold.pid);

@@ -1,4 +1,4 @@
-//! What goes into the keeper and what comes out: the whole contract between the way of a fault and the world.
+//! The inputs and outputs of the keeper: the whole contract between the fault path and its environment.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub struct ServiceSpec {
 pub struct ServerSpec {
     /// Its name, unique in the service.
     pub name: String,
-    /// Its address, for people; none if it is a place that is yet to be filled.
+    /// Its address, for display; none for an empty slot.
     pub address: Option<String>,
     /// Its tier: 0 is primary, 1 is backup.
     pub tier: u8,
@@ -41,7 +41,7 @@ pub struct ServerSpec {
     pub managed: Managed,
     /// Whether its service can go back to the version that ran before.
     pub rolls_back: bool,
-    /// The longest that whoever carries out an order for it may take before answering.
+    /// The longest time that the execution of an order for it may take.
     pub order_limit: Duration,
 }
 
@@ -104,10 +104,10 @@ pub enum Input {
         /// By the places of its servers.
         servers: Vec<ServerLoad>,
     },
-    /// A person's order; answered with one or more [`Output::Answer`].
+    /// An operator's order; answered with one or more [`Output::Answer`].
     Operator {
         /// To be given back with each answer.
-        ticket: Ticket,
+        ticket: OrderTicket,
         /// When.
         at: Instant,
         /// What.
@@ -120,7 +120,7 @@ pub enum Input {
         /// In words.
         text: ShapeText,
     },
-    /// What was observed of a request that may bring servers down.
+    /// Observations of a request that may crash servers.
     Exposed(Box<Exposure>),
     /// What evenkeel read of itself.
     SelfReading(Box<SelfReading>),
@@ -140,11 +140,11 @@ pub enum Input {
     },
 }
 
-/// A number that ties a person's order to its answers.
+/// A number that links an operator's order to its answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Ticket(pub u64);
+pub struct OrderTicket(pub u64);
 
-/// What came of a person's order.
+/// The outcome of an operator's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OrderAnswer {
     /// It is being carried out; another answer says how that ended.
@@ -158,7 +158,7 @@ pub enum OrderAnswer {
 }
 
 impl Examination {
-    /// Whether the process was found stopped by somebody (state T, not that of a debugger).
+    /// Whether the process was stopped (state T, not by a debugger).
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         let process = self.process.as_ref();
@@ -198,7 +198,7 @@ impl OrderAnswer {
 /// How much one server has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ServerLoad {
-    /// Attempts that are under way on it.
+    /// Its attempts in flight.
     pub in_flight: u32,
     /// Attempts that were answered below 500 since the start of the program.
     pub answered: u64,
@@ -219,7 +219,7 @@ pub struct Totals {
     pub shed: u64,
 }
 
-/// A person's order.
+/// An operator's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperatorOrder {
     /// Do what the incident proposes.
@@ -274,7 +274,7 @@ pub struct ProcessState {
     pub resident_bytes: Option<u64>,
     /// The last lines that it printed, oldest first.
     pub last_lines: Vec<String>,
-    /// Who listens on its port instead of it, in words, if somebody does.
+    /// The process that listens on its port instead, in words, if there is one.
     pub port_holder: Option<String>,
     /// Descriptors that it has open and may have open.
     pub descriptors: Option<Usage>,
@@ -305,7 +305,7 @@ pub enum Output {
         /// The server.
         server: ServerId,
         /// How often.
-        pace: Pace,
+        pace: ProbePace,
     },
     /// The incident is new or has changed: store it, show it.
     Record(Box<Incident>),
@@ -325,10 +325,10 @@ pub enum Output {
         /// They do.
         open: bool,
     },
-    /// What came of a person's order.
+    /// The outcome of an operator's order.
     Answer {
         /// Which.
-        ticket: Ticket,
+        ticket: OrderTicket,
         /// What.
         answer: OrderAnswer,
     },
@@ -336,7 +336,7 @@ pub enum Output {
 
 /// How often a server is probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
+pub enum ProbePace {
     /// As configured in `every`, with jitter.
     Normal,
     /// As configured in `fast`: the state is in doubt.
@@ -366,7 +366,7 @@ pub struct ActionOrder {
 
 /// What is known of a server now, for status pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ServerState {
+pub enum ServerStatus {
     /// Not known yet: starting, not probed.
     Starting,
     /// In service.
@@ -379,7 +379,7 @@ pub enum ServerState {
     Recovering,
     /// A repair is being verified; it takes a trickle.
     Verifying,
-    /// Out of service by a person's order: nothing is detected or repaired.
+    /// Out of service by an operator's order: nothing is detected or repaired.
     Maintenance,
     /// Not running.
     Down,
@@ -389,7 +389,7 @@ pub enum ServerState {
     Absent,
 }
 
-impl ServerState {
+impl ServerStatus {
     /// All states.
     pub const ALL: [Self; 10] = [
         Self::Starting,

@@ -1,10 +1,10 @@
-//! What a user may choose about detection, diagnosis and recovery. Defaults belong to `config`.
+//! The user's options for detection, diagnosis and recovery. Defaults belong to `config`.
 
 use std::time::Duration;
 
 use crate::kind::FaultKind;
 
-/// All options of one service's way of a fault.
+/// All options of one service for the fault path.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FaultOptions {
     /// How faults are noticed.
@@ -88,8 +88,8 @@ pub struct SlowOptions {
     pub window: Duration,
     /// Fewer latencies in the window say nothing.
     pub minimum_attempts: u32,
-    /// Each server gets requests of its own (hashing, sticky clients): their latencies differ by what is asked for, and only those
-    /// of probes are compared.
+    /// Each server gets requests of its own (hashing, sticky clients): their latencies differ by workload, and only
+    /// those of probes are compared.
     pub mixes_differ: bool,
 }
 
@@ -98,7 +98,7 @@ pub struct SlowOptions {
 pub enum Mode {
     /// evenkeel acts.
     Automatic,
-    /// evenkeel proposes, a person approves.
+    /// evenkeel proposes, an operator approves.
     Ask,
     /// evenkeel writes down what it would do.
     DryRun,
@@ -148,7 +148,7 @@ pub struct RestartBackoff {
     pub reset_after: Duration,
 }
 
-/// Verification: so many probes in a row pass, then a trickle of real requests succeeds.
+/// Verification: a number of consecutive probes pass, then a trickle of real requests succeeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerifyOptions {
     /// Probes in a row that must pass.
@@ -193,7 +193,7 @@ pub enum Action {
     Exec(Vec<String>),
     /// Nothing, for a while.
     Wait(Duration),
-    /// A person is told, and the incident says so.
+    /// It is escalated to an operator, and the incident says so.
     Escalate,
 }
 

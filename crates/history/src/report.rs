@@ -1,11 +1,11 @@
-//! What a period was like for each service: the means of its incidents, and its availability.
+//! Reports on a period for each service: means over its incidents, and its availability.
 //!
-//! Apart from the store because these are plain formulas over what it holds.
+//! Separate from the store because these are plain formulas over its content.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_fault::Incident;
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +78,7 @@ fn report(service: &str, all: &[&Incident], (requests, failed): (u64, u64)) -> S
     restores.sort_by(f64::total_cmp);
     let open = real
         .iter()
-        .filter(|incident| incident.status != Status::Closed)
+        .filter(|incident| incident.status != IncidentStatus::Closed)
         .count();
     ServiceReport {
         service: service.to_owned(),

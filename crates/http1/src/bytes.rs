@@ -1,4 +1,4 @@
-//! Bytes and what they may be.
+//! Byte classes of HTTP/1.1.
 
 /// A piece of a message's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,7 +1,7 @@
-//! HTTP/1.1 without I/O: strict parsing, framing and writing (RFC 9110, RFC 9112).
+//! HTTP/1.1 without I/O: strict parsing, framing and serialisation (RFC 9110, RFC 9112).
 //!
-//! What could be read in two ways is refused, so that nothing ambiguous ever reaches a server: see [`HeadError`].
-//! Nothing is allocated per message beyond the reused list of fields; a head is described by [`Span`]s of its bytes.
+//! Ambiguous messages are rejected, so that they never reach a server: see [`HeadError`]. Nothing is allocated per
+//! message beyond the reused list of fields; a head is described by [`Span`]s of its bytes.
 
 mod bytes;
 mod field;
@@ -14,7 +14,7 @@ mod trailer;
 mod body;
 pub mod write;
 
-pub use body::{Body, BodyError, Progress, Tidied};
+pub use body::{Body, BodyError, BodyProgress, Tidied};
 pub use bytes::Span;
 pub use error::HeadError;
 pub use field::{Field, FieldKind};

@@ -1,7 +1,7 @@
-//! A small HTTP/1.1 of the laboratory's own: enough to serve and to ask, over one tokio stream.
+//! The laboratory's own small HTTP/1.1: enough to serve and to send requests, over one tokio stream.
 //!
-//! Lenient where a test may want to see what came, strict about framing and sizes. The proxy's codec is elsewhere, on
-//! purpose.
+//! Lenient where a test may want to inspect the input, strict about framing and sizes. It deliberately shares no code
+//! with the proxy's codec.
 
 use std::io::{self, ErrorKind};
 
@@ -151,7 +151,7 @@ impl Wire {
         &self.stream
     }
 
-    /// Whether the peer has closed the idle connection or sent something that nobody asked for.
+    /// Whether the peer has closed the idle connection or sent unsolicited bytes.
     #[must_use]
     pub fn is_spent(&self) -> bool {
         let mut byte = [0];

@@ -216,7 +216,7 @@ fn work(parts: WorkerParts) {
     state.workers_lost.fetch_add(1, Ordering::Relaxed);
     tracing::error!(
         worker = index,
-        "a worker is lost, with its connections: {why}"
+        "a worker has died, with its connections: {why}"
     );
 }
 

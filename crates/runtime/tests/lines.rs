@@ -1,4 +1,4 @@
-//! The queue of lines with outputs that block, fail, and take a little at a time.
+//! The line queue with outputs that block, fail, or accept a little at a time.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -11,7 +11,7 @@ use evenkeel_runtime::{LineLimits, LineQueue};
 /// A guard against hanging only.
 const SOON: Duration = Duration::from_secs(60);
 
-/// An output that does for each write what it is told, and hands on what it took.
+/// An output that behaves as scripted for each write, and forwards what it accepted.
 struct Told {
     orders: Receiver<io::Result<usize>>,
     taken: Sender<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! Lasting tasks that panic, and that are told to end.
+//! Long-lived tasks that panic, and that are stopped.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use evenkeel_runtime::spawn::Pause;
+use evenkeel_runtime::spawn::RestartPause;
 use evenkeel_runtime::{Clock, Tasks};
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn an_aborted_task_is_gone_with_what_it_runs() {
 
 #[test]
 fn pauses_grow_to_a_bound_and_start_anew_after_a_good_time() {
-    let mut pause = Pause::default();
+    let mut pause = RestartPause::default();
     let soon = Duration::ZERO;
     let pauses: Vec<Duration> = (0..8).map(|_| pause.after(soon)).collect();
     assert_eq!(pauses[..3], [100, 200, 400].map(Duration::from_millis));

@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use evenkeel_core::{Epoch, Instant, Wall};
+use evenkeel_core::{Epoch, Instant, WallTime};
 
 /// Tells the time.
 pub trait Clock: Send + Sync {
@@ -80,7 +80,7 @@ impl Clock for Standard {
                 .unwrap_or_default();
             let passed = self.now().since(Instant::ZERO);
             let millis = since.saturating_sub(passed).as_millis();
-            Epoch(Wall(u64::try_from(millis).unwrap_or(u64::MAX)))
+            Epoch(WallTime(u64::try_from(millis).unwrap_or(u64::MAX)))
         })
     }
 }

@@ -2,9 +2,9 @@
 //! Then one can be read, tested and changed without those after it. A folder's `mod.rs` has its place in that order like
 //! any other file: either it uses the files below it, or they use what it defines, not both.
 //!
-//! `mod` and re-exports are no uses: a name that a `mod.rs` passes on leads to the file that defines it. A method belongs to the
-//! file that it stands in, which is not always its type's; without types it is told by its name, if no other method of the crate
-//! has the same and the caller knows the type.
+//! `mod` and re-exports are no uses: a name that a `mod.rs` passes on leads to the file that defines it. A method
+//! belongs to the file that contains it, which is not always its type's; without type information it is identified by
+//! its name, if no other method of the crate has the same name and the caller knows the type.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::repository::{Package, Repository};
 
 use super::{crates::short, modules::Modules, violation::Violation};
 
-/// Crates that still have circles, each with the reason. One that has none left must go from here.
+/// Crates that still have circles, each with the reason. A crate without circles must be removed from here.
 const NOT_YET: &[(&str, &str)] = &[];
 
 /// For each file, the files it uses; for each of those, the line of the first use and what it names.

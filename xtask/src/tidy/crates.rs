@@ -71,7 +71,7 @@ pub fn check(repository: &Repository) -> Vec<Violation> {
     repository.packages.iter().flat_map(of).collect()
 }
 
-/// The edges of one crate, and whether a pure one is pure. `manifest` is only asked for line numbers.
+/// The edges of one crate, and whether a pure one is pure. `manifest` is used for line numbers only.
 #[must_use]
 pub fn check_package(package: &Package, manifest: &str) -> Vec<Violation> {
     if package.name == PROGRAM {

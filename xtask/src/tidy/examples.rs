@@ -1,4 +1,4 @@
-//! Every example is in the examples' table of contents; one that nobody is pointed to is not an example.
+//! Every example is in the examples' table of contents; one that is not linked is not an example.
 
 use crate::repository::Repository;
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::tokens::{Kind, Token};
+use super::tokens::{Token, TokenKind};
 
 /// The names of one module.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub(super) struct Names {
     pub methods: Vec<(String, Option<Vec<String>>)>,
     /// Every method it calls, with the line.
     pub calls: Vec<(String, usize)>,
-    /// The modules it declares; those in files of their own without what they say.
+    /// The modules it declares; those in files of their own without their names.
     pub modules: Vec<(String, Option<Self>)>,
 }
 
@@ -81,13 +81,13 @@ impl Reader<'_> {
             return;
         };
         match &token.kind {
-            Kind::Sign('#') if self.is_test_attribute() => self.skip_item(),
-            Kind::Sign('(' | '[' | '{') => self.open(),
-            Kind::Sign(')' | ']' | '}') => self.close(),
-            Kind::Text(text) if self.before().is_some_and(|before| before.is('=')) => {
+            TokenKind::Sign('#') if self.is_test_attribute() => self.skip_item(),
+            TokenKind::Sign('(' | '[' | '{') => self.open(),
+            TokenKind::Sign(')' | ']' | '}') => self.close(),
+            TokenKind::Text(text) if self.before().is_some_and(|before| before.is('=')) => {
                 self.quoted_path(&text.clone(), token.line);
             }
-            Kind::Word(word) => match word.as_str() {
+            TokenKind::Word(word) => match word.as_str() {
                 "use" if !self.peek(1).is_some_and(|next| next.is('<')) => self.use_item(),
                 "mod" => self.module(),
                 "macro_rules" => self.macro_rules(),
@@ -98,7 +98,7 @@ impl Reader<'_> {
                 word if ITEMS.contains(&word) => self.item(),
                 _ => self.path(),
             },
-            Kind::PathSeparator | Kind::Text(_) | Kind::Sign(_) => self.at += 1,
+            TokenKind::PathSeparator | TokenKind::Text(_) | TokenKind::Sign(_) => self.at += 1,
         }
     }
 
@@ -154,13 +154,16 @@ impl Reader<'_> {
         let is_item = self.peek(0).and_then(Token::word).is_some_and(is_keyword);
         while let Some(token) = self.peek(0) {
             match token.kind {
-                Kind::Sign(';') => break,
-                Kind::Sign(',') if !is_item => break,
-                Kind::Sign('{') if is_item && self.is_use_brace() => self.skip_group(),
-                Kind::Sign('{') => return self.skip_group(),
-                Kind::Sign('(' | '[') => self.skip_group(),
-                Kind::Sign(')' | ']' | '}') => return,
-                Kind::Word(_) | Kind::PathSeparator | Kind::Text(_) | Kind::Sign(_) => self.at += 1,
+                TokenKind::Sign(';') => break,
+                TokenKind::Sign(',') if !is_item => break,
+                TokenKind::Sign('{') if is_item && self.is_use_brace() => self.skip_group(),
+                TokenKind::Sign('{') => return self.skip_group(),
+                TokenKind::Sign('(' | '[') => self.skip_group(),
+                TokenKind::Sign(')' | ']' | '}') => return,
+                TokenKind::Word(_)
+                | TokenKind::PathSeparator
+                | TokenKind::Text(_)
+                | TokenKind::Sign(_) => self.at += 1,
             }
         }
         self.at += 1;
@@ -168,7 +171,7 @@ impl Reader<'_> {
 
     fn is_use_brace(&self) -> bool {
         self.before()
-            .is_some_and(|before| before.kind == Kind::PathSeparator)
+            .is_some_and(|before| before.kind == TokenKind::PathSeparator)
     }
 
     /// Passes a pair of brackets and what stands between them.
@@ -176,9 +179,12 @@ impl Reader<'_> {
         let mut depth = 0_usize;
         while let Some(token) = self.peek(0) {
             match token.kind {
-                Kind::Sign('(' | '[' | '{') => depth += 1,
-                Kind::Sign(')' | ']' | '}') => depth = depth.saturating_sub(1),
-                Kind::Word(_) | Kind::PathSeparator | Kind::Text(_) | Kind::Sign(_) => {}
+                TokenKind::Sign('(' | '[' | '{') => depth += 1,
+                TokenKind::Sign(')' | ']' | '}') => depth = depth.saturating_sub(1),
+                TokenKind::Word(_)
+                | TokenKind::PathSeparator
+                | TokenKind::Text(_)
+                | TokenKind::Sign(_) => {}
             }
             self.at += 1;
             if depth == 0 {
@@ -246,16 +252,16 @@ impl Reader<'_> {
         let mut path = Vec::new();
         for token in header {
             match &token.kind {
-                Kind::Sign('<') if path.is_empty() => angles += 1,
-                Kind::Sign('>') if before != '-' => angles = angles.saturating_sub(1),
-                Kind::Word(word) if angles == 0 => path.push(word.clone()),
-                Kind::PathSeparator => {}
-                Kind::Sign(_) if angles == 0 => break,
-                Kind::Word(_) | Kind::Text(_) | Kind::Sign(_) => {}
+                TokenKind::Sign('<') if path.is_empty() => angles += 1,
+                TokenKind::Sign('>') if before != '-' => angles = angles.saturating_sub(1),
+                TokenKind::Word(word) if angles == 0 => path.push(word.clone()),
+                TokenKind::PathSeparator => {}
+                TokenKind::Sign(_) if angles == 0 => break,
+                TokenKind::Word(_) | TokenKind::Text(_) | TokenKind::Sign(_) => {}
             }
             before = match token.kind {
-                Kind::Sign(sign) => sign,
-                Kind::Word(_) | Kind::PathSeparator | Kind::Text(_) => ' ',
+                TokenKind::Sign(sign) => sign,
+                TokenKind::Word(_) | TokenKind::PathSeparator | TokenKind::Text(_) => ' ',
             };
         }
         (!of_trait && !path.is_empty()).then_some(path)
@@ -276,23 +282,23 @@ impl Reader<'_> {
         let mut name = None;
         while let Some(token) = self.peek(0) {
             match &token.kind {
-                Kind::PathSeparator if path.is_empty() => path.push("::".to_owned()), // another crate
-                Kind::PathSeparator => {}
-                Kind::Word(word) if word == "as" => {
+                TokenKind::PathSeparator if path.is_empty() => path.push("::".to_owned()), // another crate
+                TokenKind::PathSeparator => {}
+                TokenKind::Word(word) if word == "as" => {
                     name = self.peek(1).and_then(Token::word).map(str::to_owned);
                     self.at += 1;
                 }
-                Kind::Word(word) => {
+                TokenKind::Word(word) => {
                     path.push(word.clone());
                     line = token.line;
                 }
-                Kind::Sign('*') => {
+                TokenKind::Sign('*') => {
                     self.here.globs.push(path);
                     self.at += 1;
                     return;
                 }
-                Kind::Sign('{') => return self.use_trees(&path, is_public),
-                Kind::Sign(_) | Kind::Text(_) => break,
+                TokenKind::Sign('{') => return self.use_trees(&path, is_public),
+                TokenKind::Sign(_) | TokenKind::Text(_) => break,
             }
             self.at += 1;
         }
@@ -305,12 +311,15 @@ impl Reader<'_> {
         self.at += 1;
         while let Some(token) = self.peek(0) {
             match token.kind {
-                Kind::Sign('}') => {
+                TokenKind::Sign('}') => {
                     self.at += 1;
                     return;
                 }
-                Kind::Sign(',') => self.at += 1,
-                Kind::Word(_) | Kind::PathSeparator | Kind::Text(_) | Kind::Sign(_) => {
+                TokenKind::Sign(',') => self.at += 1,
+                TokenKind::Word(_)
+                | TokenKind::PathSeparator
+                | TokenKind::Text(_)
+                | TokenKind::Sign(_) => {
                     self.use_tree(above, is_public);
                 }
             }
@@ -365,7 +374,7 @@ impl Reader<'_> {
             self.at += 1;
             let separated = self
                 .peek(0)
-                .is_some_and(|token| token.kind == Kind::PathSeparator);
+                .is_some_and(|token| token.kind == TokenKind::PathSeparator);
             if !separated || self.peek(1).and_then(Token::word).is_none() {
                 break;
             }
@@ -377,7 +386,7 @@ impl Reader<'_> {
             path.len() == 1 && !begins_upper(&path) && !calls_macro && !next('(') && !next('<');
         let is_generic = self
             .peek(0)
-            .is_some_and(|token| token.kind == Kind::PathSeparator);
+            .is_some_and(|token| token.kind == TokenKind::PathSeparator);
         if !follows && !may_be_local {
             self.add(path, line, calls_macro);
         } else if of_value && (next('(') || is_generic) {
@@ -396,8 +405,9 @@ impl Reader<'_> {
     fn follows_path(&self) -> bool {
         let is_crate = self.peek(0).is_some_and(|token| token.is_word("crate"));
         let before = self.before();
-        before
-            .is_some_and(|before| before.kind == Kind::PathSeparator || before.is('$') && !is_crate)
+        before.is_some_and(|before| {
+            before.kind == TokenKind::PathSeparator || before.is('$') && !is_crate
+        })
     }
 
     fn is_variant(&self) -> bool {

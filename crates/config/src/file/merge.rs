@@ -1,13 +1,13 @@
-//! What the requests of a route go by: the route's own keys, and for those that it leaves out, its service's.
+//! The policies of a route: its own keys, and its service's for those that it leaves out.
 
-use super::At;
+use super::Located;
 use super::fallback::Fallback;
 use super::hedge::Hedge;
 use super::inject::Inject;
 use super::listen::Route;
 use super::retry::{Retry, RetryBackoff};
 use super::service::{Service, Timeout};
-use super::value::Switch;
+use super::value::OrDisabled;
 
 /// The keys of `$own`, and for those that it does not have, those of `$base`. A key that is not named here does not compile.
 macro_rules! over {
@@ -17,7 +17,7 @@ macro_rules! over {
 }
 
 impl Route {
-    /// Whether it says anything of its own about what its service says as well.
+    /// Whether it overrides any policy of its service.
     #[must_use]
     pub const fn has_own(&self) -> bool {
         self.timeout.is_some()
@@ -27,7 +27,7 @@ impl Route {
             || self.inject.is_some()
     }
 
-    /// What its requests for `service` go by, as if it had been typed of a service; nothing else is in it.
+    /// The policies of its requests for `service`, in the form of a service without anything else.
     #[must_use]
     pub fn own(&self, service: &Service) -> Service {
         Service {
@@ -41,35 +41,35 @@ impl Route {
     }
 }
 
-/// The table of both; it stands where the route's does.
+/// The merged table, located where the route's is.
 fn merge<T: Clone + Default>(
-    own: Option<&At<T>>,
-    base: Option<&At<T>>,
+    own: Option<&Located<T>>,
+    base: Option<&Located<T>>,
     over: fn(&T, &T) -> T,
-) -> Option<At<T>> {
+) -> Option<Located<T>> {
     match (own, base) {
         (Some(own), Some(base)) => Some(own.with(over(&own.value, &base.value))),
         (own, base) => own.or(base).cloned(),
     }
 }
 
-/// The same for one that a route may turn off.
+/// The same for a table that a route may turn off.
 fn switch<T: Clone + Default>(
-    own: Option<&At<Switch<T>>>,
-    base: Option<&At<T>>,
+    own: Option<&Located<OrDisabled<T>>>,
+    base: Option<&Located<T>>,
     over: fn(&T, &T) -> T,
-) -> Option<At<T>> {
+) -> Option<Located<T>> {
     let Some(own) = own else { return base.cloned() };
     match &own.value {
-        Switch::Off => None,
-        Switch::On(table) => merge(Some(&own.with(table.clone())), base, over),
+        OrDisabled::Off => None,
+        OrDisabled::On(table) => merge(Some(&own.with(table.clone())), base, over),
     }
 }
 
-impl<T> At<T> {
-    /// Another value at the same place.
-    fn with<U>(&self, value: U) -> At<U> {
-        At {
+impl<T> Located<T> {
+    /// Another value at the same location.
+    fn with<U>(&self, value: U) -> Located<U> {
+        Located {
             value,
             span: self.span.clone(),
             key: self.key.clone(),
@@ -136,7 +136,7 @@ fn hedge(own: &Hedge, base: &Hedge) -> Hedge {
     )
 }
 
-/// An answer in the file and another service exclude each other, so naming one leaves the service's other one behind.
+/// A fixed response and another service exclude each other, so a route that sets one drops its service's other one.
 fn fallback(own: &Fallback, base: &Fallback) -> Fallback {
     let answers = own.status.is_some()
         || own.body.is_some()

@@ -1,11 +1,11 @@
-//! What a key takes, as data. The JSON Schema and the reference are both written from this, so they cannot disagree
-//! with what is read: a table's shape and its reader come from one declaration.
+//! What a key accepts, as data. The JSON Schema and the reference are generated from it, so they cannot disagree with
+//! the reader: a table's shape and its reader come from one declaration.
 
 use serde_json::Value as Json;
 
 /// What a value may be.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Shape {
+pub enum ValueShape {
     /// A string.
     Text {
         /// What it holds, for people: `duration`, `address`.
@@ -70,9 +70,9 @@ pub struct Key {
     /// What it means.
     pub about: &'static str,
     /// What it takes.
-    pub shape: Shape,
+    pub shape: ValueShape,
     /// Whether it must be there.
     pub required: bool,
-    /// What holds when it is not there, as it would be typed, and why that.
+    /// The default, as it would be typed, and its reason.
     pub default: Option<(Json, &'static str)>,
 }

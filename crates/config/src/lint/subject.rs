@@ -1,15 +1,16 @@
-//! What a lint looks at: a service beside its plan, so that it can show the value that made the plan what it is.
+//! The input of a lint: a service as typed together with its plan, so that a lint can point at the value that caused a
+//! setting.
 
 use evenkeel_request::Policies;
 
-use crate::file::At;
+use crate::diagnostic::Span;
+use crate::file::Located;
 use crate::file::service::Service;
-use crate::mistake::Span;
 use crate::plan::ServicePlan;
 
 /// A service as typed and as planned.
-pub(super) struct Subject<'a> {
-    pub(super) name: &'a At<String>,
+pub(super) struct LintSubject<'a> {
+    pub(super) name: &'a Located<String>,
     pub(super) typed: &'a Service,
     pub(super) plan: &'a ServicePlan,
     /// The service's, or those of a route to it.
@@ -17,9 +18,9 @@ pub(super) struct Subject<'a> {
     pub(super) servers: &'a [Span],
 }
 
-impl Subject<'_> {
+impl LintSubject<'_> {
     /// The place of a value, or of the service's name if the value is a default.
-    pub(super) fn place<T>(&self, value: Option<&At<T>>) -> Span {
+    pub(super) fn place<T>(&self, value: Option<&Located<T>>) -> Span {
         value.map_or_else(|| self.name.span.clone(), |at| at.span.clone())
     }
 }

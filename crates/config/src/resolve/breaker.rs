@@ -1,4 +1,4 @@
-//! Circuit breaking: what was typed, and the default for the rest.
+//! Resolves circuit breakers: typed values, and defaults for the rest.
 
 use evenkeel_tolerate::BreakerOptions;
 use evenkeel_tolerate::breaker::{SlowOptions, WindowKind};

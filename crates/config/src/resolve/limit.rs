@@ -1,4 +1,4 @@
-//! How much a service takes: what was typed, checked, and the default for the rest.
+//! Resolves limits: typed values, checked, and defaults for the rest.
 
 use evenkeel_request::headers::{Side, check_name};
 use evenkeel_request::route::RateRule;
@@ -9,18 +9,18 @@ use evenkeel_tolerate::{CodelOptions, LimitOptions, QueueOptions, RateOptions, S
 
 use super::typed::{pick, pick_whole, section};
 use crate::defaults;
-use crate::file::At;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::file::Located;
 use crate::file::limit::{
     Adaptive, Bound, Limit, Queue, Rate, RequestClass, Shares, Throttle, check_order,
 };
 use crate::file::service::Service;
-use crate::mistake::{Code, Mistake, Mistakes};
-use crate::plan::{Algorithm, LimitPlan};
+use crate::plan::{LimitAlgorithm, LimitPlan};
 
 pub(crate) fn resolve_limit(
     typed: &Limit,
     timeout: std::time::Duration,
-    out: &mut Mistakes,
+    out: &mut Diagnostics,
 ) -> LimitPlan {
     let is_adaptive =
         (typed.concurrency.as_ref()).is_some_and(|bound| bound.value == Bound::Adaptive);
@@ -43,7 +43,7 @@ pub(crate) fn resolve_limit(
 fn resolve_adaptive(
     typed: &Adaptive,
     timeout: std::time::Duration,
-    out: &mut Mistakes,
+    out: &mut Diagnostics,
 ) -> LimitOptions {
     let min = pick_whole(typed.min.as_ref(), defaults::ADAPTIVE_MIN);
     let max = pick_whole(typed.max.as_ref(), defaults::ADAPTIVE_MAX);
@@ -51,19 +51,19 @@ fn resolve_adaptive(
     let initial = pick_whole(typed.initial.as_ref(), defaults::ADAPTIVE_INITIAL);
     let initial = initial.clamp(min, max.max(min));
     match pick(typed.algorithm.as_ref(), defaults::ADAPTIVE_ALGORITHM) {
-        Algorithm::Gradient2 => LimitOptions::Gradient2(Gradient2Options {
+        LimitAlgorithm::Gradient2 => LimitOptions::Gradient2(Gradient2Options {
             initial,
             min,
             max,
             ..Gradient2Options::default()
         }),
-        Algorithm::Vegas => LimitOptions::Vegas(VegasOptions {
+        LimitAlgorithm::Vegas => LimitOptions::Vegas(VegasOptions {
             initial,
             min,
             max,
             ..VegasOptions::default()
         }),
-        Algorithm::Aimd => LimitOptions::Aimd(AimdOptions {
+        LimitAlgorithm::Aimd => LimitOptions::Aimd(AimdOptions {
             initial,
             min,
             max,
@@ -90,11 +90,11 @@ fn resolve_queue(typed: &Queue) -> QueueOptions {
     }
 }
 
-fn resolve_class_header(typed: &RequestClass, out: &mut Mistakes) -> Option<String> {
+fn resolve_class_header(typed: &RequestClass, out: &mut Diagnostics) -> Option<String> {
     let header = typed.header.as_ref()?;
     if let Err(why) = check_name(header, Side::Request) {
-        let mistake = Mistake::new(Code::BadRule, header.span.clone(), why, "this field");
-        out.push(mistake.help("for example \"x-criticality\""));
+        let diagnostic = Diagnostic::new(Code::BadRule, header.span.clone(), why, "this field");
+        out.push(diagnostic.help("for example \"x-criticality\""));
     }
     Some(header.to_lowercase())
 }
@@ -145,7 +145,7 @@ fn resolve_throttle(typed: &Throttle) -> SreOptions {
 }
 
 /// The bound on requests that a server has at once; 0 if there is none. Where it is found, this is the most that it can be.
-pub(crate) fn resolve_bound(service: &Service, own: Option<&At<u64>>) -> u32 {
+pub(crate) fn resolve_bound(service: &Service, own: Option<&Located<u64>>) -> u32 {
     let limit = section(service.limit.as_ref());
     let bound = match (own, limit.concurrency) {
         (Some(own), _) => own.value,

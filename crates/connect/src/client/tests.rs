@@ -1,4 +1,4 @@
-//! The client against servers that send fixed bytes, right and wrong.
+//! The client against servers that send fixed bytes, valid and invalid.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -298,7 +298,8 @@ impl AsyncRead for Scripted {
     }
 }
 
-/// What evenkeel itself lacks blames nobody, whenever it is missed; what the server did is blamed on it, as with requests.
+/// Shortages of evenkeel itself blame nobody, at any step; the server's own failures are blamed on it, as with
+/// requests.
 #[tokio::test]
 async fn a_failure_is_judged_like_that_of_an_attempt() {
     let reset = Outcome::Reset { sent: true };

@@ -1,14 +1,14 @@
-//! The loop: gather, step, carry out, show, wait. The only control flow of this crate.
+//! The loop: gather input, step the keeper, execute its output, publish, wait. The only control flow of this crate.
 //!
-//! It never blocks: orders are tasks with a time limit whose answers come back as inputs, and incidents are handed to a
-//! thread that writes them.
+//! It never blocks: actions run as tasks with a time limit whose results come back as inputs, and incidents are passed
+//! to a writer thread.
 
 mod state;
 mod carry_out;
 mod show;
 mod start_again;
 
-pub use state::{Control, Parts};
+pub use state::{Control, ControlParts};
 
 use std::future::Future;
 use std::time::Duration;
@@ -18,35 +18,35 @@ use evenkeel_core::{Instant, Observation, ServiceId, Signal};
 use evenkeel_fault::{Input, Output};
 use evenkeel_runtime::Panicked;
 
-use crate::lateness::Lateness;
-use crate::world::{Books, Hands, Traffic};
+use crate::lateness::LoopLateness;
+use crate::world::{ActionExecutor, IncidentStore, RequestPath};
 use state::IDLE;
 
-/// Between two looks at the signals of good news while there are some; [`IDLE`] while there are none.
+/// The interval between two reads of low-priority signals while there are some; [`IDLE`] while there are none.
 const BUSY: Duration = Duration::from_millis(10);
 
-/// After each look at all servers, a pause of so long for each of them: thousands of servers are looked at together, not all
-/// of them for each signal …
+/// After each evaluation of all servers, a pause of this long per server: thousands of servers are evaluated in
+/// batches, not all of them for each signal …
 const BREATH: Duration = Duration::from_micros(1);
 /// … and with fewer there is none.
 const BREATH_LEAST: Duration = Duration::from_millis(1);
 
-/// Between two looks at how much servers have to do …
+/// The interval between two evaluations of server loads …
 const LOADS_EVERY: Duration = Duration::from_millis(100);
 /// … and at least so long for each of them.
 const LOAD_BREATH: Duration = Duration::from_micros(20);
 
-impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
+impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
     /// A loop for the services of `plan`.
     #[must_use]
-    pub fn new(plan: &Plan, parts: Parts<T, H, B>) -> Self {
+    pub fn new(plan: &Plan, parts: ControlParts<T, H, B>) -> Self {
         let mut control = Self::assemble(plan, parts);
         // What was in maintenance when the program ended is so again before anything else happens.
         control.decide(control.clock.now());
         control
     }
 
-    /// Runs until `shutdown` ends. Orders under way are given up then: their incidents stay open in the store.
+    /// Runs until `shutdown` ends. Running orders are abandoned then: their incidents stay open in the store.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let task = self.again.task.clone();
         let until_panic = async {
@@ -75,7 +75,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         }
         let servers: usize = self.states.iter().map(Vec::len).sum();
         let breath = BREATH.saturating_mul(u32::try_from(servers).unwrap_or(u32::MAX));
-        self.lateness = Lateness::new(self.clock.now(), IDLE + breath);
+        self.lateness = LoopLateness::new(self.clock.now(), IDLE + breath);
         loop {
             let busy = self.step();
             self.heartbeat.beat(self.clock.now());
@@ -86,7 +86,8 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         }
     }
 
-    /// Waits for whatever comes first: a signal, an answer, an order, or the time that the keeper or good news ask for.
+    /// Waits for the first of: a signal, an answer, an order, the keeper's next timer, or the next read of low-priority
+    /// signals.
     async fn wait(&mut self, pause: Duration) {
         let pause = self.clock.now() + pause;
         let wake = self
@@ -105,7 +106,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         }
     }
 
-    /// One step. Says whether the request's way had signals.
+    /// One step. Returns whether the request path had signals.
     fn step(&mut self) -> bool {
         let busy = self.gather();
         let now = self.clock.now();
@@ -122,7 +123,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         busy
     }
 
-    /// Has the keeper take the inputs in, and carries out what it says.
+    /// Feeds the inputs to the keeper, and executes its outputs.
     fn decide(&mut self, now: Instant) {
         self.keeper.step(now, &mut self.inputs, &mut self.outputs);
         self.inputs.clear();
@@ -168,7 +169,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             let epoch = self.clock.epoch();
             tracing::warn!(
                 by_millis,
-                "the machine's clock was set: stamps follow it from now on"
+                "the system clock was set: timestamps follow it from now on"
             );
             self.inputs.push(Input::ClockSet { epoch, by_millis });
         }
@@ -239,7 +240,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         if let Some(lasted) = self.lateness.turn(now, of_workers) {
             tracing::warn!(
                 milliseconds = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX),
-                "evenkeel itself stood still: its timers were late; no server is to blame for what it missed"
+                "evenkeel itself was stalled: its timers fired late; no server is blamed for what it missed"
             );
             self.counters.stalled(lasted);
             first.push(Input::Stalled { until: now, lasted });

@@ -1,4 +1,4 @@
-//! Counts over the last so-many seconds, exact to a tenth of the window.
+//! Event counts over a sliding window, exact to a tenth of the window.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The terminal of `top`: taken for the picture and given back however the program ends, by a panic or a signal too.
+//! The terminal of `top`: switched to the alternate screen, and restored however the program ends, including panics and
+//! signals.
 
 use std::io;
 use std::sync::Arc;
@@ -9,19 +10,19 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Asker;
+use super::Fetcher;
 use super::draw::draw;
-use super::state::State;
-use crate::output::{Ending, Failure, Result};
+use super::state::TopState;
+use crate::output::{CommandEnding, CommandFailure, Result};
 
 /// How long a key, an answer or a signal may wait to be noticed.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The terminal while it is taken. Dropping it gives it back; for a panic ratatui's hook does so before the message.
 #[derive(Debug)]
-struct Taken;
+struct TerminalGuard;
 
-impl Drop for Taken {
+impl Drop for TerminalGuard {
     fn drop(&mut self) {
         // If the terminal is gone there is nothing to give back.
         ratatui::try_restore().ok();
@@ -29,23 +30,23 @@ impl Drop for Taken {
 }
 
 /// Shows what is answered until a key or a signal ends it.
-pub(crate) fn show(asker: &Asker, colours: bool) -> Result {
+pub(crate) fn show(fetcher: &Fetcher, colours: bool) -> Result {
     let told = Arc::new(AtomicBool::new(false));
     listen(Arc::clone(&told))?;
-    let failed = |error: io::Error| Failure::world("cannot draw on the terminal", error);
-    let taken = Taken;
+    let failed = |error: io::Error| CommandFailure::world("cannot draw on the terminal", error);
+    let taken = TerminalGuard;
     let mut terminal = ratatui::try_init().map_err(failed)?;
-    let shown = until_told(&mut terminal, asker, &told, State::new(colours));
+    let shown = until_told(&mut terminal, fetcher, &told, TopState::new(colours));
     drop(taken);
     shown.map_err(failed)?;
-    Ok(Ending::Good)
+    Ok(CommandEnding::Good)
 }
 
 fn until_told(
     terminal: &mut DefaultTerminal,
-    asker: &Asker,
+    fetcher: &Fetcher,
     told: &AtomicBool,
-    mut state: State,
+    mut state: TopState,
 ) -> io::Result<()> {
     terminal.draw(|frame| draw(frame, &state))?;
     while !told.load(Ordering::Acquire) {
@@ -62,7 +63,7 @@ fn until_told(
                 _ => {}
             }
         }
-        if let Some(answer) = asker.ready() {
+        if let Some(answer) = fetcher.ready() {
             state.take_in(answer);
             is_new = true;
         }
@@ -94,5 +95,5 @@ fn listen(told: Arc<AtomicBool>) -> Result<()> {
     // The thread ends with the program.
     listening
         .map(drop)
-        .map_err(|error| Failure::world("cannot wait for signals", error))
+        .map_err(|error| CommandFailure::world("cannot wait for signals", error))
 }

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use evenkeel_admin::{Recovery, ServerView, ServerWhy, ServiceWhy, Success};
+use evenkeel_admin::{ActionSuccess, RecoveryOutlook, ServerView, ServerWhy, ServiceWhy};
 use evenkeel_balance::Member;
 use evenkeel_control::Outlooks;
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_proxy::ServiceEntry;
 
 use super::measure::latency_ms;
-use super::now::Now;
-use super::why::{self, Asked, Case, Said};
+use super::now::LiveBackend;
+use super::why::{self, ProbeCoverage, RecentLoad, ServerSituation};
 
 /// Answers are used for so long.
 const LATELY: Duration = Duration::from_secs(1);
 
-impl Now {
+impl LiveBackend {
     pub(super) fn service_why(&self, id: u32, entry: &ServiceEntry) -> ServiceWhy {
         let now = self.clock.now();
         let view = self.service(id, entry, now);
@@ -35,7 +35,7 @@ impl Now {
             .servers
             .into_iter()
             .filter_map(|server| {
-                // Places at which nobody is are not shown.
+                // Empty slots are not shown.
                 let mut all = entry.server_names().iter();
                 let place = all.position(|one| *one == server.name)?;
                 Some((place, server))
@@ -49,7 +49,7 @@ impl Now {
                 let found = u32::try_from(place)
                     .ok()
                     .and_then(|place| server_set.limit(place));
-                let case = Case {
+                let case = ServerSituation {
                     name: &server.name,
                     service: &view.name,
                     policy: options.policy,
@@ -72,15 +72,15 @@ impl Now {
         let is_panic =
             |server: &ServerWhy| server.standing == "ejected" && server.share_intended > 0.0;
         let answered = servers.iter().filter(|one| one.said_in_flight.is_some());
-        let asked = entry.ask().map(|plan| Asked {
+        let asked = entry.ask().map(|plan| ProbeCoverage {
             path: &plan.path,
             answered: answered.count(),
             servers: servers.len(),
         });
         let rates = outlooks.rates.get(&id).into_iter().flatten();
         ServiceWhy {
-            success: rates.map(Success::of).collect(),
-            recovery: Recovery::of(outlooks.service(ServiceId(id)), now),
+            success: rates.map(ActionSuccess::of).collect(),
+            recovery: RecoveryOutlook::of(outlooks.service(ServiceId(id)), now),
             panic: servers.iter().any(is_panic),
             policy: view.policy,
             options: why::options(options, entry.ask()),
@@ -92,13 +92,13 @@ impl Now {
 }
 
 /// What recovery would do next about a server.
-fn recovery(outlooks: &Outlooks, (service, place): (u32, usize), now: Instant) -> Recovery {
+fn recovery(outlooks: &Outlooks, (service, place): (u32, usize), now: Instant) -> RecoveryOutlook {
     let index = u32::try_from(place).unwrap_or(u32::MAX);
-    Recovery::of(outlooks.server(ServerId::new(service, index)), now)
+    RecoveryOutlook::of(outlooks.server(ServerId::new(service, index)), now)
 }
 
 /// What is shown of a server.
-fn shown(case: &Case<'_>, server: &ServerView, recovery: Recovery) -> ServerWhy {
+fn shown(case: &ServerSituation<'_>, server: &ServerView, recovery: RecoveryOutlook) -> ServerWhy {
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     let own = case.said.flatten();
     ServerWhy {
@@ -123,7 +123,7 @@ fn shown(case: &Case<'_>, server: &ServerView, recovery: Recovery) -> ServerWhy 
 }
 
 /// What each server said lately when it was asked how busy it is.
-fn said(entry: &ServiceEntry, now: Instant) -> Vec<Said> {
+fn said(entry: &ServiceEntry, now: Instant) -> Vec<RecentLoad> {
     let lately = |member: &Member| {
         let (answer, at) = member.state.answered()?;
         (now.since(at) < LATELY).then_some(answer)
@@ -133,7 +133,7 @@ fn said(entry: &ServiceEntry, now: Instant) -> Vec<Said> {
 }
 
 /// How the policy of a service sees each of its servers, who said this of themselves.
-fn scores(entry: &ServiceEntry, said: Option<&[Said]>) -> Vec<Option<f64>> {
+fn scores(entry: &ServiceEntry, said: Option<&[RecentLoad]>) -> Vec<Option<f64>> {
     let server_set = entry.servers();
     let members = server_set.pool().members();
     let mut known: Vec<f64> = members.iter().filter_map(latency_ms).collect();

@@ -41,7 +41,7 @@ fn get(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-/// Whether DNS is answered; a query that came while nobody read is answered later, and one may be lost.
+/// Whether DNS is answered; a query that arrived while the socket was not read is answered later, and one may be lost.
 fn resolves(address: SocketAddr) -> bool {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket
@@ -56,12 +56,15 @@ fn resolves(address: SocketAddr) -> bool {
 fn wait_for(what: &str, clock: Clock, enough: impl Fn() -> bool) {
     let end = clock.now() + LONG;
     while !enough() {
-        assert!(clock.now() < end, "waited {LONG:?} in vain for {what}");
+        assert!(
+            clock.now() < end,
+            "timed out after {LONG:?} waiting for {what}"
+        );
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }
 
-fn started(folder: &std::path::Path) -> Running {
+fn started(folder: &std::path::Path) -> RunningEvenkeel {
     let text = format!(
         "workers = 1\n[admin]\naddress = \"127.0.0.1:0\"\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\
          [listen.names]\naddress = \"127.0.0.1:0\"\nprotocol = \"dns\"\nnames = [{{ name = \"shop.example\", service = \"shop\" }}]\n\

@@ -1,4 +1,4 @@
-//! The same outage twice: to an evenkeel that recovers by itself, and to one with `mode = "off"`.
+//! The same outage twice: with automatic recovery, and with `mode = "off"`.
 
 #![allow(dead_code, reason = "each test file uses another part of it")]
 
@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use evenkeel_fault::incident::End;
+use evenkeel_fault::incident::CloseReason;
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::{Load, LoadPlan, LoadStats, Shape};
+use evenkeel_lab::{Load, LoadPlan, LoadStats, RequestMix};
 
 use crate::common::{PROBED, Program, ask, now, pause, signal, wait_for};
 
@@ -27,7 +27,7 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    pub(crate) fn start(mode: &str, more: &str, mix: Vec<Shape>) -> Self {
+    pub(crate) fn start(mode: &str, more: &str, mix: Vec<RequestMix>) -> Self {
         let more = format!("{PROBED}\n[service.shop.recover]\nmode = \"{mode}\"\n{more}");
         let (program, script) = Program::by_script(|_| more);
         let load = Load::start(LoadPlan {
@@ -66,7 +66,9 @@ impl Side {
     /// What the incidents of the service say that it is, those that ended in another one left out.
     pub(crate) fn kinds(&self) -> BTreeSet<FaultKind> {
         let all = self.program.incidents_of_services();
-        let own = all.iter().filter(|one| one.end != Some(End::Merged));
+        let own = all
+            .iter()
+            .filter(|one| one.end != Some(CloseReason::Merged));
         own.filter_map(|one| Some(one.diagnosis.first()?.fault))
             .collect()
     }
@@ -100,7 +102,7 @@ pub(crate) struct Ended {
 }
 
 impl Outage {
-    pub(crate) fn start(more: &str, mix: &[Shape]) -> Self {
+    pub(crate) fn start(more: &str, mix: &[RequestMix]) -> Self {
         let outage = Self {
             managed: Side::start("automatic", more, mix.to_vec()),
             off: Side::start("off", more, mix.to_vec()),
@@ -134,7 +136,7 @@ impl Outage {
     /// Waits for an incident of this kind that did not end in another one.
     pub(crate) fn wait_for(&self, kind: FaultKind) -> Incident {
         let is_it = |incident: &Incident| {
-            incident.end != Some(End::Merged)
+            incident.end != Some(CloseReason::Merged)
                 && incident
                     .diagnosis
                     .first()

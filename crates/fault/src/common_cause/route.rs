@@ -1,10 +1,10 @@
-//! Whether a route, or a method, fails on the servers while all else is well.
+//! Detects a route or a method that fails on all servers while everything else works.
 
 use evenkeel_core::{Instant, RequestShape};
 
 use crate::signal::RouteTally;
 
-/// A route fails if so many of its requests failed, and half of all.
+/// A route fails if this many of its requests failed, and at least half of all.
 const FAILED: u32 = 5;
 /// So many are named, at most.
 const ROUTES: usize = 64;
@@ -80,7 +80,7 @@ impl Failing {
     }
 }
 
-/// The routes that fail on at least half of the `members`, if the rest is well.
+/// The routes that fail on at least half of the `members`, if all others work.
 #[must_use]
 pub fn failing(routes: &[RouteTally], members: usize) -> Option<Failing> {
     let fails =

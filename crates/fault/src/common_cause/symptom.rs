@@ -1,4 +1,4 @@
-//! What is wrong with one server, in one word: so that servers can be held against each other.
+//! The symptom of one server as a single value, so that servers can be compared.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use evenkeel_core::{Instant, Outcome, ProbeOutcome};
 
 use crate::detect;
 use crate::policy::DetectOptions;
-use crate::signal::Facts;
+use crate::signal::ServerHistory;
 
 /// Failures before this are over.
 const RECENT: Duration = Duration::from_secs(5);
@@ -49,7 +49,7 @@ impl Symptom {
 
     /// Its place in [`Symptom::ALL`].
     #[must_use]
-    pub const fn place(self) -> usize {
+    pub const fn index(self) -> usize {
         self as usize
     }
 
@@ -71,7 +71,7 @@ impl Symptom {
 
 /// One server that takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServerView {
+pub struct JudgedServer {
     /// What is wrong with it, if something is.
     pub symptom: Option<Symptom>,
     /// Since when; now, if nothing is.
@@ -80,18 +80,18 @@ pub struct ServerView {
     pub is_well: bool,
 }
 
-impl ServerView {
+impl JudgedServer {
     /// Reads a server's facts.
     #[must_use]
-    pub fn read(facts: &Facts, options: &DetectOptions, now: Instant) -> Self {
+    pub fn read(facts: &ServerHistory, options: &DetectOptions, now: Instant) -> Self {
         let from = now.before(RECENT);
         let recent = facts.attempts.failures(now).filter(|(at, _)| *at >= from);
         let mut counts = [0_u32; 6];
         let mut first = None;
         for (at, outcome) in recent {
             first.get_or_insert(at);
-            if let Some(place) = place_of(outcome) {
-                counts[place] += 1;
+            if let Some(slot) = place_of(outcome) {
+                counts[slot] += 1;
             }
         }
         let failed: u32 = counts.iter().sum();
@@ -102,8 +102,8 @@ impl ServerView {
                 || tally.hits as f64 > tally.total as f64 * above
                 || detect::ratio(facts, options, now).is_some());
         if fails {
-            let most = (0..counts.len()).max_by_key(|&place| counts[place]);
-            let symptom = most.and_then(|place| Symptom::ALL.get(place).copied());
+            let most = (0..counts.len()).max_by_key(|&slot| counts[slot]);
+            let symptom = most.and_then(|slot| Symptom::ALL.get(slot).copied());
             return Self {
                 symptom,
                 since: first.unwrap_or(now),
@@ -129,7 +129,7 @@ impl ServerView {
 }
 
 /// What failed probes say where requests say nothing else.
-fn of_probe(facts: &Facts) -> Symptom {
+fn of_probe(facts: &ServerHistory) -> Symptom {
     let (succeeded, _) = facts.since_probes_fail();
     match facts.probes.last {
         _ if succeeded > 0 => Symptom::FailsProbes,

@@ -1,6 +1,7 @@
-//! Detection: the decision, from one server's facts, that something is wrong with it. One file per detector.
+//! Detection: the decision, from the history of one server, that something is wrong with it. One file per detector.
 //!
-//! Each is a function of facts, options and the time, asked when a signal came that could change its answer.
+//! Each is a function of the history, the options and the time, evaluated when a signal arrived that could change its
+//! result.
 
 mod exit;
 mod probe;
@@ -13,11 +14,11 @@ mod load;
 pub use consecutive::consecutive;
 pub use exit::exit;
 pub(crate) use exit::in_words as exit_in_words;
-pub use load::{LoadWatch, Overload};
+pub use load::{Overload, ServiceLoadWatch};
 pub(crate) use probe::{host_check, in_words as probe_in_words};
 pub use probe::{late_start, probe};
 pub use ratio::ratio;
-pub use slow::{Comparison, Latest, Limits, Peers, Standing, slow};
+pub use slow::{Comparison, Peers, RankAmongPeers, RecentTypical, SlowLimits, slow};
 pub use thin::thin_hang;
 
 use std::time::Duration;

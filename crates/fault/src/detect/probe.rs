@@ -1,17 +1,17 @@
-//! Probes failed `fall` times in a row, or never passed since the process was started.
+//! Detects probes that failed `fall` times in a row, or have never passed since the process was started.
 
 use std::time::Duration;
 
 use evenkeel_core::{Instant, ProbeOutcome};
 
 use crate::policy::{DetectOptions, ProbeKind};
-use crate::signal::Facts;
+use crate::signal::ServerHistory;
 
 use super::{Detection, Detector, NEAR};
 
 /// Judges the row of failed probes.
 #[must_use]
-pub fn probe(facts: &Facts, options: &DetectOptions) -> Option<Detection> {
+pub fn probe(facts: &ServerHistory, options: &DetectOptions) -> Option<Detection> {
     let failed = facts.probes.failed_in_row;
     if failed < options.probe.fall.max(1) {
         return None;
@@ -32,7 +32,7 @@ pub fn probe(facts: &Facts, options: &DetectOptions) -> Option<Detection> {
 /// Judges a started process that was never ready within `grace`. `began` is its start.
 #[must_use]
 pub fn late_start(
-    facts: &Facts,
+    facts: &ServerHistory,
     options: &DetectOptions,
     began: Instant,
     grace: Duration,
@@ -48,7 +48,7 @@ pub fn late_start(
     })
 }
 
-fn last_in_words(facts: &Facts, kind: &ProbeKind) -> String {
+fn last_in_words(facts: &ServerHistory, kind: &ProbeKind) -> String {
     let last = facts.probes.last;
     last.map_or_else(|| "failed".to_owned(), |last| in_words(last, kind))
 }

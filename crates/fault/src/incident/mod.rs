@@ -16,7 +16,7 @@ pub struct Incident {
     /// Whether it was made on purpose.
     pub drill: bool,
     /// Where it stands.
-    pub status: Status,
+    pub status: IncidentStatus,
     /// The service's name.
     pub service: String,
     /// The servers' names.
@@ -45,14 +45,14 @@ pub struct Incident {
     pub actions: Vec<ActionRecord>,
     /// Whether the repair held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verification: Option<Verification>,
+    pub verification: Option<VerificationRecord>,
     /// What it did to requests.
     pub impact: Impact,
     /// What happened, in order.
-    pub timeline: Vec<Entry>,
+    pub timeline: Vec<TimelineEntry>,
     /// Why it is over, once it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end: Option<End>,
+    pub end: Option<CloseReason>,
     /// The report, once it is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Analysis>,
@@ -61,14 +61,14 @@ pub struct Incident {
 /// Why an incident is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum End {
+pub enum CloseReason {
     /// The server is in service again.
     Recovered,
-    /// A person closed it as it was.
+    /// An operator closed it as it was.
     ClosedByPerson,
-    /// A person took the server, or its service, into maintenance.
+    /// An operator put the server, or its service, into maintenance.
     Maintenance,
-    /// The server is not a member of the service any more.
+    /// The server is no longer a member of the service.
     Left,
     /// Its cause is shared by other servers: it goes on as the incident of the service.
     Merged,
@@ -78,17 +78,17 @@ pub enum End {
     EvenkeelEnded,
 }
 
-impl End {
+impl CloseReason {
     /// In words, after "closed: ".
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
             Self::Recovered => "the server is in service again",
-            Self::ClosedByPerson => "a person closed it",
-            Self::Maintenance => "a person took the server into maintenance",
-            Self::Left => "the server is not a member any more",
-            Self::Merged => "it goes on as an incident of the whole service",
-            Self::Split => "it goes on as incidents of single servers",
+            Self::ClosedByPerson => "an operator closed it",
+            Self::Maintenance => "an operator put the server into maintenance",
+            Self::Left => "the server is no longer a member",
+            Self::Merged => "it continues as an incident of the whole service",
+            Self::Split => "it continues as incidents of single servers",
             Self::EvenkeelEnded => "evenkeel ended before it was over",
         }
     }
@@ -100,29 +100,30 @@ impl End {
 pub enum RepairedBy {
     /// evenkeel.
     Evenkeel,
-    /// A person, by an order to evenkeel.
+    /// An operator, by an order to evenkeel.
     Person,
 }
 
 /// Where an incident stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Status {
+pub enum IncidentStatus {
     /// Detected; being diagnosed.
     Open,
     /// Actions are being carried out.
     Recovering,
     /// The repair is being verified.
     Verifying,
-    /// A person is asked.
+    /// An operator is asked.
     AwaitingApproval,
-    /// evenkeel could not repair it; a person is needed. It is still watched, and closes when the server is well again.
+    /// evenkeel could not repair it; an operator is needed. It is still watched, and closes when the server is healthy
+    /// again.
     Escalated,
     /// Over.
     Closed,
 }
 
-impl Status {
+impl IncidentStatus {
     /// Its name in incidents and metrics.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -185,13 +186,13 @@ pub struct ActionRecord {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
-    /// How it ended; absent while under way.
+    /// How it ended; absent while in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<ActionOutcome>,
     /// Why it failed or was refused, or what a command printed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// Whether a person ordered it.
+    /// Whether an operator ordered it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_person: bool,
 }
@@ -228,7 +229,7 @@ impl ActionOutcome {
 
 /// Whether the repair held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verification {
+pub struct VerificationRecord {
     /// `passed`, `failed`, or `not-proven`: it looks well, but what failed has not succeeded yet.
     pub outcome: String,
     /// Whose repair was verified; absent if the server became well without one.
@@ -256,7 +257,7 @@ pub struct Impact {
 
 /// One line of the timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct TimelineEntry {
     /// When.
     pub at: String,
     /// `signal`, `detection`, `diagnosis`, `action`, `verification`, `escalation`, `approval`,

@@ -1,20 +1,21 @@
-//! The end of a case: because its server is well again, because it goes on elsewhere, or because a person looks after it now.
+//! Closes a case: because its server is healthy again, because another incident continues it, or because an operator
+//! has taken over.
 
-use crate::contract::{OrderAnswer, Pace};
-use crate::incident::End;
+use crate::contract::{OrderAnswer, ProbePace};
+use crate::incident::CloseReason;
 use crate::kind::FaultKind;
 
-use super::Work;
-use super::phase::Phase;
+use super::ServerContext;
+use super::phase::CasePhase;
 
-impl Work<'_> {
+impl ServerContext<'_> {
     /// Service has returned.
     pub(super) fn recovered(&mut self) {
         let now = self.now;
         self.learn_pause();
         self.server.restore(true, self.out);
         if let Some(case) = self.server.case.as_deref_mut() {
-            if let Phase::Verifying { verification, .. } = &case.phase {
+            if let CasePhase::Verifying { verification, .. } = &case.phase {
                 let verification = verification.clone();
                 let is_proven = case.is_proven(&verification);
                 if case.repaired {
@@ -23,7 +24,7 @@ impl Work<'_> {
                 let outcome = if is_proven { "passed" } else { "not-proven" };
                 case.verified(&verification, outcome);
                 let trickle = match verification.succeeded {
-                    0 => "no request came to try it with".to_owned(),
+                    0 => "no request arrived to try it".to_owned(),
                     1 => "1 request of the trickle succeeded".to_owned(),
                     n => format!("{n} requests of the trickle succeeded"),
                 };
@@ -41,7 +42,7 @@ impl Work<'_> {
             }
             case.recovered(now);
         }
-        self.close(End::Recovered);
+        self.close(CloseReason::Recovered);
     }
 
     /// A hang that ended by itself tells how long the next one may last.
@@ -60,23 +61,24 @@ impl Work<'_> {
             case.note(
                 now,
                 "diagnosis",
-                format!("its cause is not this server's own: it goes on as {into}"),
+                format!("its cause is not specific to this server: it continues as {into}"),
             );
         }
-        self.close(End::Merged);
+        self.close(CloseReason::Merged);
     }
 
-    /// Ends the open incident: a person looks after the server now. What evenkeel has taken out stays out.
+    /// Ends the open incident: an operator handles the server now. It stays out of rotation if evenkeel had taken it
+    /// out.
     pub(super) fn hand_over(&mut self, text: &str) {
         let now = self.now;
         if let Some(case) = self.case() {
             case.note(now, "maintenance", text.to_owned());
-            self.close(End::Maintenance);
+            self.close(CloseReason::Maintenance);
         }
     }
 
     /// Writes the report and lets go of the case.
-    pub(super) fn close(&mut self, end: End) {
+    pub(super) fn close(&mut self, end: CloseReason) {
         let now = self.now;
         let Some(case) = self.server.case.take() else {
             return;
@@ -88,13 +90,15 @@ impl Work<'_> {
         self.server.facts.forget(now);
         self.server.slow = None;
         self.server.doubt_until = None;
-        self.server.set_pace(Pace::Normal, self.out);
+        self.server.set_pace(ProbePace::Normal, self.out);
         let text = format!("incident {id} is closed: {}", end.words());
         let answer = match end {
-            End::Recovered | End::ClosedByPerson => OrderAnswer::Done(text),
-            End::Maintenance | End::Left | End::Merged | End::Split | End::EvenkeelEnded => {
-                OrderAnswer::Failed(text)
-            }
+            CloseReason::Recovered | CloseReason::ClosedByPerson => OrderAnswer::Done(text),
+            CloseReason::Maintenance
+            | CloseReason::Left
+            | CloseReason::Merged
+            | CloseReason::Split
+            | CloseReason::EvenkeelEnded => OrderAnswer::Failed(text),
         };
         self.server.answer(answer, self.out);
     }

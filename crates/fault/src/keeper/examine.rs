@@ -1,33 +1,33 @@
-//! What is wrong: the server is examined, the findings are ranked, and the playbook begins.
+//! Diagnosis of a case: the server is examined, the findings are ranked, and the playbook begins.
 
 use std::time::Duration;
 
-use evenkeel_core::Verdict;
+use evenkeel_core::EjectionReason;
 
-use crate::contract::{Examination, Output, Pace};
+use crate::contract::{Examination, Output, ProbePace};
 use crate::diagnose::{Evidence, diagnose};
 use crate::kind::FaultKind;
 use crate::policy::ProbeKind;
 use crate::recover::serves_nothing;
 
-use super::Work;
-use super::phase::Phase;
+use super::ServerContext;
+use super::phase::CasePhase;
 
 /// An examination that is not answered so long after its time was over is given up.
 const SLACK: Duration = Duration::from_millis(250);
 
-impl Work<'_> {
+impl ServerContext<'_> {
     pub(super) fn examine(&mut self) {
         let timeout = self.spec.options.diagnose_timeout;
         let (order, now) = (self.order(), self.now);
-        self.server.set_pace(Pace::Fast, self.out);
+        self.server.set_pace(ProbePace::Fast, self.out);
         self.out.push(Output::Examine {
             id: order,
             server: self.server.id,
             timeout,
         });
         if let Some(case) = self.case() {
-            case.phase = Phase::Examining {
+            case.phase = CasePhase::Examining {
                 order,
                 until: now + timeout + SLACK,
             };
@@ -55,7 +55,7 @@ impl Work<'_> {
             self.server.restore(false, self.out);
         }
         if is_down && !self.is_off() {
-            self.server.eject(self.now, Verdict::Known, self.out);
+            self.server.eject(self.now, EjectionReason::Known, self.out);
         } else if self.server.shown.is_suspicion() {
             // By now it may be known that it answers nothing.
             let verdict = self.server.suspicion();

@@ -1,19 +1,20 @@
 //! Servers of a service that cannot start, most likely for one cause: a new version, a changed configuration.
 //!
-//! One of them, the canary, is started again in a growing back-off. The others belong to its incident and wait: once the canary
-//! is verified they are started, too. If its incident ends in another way, each is judged by itself again.
+//! One of them, the canary, is started again with exponential back-off. The others belong to its incident and wait:
+//! once the canary is verified they are started too. If its incident ends in another way, each is judged by itself
+//! again.
 
 use evenkeel_core::Instant;
 
-use crate::contract::{Output, Pace};
+use crate::contract::{Output, ProbePace};
 use crate::kind::FaultKind;
 use crate::policy::Mode;
-use crate::recover::{Author, Change};
+use crate::recover::{Author, ServerChange};
 
 use super::Keeper;
 use super::server::Server;
 use super::service::Canary;
-use super::shown::RoutineKind;
+use super::shown::PlannedKind;
 
 impl Server {
     /// Whether it is one more that cannot start, with an incident that may end in the canary's.
@@ -31,34 +32,34 @@ impl Keeper {
     /// was changed by that.
     pub(super) fn gather_failed_starts(&mut self, now: Instant, out: &mut Vec<Output>) -> bool {
         let mut has_changed = false;
-        for place in 0..self.services.len() {
-            has_changed |= self.release_followers(now, place, out);
-            let service = &self.services[place];
+        for slot in 0..self.services.len() {
+            has_changed |= self.release_followers(now, slot, out);
+            let service = &self.services[slot];
             if service.failed_starts < 2
                 || service.is_suspended()
                 || service.spec.options.recover.mode == Mode::Off
             {
                 continue;
             }
-            self.choose_canary(place);
-            let Some(canary) = &self.services[place].canary else {
+            self.choose_canary(slot);
+            let Some(canary) = &self.services[slot].canary else {
                 continue;
             };
-            let servers = self.services[place].servers.iter().enumerate();
+            let servers = self.services[slot].servers.iter().enumerate();
             let followers =
                 servers.filter(|(index, server)| *index != canary.index && server.may_follow());
             let followers: Vec<usize> = followers.map(|(index, _)| index).collect();
             for index in followers {
                 has_changed = true;
-                self.follow_canary(now, place, index, out);
+                self.follow_canary(now, slot, index, out);
             }
         }
         has_changed
     }
 
     /// The first that was found to be unable to start, if there are others.
-    fn choose_canary(&mut self, place: usize) {
-        let service = &mut self.services[place];
+    fn choose_canary(&mut self, slot: usize) {
+        let service = &mut self.services[slot];
         if service.canary.is_some() {
             return;
         }
@@ -82,8 +83,8 @@ impl Keeper {
     }
 
     /// The incident of a server ends in the canary's, for which it waits.
-    fn follow_canary(&mut self, now: Instant, place: usize, index: usize, out: &mut Vec<Output>) {
-        let service = &mut self.services[place];
+    fn follow_canary(&mut self, now: Instant, slot: usize, index: usize, out: &mut Vec<Output>) {
+        let service = &mut self.services[slot];
         let Some(canary) = &mut service.canary else {
             return;
         };
@@ -96,7 +97,7 @@ impl Keeper {
         self.with(now, follower, out, |work| {
             work.merged(&into);
             work.server.follows = true;
-            work.server.set_pace(Pace::Paused, work.out);
+            work.server.set_pace(ProbePace::Paused, work.out);
         });
         self.with(now, first, out, |work| {
             let is_tried = !work.server.cannot_start();
@@ -116,9 +117,9 @@ impl Keeper {
         });
     }
 
-    /// The canary's incident is over: those that waited are started, if it is well, or judged by themselves.
-    fn release_followers(&mut self, now: Instant, place: usize, out: &mut Vec<Output>) -> bool {
-        let service = &mut self.services[place];
+    /// The canary's incident is over: the waiting servers are started if it is healthy, or judged individually.
+    fn release_followers(&mut self, now: Instant, slot: usize, out: &mut Vec<Output>) -> bool {
+        let service = &mut self.services[slot];
         let Some(canary) = &service.canary else {
             return false;
         };
@@ -148,10 +149,10 @@ impl Keeper {
                 let is_allowed = is_wanting || work.server.repairs.within_limit(now, recover.limit);
                 let starts = starts && is_allowed && work.server.managed.restarts();
                 let kind = FaultKind::CannotStart;
-                if starts && work.order_routine(RoutineKind::Restart, Author::Evenkeel, kind) {
+                if starts && work.order_routine(PlannedKind::Restart, Author::Evenkeel, kind) {
                     work.server
                         .repairs
-                        .note(now, Change::Start, &recover.backoff);
+                        .note(now, ServerChange::Start, &recover.backoff);
                     work.server.facts.process.replaced();
                 } else {
                     work.process_down();

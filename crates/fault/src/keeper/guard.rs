@@ -1,14 +1,15 @@
-//! The guards of an action: what it would cost the service, whose turn it is, and how long to wait for a server to help itself.
+//! The guards of an action: its cost in capacity, the order of repairs, and how long to wait for a server to recover by
+//! itself.
 
 use std::time::Duration;
 
 use evenkeel_core::Instant;
 
 use crate::kind::FaultKind;
-use crate::outlook::Waits;
+use crate::outlook::WaitReason;
 use crate::recover::serves_nothing;
 
-use super::Work;
+use super::ServerContext;
 
 /// Peers with the same cause show it within this time.
 const ALONE: Duration = Duration::from_secs(1);
@@ -20,16 +21,16 @@ const LEAST_HANG_WAIT: Duration = Duration::from_secs(10);
 const LONGEST_HANG_WAIT: Duration = Duration::from_secs(60);
 
 /// A costly action waits.
-pub(super) struct NotYet {
+pub(super) struct Postponed {
     /// For what.
-    pub(super) waits: Waits,
+    pub(super) waits: WaitReason,
     /// When it may be asked again.
     pub(super) at: Instant,
     /// In words.
     pub(super) why: String,
 }
 
-impl Work<'_> {
+impl ServerContext<'_> {
     /// The guard of capacity. A server that serves nothing costs none.
     pub(super) fn allowed(&self) -> Result<(), String> {
         let kind = self
@@ -55,7 +56,7 @@ impl Work<'_> {
 
     /// Whether the fault is this server's own, as far as can be told: its peers have had the time to show the same, and not too
     /// many of them are being changed. If not, when it may be asked again, and why not.
-    pub(super) fn may_cost(&self) -> Result<(), NotYet> {
+    pub(super) fn may_cost(&self) -> Result<(), Postponed> {
         let Some(case) = self.server.case.as_deref() else {
             return Ok(());
         };
@@ -69,8 +70,8 @@ impl Work<'_> {
         let alone_at = case.detected + ALONE;
         if self.now < alone_at {
             let why = "its peers may be about to show the same".to_owned();
-            return Err(NotYet {
-                waits: Waits::Peers,
+            return Err(Postponed {
+                waits: WaitReason::Peers,
                 at: alone_at,
                 why,
             });
@@ -81,8 +82,8 @@ impl Work<'_> {
         let shared = case.symptom.and_then(|symptom| self.alike.shared(symptom));
         if let Some((alike, members)) = shared.filter(|_| !is_own) {
             let why = format!("{alike} of {members} servers show the same");
-            return Err(NotYet {
-                waits: Waits::Shared,
+            return Err(Postponed {
+                waits: WaitReason::Shared,
                 at: self.now + TURN,
                 why,
             });
@@ -91,7 +92,7 @@ impl Work<'_> {
     }
 
     /// Whether it is its turn to be changed.
-    fn may_change(&self) -> Result<(), NotYet> {
+    fn may_change(&self) -> Result<(), Postponed> {
         let most = self.spec.options.recover.at_once.max(1);
         if self.changing >= most as usize {
             let why = format!(
@@ -99,8 +100,8 @@ impl Work<'_> {
                 self.changing,
                 if self.changing == 1 { "is" } else { "are" }
             );
-            return Err(NotYet {
-                waits: Waits::Turn,
+            return Err(Postponed {
+                waits: WaitReason::Turn,
                 at: self.now + TURN,
                 why,
             });

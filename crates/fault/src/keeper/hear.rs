@@ -1,32 +1,39 @@
-//! What a signal, an answer or the passing of time means for one server: what it is asked, and who has to know.
+//! Dispatches signals, results and timers of one server to the detectors and to its case.
 
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Outcome, ProbeOutcome, Verdict};
+use evenkeel_core::{EjectionReason, Instant, Outcome, ProbeOutcome};
 
-use crate::contract::{OrderId, Pace};
+use crate::contract::{OrderId, ProbePace};
 use crate::detect;
 use crate::incident::ActionOutcome;
 use crate::policy::Mode;
-use crate::signal::Said;
-use crate::verify::Progress;
+use crate::signal::AttemptVerdict;
+use crate::verify::VerifyProgress;
 
-use super::Work;
-use super::transition::Event;
+use super::ServerContext;
+use super::transition::CaseEvent;
 
-impl Work<'_> {
-    /// The first step. A child takes traffic once it has passed a probe, or when nobody probes it.
+impl ServerContext<'_> {
+    /// The first step. A child takes traffic once it has passed a probe, or if it is not probed.
     pub(super) fn begin(&mut self) {
         let verify = self.spec.options.recover.verify;
         self.server.starting = Some(self.now + verify.within);
         if self.mode() != Mode::Off {
-            self.server.eject(self.now, Verdict::Known, self.out);
+            self.server.eject(self.now, EjectionReason::Known, self.out);
         }
-        self.server.set_pace(Pace::Every(verify.every), self.out);
+        self.server
+            .set_pace(ProbePace::Every(verify.every), self.out);
     }
 
-    pub(super) fn attempt(&mut self, at: Instant, said: Said, outcome: Outcome, latency: Duration) {
-        if said == Said::Failure {
+    pub(super) fn attempt(
+        &mut self,
+        at: Instant,
+        said: AttemptVerdict,
+        outcome: Outcome,
+        latency: Duration,
+    ) {
+        if said == AttemptVerdict::Failure {
             self.doubt();
         }
         let verification = self.verification();
@@ -36,7 +43,7 @@ impl Work<'_> {
             self.progress(progress);
         }
         match said {
-            Said::Failure => {
+            AttemptVerdict::Failure => {
                 let (facts, options) = (&self.server.facts, &self.spec.options.detect);
                 let found = detect::consecutive(facts, options)
                     .or_else(|| detect::ratio(facts, options, self.now))
@@ -45,8 +52,8 @@ impl Work<'_> {
                     self.detected(&detection);
                 }
             }
-            Said::Success if self.server.starting.is_some() => self.ready(),
-            Said::Success | Said::Nothing => {}
+            AttemptVerdict::Success if self.server.starting.is_some() => self.ready(),
+            AttemptVerdict::Success | AttemptVerdict::Nothing => {}
         }
     }
 
@@ -78,7 +85,7 @@ impl Work<'_> {
             self.detected(&detection);
         }
         if self.server.facts.probes.passed_in_row >= self.server.rise {
-            self.happened(Event::ProbesPass);
+            self.happened(CaseEvent::ProbesPass);
         }
     }
 
@@ -111,7 +118,7 @@ impl Work<'_> {
         self.server.starting = None;
         self.server.restore(false, self.out);
         self.server.doubt_until = None;
-        self.server.set_pace(Pace::Normal, self.out);
+        self.server.set_pace(ProbePace::Normal, self.out);
     }
 
     /// What time brought.
@@ -163,14 +170,14 @@ impl Work<'_> {
             .is_some_and(|until| self.now >= until)
         {
             self.server.doubt_until = None;
-            self.server.set_pace(Pace::Normal, self.out);
+            self.server.set_pace(ProbePace::Normal, self.out);
         }
     }
 
     /// A verification got somewhere.
-    fn progress(&mut self, progress: Progress) {
+    fn progress(&mut self, progress: VerifyProgress) {
         if self.server.case.is_some() {
-            self.happened(Event::Verified(progress));
+            self.happened(CaseEvent::Verified(progress));
         } else {
             self.routine_progress(progress);
         }
@@ -185,7 +192,7 @@ impl Work<'_> {
             verification.judged = now;
         }
         let shows_another = self.shows_another();
-        self.happened(Event::Tick { now, shows_another });
+        self.happened(CaseEvent::Tick { now, shows_another });
     }
 
     /// An order was answered.

@@ -1,4 +1,4 @@
-//! What the keeper holds, and how a server is worked on: all its stages go through here.
+//! The keeper's state, and the access to one server in one step, through which all stages go.
 
 use std::collections::BTreeMap;
 
@@ -9,26 +9,26 @@ use crate::contract::{Output, ServiceSpec};
 use crate::maintenance::MaintenanceRecord;
 use crate::recover::SuccessRates;
 
-use super::names::Names;
+use super::names::RouteNames;
 use super::self_watch::SelfWatch;
 use super::server::Server;
 use super::service::Service;
-use super::shared::Shared;
-use super::work::Work;
+use super::shared::KeeperShared;
+use super::work::ServerContext;
 
-/// What is due for one server is looked at so many times in one step, at most.
+/// The maximum number of evaluations per server and step.
 pub(super) const ROUNDS: usize = 8;
 /// So many incidents are remembered to find similar ones.
 const REMEMBERED: usize = 1000;
 
 /// What earlier runs of the program left: so that ids stay unique and similar incidents are found.
 #[derive(Debug, Clone, Default)]
-pub struct Memory {
+pub struct PersistedState {
     /// Per date (`2026-11-22`) the highest number in use.
     pub numbers: Vec<(String, u32)>,
     /// The latest incidents, oldest first.
     pub recent: Vec<Similar>,
-    /// What a person has taken out of service.
+    /// Whatever an operator has taken out of service.
     pub maintenance: Vec<MaintenanceRecord>,
     /// Which actions have helped.
     pub rates: SuccessRates,
@@ -38,9 +38,9 @@ pub struct Memory {
 #[derive(Debug)]
 pub struct Keeper {
     pub(super) services: Vec<Service>,
-    pub(super) shared: Shared,
+    pub(super) shared: KeeperShared,
     pub(super) begun: bool,
-    /// When it is looked at again whether several services have one cause.
+    /// When causes shared by several services are evaluated next.
     pub(super) across_at: Instant,
     /// evenkeel itself.
     pub(super) self_watch: SelfWatch,
@@ -51,7 +51,12 @@ pub struct Keeper {
 impl Keeper {
     /// A keeper of these services. The place of a service in the list is its id.
     #[must_use]
-    pub fn new(services: Vec<ServiceSpec>, epoch: Epoch, seed: u64, memory: Memory) -> Self {
+    pub fn new(
+        services: Vec<ServiceSpec>,
+        epoch: Epoch,
+        seed: u64,
+        memory: PersistedState,
+    ) -> Self {
         let mut recent = Recent::new(REMEMBERED);
         memory
             .recent
@@ -62,12 +67,12 @@ impl Keeper {
             let highest = numbers.entry(date).or_insert(0);
             *highest = number.max(*highest);
         }
-        let shared = Shared {
+        let shared = KeeperShared {
             epoch,
             random: Random::seeded(seed),
             orders: 0,
             numbers,
-            names: Names::default(),
+            names: RouteNames::default(),
             recent,
             rates: memory.rates,
             inconsistencies: 0,
@@ -93,7 +98,7 @@ impl Keeper {
         now: Instant,
         out: &mut Vec<Output>,
         which: impl Fn(&Server) -> bool,
-        what: impl Fn(&mut Work<'_>),
+        what: impl Fn(&mut ServerContext<'_>),
     ) {
         for service in 0..self.services.len() {
             for index in 0..self.services[service].servers.len() {
@@ -114,7 +119,7 @@ impl Keeper {
         now: Instant,
         id: ServerId,
         out: &mut Vec<Output>,
-        what: impl FnOnce(&mut Work<'_>),
+        what: impl FnOnce(&mut ServerContext<'_>),
     ) {
         let Some(service) = self.services.get_mut(id.service.0 as usize) else {
             return;
@@ -143,7 +148,7 @@ impl Keeper {
         *failed_starts -= usize::from(server.cannot_start());
         *serving -= usize::from(server.serves());
         *present -= usize::from(server.vacant.is_none());
-        what(&mut Work {
+        what(&mut ServerContext {
             now,
             spec,
             traffic,
@@ -158,7 +163,7 @@ impl Keeper {
             peers: (before, after),
             out,
         });
-        server.tell_repair(now, from, out);
+        server.report_repair(now, from, out);
         *changing += usize::from(server.is_being_changed());
         *failed_starts += usize::from(server.cannot_start());
         *serving += usize::from(server.serves());

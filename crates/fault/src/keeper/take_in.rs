@@ -1,11 +1,11 @@
-//! Takes a signal in: whom it is about, what is remembered of it, and whether anything follows.
+//! Receives a signal: finds its server, updates the history, and decides whether anything follows.
 
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Observation, Outcome, RequestShape, ServerId, Signal};
 
 use crate::contract::{Managed, Output};
-use crate::signal::Said;
+use crate::signal::AttemptVerdict;
 
 use super::Keeper;
 
@@ -22,7 +22,7 @@ impl Keeper {
             return;
         }
         if self.is_vacant(id) {
-            // What was under way when the server went.
+            // Actions in progress when the server was removed.
             return;
         }
         let observation = self.self_watch.corrected(at, observation);
@@ -76,7 +76,7 @@ impl Keeper {
         }
         if let Some(common) = &mut service.common {
             let spec = service.spec.servers.get(id.index as usize);
-            if common.hears_of(spec.map_or(0, |spec| spec.tier)) {
+            if common.concerns_tier(spec.map_or(0, |spec| spec.tier)) {
                 common.attempt(at, id.index, &server.name, shape, outcome);
             }
         }
@@ -86,7 +86,7 @@ impl Keeper {
             service.poison.judge.refused(at, id.index);
         }
         let said = server.facts.attempt(at, outcome, latency);
-        if said != Said::Failure && server.is_quiet() {
+        if said != AttemptVerdict::Failure && server.is_quiet() {
             return;
         }
         self.with(now, id, out, |work| {

@@ -1,8 +1,8 @@
-//! Is it me? What evenkeel's own process and machine lack, judged before any server is blamed for it.
+//! The self-check: shortages of evenkeel's own process and machine, evaluated before any server is blamed for them.
 //!
-//! Two questions are answered here, both pure: what is wrong with evenkeel itself now ([`SelfCheck::troubles`]), and what an
-//! observation of a server is worth if evenkeel itself stood still while it was made ([`SelfCheck::corrected`]). Its own trouble
-//! becomes an incident of its own, and evidence against nobody.
+//! It answers two questions, both purely: what is wrong with evenkeel itself now ([`SelfCheck::troubles`]), and how to
+//! correct an observation of a server that was made while evenkeel itself was stalled ([`SelfCheck::corrected`]). Its
+//! own faults become an incident of their own, and evidence against no server.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub const SELF: &str = "evenkeel";
 
 /// Over which time what was lacking is counted …
 const WINDOW: Duration = Duration::from_secs(10);
-/// … and so many times is no accident.
+/// … and this many times is no accident.
 const ENOUGH: u64 = 3;
 /// From this share of a limit on, it is about to be reached.
 const NEARLY: f64 = 0.95;
@@ -39,7 +39,7 @@ const CLOCK_STEP: u64 = 5_000;
 
 /// How often something was lacking since the start of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Lacked {
+pub struct ExhaustionCounts {
     /// Descriptors: EMFILE, ENFILE.
     pub descriptors: u64,
     /// Local ports: EADDRNOTAVAIL, EADDRINUSE, EAGAIN of connect.
@@ -67,29 +67,29 @@ impl Usage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SelfReading {
     /// What was lacking to accept or open connections.
-    pub lacked: Lacked,
+    pub lacked: ExhaustionCounts,
     /// Descriptors of this process, if they can be counted.
     pub descriptors: Option<Usage>,
     /// Bytes of memory of the control group that it runs in, if that has a limit.
     pub memory: Option<Usage>,
     /// No network interface but the loopback is up.
     pub cut_off: bool,
-    /// Names that the resolver was asked for and did not answer, of how many.
-    pub names: Option<Names>,
+    /// The unanswered names, and the number of queried ones.
+    pub names: Option<ResolverHealth>,
 }
 
 /// How the resolver does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Names {
+pub struct ResolverHealth {
     /// Names whose last question was not answered.
     pub unanswered: u32,
-    /// Names that are asked for.
+    /// The number of queried names.
     pub asked: u32,
 }
 
 /// What can be wrong with evenkeel itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cause {
+pub enum SelfFault {
     /// Its descriptors are used up.
     Descriptors,
     /// The local ports of its connections are used up.
@@ -106,8 +106,8 @@ pub enum Cause {
     Clock,
 }
 
-impl Cause {
-    /// The kind of fault that it is told as.
+impl SelfFault {
+    /// The kind of fault that it is reported as.
     #[must_use]
     pub const fn kind(self) -> FaultKind {
         match self {
@@ -120,7 +120,7 @@ impl Cause {
         }
     }
 
-    /// Whether only a person can end it, should it last.
+    /// Whether only an operator can end it, if it persists.
     #[must_use]
     pub const fn lasts(self) -> bool {
         !matches!(self, Self::Stalled | Self::Clock)
@@ -131,7 +131,7 @@ impl Cause {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     /// What.
-    pub cause: Cause,
+    pub cause: SelfFault,
     /// Its first sign.
     pub since: Instant,
     /// Why, in words with their numbers.
@@ -140,8 +140,8 @@ pub struct Trouble {
 
 /// One resource that connections may lack.
 #[derive(Debug, Clone)]
-struct Lack {
-    cause: Cause,
+struct ExhaustionWatch {
+    cause: SelfFault,
     what: &'static str,
     recent: Window,
     /// The total when none had been lacking for a window.
@@ -150,8 +150,8 @@ struct Lack {
     since: Instant,
 }
 
-impl Lack {
-    fn new((cause, what): (Cause, &'static str)) -> Self {
+impl ExhaustionWatch {
+    fn new((cause, what): (SelfFault, &'static str)) -> Self {
         Self {
             cause,
             what,
@@ -179,7 +179,7 @@ impl Lack {
             cause: self.cause,
             since: self.since,
             evidence: format!(
-                "{} connections could not be accepted or opened for want of {}",
+                "{} connections could not be accepted or opened for lack of {}",
                 self.total - self.before,
                 self.what
             ),
@@ -192,7 +192,7 @@ impl Lack {
 pub struct SelfCheck {
     reading: SelfReading,
     has_read: bool,
-    lacks: [Lack; 3],
+    lacks: [ExhaustionWatch; 3],
     /// Probes that could not be sent.
     unsent_probes: Window,
     unsent_since: Instant,
@@ -209,11 +209,11 @@ impl Default for SelfCheck {
             reading: SelfReading::default(),
             has_read: false,
             lacks: [
-                (Cause::Descriptors, "descriptors (EMFILE, ENFILE)"),
-                (Cause::Ports, "a free local port (EADDRNOTAVAIL)"),
-                (Cause::Memory, "memory (ENOMEM, ENOBUFS)"),
+                (SelfFault::Descriptors, "descriptors (EMFILE, ENFILE)"),
+                (SelfFault::Ports, "a free local port (EADDRNOTAVAIL)"),
+                (SelfFault::Memory, "memory (ENOMEM, ENOBUFS)"),
             ]
-            .map(Lack::new),
+            .map(ExhaustionWatch::new),
             unsent_probes: Window::new(WINDOW),
             unsent_since: Instant::ZERO,
             stalls: Recent::new(STALLS_KEPT),
@@ -260,7 +260,7 @@ impl SelfCheck {
         self.unsent_probes.add(at, true);
     }
 
-    /// Its own timers were late: it stood still until `until`, for so long.
+    /// Its own timers were late: it was stalled until `until`, for so long.
     pub fn stalled(&mut self, until: Instant, lasted: Duration) {
         if lasted >= STALL {
             self.stalls.push((until, lasted));
@@ -274,7 +274,7 @@ impl SelfCheck {
         }
     }
 
-    /// How long it stood still between two moments.
+    /// How long it was stalled between two moments.
     #[must_use]
     pub fn stalled_within(&self, from: Instant, to: Instant) -> Duration {
         let overlap = |(until, lasted): &(Instant, Duration)| {
@@ -286,8 +286,8 @@ impl SelfCheck {
         all.min(to.since(from))
     }
 
-    /// What an observation that ended at `at` says of its server, with evenkeel's own stalls taken out of it: who did not answer
-    /// while nobody was there to hear it is no worse for that.
+    /// An observation that ended at `at`, corrected for evenkeel's own stalls: a server is not blamed for a timeout
+    /// while evenkeel could not have received its answer.
     #[must_use]
     pub fn corrected(&self, at: Instant, observation: Observation) -> Observation {
         let latency = match &observation {
@@ -352,27 +352,27 @@ impl SelfCheck {
             let evidence =
                 "no network interface but the loopback is up, and no server can be reached";
             troubles.push(Trouble {
-                cause: Cause::Network,
+                cause: SelfFault::Network,
                 since,
                 evidence: evidence.to_owned(),
             });
         }
         if let (Some(since), Some(names)) = (unanswered, self.reading.names) {
             troubles.push(Trouble {
-                cause: Cause::Resolver,
+                cause: SelfFault::Resolver,
                 since,
                 evidence: format!(
-                    "the resolver answers for none of the {} names that are asked for",
+                    "the resolver answers none of the {} queried names",
                     names.asked
                 ),
             });
         }
         if let Some((at, by)) = self.clock.filter(|(at, _)| now.since(*at) < WINDOW) {
             troubles.push(Trouble {
-                cause: Cause::Clock,
+                cause: SelfFault::Clock,
                 since: at,
                 evidence: format!(
-                    "the machine's clock was set {} by {:.1} s",
+                    "the system clock was set {} by {:.1} s",
                     if by < 0 { "back" } else { "forward" },
                     by.unsigned_abs() as f64 / 1e3
                 ),
@@ -398,13 +398,13 @@ impl SelfCheck {
         let reading = self.reading;
         let uses = [
             (
-                Cause::Descriptors,
+                SelfFault::Descriptors,
                 descriptors,
                 reading.descriptors,
                 "descriptors are open",
             ),
             (
-                Cause::Memory,
+                SelfFault::Memory,
                 memory,
                 reading.memory,
                 "bytes of memory are in use by its control group",
@@ -428,12 +428,12 @@ impl SelfCheck {
             return;
         }
         let text = format!(
-            "{unsent} probes could not be sent for want of descriptors, local ports or memory"
+            "{unsent} probes could not be sent for lack of file descriptors, local ports or memory"
         );
         match troubles.first_mut() {
             Some(known) => known.evidence += &format!("; {text}"),
             None => troubles.push(Trouble {
-                cause: Cause::Descriptors,
+                cause: SelfFault::Descriptors,
                 since: self.unsent_since,
                 evidence: text,
             }),
@@ -457,10 +457,10 @@ impl SelfCheck {
             .filter(|(until, _)| now.since(*until) < WINDOW);
         let is_grave = latest.any(|(_, lasted)| *lasted >= LONG_STALL || all >= STALLS);
         is_grave.then(|| Trouble {
-            cause: Cause::Stalled,
+            cause: SelfFault::Stalled,
             since,
             evidence: format!(
-                "its own timers were late, by up to {:.1} s: it was stopped, its machine was paused, or it got no processor time",
+                "its own timers were late, by up to {:.1} s: it was stopped, its machine was paused, or it got no CPU time",
                 longest.as_secs_f64()
             ),
         })

@@ -1,4 +1,4 @@
-//! Outcomes of real attempts: how many failed in a row, in the window, and how.
+//! The attempt history of a server: consecutive failures, failures in the window, and their kinds.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const REMEMBERED: usize = 64;
 
 /// What an attempt says about the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said {
+pub enum AttemptVerdict {
     /// Nothing: the client gave up, the pooled connection was old, or evenkeel itself lacked something.
     Nothing,
     /// It serves.
@@ -21,7 +21,7 @@ pub enum Said {
 
 /// Outcomes of one server's attempts.
 #[derive(Debug, Clone)]
-pub struct Attempts {
+pub struct AttemptHistory {
     /// Failures in a row until now.
     pub failed_in_row: u32,
     /// When the first of them was.
@@ -35,7 +35,7 @@ pub struct Attempts {
     failures: Recent<(Instant, Outcome)>,
 }
 
-impl Attempts {
+impl AttemptHistory {
     /// Counts over the last `window`.
     #[must_use]
     pub fn new(window: Duration) -> Self {
@@ -51,7 +51,7 @@ impl Attempts {
     }
 
     /// Takes in one outcome.
-    pub fn take(&mut self, at: Instant, outcome: Outcome) -> Said {
+    pub fn take(&mut self, at: Instant, outcome: Outcome) -> AttemptVerdict {
         if outcome.is_failure() {
             if self.failed_in_row == 0 {
                 self.row_began = at;
@@ -60,15 +60,15 @@ impl Attempts {
             self.failed += 1;
             self.window.add(at, true);
             self.failures.push((at, outcome));
-            return Said::Failure;
+            return AttemptVerdict::Failure;
         }
         if !outcome.is_success() {
-            return Said::Nothing;
+            return AttemptVerdict::Nothing;
         }
         self.failed_in_row = 0;
         self.succeeded += 1;
         self.window.add(at, false);
-        Said::Success
+        AttemptVerdict::Success
     }
 
     /// Attempts in the window, and failures among them.

@@ -1,6 +1,7 @@
-//! What is remembered of one server's signals: the facts that detectors and diagnoses read.
+//! The history of one server: what its signals leave behind for detectors and diagnoses.
 //!
-//! Remembering is apart from judging, so that a signal is taken in once, cheaply, and every judge sees the same numbers.
+//! Recording is separate from judging, so that a signal is recorded once, cheaply, and every judge sees the same
+//! numbers.
 
 mod attempts;
 mod probes;
@@ -8,11 +9,11 @@ mod process;
 mod routes;
 mod latencies;
 
-pub use attempts::{Attempts, Said};
-pub use latencies::{Latencies, SlowRow, Typical};
-pub use probes::Probes;
-pub use process::{Down, Ended, Process};
-pub use routes::{RouteTally, Routes, ServerSet};
+pub use attempts::{AttemptHistory, AttemptVerdict};
+pub use latencies::{Latencies, SlowRow, TypicalLatency};
+pub use probes::ProbeHistory;
+pub use process::{DownReason, ProcessEnd, ProcessHistory};
+pub use routes::{FailedServers, RouteTally, Routes};
 
 use std::time::Duration;
 
@@ -22,19 +23,19 @@ use crate::policy::DetectOptions;
 
 /// All that is remembered of one server.
 #[derive(Debug, Clone)]
-pub struct Facts {
+pub struct ServerHistory {
     /// Outcomes of attempts.
-    pub attempts: Attempts,
+    pub attempts: AttemptHistory,
     /// Results of probes.
-    pub probes: Probes,
+    pub probes: ProbeHistory,
     /// The supervised process.
-    pub process: Process,
+    pub process: ProcessHistory,
     /// How fast it answers; only if slowness is looked for.
     pub latencies: Option<Latencies>,
     since: Instant,
 }
 
-impl Facts {
+impl ServerHistory {
     /// Nothing is known yet.
     #[must_use]
     pub fn new(options: &DetectOptions, peers: usize) -> Self {
@@ -42,9 +43,9 @@ impl Facts {
             .failure_ratio
             .map_or(Duration::from_secs(10), |ratio| ratio.window);
         Self {
-            attempts: Attempts::new(window),
-            probes: Probes::default(),
-            process: Process::default(),
+            attempts: AttemptHistory::new(window),
+            probes: ProbeHistory::default(),
+            process: ProcessHistory::default(),
             latencies: options
                 .slow
                 .filter(|_| peers > 0)
@@ -54,9 +55,9 @@ impl Facts {
     }
 
     /// Takes in the end of an attempt. Does not allocate for a success.
-    pub fn attempt(&mut self, at: Instant, outcome: Outcome, latency: Duration) -> Said {
+    pub fn attempt(&mut self, at: Instant, outcome: Outcome, latency: Duration) -> AttemptVerdict {
         if self.is_old(at, latency) {
-            return Said::Nothing;
+            return AttemptVerdict::Nothing;
         }
         if let Some(latencies) = &mut self.latencies {
             match outcome {
@@ -76,7 +77,7 @@ impl Facts {
             }
         }
         let said = self.attempts.take(at, outcome);
-        if said == Said::Success {
+        if said == AttemptVerdict::Success {
             self.process.is_ready(at);
         }
         said

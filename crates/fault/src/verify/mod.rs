@@ -1,7 +1,7 @@
 //! Verification: whether a repair held. Probes pass in a row, then a trickle of real requests succeeds.
 //!
-//! Probes alone do not prove it (a server may answer `/health` and nothing else), and full traffic at once is too much
-//! to bet on a repair. Where no traffic comes, probes have to do.
+//! Probes alone do not prove it (a server may answer `/health` and nothing else), and full traffic at once risks too
+//! much on a repair. Without traffic, probes have to suffice.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const QUIET: Duration = Duration::from_secs(2);
 
 /// What a verification depends on.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rules {
+pub struct VerifyRules {
     /// The user's options.
     pub options: VerifyOptions,
     /// Whether it ends as failed when its time is over, or goes on for ever.
@@ -45,7 +45,7 @@ pub struct Rules {
 
 /// How it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Progress {
+pub enum VerifyProgress {
     /// On.
     Pending,
     /// Enough probes passed: let the trickle begin.
@@ -60,7 +60,7 @@ pub enum Progress {
 #[derive(Debug, Clone)]
 pub struct Verification {
     /// What it depends on.
-    pub rules: Rules,
+    pub rules: VerifyRules,
     /// Probes that passed in a row.
     pub probes: u32,
     /// Requests that succeeded in the trickle.
@@ -75,7 +75,7 @@ pub struct Verification {
 impl Verification {
     /// Begins one.
     #[must_use]
-    pub const fn new(rules: Rules) -> Self {
+    pub const fn new(rules: VerifyRules) -> Self {
         Self {
             rules,
             probes: 0,
@@ -89,7 +89,7 @@ impl Verification {
 
     /// Begins again, with nothing counted before `from`.
     pub fn again(&mut self, from: Instant) {
-        *self = Self::new(Rules { from, ..self.rules });
+        *self = Self::new(VerifyRules { from, ..self.rules });
     }
 
     /// Whether real requests are being tried.
@@ -118,33 +118,35 @@ impl Verification {
     }
 
     /// A probe ended.
-    pub fn probe(&mut self, at: Instant, passed: bool) -> Progress {
+    pub fn probe(&mut self, at: Instant, passed: bool) -> VerifyProgress {
         if at < self.rules.from {
-            return Progress::Pending;
+            return VerifyProgress::Pending;
         }
         if !passed {
             self.probes = 0;
             return match self.trickle_since {
-                Some(_) => Progress::Failed("a probe failed while it took a trickle".to_owned()),
-                None => Progress::Pending,
+                Some(_) => VerifyProgress::Failed(
+                    "a probe failed during its trial with real requests".to_owned(),
+                ),
+                None => VerifyProgress::Pending,
             };
         }
         self.probes = self.probes.saturating_add(1);
         if self.trickle_since.is_none() && self.probes >= self.rules.options.probes.max(1) {
             self.trickle_since = Some(at);
-            return Progress::Trickle;
+            return VerifyProgress::Trickle;
         }
-        Progress::Pending
+        VerifyProgress::Pending
     }
 
     /// An attempt ended.
-    pub fn attempt(&mut self, at: Instant, outcome: Outcome, latency: Duration) -> Progress {
+    pub fn attempt(&mut self, at: Instant, outcome: Outcome, latency: Duration) -> VerifyProgress {
         // What began before the trickle says how it was before.
         let Some(since) = self
             .trickle_since
             .filter(|since| at.before(latency) >= *since)
         else {
-            return Progress::Pending;
+            return VerifyProgress::Pending;
         };
         if outcome.is_failure() {
             self.failed = self.failed.saturating_add(1);
@@ -159,18 +161,18 @@ impl Verification {
 
     /// Time has passed.
     #[must_use]
-    pub fn tick(&self, now: Instant) -> Progress {
+    pub fn tick(&self, now: Instant) -> VerifyProgress {
         match self.trickle_since {
             Some(since) => self.judge(now, since),
             None if self.deadline().is_some_and(|deadline| now >= deadline) => {
-                Progress::Failed(format!(
+                VerifyProgress::Failed(format!(
                     "{} of {} probes passed within {} ms",
                     self.probes,
                     self.rules.options.probes.max(1),
                     self.rules.options.within.as_millis()
                 ))
             }
-            None => Progress::Pending,
+            None => VerifyProgress::Pending,
         }
     }
 
@@ -193,12 +195,12 @@ impl Verification {
             .then(|| self.rules.from + self.rules.options.within)
     }
 
-    fn judge(&self, now: Instant, since: Instant) -> Progress {
+    fn judge(&self, now: Instant, since: Instant) -> VerifyProgress {
         let (ok, failed) = (self.succeeded, self.failed);
         let passed = now.since(since);
         let few_failed = failed * 5 <= ok + failed;
         if failed >= 2 {
-            return Progress::Failed(format!(
+            return VerifyProgress::Failed(format!(
                 "{failed} of {} requests of the trickle failed",
                 ok + failed
             ));
@@ -212,20 +214,20 @@ impl Verification {
         let enough = ok >= ENOUGH && few_failed && !self.rules.in_service;
         let is_over = enough || passed >= short && failed == 0 || passed >= long;
         if !is_over {
-            return Progress::Pending;
+            return VerifyProgress::Pending;
         }
         if !few_failed {
-            return Progress::Failed(format!(
+            return VerifyProgress::Failed(format!(
                 "{failed} of {} requests of the trickle failed",
                 ok + failed
             ));
         }
         if self.slow * 2 > ok {
-            return Progress::Failed(format!(
+            return VerifyProgress::Failed(format!(
                 "{} of {ok} requests of the trickle were slow",
                 self.slow
             ));
         }
-        Progress::Passed
+        VerifyProgress::Passed
     }
 }

@@ -1,4 +1,4 @@
-//! The options of stories and storms, which change what they are about.
+//! Options shared by stories and storms.
 
 use std::time::Duration;
 

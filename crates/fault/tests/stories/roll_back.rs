@@ -1,8 +1,8 @@
-//! Back to the version that ran before.
+//! Roll-back to the previous version.
 
 use evenkeel_core::{ProgramChange, Random};
 use evenkeel_fault::contract::OperatorOrder;
-use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::incident::{CloseReason, IncidentStatus};
 use evenkeel_fault::policy::{Action, FaultOptions};
 use evenkeel_fault::policy::{Mode, Playbook};
 use evenkeel_fault::{FaultKind, Incident};
@@ -30,7 +30,7 @@ fn world_of(seed: u64, servers: usize, spec: FaultOptions) -> World {
 /// The incident in which the others have ended.
 fn own(world: &World) -> &Incident {
     let mut own = world.incidents.values();
-    own.find(|incident| incident.end != Some(End::Merged))
+    own.find(|incident| incident.end != Some(CloseReason::Merged))
         .expect("an incident")
 }
 
@@ -58,7 +58,7 @@ fn a_version_that_cannot_start_is_rolled_back_once_and_all_are_started_again() {
             "seed {seed}"
         );
         world.run(5_000);
-        assert_eq!(own(&world).status, Status::Closed, "seed {seed}");
+        assert_eq!(own(&world).status, IncidentStatus::Closed, "seed {seed}");
         assert_eq!(world.roll_backs, 1, "seed {seed}");
     }
 }

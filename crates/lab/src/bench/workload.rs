@@ -1,4 +1,4 @@
-//! What the benchmark asks of every proxy, and what evenkeel must reach.
+//! The workloads of the benchmark, and evenkeel's targets.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,5 @@
-//! The configuration that is soaked: services that use what a request can meet, with times short enough to be reached.
+//! The configuration under soak: services that use every feature a request can meet, with timeouts short enough to be
+//! reached.
 
 use std::fmt::Write as _;
 use std::io;

@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use evenkeel_core::blame::{Event, Limit, Peer};
+use evenkeel_core::blame::{EndEvent, Peer, TimeLimit};
 use evenkeel_http1::{Method, Version, write};
 use evenkeel_request::exchange::NoResponse;
 use evenkeel_request::route::{Redirect, Route};
@@ -263,7 +263,7 @@ pub(crate) async fn send(
     worker: &Worker,
     client: &mut Client,
     work: &Workspace,
-) -> Result<(), Event> {
+) -> Result<(), EndEvent> {
     let bytes = &work.to_client;
     let begun = worker.clock.now();
     let floor = Duration::from_secs(bytes.len() as u64 / SEND_FLOOR);
@@ -279,7 +279,7 @@ pub(crate) async fn send(
                     sent += n;
                     budget.spend(n);
                 }
-                Poll::Ready(_) => return Poll::Ready(Err(Event::Closed(Peer::Client))),
+                Poll::Ready(_) => return Poll::Ready(Err(EndEvent::Closed(Peer::Client))),
                 Poll::Pending => break,
             }
         }
@@ -291,7 +291,7 @@ pub(crate) async fn send(
             client.timer.set((now + SEND_IDLE).min(last));
         }
         if client.timer.poll_expired(cx) {
-            return Poll::Ready(Err(Event::Late(Limit::Idle(Peer::Client))));
+            return Poll::Ready(Err(EndEvent::Late(TimeLimit::Idle(Peer::Client))));
         }
         Poll::Pending
     })

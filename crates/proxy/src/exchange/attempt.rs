@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use evenkeel_core::blame::{Event as Ended, Peer, Phase};
+use evenkeel_core::blame::{AttemptPhase, EndEvent as Ended, Peer};
 use evenkeel_core::{Instant, Outcome};
 use evenkeel_http1::Framing;
 use evenkeel_request::Cause;
@@ -109,7 +109,7 @@ impl RequestContext<'_> {
         if held == Ok(true) {
             return AttemptResult::Answer;
         }
-        let judged = upstream.judge(Ended::Closed(Peer::Server), Phase::Holding, false);
+        let judged = upstream.judge(Ended::Closed(Peer::Server), AttemptPhase::Holding, false);
         self.drop_talk(place);
         AttemptResult::Failed(held.map_or_else(|outcome| outcome, |_| judged.outcome))
     }

@@ -1,7 +1,7 @@
 //! What becomes of a response: passed on to the client, or put aside for another attempt; then how it ended is judged, and its
 //! connection kept if both directions are complete.
 
-use evenkeel_core::blame::{Event, Judgement, Peer, Phase};
+use evenkeel_core::blame::{AttemptPhase, EndEvent, Judgement, Peer};
 use evenkeel_core::{Blame, Outcome};
 use evenkeel_http1::{Body, Framing};
 use evenkeel_request::exchange;
@@ -32,8 +32,12 @@ impl RequestContext<'_> {
             Framing::Length(length) => there == length,
             Framing::Chunked | Framing::UntilClose => false,
         };
-        let event = Event::Answered(response.status);
-        let judged = upstream.judge(event, Phase::Holding, complete && response.keep_alive);
+        let event = EndEvent::Answered(response.status);
+        let judged = upstream.judge(
+            event,
+            AttemptPhase::Holding,
+            complete && response.keep_alive,
+        );
         let server = upstream.server;
         let connection = upstream.end(self.worker);
         if judged.may_keep {
@@ -70,7 +74,7 @@ impl RequestContext<'_> {
         let idle = self.policies().timeout.idle;
         if status == 101 && io.work.request.upgrade.is_some() {
             let end = Box::pin(tunnel::run(io, upstream, idle)).await;
-            return tunnel_passed(end.err().unwrap_or(Event::Answered(status)), upstream);
+            return tunnel_passed(end.err().unwrap_or(EndEvent::Answered(status)), upstream);
         }
         let (already_sent, already) = (upstream.bytes_sent, upstream.bytes_received);
         let server_keeps = io.work.response.keep_alive;
@@ -86,10 +90,10 @@ impl RequestContext<'_> {
         // The rest of the request's body, if the server has answered before it was there.
         (counters.bytes_sent).add_from_owner(upstream.bytes_sent - already_sent);
         let (event, clean) = match end {
-            RelayEnd::Done { clean } => (Event::Answered(status), clean && server_keeps),
+            RelayEnd::Done { clean } => (EndEvent::Answered(status), clean && server_keeps),
             RelayEnd::Broken(event) => (event, false),
         };
-        let judged = upstream.judge(event, Phase::Streaming, clean);
+        let judged = upstream.judge(event, AttemptPhase::Streaming, clean);
         if matches!(end, RelayEnd::Broken(_)) {
             if !is_delimited {
                 io.client.reset_on_close();
@@ -120,11 +124,11 @@ impl RequestContext<'_> {
 }
 
 /// An answer broke off by this event.
-fn broken(event: Event, judged: Judgement, status: u16, is_delimited: bool) -> Passed {
+fn broken(event: EndEvent, judged: Judgement, status: u16, is_delimited: bool) -> Passed {
     // Earlier answers may still be on their way to a client that has sent several requests.
     let by_server = matches!(
         event,
-        Event::Closed(Peer::Server) | Event::Malformed(Peer::Server)
+        EndEvent::Closed(Peer::Server) | EndEvent::Malformed(Peer::Server)
     );
     let persist = match by_server && is_delimited {
         true => Persist::Linger,
@@ -147,12 +151,12 @@ fn broken(event: Event, judged: Judgement, status: u16, is_delimited: bool) -> P
 
 /// A request that had become a tunnel has ended by this event. A server that resets one is not blamed for it, and its client has seen
 /// it. How long a tunnel lasts says nothing about how quickly it was answered.
-fn tunnel_passed(event: Event, upstream: &UpstreamExchange) -> Passed {
+fn tunnel_passed(event: EndEvent, upstream: &UpstreamExchange) -> Passed {
     const SWITCHED: u16 = 101;
-    let judged = upstream.judge(event, Phase::Tunnel, false);
+    let judged = upstream.judge(event, AttemptPhase::Tunnel, false);
     let broken_off = match event {
-        Event::Answered(_) => None,
-        Event::Closed(Peer::Server) => Some(Outcome::Reset { sent: true }),
+        EndEvent::Answered(_) => None,
+        EndEvent::Closed(Peer::Server) => Some(Outcome::Reset { sent: true }),
         _ => Some(judged.outcome),
     };
     Passed {

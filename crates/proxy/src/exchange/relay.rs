@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use evenkeel_core::blame::{Event, Limit, Peer};
+use evenkeel_core::blame::{EndEvent, Peer, TimeLimit};
 use evenkeel_http1::{Body, Tidied};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -29,7 +29,7 @@ pub(crate) enum RelayEnd {
         clean: bool,
     },
     /// It broke off, by this.
-    Broken(Event),
+    Broken(EndEvent),
 }
 
 /// One response under way. The head, as the client gets it, is in `work.to_client`.
@@ -138,7 +138,7 @@ impl Relay {
             io.client.timer.set(io.worker.clock.now() + idle);
         }
         if io.client.watched.poll_gone(cx) {
-            return Poll::Ready(RelayEnd::Broken(Event::Closed(Peer::Client)));
+            return Poll::Ready(RelayEnd::Broken(EndEvent::Closed(Peer::Client)));
         }
         if io.client.timer.poll_expired(cx) {
             let peer = if self.waits_for_client {
@@ -146,7 +146,7 @@ impl Relay {
             } else {
                 Peer::Server
             };
-            return Poll::Ready(RelayEnd::Broken(Event::Late(Limit::Idle(peer))));
+            return Poll::Ready(RelayEnd::Broken(EndEvent::Late(TimeLimit::Idle(peer))));
         }
         Poll::Pending
     }
@@ -176,7 +176,7 @@ impl Relay {
                         continue;
                     }
                     Poll::Ready(_) => {
-                        return Poll::Ready(RelayEnd::Broken(Event::Closed(Peer::Client)));
+                        return Poll::Ready(RelayEnd::Broken(EndEvent::Closed(Peer::Client)));
                     }
                     Poll::Pending => {
                         self.waits_for_client = true;
@@ -220,14 +220,14 @@ impl Relay {
             Poll::Ready(Ok(_)) if self.body.end_of_stream().is_ok() => {
                 Poll::Ready(Err(RelayEnd::Done { clean: false }))
             }
-            Poll::Ready(_) => Poll::Ready(Err(RelayEnd::Broken(Event::Closed(Peer::Server)))),
+            Poll::Ready(_) => Poll::Ready(Err(RelayEnd::Broken(EndEvent::Closed(Peer::Server)))),
             Poll::Pending => Poll::Pending,
         }
     }
 
     /// Checks what has come from the server.
     fn take_in(&mut self, to_client: &mut Vec<u8>, incoming: &mut Buffer) -> Result<(), RelayEnd> {
-        let malformed = |_| RelayEnd::Broken(Event::Malformed(Peer::Server));
+        let malformed = |_| RelayEnd::Broken(EndEvent::Malformed(Peer::Server));
         if self.body.is_done() {
             return Ok(());
         }

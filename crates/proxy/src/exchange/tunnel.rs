@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use evenkeel_core::blame::{Event, Limit, Peer};
+use evenkeel_core::blame::{EndEvent, Peer, TimeLimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::downstream::io::poll_fill;
@@ -41,7 +41,7 @@ pub(crate) async fn run(
     io: &mut ExchangeIo<'_>,
     upstream: &mut UpstreamExchange,
     idle: Duration,
-) -> Result<(), Event> {
+) -> Result<(), EndEvent> {
     local_reply::send(io.worker, io.client, io.work).await?;
     for buffer in [&mut io.client.buffer, &mut upstream.incoming] {
         if buffer.size() == 0 {
@@ -57,10 +57,10 @@ pub(crate) async fn run(
         let moved_down = down.poll(server, client, &mut upstream.incoming, cx);
         match (moved_up, moved_down) {
             (Err(Broken::From), _) | (_, Err(Broken::To)) => {
-                return Poll::Ready(Err(Event::Closed(Peer::Client)));
+                return Poll::Ready(Err(EndEvent::Closed(Peer::Client)));
             }
             (Err(Broken::To), _) | (_, Err(Broken::From)) => {
-                return Poll::Ready(Err(Event::Closed(Peer::Server)));
+                return Poll::Ready(Err(EndEvent::Closed(Peer::Server)));
             }
             (Ok(false), Ok(false)) => {}
             _ => io.client.timer.set(io.worker.clock.now() + idle),
@@ -73,7 +73,7 @@ pub(crate) async fn run(
             (&server_watched, Peer::Server),
         ] {
             if watched.poll_reset(cx) {
-                return Poll::Ready(Err(Event::Closed(peer)));
+                return Poll::Ready(Err(EndEvent::Closed(peer)));
             }
         }
         if io.client.timer.poll_expired(cx) {
@@ -83,7 +83,7 @@ pub(crate) async fn run(
             } else {
                 Peer::Server
             };
-            return Poll::Ready(Err(Event::Late(Limit::Idle(peer))));
+            return Poll::Ready(Err(EndEvent::Late(TimeLimit::Idle(peer))));
         }
         Poll::Pending
     });

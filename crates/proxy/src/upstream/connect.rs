@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use evenkeel_connect::{Stream, is_out_of_descriptors, outcome_of};
-use evenkeel_core::blame::{Event, Facts, Limit, judge};
+use evenkeel_core::blame::{EndContext, EndEvent, TimeLimit, judge};
 use evenkeel_core::{Outcome, ServerId};
 
 use crate::worker::{Side, Worker};
@@ -24,7 +24,7 @@ pub(crate) async fn connect(
         .await
         .map_err(|outcome| match outcome {
             Outcome::ConnectTimeout if left < timeout => {
-                judge(Event::Late(Limit::Total), Facts::CONNECTING).outcome
+                judge(EndEvent::Late(TimeLimit::Total), EndContext::CONNECTING).outcome
             }
             outcome => outcome,
         })

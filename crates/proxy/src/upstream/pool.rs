@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use evenkeel_connect::{IdleState, Stream};
-use evenkeel_core::blame::{Event, Facts, Judgement, Phase, Sent, judge};
+use evenkeel_core::blame::{AttemptPhase, EndContext, EndEvent, Judgement, Sent, judge};
 use evenkeel_core::{Instant, ServerId};
 use evenkeel_http1::ResponseHead;
 
@@ -51,14 +51,14 @@ impl Upstream {
     /// nothing has come beyond the response.
     pub(crate) const fn judge(
         &self,
-        event: Event,
-        phase: Phase,
+        event: EndEvent,
+        phase: AttemptPhase,
         sent: Sent,
         clean: bool,
     ) -> Judgement {
         judge(
             event,
-            Facts {
+            EndContext {
                 phase,
                 sent,
                 reused: self.reused,

@@ -58,7 +58,7 @@ pub struct ServiceOptions {
     pub hold: Option<HoldOptions>,
     /// What is refused at once.
     pub admission: AdmissionOptions,
-    /// What its requests go by, unless a route has something of its own.
+    /// The policies of its requests, unless a route overrides them.
     pub policies: Policies,
 }
 

@@ -207,11 +207,11 @@ impl ServerBreaker {
     ) {
         let change = match self.breaker.ended(admitted, at, end_of(outcome), latency) {
             Some(Change::Opened(why, until)) => {
-                state.break_until(until, self.trials);
+                state.open_breaker(until, self.trials);
                 BreakerChange::Opened(why.word(), until.since(at))
             }
             Some(Change::Closed) => {
-                state.mend();
+                state.close_breaker();
                 BreakerChange::Closed
             }
             None => return,

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use evenkeel_core::blame::{Event as Blamed, Peer};
+use evenkeel_core::blame::{EndEvent as Blamed, Peer};
 use evenkeel_core::{
-    ClosedRoute, Directive, LimitHint, RequestShape, ServerId, ServiceId, ServiceOrders,
-    ShapeOrders, Verdict,
+    ClosedRoute, Directive, EjectionReason, LimitHint, RequestShape, ServerId, ServiceId,
+    ServiceOrders, ShapeOrders,
 };
 use evenkeel_request::service::Joined;
 
@@ -46,12 +46,16 @@ impl World<'_> {
 
     fn eject(&mut self, service: usize) {
         let mut server = self.draw_server(service);
-        let mut verdict = [Verdict::Suspected, Verdict::Hung, Verdict::Known][self.random.below(3)];
+        let mut verdict = [
+            EjectionReason::Suspected,
+            EjectionReason::Hung,
+            EjectionReason::Known,
+        ][self.random.below(3)];
         for index in 0..self.places[service].len() {
             let place = self.places[service][index];
             let found = match self.servers[place].condition {
-                Condition::Hangs | Condition::Unreachable => Verdict::Hung,
-                Condition::Refuses => Verdict::Known,
+                Condition::Hangs | Condition::Unreachable => EjectionReason::Hung,
+                Condition::Refuses => EjectionReason::Known,
                 _ => continue,
             };
             if self.one_in(3) {
@@ -66,14 +70,14 @@ impl World<'_> {
         }
     }
 
-    fn take_out(&mut self, server: ServerId, verdict: Verdict) {
+    fn take_out(&mut self, server: ServerId, verdict: EjectionReason) {
         let until = self.within(1_200);
         self.apply(&Directive::Eject {
             server,
             verdict,
             until,
         });
-        if verdict != Verdict::Suspected {
+        if verdict != EjectionReason::Suspected {
             self.apply(&Directive::Rescue { server });
             self.rescue(server);
         }
@@ -116,7 +120,7 @@ impl World<'_> {
         for index in 0..self.places[service].len() {
             let server = ServerId::new(service as u32, index as u32);
             let place = self.places[service][index];
-            self.take_out(server, Verdict::Known);
+            self.take_out(server, EjectionReason::Known);
             self.set_condition(place, Condition::Refuses);
             if !self.one_in(5) {
                 let until = self.within(2_000);

@@ -1,4 +1,4 @@
-//! The last step before a child's own program: ask the kernel to kill it when the guardian dies, then become it.
+//! The last step before a child's own program: ask the kernel to kill it when the guardian dies, then exec.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;

@@ -1,29 +1,29 @@
-//! What the user's playbook does about a cause that servers share: the servers behind take over, requests are shed, or the service is
-//! answered for. All of it ends with the incident, or once it is taken for something else. What a playbook says about single servers
-//! is left out: nothing is done to many for one cause.
+//! What the user's playbook does about a shared cause: fail over to later tiers, shed requests, or serve the fallback.
+//! All of it ends with the incident, or once the incident gets another diagnosis. Actions for single servers are
+//! skipped: a shared cause is no reason to act on many servers.
 
 use std::time::Duration;
 
 use evenkeel_core::{ClosedRoute, Instant, LimitHint, ServiceOrders};
 
-use crate::common_cause::{ServerView, Symptom};
+use crate::common_cause::{JudgedServer, Symptom};
 use crate::incident::ActionOutcome;
 use crate::keeper::server::Server;
 use crate::keeper::service::Service;
 use crate::kind::FaultKind;
 use crate::policy::{Action, Mode};
 
-use super::Common;
+use super::CommonIncident;
 
 /// After so long it has been seen whether a part is served …
 const SEEN: Duration = Duration::from_secs(1);
 /// … which is more than this. Then it is not answered for.
 const SERVED: f64 = 0.1;
-/// If more trials than this succeed, of so many lately, what is answered for reaches the servers again.
+/// If more trials than this succeed, of this many recent ones, the requests reach the servers again.
 const RETURNS: f64 = 0.3;
 const ENOUGH: u64 = 10;
 
-impl Common {
+impl CommonIncident {
     /// Begins what the user's playbook says of the kind. What was done for another kind ends.
     pub(super) fn choose_mitigation(&mut self, now: Instant, service: &Service) {
         self.end_mitigation(now);
@@ -45,7 +45,7 @@ impl Common {
             && !behind(now, service).any(|(_, server, view)| still_answers(server, view))
         {
             self.mitigation.fails_over = false;
-            let text = "the servers behind fail, too: the first tier gets its requests again";
+            let text = "later tiers fail, too: the first tier gets its requests again";
             self.case.note(now, "action", text.to_owned());
         }
         let succeeds = self.ends.clone().tally(now).total >= ENOUGH && self.served(now) > RETURNS;
@@ -86,17 +86,20 @@ impl Common {
                 return;
             }
             Action::FailOver if self.mitigation.falls_back => return,
-            Action::FailOver if self.is_carried_behind(now, service) => {
+            Action::FailOver if self.later_tiers_carry(now, service) => {
                 self.mitigation.fails_over = true;
                 (
                     ActionOutcome::Done,
-                    "the servers behind get all but a few requests, which show when the first tier is back",
+                    "later tiers get all but a few requests, which show when the first tier is back",
                 )
             }
-            Action::FailOver => (ActionOutcome::Refused, "no server behind does well"),
+            Action::FailOver => (
+                ActionOutcome::Refused,
+                "no server in a later tier is healthy",
+            ),
             Action::Shed if !service.spec.is_unlimited => (
                 ActionOutcome::Refused,
-                "every server has a configured limit, which sheds by itself",
+                "every server has a configured limit already, which sheds requests",
             ),
             Action::Shed => {
                 self.mitigation.sheds = true;
@@ -107,7 +110,7 @@ impl Common {
                 self.mitigation.falls_back = true;
                 (
                     ActionOutcome::Done,
-                    "what fails is answered for, but for trials, which show when it is back",
+                    "failing requests get the fallback, except for trials, which show when it is back",
                 )
             }
             Action::Eject
@@ -157,7 +160,7 @@ impl Common {
     }
 
     /// Whether a server behind the first tier is in rotation and shows nothing.
-    fn is_carried_behind(&self, now: Instant, service: &Service) -> bool {
+    fn later_tiers_carry(&self, now: Instant, service: &Service) -> bool {
         behind(now, service).any(|(index, server, view)| {
             server.is_well() && view.symptom.is_none() && !self.cause.servers.contains(&index)
         })
@@ -183,19 +186,17 @@ impl Common {
     pub(in crate::keeper) fn mitigation_words(&self) -> Vec<String> {
         let mut texts = Vec::new();
         if self.mitigation.fails_over {
-            texts.push(
-                "the first tier fails: the servers behind get all but a few requests".to_owned(),
-            );
+            texts.push("the first tier fails: later tiers get all but a few requests".to_owned());
         }
         if self.mitigation.falls_back {
-            texts.push("what fails is answered for, but for trials".to_owned());
+            texts.push("failing requests get the fallback, except for trials".to_owned());
         }
         texts
     }
 }
 
 /// The servers behind the first tier, with what each shows.
-fn behind(now: Instant, service: &Service) -> impl Iterator<Item = (usize, &Server, ServerView)> {
+fn behind(now: Instant, service: &Service) -> impl Iterator<Item = (usize, &Server, JudgedServer)> {
     let views = service.views(now).into_iter().enumerate();
     views.filter_map(move |(index, view)| {
         let spec = service.spec.servers.get(index)?;
@@ -205,7 +206,7 @@ fn behind(now: Instant, service: &Service) -> impl Iterator<Item = (usize, &Serv
 }
 
 /// Whether it answers requests, be it slowly.
-fn still_answers(server: &Server, view: ServerView) -> bool {
+fn still_answers(server: &Server, view: JudgedServer) -> bool {
     let symptom = view.symptom;
     server.serves() && matches!(symptom, None | Some(Symptom::Lags | Symptom::FailsProbes))
 }

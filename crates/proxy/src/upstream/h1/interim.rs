@@ -1,6 +1,6 @@
 //! Interim responses (1xx) on their way to a client that can take them.
 
-use evenkeel_core::blame::{Event as Ended, Peer};
+use evenkeel_core::blame::{EndEvent as Ended, Peer};
 use evenkeel_http1::Version;
 
 use super::exchange::{Event, ExchangeIo, INTERIM_LIMIT, UpstreamExchange, UpstreamExchangeEnd};

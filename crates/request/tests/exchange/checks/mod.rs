@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use evenkeel_core::{Exposed, Instant, Outcome, ServerId, ServiceId};
+use evenkeel_core::{ExposureEvent, Instant, Outcome, ServerId, ServiceId};
 use evenkeel_request::exchange::{
     Count, Event, FallbackResult, HedgeResult, NoResponse, Reply, Step,
 };
@@ -287,13 +287,13 @@ impl RequestBooks {
         for (server, what) in &stepped.calls.exposed {
             let is_of_attempt = self.attempts.iter().any(|one| one.server == *server);
             match what {
-                Exposed::Began => {
+                ExposureEvent::Began => {
                     assert_eq!(stepped.step, Step::Attempt(server.index));
                 }
-                Exposed::Survived | Exposed::Unsent => {
+                ExposureEvent::Survived | ExposureEvent::Unsent => {
                     assert!(is_of_attempt, "{server:?}: {what:?}");
                 }
-                Exposed::Broke { .. } => {
+                ExposureEvent::Broke { .. } => {
                     assert!(is_of_attempt, "{server:?}: {what:?}");
                     let mut outcomes = self.attempts.iter().filter_map(|one| one.outcome);
                     assert!(outcomes.any(|outcome| matches!(

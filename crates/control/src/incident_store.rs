@@ -1,17 +1,18 @@
-//! The books are the history: what is written goes to its writer, what is remembered comes from its store.
+//! The history as the loop's incident store: records go to its writer, and a new keeper's memory comes from its
+//! database.
 
 use evenkeel_fault::analyze::Similar;
-use evenkeel_fault::keeper::Memory;
+use evenkeel_fault::keeper::PersistedState;
 use evenkeel_fault::recover::SuccessRates;
 use evenkeel_fault::{Incident, Maintenance};
 use evenkeel_history::{Store, StoreError, WriterHandle};
 
-use crate::world::Books;
+use crate::world::IncidentStore;
 
 /// So many closed incidents are remembered to find similar ones.
 const REMEMBERED: u32 = 1000;
 
-impl Books for WriterHandle {
+impl IncidentStore for WriterHandle {
     fn save(&self, incident: &Incident) {
         Self::save(self, incident.clone());
     }
@@ -29,7 +30,7 @@ impl Books for WriterHandle {
 ///
 /// # Errors
 /// If the store cannot be read.
-pub fn memory(store: &Store) -> Result<Memory, StoreError> {
+pub fn memory(store: &Store) -> Result<PersistedState, StoreError> {
     let similar = |incident: Incident| {
         Some(Similar {
             fault: incident.diagnosis.first()?.fault,
@@ -41,7 +42,7 @@ pub fn memory(store: &Store) -> Result<Memory, StoreError> {
     let closed = store.recent_closed(REMEMBERED)?;
     let mut rates = SuccessRates::default();
     closed.iter().for_each(|incident| rates.learn(incident));
-    Ok(Memory {
+    Ok(PersistedState {
         numbers: store.last_numbers()?,
         recent: closed.into_iter().filter_map(similar).collect(),
         rates,
