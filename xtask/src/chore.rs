@@ -9,7 +9,7 @@ use std::{
 
 use crate::repository::{cargo, metadata};
 
-/// Where chores are done and with which cargo.
+/// The directory and the cargo for chores.
 #[derive(Debug)]
 pub struct Chores {
     /// The repository.

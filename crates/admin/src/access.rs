@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::exchange::{AdminRequest, AdminResponse};
 
-/// What a request is checked against.
+/// The rules that a request is checked against.
 #[derive(Clone)]
 pub struct AccessPolicy {
     /// The token that changes need, and reading too unless `address` is loopback. If it is empty, nothing that needs it

@@ -41,7 +41,7 @@ impl Default for IncidentQuery {
     }
 }
 
-/// What runs now, as the admin API sees it. Called on threads that may wait, several at the same time.
+/// The running program as the admin API sees it. Called on blocking threads, concurrently.
 pub trait AdminBackend: Send + Sync {
     /// All services, in the order of the configuration.
     fn services(&self) -> Vec<ServiceView>;
@@ -101,7 +101,7 @@ pub trait AdminBackend: Send + Sync {
     ) -> Result<OrderProgress, OrderError>;
 }
 
-/// What came of an order so far.
+/// The progress of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OrderProgress {
     /// It was carried out: status 200.
@@ -272,7 +272,7 @@ pub struct ServerView {
     pub name: String,
     /// Its address.
     pub address: String,
-    /// What is known of it: a word of [`evenkeel_fault::contract::ServerStatus`].
+    /// Its state: a word of [`evenkeel_fault::contract::ServerStatus`].
     pub state: String,
     /// How the balancer stands to it: a word of the balancer's.
     pub standing: String,
@@ -288,7 +288,7 @@ pub struct ServerView {
     pub limit: Option<u32>,
     /// The reason for the current adaptive limit, as a word.
     pub limit_why: Option<String>,
-    /// What its breaker does, if it has one: a word.
+    /// The state of its breaker, if it has one: a word.
     pub breaker: Option<String>,
     /// Attempts that ended.
     pub attempts: u64,
@@ -324,13 +324,13 @@ pub struct ServerView {
 pub struct OpenIncident {
     /// Its id.
     pub id: String,
-    /// Where it stands: a word of [`evenkeel_fault::incident::IncidentStatus`].
+    /// Its status: a word of [`evenkeel_fault::incident::IncidentStatus`].
     pub status: String,
     /// The likeliest fault, once it is diagnosed.
     pub fault: Option<String>,
-    /// What was noticed, or what the diagnosis rests on.
+    /// The detection, or the evidence of the diagnosis.
     pub reason: String,
-    /// What comes next, and who has to do it.
+    /// The next step, and who has to take it.
     pub next: String,
 }
 
@@ -355,7 +355,7 @@ impl OpenIncident {
     }
 }
 
-/// What a service or a server did in the last ten seconds or so. Of a service these are requests, of a server attempts.
+/// The activity of a service or a server in about the last ten seconds: requests of a service, attempts of a server.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RecentTraffic {

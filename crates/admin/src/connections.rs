@@ -17,7 +17,7 @@ const MOST: usize = 128;
 /// Of these, from one address. Not for loopback: all of this machine share it.
 const MOST_OF_ONE: usize = 32;
 
-/// What is counted of the admin API's connections.
+/// Counters of the admin API's connections.
 #[derive(Debug, Default)]
 pub struct AdminCounters {
     dropped: Counter,
@@ -36,7 +36,7 @@ impl Source for AdminCounters {
     }
 }
 
-/// What is waited for.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConnectionPhase {
     /// The client, to send its request.
@@ -47,7 +47,7 @@ pub(crate) enum ConnectionPhase {
     Sending,
 }
 
-/// What a connection waits for now; it says so itself.
+/// The phase of a connection, set by the connection itself.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionProgress(AtomicU8);
 
@@ -144,7 +144,7 @@ impl Connections {
     }
 }
 
-/// Where there is room for one more connection.
+/// The place for one more connection.
 #[derive(Debug, PartialEq, Eq)]
 enum Vacancy {
     /// Beside those that are open.

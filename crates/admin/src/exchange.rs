@@ -11,7 +11,7 @@ pub struct AdminRequest {
     pub method: String,
     /// The path, still percent-encoded.
     pub path: String,
-    /// What comes after the question mark, still percent-encoded; may be empty.
+    /// The query, still percent-encoded; may be empty.
     pub query: String,
     /// The `Host` that was asked.
     pub host: Option<String>,
@@ -23,7 +23,7 @@ pub struct AdminRequest {
 
 impl fmt::Debug for AdminRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What it knows may be the token, which stays out of logs.
+        // Its fields may include the token, which must not be logged.
         f.debug_struct("AdminRequest")
             .field("method", &self.method)
             .field("path", &self.path)
@@ -34,7 +34,7 @@ impl fmt::Debug for AdminRequest {
     }
 }
 
-/// What comes of a step: the response if there is nothing more to do.
+/// The result of a step: the response if there is nothing more to do.
 pub(crate) type StepResult<T> = Result<T, AdminResponse>;
 
 /// A response.

@@ -25,7 +25,8 @@ use crate::exchange::{AdminRequest, AdminResponse};
 
 /// For the request to come as a whole, and for the response to go.
 const TIME: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
-/// What a client may still send after it has its answer, and for how long, so that closing does not cost it the answer.
+/// How much a client may still send after its response, and for how long, so that closing does not destroy the
+/// response.
 const AFTERWARDS: (usize, Duration) = (64 * 1024, Duration::from_secs(1));
 /// A request body is of no use here, but may be there.
 const BODY: u64 = 16 * 1024;
@@ -194,8 +195,8 @@ fn rendered(response: &AdminResponse, head_only: bool) -> Vec<u8> {
     out
 }
 
-/// Says that nothing more comes, and takes what the client still sends: a connection closed over unread bytes is reset,
-/// and the answer may be lost with it.
+/// Shuts down the write side, and reads what the client still sends: closing a connection with unread bytes resets it,
+/// and the response may be lost.
 async fn part(stream: &mut TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
     let mut rest = stream.take(AFTERWARDS.0 as u64);

@@ -18,9 +18,9 @@ pub struct ServiceWhy {
     pub policy: String,
     /// The options that it follows, by their names in the configuration.
     pub options: BTreeMap<String, String>,
-    /// What a server's score is, in words.
+    /// The meaning of a server's score.
     pub score: String,
-    /// What recovery would do next about the service as a whole.
+    /// The outlook of the service as a whole.
     pub recovery: RecoveryOutlook,
     /// Which costly actions have helped here, by kind of fault.
     pub success: Vec<ActionSuccess>,
@@ -30,7 +30,7 @@ pub struct ServiceWhy {
     pub servers: Vec<ServerWhy>,
 }
 
-/// What one server gets, and why.
+/// The share of one server, and why.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServerWhy {
@@ -52,7 +52,7 @@ pub struct ServerWhy {
     pub in_flight: u64,
     /// Requests in flight by the server's own word, if it is asked and has answered in the last second.
     pub said_in_flight: Option<f64>,
-    /// What it then expects one more request to take, if it said that as well.
+    /// The latency that it expects for one more request, if reported.
     pub said_latency_ms: Option<f64>,
     /// How the policy sees it, if it is one that compares.
     pub score: Option<f64>,
@@ -66,17 +66,17 @@ pub struct ServerWhy {
     pub incident: Option<String>,
     /// Why it gets that, in a sentence.
     pub sentence: String,
-    /// What recovery would do next.
+    /// The next step of recovery.
     pub recovery: RecoveryOutlook,
 }
 
-/// What recovery would do next about a server or a service.
+/// The outlook of a server or a service.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RecoveryOutlook {
-    /// What it would do: `nothing`, an action of a playbook, `diagnose`, `verify`, `try`, `restore` or `close`.
+    /// The next step: `nothing`, an action of a playbook, `diagnose`, `verify`, `try`, `restore` or `close`.
     pub next: String,
-    /// What it waits for, a word of [`evenkeel_fault::outlook::WaitReason`]; `nothing` if everything is normal.
+    /// The wait reason, a word of [`evenkeel_fault::outlook::WaitReason`]; `nothing` if everything is normal.
     pub waits_for: String,
     /// After this time, if that is known.
     pub in_ms: Option<f64>,

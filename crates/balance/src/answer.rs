@@ -65,7 +65,7 @@ impl ServerState {
         last.at.store(now.as_nanos().max(1), Ordering::Release);
     }
 
-    /// What it answered last when it was asked how busy it is, and when; nothing if it never did.
+    /// Its latest answer to a load probe, and when; nothing if there was none.
     #[must_use]
     pub fn answered(&self) -> Option<(ProbedLoad, Instant)> {
         let last = &self.load.reported.answer;

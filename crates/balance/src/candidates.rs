@@ -16,7 +16,7 @@ use crate::pool::Pool;
 /// Draws at random before looking at all.
 const TRIES: u32 = 8;
 
-/// Who may be picked this time. At least one of `list` is not in `avoid`.
+/// The candidates of one pick. At least one of `list` is not in `avoid`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidates<'a> {
     pub(crate) pool: &'a Pool,
@@ -34,11 +34,11 @@ pub(crate) struct Candidates<'a> {
     pub(crate) slot: usize,
     /// Tells the survey that `list` is of from others: its pool, and its number.
     pub(crate) eligible: (u64, u64),
-    /// What the request is hashed on, for policies that hash.
+    /// The hash key of the request, for hashing policies.
     pub(crate) key: u64,
 }
 
-/// Who was drawn already in this pick. A few at most, no allocation.
+/// The members already drawn in this pick: a few at most, without allocation.
 #[derive(Debug, Default)]
 pub(crate) struct DrawnMembers {
     list: [u32; 8],
@@ -72,7 +72,7 @@ impl<'a> Candidates<'a> {
         self.group.alias.is_some()
     }
 
-    /// Who may be picked.
+    /// The members that may be picked.
     pub(crate) fn open(&self) -> impl Iterator<Item = u32> + use<'a> {
         let avoid = self.avoid;
         self.list

@@ -23,7 +23,7 @@ impl ServerState {
         reported.at.store(now.as_nanos().max(1), Ordering::Release);
     }
 
-    /// What it said last, and when; nothing if it never did.
+    /// Its latest load report, and when; nothing if there was none.
     #[must_use]
     pub fn reported_load(&self) -> Option<(f64, Instant)> {
         let at = self.load.reported.at.load(Ordering::Acquire);
@@ -43,7 +43,7 @@ const SMOOTH: Duration = Duration::from_secs(5);
 /// No server gets less than this part of its share because of its reports: its recovery must be noticed.
 const LEAST: f64 = 0.05;
 
-/// What has been counted of a server so far.
+/// A server's attempt counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AttemptTotals {
     /// Attempts that have ended.
@@ -68,7 +68,7 @@ struct Rates {
     counted: AttemptTotals,
     attempts: f64,
     failures: f64,
-    /// Since when its reports have not been too old.
+    /// The start of its current series of recent reports.
     since: Option<Instant>,
 }
 

@@ -7,7 +7,7 @@ use crate::server::ServerState;
 /// A server as a member of a pool.
 #[derive(Debug, Clone)]
 pub struct Member {
-    /// What tells it from every other server, the same wherever and whenever it is used: its address, commonly.
+    /// Its stable identity, usually its address.
     pub identity: Arc<str>,
     /// Shared by all pools that this server is in.
     pub state: Arc<ServerState>,

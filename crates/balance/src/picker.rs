@@ -16,7 +16,7 @@ const AVOIDED: usize = 64;
 /// Sets the share of a key's tier apart from all else that is made of a key.
 const GROUPS: u64 = 0x7469_6572;
 
-/// Where the next attempt goes, and why there.
+/// The server of the next attempt, and the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pick {
     /// The member's place in the pool.
@@ -53,7 +53,7 @@ pub enum PickReason {
     Zone,
     /// For a second attempt the policy chose it of those that were not tried.
     Retry,
-    /// What the policy would have picked was full.
+    /// The server that the policy would have picked was full.
     Overflow,
 }
 
@@ -247,8 +247,8 @@ impl Picker {
         None
     }
 
-    /// What the pool takes at present: the median of the servers' estimates, at most 100 ms old; zero if none has one.
-    /// Hand it to [`crate::ServerState::end`].
+    /// The pool's typical latency: the median of the servers' estimates, at most 100 ms old; zero without estimates.
+    /// Pass it to [`crate::ServerState::end`].
     #[must_use]
     pub fn typical_latency(&self) -> Duration {
         duration_from_seconds(self.typical.seconds())

@@ -4,12 +4,12 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-/// What a server answered when it was asked how busy it is.
+/// A server's answer to a load probe.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ProbedLoad {
     /// Its requests in flight, from all senders.
     pub in_flight: f64,
-    /// What it expects one more request to take.
+    /// The latency that it expects for one more request.
     pub latency: Option<Duration>,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct LastProbedLoad {
     pub(crate) at: AtomicU64,
 }
 
-/// What a server said last. It lies beside what is written with each attempt anyway.
+/// A server's latest report, in a cache line that each attempt writes anyway.
 #[derive(Debug, Default)]
 pub(crate) struct LoadCell {
     /// The bits of an `f64`.

@@ -215,8 +215,8 @@ impl ServerState {
         (bound < u32::MAX).then_some(bound)
     }
 
-    /// Says how many attempts it may have in flight from now on. Only heeded for members with [`Member::max_requests`], which stays
-    /// the most that there can be.
+    /// Sets the adaptive limit on attempts in flight. Applies only to members with [`Member::max_requests`], which
+    /// remains the upper bound.
     ///
     /// [`Member::max_requests`]: crate::Member::max_requests
     pub fn set_bound(&self, most: u32) {

@@ -5,8 +5,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Where in the text something stands, in bytes.
-pub type Span = Range<usize>;
+/// A range of the text, in bytes.
+pub type TextRange = Range<usize>;
 
 /// The severity of a diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,13 +148,13 @@ codes! {
 pub struct Diagnostic {
     /// Its kind.
     pub code: Code,
-    /// Where it is.
-    pub span: Span,
-    /// What is wrong, one sentence without a full stop.
+    /// Its location.
+    pub span: TextRange,
+    /// The error, one sentence without a full stop.
     pub message: String,
-    /// What is said under the caret.
+    /// The text under the caret.
     pub label: String,
-    /// What would be right.
+    /// The suggestion.
     pub help: Option<String>,
 }
 
@@ -162,7 +162,7 @@ impl Diagnostic {
     /// A diagnostic of kind `code` at `span`.
     pub fn new(
         code: Code,
-        span: Span,
+        span: TextRange,
         message: impl Into<String>,
         label: impl Into<String>,
     ) -> Self {

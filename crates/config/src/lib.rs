@@ -24,14 +24,14 @@ pub use plan::Plan;
 pub use resolve::Environment;
 pub use schema::schema;
 
-use file::{File, FileValue};
+use file::{ConfigFile, FileValue};
 
 /// A configuration that can be used.
 #[derive(Debug)]
 pub struct Loaded {
     /// The plan.
     pub plan: Plan,
-    /// What probably does not do what its writer wants.
+    /// The file is valid, but probably does not do what its author wants.
     pub warnings: Diagnostics,
 }
 
@@ -61,11 +61,11 @@ pub fn load(text: &str, name: &str, around: &Environment<'_>) -> Result<Loaded, 
 }
 
 /// The file as typed; nothing if the text is not TOML.
-fn read(text: &str, diagnostics: &mut Diagnostics) -> Option<File> {
+fn read(text: &str, diagnostics: &mut Diagnostics) -> Option<ConfigFile> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let span = table.span();
     let document = toml::Spanned::new(span, DeValue::Table(table.into_inner()));
-    let file = File::read(&document, diagnostics)?;
+    let file = ConfigFile::read(&document, diagnostics)?;
     if errors.is_empty() {
         return Some(file);
     }
@@ -111,7 +111,7 @@ fn syntax_errors(errors: &[toml::de::Error], diagnostics: &mut Diagnostics) {
     }
 }
 
-/// What would be right, for the commonest slips.
+/// Suggestions for the most common errors.
 fn syntax_help(message: &str) -> Option<String> {
     let help = if message.starts_with("string values must be quoted") {
         "a value is missing, or text without quotes: key = \"text\""

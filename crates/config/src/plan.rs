@@ -24,9 +24,9 @@ pub struct Plan {
     pub store: StorePlan,
     /// Logging.
     pub log: LogPlan,
-    /// Where traffic is accepted.
+    /// The listeners.
     pub listeners: Vec<ListenerPlan>,
-    /// Where DNS queries are answered.
+    /// The DNS listeners.
     pub dns: Vec<DnsPlan>,
     /// The services; the place in the list is the [`ServiceId`].
     pub services: Vec<ServicePlan>,
@@ -37,7 +37,7 @@ pub struct Plan {
 pub struct AdminPlan {
     /// The address. Port 0 selects a free port.
     pub address: SocketAddr,
-    /// Where the token for changes is kept; created with mode 0600 if it does not exist.
+    /// The file with the token for changes; created with mode 0600 if it does not exist.
     pub token_file: PathBuf,
 }
 
@@ -77,7 +77,7 @@ pub enum LogLevel {
     Warn,
     /// Something changed.
     Info,
-    /// What is done.
+    /// The injected fault.
     Debug,
     /// How it is done.
     Trace,
@@ -101,7 +101,7 @@ pub struct DnsPlan {
 pub struct DnsNamePlan {
     /// The name, without a dot at its end, in lower case.
     pub name: String,
-    /// Whose servers.
+    /// The service.
     pub service: ServiceId,
     /// For how long an answer may be kept.
     pub ttl: Duration,
@@ -116,7 +116,7 @@ pub struct ListenerPlan {
     pub name: String,
     /// The address.
     pub address: SocketAddr,
-    /// Where what matches no route goes.
+    /// The service for requests that no route matches.
     pub default_service: Option<ServiceId>,
     /// The rules, first match wins.
     pub routes: Vec<Route>,
@@ -159,7 +159,7 @@ pub struct ServicePlan {
     pub discover: Vec<DiscoverPlan>,
     /// Which server takes the next attempt.
     pub balance: BalanceOptions,
-    /// What requests are hashed on, if the policy hashes.
+    /// The hash key of requests, for hashing policies.
     pub hash_on: HashOn,
     /// How clients stay with their servers, if they do.
     pub sticky: Option<StickyPlan>,
@@ -175,9 +175,9 @@ pub struct ServicePlan {
     pub policies: Policies,
     /// When a server is not asked because it has failed lately, if ever.
     pub breaker: Option<BreakerOptions>,
-    /// What is changed in the header of each request.
+    /// Changes of each request header.
     pub request_headers: HeaderChanges,
-    /// What is changed in the header of each response.
+    /// Changes of each response header.
     pub response_headers: HeaderChanges,
     /// Mirroring of requests to another service.
     pub mirror: Option<Mirror>,
@@ -218,7 +218,7 @@ pub struct LoadProbePlan {
 /// How clients stay with their servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StickyPlan {
-    /// Where the client says to which server it belongs.
+    /// The cookie or header field with the client's server.
     pub by: StickyBy,
     /// The file with the key.
     pub key_file: PathBuf,
@@ -231,7 +231,7 @@ pub struct StickyPlan {
 pub struct LimitPlan {
     /// How each server's bound is found while it runs, if it is.
     pub adaptive: Option<LimitOptions>,
-    /// Who waits when all servers have as many requests as they may.
+    /// The queue while all servers are at their limit.
     pub queue: QueueOptions,
     /// The field of requests that says how much they matter, in lower case.
     pub class_header: Option<String>,
@@ -287,7 +287,7 @@ pub struct DiscoverPlan {
     pub name: String,
     /// The port of all of them; without one, SRV records are queried.
     pub port: Option<u16>,
-    /// What the servers are called, with their number behind it if there are several.
+    /// The name of the servers, with a number appended if there are several.
     pub label: String,
     /// The first slot, as the index of a server.
     pub first: u32,

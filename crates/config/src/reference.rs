@@ -3,7 +3,7 @@
 
 use crate::diagnostic::{Code, Severity};
 use crate::file::shape::{Key, Table, ValueShape};
-use crate::file::{File, FileValue};
+use crate::file::{ConfigFile, FileValue};
 
 const HEAD: &str = "\
 # Configuration reference
@@ -37,7 +37,7 @@ A table may be written with its own heading or inside braces: `[service.shop.tim
 #[must_use]
 pub fn reference_markdown() -> String {
     let mut page = HEAD.to_owned();
-    if let ValueShape::Table(table) = File::shape() {
+    if let ValueShape::Table(table) = ConfigFile::shape() {
         section(&mut page, "", false, &table);
     }
     codes(&mut page);
@@ -181,7 +181,7 @@ fn wrapped(text: &str, indent: &str) -> String {
     lines
 }
 
-/// What a shape takes, in words.
+/// The accepted values of a shape, in words.
 fn takes(shape: &ValueShape) -> String {
     match shape {
         ValueShape::Text { what, .. } => (*what).to_owned(),

@@ -4,12 +4,12 @@
 use serde_json::{Map, Value as Json, json};
 
 use crate::file::shape::{Table, ValueShape};
-use crate::file::{File, FileValue};
+use crate::file::{ConfigFile, FileValue};
 
 /// The JSON Schema of the configuration file.
 #[must_use]
 pub fn schema() -> Json {
-    let mut schema = of(&File::shape());
+    let mut schema = of(&ConfigFile::shape());
     schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
     schema["title"] = "evenkeel.toml".into();
     // Two things without defaults: the reader says so in words of its own.

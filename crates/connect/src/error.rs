@@ -6,13 +6,13 @@ use evenkeel_core::Outcome;
 use evenkeel_core::blame::{EndContext, EndEvent, Peer, TimeLimit, judge};
 use rustix::io::Errno;
 
-/// What an error of connecting says of the server.
+/// What a connect error says about the server.
 #[must_use]
 pub fn outcome_of(error: &io::Error) -> Outcome {
     judge(event_of(error), EndContext::CONNECTING).outcome
 }
 
-/// What has happened, by an error of connecting; [`judge`] says whose fault that is.
+/// The event for a connect error; [`judge`] decides who is to blame.
 #[must_use]
 pub fn event_of(error: &io::Error) -> EndEvent {
     match error.kind() {
@@ -27,8 +27,7 @@ pub fn event_of(error: &io::Error) -> EndEvent {
     }
 }
 
-/// What has happened, by an error of reading from or writing to a server: it ended the connection, unless evenkeel's machine has
-/// no memory left for it.
+/// The event for a read or write error: the server ended the connection, unless evenkeel's machine is out of memory.
 #[must_use]
 pub fn stream_event(error: &io::Error) -> EndEvent {
     if is_local(error) {
@@ -48,7 +47,7 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
     )
 }
 
-/// What evenkeel's own process or machine has run out of.
+/// A resource of evenkeel's own process or machine that is exhausted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExhaustedResource {
     /// Descriptors.
@@ -59,7 +58,7 @@ pub enum ExhaustedResource {
     Memory,
 }
 
-/// What was lacking, by an error of which [`is_local`] holds.
+/// The exhausted resource, for an error for which [`is_local`] holds.
 #[must_use]
 pub fn lack_of(error: &io::Error) -> ExhaustedResource {
     match Errno::from_io_error(error) {

@@ -17,7 +17,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-/// Where connections are accepted.
+/// An address that accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// An IP address and a port.
@@ -35,7 +35,7 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
-/// What is to be read on a connection on which no response is due.
+/// The state of a connection on which no response is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdleState {
     /// Nothing: it may carry a request.

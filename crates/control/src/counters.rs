@@ -33,7 +33,7 @@ struct CounterValues {
     vetoes: BTreeMap<(String, &'static str), u64>,
     /// Contradictions in records that were mended.
     inconsistencies: u64,
-    /// For how long evenkeel itself stood still, by stalls.
+    /// How long evenkeel itself was stalled, by stalls.
     stalls: DurationHistogram,
     /// Of the latest incidents: what has been counted already.
     counted: BTreeMap<String, CountedIncident>,
@@ -99,7 +99,7 @@ impl ControlCounters {
         *numbers.orders.entry((order, outcome)).or_default() += 1;
     }
 
-    /// evenkeel itself stood still for so long.
+    /// evenkeel itself was stalled for this long.
     pub(crate) fn stalled(&self, lasted: Duration) {
         let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         numbers.stalls.add_from_owner(lasted);
@@ -180,7 +180,7 @@ impl Source for ControlCounters {
 }
 
 impl CounterValues {
-    /// What was done, and what was refused.
+    /// Actions taken, and actions refused.
     fn collect_actions(&self, sink: &mut dyn Sink) {
         for ((service, reason), &count) in &self.vetoes {
             let labels = [("service", service.as_str()), ("reason", *reason)];

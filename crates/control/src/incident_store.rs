@@ -26,7 +26,7 @@ impl IncidentStore for WriterHandle {
     }
 }
 
-/// What earlier runs of the program left.
+/// The state of earlier runs of the program.
 ///
 /// # Errors
 /// If the store cannot be read.

@@ -15,7 +15,7 @@ use evenkeel_fault::{Incident, Input, Keeper, Maintenance, MaintenanceRecord};
 use evenkeel_runtime::TaskEntry;
 use evenkeel_runtime::spawn::RestartPause;
 
-/// What a new keeper is made of.
+/// Everything needed to build a new keeper.
 #[derive(Debug)]
 pub(crate) struct KeeperSetup {
     specs: Vec<ServiceSpec>,
@@ -24,9 +24,9 @@ pub(crate) struct KeeperSetup {
     memory: PersistedState,
     /// The last that was heard of each process: that it was started, could not be, or has ended.
     processes: BTreeMap<ServerId, Observation>,
-    /// Where each server is that has moved.
+    /// The current address of each server that has moved.
     moved: BTreeMap<ServerId, Observation>,
-    /// Where restarts are counted.
+    /// The task's entry, which counts restarts.
     pub(crate) task: TaskEntry,
     pause: RestartPause,
     /// When the loop was started, or started again.
@@ -113,7 +113,7 @@ impl KeeperSetup {
         Keeper::new(self.specs.clone(), epoch, seed, self.memory.clone())
     }
 
-    /// What the new keeper has to be told first.
+    /// The first inputs of a new keeper.
     pub(crate) fn known(&self, now: Instant) -> impl Iterator<Item = Input> {
         let known = self.moved.iter().chain(&self.processes);
         known.map(move |(&server, observation)| {

@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 /// Events that a slow listener may be behind before it misses some.
 const BACKLOG: usize = 1024;
 
-/// What is known now.
+/// The published state.
 #[derive(Debug, Clone, Default)]
 pub struct StatusSnapshot {
     /// The state of each server: per service, in the order of the plan.
@@ -30,9 +30,9 @@ pub struct StatusSnapshot {
     pub held: BTreeMap<(u32, u32), Maintenance>,
     /// The requests in quarantine, by service.
     pub quarantined: BTreeMap<u32, Vec<Quarantined>>,
-    /// What recovery would do next, as of a moment ago.
+    /// The latest outlook.
     pub outlooks: Arc<Outlooks>,
-    /// What is done about a service as a whole, by service, in words.
+    /// The measures for services as a whole, by service, in words.
     pub measures: BTreeMap<u32, Vec<String>>,
     /// The services in maintenance, and whether it is ending: their first server is being verified.
     pub closed_services: BTreeMap<u32, (Maintenance, bool)>,
@@ -113,7 +113,7 @@ pub enum ControlEvent {
 pub struct StatusReader(Arc<ArcSwap<StatusSnapshot>>);
 
 impl StatusReader {
-    /// What is known now.
+    /// The published state.
     #[must_use]
     pub fn now(&self) -> Arc<StatusSnapshot> {
         self.0.load_full()
@@ -124,7 +124,7 @@ impl StatusReader {
     }
 }
 
-/// Where events are listened to. Copies give the same events.
+/// A source of events. Clones deliver the same events.
 #[derive(Debug, Clone)]
 pub struct EventSource(broadcast::Sender<ControlEvent>);
 

@@ -30,9 +30,9 @@ pub trait RequestPath {
     fn drain_exposures(&mut self) -> Vec<Exposure>;
     /// Keeps certain requests of a service from its servers, and has others told of.
     fn set_shapes(&self, orders: &ShapeOrders);
-    /// What holds for a service as a whole from now on.
+    /// The new directives for a service as a whole.
     fn set_service(&self, orders: &ServiceOrders);
-    /// What evenkeel read of itself, if that is due at `now`.
+    /// A reading of evenkeel's own resources, if it is due at `now`.
     fn self_reading(&mut self, _now: Instant) -> Option<SelfReading> {
         None
     }

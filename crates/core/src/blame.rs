@@ -11,9 +11,9 @@ use crate::{Blame, Outcome};
 /// One of the two sides of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Peer {
-    /// Who asked.
+    /// The client.
     Client,
-    /// Who is to answer.
+    /// The server.
     Server,
 }
 
@@ -96,12 +96,12 @@ impl EndContext {
     };
 }
 
-/// What is to be made of it.
+/// The judgement on the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Judgement {
     /// The outcome, as metrics, logs and signals have it.
     pub outcome: Outcome,
-    /// Whose doing it was.
+    /// Who is to blame.
     pub blame: Blame,
     /// Whether another attempt can stand in for this one as far as its end goes: nothing has reached the client, and there is
     /// a client that waits. Method, body, limits and budget are for `tolerate` to decide.
@@ -160,7 +160,7 @@ const fn outcome(event: EndEvent, facts: EndContext) -> Outcome {
         | (EndEvent::Late(TimeLimit::Total | TimeLimit::Idle(Peer::Client)), _) => {
             Outcome::Cancelled
         }
-        // What goes through a tunnel has no end that could be missed.
+        // Data in a tunnel has no end that could be missed.
         (
             EndEvent::Closed(Peer::Server) | EndEvent::Malformed(Peer::Server),
             AttemptPhase::Tunnel,
@@ -271,7 +271,7 @@ mod tests {
         bool,
     );
 
-    /// What ended, under which circumstances; then outcome, blame, whether it may be repeated, whether the connection is kept.
+    /// The event and its context; then outcome, blame, whether it may be repeated, whether the connection is reusable.
     #[rustfmt::skip] // A table is read row by row.
     const TABLE: [Row; 30] = [
         ("answered", EndEvent::Answered(200), whole(AttemptPhase::Streaming), Outcome::Answered(200), Blame::Nobody, false, true),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{ExactShape, ExactText, Instant, RequestShape, ServerId, ServiceId};
 
-/// What became of one attempt of one exact request on one server.
+/// The fate of one attempt of one exact request on one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exposure {
     /// When it was observed.
@@ -16,7 +16,7 @@ pub struct Exposure {
     pub server: ServerId,
     /// The request.
     pub shape: ExactShape,
-    /// What was observed.
+    /// The observation.
     pub what: ExposureEvent,
 }
 

@@ -85,7 +85,7 @@ impl DurationHistogram {
         self.longest_nanos.fetch_max(nanos, Relaxed);
     }
 
-    /// What it holds now.
+    /// The current value.
     #[must_use]
     pub fn snapshot(&self) -> DurationSnapshot {
         let mut counts = [0; 20];

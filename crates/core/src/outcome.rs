@@ -24,7 +24,7 @@ pub enum Outcome {
     },
     /// No response head within the attempt timeout.
     AttemptTimeout,
-    /// What came back was not an unambiguous HTTP response.
+    /// The response was not unambiguous HTTP.
     BadResponse,
     /// The response ended early after its head had been passed on.
     Truncated,
@@ -39,7 +39,7 @@ pub enum Outcome {
     Rescued,
 }
 
-/// Whose doing an outcome is.
+/// Who is to blame for an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Blame {
     /// Nothing went wrong.
@@ -55,7 +55,7 @@ pub enum Blame {
 }
 
 impl Outcome {
-    /// Whose doing it is.
+    /// Who is to blame.
     #[must_use]
     pub const fn blame(self) -> Blame {
         match self {

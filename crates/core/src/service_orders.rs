@@ -43,12 +43,12 @@ impl ServiceOrders {
     }
 }
 
-/// Where to begin to look for how many requests a server can work on at once.
+/// An initial limit on a server's concurrent requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct LimitHint {
     /// So many, to begin with; zero if that is not known.
     pub initial: u32,
-    /// What an answer takes without a crowd; zero if that is not known.
+    /// The unloaded response time; zero if unknown.
     pub usual: Duration,
 }
 

@@ -12,11 +12,11 @@ pub struct Signal {
     pub at: Instant,
     /// The server it is about.
     pub server: ServerId,
-    /// What was observed.
+    /// The observation.
     pub observation: Observation,
 }
 
-/// What can be observed of a server.
+/// An observation of a server.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observation {
     /// An attempt of a real request ended.
@@ -115,7 +115,7 @@ pub struct Exit {
     pub guardian: Option<String>,
     /// The process that listens on its port after its exit, in words, if there is one.
     pub port_holder: Option<String>,
-    /// What of its program was changed before this start, if something was.
+    /// The change of its program before this start, if there was one.
     pub changed: Option<ProgramChange>,
 }
 
@@ -133,6 +133,6 @@ pub struct ProgramChange {
 pub struct StartFailure {
     /// In words, with the command and the operating system's reason.
     pub reason: String,
-    /// What of its program was changed before this start, if something was.
+    /// The change of its program before this start, if there was one.
     pub changed: Option<ProgramChange>,
 }

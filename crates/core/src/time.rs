@@ -94,7 +94,7 @@ fn nanos(duration: Duration) -> u64 {
 )]
 pub struct WallTime(pub u64);
 
-/// Where the monotonic clock's zero lies on the calendar. It moves when the machine's clock is set.
+/// The calendar time of the monotonic clock's zero. It changes when the system clock is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Epoch(pub WallTime);
 
@@ -124,7 +124,7 @@ impl Epoch {
 /// The epochs that were in force one after the other: which stamps belong to which stretch of the monotonic clock.
 #[derive(Debug, Clone)]
 pub struct Calendar {
-    /// Since when each holds, the oldest first; never empty.
+    /// The start of each epoch, oldest first; never empty.
     epochs: Vec<(Instant, Epoch)>,
 }
 
@@ -222,7 +222,7 @@ mod tests {
                 assert!(bound <= before.wall(moment));
             }
             assert!(bound <= after.wall(at));
-            // What lies wholly behind the step is not widened by it.
+            // A period entirely after the step is not affected by it.
             let late = Instant::from_millis(11_000_000);
             assert_eq!(calendar.earliest_since(late), after.wall(late));
         }

@@ -80,7 +80,7 @@ pub enum LookupFailure {
     Refused,
     /// No name server answered in time.
     Silent,
-    /// What came was not an answer to the question.
+    /// The response was not an answer to the query.
     Garbled,
 }
 
@@ -109,7 +109,7 @@ struct QueryRound<'a> {
     family: AddressFamily,
     resolvers: &'a [SocketAddr],
     last_good: &'a LastGood,
-    /// What is to be remembered of this round.
+    /// The good answers of this round.
     good: LastGood,
     /// The shortest time to live so far.
     ttl: u32,

@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A server as DNS has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiscoveredServer {
-    /// Where it is.
+    /// Its location.
     pub address: SocketAddr,
     /// How much it takes beside the others, at least 1.
     pub weight: u32,
@@ -32,7 +32,7 @@ pub struct DiscoveredServer {
     pub tier: u8,
 }
 
-/// What does not change while the program runs.
+/// Settings that do not change at run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MembershipRules {
     /// How many slots there are.
@@ -54,7 +54,7 @@ pub struct SlotChange {
     pub found: Option<DiscoveredServer>,
 }
 
-/// What is known of the members, for reports.
+/// The state of a group, for display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MembershipReport {
     /// Servers in the last good answer.
@@ -74,7 +74,7 @@ pub struct Membership {
     free: VecDeque<u32>,
     /// The last good answer, by address.
     wanted: BTreeMap<SocketAddr, DiscoveredServer>,
-    /// Since when the answer has been one that is held back.
+    /// When the held-back answer was first seen.
     held_since: Option<Instant>,
     /// When the last good answer is to be renewed, or the failed question asked again.
     ask_at: Instant,
@@ -171,13 +171,13 @@ impl Membership {
         self.ask_at.min(now + LOOK_EVERY)
     }
 
-    /// Who is where.
+    /// The server in each slot.
     #[must_use]
     pub fn slots(&self) -> &[Option<DiscoveredServer>] {
         &self.slots
     }
 
-    /// What is known.
+    /// The current report.
     #[must_use]
     pub const fn report(&self) -> MembershipReport {
         self.report
@@ -232,7 +232,7 @@ impl Membership {
         if hold { working.len() } else { 0 }
     }
 
-    /// Who stays may have another weight or tier.
+    /// Remaining servers may have another weight or tier.
     fn keep(&mut self, changes: &mut Vec<SlotChange>) {
         for (slot, place) in (0_u32..).zip(&mut self.slots) {
             let wanted = place.and_then(|found| self.wanted.get(&found.address).copied());

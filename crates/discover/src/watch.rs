@@ -14,7 +14,7 @@ use crate::membership::{
     DiscoveredServer, Membership, MembershipReport, MembershipRules, SlotChange,
 };
 
-/// Where `/etc/resolv.conf` is.
+/// The resolver configuration.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// How asking can end, for the counters.
 const RESULTS: [&str; 7] = [
@@ -27,7 +27,7 @@ const RESULTS: [&str; 7] = [
     "invalid",
 ];
 
-/// What the loop needs of the rest of the program.
+/// The interface of the loop to the rest of the program.
 pub trait MembershipHost: Send + Sync + 'static {
     /// Whether a server takes traffic and nothing is known against it.
     fn works(&self, server: ServerId) -> bool;
@@ -54,7 +54,7 @@ pub struct GroupWatch {
     told: LoggedState,
 }
 
-/// What was said in the log already.
+/// The state as last logged.
 #[derive(Debug, Default)]
 struct LoggedState {
     failure: Option<LookupFailure>,
@@ -63,7 +63,7 @@ struct LoggedState {
     surplus: usize,
 }
 
-/// What is known of all groups, for status and metrics.
+/// The state of all groups, for status and metrics.
 #[derive(Debug, Clone, Default)]
 pub struct Discovery(Arc<Mutex<Vec<Arc<GroupStatus>>>>);
 
@@ -286,7 +286,7 @@ impl GroupWatch {
         );
     }
 
-    /// Says what is new about the whole group.
+    /// Logs changes of the group's state.
     fn tell(&mut self) {
         let report = self.membership.report();
         *self

@@ -16,7 +16,7 @@ use crate::zone::{DnsName, DnsOptions, NameMatch, ServerRecord, Servers, shuffle
 const HEADER: usize = 12;
 /// Without EDNS no more fits into UDP (RFC 1035, section 2.3.4).
 const PLAIN_UDP: u16 = 512;
-/// What passes everywhere without being cut into fragments (DNS flag day 2020).
+/// The size that avoids IP fragmentation everywhere (DNS flag day 2020).
 const MOST_UDP: u16 = 1_232;
 /// The additional records of a query that are examined; one is usual.
 const MOST_ADDITIONAL: u16 = 4;
@@ -28,14 +28,14 @@ pub(crate) enum Transport {
     Tcp,
 }
 
-/// What answers are made of.
+/// The inputs of answers.
 pub(crate) struct Responder<'a> {
     pub(crate) options: &'a DnsOptions,
     pub(crate) servers: &'a dyn Servers,
     pub(crate) random: &'a mut Random,
 }
 
-/// Who asks, as far as it matters.
+/// The sender of a query, as far as it matters.
 struct Querier {
     /// The client, or its network.
     client: IpAddr,
@@ -97,7 +97,7 @@ impl Responder<'_> {
         encode(&reply, most)
     }
 
-    /// What the query says by EDNS (RFC 6891, RFC 7871); nothing if that is an error, which the reply says then.
+    /// The EDNS options of a query (RFC 6891, RFC 7871); nothing if they are invalid, which the reply reports.
     fn edns(&self, query: &Message, reply: &mut Message, source: IpAddr) -> Option<Querier> {
         let direct = Querier {
             client: source.to_canonical(),

@@ -12,7 +12,7 @@ use crate::zone::network;
 /// The number of networks that are counted separately; further ones share a counter with one of them.
 const PLACES: usize = 16_384;
 
-/// What to do with a query.
+/// The rate limiter's decision on a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LimitDecision {
     Answer,

@@ -34,7 +34,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct BoundAddress {
     udp: StdSocket,
     tcp: StdListener,
-    /// Where it is.
+    /// Its location.
     pub address: SocketAddr,
 }
 
@@ -81,7 +81,7 @@ pub fn bind(address: SocketAddr) -> io::Result<BoundAddress> {
     Err(last.unwrap_or_else(|| io::Error::other("no address")))
 }
 
-/// What the tasks of one listener share; they run on one thread.
+/// State shared by the tasks of one listener, which run on one thread.
 struct ListenerState {
     options: DnsOptions,
     counters: Arc<DnsCounters>,
@@ -167,7 +167,7 @@ pub async fn serve(
 async fn serve_udp(shared: Rc<ListenerState>, socket: Rc<UdpSocket>) {
     let mut query = vec![0; MOST_QUERY];
     loop {
-        // What a client's machine says about earlier answers is no error of this socket.
+        // ICMP errors about earlier answers are not errors of this socket.
         let Ok((length, source)) = socket.recv_from(&mut query).await else {
             tokio::task::yield_now().await;
             continue;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use evenkeel_core::{Random, ServiceId};
 use hickory_proto::rr::Name;
 
-/// What a listener answers, and how often.
+/// The names that a listener serves, and its rate limit.
 #[derive(Debug, Clone)]
 pub struct DnsOptions {
     /// The names.
@@ -20,7 +20,7 @@ pub struct DnsOptions {
 pub struct DnsName {
     /// The name. If its first label begins with an underscore it is answered with SRV, else with A and AAAA.
     pub name: Name,
-    /// Whose servers.
+    /// The service.
     pub service: ServiceId,
     /// For how long an answer may be kept.
     pub ttl: Duration,
@@ -51,7 +51,7 @@ pub trait Servers: Send + Sync {
     fn find(&self, service: ServiceId, server: &str) -> Option<SocketAddr>;
 }
 
-/// What a name is to a listener.
+/// How a listener matches a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NameMatch<'a> {
     /// A configured name.
@@ -86,7 +86,7 @@ impl DnsName {
 }
 
 impl DnsOptions {
-    /// What `name` is.
+    /// Matches `name`.
     pub(crate) fn place(&self, name: &Name, servers: &dyn Servers) -> NameMatch<'_> {
         if let Some(found) = self.names.iter().find(|one| one.name == *name) {
             return NameMatch::Name(found);

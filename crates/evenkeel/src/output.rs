@@ -39,7 +39,7 @@ impl CommandFailure {
         Self::World(format!("{what}: {why}"))
     }
 
-    /// What people are told of it.
+    /// The message for the user.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
             Self::Call(why) | Self::World(why) => Some(why),
@@ -56,7 +56,7 @@ impl CommandFailure {
     }
 }
 
-/// What a command gives.
+/// The result of a command.
 pub(crate) type Result<T = CommandEnding> = std::result::Result<T, CommandFailure>;
 
 /// Prints a result; it ends with a line end.

@@ -10,7 +10,7 @@ pub(crate) fn rfc3339(at: WallTime) -> String {
     format!("{time:.3}")
 }
 
-/// What `since` means: an age (`30d`) is counted back from `now`; everything else is taken for a time.
+/// Parses `since`: an age (`30d`) is subtracted from `now`; everything else is a point in time.
 pub(crate) fn since(since: &str, now: WallTime) -> String {
     evenkeel_admin::age(since).map_or_else(
         || since.to_owned(),

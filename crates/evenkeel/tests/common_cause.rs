@@ -9,19 +9,19 @@ use std::time::Duration;
 use common::{GOOD, Program, ask, get, signal, wait_for};
 use evenkeel_fault::incident::{CloseReason, IncidentStatus};
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 struct Case {
     program: Program,
     /// Requests that go on all the while.
-    load: Load,
+    load: OpenLoad,
     pids: Vec<Option<u32>>,
 }
 
 impl Case {
     fn start() -> Self {
         let program = Program::with_three("");
-        let load = Load::start(LoadPlan {
+        let load = OpenLoad::start(LoadPlan {
             timeout: Duration::from_secs(20),
             ..LoadPlan::new(program.address(), 100.0)
         });

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::{PROBED, Program, ask, call, now, pause, sample_server, shop, signal};
 use evenkeel_core::Random;
-use evenkeel_lab::{Load, LoadPlan, RequestMix};
+use evenkeel_lab::{LoadPlan, OpenLoad, RequestMix};
 
 /// Set by `cargo xtask healthy`: how many minutes it lives.
 const MINUTES: &str = "EVENKEEL_HEALTHY_MINUTES";
@@ -40,7 +40,7 @@ impl Life {
         }
     }
 
-    fn load(&self, rate: f64) -> Load {
+    fn load(&self, rate: f64) -> OpenLoad {
         let mix = vec![
             RequestMix::get("/").weight(20),
             RequestMix::get("/delay/20").weight(4),
@@ -48,10 +48,10 @@ impl Life {
             RequestMix::get("/bytes/100000"),
         ];
         let plan = LoadPlan::new(self.program.address(), rate);
-        Load::start(LoadPlan { mix, ..plan }).unwrap()
+        OpenLoad::start(LoadPlan { mix, ..plan }).unwrap()
     }
 
-    fn end(&mut self, load: Load) {
+    fn end(&mut self, load: OpenLoad) {
         self.failed += load.stop().failed;
     }
 

@@ -8,7 +8,7 @@ mod common;
 use common::{Program, ask, get, lives, sample_server, shop, signal, wait_for};
 use evenkeel_fault::Incident;
 use evenkeel_fault::incident::{CloseReason, IncidentStatus};
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 /// So many seconds nothing else sleeps.
 const LENGTH: &str = "4711";
@@ -23,7 +23,7 @@ fn killed_in(word: &str, actions: &str, more: &str) {
     let command = format!("{deaf}, {}", sample_server());
     let mut program = Program::up(&shop(3, &command, &more));
     let before = program.servers();
-    let load = Load::start(LoadPlan::new(program.address(), 60.0)).unwrap();
+    let load = OpenLoad::start(LoadPlan::new(program.address(), 60.0)).unwrap();
     let victim = before[0].address;
     assert_eq!(
         ask(victim, "POST", "/mode", "status 500").unwrap().status,

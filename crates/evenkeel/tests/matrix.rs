@@ -13,7 +13,7 @@ use std::time::Duration;
 use common::{Program, ServerNow, ask, call, get, sample_server, shop, signal, wait_for};
 use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::{Load, LoadPlan, LoadStats, RequestMix};
+use evenkeel_lab::{LoadPlan, LoadStats, OpenLoad, RequestMix};
 
 /// Three sample servers and default settings, with `more` added to the service.
 fn service(more: &str) -> String {
@@ -27,7 +27,7 @@ fn service(more: &str) -> String {
 /// A program with three servers that are up, under load.
 struct Case {
     program: Program,
-    load: Load,
+    load: OpenLoad,
     victim: ServerNow,
 }
 
@@ -39,7 +39,7 @@ impl Case {
             let victim = program.servers().remove(1);
             (victim.state == "up" && victim.pid.is_some()).then_some(victim)
         });
-        let load = Load::start(LoadPlan {
+        let load = OpenLoad::start(LoadPlan {
             timeout: Duration::from_secs(20),
             ..LoadPlan::new(program.address(), 100.0)
         });
@@ -270,7 +270,7 @@ fn no_post_is_sent_twice() {
     let program = Program::run(&service(""));
     program.wait_until_up();
     let servers = program.servers();
-    let load = Load::start(LoadPlan {
+    let load = OpenLoad::start(LoadPlan {
         mix: vec![RequestMix::post("/orders", 100)],
         id_prefix: Some("once".to_owned()),
         ..LoadPlan::new(program.address(), 200.0)

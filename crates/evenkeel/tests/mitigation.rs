@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use common::{PROGRAM, Program, ask, free_ports, get, wait_for};
 use evenkeel_fault::incident::{ActionOutcome, IncidentStatus};
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 /// Sample servers that are not restarted.
 struct Servers {
@@ -102,7 +102,7 @@ fn outcome(incident: &Incident, word: &str) -> Option<ActionOutcome> {
 }
 
 /// So many more requests end; how many of them failed.
-fn failed_of(load: &Load, number: u64) -> u64 {
+fn failed_of(load: &OpenLoad, number: u64) -> u64 {
     let ended = || {
         let now = load.snapshot();
         (now.ok + now.failed, now.failed)
@@ -121,7 +121,7 @@ fn servers_behind_take_over_until_those_that_failed_are_back() {
         1,
         "[[service.shop.recover.playbook]]\nwhen = [\"dependency-failure\"]\ndo = [\"fail-over\"]",
     );
-    let load = Load::start(LoadPlan::new(program.address(), 100.0)).unwrap();
+    let load = OpenLoad::start(LoadPlan::new(program.address(), 100.0)).unwrap();
     assert_eq!(failed_of(&load, 50), 0);
     servers.tell(0..2, "status 500");
     let failed_over = || program.metric("evenkeel_failed_over{");
@@ -150,7 +150,7 @@ fn requests_are_answered_for_until_servers_are_back() {
         "[service.shop.fallback]\nstatus = 200\nbody = \"soon\"\n\
          [[service.shop.recover.playbook]]\nwhen = [\"dependency-failure\"]\ndo = [\"fall-back\"]",
     );
-    let load = Load::start(LoadPlan::new(program.address(), 100.0)).unwrap();
+    let load = OpenLoad::start(LoadPlan::new(program.address(), 100.0)).unwrap();
     assert_eq!(failed_of(&load, 50), 0);
     servers.tell(0..3, "status 500");
     wait_for("an answer for it", || {

@@ -8,7 +8,7 @@ mod common;
 use common::{Program, ask, call, get, sample_server, shop, wait_for};
 use evenkeel_fault::FaultKind;
 use evenkeel_fault::incident::{ActionOutcome, Incident, IncidentStatus};
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -46,7 +46,7 @@ fn copy_of(folder: &std::path::Path) -> TempDir {
 #[test]
 fn a_person_sees_what_comes_next_and_what_has_helped() {
     let mut program = Program::up(&shop(1, &sample_server(), MORE));
-    let load = Load::start(LoadPlan::new(program.address(), 100.0)).unwrap();
+    let load = OpenLoad::start(LoadPlan::new(program.address(), 100.0)).unwrap();
     wait_for("answers", || (load.snapshot().ok > 100).then_some(()));
     assert_eq!(waits_for(&why(&program)), "nothing");
     let server = program.servers().remove(0);

@@ -9,7 +9,7 @@ use common::{Program, ask, get, wait_for};
 use evenkeel_fault::incident::{CloseReason, IncidentStatus};
 use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::load::RequestMix;
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 fn is_of(incident: &Incident, kind: FaultKind) -> bool {
     let first = incident.diagnosis.first();
@@ -52,8 +52,8 @@ fn a_route_that_hangs_fails_fast_and_opens_by_itself() {
     let program = Program::with_three(QUICK);
     let pids = program.pids();
     let plan = LoadPlan::new(program.address(), 20.0);
-    let well = Load::start(plan.clone()).unwrap();
-    let hanging = Load::start(LoadPlan {
+    let well = OpenLoad::start(plan.clone()).unwrap();
+    let hanging = OpenLoad::start(LoadPlan {
         mix: vec![RequestMix::get("/delay/60000")],
         ..plan
     });
@@ -87,7 +87,7 @@ fn a_route_that_hangs_fails_fast_and_opens_by_itself() {
         mix: vec![RequestMix::get("/delay/1")],
         ..LoadPlan::new(program.address(), 50.0)
     };
-    let healed = Load::start(healed).unwrap();
+    let healed = OpenLoad::start(healed).unwrap();
     let closed = program.wait_for_incident("of the route, closed", |incident| {
         of_route(incident) && incident.status == IncidentStatus::Closed
     });
@@ -119,7 +119,7 @@ fn in_an_overload_a_limit_is_found_and_the_excess_is_told_at_once() {
         mix: mix(),
         ..LoadPlan::new(program.address(), 30.0)
     };
-    let usual = Load::start(usual).unwrap();
+    let usual = OpenLoad::start(usual).unwrap();
     wait_for("what is usual is known", || {
         (usual.snapshot().ok > 300).then_some(())
     });
@@ -130,7 +130,7 @@ fn in_an_overload_a_limit_is_found_and_the_excess_is_told_at_once() {
         connections: 2_000,
         ..LoadPlan::new(program.address(), 900.0)
     };
-    let excess = Load::start(excess).unwrap();
+    let excess = OpenLoad::start(excess).unwrap();
     let of_load = |incident: &Incident| is_of(incident, FaultKind::Overload);
     let incident = program.wait_for_incident("of the overload", of_load);
     assert_sheds(&incident);
@@ -170,7 +170,7 @@ fn in_an_overload_a_limit_is_found_and_the_excess_is_told_at_once() {
 fn servers_that_shed_by_themselves_are_left_alone_and_clients_hardly_notice() {
     let program = Program::with_three("");
     let pids = program.pids();
-    let load = Load::start(LoadPlan::new(program.address(), 100.0)).unwrap();
+    let load = OpenLoad::start(LoadPlan::new(program.address(), 100.0)).unwrap();
     wait_for("answers", || (load.snapshot().ok >= 100).then_some(()));
     for server in program.servers() {
         let answer = ask(server.address, "POST", "/mode", "status 503 0.3").unwrap();

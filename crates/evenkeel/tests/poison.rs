@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{Program, call, get, wait_for};
 use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 /// What the sample server ends with.
 const POISON: &str = "/exit/3";
@@ -25,7 +25,7 @@ fn after_two_victims_no_process_ends_and_all_else_is_served() {
     let program = Program::with_three("");
     let address = program.address();
     let before = program.pids();
-    let load = Load::start(LoadPlan {
+    let load = OpenLoad::start(LoadPlan {
         timeout: Duration::from_secs(20),
         ..LoadPlan::new(address, 100.0)
     })

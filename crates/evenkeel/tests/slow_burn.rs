@@ -10,12 +10,12 @@ use std::time::Duration;
 use common::{Program, ask, wait_for};
 use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 #[test]
 fn a_share_of_errors_that_lasts_is_an_incident_and_nobody_is_restarted() {
     let program = Program::with_three("");
-    let load = Load::start(LoadPlan {
+    let load = OpenLoad::start(LoadPlan {
         timeout: Duration::from_secs(20),
         ..LoadPlan::new(program.address(), 100.0)
     })

@@ -9,12 +9,12 @@ use std::time::Duration;
 use common::{Program, use_up_descriptors, wait_for};
 use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 #[test]
 fn it_is_told_by_the_count_and_restarted() {
     let program = Program::with_three("");
-    let load = Load::start(LoadPlan {
+    let load = OpenLoad::start(LoadPlan {
         timeout: Duration::from_secs(60),
         ..LoadPlan::new(program.address(), 50.0)
     })

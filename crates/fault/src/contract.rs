@@ -65,7 +65,7 @@ pub enum Managed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OrderId(pub u64);
 
-/// What the world tells the keeper.
+/// An input of the keeper.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// A signal.
@@ -87,7 +87,7 @@ pub enum Input {
         id: OrderId,
         /// When.
         at: Instant,
-        /// What was found.
+        /// The result.
         examination: Box<Examination>,
     },
     /// The service's totals since the start of the program; for the impact of incidents.
@@ -122,9 +122,9 @@ pub enum Input {
     },
     /// Observations of a request that may crash servers.
     Exposed(Box<Exposure>),
-    /// What evenkeel read of itself.
+    /// A reading of evenkeel's own resources.
     SelfReading(Box<SelfReading>),
-    /// evenkeel itself stood still; to be told before the signals that came meanwhile.
+    /// evenkeel itself was stalled; to be passed in before the signals received meanwhile.
     Stalled {
         /// When it went on.
         until: Instant,
@@ -133,7 +133,7 @@ pub enum Input {
     },
     /// The machine's calendar clock was set: stamps follow it from now on.
     ClockSet {
-        /// Where the monotonic clock's zero lies on the calendar now.
+        /// The calendar time of the monotonic clock's zero.
         epoch: Epoch,
         /// By how much it was set forward (or back), in milliseconds.
         by_millis: i64,
@@ -173,7 +173,7 @@ impl OrderAnswer {
         !matches!(self, Self::Accepted(_))
     }
 
-    /// What is said.
+    /// The answer in words.
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
@@ -244,7 +244,7 @@ pub enum OperatorOrder {
     MaintenanceOff(ServiceId, OrderTerms),
 }
 
-/// What an examination found: the discriminating tests of a diagnosis, made at one moment.
+/// The result of an examination: the discriminating tests of a diagnosis, made at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Examination {
     /// A bare TCP connect.
@@ -280,7 +280,7 @@ pub struct ProcessState {
     pub descriptors: Option<Usage>,
 }
 
-/// What the keeper asks of the world.
+/// An output of the keeper.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
     /// To the balancer.
@@ -315,7 +315,7 @@ pub enum Output {
         service: ServiceId,
         /// The server's index; `None` for the whole service.
         server: Option<u32>,
-        /// What there is now.
+        /// The current maintenance.
         maintenance: Option<Box<Maintenance>>,
     },
     /// Whether the service's requests go to its servers.
@@ -364,7 +364,7 @@ pub struct ActionOrder {
     pub fault: FaultKind,
 }
 
-/// What is known of a server now, for status pages.
+/// The current state of a server, for status pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ServerStatus {
     /// Not known yet: starting, not probed.

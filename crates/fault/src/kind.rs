@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a diagnosis says is wrong.
+/// The kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {

@@ -27,12 +27,12 @@ pub struct Maintenance {
     /// How the server was taken out; absent for a whole service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub how: Option<TakenOut>,
-    /// Since when.
+    /// When it began.
     pub since: String,
     /// Until when, if an end was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-    /// Who ordered it, if they said so.
+    /// The operator, if named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// Why, if they said so.
@@ -57,7 +57,7 @@ pub struct MaintenanceRecord {
 /// The terms of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OrderTerms {
-    /// Who gives it.
+    /// The operator.
     pub by: Option<String>,
     /// Why.
     pub reason: Option<String>,

@@ -8,12 +8,12 @@ use evenkeel_core::Instant;
 
 use crate::policy::Action;
 
-/// What recovery would do next.
+/// The next step of recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outlook {
-    /// What it would do.
+    /// The next step.
     pub next: NextStep,
-    /// What it waits for.
+    /// The reason for the wait.
     pub waits: WaitReason,
     /// When it would do that, if that is known.
     pub at: Option<Instant>,
@@ -21,7 +21,7 @@ pub struct Outlook {
     pub detail: String,
 }
 
-/// What would be done.
+/// The next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextStep {
     /// Nothing.
@@ -30,7 +30,7 @@ pub enum NextStep {
     Action(&'static str),
     /// The diagnosis is made.
     Diagnose,
-    /// What was done is verified.
+    /// The latest action is verified.
     Verify,
     /// The server is tried with a few requests.
     Try,
@@ -63,7 +63,7 @@ impl From<Option<&Action>> for NextStep {
     }
 }
 
-/// What recovery waits for.
+/// The reason why recovery waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitReason {
     /// Nothing is wrong.
@@ -82,7 +82,7 @@ pub enum WaitReason {
     Peers,
     /// Half of the servers or more show the same.
     Shared,
-    /// What was shared is over at the peers, or slowness may have passed: a few requests tell.
+    /// A shared cause is over at the peers, or slowness may have passed: a few requests decide.
     Trial,
     /// Another server is being changed.
     Turn,

@@ -11,9 +11,9 @@ pub struct FaultOptions {
     pub detect: DetectOptions,
     /// How long the discriminating probes of a diagnosis may take together.
     pub diagnose_timeout: Duration,
-    /// What is done about them.
+    /// Recovery options.
     pub recover: RecoverOptions,
-    /// What the service promises.
+    /// The service level objective.
     pub objective: Option<Objective>,
 }
 
@@ -27,10 +27,10 @@ pub struct DetectOptions {
     /// Too many failed attempts among the recent ones.
     pub failure_ratio: Option<RatioOptions>,
     /// Much slower than its peers.
-    pub slow: Option<SlowOptions>,
+    pub slow: Option<SlowServerOptions>,
 }
 
-/// What a probe sends and expects.
+/// The request of a probe, and the expected response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeKind {
     /// A connection is enough.
@@ -54,7 +54,7 @@ impl ProbeKind {
 /// The active probe of a service's servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeOptions {
-    /// What it sends and expects.
+    /// The request, and the expected response.
     pub kind: ProbeKind,
     /// Between the starts of two probes of one server.
     pub every: Duration,
@@ -81,7 +81,7 @@ pub struct RatioOptions {
 
 /// Slow compared with peers: detected when the median latency in the window is above `times_peers` × the peers' median.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SlowOptions {
+pub struct SlowServerOptions {
     /// How many times slower than the median of its peers.
     pub times_peers: f64,
     /// How far back.
@@ -93,7 +93,7 @@ pub struct SlowOptions {
     pub mixes_differ: bool,
 }
 
-/// Who decides about actions.
+/// Who decides about costly actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// evenkeel acts.
@@ -106,10 +106,10 @@ pub enum Mode {
     Off,
 }
 
-/// What is done about a fault.
+/// Options for recovery.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecoverOptions {
-    /// Who decides.
+    /// The mode.
     pub mode: Mode,
     /// Never act on more servers than leave this share in service.
     pub keep_serving: f64,
@@ -218,7 +218,7 @@ impl Action {
     }
 }
 
-/// What a service promises.
+/// A service level objective.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
     /// Share of requests that succeed, 0 to 1.

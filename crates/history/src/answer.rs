@@ -23,8 +23,8 @@ impl WriterHandle {
         filter: &IncidentFilter,
         timeout: Duration,
     ) -> Option<Result<Vec<Incident>, StoreError>> {
-        // What the writer holds in its hand right now is stored or waits again once the store has answered, and what is
-        // in its hand then waited before.
+        // Data that the writer is processing now is stored or pending again once the store has answered, and data that
+        // it processes then was pending before.
         let mut waiting = self.waiting();
         let asked = filter.clone();
         let stored = self.ask(timeout, move |store| store.list(&asked))?;

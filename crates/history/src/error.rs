@@ -49,7 +49,7 @@ pub enum StoreError {
     /// A time is not RFC 3339.
     #[error("\"{text}\" is not a time such as 2026-11-22T10:00:00Z")]
     Time {
-        /// What was given.
+        /// The given text.
         text: String,
     },
     /// An incident could not be read or written as JSON.

@@ -17,6 +17,6 @@ mod answer;
 pub use error::StoreError;
 pub use filter::IncidentFilter;
 pub use open::OpenedStore;
-pub use report::ServiceReport;
+pub use report::PeriodReport;
 pub use store::Store;
 pub use writer::{StoreHealth, Writer, WriterHandle};

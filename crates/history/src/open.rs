@@ -234,7 +234,7 @@ fn replace(path: &Path, lock: File, why: &str) -> Result<OpenedStore, StoreError
     })
 }
 
-/// What is wrong with the file, in SQLite's words.
+/// The error in the file, in SQLite's words.
 fn why_broken(path: &Path, error: &StoreError) -> String {
     let found = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(
         |connection| {

@@ -15,10 +15,10 @@ const MOST_MINUTES: usize = 4096;
 /// Maintenance that may wait; then the oldest by name goes.
 const MOST_MAINTENANCE: usize = 4096;
 
-/// Whose maintenance: the service's name and the server's, if it is of one.
+/// The key of a maintenance: the service's name, and the server's if it concerns one.
 pub(crate) type MaintenanceKey = (String, Option<String>);
 
-/// What waits.
+/// The pending writes.
 #[derive(Debug, Default)]
 pub(crate) struct PendingWrites {
     incidents: BTreeMap<String, Incident>,

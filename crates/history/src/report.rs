@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// How one service fared in a period. Drills are counted apart and are in no mean. Times are in milliseconds; what
 /// cannot be known yet is absent.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct ServiceReport {
+pub struct PeriodReport {
     /// The service's name.
     pub service: String,
     /// Incidents that began in the period.
@@ -43,7 +43,7 @@ pub struct ServiceReport {
 pub(crate) fn reports(
     incidents: &[Incident],
     traffic: &BTreeMap<String, (u64, u64)>,
-) -> Vec<ServiceReport> {
+) -> Vec<PeriodReport> {
     let with_incidents = incidents.iter().map(|incident| incident.service.as_str());
     let services: BTreeSet<&str> = traffic
         .keys()
@@ -64,7 +64,7 @@ pub(crate) fn reports(
     services.iter().map(one).collect()
 }
 
-fn report(service: &str, all: &[&Incident], (requests, failed): (u64, u64)) -> ServiceReport {
+fn report(service: &str, all: &[&Incident], (requests, failed): (u64, u64)) -> PeriodReport {
     let (drills, real): (Vec<&Incident>, Vec<&Incident>) =
         all.iter().partition(|incident| incident.drill);
     let detections: Vec<f64> = real
@@ -80,7 +80,7 @@ fn report(service: &str, all: &[&Incident], (requests, failed): (u64, u64)) -> S
         .iter()
         .filter(|incident| incident.status != IncidentStatus::Closed)
         .count();
-    ServiceReport {
+    PeriodReport {
         service: service.to_owned(),
         incidents: count(real.len()),
         open: count(open),

@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use crate::error::StoreError;
 use crate::file::Identities;
 use crate::filter::{IncidentFilter, minute, normal};
-use crate::report::{self, ServiceReport};
+use crate::report::{self, PeriodReport};
 use crate::schema;
 
 /// The maximum length of a list, whatever the request says.
@@ -118,7 +118,7 @@ impl Store {
         Ok(())
     }
 
-    /// What is in maintenance. A record that cannot be understood is left out and logged.
+    /// The maintenance records. A record that cannot be parsed is skipped and logged.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -253,7 +253,7 @@ impl Store {
     ///
     /// # Errors
     /// If the store cannot be read, or a time is none.
-    pub fn report(&self, since: &str) -> Result<Vec<ServiceReport>, StoreError> {
+    pub fn report(&self, since: &str) -> Result<Vec<PeriodReport>, StoreError> {
         let since = normal(since)?;
         let sql = "SELECT id, body FROM incidents WHERE onset >= ? ORDER BY onset LIMIT ?";
         let bounds = vec![

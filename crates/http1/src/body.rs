@@ -28,7 +28,7 @@ pub struct Body {
     lenient: bool,
 }
 
-/// What part of some bytes belongs to the body, and what of it is left.
+/// The part of some bytes that belongs to the body, and the part to pass on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tidied {
     /// So many bytes, from the first, have been dealt with.
@@ -37,7 +37,7 @@ pub struct Tidied {
     pub kept: usize,
 }
 
-/// What part of some bytes belongs to the body.
+/// The part of some bytes that belongs to the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodyProgress {
     /// So many bytes, from the first.
@@ -187,7 +187,7 @@ impl Body {
         matches!(self.state, BodyState::Done)
     }
 
-    /// Says how many of the next bytes belong to the body, which are to be passed on as they are.
+    /// Returns how many of the next bytes belong to the body; they are passed on unchanged.
     ///
     /// # Errors
     /// If they are not a body. The connection is then of no further use, and every further call gives the same error.

@@ -11,11 +11,11 @@ pub struct Field {
     pub name: Span,
     /// The value, without spaces around it.
     pub value: Span,
-    /// What it is to a proxy.
+    /// Its kind.
     pub kind: FieldKind,
 }
 
-/// What a field is to a proxy.
+/// The kind of a field, as far as a proxy distinguishes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FieldKind {
     /// Meant for this connection only (RFC 9110 section 7.6.1), or named by `Connection`.

@@ -11,14 +11,14 @@ use crate::{Field, FieldKind, HeadError, Limits, Span, Version};
 /// Options that all `Connection` fields together may name; each is looked for among all fields.
 const CONNECTION_OPTIONS: usize = 32;
 
-/// Whose head it is.
+/// The kind of message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MessageKind {
     Request,
     Response,
 }
 
-/// What the fields say together.
+/// The combined meaning of the fields.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct FieldSummary {
     pub(crate) length: Option<u64>,
@@ -244,7 +244,7 @@ fn escapes_are_whole(name: &[u8]) -> bool {
         .all(|rest| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit))
 }
 
-/// What must hold of the fields together, in requests and responses.
+/// Rules for the combination of fields, in requests and responses.
 pub(crate) fn check_framing(summary: &FieldSummary, version: Version) -> Result<(), HeadError> {
     if summary.chunked && summary.length.is_some() {
         return Err(HeadError::BothLengths);
@@ -323,7 +323,7 @@ pub(crate) fn line_end(bytes: &[u8], at: usize) -> Result<Option<usize>, HeadErr
     }
 }
 
-/// What an incomplete head comes to: an error if it can only become too long.
+/// The result for an incomplete head: an error if it can only become too long.
 pub(crate) const fn partial(length: usize, limits: &Limits) -> Result<crate::Parsed, HeadError> {
     if length >= limits.head_bytes {
         Err(HeadError::TooLarge)

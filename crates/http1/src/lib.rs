@@ -76,8 +76,8 @@ pub enum Parsed {
     Partial,
 }
 
-/// Where the head ends in `bytes`: the index after its empty line, looking from `from` on (for which the caller may give
-/// what it had three bytes before the last look's end). `None` if the empty line has not come.
+/// The end of the head in `bytes`: the index after its empty line, searching from `from` on (which may be three bytes
+/// before the end of the last search). `None` if the empty line has not arrived.
 #[must_use]
 pub fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from.saturating_add(3);

@@ -214,7 +214,7 @@ fn method_length(line: &[u8]) -> Result<Option<usize>, HeadError> {
     }
 }
 
-/// What a first line without its end comes to: what cannot become a request is refused without waiting for the rest.
+/// The result for an incomplete first line: one that cannot become a request is rejected without waiting for the rest.
 fn partial_line(bytes: &[u8], start: usize, limits: &Limits) -> Result<Parsed, HeadError> {
     let line = &bytes[start..];
     let Some(method) = method_length(line.strip_suffix(b"\r").unwrap_or(line))? else {

@@ -99,7 +99,7 @@ fn one_length(head: &[u8], first: usize) -> Option<u64> {
     length
 }
 
-/// Where the value is, if the line says a length.
+/// The position of the value, if the line is a `Content-Length`.
 fn length_value(head: &[u8], at: usize, end: usize) -> Option<(usize, usize)> {
     let line = &head[at..end];
     let (name, rest) = line.split_at_checked(LENGTH.len())?;

@@ -29,10 +29,10 @@ const SKIP_SIZE: usize = 1 << 20;
 const HEAD_LIMIT: usize = 16 * 1024;
 const TICK: Duration = Duration::from_millis(50);
 
-/// What to send, and over how many connections.
+/// The requests to send, and the number of connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClosedPlan {
-    /// Where to.
+    /// The target.
     pub target: SocketAddr,
     /// How many connections, each with one request at a time.
     pub connections: usize,
@@ -46,7 +46,7 @@ pub struct ClosedPlan {
     pub expect: usize,
 }
 
-/// What a closed-loop load has done so far; written by its thread, read by any.
+/// The counters of a closed-loop load; written by its thread, read by any.
 #[derive(Debug, Default)]
 pub struct ClosedCounts {
     /// Right answers.
@@ -69,13 +69,13 @@ struct ClosedConnection {
     stream: TcpStream,
     began: Instant,
     written: usize,
-    /// What was read of a head that is not complete.
+    /// The bytes of an incomplete head.
     head: Vec<u8>,
     /// Body bytes still to come, once the head is complete.
     left: Option<usize>,
 }
 
-/// What reading an answer came to.
+/// The result of reading a response.
 #[derive(Debug, PartialEq, Eq)]
 enum Read {
     Wait,

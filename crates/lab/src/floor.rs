@@ -49,7 +49,7 @@ impl Floor {
         })
     }
 
-    /// Where it listens.
+    /// Its address.
     ///
     /// # Errors
     /// If the operating system does not tell.

@@ -18,7 +18,7 @@ pub mod soak;
 use std::io;
 use std::time::Duration;
 
-pub use load::{Load, LoadPlan, LoadStats, RequestMix};
+pub use load::{LoadPlan, LoadStats, OpenLoad, RequestMix};
 pub use relay::{FaultRelay, RelayFault};
 pub use server::{SampleServerOptions, ServerMode};
 

@@ -32,13 +32,13 @@ pub struct BenchOrigin {
 
 struct OriginConnection {
     stream: TcpStream,
-    /// What was read of a head that is not complete.
+    /// The bytes of an incomplete head.
     head: Vec<u8>,
     /// Body bytes of the current request that are still to come.
     body_left: usize,
     /// The answer that follows the body.
     answer: Option<Arc<OriginPage>>,
-    /// What is being written, and how much of it has been.
+    /// The response being written, and how much of it has been written.
     writing: Option<(Arc<OriginPage>, usize)>,
     close: bool,
 }
@@ -69,7 +69,7 @@ impl BenchOrigin {
         })
     }
 
-    /// Where it listens.
+    /// Its address.
     ///
     /// # Errors
     /// If the operating system does not tell.

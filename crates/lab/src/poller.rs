@@ -60,7 +60,7 @@ impl<T> ConnectionSlab<T> {
     }
 }
 
-/// What reading or writing without waiting came to.
+/// The result of a non-blocking read or write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IoStep {
     /// So many bytes.

@@ -59,7 +59,7 @@ impl FaultRelay {
         })
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -211,7 +211,7 @@ const fn breaks(fault: &RelayFault) -> bool {
     matches!(fault, RelayFault::Refuse | RelayFault::Reset)
 }
 
-/// What `io` gives, or `None` as soon as the fault breaks connections.
+/// The output of `io`, or `None` as soon as the fault breaks connections.
 async fn unless_broken<T>(
     fault: &mut watch::Receiver<RelayFault>,
     io: impl Future<Output = T>,

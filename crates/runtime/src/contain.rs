@@ -41,7 +41,8 @@ pub fn panics() -> u64 {
     PANICS.load(Relaxed)
 }
 
-/// What `work` gives, unless it panics. What it leaves half done is for the caller to throw away or to make anew.
+/// The output of `work`, unless it panics. The caller must discard or rebuild state that a panic may have left
+/// inconsistent.
 ///
 /// # Errors
 /// The panic. `work` is not polled again.

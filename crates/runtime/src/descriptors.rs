@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
-/// What this process had been given.
+/// The limit with which this process was started.
 static INHERITED: OnceLock<Rlimit> = OnceLock::new();
 
 /// Raises the soft limit to the hard limit; returns the old and the new one. [`u64::MAX`] is no limit.

@@ -25,7 +25,7 @@ pub struct LineLimits {
     pub bytes: usize,
 }
 
-/// Where lines are pushed. Clones push to the same output.
+/// A queue of lines. Clones push to the same output.
 #[derive(Debug, Clone)]
 pub struct LineQueue(Arc<LineQueueShared>);
 
@@ -46,7 +46,7 @@ struct LineQueueShared {
 struct LineQueueState {
     waiting: Vec<u8>,
     waiting_lines: usize,
-    /// What the thread is writing.
+    /// The bytes that the thread is writing.
     writing_bytes: usize,
     writing_lines: usize,
     /// The thread waits for work.

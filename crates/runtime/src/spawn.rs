@@ -55,7 +55,7 @@ where
 #[derive(Debug, Clone, Default)]
 pub struct Tasks(Arc<Mutex<BTreeMap<&'static str, TaskEntry>>>);
 
-/// What is shared by all tasks of one name.
+/// The entry shared by all tasks of one name.
 #[derive(Debug, Clone, Default)]
 pub struct TaskEntry {
     restarts: Arc<Counter>,
@@ -72,7 +72,7 @@ impl TaskEntry {
         self.restarts.value()
     }
 
-    /// What `work` gives. A panic in it is counted: the caller starts it again.
+    /// The output of `work`. A panic in it is counted; the caller restarts it.
     ///
     /// # Errors
     /// The panic.
@@ -155,7 +155,7 @@ impl Tasks {
         }
     }
 
-    /// What is shared by the tasks of this name; for one that starts itself again.
+    /// The entry of this name, for a task that restarts itself.
     #[must_use]
     pub fn entry(&self, name: &'static str) -> TaskEntry {
         let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);

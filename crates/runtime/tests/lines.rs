@@ -12,12 +12,12 @@ use evenkeel_runtime::{LineLimits, LineQueue};
 const SOON: Duration = Duration::from_secs(60);
 
 /// An output that behaves as scripted for each write, and forwards what it accepted.
-struct Told {
+struct Script {
     orders: Receiver<io::Result<usize>>,
     taken: Sender<Vec<u8>>,
 }
 
-impl Write for Told {
+impl Write for Script {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Without an order it blocks, as a full pipe does.
         let most = self.orders.recv().map_err(io::Error::other)??;
@@ -43,7 +43,7 @@ fn start(lines: usize, bytes: usize) -> Test {
     let (orders, told) = channel();
     let (taken, got) = channel();
     let (report, reports) = channel();
-    let out = Told {
+    let out = Script {
         orders: told,
         taken,
     };

@@ -18,7 +18,7 @@ use crate::roll_backs::RollBacks;
 const LAST_LINES: usize = 20;
 const LINE_BYTES: usize = 500;
 
-/// Where a process stands.
+/// The phase of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChildPhase {
     /// Not running.
@@ -59,7 +59,7 @@ pub(crate) struct ChildTable {
     pub(crate) closing: bool,
 }
 
-/// What `Children::start` needs for each process.
+/// The input of `Children::start` for each process.
 #[derive(Debug)]
 pub(crate) struct ChildSpec {
     pub(crate) server: ServerId,
@@ -169,7 +169,7 @@ impl Child {
         *self.phase.borrow() == ChildPhase::Idle
     }
 
-    /// What the guardian did not pass on.
+    /// Counts output that the guardian dropped.
     fn dropped(&self, lines: u64, bytes: u64) {
         self.counters.dropped_lines.add(lines);
         self.counters.dropped_bytes.add(bytes);

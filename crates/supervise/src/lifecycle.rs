@@ -27,7 +27,7 @@ const START_TIME: Duration = Duration::from_secs(5);
 /// Before another guardian is started.
 const GUARDIAN_PAUSE: Duration = Duration::from_millis(50);
 
-/// What carries orders to the guardian and its events back.
+/// The client of the guardian: sends orders and receives events.
 struct GuardianClient {
     /// To the guardian that there is.
     link: Option<(pipe::Sender, GuardianEvents)>,
@@ -157,7 +157,7 @@ impl Children {
         }
     }
 
-    /// Who listens on the port of a process that has ended.
+    /// Finds the process that listens on the port of an exited process.
     async fn port_holder(&self, server: ServerId) -> Option<String> {
         let address = self.table().children.get(&server)?.address?;
         let looked = tokio::task::spawn_blocking(move || listener::holder(address));

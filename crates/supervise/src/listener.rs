@@ -22,7 +22,7 @@ pub(crate) struct ProcessSubject {
     pub(crate) before: Vec<u64>,
 }
 
-/// Who listens.
+/// The owner of a listening socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SocketOwner {
     /// The server's own processes, or no known process, or it cannot be determined.
@@ -31,7 +31,7 @@ pub(crate) enum SocketOwner {
     Stranger(String),
 }
 
-/// What the kernel says of the sockets on which a server listens.
+/// The kernel's information on a server's listening sockets.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct ListeningSockets {
     /// Connections that wait to be accepted at its address; none if nothing listens there.
@@ -107,7 +107,8 @@ fn all_sockets() -> Option<Vec<ListeningSocket>> {
     Some(read.flat_map(|table| listening(&table)).collect())
 }
 
-/// Who listens at `address`, the address of `subject`. Reads much of `/proc`: to be called from a thread that may block.
+/// Finds the process that listens at `address`, the address of `subject`. Reads much of `/proc`: call it on a blocking
+/// thread.
 pub(crate) fn look(address: SocketAddr, subject: &ProcessSubject) -> SocketOwner {
     let sockets = sockets(address);
     if sockets.is_empty() {
@@ -147,7 +148,7 @@ pub(crate) fn look(address: SocketAddr, subject: &ProcessSubject) -> SocketOwner
     }
 }
 
-/// Who listens at `address` although no process of the server runs; in words.
+/// The process that listens at `address` although no process of the server runs, in words.
 pub(crate) fn holder(address: SocketAddr) -> Option<String> {
     let sockets = sockets(address);
     if sockets.is_empty() {
@@ -322,7 +323,7 @@ mod tests {
         assert!(at_table(six, "127.0.0.1:9001").is_empty());
     }
 
-    /// What this process itself listens on.
+    /// This process's own listening sockets.
     #[test]
     fn the_accept_queue_is_read_and_where_a_server_listens_instead() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -34,11 +34,11 @@ pub(crate) struct ProgramPath {
 pub(crate) struct KeptCopy {
     /// As it is on disk.
     file: ProgramFile,
-    /// Where it is.
+    /// Its location.
     pub(crate) path: PathBuf,
     /// Which word of the command it takes the place of.
     word: usize,
-    /// What is said of it.
+    /// Its description.
     pub(crate) text: String,
 }
 
@@ -92,7 +92,7 @@ impl KeptCopy {
     }
 }
 
-/// Where copies of the program of this plan are kept, if they are.
+/// The directory for copies of this plan's program, if copies are kept.
 pub(crate) fn folder(plan: &ChildPlan) -> Option<&Path> {
     plan.roll_back
         .as_ref()

@@ -111,7 +111,7 @@ pub(crate) fn main_file(plan: &ChildPlan) -> Option<(usize, PathBuf)> {
     script.or_else(|| Some((0, program(first, directory)?)))
 }
 
-/// Where the file of a program is: as it is written if there is a slash in it, else the first of the search path.
+/// The path of a program: as written if it contains a slash, else the first match in the search path.
 fn program(word: &str, directory: &Path) -> Option<PathBuf> {
     if word.contains('/') {
         return Some(directory.join(word));

@@ -28,7 +28,7 @@ const SAME: &str =
 #[derive(Debug, Default)]
 pub(crate) struct RollBacks(BTreeMap<PathBuf, Option<ProgramState>>);
 
-/// What is at the path of a program.
+/// The file at the path of a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ProgramState {
@@ -84,7 +84,7 @@ impl ProgramState {
         ProgramFile::read(slot.file.clone()).map_or(Self::Missing, Self::File)
     }
 
-    /// What was written down, if it can be read.
+    /// The record, if it can be read.
     fn look_up(record: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(record).ok()?).ok()
     }

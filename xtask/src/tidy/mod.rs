@@ -1,5 +1,4 @@
-//! What must hold for the repository's text, one file per kind of rule. Style is a failing test, not a wish: `cargo
-//! test` runs these too.
+//! Rules for the repository's text, one file per kind of rule. Style is enforced by tests: `cargo test` runs these too.
 
 pub mod circles;
 pub mod crates;
@@ -12,16 +11,18 @@ mod modules;
 mod names;
 pub mod source;
 mod tokens;
+pub mod type_names;
 mod violation;
+pub mod vocabulary;
 pub mod words;
 
-pub use violation::Violation;
+pub use violation::TidyViolation;
 
 use crate::repository::Repository;
 
 /// Every violation of every rule, by file and line.
 #[must_use]
-pub fn check(repository: &Repository) -> Vec<Violation> {
+pub fn check(repository: &Repository) -> Vec<TidyViolation> {
     let mut found = Vec::new();
     found.extend(circles::check(repository));
     found.extend(crates::check(repository));
@@ -29,9 +30,11 @@ pub fn check(repository: &Repository) -> Vec<Violation> {
     found.extend(examples::check(repository));
     found.extend(links::check(repository));
     found.extend(metrics::check(repository));
+    found.extend(type_names::check(repository));
     for file in &repository.files {
         found.extend(docs::check(&file.path, &file.text));
         found.extend(source::check(&file.path, &file.text));
+        found.extend(vocabulary::check(&file.path, &file.text));
         found.extend(words::check(&file.path, &file.text));
     }
     found.sort();

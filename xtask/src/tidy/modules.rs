@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    names::{self, Names, Use},
+    names::{self, ModuleNames, Use},
     tokens::tokens,
 };
 
@@ -20,21 +20,21 @@ pub(super) struct Modules {
 pub(super) struct Module {
     /// Its file, from the crate's `src`.
     pub file: String,
-    /// What it says.
-    pub names: Names,
+    /// Its names.
+    pub names: ModuleNames,
     /// The module that declares it; the root's is the root.
     parent: usize,
     children: BTreeMap<String, usize>,
 }
 
-/// Where a method stands, and where its type.
+/// The files of a method and of its type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MethodFiles<'a> {
     pub own: &'a str,
     pub of_type: &'a str,
 }
 
-/// What a path leads to.
+/// The result of resolving a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Resolution {
     /// Something that a module defines.
@@ -59,7 +59,7 @@ impl Modules {
         file: &str,
         folder: &str,
         parent: usize,
-        names: Option<Names>,
+        names: Option<ModuleNames>,
         text: &impl Fn(&str) -> Option<&'a str>,
     ) -> usize {
         let of_file = || names::read(&tokens(text(file).unwrap_or_default()));

@@ -1,14 +1,14 @@
-//! What the text of one file says of names: the items it defines, its `use` trees, and every path in its code. What
-//! stands under `#[cfg(test)]` says nothing.
+//! The names in the text of one file: the items it defines, its `use` trees, and every path in its code. Anything under
+//! `#[cfg(test)]` is ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::tokens::{Token, TokenKind};
+use super::tokens::{CodeToken, TokenKind};
 
 /// The names of one module.
 #[derive(Debug, Default)]
-pub(super) struct Names {
-    /// What it defines besides modules.
+pub(super) struct ModuleNames {
+    /// Its items besides modules.
     pub items: BTreeSet<String>,
     /// Macros it defines with `macro_rules!`, which others may use without a path.
     pub macros: BTreeSet<String>,
@@ -44,14 +44,14 @@ const ITEMS: &[&str] = &[
 
 /// Reads the tokens of a file.
 #[must_use]
-pub(super) fn read(tokens: &[Token]) -> Names {
+pub(super) fn read(tokens: &[CodeToken]) -> ModuleNames {
     let mut reader = Reader {
         tokens,
         at: 0,
         depth: 0,
         variants: usize::MAX,
         implements: None,
-        here: Names::default(),
+        here: ModuleNames::default(),
         around: Vec::new(),
     };
     while reader.at < tokens.len() {
@@ -61,7 +61,7 @@ pub(super) fn read(tokens: &[Token]) -> Names {
 }
 
 struct Reader<'a> {
-    tokens: &'a [Token],
+    tokens: &'a [CodeToken],
     at: usize,
     /// Brackets of every kind that are open.
     depth: usize,
@@ -70,9 +70,9 @@ struct Reader<'a> {
     /// The type whose own methods stand here, and the brackets that are open where they do.
     implements: Option<(Vec<String>, usize)>,
     /// The innermost module that is open.
-    here: Names,
+    here: ModuleNames,
     /// The modules around it, and of each open inline one its name and the brackets that are open in it.
-    around: Vec<(Names, String, usize)>,
+    around: Vec<(ModuleNames, String, usize)>,
 }
 
 impl Reader<'_> {
@@ -102,11 +102,11 @@ impl Reader<'_> {
         }
     }
 
-    fn peek(&self, ahead: usize) -> Option<&Token> {
+    fn peek(&self, ahead: usize) -> Option<&CodeToken> {
         self.tokens.get(self.at + ahead)
     }
 
-    fn before(&self) -> Option<&Token> {
+    fn before(&self) -> Option<&CodeToken> {
         self.tokens.get(self.at.checked_sub(1)?)
     }
 
@@ -151,7 +151,10 @@ impl Reader<'_> {
             self.at += 1;
             self.skip_group();
         }
-        let is_item = self.peek(0).and_then(Token::word).is_some_and(is_keyword);
+        let is_item = self
+            .peek(0)
+            .and_then(CodeToken::word)
+            .is_some_and(is_keyword);
         while let Some(token) = self.peek(0) {
             match token.kind {
                 TokenKind::Sign(';') => break,
@@ -194,7 +197,7 @@ impl Reader<'_> {
     }
 
     fn module(&mut self) {
-        let name = self.peek(1).and_then(Token::word).map(str::to_owned);
+        let name = self.peek(1).and_then(CodeToken::word).map(str::to_owned);
         let opens = self.peek(2).is_some_and(|token| token.is('{'));
         self.at += 2;
         let Some(name) = name else {
@@ -210,7 +213,7 @@ impl Reader<'_> {
     }
 
     fn macro_rules(&mut self) {
-        if let Some(name) = self.peek(2).and_then(Token::word).map(str::to_owned) {
+        if let Some(name) = self.peek(2).and_then(CodeToken::word).map(str::to_owned) {
             self.here.macros.insert(name);
         }
         self.at += 3;
@@ -223,7 +226,7 @@ impl Reader<'_> {
         }
         let is_function = self.peek(0).is_some_and(|token| token.is_word("fn"));
         self.at += 1;
-        let Some(name) = self.peek(0).and_then(Token::word).map(str::to_owned) else {
+        let Some(name) = self.peek(0).and_then(CodeToken::word).map(str::to_owned) else {
             return;
         };
         if is_keyword(&name) || name == "mut" {
@@ -244,7 +247,7 @@ impl Reader<'_> {
     /// The type of an `impl` without a trait.
     fn implemented_type(&self) -> Option<Vec<String>> {
         let header = self.tokens.get(self.at + 1..).unwrap_or_default();
-        let ends = |token: &Token| token.is('{') || token.is_word("where");
+        let ends = |token: &CodeToken| token.is('{') || token.is_word("where");
         let header = header.split(ends).next()?;
         let of_trait = header.iter().any(|token| token.is_word("for"));
         let mut angles = 0_usize;
@@ -285,7 +288,7 @@ impl Reader<'_> {
                 TokenKind::PathSeparator if path.is_empty() => path.push("::".to_owned()), // another crate
                 TokenKind::PathSeparator => {}
                 TokenKind::Word(word) if word == "as" => {
-                    name = self.peek(1).and_then(Token::word).map(str::to_owned);
+                    name = self.peek(1).and_then(CodeToken::word).map(str::to_owned);
                     self.at += 1;
                 }
                 TokenKind::Word(word) => {
@@ -369,13 +372,13 @@ impl Reader<'_> {
         let follows = of_value || self.follows_path() || self.is_variant();
         let line = self.peek(0).map_or(0, |token| token.line);
         let mut path = Vec::new();
-        while let Some(word) = self.peek(0).and_then(Token::word) {
+        while let Some(word) = self.peek(0).and_then(CodeToken::word) {
             path.push(word.to_owned());
             self.at += 1;
             let separated = self
                 .peek(0)
                 .is_some_and(|token| token.kind == TokenKind::PathSeparator);
-            if !separated || self.peek(1).and_then(Token::word).is_none() {
+            if !separated || self.peek(1).and_then(CodeToken::word).is_none() {
                 break;
             }
             self.at += 1;
@@ -394,14 +397,14 @@ impl Reader<'_> {
         }
     }
 
-    /// What stands here belongs to the value before it.
+    /// This belongs to the preceding value.
     fn follows_dot(&self) -> bool {
         let two_before = self.at.checked_sub(2).and_then(|at| self.tokens.get(at));
         let is_range = two_before.is_some_and(|token| token.is('.'));
         !is_range && self.before().is_some_and(|before| before.is('.'))
     }
 
-    /// What stands here belongs to the type before it, or is a macro's variable.
+    /// This belongs to the preceding type, or is a macro variable.
     fn follows_path(&self) -> bool {
         let is_crate = self.peek(0).is_some_and(|token| token.is_word("crate"));
         let before = self.before();

@@ -6,7 +6,7 @@ use std::{iter::Peekable, str::Chars};
 
 /// One token and the line it stands on, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Token {
+pub(super) struct CodeToken {
     /// What it is.
     pub kind: TokenKind,
     /// Its line.
@@ -26,7 +26,7 @@ pub(super) enum TokenKind {
     Sign(char),
 }
 
-impl Token {
+impl CodeToken {
     /// Its word, if it is one.
     #[must_use]
     pub(super) fn word(&self) -> Option<&str> {
@@ -51,7 +51,7 @@ impl Token {
 
 /// The tokens of a file that compiles.
 #[must_use]
-pub(super) fn tokens(text: &str) -> Vec<Token> {
+pub(super) fn tokens(text: &str) -> Vec<CodeToken> {
     let mut lexer = Lexer {
         rest: text.chars().peekable(),
         line: 1,
@@ -92,7 +92,7 @@ pub(super) fn tokens(text: &str) -> Vec<Token> {
             },
             _ => TokenKind::Sign(letter),
         };
-        tokens.push(Token { kind, line });
+        tokens.push(CodeToken { kind, line });
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> Vec<String> {
-        let show = |token: &Token| match &token.kind {
+        let show = |token: &CodeToken| match &token.kind {
             TokenKind::Word(word) => word.clone(),
             TokenKind::PathSeparator => "::".to_owned(),
             TokenKind::Text(text) => format!("{text:?}"),

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::tokens::{Token, TokenKind, tokens};
-use super::violation::Violation;
+use super::tokens::{CodeToken, TokenKind, tokens};
+use super::violation::TidyViolation;
 use crate::repository::{Repository, TextFile};
 
 /// The file of the lists, which stale entries are reported in.
@@ -22,7 +22,7 @@ type Places<'a> = Vec<(&'a str, usize)>;
 
 /// Looks at the sources of all crates; unit tests may name their helpers as they like.
 #[must_use]
-pub fn check(repository: &Repository) -> Vec<Violation> {
+pub fn check(repository: &Repository) -> Vec<TidyViolation> {
     check_lists(&repository.files, SHARED, REPEATED)
 }
 
@@ -30,7 +30,7 @@ fn check_lists(
     files: &[TextFile],
     shared: &[(&str, &[&str], &str)],
     repeated: &[(&str, &str, &str)],
-) -> Vec<Violation> {
+) -> Vec<TidyViolation> {
     let mut names: BTreeMap<String, BTreeMap<&str, Places<'_>>> = BTreeMap::new();
     for file in files {
         let Some(package) = package_of(&file.path) else {
@@ -44,10 +44,12 @@ fn check_lists(
     let mut found = Vec::new();
     for (name, packages) in &names {
         for (package, places) in packages {
-            let is_listed = repeated.iter().any(|entry| (entry.0, entry.1) == (*package, name.as_str()));
+            let is_listed = repeated
+                .iter()
+                .any(|entry| (entry.0, entry.1) == (*package, name.as_str()));
             if let (Some(second), false) = (places.get(1), is_listed) {
                 let what = format!("{package} has another type {name} in {}", places[0].0);
-                found.push(Violation::new(second.0, second.1, "type-name", what));
+                found.push(TidyViolation::new(second.0, second.1, "type-name", what));
             }
         }
         let listed = shared.iter().find(|entry| entry.0 == name);
@@ -55,10 +57,14 @@ fn check_lists(
         if packages.len() > 1
             && let Some(package) = packages.keys().copied().rfind(unlisted)
         {
-            let others: Vec<&str> = packages.keys().copied().filter(|other| *other != package).collect();
+            let others: Vec<&str> = packages
+                .keys()
+                .copied()
+                .filter(|other| *other != package)
+                .collect();
             let what = format!("{name} is a type of {}, too", others.join(", "));
             let (file, line) = packages[package][0];
-            found.push(Violation::new(file, line, "type-name", what));
+            found.push(TidyViolation::new(file, line, "type-name", what));
         }
     }
     found.extend(stale(&names, shared, repeated));
@@ -70,15 +76,18 @@ fn stale(
     names: &BTreeMap<String, BTreeMap<&str, Places<'_>>>,
     shared: &[(&str, &[&str], &str)],
     repeated: &[(&str, &str, &str)],
-) -> Vec<Violation> {
+) -> Vec<TidyViolation> {
     let mut found = Vec::new();
-    let mut report = |what: String| found.push(Violation::new(HERE, 1, "type-name", what));
+    let mut report = |what: String| found.push(TidyViolation::new(HERE, 1, "type-name", what));
     for (name, packages, _) in shared {
         let actual: BTreeSet<&str> = names
             .get(*name)
             .map(|packages| packages.keys().copied().collect())
             .unwrap_or_default();
-        for package in packages.iter().filter(|package| !actual.contains(**package)) {
+        for package in packages
+            .iter()
+            .filter(|package| !actual.contains(**package))
+        {
             report(format!("SHARED: {package} has no type {name}"));
         }
         if packages.len() < 2 {
@@ -115,7 +124,7 @@ fn defined(text: &str) -> Vec<(String, usize)> {
     while let Some(token) = tokens.get(at) {
         at = match token.word() {
             Some("struct" | "enum" | "trait" | "type" | "union") => {
-                let name = tokens.get(at + 1).and_then(Token::word);
+                let name = tokens.get(at + 1).and_then(CodeToken::word);
                 found.extend(name.map(|name| (name.to_owned(), token.line)));
                 past_item(&tokens, at)
             }
@@ -128,14 +137,19 @@ fn defined(text: &str) -> Vec<(String, usize)> {
 }
 
 /// `#[cfg(test)]`, or `all` of that and more.
-fn is_test_attribute(tokens: &[Token], at: usize) -> bool {
-    let word = |ahead: usize, word: &str| tokens.get(at + ahead).is_some_and(|token| token.is_word(word));
-    let opens = |ahead: usize, sign: char| tokens.get(at + ahead).is_some_and(|token| token.is(sign));
+fn is_test_attribute(tokens: &[CodeToken], at: usize) -> bool {
+    let word = |ahead: usize, word: &str| {
+        tokens
+            .get(at + ahead)
+            .is_some_and(|token| token.is_word(word))
+    };
+    let opens =
+        |ahead: usize, sign: char| tokens.get(at + ahead).is_some_and(|token| token.is(sign));
     opens(0, '#') && opens(1, '[') && word(2, "cfg") && (word(4, "test") || word(6, "test"))
 }
 
 /// Behind the item at `at`: past its `;`, or past its braces.
-fn past_item(tokens: &[Token], mut at: usize) -> usize {
+fn past_item(tokens: &[CodeToken], mut at: usize) -> usize {
     while let Some(token) = tokens.get(at) {
         match token.kind {
             TokenKind::Sign(';') => return at + 1,
@@ -148,7 +162,7 @@ fn past_item(tokens: &[Token], mut at: usize) -> usize {
 }
 
 /// Behind the bracket that closes the one at `at`.
-fn past_group(tokens: &[Token], mut at: usize) -> usize {
+fn past_group(tokens: &[CodeToken], mut at: usize) -> usize {
     let mut depth = 0_usize;
     while let Some(token) = tokens.get(at) {
         at += 1;
@@ -191,7 +205,10 @@ mod tests {
                     #[cfg(test)]\nmod tests { struct No; }\n#[cfg(all(test, unix))]\nstruct No;\nmod inner { type D = u8; }\n\
                     fn f() -> [u8; 2] { struct No; [0; 2] }\nenum E { A }\n";
         let names: Vec<(String, usize)> = defined(text);
-        let names: Vec<(&str, usize)> = names.iter().map(|(name, line)| (name.as_str(), *line)).collect();
+        let names: Vec<(&str, usize)> = names
+            .iter()
+            .map(|(name, line)| (name.as_str(), *line))
+            .collect();
         assert_eq!(names, [("A", 1), ("B", 5), ("T", 9), ("D", 14), ("E", 16)]);
     }
 
@@ -203,7 +220,8 @@ mod tests {
             file("crates/a/src/tests.rs", "struct Entry;\n"),
             file("crates/a/tests/one.rs", "struct Entry;\n"),
         ];
-        let expected = "crates/a/src/two.rs:2: type-name: a has another type Entry in crates/a/src/one.rs";
+        let expected =
+            "crates/a/src/two.rs:2: type-name: a has another type Entry in crates/a/src/one.rs";
         assert_eq!(what(&files, &[], &[]), [expected]);
         assert!(what(&files, &[], &[("a", "Entry", "why")]).is_empty());
     }
@@ -216,7 +234,10 @@ mod tests {
             file("xtask/src/lib.rs", "type Clock = u8;\n"),
         ];
         let expected = "xtask/src/lib.rs:1: type-name: Clock is a type of a, b, too";
-        assert_eq!(what(&files, &[("Clock", &["a", "b"], "why")], &[]), [expected]);
+        assert_eq!(
+            what(&files, &[("Clock", &["a", "b"], "why")], &[]),
+            [expected]
+        );
         assert_eq!(what(&files, &[], &[]).len(), 1);
         assert!(what(&files, &[("Clock", &["a", "b", "xtask"], "why")], &[]).is_empty());
     }
@@ -224,7 +245,8 @@ mod tests {
     #[test]
     fn entries_that_are_not_needed_are_found() {
         let files = [file("crates/a/src/lib.rs", "struct Clock;\n")];
-        let shared: &[(&str, &[&str], &str)] = &[("Clock", &["a", "b"], "why"), ("Gone", &["a"], "why")];
+        let shared: &[(&str, &[&str], &str)] =
+            &[("Clock", &["a", "b"], "why"), ("Gone", &["a"], "why")];
         assert_eq!(
             what(&files, shared, &[("a", "Clock", "why")]),
             [

@@ -21,7 +21,7 @@ pub fn incident(incident: &Incident) -> String {
     page.0
 }
 
-/// What is wrong, in the words of the likeliest finding.
+/// The most likely finding.
 pub(super) fn fault(incident: &Incident) -> &'static str {
     incident
         .diagnosis
@@ -54,7 +54,7 @@ pub(super) fn phases(incident: &Incident) -> [(&'static str, Option<f64>); 5] {
     ]
 }
 
-/// What it did to requests, in a sentence.
+/// The impact in a sentence.
 pub(super) fn impact_sentence(incident: &Incident) -> String {
     let impact = &incident.impact;
     let mut text = format!(

@@ -19,7 +19,7 @@ pub use markdown::incident_markdown;
 pub use status::status;
 pub use why::why;
 
-/// What an answer that is no success says: the `error` of its body, or its status.
+/// The message of an unsuccessful response: the `error` of its body, or its status.
 #[must_use]
 pub fn error_of(status: u16, body: &str) -> String {
     let value: Option<serde_json::Value> = serde_json::from_str(body).ok();

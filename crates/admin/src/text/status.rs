@@ -81,7 +81,7 @@ fn service(view: &ServiceView, colour: bool) -> String {
     line
 }
 
-/// Who has taken the service out, and how that ends.
+/// The service's maintenance, and how it ends.
 fn service_maintenance(view: &ServiceView) -> String {
     let Some(held) = &view.maintenance else {
         return String::new();
@@ -135,7 +135,7 @@ fn terms(held: &Maintenance, end: &str) -> String {
     }
 }
 
-/// What it did in the last seconds, in a line.
+/// Its recent activity in a line.
 fn recent(view: &ServiceView) -> String {
     let recent = &view.recent;
     let mut facts = vec![

@@ -5,7 +5,7 @@ use super::table::{Align, TextTable, painted};
 use super::{clean, maybe_duration, maybe_share, share};
 use crate::why::{ServerWhy, ServiceWhy};
 
-/// What `status --why` shows.
+/// The output of `status --why`.
 #[must_use]
 pub fn why(view: &ServiceWhy, colour: bool) -> String {
     let name = painted(&clean(&view.name), colour.then_some("1"));

@@ -77,7 +77,7 @@ fn overflows_to_next(
         && after * (other + 1.0) / others < before / own * NEARLY
 }
 
-/// What an attempt is expected to take, in seconds.
+/// The expected duration of an attempt, in seconds.
 pub(crate) fn expected(candidates: &Candidates<'_>, index: u32, typical: f64) -> f64 {
     if typical <= 0.0 {
         // Nobody is known to be better than anybody else.

@@ -19,7 +19,7 @@ use crate::{Policy, Pool};
 use prequal::{ProbePool, ProbePools, of_group};
 use strides::Strides;
 
-/// Where a worker is in its rounds.
+/// A worker's state of all policies.
 #[derive(Debug, Default)]
 pub(crate) struct PolicyState {
     /// Round robin: the member picked last.

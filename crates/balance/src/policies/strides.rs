@@ -34,7 +34,7 @@ impl Strides {
         self.turns = group.members.iter().map(first).collect();
     }
 
-    /// Whose turn it is.
+    /// The member whose turn it is.
     pub(crate) fn next(&mut self, pool: &Pool) -> Option<u32> {
         let mut first = self.turns.peek_mut()?;
         let Reverse((at, index)) = *first;

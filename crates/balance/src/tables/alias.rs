@@ -33,7 +33,7 @@ impl AliasTable {
             .collect();
         let (mut small, mut large): (Vec<usize>, Vec<usize>) =
             (0..columns.len()).partition(|&slot| columns[slot].level < 1.0);
-        // What a small column lacks is filled up by a large one.
+        // A small column is filled up by a large one.
         while let (Some(&lacking), Some(&giving)) = (small.last(), large.last()) {
             small.pop();
             columns[lacking].above = columns[giving].below;
@@ -43,7 +43,7 @@ impl AliasTable {
                 small.push(giving);
             }
         }
-        // What is left differs from full by rounding only.
+        // The rest differs from full by rounding only.
         for slot in small.into_iter().chain(large) {
             columns[slot].level = 1.0;
         }

@@ -17,8 +17,8 @@ const EACH_AT_LEAST: usize = 16;
 pub(crate) struct Ring {
     /// Ascending by hash.
     pub(crate) points: Vec<(u64, u32)>,
-    /// Where the points of each range of hashes begin, by the highest bits: one look instead of a search through all,
-    /// most of which would miss the cache.
+    /// Where the points of each range of hashes begin, by the highest bits: a lookup instead of a search with mostly
+    /// cache misses.
     starts: Vec<u32>,
     /// The number of a hash's bits that are ignored for its range.
     shift: u32,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::shape::ValueShape;
 use super::{FileLiteral, FileValue, Value, not_yet, want_text};
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
 use crate::nearest::nearest;
 
 /// An address that may have to be resolved.
@@ -111,7 +111,7 @@ impl FileLiteral for SocketAddr {
     }
 }
 
-fn parse_server(text: &str, span: Span) -> Result<Address, Diagnostic> {
+fn parse_server(text: &str, span: TextRange) -> Result<Address, Diagnostic> {
     let plain = match text.split_once("://") {
         None => text,
         Some(("http", rest)) => rest.strip_suffix('/').unwrap_or(rest),
@@ -182,7 +182,7 @@ pub fn is_host(host: &str) -> bool {
             .all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 
-fn bad_address(text: &str, span: Span, example: &str) -> Diagnostic {
+fn bad_address(text: &str, span: TextRange, example: &str) -> Diagnostic {
     let shown = text.escape_debug();
     let diagnostic = Diagnostic::new(
         Code::BadAddress,

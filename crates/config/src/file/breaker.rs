@@ -8,7 +8,7 @@ use crate::defaults;
 table! {
     /// A circuit breaker for each server, in addition to detection: a server that has failed recently gets no requests.
     /// Off without this table.
-    pub struct Breaker {
+    pub struct BreakerConfig {
         /// Opens after this many consecutive failures. 0 turns this condition off.
         consecutive_failures: Integer<0, 10_000> = defaults::BREAKER_CONSECUTIVE;
         /// Opens when at least this share of the attempts in the window failed.
@@ -18,7 +18,7 @@ table! {
         /// The ratios are evaluated only with at least this many attempts in the window.
         minimum_attempts: Integer<1, 1_000_000> = defaults::BREAKER_MINIMUM;
         /// When slow attempts open the breaker.
-        slow: BreakerSlow;
+        slow: BreakerSlowConfig;
         /// How long the breaker stays open; doubled after each failed trial.
         open_for: DurationValue<10> = defaults::BREAKER_OPEN_FOR;
         /// The longest time that it stays open.
@@ -33,7 +33,7 @@ table! {
 
 table! {
     /// When slow attempts open the breaker, even if they succeed.
-    pub struct BreakerSlow {
+    pub struct BreakerSlowConfig {
         /// An attempt is slow if its response head takes longer than this.
         after: DurationValue<1> [required];
         /// Opens when at least this share of the attempts in the window were slow.

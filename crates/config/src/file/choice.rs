@@ -7,7 +7,7 @@ use evenkeel_tolerate::Class;
 
 use super::shape::ValueShape;
 use super::{FileLiteral, FileValue, Value, not_yet, want_text};
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
 use crate::nearest::nearest;
 use crate::plan::{
     AddressFamily, BackoffGrowth, BackoffJitter, LimitAlgorithm, LogFormat, LogLevel,
@@ -15,7 +15,7 @@ use crate::plan::{
 
 /// The diagnostic for a word that is not among `known`.
 #[must_use]
-pub fn unknown_word(word: &str, span: Span, known: &[&str]) -> Diagnostic {
+pub fn unknown_word(word: &str, span: TextRange, known: &[&str]) -> Diagnostic {
     let all = quoted(known);
     let help = nearest(word, known.iter().copied()).map_or_else(
         || format!("one of {all}"),
@@ -139,7 +139,7 @@ choice! {
 }
 
 choice! {
-    /// Who decides about actions.
+    /// Who decides about costly actions.
     ModeWord: Mode {
         "automatic" => Mode::Automatic,
         "ask" => Mode::Ask,

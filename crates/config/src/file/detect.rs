@@ -2,35 +2,35 @@
 
 use super::quantity::DurationValue;
 use super::table;
-use super::value::{Boolean, Integer, Number, OrOff, Share, Text};
+use super::value::{Boolean, Integer, NonEmptyText, Number, OrOff, Share};
 use crate::defaults;
 
 table! {
     /// How faults are detected.
-    pub struct Detect {
+    pub struct DetectConfig {
         /// The active probe. Keys that are left out keep their default.
-        probe: Probe;
+        probe: ProbeConfig;
         /// This many consecutive failed attempts are a detection. 0 turns it off.
         consecutive_failures: Integer<0, 10_000> = defaults::CONSECUTIVE_FAILURES;
         /// Too many failed attempts among the recent ones. `"off"` turns it off.
-        failure_ratio: OrOff<FailureRatio>;
+        failure_ratio: OrOff<FailureRatioConfig>;
         /// Much slower than the other servers. `"off"` turns it off.
-        slow: OrOff<Slow>;
+        slow: OrOff<SlowConfig>;
     }
     later { "heartbeat_phi" }
 }
 
 table! {
     /// The active probe: a connection (`tcp = true`, the default) or an HTTP request (`http = "/health"`).
-    pub struct Probe {
+    pub struct ProbeConfig {
         /// A successful TCP connection passes.
         tcp: Boolean = defaults::PROBE_TCP;
         /// The path of a `GET` request.
-        http: Text;
+        http: NonEmptyText;
         /// The statuses that pass: a single status or a range. Only with `http`.
-        expect: Text = defaults::PROBE_EXPECT;
+        expect: NonEmptyText = defaults::PROBE_EXPECT;
         /// The `Host` header. Default: the first host that a route to the service names literally, else `localhost`. Only with `http`.
-        host: Text;
+        host: NonEmptyText;
         /// The interval between the starts of two probes of one server.
         every: DurationValue<10> = defaults::PROBE_EVERY;
         /// The timeout of one probe.
@@ -48,7 +48,7 @@ table! {
 table! {
     /// Too many failed attempts among the recent ones: the lower bound of the 95 % interval of the ratio is above
     /// `above`.
-    pub struct FailureRatio {
+    pub struct FailureRatioConfig {
         /// The ratio.
         above: Share = defaults::RATIO_ABOVE;
         /// The length of the window.
@@ -61,7 +61,7 @@ table! {
 
 table! {
     /// Much slower than the other servers of the service: the median response time is above `times_peers` times theirs.
-    pub struct Slow {
+    pub struct SlowConfig {
         /// How many times slower than the peers' median.
         times_peers: Number<1_100_000, 1_000_000_000> = defaults::SLOW_TIMES_PEERS;
         /// The length of the window.
@@ -74,7 +74,7 @@ table! {
 
 table! {
     /// How long a diagnosis may take.
-    pub struct Diagnose {
+    pub struct DiagnoseConfig {
         /// The timeout of all tests of an examination together.
         timeout: DurationValue = defaults::DIAGNOSE_TIMEOUT;
     }

@@ -13,7 +13,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 
 table! {
     /// Servers from DNS. They are named `dns-1`, `dns-2`, … and are added and removed as the answers change.
-    pub struct Discover {
+    pub struct DiscoverConfig {
         /// `HOST:PORT`: all addresses of the host (A and AAAA), each with this port. Or `_NAME._tcp.HOST`, without a
         /// port: the SRV records, with their ports, weights and priorities. Names are queried as written, without
         /// search domains.
@@ -25,7 +25,7 @@ table! {
         /// Which address records are queried.
         family: FamilyWord = defaults::DISCOVER_FAMILY;
         /// The refresh interval: the TTL of the answer, within these bounds.
-        every: TtlBounds;
+        every: TtlBoundsConfig;
         /// How long an answer that removes more than half of the working servers must persist before they are removed.
         hold: DurationValue<0> = defaults::DISCOVER_HOLD;
     }
@@ -34,7 +34,7 @@ table! {
 
 table! {
     /// Bounds on the TTL of an answer.
-    pub struct TtlBounds {
+    pub struct TtlBoundsConfig {
         /// The shortest interval.
         least: DurationValue<100> = defaults::DISCOVER_LEAST;
         /// The longest interval.
@@ -47,7 +47,7 @@ table! {
 #[derive(Debug, Clone, Copy)]
 pub struct LookupName;
 
-/// Where a name server listens; port 53 if none is given.
+/// The address of a name server; port 53 if none is given.
 #[derive(Debug, Clone, Copy)]
 pub struct ResolverAddress;
 

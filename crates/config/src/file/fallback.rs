@@ -4,7 +4,7 @@ use toml::de::DeValue;
 
 use super::quantity::{DurationValue, Size};
 use super::shape::ValueShape;
-use super::value::{AnyText, Boolean, Integer, List, Text};
+use super::value::{AnyText, Boolean, Integer, List, NonEmptyText};
 use super::{FileValue, Value, table, want_text, wrong_type};
 use crate::defaults;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
@@ -12,18 +12,18 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 table! {
     /// The response that clients get when no server answers, after all retries: another service's, or a fixed one.
     /// Without it they get evenkeel's own error response, which names the cause.
-    pub struct Fallback {
+    pub struct FallbackConfig {
         /// Stores responses, and serves them before any other fallback.
-        stale: Stale;
+        stale: StaleConfig;
         /// The service that answers instead. It may have a fixed response as its own fallback, but not another service.
-        service: Text;
+        service: NonEmptyText;
         /// The status of the fixed response.
         status: Integer<200, 599> = defaults::FALLBACK_STATUS;
         /// Its body, 64 KiB at most.
         body: AnyText;
         /// The type of its body.
-        content_type: Text = defaults::FALLBACK_CONTENT_TYPE;
-        /// Its `Retry-After`, in whole seconds. Default: none.
+        content_type: NonEmptyText = defaults::FALLBACK_CONTENT_TYPE;
+        /// Its `RetryConfig-After`, in whole seconds. Default: none.
         retry_after: DurationValue<1_000>;
         /// Statuses of servers' responses that are replaced by the fallback: 400 to 599 in quotes. They are retried
         /// first, if `retry.on` lists them.
@@ -34,7 +34,7 @@ table! {
 
 table! {
     /// Stale responses to GET, for when no server answers. Servers are asked first, unless `answer_first` is set.
-    pub struct Stale {
+    pub struct StaleConfig {
         /// The total size of all stored responses.
         size: Size<65_536, 1_073_741_824> = defaults::STALE_SIZE;
         /// The largest response body that is stored.

@@ -1,4 +1,4 @@
-//! What requests are hashed on, as typed: `"source-ip"`, `"source-ip/24"`, `"header:NAME"` and the like.
+//! Hash keys, as typed: `"source-ip"`, `"source-ip/24"`, `"header:NAME"` and the like.
 
 use evenkeel_request::HashOn;
 

@@ -13,7 +13,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 table! {
     /// Hedging: a second attempt on another server while the first one is late, for requests that may be sent twice.
     /// The first response is passed on. Hedged attempts are paid for by the retry budget.
-    pub struct Hedge {
+    pub struct HedgeConfig {
         /// The delay before a hedged attempt: a duration, or a quantile of the latest response times, from `p50` to
         /// `p99.9`.
         after: HedgeAfterKind = defaults::HEDGE_AFTER;

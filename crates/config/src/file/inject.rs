@@ -8,11 +8,11 @@ use crate::defaults;
 table! {
     /// Fault injection, before a request reaches a server, to test how clients handle faults. `evenkeel check` warns
     /// while it is on.
-    pub struct Inject {
+    pub struct InjectConfig {
         /// Requests that are delayed. The delay counts towards `timeout.total`.
-        delay: InjectDelay;
+        delay: InjectDelayConfig;
         /// Requests that are answered with an error, and reach no server. Independent of `delay`.
-        abort: InjectAbort;
+        abort: InjectAbortConfig;
         /// The seed that selects the requests.
         seed: Integer<0, 4_294_967_295> = defaults::INJECT_SEED;
     }
@@ -21,7 +21,7 @@ table! {
 
 table! {
     /// Requests that are delayed.
-    pub struct InjectDelay {
+    pub struct InjectDelayConfig {
         /// The share of requests.
         share: Share [required];
         /// The duration.
@@ -32,7 +32,7 @@ table! {
 
 table! {
     /// Requests that are answered with an error.
-    pub struct InjectAbort {
+    pub struct InjectAbortConfig {
         /// The share of requests.
         share: Share [required];
         /// The status of the answer.

@@ -6,39 +6,39 @@ use super::choice::{AlgorithmWord, ClassWord};
 use super::hash::HashOnText;
 use super::quantity::DurationValue;
 use super::shape::ValueShape;
-use super::value::{Integer, Number, Share, Text};
+use super::value::{Integer, NonEmptyText, Number, Share};
 use super::{FileLiteral, FileValue, Value, table, wrong_type};
 use crate::defaults;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 
 table! {
     /// Limits: concurrent requests per server, a queue for the excess, request classes, and requests per second.
-    pub struct Limit {
+    pub struct LimitConfig {
         /// The maximum number of concurrent requests per server: a number, or `adaptive`, which derives it for each
         /// server from response times. `max_requests` of a server takes precedence, and is the upper bound of an
         /// adaptive limit.
         concurrency: Concurrency;
         /// Options of `concurrency = "adaptive"`.
-        adaptive: Adaptive;
+        adaptive: AdaptiveConfig;
         /// The queue for requests while all servers are at their limit.
-        queue: Queue;
+        queue: QueueConfig;
         /// The class of a request, which decides what is shed first when capacity is short. Without this table all are
         /// `critical`.
-        class: RequestClass;
+        class: RequestClassConfig;
         /// The share of the servers' total concurrency that requests of each class may use. The rest is reserved for
         /// the classes above.
-        shares: Shares;
+        shares: SharesConfig;
         /// A rate limit. Requests above it are answered 429.
-        rate: Rate;
+        rate: RateConfig;
         /// Rejects a part of the requests at once while the servers reject most of them.
-        throttle: Throttle;
+        throttle: ThrottleConfig;
     }
     later {}
 }
 
 table! {
     /// How an adaptive limit is found.
-    pub struct Adaptive {
+    pub struct AdaptiveConfig {
         /// `gradient2` compares response times with their long-term average, `vegas` with the fastest ones, and `aimd`
         /// uses failures and timeouts only.
         algorithm: AlgorithmWord = defaults::ADAPTIVE_ALGORITHM;
@@ -55,7 +55,7 @@ table! {
 table! {
     /// The queue for requests while all servers are at their limit. Requests that find it full or wait too long get
     /// 503.
-    pub struct Queue {
+    pub struct QueueConfig {
         /// The maximum number of waiting requests. 0 turns the queue off.
         length: Integer<0, 1_000_000> = defaults::QUEUE_LENGTH;
         /// How long a request may wait; never longer than half of the remaining `timeout.total`.
@@ -69,10 +69,10 @@ table! {
 
 table! {
     /// The class of a request. A route's `class` takes precedence.
-    pub struct RequestClass {
+    pub struct RequestClassConfig {
         /// The request header field with the class: `critical-plus`, `critical`, `sheddable-plus` or `sheddable`.
         /// Clients can send any value; have a proxy in front of evenkeel set it.
-        header: Text;
+        header: NonEmptyText;
         /// The class of requests without the field.
         default: ClassWord = defaults::CLASS;
     }
@@ -81,7 +81,7 @@ table! {
 
 table! {
     /// The share of the servers' total concurrency that each class may use.
-    pub struct Shares {
+    pub struct SharesConfig {
         /// Requests that must not fail.
         critical_plus: Share = defaults::SHARE_CRITICAL_PLUS;
         /// Requests that users wait for.
@@ -96,7 +96,7 @@ table! {
 
 table! {
     /// A rate limit: a token bucket, for all requests together or per key.
-    pub struct Rate {
+    pub struct RateConfig {
         /// Tokens per second.
         per_second: Number<1_000, 1_000_000_000_000> [required];
         /// The capacity of the bucket. Default: the tokens of one second, at least 1.
@@ -110,7 +110,7 @@ table! {
 
 table! {
     /// The client throttling of Google's SRE book: evenkeel sends at most `k` times as many requests as the servers accept.
-    pub struct Throttle {
+    pub struct ThrottleConfig {
         /// Requests sent per accepted request.
         k: Number<1_000_000, 100_000_000> = defaults::THROTTLE_K;
         /// The length of the window.
@@ -179,7 +179,7 @@ impl FileLiteral for Bound {
 }
 
 /// Rejects a lowest limit above the highest.
-pub(crate) fn check_order(typed: &Adaptive, (min, max): (u32, u32), out: &mut Diagnostics) {
+pub(crate) fn check_order(typed: &AdaptiveConfig, (min, max): (u32, u32), out: &mut Diagnostics) {
     if min <= max {
         return;
     }

@@ -1,12 +1,12 @@
 //! The policies of a route: its own keys, and its service's for those that it leaves out.
 
 use super::Located;
-use super::fallback::Fallback;
-use super::hedge::Hedge;
-use super::inject::Inject;
-use super::listen::Route;
-use super::retry::{Retry, RetryBackoff};
-use super::service::{Service, Timeout};
+use super::fallback::FallbackConfig;
+use super::hedge::HedgeConfig;
+use super::inject::InjectConfig;
+use super::listen::RouteConfig;
+use super::retry::{RetryBackoffConfig, RetryConfig};
+use super::service::{ServiceConfig, TimeoutConfig};
 use super::value::OrDisabled;
 
 /// The keys of `$own`, and for those that it does not have, those of `$base`. A key that is not named here does not compile.
@@ -16,7 +16,7 @@ macro_rules! over {
     };
 }
 
-impl Route {
+impl RouteConfig {
     /// Whether it overrides any policy of its service.
     #[must_use]
     pub const fn has_own(&self) -> bool {
@@ -29,14 +29,14 @@ impl Route {
 
     /// The policies of its requests for `service`, in the form of a service without anything else.
     #[must_use]
-    pub fn own(&self, service: &Service) -> Service {
-        Service {
+    pub fn own(&self, service: &ServiceConfig) -> ServiceConfig {
+        ServiceConfig {
             timeout: merge(self.timeout.as_ref(), service.timeout.as_ref(), timeout),
             retry: merge(self.retry.as_ref(), service.retry.as_ref(), retry),
             hedge: switch(self.hedge.as_ref(), service.hedge.as_ref(), hedge),
             fallback: switch(self.fallback.as_ref(), service.fallback.as_ref(), fallback),
             inject: switch(self.inject.as_ref(), service.inject.as_ref(), inject),
-            ..Service::default()
+            ..ServiceConfig::default()
         }
     }
 }
@@ -77,9 +77,9 @@ impl<T> Located<T> {
     }
 }
 
-fn timeout(own: &Timeout, base: &Timeout) -> Timeout {
+fn timeout(own: &TimeoutConfig, base: &TimeoutConfig) -> TimeoutConfig {
     over!(
-        Timeout {
+        TimeoutConfig {
             connect,
             attempt,
             total,
@@ -91,10 +91,10 @@ fn timeout(own: &Timeout, base: &Timeout) -> Timeout {
     )
 }
 
-fn retry(own: &Retry, base: &Retry) -> Retry {
-    let backoff = |own: &RetryBackoff, base: &RetryBackoff| {
+fn retry(own: &RetryConfig, base: &RetryConfig) -> RetryConfig {
+    let backoff = |own: &RetryBackoffConfig, base: &RetryBackoffConfig| {
         over!(
-            RetryBackoff {
+            RetryBackoffConfig {
                 base,
                 cap,
                 growth,
@@ -104,10 +104,10 @@ fn retry(own: &Retry, base: &Retry) -> Retry {
             base
         )
     };
-    Retry {
+    RetryConfig {
         backoff: merge(own.backoff.as_ref(), base.backoff.as_ref(), backoff),
         ..over!(
-            Retry {
+            RetryConfig {
                 limit,
                 timeout_limit,
                 on,
@@ -123,9 +123,9 @@ fn retry(own: &Retry, base: &Retry) -> Retry {
     }
 }
 
-fn hedge(own: &Hedge, base: &Hedge) -> Hedge {
+fn hedge(own: &HedgeConfig, base: &HedgeConfig) -> HedgeConfig {
     over!(
-        Hedge {
+        HedgeConfig {
             after,
             limit,
             floor,
@@ -137,25 +137,25 @@ fn hedge(own: &Hedge, base: &Hedge) -> Hedge {
 }
 
 /// A fixed response and another service exclude each other, so a route that sets one drops its service's other one.
-fn fallback(own: &Fallback, base: &Fallback) -> Fallback {
+fn fallback(own: &FallbackConfig, base: &FallbackConfig) -> FallbackConfig {
     let answers = own.status.is_some()
         || own.body.is_some()
         || own.content_type.is_some()
         || own.retry_after.is_some();
     let base = if own.service.is_some() {
-        Fallback {
+        FallbackConfig {
             on: base.on.clone(),
             stale: base.stale.clone(),
-            ..Fallback::default()
+            ..FallbackConfig::default()
         }
     } else {
-        Fallback {
+        FallbackConfig {
             service: base.service.clone().filter(|_| !answers),
             ..base.clone()
         }
     };
     over!(
-        Fallback {
+        FallbackConfig {
             stale,
             service,
             status,
@@ -169,6 +169,6 @@ fn fallback(own: &Fallback, base: &Fallback) -> Fallback {
     )
 }
 
-fn inject(own: &Inject, base: &Inject) -> Inject {
-    over!(Inject { delay, abort, seed }, own, base)
+fn inject(own: &InjectConfig, base: &InjectConfig) -> InjectConfig {
+    over!(InjectConfig { delay, abort, seed }, own, base)
 }

@@ -8,7 +8,7 @@ use std::ops::Deref;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
 use crate::nearest::nearest;
 
 pub mod shape;
@@ -38,7 +38,7 @@ pub mod detect;
 pub mod recover;
 
 pub use address::Address;
-pub use program::File;
+pub use program::ConfigFile;
 
 use shape::ValueShape;
 
@@ -50,10 +50,10 @@ pub type Value<'t> = Spanned<DeValue<'t>>;
 pub struct Located<T> {
     /// The value.
     pub value: T,
-    /// Where the value stands.
-    pub span: Span,
-    /// Where its key stands (the value itself in a list).
-    pub key: Span,
+    /// The location of the value.
+    pub span: TextRange,
+    /// The location of its key (of the value itself in a list).
+    pub key: TextRange,
 }
 
 impl<T> Deref for Located<T> {
@@ -77,7 +77,7 @@ pub trait FileValue {
 
 /// Reads `value`, and keeps its location.
 pub fn read_at<K: FileValue>(
-    key: Span,
+    key: TextRange,
     value: &Value<'_>,
     out: &mut Diagnostics,
 ) -> Option<Located<K::Out>> {
@@ -113,7 +113,7 @@ pub fn entries<'v, 't>(
     entries
 }
 
-/// What a value is, in words.
+/// The type of a value, in words.
 #[must_use]
 pub fn type_of(value: &DeValue<'_>) -> &'static str {
     match value {
@@ -159,7 +159,7 @@ pub fn want_text<'v>(value: &'v Value<'_>, wanted: &str, out: &mut Diagnostics) 
 
 /// The diagnostic for a key that does not exist.
 #[must_use]
-pub fn unknown_key(key: &str, span: Span, known: &[&str]) -> Diagnostic {
+pub fn unknown_key(key: &str, span: TextRange, known: &[&str]) -> Diagnostic {
     let help = match nearest(key, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() => "no key is known here".to_owned(),
@@ -176,7 +176,7 @@ pub fn unknown_key(key: &str, span: Span, known: &[&str]) -> Diagnostic {
 
 /// The diagnostic for a reserved name; `instead` says what works today.
 #[must_use]
-pub fn not_yet(what: &str, span: Span, instead: &str) -> Diagnostic {
+pub fn not_yet(what: &str, span: TextRange, instead: &str) -> Diagnostic {
     Diagnostic::new(
         Code::NotYet,
         span,
@@ -191,7 +191,7 @@ pub const LEAVE_OUT: &str = "remove it for now: a key without effect would be wo
 
 /// The diagnostic for a missing key of the table at `span`.
 #[must_use]
-pub fn missing_key(key: &str, about: &str, span: Span) -> Diagnostic {
+pub fn missing_key(key: &str, about: &str, span: TextRange) -> Diagnostic {
     Diagnostic::new(
         Code::Missing,
         span,

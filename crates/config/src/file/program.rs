@@ -2,67 +2,67 @@
 
 use super::address::ListenAddress;
 use super::choice::{LogFormatWord, LogLevelWord};
-use super::listen::Listen;
-use super::service::Service;
+use super::listen::ListenConfig;
+use super::service::ServiceConfig;
 use super::table;
-use super::value::{Boolean, Integer, NameMap, Text};
+use super::value::{Boolean, Integer, NameMap, NonEmptyText};
 use crate::defaults;
 
 table! {
     /// The configuration file of evenkeel. It needs at least one listener and one service; everything else has a
     /// default.
-    pub struct File {
+    pub struct ConfigFile {
         /// The number of worker threads for traffic. Default: one per processor core.
         workers: Integer<1, 1024>;
         /// The zone in which this evenkeel runs: servers with the same `zone` are preferred within their tier.
-        zone: Text;
+        zone: NonEmptyText;
         /// The admin API: status and metrics.
-        admin: Admin;
+        admin: AdminConfig;
         /// The incident store.
-        store: Store;
+        store: StoreConfig;
         /// Logging.
-        log: Log;
+        log: LogConfig;
         /// The listeners, by name.
-        listen: NameMap<Listen>;
+        listen: NameMap<ListenConfig>;
         /// The services, by name: groups of equivalent servers, and how they are balanced, monitored and repaired.
-        service: NameMap<Service>;
+        service: NameMap<ServiceConfig>;
     }
     later {}
 }
 
 table! {
     /// The admin API: status and metrics.
-    pub struct Admin {
+    pub struct AdminConfig {
         /// The address. Port 0 selects a free port.
         address: ListenAddress = defaults::ADMIN_ADDRESS;
         /// The token that every change requires.
-        token: Token;
+        token: TokenConfig;
     }
     later {}
 }
 
 table! {
     /// The file with the admin token.
-    pub struct Token {
+    pub struct TokenConfig {
         /// The file, relative to the state directory; created with mode 0600 if it does not exist.
-        file: Text = defaults::ADMIN_TOKEN_FILE;
+        file: NonEmptyText = defaults::ADMIN_TOKEN_FILE;
     }
     later {}
 }
 
 table! {
     /// The incident store.
-    pub struct Store {
+    pub struct StoreConfig {
         /// `sqlite:FILE`, relative to the state directory (`$STATE_DIRECTORY`, else the XDG state directory), or
         /// `memory:` to store nothing.
-        url: Text = defaults::STORE_URL;
+        url: NonEmptyText = defaults::STORE_URL;
     }
     later {}
 }
 
 table! {
     /// Logging, to standard error.
-    pub struct Log {
+    pub struct LogConfig {
         /// The format of a line.
         format: LogFormatWord = defaults::LOG_FORMAT;
         /// The lowest level that is logged.

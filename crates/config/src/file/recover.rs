@@ -8,14 +8,14 @@ use toml::de::DeValue;
 use super::choice::{FaultWord, ModeWord, unknown_word};
 use super::quantity::DurationValue;
 use super::shape::{Key, Table, ValueShape};
-use super::value::{Integer, List, NonEmptyList, Share, Text};
+use super::value::{Integer, List, NonEmptyList, NonEmptyText, Share};
 use super::{FileValue, Value, entries, not_yet, table, unknown_key, wrong_type};
 use crate::defaults;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 
 table! {
     /// How faults are repaired.
-    pub struct Recover {
+    pub struct RecoverConfig {
         /// Who decides about costly actions: restart, stop, commands. `automatic`: evenkeel acts; `ask`: an operator
         /// approves; `dry-run`: evenkeel records what it would do. In these three, failing servers leave the rotation
         /// and return. `off`: evenkeel only detects, diagnoses and records.
@@ -33,20 +33,20 @@ table! {
         /// How many actions that change a server (restart, stop, roll-back, exec) are allowed per server. Starts of an
         /// exited process do not count once they are verified, and are not delayed while fewer servers serve than
         /// `keep_serving` demands.
-        limit: ActionLimit;
+        limit: ActionLimitConfig;
         /// The back-off between restarts of one server; the first restart is immediate.
-        backoff: RestartBackoff;
+        backoff: RestartBackoffConfig;
         /// How a repair is verified: probes, then a trickle of real requests, then slow start.
-        verify: Verify;
+        verify: VerifyConfig;
         /// Your playbooks; they take precedence over the built-in ones, which cover every kind of fault.
-        playbook: List<PlaybookEntry>;
+        playbook: List<PlaybookConfig>;
     }
     later {}
 }
 
 table! {
     /// How many actions that change a server are allowed per server.
-    pub struct ActionLimit {
+    pub struct ActionLimitConfig {
         /// The maximum number of actions.
         actions: Integer<1, 1_000> = defaults::LIMIT_ACTIONS;
         /// The length of the window.
@@ -57,7 +57,7 @@ table! {
 
 table! {
     /// The back-off between restarts of one server.
-    pub struct RestartBackoff {
+    pub struct RestartBackoffConfig {
         /// The back-off before the second restart; doubled for each further one.
         base: DurationValue<0> = defaults::RESTART_BACKOFF_BASE;
         /// The longest back-off.
@@ -70,7 +70,7 @@ table! {
 
 table! {
     /// How a repair is verified.
-    pub struct Verify {
+    pub struct VerifyConfig {
         /// How many consecutive probes must pass.
         probes: Integer<1, 1_000> = defaults::VERIFY_PROBES;
         /// The interval between two of them.
@@ -83,7 +83,7 @@ table! {
 
 table! {
     /// A playbook: the actions for one or more kinds of fault.
-    pub struct PlaybookEntry {
+    pub struct PlaybookConfig {
         /// The kinds of fault it applies to.
         when: NonEmptyList<FaultWord> [required];
         /// The actions, in order.
@@ -137,7 +137,7 @@ impl FileValue for ActionEntry {
         ValueShape::Any(vec![
             ValueShape::Choice(WORDS.to_vec()),
             table(
-                key("exec", exec, NonEmptyList::<Text>::shape()),
+                key("exec", exec, NonEmptyList::<NonEmptyText>::shape()),
                 &LATER_KEYS,
             ),
             table(
@@ -221,7 +221,7 @@ fn read_table(value: &Value<'_>, out: &mut Diagnostics) -> Option<Action> {
     for (key, value) in entries(table) {
         match key.get_ref().as_ref() {
             "exec" => {
-                let command = NonEmptyList::<Text>::read(value, out)?;
+                let command = NonEmptyList::<NonEmptyText>::read(value, out)?;
                 let words = ["service", "server", "address", "fault", "incident"];
                 command
                     .iter()
@@ -245,7 +245,7 @@ fn read_table(value: &Value<'_>, out: &mut Diagnostics) -> Option<Action> {
 /// Rejects unknown placeholders. Braces around anything but lower-case letters are left alone.
 pub fn placeholders(
     text: &str,
-    span: &crate::diagnostic::Span,
+    span: &crate::diagnostic::TextRange,
     known: &[&str],
     out: &mut Diagnostics,
 ) {

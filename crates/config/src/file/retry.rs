@@ -13,7 +13,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 table! {
     /// When a failed attempt is retried, on another server if there is one. Attempts that no server can have seen, such
     /// as refused connections, are retried without being counted.
-    pub struct Retry {
+    pub struct RetryConfig {
         /// The maximum number of retries. 0 turns counted retries off.
         limit: Integer<0, 10> = defaults::RETRY_LIMIT;
         /// How many of these may follow an attempt that timed out. The server may still be working on it, so each such
@@ -24,9 +24,9 @@ table! {
         /// The methods that may be sent twice.
         methods: List<RetryMethod> = defaults::RETRY_METHODS;
         /// The back-off before a retry: `base`, growing up to `cap`.
-        backoff: RetryBackoff;
+        backoff: RetryBackoffConfig;
         /// The retry budget.
-        budget: Budget;
+        budget: BudgetConfig;
         /// Request bodies up to this size are buffered for a retry; larger ones are streamed, and cannot be retried
         /// once sent.
         body_buffer: Size<0, 1_073_741_824> = defaults::BODY_BUFFER;
@@ -39,7 +39,7 @@ table! {
 
 table! {
     /// The back-off before a retry.
-    pub struct RetryBackoff {
+    pub struct RetryBackoffConfig {
         /// The back-off before the first retry.
         base: DurationValue<0> = defaults::RETRY_BACKOFF_BASE;
         /// The longest back-off.
@@ -55,7 +55,7 @@ table! {
 
 table! {
     /// The retry budget: each retry costs a token, and successes earn tokens.
-    pub struct Budget {
+    pub struct BudgetConfig {
         /// Tokens earned per success; 0.2 allows one retry per five successes.
         ratio: Number<0, 10_000_000> = defaults::BUDGET_RATIO;
         /// Tokens earned per second regardless of successes.

@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use super::retry::Retry;
+use super::retry::RetryConfig;
 use super::shape::ValueShape;
 use super::{FileValue, Value};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
@@ -15,7 +15,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 #[derive(Debug)]
 pub struct RouteOverride<K>(PhantomData<K>);
 
-/// [`Retry`] as a route has it: without defaults, and without a budget.
+/// [`RetryConfig`] as a route has it: without defaults, and without a budget.
 #[derive(Debug, Clone, Copy)]
 pub struct RouteRetry;
 
@@ -32,18 +32,18 @@ impl<K: FileValue> FileValue for RouteOverride<K> {
 }
 
 impl FileValue for RouteRetry {
-    type Out = Retry;
+    type Out = RetryConfig;
 
     fn shape() -> ValueShape {
-        let mut shape = RouteOverride::<Retry>::shape();
+        let mut shape = RouteOverride::<RetryConfig>::shape();
         if let ValueShape::Table(table) = &mut shape {
             table.keys.retain(|key| key.name != "budget");
         }
         shape
     }
 
-    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<Retry> {
-        let mut retry = Retry::read(value, out)?;
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<RetryConfig> {
+        let mut retry = RetryConfig::read(value, out)?;
         if let Some(budget) = retry.budget.take() {
             let message = "a route has no budget of its own";
             let diagnostic = Diagnostic::new(

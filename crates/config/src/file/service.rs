@@ -3,77 +3,79 @@
 use toml::de::DeValue;
 
 use super::address::{Address, ServerAddress};
-use super::ask::LoadProbe;
-use super::breaker::Breaker;
+use super::ask::LoadProbeConfig;
+use super::breaker::BreakerConfig;
 use super::choice::{BalancePolicy, StopSignalWord};
-use super::detect::{Detect, Diagnose};
-use super::discover::Discover;
-use super::fallback::Fallback;
+use super::detect::{DetectConfig, DiagnoseConfig};
+use super::discover::DiscoverConfig;
+use super::fallback::FallbackConfig;
 use super::hash::HashOnText;
-use super::headers::Headers;
-use super::hedge::Hedge;
-use super::inject::Inject;
-use super::limit::Limit;
-use super::mirror::Mirror;
+use super::headers::HeadersConfig;
+use super::hedge::HedgeConfig;
+use super::inject::InjectConfig;
+use super::limit::LimitConfig;
+use super::mirror::MirrorConfig;
 use super::quantity::{DurationValue, Size};
-use super::recover::Recover;
-use super::retry::Retry;
+use super::recover::RecoverConfig;
+use super::retry::RetryConfig;
 use super::shape::ValueShape;
-use super::spread::{Sticky, Subset, TierKind};
-use super::value::{AnyText, Boolean, Integer, List, Map, NonEmptyList, Number, Share, Text};
+use super::spread::{StickyConfig, SubsetConfig, TierKind};
+use super::value::{
+    AnyText, Boolean, Integer, List, Map, NonEmptyList, NonEmptyText, Number, Share,
+};
 use super::{FileValue, Located, Value, read_at, table, wrong_type};
 use crate::defaults;
 use crate::diagnostic::Diagnostics;
 
 table! {
     /// A service: a group of equivalent servers, and how they are balanced, monitored and repaired.
-    pub struct Service {
+    pub struct ServiceConfig {
         /// Its servers: addresses, or tables with more settings. A service needs `servers`, `run` or `discover`.
         servers: List<ServerEntry>;
         /// How its servers are started, if evenkeel runs them itself.
-        run: Run;
+        run: RunConfig;
         /// Discovers its servers through DNS.
-        discover: Discover;
+        discover: DiscoverConfig;
         /// Which server takes the next attempt.
-        balance: Balance;
+        balance: BalanceConfig;
         /// Timeouts of each step of a request.
-        timeout: Timeout;
+        timeout: TimeoutConfig;
         /// When a failed attempt is retried.
-        retry: Retry;
+        retry: RetryConfig;
         /// Hedging: a second attempt while the first one is late. Off without this table.
-        hedge: Hedge;
+        hedge: HedgeConfig;
         /// Circuit breakers for servers that have failed recently. Off without this table.
-        breaker: Breaker;
+        breaker: BreakerConfig;
         /// Changes of the request header sent to servers.
-        request_headers: Headers;
+        request_headers: HeadersConfig;
         /// Changes of the response header sent to clients. evenkeel's own responses are not changed.
-        response_headers: Headers;
+        response_headers: HeadersConfig;
         /// Mirroring of requests to another service.
-        mirror: Mirror;
+        mirror: MirrorConfig;
         /// The response that clients get when no server answers.
-        fallback: Fallback;
+        fallback: FallbackConfig;
         /// Fault injection. Off without this table.
-        inject: Inject;
+        inject: InjectConfig;
         /// How faults are detected.
-        detect: Detect;
+        detect: DetectConfig;
         /// How long a diagnosis may take.
-        diagnose: Diagnose;
+        diagnose: DiagnoseConfig;
         /// How faults are repaired.
-        recover: Recover;
+        recover: RecoverConfig;
         /// Limits and queueing of requests.
-        limit: Limit;
+        limit: LimitConfig;
         /// Holds requests while no server is left and at least one is being repaired, until the first one returns. Off
         /// without this table.
-        hold_requests: HoldRequests;
+        hold_requests: HoldRequestsConfig;
         /// The service level objective. Without it, there is no error budget.
-        objective: Objective;
+        objective: ObjectiveConfig;
     }
     later {}
 }
 
 table! {
     /// Requests that wait for a server to return. Requests above the limits fail at once, as without this table.
-    pub struct HoldRequests {
+    pub struct HoldRequestsConfig {
         /// How long a request may wait in total; never longer than `timeout.total`.
         up_to: DurationValue = defaults::HOLD_UP_TO;
         /// The maximum number of waiting requests.
@@ -86,9 +88,9 @@ table! {
 
 table! {
     /// One server, with further settings.
-    pub struct Server {
+    pub struct ServerConfig {
         /// Its name, `[a-z0-9-]+`. Default: host and port of its address, with dashes.
-        name: Text;
+        name: NonEmptyText;
         /// `HOST:PORT`, optionally with `http://`. The server follows the first address of a name.
         address: ServerAddress [required];
         /// Its weight relative to the others, for weighted policies.
@@ -96,20 +98,20 @@ table! {
         /// `primary` (0) is used first; traffic that a tier cannot carry goes to the next one: `backup` (1), 2, 3, …
         tier: TierKind = defaults::SERVER_TIER;
         /// Its zone. Servers in evenkeel's own `zone` are preferred within their tier.
-        zone: Text;
+        zone: NonEmptyText;
         /// The maximum number of its concurrent requests. Default: `limit.concurrency`, or no limit.
         max_requests: Integer<1, 1_000_000>;
         /// How it is restarted and stopped. Without it, evenkeel can only move traffic away from it.
-        managed_by: ManagedBy;
+        managed_by: ManagedByConfig;
     }
     later {}
 }
 
 table! {
     /// How a server is restarted and stopped.
-    pub struct ManagedBy {
+    pub struct ManagedByConfig {
         /// By your commands.
-        exec: ManagedExec;
+        exec: ManagedExecConfig;
     }
     later { "systemd", "docker", "kubernetes" }
 }
@@ -117,32 +119,32 @@ table! {
 table! {
     /// Commands that restart and stop a server: program and arguments, without a shell. `{service}`, `{server}` and
     /// `{address}` are replaced.
-    pub struct ManagedExec {
+    pub struct ManagedExecConfig {
         /// Restarts it.
-        restart: NonEmptyList<Text>;
+        restart: NonEmptyList<NonEmptyText>;
         /// Stops it.
-        stop: NonEmptyList<Text>;
+        stop: NonEmptyList<NonEmptyText>;
     }
     later {}
 }
 
 table! {
     /// How evenkeel starts and supervises the servers itself. They are named after the service: `shop-1`, `shop-2`, …
-    pub struct Run {
+    pub struct RunConfig {
         /// Program and arguments, without a shell. `{port}` and `{name}` are replaced.
-        command: NonEmptyList<Text> [required];
+        command: NonEmptyList<NonEmptyText> [required];
         /// One process is started per port; it must listen on that port of 127.0.0.1.
         ports: NonEmptyList<Integer<1, 65_535>> [required];
         /// The working directory, relative to the directory of this file. Default: evenkeel's own.
-        directory: Text;
+        directory: NonEmptyText;
         /// Added to the environment. `{port}` and `{name}` are replaced in the values.
         environment: Map<AnyText>;
         /// How a process is stopped.
-        stop: Stop;
+        stop: StopConfig;
         /// The command that rolls back to the previous version when a new one cannot start: program and arguments,
         /// without a shell. `{service}`, `{server}`, `{address}` and `{previous}` are replaced; the last one is a copy
         /// of the program that was verified last. It is run once per incident, then the processes are started as usual.
-        roll_back: NonEmptyList<Text>;
+        roll_back: NonEmptyList<NonEmptyText>;
         /// Copies the program whenever a server was verified with it, and starts the copy in place of a new version
         /// that cannot start, until the program's file is changed again. The program is the first word of the command
         /// if it contains a slash, else the first argument that is a file, such as a script. At most 1 GiB.
@@ -153,7 +155,7 @@ table! {
 
 table! {
     /// How a process is stopped.
-    pub struct Stop {
+    pub struct StopConfig {
         /// The signal.
         signal: StopSignalWord = defaults::STOP_SIGNAL;
         /// How long to wait before it is killed.
@@ -164,7 +166,7 @@ table! {
 
 table! {
     /// Which server takes the next attempt.
-    pub struct Balance {
+    pub struct BalanceConfig {
         /// The policy.
         policy: BalancePolicy = defaults::POLICY;
         /// What `ring-hash` and `maglev` hash: `source-ip`, `host`, `path`, `query:NAME`, `header:NAME` or
@@ -187,22 +189,22 @@ table! {
         /// zone to others.
         overprovisioning: Number<1_000_000, 10_000_000> = defaults::OVERPROVISIONING;
         /// Sticky sessions: a client stays with the server that it was sent to first.
-        sticky: Sticky;
+        sticky: StickyConfig;
         /// Uses only a part of a large number of servers.
-        subset: Subset;
+        subset: SubsetConfig;
         /// The response header field with which servers report their load: `endpoint-load-metrics` with an ORCA report
         /// (`TEXT` or `JSON`), or any other field with a number from 0 to 1 or a percentage. It is not passed to
         /// clients.
-        load_header: Text;
+        load_header: NonEmptyText;
         /// Load probes for the policy `prequal`.
-        prequal: LoadProbe;
+        prequal: LoadProbeConfig;
     }
     later {}
 }
 
 table! {
     /// Timeouts of each step of a request.
-    pub struct Timeout {
+    pub struct TimeoutConfig {
         /// Establishing a connection to a server.
         connect: DurationValue = defaults::TIMEOUT_CONNECT;
         /// From the end of the request to the response head.
@@ -214,18 +216,18 @@ table! {
         /// The request header field for deadlines: clients say how long they wait, and servers get what is left of that
         /// or of `total`. `grpc-timeout`, or any other field with whole milliseconds. It can shorten `total`, never
         /// extend it.
-        deadline_header: Text;
+        deadline_header: NonEmptyText;
     }
     later {}
 }
 
 table! {
     /// The service level objective.
-    pub struct Objective {
+    pub struct ObjectiveConfig {
         /// The share of requests that succeed.
         availability: Number<0, 999_999> [required];
         /// A target for a quantile of the response time.
-        latency: Latency;
+        latency: LatencyConfig;
         /// The period of the objective.
         window: DurationValue<60_000> = defaults::OBJECTIVE_WINDOW;
     }
@@ -234,7 +236,7 @@ table! {
 
 table! {
     /// A target for the response time.
-    pub struct Latency {
+    pub struct LatencyConfig {
         /// The quantile; 0.99 concerns 99 of 100 requests.
         quantile: Number<1, 999_999> [required];
         /// The upper bound of the quantile.
@@ -248,20 +250,20 @@ table! {
 pub struct ServerEntry;
 
 impl FileValue for ServerEntry {
-    type Out = Server;
+    type Out = ServerConfig;
 
     fn shape() -> ValueShape {
-        ValueShape::Any(vec![ServerAddress::shape(), Server::shape()])
+        ValueShape::Any(vec![ServerAddress::shape(), ServerConfig::shape()])
     }
 
-    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<Server> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<ServerConfig> {
         match value.get_ref() {
-            DeValue::Table(_) => Server::read(value, out),
+            DeValue::Table(_) => ServerConfig::read(value, out),
             DeValue::String(_) => {
                 let address: Located<Address> = read_at::<ServerAddress>(value.span(), value, out)?;
-                Some(Server {
+                Some(ServerConfig {
                     address: Some(address),
-                    ..Server::default()
+                    ..ServerConfig::default()
                 })
             }
             _ => {

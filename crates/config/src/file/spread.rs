@@ -5,7 +5,7 @@ use toml::de::DeValue;
 use super::choice::{SameSiteWord, Tier};
 use super::quantity::DurationValue;
 use super::shape::ValueShape;
-use super::value::{Boolean, Integer, Text};
+use super::value::{Boolean, Integer, NonEmptyText};
 use super::{FileLiteral, FileValue, Value, table, wrong_type};
 use crate::defaults;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
@@ -13,32 +13,32 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 table! {
     /// Sticky sessions: a client stays with the server that it was sent to first. evenkeel sends the client an opaque
     /// value, made with a secret key, which the client sends back in a cookie or a header field.
-    pub struct Sticky {
+    pub struct StickyConfig {
         /// The cookie's name.
-        cookie: Text;
+        cookie: NonEmptyText;
         /// The name of the header field, in requests and responses, instead of a cookie.
-        header: Text;
+        header: NonEmptyText;
         /// `Secure`: the client sends the cookie over TLS only. Set it if clients use https.
         secure: Boolean = defaults::STICKY_SECURE;
         /// `SameSite`: whether the client sends it with cross-site requests.
         same_site: SameSiteWord = defaults::STICKY_SAME_SITE;
         /// `Path`: the paths that the cookie applies to.
-        path: Text = defaults::STICKY_PATH;
+        path: NonEmptyText = defaults::STICKY_PATH;
         /// `Domain`: extends the cookie to subdomains of this domain. Default: only the request's host.
-        domain: Text;
+        domain: NonEmptyText;
         /// `Max-Age`: how long the client keeps the cookie. Default: until the browser is closed.
         max_age: DurationValue<1_000>;
         /// The file with the key.
-        key: StickyKey;
+        key: StickyKeyConfig;
     }
     later {}
 }
 
 table! {
     /// The file with the key for sticky sessions. Several evenkeels in front of the same servers need the same key.
-    pub struct StickyKey {
+    pub struct StickyKeyConfig {
         /// The file, relative to the state directory; created with mode 0600 if it does not exist.
-        file: Text = defaults::STICKY_KEY_FILE;
+        file: NonEmptyText = defaults::STICKY_KEY_FILE;
     }
     later {}
 }
@@ -46,11 +46,11 @@ table! {
 table! {
     /// Subsetting: each evenkeel uses a different part of a large number of servers, so that not every one keeps
     /// connections to every server. A server that leaves is replaced by another one.
-    pub struct Subset {
+    pub struct SubsetConfig {
         /// The number of servers per tier (near and far ones separately).
         size: Integer<1, 10_000> [required];
         /// A text that selects the servers; use a different one for each evenkeel.
-        key: Text [required];
+        key: NonEmptyText [required];
     }
     later {}
 }
@@ -110,7 +110,7 @@ impl FileLiteral for Tier {
 }
 
 /// The diagnostic for a text that cannot be the name of a cookie or of a header field (both are tokens, RFC 9110).
-pub(crate) fn check_token(text: &str, span: crate::diagnostic::Span, out: &mut Diagnostics) {
+pub(crate) fn check_token(text: &str, span: crate::diagnostic::TextRange, out: &mut Diagnostics) {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if text.is_empty() || text.len() > 128 || !text.bytes().all(is_token) {
         let message = format!("`{}` cannot be such a name", text.escape_debug());

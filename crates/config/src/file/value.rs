@@ -12,7 +12,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 
 /// Any text that is not empty.
 #[derive(Debug, Clone, Copy)]
-pub struct Text;
+pub struct NonEmptyText;
 
 /// Any text, also none.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +65,7 @@ pub enum OrDisabled<T> {
 /// The pattern of names of listeners, services and servers.
 pub const NAME_PATTERN: &str = "^[a-z0-9-]{1,63}$";
 
-impl FileValue for Text {
+impl FileValue for NonEmptyText {
     type Out = String;
     fn shape() -> ValueShape {
         ValueShape::Text {

@@ -1,12 +1,17 @@
 //! A lint for the file descriptor limit of the process.
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
-use crate::file::File;
+use crate::file::ConfigFile;
 use crate::plan::most_clients;
 use crate::resolve::{Draft, is_dns};
 
 /// More clients than can be connected. A default is no wish: it counts half, so that it is only said where much is missing.
-pub(super) fn few_descriptors(file: &File, draft: &Draft, descriptors: u64, out: &mut Diagnostics) {
+pub(super) fn few_descriptors(
+    file: &ConfigFile,
+    draft: &Draft,
+    descriptors: u64,
+    out: &mut Diagnostics,
+) {
     let listeners = file.listen.iter().flat_map(|map| &map.value);
     let listeners = listeners.filter(|(_, listener)| !is_dns(listener));
     let (mut wanted, mut first) = (0, None);

@@ -1,12 +1,12 @@
 //! A lint for fault injection.
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
-use crate::file::File;
-use crate::file::inject::Inject;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::ConfigFile;
+use crate::file::inject::InjectConfig;
 use crate::file::value::OrDisabled;
 
 /// Fault injection is on: customers should not be the first to notice.
-pub(super) fn injects(file: &File, out: &mut Diagnostics) {
+pub(super) fn injects(file: &ConfigFile, out: &mut Diagnostics) {
     let services = file.service.iter().flat_map(|map| &map.value);
     let of_services = services.filter_map(|(_, service)| service.inject.as_ref());
     let of_services = of_services.map(|inject| (&inject.key, &inject.value));
@@ -20,7 +20,7 @@ pub(super) fn injects(file: &File, out: &mut Diagnostics) {
             OrDisabled::Off => None,
         }
     });
-    let all: Vec<(&Span, &Inject)> = of_services.chain(of_routes).collect();
+    let all: Vec<(&TextRange, &InjectConfig)> = of_services.chain(of_routes).collect();
     for (key, _) in all {
         let message = "faults are injected on purpose";
         let diagnostic = Diagnostic::new(

@@ -7,8 +7,8 @@ use evenkeel_request::route::Route;
 
 use super::subject::LintSubject;
 use crate::defaults;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
-use crate::file::{File, FileLiteral};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::{ConfigFile, FileLiteral};
 use crate::resolve::Draft;
 
 /// One server: nothing to retry on, nothing to fail over to.
@@ -104,7 +104,7 @@ pub(super) fn other_policy(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let Some(typed) = subject.typed.balance.as_ref() else {
         return;
     };
-    let span = |key: Option<&Span>| key.cloned();
+    let span = |key: Option<&TextRange>| key.cloned();
     let keys = [
         (
             "hash_on",
@@ -135,7 +135,7 @@ pub(super) fn other_policy(subject: &LintSubject<'_>, out: &mut Diagnostics) {
 }
 
 /// An admin address that other machines reach.
-pub(super) fn admin_reachable(file: &File, draft: &Draft, out: &mut Diagnostics) {
+pub(super) fn admin_reachable(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
     let address = draft.plan.admin.address;
     let Some(typed) = file.admin.as_ref().and_then(|admin| admin.address.as_ref()) else {
         return;
@@ -157,7 +157,7 @@ pub(super) fn admin_reachable(file: &File, draft: &Draft, out: &mut Diagnostics)
 }
 
 /// A service to which no listener leads.
-pub(super) fn unused_service(file: &File, draft: &Draft, out: &mut Diagnostics) {
+pub(super) fn unused_service(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
     for (index, (name, _)) in file.service.iter().flat_map(|map| &map.value).enumerate() {
         let id = u32::try_from(index).ok().map(ServiceId);
         let used = draft.plan.listeners.iter().any(|listener| {
@@ -208,7 +208,7 @@ pub(super) fn unused_service(file: &File, draft: &Draft, out: &mut Diagnostics) 
 }
 
 /// Routes, and a default, behind a route that matches everything.
-pub(super) fn unreachable_route(file: &File, out: &mut Diagnostics) {
+pub(super) fn unreachable_route(file: &ConfigFile, out: &mut Diagnostics) {
     for (_, listen) in file.listen.iter().flat_map(|map| &map.value) {
         let mut routes = listen.routes.iter().flat_map(|list| &list.value);
         let all = routes.find(|route| {

@@ -1,17 +1,17 @@
 //! Lints for mirroring.
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
-use crate::file::{File, Located, mirror};
+use crate::file::{ConfigFile, Located, mirror};
 
 /// A method that changes something is mirrored.
-pub(super) fn unsafe_method_mirrored(file: &File, out: &mut Diagnostics) {
+pub(super) fn unsafe_method_mirrored(file: &ConfigFile, out: &mut Diagnostics) {
     let services = file.service.iter().flat_map(|map| &map.value);
     let of_services = services.filter_map(|(_, service)| service.mirror.as_ref());
     let listeners = file.listen.iter().flat_map(|map| &map.value);
     let routes =
         listeners.flat_map(|(_, listen)| listen.routes.iter().flat_map(|list| &list.value));
     let of_routes = routes.filter_map(|route| route.mirror.as_ref());
-    let mirrors: Vec<&Located<mirror::Mirror>> = of_services.chain(of_routes).collect();
+    let mirrors: Vec<&Located<mirror::MirrorConfig>> = of_services.chain(of_routes).collect();
     for method in mirrors
         .iter()
         .flat_map(|mirror| &mirror.methods)

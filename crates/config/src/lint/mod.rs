@@ -14,9 +14,9 @@ mod descriptors;
 use evenkeel_request::Policies;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::file::listen::Route;
-use crate::file::service::Service;
-use crate::file::{File, Located};
+use crate::file::listen::RouteConfig;
+use crate::file::service::ServiceConfig;
+use crate::file::{ConfigFile, Located};
 use crate::plan::ServicePlan;
 use crate::resolve::{Draft, is_dns};
 use subject::LintSubject;
@@ -59,7 +59,7 @@ const ROUTE_LINTS: &[LintRule] = &[
 ];
 
 /// Puts the warnings about a plan that is free of errors into `out`.
-pub(crate) fn lint(file: &File, draft: &Draft, descriptors: u64, out: &mut Diagnostics) {
+pub(crate) fn lint(file: &ConfigFile, draft: &Draft, descriptors: u64, out: &mut Diagnostics) {
     let typed = file.service.iter().flat_map(|map| &map.value);
     for (((name, typed), plan), servers) in typed.zip(&draft.plan.services).zip(&draft.server_spans)
     {
@@ -86,7 +86,7 @@ pub(crate) fn lint(file: &File, draft: &Draft, descriptors: u64, out: &mut Diagn
 
 /// Overrides of a route can be as wrong as the service's values. What was already reported for the service is not
 /// repeated.
-fn routes(file: &File, draft: &Draft, out: &mut Diagnostics) {
+fn routes(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
     let listeners = file.listen.iter().flat_map(|map| &map.value);
     let listeners = listeners.filter(|(_, listener)| !is_dns(listener));
     for ((_, typed), plan) in listeners.zip(&draft.plan.listeners) {
@@ -107,8 +107,8 @@ fn routes(file: &File, draft: &Draft, out: &mut Diagnostics) {
 }
 
 fn of_route(
-    route: &Located<Route>,
-    service: &Service,
+    route: &Located<RouteConfig>,
+    service: &ServiceConfig,
     (plan, policies): (&ServicePlan, &Policies),
     out: &Diagnostics,
 ) -> Vec<Diagnostic> {
@@ -117,7 +117,7 @@ fn of_route(
         span: route.span.clone(),
         key: route.span.clone(),
     };
-    let told = |typed: &Service, policies: &Policies| {
+    let told = |typed: &ServiceConfig, policies: &Policies| {
         let mut told = Diagnostics::new(out.name(), out.text());
         let subject = LintSubject {
             name: &name,

@@ -4,12 +4,12 @@ use super::subject::LintSubject;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::file::Located;
 use crate::file::quantity::type_size;
-use crate::file::retry::{Retry, RetryCondition};
+use crate::file::retry::{RetryCondition, RetryConfig};
 
 /// Request bodies kept for a retry beyond this are worth a word.
 const HUGE: usize = 1 << 20;
 
-fn typed<'a>(subject: &'a LintSubject<'_>) -> Option<&'a Retry> {
+fn typed<'a>(subject: &'a LintSubject<'_>) -> Option<&'a RetryConfig> {
     subject.typed.retry.as_ref().map(|retry| &retry.value)
 }
 

@@ -2,10 +2,10 @@
 
 use super::subject::LintSubject;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
-use crate::file::File;
+use crate::file::ConfigFile;
 
 /// Zones of servers that nothing is compared with.
-pub(super) fn zone_unknown(file: &File, out: &mut Diagnostics) {
+pub(super) fn zone_unknown(file: &ConfigFile, out: &mut Diagnostics) {
     if file.zone.is_some() {
         return;
     }
@@ -52,7 +52,7 @@ pub(super) fn queue_without_bound(subject: &LintSubject<'_>, out: &mut Diagnosti
     out.push(diagnostic.help(help));
 }
 
-/// What is said about bounds where there is none, or none that is found.
+/// Options for limits without a limit, or without an adaptive one.
 pub(super) fn limit_without_effect(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let Some(limit) = &subject.typed.limit else {
         return;

@@ -10,13 +10,13 @@ use crate::defaults;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::file::FileLiteral;
 use crate::file::quantity::type_duration;
-use crate::file::service::Balance;
+use crate::file::service::BalanceConfig;
 use crate::plan::LoadProbePlan;
 
 /// Later answers say nothing about now: none is used that is older than a second.
 const LONGEST: Duration = Duration::from_secs(10);
 
-pub(super) fn resolve_ask(typed: &Balance, out: &mut Diagnostics) -> Option<LoadProbePlan> {
+pub(super) fn resolve_ask(typed: &BalanceConfig, out: &mut Diagnostics) -> Option<LoadProbePlan> {
     let given = typed.prequal.as_ref()?;
     let policy = pick(typed.policy.as_ref(), defaults::POLICY);
     if policy != Policy::Prequal {

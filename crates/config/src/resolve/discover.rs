@@ -5,17 +5,17 @@ use std::net::SocketAddr;
 use super::environment::Environment;
 use super::typed::{pick, pick_whole, section};
 use crate::defaults;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
-use crate::file::discover::Discover;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::discover::DiscoverConfig;
 use crate::file::{Address, Located};
 use crate::plan::{DiscoverPlan, ManagedPlan, ServerPlan};
 
 /// The slots of `typed`, whose first one is server number `first`.
 pub(super) fn resolve_discover(
-    typed: &Located<Discover>,
+    typed: &Located<DiscoverConfig>,
     (first, bound): (u32, u32),
     out: &mut Diagnostics,
-) -> Option<(DiscoverPlan, Vec<(ServerPlan, Span)>)> {
+) -> Option<(DiscoverPlan, Vec<(ServerPlan, TextRange)>)> {
     let every = section(typed.every.as_ref());
     let (least, most) = (
         pick(every.least.as_ref(), defaults::DISCOVER_LEAST),

@@ -2,13 +2,13 @@
 
 use super::typed::{find_service, pick, pick_whole};
 use crate::defaults;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
-use crate::file::listen::Listen;
-use crate::file::{File, Located, choice::Protocol, dns};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::listen::ListenConfig;
+use crate::file::{ConfigFile, Located, choice::Protocol, dns};
 use crate::plan::{DnsNamePlan, DnsPlan};
 
 /// The DNS listeners of `file`.
-pub(crate) fn resolve_dns(file: &File, out: &mut Diagnostics) -> Vec<DnsPlan> {
+pub(crate) fn resolve_dns(file: &ConfigFile, out: &mut Diagnostics) -> Vec<DnsPlan> {
     let mut plans = Vec::new();
     for (name, typed) in file.listen.iter().flat_map(|map| &map.value) {
         if !is_dns(typed) {
@@ -57,15 +57,15 @@ pub(crate) fn resolve_dns(file: &File, out: &mut Diagnostics) -> Vec<DnsPlan> {
 }
 
 /// Whether a listener answers DNS.
-pub(crate) fn is_dns(typed: &Listen) -> bool {
+pub(crate) fn is_dns(typed: &ListenConfig) -> bool {
     pick(typed.protocol.as_ref(), defaults::LISTEN_PROTOCOL) == Protocol::Dns
 }
 
-fn key<T>(at: Option<&Located<T>>) -> Option<&Span> {
+fn key<T>(at: Option<&Located<T>>) -> Option<&TextRange> {
     at.map(|at| &at.key)
 }
 
-fn refuse(keys: &[(&str, Option<&Span>)], help: &str, out: &mut Diagnostics) {
+fn refuse(keys: &[(&str, Option<&TextRange>)], help: &str, out: &mut Diagnostics) {
     for (name, span) in keys {
         if let Some(span) = span {
             let message = format!("`{name}` is not for a listener of this protocol");
@@ -77,8 +77,8 @@ fn refuse(keys: &[(&str, Option<&Span>)], help: &str, out: &mut Diagnostics) {
 }
 
 fn resolve_name(
-    file: &File,
-    typed: &Located<dns::ServedName>,
+    file: &ConfigFile,
+    typed: &Located<dns::ServedNameConfig>,
     before: &[DnsNamePlan],
     out: &mut Diagnostics,
 ) -> Option<DnsNamePlan> {
@@ -131,7 +131,7 @@ fn resolve_name(
     })
 }
 
-/// What is wrong with a name (RFC 1035, section 2.3), if something is.
+/// The error in a name (RFC 1035, section 2.3), if any.
 fn wrong_with(name: &str) -> Option<&'static str> {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     let mut labels = name.split('.');

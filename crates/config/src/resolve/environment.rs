@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// What a file's meaning depends on and does not say.
+/// Inputs of a file's meaning that are not in the file.
 #[derive(Clone, Copy)]
 pub struct Environment<'a> {
     /// The folder of the file; relative working directories begin there.
     pub base_dir: &'a Path,
-    /// Where the store and the admin token are kept.
+    /// The directory of the store and the admin token.
     pub state_dir: &'a Path,
     /// Processor cores: the default number of workers.
     pub cores: usize,

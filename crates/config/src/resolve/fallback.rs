@@ -5,16 +5,16 @@ use evenkeel_tolerate::StaleOptions;
 
 use super::typed::{find_service, pick, pick_whole, section};
 use crate::defaults;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
-use crate::file::{File, Located, fallback};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::{ConfigFile, Located, fallback};
 
 /// The longest body.
 const BODY: usize = 64 * 1024;
 
 /// The settings described by `typed`.
 pub(super) fn resolve_fallback(
-    file: &File,
-    typed: Option<&Located<fallback::Fallback>>,
+    file: &ConfigFile,
+    typed: Option<&Located<fallback::FallbackConfig>>,
     out: &mut Diagnostics,
 ) -> Option<Fallback> {
     let place = typed?;
@@ -47,7 +47,7 @@ pub(super) fn resolve_fallback(
     Some(Fallback { on, stale, to })
 }
 
-fn resolve_stale(typed: &fallback::Stale) -> StaleOptions {
+fn resolve_stale(typed: &fallback::StaleConfig) -> StaleOptions {
     let size = |at: Option<&Located<usize>>, given: usize| at.map_or(given, |at| at.value);
     StaleOptions {
         bytes: size(typed.size.as_ref(), defaults::STALE_SIZE.value.0),
@@ -57,7 +57,7 @@ fn resolve_stale(typed: &fallback::Stale) -> StaleOptions {
     }
 }
 
-fn response(typed: &fallback::Fallback, out: &mut Diagnostics) -> FallbackResponse {
+fn response(typed: &fallback::FallbackConfig, out: &mut Diagnostics) -> FallbackResponse {
     let content_type = typed.content_type.as_ref();
     if let Some(given) = content_type {
         check_content_type(given, out);
@@ -96,8 +96,8 @@ fn check_content_type(given: &Located<String>, out: &mut Diagnostics) {
 }
 
 /// Another service's answer is as it is.
-fn refuse_response(typed: &fallback::Fallback, out: &mut Diagnostics) {
-    let keys: [(&str, Option<&Span>); 4] = [
+fn refuse_response(typed: &fallback::FallbackConfig, out: &mut Diagnostics) {
+    let keys: [(&str, Option<&TextRange>); 4] = [
         ("status", typed.status.as_ref().map(|at| &at.key)),
         ("body", typed.body.as_ref().map(|at| &at.key)),
         (

@@ -3,7 +3,7 @@
 use evenkeel_core::ServiceId;
 use evenkeel_fault::policy::{
     ActionLimit, DetectOptions, FaultOptions, Objective, Playbook, ProbeKind, ProbeOptions,
-    RatioOptions, RecoverOptions, RestartBackoff, SlowOptions, VerifyOptions,
+    RatioOptions, RecoverOptions, RestartBackoff, SlowServerOptions, VerifyOptions,
 };
 use evenkeel_request::route::HostRule;
 
@@ -11,14 +11,14 @@ use super::typed::{check_cap, pick, pick_whole, section};
 use crate::defaults;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::file::Located;
-use crate::file::detect::{Detect, Probe};
-use crate::file::recover::Recover;
-use crate::file::service::Service;
+use crate::file::detect::{DetectConfig, ProbeConfig};
+use crate::file::recover::RecoverConfig;
+use crate::file::service::ServiceConfig;
 use crate::file::value::OrDisabled;
 use crate::plan::{ListenerPlan, ServicePlan};
 
 /// The options of `service`.
-pub(crate) fn resolve_fault(service: &Service, out: &mut Diagnostics) -> FaultOptions {
+pub(crate) fn resolve_fault(service: &ServiceConfig, out: &mut Diagnostics) -> FaultOptions {
     let diagnose = section(service.diagnose.as_ref());
     let objective = service.objective.as_ref().map(|objective| Objective {
         availability: objective.availability.as_ref().map_or(0.0, |at| at.value),
@@ -43,19 +43,23 @@ pub(crate) fn resolve_fault(service: &Service, out: &mut Diagnostics) -> FaultOp
 }
 
 /// Whether each server gets requests of its own: those of a key, or of clients that stay.
-fn mixes_differ(service: &Service) -> bool {
+fn mixes_differ(service: &ServiceConfig) -> bool {
     let balance = section(service.balance.as_ref());
     let policy = pick(balance.policy.as_ref(), defaults::POLICY);
     policy.hashes() || balance.sticky.is_some()
 }
 
-fn resolve_detect(typed: &Detect, mixes_differ: bool, out: &mut Diagnostics) -> DetectOptions {
+fn resolve_detect(
+    typed: &DetectConfig,
+    mixes_differ: bool,
+    out: &mut Diagnostics,
+) -> DetectOptions {
     let ratio = switched(typed.failure_ratio.as_ref()).map(|ratio| RatioOptions {
         above: pick(ratio.above.as_ref(), defaults::RATIO_ABOVE),
         window: pick(ratio.window.as_ref(), defaults::RATIO_WINDOW),
         minimum_attempts: pick_whole(ratio.minimum_attempts.as_ref(), defaults::RATIO_MINIMUM),
     });
-    let slow = switched(typed.slow.as_ref()).map(|slow| SlowOptions {
+    let slow = switched(typed.slow.as_ref()).map(|slow| SlowServerOptions {
         times_peers: pick(slow.times_peers.as_ref(), defaults::SLOW_TIMES_PEERS),
         window: pick(slow.window.as_ref(), defaults::SLOW_WINDOW),
         minimum_attempts: pick_whole(slow.minimum_attempts.as_ref(), defaults::SLOW_MINIMUM),
@@ -81,7 +85,7 @@ fn switched<T: Clone + Default>(at: Option<&Located<OrDisabled<T>>>) -> Option<T
     }
 }
 
-fn resolve_probe(at: Option<&Located<Probe>>, out: &mut Diagnostics) -> ProbeOptions {
+fn resolve_probe(at: Option<&Located<ProbeConfig>>, out: &mut Diagnostics) -> ProbeOptions {
     let typed = section(at);
     ProbeOptions {
         kind: resolve_probe_kind(&typed, at, out),
@@ -94,8 +98,8 @@ fn resolve_probe(at: Option<&Located<Probe>>, out: &mut Diagnostics) -> ProbeOpt
 }
 
 fn resolve_probe_kind(
-    typed: &Probe,
-    at: Option<&Located<Probe>>,
+    typed: &ProbeConfig,
+    at: Option<&Located<ProbeConfig>>,
     out: &mut Diagnostics,
 ) -> ProbeKind {
     let Some(http) = &typed.http else {
@@ -163,7 +167,7 @@ fn routed_host(listeners: &[ListenerPlan], service: ServiceId) -> Option<String>
 }
 
 /// A TCP probe has nothing of an HTTP probe.
-fn check_tcp_probe(typed: &Probe, at: Option<&Located<Probe>>, out: &mut Diagnostics) {
+fn check_tcp_probe(typed: &ProbeConfig, at: Option<&Located<ProbeConfig>>, out: &mut Diagnostics) {
     for (key, name) in [
         (typed.expect.as_ref(), "expect"),
         (typed.host.as_ref(), "host"),
@@ -209,7 +213,7 @@ fn parse_expect(text: &str) -> Option<(u16, u16)> {
     (range.0 <= range.1).then_some(range)
 }
 
-fn resolve_recover(typed: &Recover, out: &mut Diagnostics) -> RecoverOptions {
+fn resolve_recover(typed: &RecoverConfig, out: &mut Diagnostics) -> RecoverOptions {
     let limit = section(typed.limit.as_ref());
     let verify = section(typed.verify.as_ref());
     let backoff = section(typed.backoff.as_ref());
@@ -238,7 +242,7 @@ fn resolve_recover(typed: &Recover, out: &mut Diagnostics) -> RecoverOptions {
     }
 }
 
-fn resolve_playbooks(typed: &Recover) -> Vec<Playbook> {
+fn resolve_playbooks(typed: &RecoverConfig) -> Vec<Playbook> {
     let playbooks = typed.playbook.iter().flat_map(|list| &list.value);
     playbooks
         .map(|playbook| Playbook {

@@ -6,14 +6,14 @@ use evenkeel_request::headers::{HeaderValue, Side, check_name};
 use super::typed::section;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::file::Located;
-use crate::file::headers::Headers;
+use crate::file::headers::HeadersConfig;
 
 /// No table changes more fields than this: each is looked for in every message.
 const MOST: usize = 32;
 
 /// The changes described by `typed`.
 pub(super) fn resolve_headers(
-    typed: Option<&Located<Headers>>,
+    typed: Option<&Located<HeadersConfig>>,
     side: Side,
     out: &mut Diagnostics,
 ) -> HeaderChanges {

@@ -7,11 +7,11 @@ use super::typed::pick_whole;
 use crate::defaults;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::file::Located;
-use crate::file::inject::Inject;
+use crate::file::inject::InjectConfig;
 
 /// The settings described by `typed`.
 pub(super) fn resolve_inject(
-    typed: Option<&Located<Inject>>,
+    typed: Option<&Located<InjectConfig>>,
     total: std::time::Duration,
     out: &mut Diagnostics,
 ) -> Option<InjectOptions> {

@@ -12,13 +12,14 @@ use crate::defaults;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::file::Located;
 use crate::file::limit::{
-    Adaptive, Bound, Limit, Queue, Rate, RequestClass, Shares, Throttle, check_order,
+    AdaptiveConfig, Bound, LimitConfig, QueueConfig, RateConfig, RequestClassConfig, SharesConfig,
+    ThrottleConfig, check_order,
 };
-use crate::file::service::Service;
+use crate::file::service::ServiceConfig;
 use crate::plan::{LimitAlgorithm, LimitPlan};
 
 pub(crate) fn resolve_limit(
-    typed: &Limit,
+    typed: &LimitConfig,
     timeout: std::time::Duration,
     out: &mut Diagnostics,
 ) -> LimitPlan {
@@ -41,7 +42,7 @@ pub(crate) fn resolve_limit(
 }
 
 fn resolve_adaptive(
-    typed: &Adaptive,
+    typed: &AdaptiveConfig,
     timeout: std::time::Duration,
     out: &mut Diagnostics,
 ) -> LimitOptions {
@@ -73,7 +74,7 @@ fn resolve_adaptive(
     }
 }
 
-fn resolve_queue(typed: &Queue) -> QueueOptions {
+fn resolve_queue(typed: &QueueConfig) -> QueueOptions {
     let wait = pick(typed.wait.as_ref(), defaults::QUEUE_WAIT);
     let target = typed
         .target
@@ -90,7 +91,7 @@ fn resolve_queue(typed: &Queue) -> QueueOptions {
     }
 }
 
-fn resolve_class_header(typed: &RequestClass, out: &mut Diagnostics) -> Option<String> {
+fn resolve_class_header(typed: &RequestClassConfig, out: &mut Diagnostics) -> Option<String> {
     let header = typed.header.as_ref()?;
     if let Err(why) = check_name(header, Side::Request) {
         let diagnostic = Diagnostic::new(Code::BadRule, header.span.clone(), why, "this field");
@@ -99,7 +100,7 @@ fn resolve_class_header(typed: &RequestClass, out: &mut Diagnostics) -> Option<S
     Some(header.to_lowercase())
 }
 
-fn resolve_shares(typed: &Shares) -> ShedOptions {
+fn resolve_shares(typed: &SharesConfig) -> ShedOptions {
     ShedOptions {
         critical_plus: pick(typed.critical_plus.as_ref(), defaults::SHARE_CRITICAL_PLUS),
         critical: pick(typed.critical.as_ref(), defaults::SHARE_CRITICAL),
@@ -111,7 +112,7 @@ fn resolve_shares(typed: &Shares) -> ShedOptions {
     }
 }
 
-pub(super) fn resolve_rate(typed: &Rate) -> Option<RateRule> {
+pub(super) fn resolve_rate(typed: &RateConfig) -> Option<RateRule> {
     let per_second = typed.per_second.as_ref()?.value;
     #[expect(
         clippy::cast_possible_truncation,
@@ -132,7 +133,7 @@ pub(super) fn resolve_rate(typed: &Rate) -> Option<RateRule> {
     })
 }
 
-fn resolve_throttle(typed: &Throttle) -> SreOptions {
+fn resolve_throttle(typed: &ThrottleConfig) -> SreOptions {
     SreOptions {
         k: pick(typed.k.as_ref(), defaults::THROTTLE_K),
         window: pick(typed.window.as_ref(), defaults::THROTTLE_WINDOW),
@@ -145,7 +146,7 @@ fn resolve_throttle(typed: &Throttle) -> SreOptions {
 }
 
 /// The bound on requests that a server has at once; 0 if there is none. Where it is found, this is the most that it can be.
-pub(crate) fn resolve_bound(service: &Service, own: Option<&Located<u64>>) -> u32 {
+pub(crate) fn resolve_bound(service: &ServiceConfig, own: Option<&Located<u64>>) -> u32 {
     let limit = section(service.limit.as_ref());
     let bound = match (own, limit.concurrency) {
         (Some(own), _) => own.value,

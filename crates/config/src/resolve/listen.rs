@@ -13,11 +13,11 @@ use super::target::{resolve_target, template};
 use super::typed::{find_service, is_token, methods, pick, pick_whole, section};
 use crate::defaults;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
-use crate::file::{File, Located, listen};
+use crate::file::{ConfigFile, Located, listen};
 use crate::plan::{ListenerLimits, ListenerPlan};
 
 /// The listeners of `file`.
-pub(crate) fn resolve_listeners(file: &File, out: &mut Diagnostics) -> Vec<ListenerPlan> {
+pub(crate) fn resolve_listeners(file: &ConfigFile, out: &mut Diagnostics) -> Vec<ListenerPlan> {
     let mut listeners = Vec::new();
     let all = file.listen.iter().flat_map(|map| &map.value);
     for (name, typed) in all.filter(|(_, typed)| !is_dns(typed)) {
@@ -25,7 +25,7 @@ pub(crate) fn resolve_listeners(file: &File, out: &mut Diagnostics) -> Vec<Liste
             .service
             .as_ref()
             .and_then(|service| find_service(file, service, out));
-        let routes: Vec<&Located<listen::Route>> =
+        let routes: Vec<&Located<listen::RouteConfig>> =
             typed.routes.iter().flat_map(|list| &list.value).collect();
         let routes = routes
             .into_iter()
@@ -45,7 +45,7 @@ pub(crate) fn resolve_listeners(file: &File, out: &mut Diagnostics) -> Vec<Liste
     listeners
 }
 
-fn resolve_limits(typed: &listen::Limits) -> ListenerLimits {
+fn resolve_limits(typed: &listen::LimitsConfig) -> ListenerLimits {
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     ListenerLimits {
         head_bytes: typed
@@ -63,8 +63,8 @@ fn resolve_limits(typed: &listen::Limits) -> ListenerLimits {
 }
 
 fn resolve_route(
-    file: &File,
-    typed: &Located<listen::Route>,
+    file: &ConfigFile,
+    typed: &Located<listen::RouteConfig>,
     out: &mut Diagnostics,
 ) -> Option<Route> {
     let host = typed

@@ -5,12 +5,12 @@ use evenkeel_request::Mirror;
 use super::typed::{find_service, methods, pick_whole, section};
 use crate::defaults;
 use crate::diagnostic::Diagnostics;
-use crate::file::{File, Located, mirror};
+use crate::file::{ConfigFile, Located, mirror};
 
 /// The settings described by `typed`.
 pub(super) fn resolve_mirror(
-    file: &File,
-    typed: Option<&Located<mirror::Mirror>>,
+    file: &ConfigFile,
+    typed: Option<&Located<mirror::MirrorConfig>>,
     out: &mut Diagnostics,
 ) -> Option<Mirror> {
     let typed = section(Some(typed?));

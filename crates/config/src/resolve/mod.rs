@@ -27,8 +27,8 @@ pub use environment::Environment;
 use std::path::PathBuf;
 
 use crate::defaults;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
-use crate::file::{File, not_yet};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::{ConfigFile, not_yet};
 use crate::nearest::nearest;
 use crate::plan::{AdminPlan, LogPlan, Plan, StorePlan};
 use typed::{pick, section};
@@ -39,11 +39,11 @@ pub(crate) struct Draft {
     /// The plan.
     pub plan: Plan,
     /// The place of each server of each service.
-    pub server_spans: Vec<Vec<Span>>,
+    pub server_spans: Vec<Vec<TextRange>>,
 }
 
 /// The plan of `file`.
-pub(crate) fn resolve(file: &File, around: &Environment<'_>, out: &mut Diagnostics) -> Draft {
+pub(crate) fn resolve(file: &ConfigFile, around: &Environment<'_>, out: &mut Diagnostics) -> Draft {
     let (mut services, server_spans) = service::resolve_services(file, around, out);
     let mut listeners = listen::resolve_listeners(file, out);
     fault::fill_probe_hosts(&mut services, &listeners);
@@ -79,7 +79,7 @@ pub(crate) fn resolve(file: &File, around: &Environment<'_>, out: &mut Diagnosti
     Draft { plan, server_spans }
 }
 
-fn resolve_store(file: &File, around: &Environment<'_>, out: &mut Diagnostics) -> StorePlan {
+fn resolve_store(file: &ConfigFile, around: &Environment<'_>, out: &mut Diagnostics) -> StorePlan {
     let url = section(file.store.as_ref()).url;
     let span = url.as_ref().map_or(0..0, |url| url.span.clone());
     let text = url.map_or_else(|| defaults::STORE_URL.value.to_owned(), |url| url.value);

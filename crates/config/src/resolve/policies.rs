@@ -14,18 +14,18 @@ use super::inject::resolve_inject;
 use super::typed::{check_cap, pick, pick_whole, section};
 use crate::defaults;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
-use crate::file::File;
-use crate::file::hedge::Hedge;
-use crate::file::listen::Route;
-use crate::file::retry::{Retry, RetryCondition};
-use crate::file::service::{Service, Timeout};
+use crate::file::ConfigFile;
+use crate::file::hedge::HedgeConfig;
+use crate::file::listen::RouteConfig;
+use crate::file::retry::{RetryCondition, RetryConfig};
+use crate::file::service::{ServiceConfig, TimeoutConfig};
 use crate::plan::{BackoffGrowth, BackoffJitter, ListenerPlan};
 
 /// The policies of a service's requests.
 pub(super) fn service_policies(
-    file: &File,
+    file: &ConfigFile,
     place: usize,
-    typed: &Service,
+    typed: &ServiceConfig,
     out: &mut Diagnostics,
 ) -> Policies {
     let timeout = resolve_timeout(&section(typed.timeout.as_ref()));
@@ -46,15 +46,15 @@ pub(super) fn service_policies(
 /// The policies of a route that overrides any, for each service that it leads to. They get their indexes from
 /// [`number`].
 pub(super) fn route_policies(
-    file: &File,
-    typed: &Route,
+    file: &ConfigFile,
+    typed: &RouteConfig,
     target: &Target,
     out: &mut Diagnostics,
 ) -> Vec<(ServiceId, Policies)> {
     if !typed.has_own() {
         return Vec::new();
     }
-    let services: Vec<&Service> = (file.service.iter().flat_map(|map| &map.value))
+    let services: Vec<&ServiceConfig> = (file.service.iter().flat_map(|map| &map.value))
         .map(|(_, service)| &service.value)
         .collect();
     let with = |id: ServiceId| Some((id, services.get(id.0 as usize)?));
@@ -77,9 +77,9 @@ pub(super) fn number(services: usize, listeners: &mut [ListenerPlan]) {
     }
 }
 
-fn resolve_timeout(typed: &Timeout) -> TimeoutOptions {
+fn resolve_timeout(typed: &TimeoutConfig) -> TimeoutOptions {
     let total = pick(typed.total.as_ref(), defaults::TIMEOUT_TOTAL);
-    // Who only says how long all of it may take leaves time for another attempt.
+    // If only `total` is set, it leaves time for another attempt.
     let attempt = typed.attempt.as_ref().map_or_else(
         || defaults::TIMEOUT_ATTEMPT.value.min(total / 2),
         |attempt| attempt.value,
@@ -92,7 +92,7 @@ fn resolve_timeout(typed: &Timeout) -> TimeoutOptions {
     }
 }
 
-fn resolve_deadline(typed: &Timeout, out: &mut Diagnostics) -> Option<DeadlineHeader> {
+fn resolve_deadline(typed: &TimeoutConfig, out: &mut Diagnostics) -> Option<DeadlineHeader> {
     let name = typed.deadline_header.as_ref()?;
     let taken = ["host", "x-request-id"]
         .iter()
@@ -108,7 +108,7 @@ fn resolve_deadline(typed: &Timeout, out: &mut Diagnostics) -> Option<DeadlineHe
     Some(DeadlineHeader::new(name))
 }
 
-fn resolve_retry(typed: &Retry, out: &mut Diagnostics) -> RetryOptions {
+fn resolve_retry(typed: &RetryConfig, out: &mut Diagnostics) -> RetryOptions {
     let backoff = section(typed.backoff.as_ref());
     let budget = section(typed.budget.as_ref());
     let options = BackoffOptions {
@@ -176,7 +176,7 @@ fn resolve_retry(typed: &Retry, out: &mut Diagnostics) -> RetryOptions {
     }
 }
 
-fn resolve_hedge(typed: &Hedge) -> HedgeOptions {
+fn resolve_hedge(typed: &HedgeConfig) -> HedgeOptions {
     HedgeOptions {
         after: pick(typed.after.as_ref(), defaults::HEDGE_AFTER),
         limit: pick_whole(typed.limit.as_ref(), defaults::HEDGE_LIMIT),

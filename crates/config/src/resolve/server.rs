@@ -7,9 +7,9 @@ use super::environment::Environment;
 use super::limit::resolve_bound;
 use super::typed::{pick, pick_whole, section};
 use crate::defaults;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
 use crate::file::recover::placeholders;
-use crate::file::service::{ManagedBy, Run, Server, Service};
+use crate::file::service::{ManagedByConfig, RunConfig, ServerConfig, ServiceConfig};
 use crate::file::value::{bad_name, is_name};
 use crate::file::{Address, Located};
 use crate::plan::{ChildPlan, DiscoverPlan, ManagedPlan, RollBackPlan, ServerPlan};
@@ -17,11 +17,11 @@ use crate::plan::{ChildPlan, DiscoverPlan, ManagedPlan, RollBackPlan, ServerPlan
 /// The servers of `service`, each with its place, and which of them come from DNS.
 pub(crate) fn resolve_servers(
     name: &str,
-    service: &Service,
+    service: &ServiceConfig,
     zone: Option<&str>,
     around: &Environment<'_>,
     out: &mut Diagnostics,
-) -> (Vec<(ServerPlan, Span)>, Vec<DiscoverPlan>) {
+) -> (Vec<(ServerPlan, TextRange)>, Vec<DiscoverPlan>) {
     let (mut servers, mut groups) = (Vec::new(), Vec::new());
     let place = |servers: &[_]| u32::try_from(servers.len()).unwrap_or(u32::MAX);
     for typed in service.servers.iter().flat_map(|list| &list.value) {
@@ -48,8 +48,8 @@ pub(crate) fn resolve_servers(
 }
 
 fn resolve_server(
-    service: &Service,
-    typed: &Located<Server>,
+    service: &ServiceConfig,
+    typed: &Located<ServerConfig>,
     zone: Option<&str>,
     around: &Environment<'_>,
     out: &mut Diagnostics,
@@ -81,7 +81,7 @@ fn resolve_server(
     })
 }
 
-fn resolve_managed(typed: &Located<ManagedBy>, out: &mut Diagnostics) -> ManagedPlan {
+fn resolve_managed(typed: &Located<ManagedByConfig>, out: &mut Diagnostics) -> ManagedPlan {
     let exec = section(typed.exec.as_ref());
     if typed.exec.is_some() && exec.restart.is_none() && exec.stop.is_none() {
         let diagnostic = Diagnostic::new(
@@ -119,7 +119,7 @@ fn resolve_managed(typed: &Located<ManagedBy>, out: &mut Diagnostics) -> Managed
 /// How the service rolls back. A copy is kept if it is to be started, or if the command uses it.
 fn resolve_roll_back(
     service: &str,
-    run: &Located<Run>,
+    run: &Located<RunConfig>,
     around: &Environment<'_>,
     out: &mut Diagnostics,
 ) -> Option<RollBackPlan> {
@@ -143,11 +143,11 @@ fn resolve_roll_back(
 
 fn resolve_run(
     service: &str,
-    run: &Located<Run>,
+    run: &Located<RunConfig>,
     (bound, near): (u32, bool),
     around: &Environment<'_>,
     out: &mut Diagnostics,
-) -> Vec<(ServerPlan, Span)> {
+) -> Vec<(ServerPlan, TextRange)> {
     let known = ["port", "name"];
     let command: &[Located<String>] = run.command.as_ref().map_or(&[], |command| &command.value);
     let environment = section(run.environment.as_ref());

@@ -16,17 +16,17 @@ use super::server::resolve_servers;
 use super::spread::{resolve_sticky, resolve_subset};
 use super::typed::{pick, pick_whole, section};
 use crate::defaults;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
-use crate::file::service::{Balance, HoldRequests};
-use crate::file::{File, Located};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::service::{BalanceConfig, HoldRequestsConfig};
+use crate::file::{ConfigFile, Located};
 use crate::plan::ServicePlan;
 
 /// The services of `file`, and the place of each server.
 pub(crate) fn resolve_services(
-    file: &File,
+    file: &ConfigFile,
     around: &Environment<'_>,
     out: &mut Diagnostics,
-) -> (Vec<ServicePlan>, Vec<Vec<Span>>) {
+) -> (Vec<ServicePlan>, Vec<Vec<TextRange>>) {
     let mut services = Vec::new();
     let mut spans = Vec::new();
     for (name, typed) in file.service.iter().flat_map(|map| &map.value) {
@@ -61,7 +61,7 @@ pub(crate) fn resolve_services(
     (services, spans)
 }
 
-fn resolve_balance(typed: &Balance, out: &mut Diagnostics) -> BalanceOptions {
+fn resolve_balance(typed: &BalanceConfig, out: &mut Diagnostics) -> BalanceOptions {
     let maglev_table = pick_whole(typed.maglev_table.as_ref(), defaults::MAGLEV_TABLE);
     if let Some(given) = &typed.maglev_table
         && next_prime(maglev_table) != maglev_table
@@ -97,7 +97,7 @@ fn resolve_balance(typed: &Balance, out: &mut Diagnostics) -> BalanceOptions {
     }
 }
 
-fn resolve_hold(typed: &Located<HoldRequests>) -> HoldOptions {
+fn resolve_hold(typed: &Located<HoldRequestsConfig>) -> HoldOptions {
     let typed = &typed.value;
     HoldOptions {
         up_to: pick(typed.up_to.as_ref(), defaults::HOLD_UP_TO),
@@ -109,12 +109,12 @@ fn resolve_hold(typed: &Located<HoldRequests>) -> HoldOptions {
     }
 }
 
-fn resolve_hash_on(typed: &Balance) -> HashOn {
+fn resolve_hash_on(typed: &BalanceConfig) -> HashOn {
     let typed = typed.hash_on.as_ref().map(|typed| typed.value.clone());
     typed.unwrap_or(defaults::HASH_ON.value)
 }
 
-fn resolve_load_header(typed: &Balance, out: &mut Diagnostics) -> Option<String> {
+fn resolve_load_header(typed: &BalanceConfig, out: &mut Diagnostics) -> Option<String> {
     let name = typed.load_header.as_ref()?;
     if let Err(why) = check_name(name, Side::Response) {
         let diagnostic = Diagnostic::new(Code::BadRule, name.span.clone(), why, "this field");

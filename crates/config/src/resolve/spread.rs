@@ -5,14 +5,14 @@ use evenkeel_balance::Subset;
 use super::environment::Environment;
 use super::typed::{pick, section};
 use crate::defaults;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
 use crate::file::Located;
 use crate::file::choice::SameSite;
-use crate::file::spread::{Sticky, check_token};
+use crate::file::spread::{StickyConfig, check_token};
 use crate::plan::{StickyBy, StickyKey, StickyPlan};
 
 pub(crate) fn resolve_subset(
-    typed: Option<&Located<crate::file::spread::Subset>>,
+    typed: Option<&Located<crate::file::spread::SubsetConfig>>,
 ) -> Option<Subset> {
     let typed = &typed?.value;
     let size = typed.size.as_ref()?.value;
@@ -23,7 +23,7 @@ pub(crate) fn resolve_subset(
 }
 
 pub(crate) fn resolve_sticky(
-    typed: Option<&Located<Sticky>>,
+    typed: Option<&Located<StickyConfig>>,
     around: &Environment<'_>,
     out: &mut Diagnostics,
 ) -> Option<StickyPlan> {
@@ -66,7 +66,7 @@ pub(crate) fn resolve_sticky(
 }
 
 /// The attributes of the cookie (RFC 6265), as they follow its value.
-fn attributes(typed: &Sticky, out: &mut Diagnostics) -> String {
+fn attributes(typed: &StickyConfig, out: &mut Diagnostics) -> String {
     let path = typed.path.as_ref().map_or_else(
         || defaults::STICKY_PATH.value.to_owned(),
         |path| {
@@ -111,7 +111,12 @@ fn attributes(typed: &Sticky, out: &mut Diagnostics) -> String {
     text
 }
 
-fn check_attribute(text: &str, span: Span, fits: impl Fn(&str) -> bool, out: &mut Diagnostics) {
+fn check_attribute(
+    text: &str,
+    span: TextRange,
+    fits: impl Fn(&str) -> bool,
+    out: &mut Diagnostics,
+) {
     let is_plain = |byte: u8| (0x21..0x7f).contains(&byte) && byte != b';' && byte != b',';
     if !fits(text) || !text.bytes().all(is_plain) || text.len() > 255 {
         let message = format!("`{}` cannot stand in a cookie", text.escape_debug());
@@ -125,7 +130,7 @@ fn check_attribute(text: &str, span: Span, fits: impl Fn(&str) -> bool, out: &mu
 }
 
 /// Attributes are for cookies.
-fn refuse_attributes(typed: &Sticky, out: &mut Diagnostics) {
+fn refuse_attributes(typed: &StickyConfig, out: &mut Diagnostics) {
     let keys = [
         ("secure", typed.secure.as_ref().map(|at| &at.key)),
         ("same_site", typed.same_site.as_ref().map(|at| &at.key)),

@@ -5,13 +5,13 @@ use evenkeel_request::route::{Redirect, Split, Target, Template};
 
 use super::typed::{find_service, pick_whole};
 use crate::defaults;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
-use crate::file::{File, Located, listen};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::{ConfigFile, Located, listen};
 
-/// What becomes of a request: exactly one of three keys says it.
+/// The target of a route: exactly one of three keys.
 pub(super) fn resolve_target(
-    file: &File,
-    typed: &Located<listen::Route>,
+    file: &ConfigFile,
+    typed: &Located<listen::RouteConfig>,
     out: &mut Diagnostics,
 ) -> Option<Target> {
     let (service, split, redirect) = (&typed.service, &typed.split, &typed.redirect);
@@ -47,8 +47,8 @@ pub(super) fn resolve_target(
 }
 
 /// A redirect reaches no server, and is evenkeel's own answer.
-fn only_redirects(typed: &listen::Route, out: &mut Diagnostics) {
-    let key = |key: Option<&Span>| key.cloned();
+fn only_redirects(typed: &listen::RouteConfig, out: &mut Diagnostics) {
+    let key = |key: Option<&TextRange>| key.cloned();
     let keys = [
         (
             key(typed.rewrite.as_ref().map(|at| &at.key)),
@@ -108,7 +108,7 @@ fn only_redirects(typed: &listen::Route, out: &mut Diagnostics) {
 }
 
 fn resolve_split(
-    file: &File,
+    file: &ConfigFile,
     typed: &Located<Vec<(Located<String>, Located<u64>)>>,
     out: &mut Diagnostics,
 ) -> Option<Split> {
@@ -137,7 +137,10 @@ fn resolve_split(
     split
 }
 
-fn resolve_redirect(typed: &Located<listen::Redirect>, out: &mut Diagnostics) -> Option<Redirect> {
+fn resolve_redirect(
+    typed: &Located<listen::RedirectConfig>,
+    out: &mut Diagnostics,
+) -> Option<Redirect> {
     let status = pick_whole(typed.status.as_ref(), defaults::REDIRECT_STATUS);
     let status = u16::try_from(status).unwrap_or_default();
     if let Some(given) = &typed.status

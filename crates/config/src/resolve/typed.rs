@@ -5,7 +5,7 @@ use std::time::Duration;
 use evenkeel_core::ServiceId;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
-use crate::file::{DefaultValue, File, Located};
+use crate::file::{ConfigFile, DefaultValue, Located};
 use crate::nearest::nearest;
 
 /// The table, or an empty one.
@@ -13,7 +13,7 @@ pub(super) fn section<T: Clone + Default>(at: Option<&Located<T>>) -> T {
     at.map(|at| at.value.clone()).unwrap_or_default()
 }
 
-/// What was typed, or the default.
+/// The typed value, or the default.
 pub(super) fn pick<T: Clone>(at: Option<&Located<T>>, given: DefaultValue<T>) -> T {
     at.map_or(given.value, |at| at.value.clone())
 }
@@ -45,7 +45,7 @@ pub(super) fn check_cap(
 
 /// The service that a name means.
 pub(super) fn find_service(
-    file: &File,
+    file: &ConfigFile,
     wanted: &Located<String>,
     out: &mut Diagnostics,
 ) -> Option<ServiceId> {

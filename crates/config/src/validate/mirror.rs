@@ -1,7 +1,7 @@
 //! Rejects circular mirroring.
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
-use crate::file::{File, Located, mirror};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::{ConfigFile, Located, mirror};
 
 /// Requests of one service are copied to another.
 struct MirrorEdge<'a> {
@@ -11,11 +11,11 @@ struct MirrorEdge<'a> {
 
 /// No service gets copies of its own requests, not even through others: it would be impossible to tell which load is
 /// its own.
-pub(super) fn mirrors_end_somewhere(file: &File, out: &mut Diagnostics) {
+pub(super) fn mirrors_end_somewhere(file: &ConfigFile, out: &mut Diagnostics) {
     let mut all = copies(file);
     all.sort_by_key(|copies| copies.to.span.start);
     let mut kept: Vec<&MirrorEdge<'_>> = Vec::new();
-    let mut said: Vec<Span> = Vec::new();
+    let mut said: Vec<TextRange> = Vec::new();
     for copies in &all {
         let Some(way) = way(&kept, &copies.to.value, copies.from) else {
             kept.push(copies);
@@ -46,8 +46,8 @@ pub(super) fn mirrors_end_somewhere(file: &File, out: &mut Diagnostics) {
     }
 }
 
-fn copies(file: &File) -> Vec<MirrorEdge<'_>> {
-    fn target(mirror: Option<&Located<mirror::Mirror>>) -> Option<&Located<String>> {
+fn copies(file: &ConfigFile) -> Vec<MirrorEdge<'_>> {
+    fn target(mirror: Option<&Located<mirror::MirrorConfig>>) -> Option<&Located<String>> {
         mirror?.service.as_ref()
     }
     let services = file.service.iter().flat_map(|map| &map.value);

@@ -8,12 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use evenkeel_fault::self_check::SELF;
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity, Span};
-use crate::file::File;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity, TextRange};
+use crate::file::ConfigFile;
 use crate::resolve::{Draft, is_dns};
 
 /// Puts what is wrong with `draft` into `out`.
-pub(crate) fn validate(file: &File, draft: &Draft, out: &mut Diagnostics) {
+pub(crate) fn validate(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
     something_to_do(file, out);
     listeners_lead_somewhere(file, out);
     services_have_servers(file, out);
@@ -25,7 +25,7 @@ pub(crate) fn validate(file: &File, draft: &Draft, out: &mut Diagnostics) {
     fallback::fallbacks_end(file, out);
 }
 
-fn something_to_do(file: &File, out: &mut Diagnostics) {
+fn something_to_do(file: &ConfigFile, out: &mut Diagnostics) {
     let end = out.text().len();
     if file.listen.as_ref().is_none_or(|map| map.value.is_empty()) {
         let span = file
@@ -57,7 +57,7 @@ fn something_to_do(file: &File, out: &mut Diagnostics) {
     }
 }
 
-fn listeners_lead_somewhere(file: &File, out: &mut Diagnostics) {
+fn listeners_lead_somewhere(file: &ConfigFile, out: &mut Diagnostics) {
     let all = file.listen.iter().flat_map(|map| &map.value);
     for (name, listen) in all.filter(|(_, listen)| !is_dns(listen)) {
         if listen.service.is_none()
@@ -82,14 +82,15 @@ fn listeners_lead_somewhere(file: &File, out: &mut Diagnostics) {
     }
 }
 
-fn services_have_servers(file: &File, out: &mut Diagnostics) {
+fn services_have_servers(file: &ConfigFile, out: &mut Diagnostics) {
     for (name, service) in file.service.iter().flat_map(|map| &map.value) {
         let listed = service
             .servers
             .as_ref()
             .is_some_and(|list| !list.value.is_empty());
         // A list whose every item was refused has been reported already.
-        let inside = |span: &Span, list: &Span| list.start <= span.start && span.end <= list.end;
+        let inside =
+            |span: &TextRange, list: &TextRange| list.start <= span.start && span.end <= list.end;
         let refused = service.servers.as_ref().is_some_and(|list| {
             out.list().iter().any(|diagnostic| {
                 diagnostic.severity() == Severity::Error && inside(&diagnostic.span, &list.span)
@@ -109,7 +110,7 @@ fn services_have_servers(file: &File, out: &mut Diagnostics) {
 }
 
 /// Incidents of evenkeel's own are those of a service with its name.
-fn services_are_not_ourselves(file: &File, out: &mut Diagnostics) {
+fn services_are_not_ourselves(file: &ConfigFile, out: &mut Diagnostics) {
     let names = file.service.iter().flat_map(|map| &map.value);
     for (name, _) in names.filter(|(name, _)| name.value == SELF) {
         let message =
@@ -119,7 +120,7 @@ fn services_are_not_ourselves(file: &File, out: &mut Diagnostics) {
     }
 }
 
-fn servers_are_unique(file: &File, draft: &Draft, out: &mut Diagnostics) {
+fn servers_are_unique(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
     for (service, spans) in draft.plan.services.iter().zip(&draft.server_spans) {
         for (index, (server, span)) in service.servers.iter().zip(spans).enumerate() {
             let earlier = || service.servers[..index].iter().zip(spans);
@@ -165,8 +166,8 @@ fn servers_are_unique(file: &File, draft: &Draft, out: &mut Diagnostics) {
 }
 
 /// Two processes that evenkeel starts cannot listen on the same port, also if they belong to different services.
-fn processes_have_their_port(file: &File, _draft: &Draft, out: &mut Diagnostics) {
-    let mut seen: Vec<(u64, Span, &str)> = Vec::new();
+fn processes_have_their_port(file: &ConfigFile, _draft: &Draft, out: &mut Diagnostics) {
+    let mut seen: Vec<(u64, TextRange, &str)> = Vec::new();
     for (name, service) in file.service.iter().flat_map(|map| &map.value) {
         let ports = service
             .run
@@ -195,7 +196,7 @@ fn processes_have_their_port(file: &File, _draft: &Draft, out: &mut Diagnostics)
     }
 }
 
-fn addresses_are_free(file: &File, draft: &Draft, out: &mut Diagnostics) {
+fn addresses_are_free(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
     let mut taken: Vec<(SocketAddr, String)> = Vec::new();
     let admin = file.admin.as_ref().and_then(|admin| admin.address.as_ref());
     for (name, listen) in file.listen.iter().flat_map(|map| &map.value) {
@@ -235,7 +236,7 @@ fn addresses_are_free(file: &File, draft: &Draft, out: &mut Diagnostics) {
 fn one_owner(
     address: SocketAddr,
     what: &str,
-    span: &Span,
+    span: &TextRange,
     taken: &[(SocketAddr, String)],
     out: &mut Diagnostics,
 ) {
@@ -250,7 +251,7 @@ fn one_owner(
 
 fn calls_itself(
     address: SocketAddr,
-    span: &Span,
+    span: &TextRange,
     listener: &str,
     draft: &Draft,
     out: &mut Diagnostics,
@@ -293,7 +294,7 @@ fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
             || ((any(left.ip()) || any(right.ip())) && left.is_ipv4() == right.is_ipv4()))
 }
 
-fn playbooks_are_unique(file: &File, out: &mut Diagnostics) {
+fn playbooks_are_unique(file: &ConfigFile, out: &mut Diagnostics) {
     for (_, service) in file.service.iter().flat_map(|map| &map.value) {
         let playbooks = service
             .recover

@@ -43,7 +43,7 @@ pub enum ClientFailure {
     TimedOut(Duration),
     /// The server closed the connection too early.
     Closed,
-    /// What came is not a response; the rule that it breaks.
+    /// Not a valid response; the violated rule.
     Malformed(&'static str),
     /// The body has more bytes than this.
     TooLarge(usize),
@@ -52,7 +52,7 @@ pub enum ClientFailure {
 }
 
 impl ClientError {
-    /// What an attempt that ended like this would be: whose fault it is is said by [`judge`], as with requests.
+    /// The outcome of an attempt that ended like this; blame is decided by [`judge`], as for requests.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         judge(self.event(), self.facts()).outcome

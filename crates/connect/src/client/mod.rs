@@ -64,7 +64,7 @@ pub struct ClientResponse {
     status: u16,
     stream: Stream,
     body: Body,
-    /// What has come of the body.
+    /// The received part of the body.
     received: Vec<u8>,
     timer: StepTimer,
     deadline: Duration,

@@ -27,7 +27,7 @@ const GET: ClientRequest<'_> = ClientRequest {
     body: None,
 };
 
-/// What a server does after it has sent its bytes.
+/// The behaviour of a server after it has sent its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Close,
@@ -116,7 +116,7 @@ async fn the_end_of_a_body_is_found_in_each_way() {
             500,
             "until close",
         ),
-        // What the proxy puts right: a folded line, the same length twice.
+        // Deviations that the proxy repairs: a folded line, the same length twice.
         (
             "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
             Then::StayOpen,

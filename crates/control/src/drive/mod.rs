@@ -41,7 +41,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
     #[must_use]
     pub fn new(plan: &Plan, parts: ControlParts<T, H, B>) -> Self {
         let mut control = Self::assemble(plan, parts);
-        // What was in maintenance when the program ended is so again before anything else happens.
+        // Maintenance that was active when the program ended is restored before anything else happens.
         control.decide(control.clock.now());
         control
     }
@@ -232,7 +232,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
         taken > 0
     }
 
-    /// What evenkeel itself lacks is known before what it saw of its servers.
+    /// Shortages of evenkeel itself are reported before its observations of servers.
     fn look_at_self(&mut self) {
         let now = self.clock.now();
         let of_workers = self.traffic.take_lateness();
@@ -247,7 +247,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
         }
         let reading = self.traffic.self_reading(now);
         first.extend(reading.map(|reading| Input::SelfReading(Box::new(reading))));
-        // What woke the loop is there already.
+        // The input that woke the loop comes first.
         self.inputs.splice(0..0, first);
     }
 }

@@ -12,7 +12,7 @@ use super::Control;
 use crate::pending_orders::PendingOrders;
 use crate::world::{ActionExecutor, IncidentStore, RequestPath};
 
-/// What is said of an incident that was open.
+/// The note on an incident that was open.
 const UNSEEN: &str = "evenkeel's control loop was started again after a mistake of its own; what became of this incident \
                       was not seen, the servers are judged anew";
 
@@ -36,7 +36,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
             open = self.open.len(),
             "the control loop panicked at {panicked} and will be restarted in {pause:?}; traffic continues"
         );
-        // What was taken in and not yet worked on.
+        // Inputs that were received but not processed.
         for input in std::mem::take(&mut self.inputs) {
             if let Input::Signal(signal) = input {
                 self.again.hear(signal.server, &signal.observation);

@@ -25,7 +25,7 @@ use crate::world::{ActionExecutor, IncidentStore, RequestPath};
 /// The interval between two reads of low-priority signals while there are none.
 pub(super) const IDLE: Duration = Duration::from_millis(25);
 
-/// What the loop is made of.
+/// The parts of the loop.
 #[derive(Debug)]
 pub struct ControlParts<T, H, B> {
     /// The one clock.
@@ -34,17 +34,17 @@ pub struct ControlParts<T, H, B> {
     pub seed: u64,
     /// The request path.
     pub traffic: T,
-    /// What acts on servers.
+    /// Executes actions on servers.
     pub executor: H,
-    /// Where incidents are kept.
+    /// Stores incidents.
     pub incident_store: B,
-    /// What is remembered of earlier incidents.
+    /// The state of earlier runs.
     pub memory: PersistedState,
     /// Signals of probes and processes.
     pub signals: mpsc::Receiver<Signal>,
     /// Operators' orders.
     pub orders: mpsc::Receiver<OrderRequest>,
-    /// Where it is counted how often the loop was started again after a panic.
+    /// The task's entry, which counts restarts after panics.
     pub task: TaskEntry,
 }
 
@@ -146,19 +146,19 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
         }
     }
 
-    /// What is known now, for readers.
+    /// A reader of the published state.
     #[must_use]
     pub fn views(&self) -> StatusReader {
         self.views.clone()
     }
 
-    /// Where events are listened to.
+    /// The source of events.
     #[must_use]
     pub fn events(&self) -> EventSource {
         self.events.clone()
     }
 
-    /// What is counted here.
+    /// The counters.
     #[must_use]
     pub fn counters(&self) -> Arc<ControlCounters> {
         Arc::clone(&self.counters)

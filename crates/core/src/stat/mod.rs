@@ -14,4 +14,4 @@ pub use histogram::Histogram;
 pub use rank::{median, quantile};
 pub use rank_sum::PooledHistograms;
 pub use wilson::wilson_lower_bound;
-pub use window::{Tally, Window};
+pub use window::{SlidingWindow, Tally};

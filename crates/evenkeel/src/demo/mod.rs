@@ -12,7 +12,7 @@ use std::io::{self, IsTerminal as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 use crate::output::{self, CommandEnding, CommandFailure, Result, print};
 use crate::wiring::{self, RunningEvenkeel};
@@ -92,7 +92,7 @@ async fn tell(
     let target = running.addresses.first().map(|(_, address)| *address);
     let target =
         target.ok_or_else(|| CommandFailure::World("the demo has no listener".to_owned()))?;
-    let load = Load::start(LoadPlan::new(target, RATE))
+    let load = OpenLoad::start(LoadPlan::new(target, RATE))
         .map_err(|error| CommandFailure::world("cannot start the load", error))?;
     show.watch(load.watch());
     show.tell(&format!("{RATE} requests per second begin"), true)?;
@@ -114,7 +114,7 @@ async fn tell(
         drop(load);
         return Ok(outcome);
     }
-    // What is in flight is waited for, so that the last request counts as well.
+    // Waits for requests in flight, so that the last one counts as well.
     let last = tokio::task::spawn_blocking(move || load.stop()).await;
     show.last_numbers(last.map_err(|error| CommandFailure::world("the load", error))?);
     report(&show)?;

@@ -26,10 +26,10 @@ pub(crate) struct ServerLine {
     pub(crate) attempts: u64,
 }
 
-/// What is shown at one moment.
+/// One frame of the output.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Frame {
-    /// Since the demo began.
+    /// The time since the demo began.
     pub(crate) at: Duration,
     pub(crate) servers: Vec<ServerLine>,
     pub(crate) sent: u64,
@@ -102,7 +102,7 @@ impl Frame {
     }
 }
 
-/// Where the demo shows itself.
+/// The output of the demo.
 #[derive(Debug)]
 pub(crate) struct Screen {
     live: bool,

@@ -89,7 +89,7 @@ impl<'a> DemoView<'a> {
         self.screen.leave();
     }
 
-    /// Since the demo began.
+    /// The time since the demo began.
     pub(super) fn elapsed(&self) -> Duration {
         self.running.clock.now() - self.began
     }
@@ -253,7 +253,7 @@ impl<'a> DemoView<'a> {
             .map_or_else(|| self.last.clone(), LoadWatch::snapshot)
     }
 
-    /// What is judged at the end.
+    /// The outcome to judge at the end.
     pub(super) fn outcome(&self, chapters: usize) -> DemoOutcome {
         let numbers = self.numbers();
         let results = self.chapters.iter().map(|scenario| ScenarioResult {

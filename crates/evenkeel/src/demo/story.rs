@@ -28,7 +28,7 @@ pub(crate) enum InjectedFault {
 /// One chapter of the story: what is done to which server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scenario {
-    /// What is done.
+    /// The injected fault.
     pub(crate) injected_fault: InjectedFault,
     /// To which server, by its place.
     pub(crate) server: u32,
@@ -55,7 +55,7 @@ pub(crate) const STORY: [Scenario; 4] = [
 ];
 
 impl InjectedFault {
-    /// What is done to `server`, in words.
+    /// The fault injected into `server`, in words.
     pub(crate) fn told(self, server: &str) -> String {
         match self {
             Self::Kill => format!("{server} is killed (SIGKILL)"),

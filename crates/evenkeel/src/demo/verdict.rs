@@ -9,10 +9,10 @@ use evenkeel_fault::incident::IncidentStatus;
 
 use super::story::InjectedFault;
 
-/// What became of one thing that was broken on purpose.
+/// The result of one injected fault.
 #[derive(Debug, Clone)]
 pub(crate) struct ScenarioResult {
-    /// What was done.
+    /// The injected fault.
     pub(crate) injected_fault: InjectedFault,
     /// To which server.
     pub(crate) server: String,
@@ -42,7 +42,7 @@ pub(crate) struct DemoOutcome {
 }
 
 impl ScenarioResult {
-    /// What is wrong with it, if anything.
+    /// The failed expectation, if any.
     fn complaint(&self) -> Option<String> {
         let Some(incident) = &self.incident else {
             return Some("not detected".to_owned());

@@ -23,7 +23,7 @@ use evenkeel_runtime::{LineLimits, LineQueue};
 use self::line::LineWriter;
 use crate::output::{self, CommandFailure, Result};
 
-/// What may wait for a slow reader: some seconds of a busy access log. The kernel's pipe holds 64 KiB beside it.
+/// The queue for a slow reader: some seconds of a busy access log, in addition to the 64 KiB of the kernel's pipe.
 const LIMITS: LineLimits = LineLimits {
     lines: 32_768,
     bytes: 8 * 1024 * 1024,
@@ -32,10 +32,10 @@ const LIMITS: LineLimits = LineLimits {
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// The log of this process, once it is started.
-static LOG: OnceLock<Log> = OnceLock::new();
+static LOG: OnceLock<LogOutput> = OnceLock::new();
 
 #[derive(Debug)]
-struct Log {
+struct LogOutput {
     queue: LineQueue,
     format: LogFormat,
 }
@@ -68,7 +68,7 @@ pub(crate) fn start(plan: &LogPlan) -> Result<()> {
     // A second start in one process keeps the first.
     if started.is_ok() {
         let format = plan.format;
-        LOG.set(Log { queue, format }).ok();
+        LOG.set(LogOutput { queue, format }).ok();
         panic::log_panics();
     }
     Ok(())

@@ -9,7 +9,7 @@ use evenkeel_fault::incident::IncidentStatus;
 
 use crate::output::{CommandFailure, Result};
 
-/// What was answered.
+/// The responses.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
     pub(crate) services: Vec<ServiceView>,

@@ -33,7 +33,7 @@ const ORDERS: usize = 64;
 /// How long the last incidents may take to be written at the end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// What the thread is made of.
+/// The parts of the thread.
 #[derive(Debug)]
 pub(super) struct ControlThreadParts {
     pub(super) plan: Arc<Plan>,
@@ -46,18 +46,18 @@ pub(super) struct ControlThreadParts {
     pub(super) stopped: watch::Receiver<bool>,
     /// True once no new requests are taken.
     pub(super) draining: watch::Receiver<bool>,
-    /// Where to say that all is started, or why not.
+    /// Reports that everything has started, or why not.
     pub(super) report: oneshot::Sender<Result<ControlHandles, String>>,
 }
 
-/// What others need of the thread.
+/// The thread's handles for others.
 #[derive(Debug)]
 pub(super) struct ControlHandles {
     pub(super) views: StatusReader,
     pub(super) events: EventSource,
 }
 
-/// What may fail before anything serves.
+/// The parts that may fail before anything serves.
 struct PreparedControl {
     memory: evenkeel_fault::PersistedState,
     incident_store: WriterHandle,
@@ -193,7 +193,7 @@ fn start_weighing(
     })
 }
 
-/// What the admin API is served with.
+/// The parts of the admin API's server.
 type AdminServices = (
     TcpListener,
     Arc<LiveBackend>,

@@ -147,7 +147,7 @@ impl Dns {
     }
 }
 
-/// What the thread for DNS is made of, and made of again if it fails.
+/// The parts of the DNS thread, which is rebuilt from them if it fails.
 struct DnsThread {
     listeners: Arc<[DnsListener]>,
     state: Arc<ProxyState>,

@@ -24,15 +24,15 @@ const WRITING: Duration = Duration::from_millis(500);
 const READING: Duration = Duration::from_secs(3);
 
 impl LiveBackend {
-    /// What `since` means. An age is counted back on the monotonic clock, so that setting the machine's clock meanwhile
-    /// leaves nothing out.
+    /// Parses `since`. An age is subtracted on the monotonic clock, so that setting the system clock meanwhile omits
+    /// nothing.
     fn since(&self, since: &str) -> String {
         let now = self.clock.now();
         let Some(age) = evenkeel_admin::age(since) else {
             return since.to_owned();
         };
         let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        // What is older than this run was stamped by the clock of its time.
+        // Timestamps from before this run were taken from the clock of that time.
         let before_start = age.saturating_sub(now - Instant::ZERO);
         let stamped = self.clock.earliest_since(now.before(age));
         let stamped = stamped.0.saturating_sub(millis(before_start));
@@ -40,7 +40,7 @@ impl LiveBackend {
         period::rfc3339(WallTime(stamped.min(counted)))
     }
 
-    /// What could not be written in time is shown as it waits, but not counted in reports.
+    /// Data that could not be written in time is shown, but not counted in reports.
     fn flush(&self) {
         let _written: bool = self.incident_store.flush(WRITING);
     }
@@ -190,7 +190,7 @@ fn answered<T>(answer: Option<Result<T, StoreError>>) -> Result<T, String> {
 }
 
 /// A report of the store as the admin API shows it.
-pub(crate) fn report_view(report: evenkeel_history::ServiceReport) -> ServiceReport {
+pub(crate) fn report_view(report: evenkeel_history::PeriodReport) -> ServiceReport {
     ServiceReport {
         service: report.service,
         incidents: report.incidents,

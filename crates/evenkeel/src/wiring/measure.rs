@@ -49,7 +49,7 @@ pub(super) struct CounterSnapshot {
     services: Vec<KeptCounters>,
 }
 
-/// What is kept of a service's counters and of those of its servers.
+/// The retained counters of a service and its servers.
 #[derive(Debug, Default)]
 struct KeptCounters {
     whole: LowHalves,
@@ -73,7 +73,7 @@ struct LowHalves {
 pub(super) struct CounterHistory(Arc<Mutex<VecDeque<Arc<CounterSnapshot>>>>);
 
 impl CounterSample {
-    /// What they have grown by since then.
+    /// Their increase since then.
     fn since(&self, then: &LowHalves) -> Self {
         let mut durations = self.durations;
         for (count, before) in durations.counts.iter_mut().zip(then.counts) {
@@ -164,7 +164,7 @@ impl ServiceCounterSample {
         }
     }
 
-    /// What they have grown by since then.
+    /// Their increase since then.
     fn since(&self, then: &KeptCounters) -> Self {
         let nothing = LowHalves::default();
         let then_of = |place: usize| then.servers.get(place).unwrap_or(&nothing);
@@ -216,7 +216,7 @@ impl CounterHistory {
         counter_history.push_back(Arc::new(snapshot));
     }
 
-    /// What a service whose counters are `numbers` now did since the oldest look, and how long ago that was.
+    /// The activity of a service with the current counters `numbers` since the oldest snapshot, and its age.
     pub(super) fn since(
         &self,
         service: ServiceId,

@@ -53,13 +53,13 @@ pub(crate) struct RunningEvenkeel {
     pub(crate) addresses: Vec<(String, SocketAddr)>,
     /// The listeners for DNS: name and address.
     pub(crate) dns: Vec<(String, SocketAddr)>,
-    /// Where status, API and metrics are.
+    /// The address of the admin API.
     pub(crate) admin: SocketAddr,
     /// The request path.
     pub(crate) state: Arc<ProxyState>,
-    /// What is known of the servers.
+    /// The published state.
     pub(crate) views: StatusReader,
-    /// What happens.
+    /// The events.
     pub(crate) events: EventSource,
     proxy: Proxy,
     control: JoinHandle<()>,

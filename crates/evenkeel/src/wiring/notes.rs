@@ -34,7 +34,7 @@ impl LiveBackend {
         Some(format!("part of incident {id} of {of}: {}", finding.fault))
     }
 
-    /// What is wrong with evenkeel itself, if something is.
+    /// Notes on faults of evenkeel itself.
     fn own_incident(&self) -> Option<String> {
         let view = self.views.now();
         let own = view.open.iter().find(|open| open.servers.is_empty())?;

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::measure::CounterHistory;
 
-/// What runs now.
+/// The running program.
 #[derive(Debug)]
 pub(super) struct LiveBackend {
     pub(super) clock: Clock,

@@ -7,7 +7,7 @@ use super::now::LiveBackend;
 use crate::period;
 
 impl LiveBackend {
-    /// What is done about the service as a whole, in words.
+    /// The measures for the service as a whole, in words.
     pub(super) fn ordered(&self, service: ServiceId) -> Vec<String> {
         let view = self.views.now();
         let mut notes = self.quarantined(service);

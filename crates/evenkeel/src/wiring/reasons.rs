@@ -91,13 +91,13 @@ impl LiveBackend {
     }
 }
 
-/// What recovery would do next about a server.
+/// The outlook of a server.
 fn recovery(outlooks: &Outlooks, (service, place): (u32, usize), now: Instant) -> RecoveryOutlook {
     let index = u32::try_from(place).unwrap_or(u32::MAX);
     RecoveryOutlook::of(outlooks.server(ServerId::new(service, index)), now)
 }
 
-/// What is shown of a server.
+/// The view of a server.
 fn shown(case: &ServerSituation<'_>, server: &ServerView, recovery: RecoveryOutlook) -> ServerWhy {
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     let own = case.said.flatten();
@@ -122,7 +122,7 @@ fn shown(case: &ServerSituation<'_>, server: &ServerView, recovery: RecoveryOutl
     }
 }
 
-/// What each server said lately when it was asked how busy it is.
+/// The recent answers of servers to load probes.
 fn said(entry: &ServiceEntry, now: Instant) -> Vec<RecentLoad> {
     let lately = |member: &Member| {
         let (answer, at) = member.state.answered()?;

@@ -29,7 +29,7 @@ fn apply(record: &MaintenanceRecord, plan: &Plan, state: &ProxyState, now: Insta
         state.set_maintenance(ServiceId(service), true);
         return;
     };
-    // Who is at the place of a server from DNS is not known yet.
+    // The slot's server is not known from DNS yet.
     let mut servers = (0_u32..).zip(&planned.servers);
     let found = servers.find(|(_, server)| server.name == *name && server.address.is_some());
     let Some((index, _)) = found else { return };

@@ -42,7 +42,7 @@ impl Secrets {
 
     /// Sees to it that they are there, for ever.
     pub(super) async fn keep(self, clock: Clock) {
-        // Said when it begins to fail, not each time.
+        // Logged when it begins to fail, not each time.
         let mut failing = false;
         loop {
             clock.sleep_until(clock.now() + EVERY).await;

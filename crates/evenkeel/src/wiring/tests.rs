@@ -111,7 +111,7 @@ fn a_panic_in_any_part_is_contained_counted_and_the_part_goes_on() {
         let counted = format!("evenkeel_task_restarts_total{{task=\"{task}\"}} 1\n");
         assert!(metrics.contains(&counted), "{task}: {metrics}");
     }
-    // What each part does is done: probes are sent, and the loop turns.
+    // All parts work: probes are sent, and the loop turns.
     let probes = || {
         let metrics = get(running.admin, "/metrics");
         let line =

@@ -129,7 +129,7 @@ impl RequestPath for DataPlane {
     }
 }
 
-/// What is read from the system: a few small files.
+/// Values read from the system: a few small files.
 fn of_machine() -> SelfReading {
     let limit = descriptors::limit();
     SelfReading {

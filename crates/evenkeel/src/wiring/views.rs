@@ -71,7 +71,7 @@ impl LiveBackend {
         }
     }
 
-    /// What is known of a server without a look back.
+    /// The view of a server without history.
     fn server(&self, id: ServerId, entry: &ServiceEntry, now: Instant) -> ServerView {
         let server_set = entry.servers();
         let (server, member) = (

@@ -34,13 +34,13 @@ pub(super) struct ServerSituation<'a> {
     pub(super) intended: f64,
     pub(super) got: Option<f64>,
     pub(super) incident: Option<&'a str>,
-    /// What it said itself, if servers are asked.
+    /// Its answer to a load probe, if load probes are configured.
     pub(super) said: Option<RecentLoad>,
     /// The bound on its attempts that was found for it, and why it is that, if one is to be found.
     pub(super) limit: Option<(u32, Why)>,
 }
 
-/// What a server said when it was asked how busy it is; nothing if it has not, or too long ago to be used.
+/// A server's answer to a load probe; nothing if there is none, or it is too old to be used.
 pub(super) type RecentLoad = Option<ProbedLoad>;
 
 /// Of servers that are asked how busy they are, how many have said it lately.
@@ -51,7 +51,7 @@ pub(super) struct ProbeCoverage<'a> {
     pub(super) servers: usize,
 }
 
-/// What a policy compares, in words.
+/// The score of a policy, in words.
 pub(super) fn score_in_words(policy: Policy, asked: Option<ProbeCoverage<'_>>) -> String {
     let words = of_policy(policy).to_owned();
     let Some(asked) = asked else {
@@ -211,7 +211,7 @@ impl ServerSituation<'_> {
         format!(" At most {limit} concurrent requests: {why}.")
     }
 
-    /// What it said itself, as a sentence after the others.
+    /// Its answer to a load probe, as a sentence.
     fn in_its_own_words(&self) -> String {
         match self.said {
             None => String::new(),

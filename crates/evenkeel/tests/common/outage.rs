@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use evenkeel_fault::incident::CloseReason;
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::{Load, LoadPlan, LoadStats, RequestMix};
+use evenkeel_lab::{LoadPlan, LoadStats, OpenLoad, RequestMix};
 
 use crate::common::{PROBED, Program, ask, now, pause, signal, wait_for};
 
@@ -20,7 +20,7 @@ const CHANCE: f64 = 0.03;
 /// One evenkeel with three servers that it runs, and its load.
 pub(crate) struct Side {
     pub(crate) program: Program,
-    pub(crate) load: Load,
+    pub(crate) load: OpenLoad,
     /// Starts its servers.
     script: PathBuf,
     pub(crate) pids: Vec<Option<u32>>,
@@ -30,7 +30,7 @@ impl Side {
     pub(crate) fn start(mode: &str, more: &str, mix: Vec<RequestMix>) -> Self {
         let more = format!("{PROBED}\n[service.shop.recover]\nmode = \"{mode}\"\n{more}");
         let (program, script) = Program::by_script(|_| more);
-        let load = Load::start(LoadPlan {
+        let load = OpenLoad::start(LoadPlan {
             mix,
             timeout: Duration::from_secs(4),
             ..LoadPlan::new(program.address(), RATE)
@@ -164,7 +164,7 @@ impl Outage {
             "{good:.4} of all answers were good, {good_without:.4} with mode off: {:#?}",
             program.incidents()
         );
-        let load = Load::start(LoadPlan::new(program.address(), 1.0)).unwrap();
+        let load = OpenLoad::start(LoadPlan::new(program.address(), 1.0)).unwrap();
         Ended {
             managed: Side {
                 program,

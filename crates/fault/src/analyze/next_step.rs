@@ -44,7 +44,7 @@ pub fn next_step(incident: &Incident) -> String {
     }
 }
 
-/// What the last entry says that an action waits for.
+/// The wait reason in the last entry.
 fn waits(incident: &Incident) -> Option<&str> {
     let last = incident
         .timeline

@@ -66,7 +66,7 @@ const fn is_of_evenkeel(incident: &Incident) -> bool {
     incident.servers.is_empty() // a service's incident names servers
 }
 
-/// What can be wrong with evenkeel itself, and what to change then.
+/// Faults of evenkeel itself, and the recommendation for each.
 const OWN: [(FaultKind, &str, &str); 5] = [
     (
         FaultKind::DescriptorExhaustion,
@@ -95,7 +95,7 @@ const OWN: [(FaultKind, &str, &str); 5] = [
     ),
 ];
 
-/// What the fault means, and what to change for it.
+/// The meaning of the fault, and the recommendation for it.
 fn published_as(incident: &Incident, fault: FaultKind) -> (&'static str, &'static str) {
     let own = OWN.into_iter().filter(|_| is_of_evenkeel(incident));
     own.into_iter()
@@ -105,7 +105,8 @@ fn published_as(incident: &Incident, fault: FaultKind) -> (&'static str, &'stati
         })
 }
 
-/// Who did what, and whether it is proven that it helped. Only a repair of evenkeel's own is called verified.
+/// The actions and their authors, and whether they are proven to have helped. Only evenkeel's own repairs are called
+/// verified.
 fn how_it_ended(incident: &Incident) -> String {
     let done = |by_person: bool| {
         let actions = incident.actions.iter().filter(|action| {
@@ -230,7 +231,7 @@ fn recommendations(incident: &Incident, fault: FaultKind, similar: usize) -> Vec
     advice
 }
 
-/// What keeps requests from failing in a fault of this kind; none where no setting of the balancer does.
+/// The setting that keeps requests from failing in a fault of this kind; none if there is no such setting.
 const fn for_failed_requests(fault: FaultKind) -> Option<&'static str> {
     match fault {
         FaultKind::ProcessHung | FaultKind::SlowServer => Some(

@@ -10,12 +10,12 @@ use super::{JudgedServer, Symptom};
 /// They must have begun to show it within this time.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// What the servers of a service show.
+/// The symptom of the servers of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceSymptom {
     /// What.
     pub symptom: Symptom,
-    /// Since when.
+    /// When it began.
     pub since: Instant,
 }
 
@@ -28,7 +28,7 @@ pub struct CrossServiceSymptom {
     pub services: Vec<usize>,
 }
 
-/// What more than half of a service's servers show, or half of them and two at least.
+/// The symptom of more than half of a service's servers, or of half of them and at least two.
 #[must_use]
 pub fn of_service(servers: &[Option<JudgedServer>]) -> Option<ServiceSymptom> {
     let members = servers.iter().flatten().count();

@@ -25,7 +25,7 @@ pub struct JudgedService<'a> {
     pub servers: &'a [Option<JudgedServer>],
     /// Its routes.
     pub routes: &'a [RouteTally],
-    /// What the servers have to do is more than they can.
+    /// The overload of the servers, if there is one.
     pub overload: Option<&'a Overload>,
     /// Requests that came lately, as a multiple of what is usual.
     pub load: f64,
@@ -34,13 +34,13 @@ pub struct JudgedService<'a> {
 /// One cause for what several servers, or one route on all of them, suffer from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CommonCause {
-    /// What it is.
+    /// The kind of fault.
     pub kind: FaultKind,
     /// How sure, 0 to 1.
     pub confidence: f64,
     /// The places of the servers that show it, the first to show it first.
     pub servers: Vec<usize>,
-    /// What the servers show; none if it is about routes.
+    /// The symptom of the servers; none if it is about routes.
     pub symptom: Option<Symptom>,
     /// The routes that fail, if it is about routes.
     pub failing: Option<Failing>,

@@ -91,7 +91,7 @@ pub fn failing(routes: &[RouteTally], members: usize) -> Option<Failing> {
     let others_total: u32 = sum(&good, RouteTally::total);
     let others_succeeded: u32 = sum(&good, |tally| tally.succeeded);
     let others_well = others_succeeded >= OTHERS && others_succeeded * 10 >= others_total * 9;
-    // Where it succeeds on a server as often as not, the other servers are what is wrong.
+    // If it succeeds on a server at least half of the time, the other servers are at fault.
     let everywhere = bad.iter().all(|tally| {
         let (failed_on, well_on) = (tally.failed_on.len(), tally.well_on.len());
         failed_on * 2 >= members.max(1)

@@ -13,7 +13,7 @@ const RECENT: Duration = Duration::from_secs(5);
 /// So many failures in a row, or among the recent ones, are a symptom beside peers that have it already.
 const FEW: u32 = 3;
 
-/// What a server shows.
+/// The symptom of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Symptom {
     /// It answers with 503: it takes no more.
@@ -53,7 +53,7 @@ impl Symptom {
         self as usize
     }
 
-    /// What several servers with it do.
+    /// The plural verb phrase for the symptom.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -72,9 +72,9 @@ impl Symptom {
 /// One server that takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JudgedServer {
-    /// What is wrong with it, if something is.
+    /// Its symptom, if it has one.
     pub symptom: Option<Symptom>,
-    /// Since when; now, if nothing is.
+    /// When the symptom began; now if there is none.
     pub since: Instant,
     /// Its last requests succeeded; where none came, its last probe.
     pub is_well: bool,
@@ -128,7 +128,7 @@ impl JudgedServer {
     }
 }
 
-/// What failed probes say where requests say nothing else.
+/// The symptom from failed probes, unless requests show another one.
 fn of_probe(facts: &ServerHistory) -> Symptom {
     let (succeeded, _) = facts.since_probes_fail();
     match facts.probes.last {

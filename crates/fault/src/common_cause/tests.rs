@@ -32,7 +32,7 @@ fn with(symptom: Symptom, since: u64) -> Option<JudgedServer> {
 
 /// How a request to these servers fails.
 type Fails<'a> = Option<(Outcome, &'a [u32])>;
-/// What the servers show, the load, and the cause that follows.
+/// The symptoms, the load, and the cause that follows.
 type Row<'a> = (&'a [Option<JudgedServer>], f64, Option<FaultKind>);
 
 /// Tallies of `(method, target, servers that answer 200, servers that fail like this)`, ten requests each.

@@ -22,11 +22,11 @@ const LEAST_STEP: Duration = Duration::from_millis(50);
 const LONGEST_STEP: Duration = Duration::from_secs(1);
 /// The number of steps per judgement.
 const STEPS: usize = 3;
-/// What is usual is remembered so long.
+/// How long usual values are remembered.
 const MEMORY: f64 = 60.0;
 /// So much longer what is usual takes in what is not.
 const RELUCTANCE: f64 = 10.0;
-/// What is usual is known after so much time …
+/// How long it takes until usual values are known …
 const KNOWN_AFTER: Duration = Duration::from_secs(3);
 /// … and this many answers.
 const KNOWN_BY: u64 = 50;
@@ -51,7 +51,7 @@ const HOLDS: Duration = Duration::from_secs(1);
 /// The initial limit, as a multiple of what the server can work on concurrently, as far as that is known.
 const ROOM: f64 = 1.5;
 
-/// What is known of the load of one service.
+/// Load observations of one service.
 #[derive(Debug, Default)]
 pub struct ServiceLoadWatch {
     servers: Vec<ServerLoadWatch>,
@@ -86,12 +86,12 @@ struct UsualLoad {
     answered: f64,
 }
 
-/// What speaks for an overload.
+/// The evidence for an overload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Overload {
     /// The places of the servers that have too much.
     pub servers: Vec<usize>,
-    /// Since when one of them has.
+    /// When the first of them showed it.
     pub since: Instant,
     /// Why, in words.
     pub text: String,
@@ -163,7 +163,7 @@ impl ServiceLoadWatch {
         hot > 0 && hot * 2 >= asked
     }
 
-    /// Where to begin to look for the limit of each server.
+    /// The initial limit of each server.
     #[must_use]
     pub fn hints(&self) -> Vec<LimitHint> {
         self.servers.iter().map(ServerLoadWatch::hint).collect()
@@ -234,7 +234,7 @@ impl ServerLoadWatch {
             && grown > (answered * GROWS).max(2.0)
     }
 
-    /// What is answered a second, times how long an answer takes without a crowd, is worked on at once (Little's law).
+    /// The answers per second times the unloaded response time are the requests worked on concurrently (Little's law).
     fn hint(&self) -> LimitHint {
         if !self.is_known() {
             return LimitHint::default();
@@ -365,7 +365,7 @@ mod tests {
         let mut model = QueueModel::new(4, 20);
         model.run(20_000, 80.0).run(20_000, 160.0).run(20_000, 40.0);
         assert!(!model.alarmed, "a load that doubles");
-        // What it depends on becomes ten times as slow, and it has the threads for that.
+        // A dependency becomes ten times as slow, and the server has enough threads to wait for it.
         for slow in [200, 1_000] {
             let mut model = QueueModel::new(1_000, 20);
             model.run(20_000, 200.0).takes = Duration::from_millis(slow);

@@ -28,7 +28,7 @@ use evenkeel_core::Instant;
 /// Failed attempts this close before an exit or the first failed probe are part of the same fault.
 pub const NEAR: Duration = Duration::from_secs(1);
 
-/// Who detects.
+/// The detectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Detector {
     /// The supervisor saw the process end, or could not start it.
@@ -69,7 +69,7 @@ impl Detector {
 /// Something is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Detection {
-    /// Who says so.
+    /// The detector.
     pub by: Detector,
     /// The first signal that proved part of it.
     pub onset: Instant,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 
-use crate::policy::SlowOptions;
+use crate::policy::SlowServerOptions;
 use crate::signal::{Latencies, TypicalLatency};
 
 use super::{Detection, Detector};
@@ -18,7 +18,7 @@ const NOTICEABLE: Duration = Duration::from_millis(5);
 /// A peer with fewer latencies than this is not compared with.
 const PEER_MINIMUM: u64 = 3;
 
-/// What is typical of one server now.
+/// The typical latencies of one server.
 #[derive(Debug, Clone, Copy)]
 pub struct RecentTypical {
     /// By real attempts.
@@ -32,7 +32,7 @@ pub struct RecentTypical {
 impl RecentTypical {
     /// Reads a server's latencies.
     #[must_use]
-    pub fn read(latencies: &mut Latencies, now: Instant, options: &SlowOptions) -> Self {
+    pub fn read(latencies: &mut Latencies, now: Instant, options: &SlowServerOptions) -> Self {
         let minimum = u64::from(options.minimum_attempts.max(1));
         Self {
             attempts: latencies.attempts(now, minimum),
@@ -83,7 +83,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// What it says, in words.
+    /// The comparison in words.
     #[must_use]
     pub fn text(&self) -> String {
         let agreeing = match self.agreeing_probes {
@@ -126,7 +126,7 @@ pub struct SlowLimits {
     pub probes: Option<(Duration, Duration)>,
 }
 
-/// What is typical of all servers of a service, sorted: so that the median of any one's peers is a look and not a sort.
+/// The typical latencies of all servers of a service, sorted, so that the median of any server's peers is a lookup.
 #[derive(Debug)]
 pub struct Peers {
     attempts: Vec<f64>,
@@ -155,7 +155,7 @@ impl Peers {
     /// The median of the peers' attempts and of their probes, each with the limit that follows from it, where they can be
     /// told. `own` is what is typical of the server itself, one of these or none.
     #[must_use]
-    pub fn limits(&self, own: Option<RecentTypical>, options: &SlowOptions) -> SlowLimits {
+    pub fn limits(&self, own: Option<RecentTypical>, options: &SlowServerOptions) -> SlowLimits {
         let of = |sorted: &[f64], own: Option<TypicalLatency>| {
             let own = own.filter(|own| own.count >= PEER_MINIMUM);
             let peers = median_without(sorted, own.map(|own| own.median.as_secs_f64()))?;
@@ -207,7 +207,7 @@ pub struct RankAmongPeers {
 pub fn slow(
     own: RecentTypical,
     limits: SlowLimits,
-    options: &SlowOptions,
+    options: &SlowServerOptions,
     standing: impl FnOnce(Duration) -> RankAmongPeers,
 ) -> Option<Comparison> {
     let minimum = u64::from(options.minimum_attempts.max(1));
@@ -262,7 +262,7 @@ pub fn slow(
 mod tests {
     use super::*;
 
-    const OPTIONS: SlowOptions = SlowOptions {
+    const OPTIONS: SlowServerOptions = SlowServerOptions {
         times_peers: 3.0,
         window: Duration::from_secs(10),
         minimum_attempts: 20,
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn where_each_server_gets_requests_of_its_own_only_probes_are_compared() {
-        let options = SlowOptions {
+        let options = SlowServerOptions {
             mixes_differ: true,
             ..OPTIONS
         };

@@ -16,13 +16,13 @@ use crate::signal::{DownReason, ProcessEnd, ServerHistory};
 pub struct Evidence<'a> {
     /// The moment.
     pub now: Instant,
-    /// What its signals said.
+    /// Its history.
     pub facts: &'a ServerHistory,
     /// How it is detected.
     pub options: &'a DetectOptions,
     /// How it is managed.
     pub managed: Managed,
-    /// What an examination found, if there was one.
+    /// The examination, if there was one.
     pub examination: Option<&'a Examination>,
     /// How it compares with its peers, if it is slow.
     pub slow: Option<&'a Comparison>,
@@ -199,7 +199,7 @@ impl Evidence<'_> {
         }
     }
 
-    /// What the last probe was answered, if that is why it failed: the status, and what it often means.
+    /// The answer to the last probe, if that is why it failed: the status, and its usual meaning.
     #[must_use]
     pub fn wrong_status(&self) -> Option<String> {
         let last = self.facts.probes.last?;
@@ -208,7 +208,7 @@ impl Evidence<'_> {
             .then(|| format!("the last probe: {}", probe_in_words(last, kind)))
     }
 
-    /// What the examination found, in words.
+    /// The examination in words.
     #[must_use]
     pub fn examined(&self) -> Vec<String> {
         let mut words = Vec::new();

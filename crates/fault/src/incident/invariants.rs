@@ -5,7 +5,7 @@
 
 use super::{ActionOutcome, Incident, IncidentStatus};
 
-/// What is wrong with the record, in words; empty if it is consistent.
+/// Contradictions in the record, in words; empty if it is consistent.
 #[must_use]
 pub fn violations(incident: &Incident) -> Vec<String> {
     let mut found = Vec::new();

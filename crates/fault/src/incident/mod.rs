@@ -15,7 +15,7 @@ pub struct Incident {
     pub id: String,
     /// Whether it was made on purpose.
     pub drill: bool,
-    /// Where it stands.
+    /// Its status.
     pub status: IncidentStatus,
     /// The service's name.
     pub service: String,
@@ -39,16 +39,16 @@ pub struct Incident {
     pub durations_ms: Durations,
     /// The detector that spoke first.
     pub detected_by: String,
-    /// What explains the signals, the likeliest first.
+    /// The findings, most likely first.
     pub diagnosis: Vec<Finding>,
-    /// What was done, in order.
+    /// The actions, in order.
     pub actions: Vec<ActionRecord>,
     /// Whether the repair held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<VerificationRecord>,
-    /// What it did to requests.
+    /// The impact on requests.
     pub impact: Impact,
-    /// What happened, in order.
+    /// The timeline.
     pub timeline: Vec<TimelineEntry>,
     /// Why it is over, once it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,7 +94,7 @@ impl CloseReason {
     }
 }
 
-/// Whose repair it was.
+/// Who repaired it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RepairedBy {
@@ -104,7 +104,7 @@ pub enum RepairedBy {
     Person,
 }
 
-/// Where an incident stands.
+/// The status of an incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IncidentStatus {
@@ -166,7 +166,7 @@ impl Durations {
 /// One possible fault with its evidence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What is wrong.
+    /// The kind of fault.
     pub fault: FaultKind,
     /// How sure, 0 to 1.
     pub confidence: f64,
@@ -232,7 +232,7 @@ impl ActionOutcome {
 pub struct VerificationRecord {
     /// `passed`, `failed`, or `not-proven`: it looks well, but what failed has not succeeded yet.
     pub outcome: String,
-    /// Whose repair was verified; absent if the server became well without one.
+    /// Who made the verified repair; absent if the server recovered without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repaired_by: Option<RepairedBy>,
     /// Probes that passed in a row.
@@ -242,7 +242,7 @@ pub struct VerificationRecord {
     pub requests: u32,
 }
 
-/// What an incident did to requests, from onset to recovery, over the whole service.
+/// The impact of an incident on requests, from onset to recovery, over the whole service.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Impact {
     /// Requests that came.
@@ -270,12 +270,12 @@ pub struct TimelineEntry {
 /// The report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Analysis {
-    /// What happened, in two or three sentences.
+    /// A summary in two or three sentences.
     pub summary: String,
-    /// What caused it.
+    /// The cause.
     pub cause: String,
     /// Ids of earlier incidents of the same service and fault.
     pub similar: Vec<String>,
-    /// What to change.
+    /// Recommendations.
     pub recommendations: Vec<String>,
 }

@@ -18,7 +18,7 @@ impl ServerContext<'_> {
         };
         case.steps = playbook(case.kind, of_user, situation);
         case.acted = false;
-        // What was done for another kind ends.
+        // Measures for another kind end.
         (case.sheds, case.falls_back) = (false, false);
         self.demote_ineffective();
         if self.is_off() {

@@ -26,7 +26,7 @@ impl ServerContext<'_> {
             return false;
         }
         case.recheck_at = now + LOOK_AGAIN;
-        // What it answers is seen in another way out of rotation than in it; how it can be reached is not.
+        // Out of rotation its answers are observed differently than in it, but not its reachability.
         let tells = [Symptom::Refuses, Symptom::Unreachable, Symptom::Hangs];
         shown.is_some_and(|shown| tells.contains(&shown)) && shown != case.symptom
     }
@@ -35,7 +35,7 @@ impl ServerContext<'_> {
         JudgedServer::read(&self.server.facts, &self.spec.options.detect, self.now).symptom
     }
 
-    /// What was found out is no longer what is wrong: it is examined anew.
+    /// The earlier findings are outdated: it is examined again.
     pub(super) fn recheck(&mut self) {
         let shown = self.symptom();
         if let Some(case) = self.case() {

@@ -40,7 +40,7 @@ pub(super) struct Case {
     pub(super) totals: Totals,
     pub(super) steps: Vec<Action>,
     pub(super) phase: CasePhase,
-    /// What was written down in place of being done.
+    /// The actions that were recorded instead of taken.
     pub(super) proposal: Option<Proposal>,
     /// An operator approved it.
     pub(super) approved: bool,
@@ -56,7 +56,7 @@ pub(super) struct Case {
     pub(super) falls_back: bool,
     /// A running server was restarted, stopped or changed by a command for it.
     pub(super) costly: bool,
-    /// What the server showed when it was detected: out of rotation it shows nothing more.
+    /// The symptom of the server at the detection: out of rotation it shows nothing new.
     pub(super) symptom: Option<Symptom>,
     /// Its process listens at another place than its address.
     pub(super) listens_elsewhere: bool,
@@ -64,7 +64,7 @@ pub(super) struct Case {
     pub(super) again: Option<FaultKind>,
     /// While it is only watched, whether it shows something else by now is asked at this time.
     pub(super) recheck_at: Instant,
-    /// What a costly action waits for, or waited for last.
+    /// The reason why a costly action waits or last waited.
     pub(super) waits: Option<WaitReason>,
     /// Whose repair is being verified; none if nothing was repaired since the last verification failed.
     pub(super) repaired_by: Option<RepairedBy>,
@@ -73,7 +73,7 @@ pub(super) struct Case {
     /// Probes cannot tell whether this fault is over.
     pub(super) only_traffic_tells: bool,
     pub(super) slow_limit: Option<Duration>,
-    /// What the second check refused last, which is not repeated.
+    /// The latest refusal by the second check, which is not repeated.
     pub(super) veto: Option<Veto>,
     /// A refusal by the guard was recorded; it is not repeated.
     pub(super) refused: bool,
@@ -88,7 +88,7 @@ pub(super) struct Case {
     latest: Instant,
 }
 
-/// What would be done, from a costly action of the playbook on.
+/// The proposed actions, from a costly action of the playbook on.
 #[derive(Debug)]
 pub(super) struct Proposal {
     /// The first action of it, in the playbook.
@@ -234,7 +234,7 @@ impl Case {
         }
     }
 
-    /// What brought the server down comes before how it ended.
+    /// The request that crashed the server takes precedence over its exit.
     pub(super) fn name_poison(&mut self) {
         if let Some(finding) = &self.poisoned {
             let findings = &mut self.incident.diagnosis;
@@ -370,7 +370,7 @@ impl Case {
             }
             Some(Detector::Supervisor | Detector::Probe | Detector::SelfCheck | Detector::Load)
             | None => false,
-            // Where only requests tell, probes say nothing about its speed.
+            // If only requests are slow, probes say nothing about its speed.
             Some(Detector::Slow) => self.only_traffic_tells,
         }
     }

@@ -49,7 +49,7 @@ impl ServerContext<'_> {
             .as_ref()
             .is_some_and(|case| case.kind == FaultKind::BadProbe);
         let is_down = self.server.facts.process.down.is_some();
-        // What was out for the examination only goes back if the diagnosis clears the server.
+        // A server that was out for the examination only returns if the diagnosis clears it.
         let cleared = bad_probe || self.fault_passed(examination);
         if cleared && self.server.shown.is_suspicion() {
             self.server.restore(false, self.out);
@@ -65,7 +65,8 @@ impl ServerContext<'_> {
         self.rescue_if_dead_or_hung();
     }
 
-    /// What waits on a server that answers nothing is tried elsewhere. One that only errs or is slow may still answer.
+    /// Requests that wait for a server without any answers are retried elsewhere. One that only fails or is slow may
+    /// still answer.
     fn rescue_if_dead_or_hung(&mut self) {
         let kind = self.server.case.as_ref().map(|case| case.kind);
         if kind.is_some_and(serves_nothing) {

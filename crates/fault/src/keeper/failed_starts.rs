@@ -12,11 +12,11 @@ use crate::policy::Mode;
 use crate::recover::{Author, ServerChange};
 
 use super::Keeper;
-use super::server::Server;
+use super::server::WatchedServer;
 use super::service::Canary;
 use super::shown::PlannedKind;
 
-impl Server {
+impl WatchedServer {
     /// Whether it is one more that cannot start, with an incident that may end in the canary's.
     fn may_follow(&self) -> bool {
         let is_untouched = |case: &super::case::Case| !case.awaits_action() && !case.by_person;

@@ -13,14 +13,14 @@ use crate::kind::FaultKind;
 use crate::policy::Mode;
 use crate::recover::Author;
 
-use super::server::Server;
+use super::server::WatchedServer;
 use super::shown::PlannedKind;
 use super::{Keeper, ServerContext};
 
 /// Ends that come in within this time are of the same death.
 const TOGETHER: Duration = Duration::from_secs(5);
 
-impl Server {
+impl WatchedServer {
     /// Whether its open incident is about the guardian's death.
     fn is_about_guardian(&self, now: Instant) -> bool {
         let mut ended = self.facts.process.ended_since(now.before(TOGETHER));

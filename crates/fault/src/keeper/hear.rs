@@ -121,7 +121,7 @@ impl ServerContext<'_> {
         self.server.set_pace(ProbePace::Normal, self.out);
     }
 
-    /// What time brought.
+    /// Handles the passage of time.
     pub(super) fn tick(&mut self) {
         self.server.renew(self.now, self.out);
         self.tick_held();

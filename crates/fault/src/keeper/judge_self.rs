@@ -16,9 +16,9 @@ use super::Keeper;
 use super::case::Case;
 use super::phase::CasePhase;
 use super::self_watch::{SelfIncident, finding};
-use super::server::Server;
+use super::server::WatchedServer;
 
-/// What gathered while evenkeel stood still is served for as long again, at most this long.
+/// The backlog of a stall is served for as long as the stall took, at most this long.
 const LONGEST_CATCHING_UP: Duration = Duration::from_secs(10);
 
 /// The interval between two evaluations while there is something to evaluate.
@@ -191,8 +191,8 @@ impl Keeper {
     }
 }
 
-impl Server {
-    /// evenkeel stood still for so long: what was to happen by now has as much more time.
+impl WatchedServer {
+    /// evenkeel was stalled for this long: pending deadlines are extended by as much.
     fn postpone(&mut self, by: Duration) {
         if let Some(starting) = &mut self.starting {
             *starting += by;

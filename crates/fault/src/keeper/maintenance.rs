@@ -15,7 +15,7 @@ use crate::maintenance::{Maintenance, MaintenanceRecord, OrderTerms, TakenOut};
 use crate::recover::Author;
 use crate::verify::Verification;
 
-use super::server::Server;
+use super::server::WatchedServer;
 use super::service::ServiceMaintenance;
 use super::shown::{OperatorHold, PlannedKind, PlannedVerification};
 use super::{Keeper, ServerContext};
@@ -181,7 +181,7 @@ impl Keeper {
         }
     }
 
-    /// What time and verifications bring.
+    /// Handles the passage of time and the progress of verifications.
     pub(super) fn tick_maintenance(&mut self, now: Instant, out: &mut Vec<Output>) {
         for slot in 0..self.services.len() {
             let service = &self.services[slot];
@@ -189,7 +189,7 @@ impl Keeper {
                 continue;
             };
             let id = service.spec.id;
-            if maintenance.is_ending && service.servers.iter().any(Server::is_verified) {
+            if maintenance.is_ending && service.servers.iter().any(WatchedServer::is_verified) {
                 self.open_gate(id, out);
             } else if maintenance.until.is_some_and(|until| now >= until) {
                 self.maintenance_off(now, None, id, false, out);
@@ -211,7 +211,7 @@ impl Keeper {
     }
 }
 
-impl Server {
+impl WatchedServer {
     /// Whether requests may be sent to it after a maintenance of the service.
     fn is_verified(&self) -> bool {
         let routine = self.routine.as_ref();
@@ -264,7 +264,7 @@ impl ServerContext<'_> {
             .and_then(|spec| spec.address.clone());
         let until = terms.lasts.map(|lasts| self.now + lasts);
         self.server.hold(held(maintenance, until), self.out);
-        // What evenkeel had ordered about it ends only now, so that no request comes in between.
+        // evenkeel's own directives for it end only now, so that no request arrives in between.
         self.server.restore(true, self.out);
         self.server.set_pace(ProbePace::Normal, self.out);
         self.report_maintenance();
@@ -352,7 +352,7 @@ impl ServerContext<'_> {
         self.report_maintenance();
     }
 
-    /// Says what there is now.
+    /// Publishes the current maintenance.
     pub(super) fn report_maintenance(&mut self) {
         let server = self.server.id;
         let held = self.server.held.as_ref();
@@ -364,7 +364,7 @@ impl ServerContext<'_> {
     }
 }
 
-impl super::service::Service {
+impl super::service::WatchedService {
     /// Records the maintenance of a server that is no longer a member.
     pub(super) fn send_away(&mut self, index: u32, maintenance: Maintenance) {
         if self.away.len() < AWAY && maintenance.address.is_some() {

@@ -10,7 +10,7 @@ use evenkeel_core::{Directive, Instant, ServerId};
 use crate::contract::{OrderAnswer, Output, ProbePace, ServerStatus};
 use crate::incident::CloseReason;
 
-use super::server::Server;
+use super::server::WatchedServer;
 use super::{Keeper, ServerContext};
 
 impl Keeper {
@@ -76,7 +76,7 @@ impl ServerContext<'_> {
         };
         let (id, options) = (self.server.id, &self.spec.options);
         let peers = self.spec.servers.len().saturating_sub(1);
-        *self.server = Server::new(id, spec, options, peers);
+        *self.server = WatchedServer::new(id, spec, options, peers);
         self.server.vacant = spec.address.is_none().then_some(ServerStatus::Absent);
         // A late order about the one before may have reached the next one. A slow start goes on.
         self.out.push(Output::Directive(Directive::Restore {

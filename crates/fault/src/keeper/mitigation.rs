@@ -9,12 +9,12 @@ use crate::policy::Action;
 use super::ServerContext;
 use super::case::Case;
 use super::refuse::AfterAction;
-use super::server::Server;
+use super::server::WatchedServer;
 
 /// So many failures in a row, and nothing succeeds.
 const ROW: u32 = 20;
 
-impl Server {
+impl WatchedServer {
     /// Whether it is answered for now: a playbook says so, and none of its requests succeeds, if requests are what it fails.
     pub(super) fn is_answered_for(&self) -> bool {
         let fails =
@@ -57,7 +57,7 @@ impl ServerContext<'_> {
     /// Sheds, or answers for the service.
     pub(super) fn mitigate(&mut self, action: &Action) -> AfterAction {
         let is_limited = *action == Action::Shed && !self.spec.is_unlimited;
-        let is_served = *action == Action::FallBack && self.others().any(Server::serves);
+        let is_served = *action == Action::FallBack && self.others().any(WatchedServer::serves);
         if is_limited {
             let why = "every server has a configured limit already, which sheds requests";
             return self.impossible(action, why);
@@ -79,14 +79,14 @@ impl ServerContext<'_> {
         AfterAction::On
     }
 
-    fn others(&self) -> impl Iterator<Item = &Server> {
+    fn others(&self) -> impl Iterator<Item = &WatchedServer> {
         let (before, after) = self.peers;
         before.iter().chain(after)
     }
 
     /// Whether a server of a later tier is in rotation and shows nothing.
     fn later_tiers_carry(&self) -> bool {
-        let tier = |server: &Server| {
+        let tier = |server: &WatchedServer| {
             let spec = self.spec.servers.get(server.id.index as usize);
             spec.map_or(0, |spec| spec.tier)
         };

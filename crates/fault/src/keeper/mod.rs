@@ -91,7 +91,7 @@ use crate::detect;
 use crate::incident::ActionOutcome;
 use crate::signal::Latencies;
 
-use server::Server;
+use server::WatchedServer;
 use state::ROUNDS;
 use work::ServerContext;
 
@@ -104,7 +104,9 @@ impl Keeper {
         if !self.begun {
             self.begun = true;
             self.resume(now, outputs);
-            self.each(now, outputs, Server::awaits_start, |work| work.begin());
+            self.each(now, outputs, WatchedServer::awaits_start, |work| {
+                work.begin()
+            });
         }
         for input in inputs.drain(..) {
             match input {
@@ -152,7 +154,7 @@ impl Keeper {
         self.judge_burns(now, outputs);
         self.tick_maintenance(now, outputs);
         self.compare(now, outputs);
-        // What one judgement does may be due for another at once; never for long.
+        // One judgement may make another due at once; never for long.
         for _ in 0..ROUNDS {
             self.tick_due(now, outputs);
             self.judge_services(now, outputs);
@@ -198,7 +200,7 @@ impl Keeper {
         examination: &Examination,
         out: &mut Vec<Output>,
     ) {
-        let is_it = |server: &Server| {
+        let is_it = |server: &WatchedServer| {
             server
                 .case
                 .as_ref()
@@ -220,7 +222,7 @@ impl Keeper {
         detail: Option<String>,
         out: &mut Vec<Output>,
     ) {
-        let is_it = |server: &Server| server.awaits_action(id);
+        let is_it = |server: &WatchedServer| server.awaits_action(id);
         if let Some(server) = self.find(is_it) {
             self.with(now, server, out, |work| {
                 work.action_ended(id, at, outcome, detail);

@@ -20,7 +20,7 @@ impl RouteNames {
         self.0.insert(shape.route, text);
     }
 
-    /// What a request is called: its method if that is what matters, else its route.
+    /// The name of a request: its method if that is what matters, else its route.
     pub(super) fn of(&self, shape: RequestShape, by_method: bool) -> String {
         self.0.get(&shape.route).map_or_else(
             || "a route whose name is not known".to_owned(),

@@ -51,7 +51,7 @@ impl ServerContext<'_> {
         }
     }
 
-    /// What was detected is no common cause.
+    /// The detection is not due to a shared cause.
     pub(super) fn detected_alone(&mut self, detection: &Detection) {
         if self.server.case.is_none() && !self.is_held() {
             self.open(detection);

@@ -11,12 +11,12 @@ use crate::verify::Verification;
 use super::Keeper;
 use super::case::Case;
 use super::phase::CasePhase;
-use super::server::Server;
-use super::service::{Canary, Service};
+use super::server::WatchedServer;
+use super::service::{Canary, WatchedService};
 use super::shown::PlannedVerification;
 
 impl Keeper {
-    /// What would be done next about each service (no index) and each server that is not simply well.
+    /// The outlook of each service (without index) and each server that is not healthy.
     #[must_use]
     pub fn outlooks(&self, now: Instant) -> Vec<(ServiceId, Option<u32>, Outlook)> {
         let mut all = Vec::new();
@@ -34,8 +34,8 @@ impl Keeper {
     }
 }
 
-impl Service {
-    /// What would be done next about the service as a whole.
+impl WatchedService {
+    /// The outlook of the service as a whole.
     fn outlook(&self, now: Instant) -> Outlook {
         if let Some(maintenance) = &self.maintenance {
             let next = if maintenance.is_ending {
@@ -62,8 +62,8 @@ impl Service {
         Outlook::WELL
     }
 
-    /// What would be done next about one of its servers.
-    fn outlook_of(&self, now: Instant, server: &Server) -> Outlook {
+    /// The outlook of one of its servers.
+    fn outlook_of(&self, now: Instant, server: &WatchedServer) -> Outlook {
         if server.vacant.is_some() {
             return Outlook::WELL;
         }

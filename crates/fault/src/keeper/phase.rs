@@ -6,7 +6,7 @@ use crate::contract::OrderId;
 use crate::outlook::WaitReason;
 use crate::verify::Verification;
 
-/// Where the work stands.
+/// The phase of the work.
 #[derive(Debug)]
 pub(super) enum CasePhase {
     /// No step of it is in progress: the incident of a service, of a request, or of evenkeel itself, each with a judge of its own.

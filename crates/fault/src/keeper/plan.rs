@@ -12,7 +12,7 @@ use crate::recover::{ActionPlan, Author, CheckedPlan, ServerFacts, ServiceFacts,
 use crate::verify::Verification;
 
 use super::ServerContext;
-use super::server::Server;
+use super::server::WatchedServer;
 use super::shown::{PlannedKind, PlannedVerification, PublishedState};
 
 /// How long after its own limit an unanswered order is given up: by then nothing works on it any longer, and another
@@ -21,7 +21,7 @@ pub(super) const UNANSWERED: Duration = Duration::from_secs(10);
 /// So many failures in a row, without a success, and a server does nothing well.
 const ROW: u32 = 5;
 
-impl Server {
+impl WatchedServer {
     /// The facts for the second check: observations, not conclusions.
     fn facts_for_check(&self, now: Instant, tier: u8) -> ServerFacts {
         let (attempts, probes) = (&self.facts.attempts, &self.facts.probes);
@@ -69,7 +69,7 @@ impl ServerContext<'_> {
         fault: FaultKind,
     ) -> Result<CheckedPlan, Veto> {
         let (now, spec) = (self.now, self.spec);
-        let read = |server: &Server| {
+        let read = |server: &WatchedServer| {
             let spec = spec.servers.get(server.id.index as usize);
             server.facts_for_check(now, spec.map_or(0, |spec| spec.tier))
         };

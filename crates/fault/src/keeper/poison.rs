@@ -21,7 +21,7 @@ use crate::policy::Mode;
 use super::Keeper;
 use super::case::Case;
 use super::poison_watch::PoisonCase;
-use super::server::Server;
+use super::server::WatchedServer;
 
 /// Between two looks while the incident is open.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -30,7 +30,7 @@ const HELD: Duration = Duration::from_secs(10);
 /// If its servers do not all come back, the incident is over after so long, and not proven.
 const UNPROVEN: Duration = Duration::from_secs(600);
 
-impl Server {
+impl WatchedServer {
     /// Its process has exited unexpectedly: whether that counts, and whether the process did it by itself.
     fn ended_by_itself(&self, exit: &Exit) -> Option<bool> {
         // Hangup, interrupt, quit, kill, terminate: sent from outside, including the exit statuses by which shells
@@ -121,7 +121,7 @@ impl Keeper {
         }
     }
 
-    /// What is in quarantine in this service.
+    /// The quarantined requests of this service.
     pub fn quarantined(&self, service: ServiceId) -> impl Iterator<Item = Quarantined> {
         let service = self.services.get(service.0 as usize);
         service

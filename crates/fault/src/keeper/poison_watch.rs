@@ -9,7 +9,7 @@ use crate::policy::Mode;
 use super::case::Case;
 use super::shown::{EXPIRES, RENEWED};
 
-/// What a service's requests do to its servers.
+/// The poison detection of a service.
 #[derive(Debug)]
 pub(super) struct PoisonWatch {
     pub(super) judge: Poison,
@@ -27,7 +27,7 @@ pub(super) struct PoisonCase {
     pub(super) servers: Vec<u32>,
     pub(super) finding: Finding,
     pub(super) last_end: Instant,
-    /// Since when all of them serve again.
+    /// When all of them began to serve again.
     pub(super) back_since: Option<Instant>,
     pub(super) recheck_at: Instant,
 }

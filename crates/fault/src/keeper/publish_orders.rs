@@ -7,11 +7,11 @@ use crate::policy::Mode;
 
 use super::Keeper;
 use super::common::CommonIncident;
-use super::server::Server;
-use super::service::Service;
+use super::server::WatchedServer;
+use super::service::WatchedService;
 
-impl Service {
-    /// What holds for it now.
+impl WatchedService {
+    /// The current directives for it.
     fn ordered(&mut self) -> ServiceOrders {
         let mut orders = ServiceOrders::none(self.spec.id);
         if self.spec.options.recover.mode == Mode::Off || self.is_suspended() {
@@ -24,7 +24,7 @@ impl Service {
             return orders;
         }
         let mut cases = self.servers.iter().filter_map(|one| one.case.as_deref());
-        if self.servers.iter().any(Server::is_answered_for) {
+        if self.servers.iter().any(WatchedServer::is_answered_for) {
             orders.closed = vec![ClosedRoute::All];
             orders.until_success = true;
         }
@@ -53,7 +53,7 @@ impl Keeper {
         }
     }
 
-    /// What is done about a service as a whole, in words.
+    /// The measures for a service as a whole, in words.
     #[must_use]
     pub fn measures(&self, service: ServiceId) -> Vec<String> {
         let Some(service) = self.services.get(service.0 as usize) else {
@@ -89,7 +89,7 @@ impl Keeper {
                 "{why}: each server gets as many concurrent requests as it can handle{shed}"
             ));
         }
-        if service.servers.iter().any(Server::is_answered_for) {
+        if service.servers.iter().any(WatchedServer::is_answered_for) {
             texts.push("no server serves: requests get the fallback, except for trials".to_owned());
         }
         texts

@@ -7,7 +7,7 @@ use crate::incident::Incident;
 use crate::recover::{SuccessRate, Veto};
 
 use super::Keeper;
-use super::server::Server;
+use super::server::WatchedServer;
 
 impl Keeper {
     /// The state of a server, for operators.
@@ -16,7 +16,7 @@ impl Keeper {
         self.services
             .get(server.service.0 as usize)
             .and_then(|service| service.servers.get(server.index as usize))
-            .map_or(ServerStatus::Starting, Server::state)
+            .map_or(ServerStatus::Starting, WatchedServer::state)
     }
 
     /// The number of contradictions found and corrected in incident records: each is a bug.

@@ -16,7 +16,7 @@ const REFUSED: Duration = Duration::from_secs(5);
 /// After a veto, the next look.
 const VETOED: Duration = Duration::from_secs(5);
 
-/// What one action leads to.
+/// The result of one action.
 pub(super) enum AfterAction {
     /// The next action.
     On,

@@ -141,7 +141,7 @@ impl ServerContext<'_> {
         };
         let begins = is_new && *waits == WaitReason::Trial;
         match self.case().map(|case| &mut case.phase) {
-            // What is being watched goes on.
+            // A watch continues.
             Some(CasePhase::Verifying {
                 verification,
                 retry,

@@ -62,7 +62,7 @@ impl ServerContext<'_> {
 
     fn routine_passed(&mut self) {
         let kind = self.server.routine.take().map(|routine| routine.kind);
-        // What failed while it was replaced says nothing about the new one.
+        // Failures during the replacement say nothing about the new process.
         self.server.facts.forget(self.now);
         self.server.restore(true, self.out);
         self.server.doubt_until = None;

@@ -15,7 +15,7 @@ const QUIET: Duration = Duration::from_secs(10);
 /// Anything that lasts longer than this is escalated.
 const LONG: Duration = Duration::from_secs(30);
 
-/// What is held of evenkeel itself.
+/// The self-check and its incident.
 #[derive(Debug, Default)]
 pub(super) struct SelfWatch {
     pub(super) check: SelfCheck,
@@ -40,7 +40,7 @@ impl SelfWatch {
         self.recheck_at.unwrap_or(Instant::NEVER)
     }
 
-    /// What an observation says of its server, without what evenkeel itself lacked meanwhile.
+    /// An observation, corrected for shortages of evenkeel itself.
     pub(super) fn corrected(&mut self, at: Instant, observation: Observation) -> Observation {
         if let Observation::Probe {
             outcome: ProbeOutcome::LocalError,

@@ -27,7 +27,7 @@ pub(super) const DOUBT: Duration = Duration::from_secs(2);
 
 /// One server.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct WatchedServer {
     pub(super) id: ServerId,
     pub(super) name: String,
     pub(super) managed: Managed,
@@ -37,7 +37,7 @@ pub(super) struct Server {
     pub(super) rolls_back: bool,
     pub(super) facts: ServerHistory,
     pub(super) repairs: Repairs,
-    /// What was done to it lately, as the second check counts it.
+    /// Recent actions on it, as counted by the second check.
     pub(super) lately: RecentActions,
     pub(super) case: Option<Box<Case>>,
     pub(super) routine: Option<Box<PlannedVerification>>,
@@ -68,7 +68,7 @@ pub(super) struct Server {
     pub(super) rise: u32,
 }
 
-impl Server {
+impl WatchedServer {
     pub(super) fn new(
         id: ServerId,
         spec: &ServerSpec,
@@ -169,7 +169,7 @@ impl Server {
         self.slow.is_some() || self.case.as_deref().is_some_and(has_case)
     }
 
-    /// What speaks against it: that it answers nothing at all, or something less.
+    /// The evidence against it: no answers at all, or something milder.
     pub(super) fn suspicion(&self) -> EjectionReason {
         let hangs = |case: &Case| {
             matches!(case.kind, FaultKind::ProcessHung | FaultKind::Unreachable)

@@ -10,29 +10,29 @@ use crate::common_cause::{CommonCause, JudgedServer, Symptom, SymptomCounts};
 use crate::contract::{OrderTicket, ServerStatus, ServiceSpec};
 use crate::detect::{Detection, RankAmongPeers, RecentTypical, ServiceLoadWatch};
 use crate::maintenance::Maintenance;
-use crate::policy::SlowOptions;
+use crate::policy::SlowServerOptions;
 use crate::recover::Capacity;
 use crate::signal::Routes;
 
 use super::common::{BurnWatch, CommonIncident};
 use super::measures::PublishedOrders;
 use super::poison_watch::PoisonWatch;
-use super::server::Server;
+use super::server::WatchedServer;
 
 /// Over which time routes are counted.
 const ROUTES: Duration = Duration::from_secs(10);
 
 /// One service and its servers.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(super) struct WatchedService {
     pub(super) spec: ServiceSpec,
-    pub(super) servers: Vec<Server>,
+    pub(super) servers: Vec<WatchedServer>,
     pub(super) traffic: ServiceTraffic,
     /// How requests end, by route.
     pub(super) routes: Routes,
     /// How it usually is, to find what burns slowly.
     pub(super) burn: BurnWatch,
-    /// What its requests do to its servers.
+    /// Its poison detection.
     pub(super) poison: PoisonWatch,
     /// How much its servers have to do.
     pub(super) load: ServiceLoadWatch,
@@ -42,12 +42,12 @@ pub(super) struct Service {
     pub(super) alike: SymptomCounts,
     /// When that is evaluated next.
     pub(super) alike_at: Instant,
-    /// What was detected in this step and is not judged yet, with the server's index.
+    /// Detections of this step that are not judged yet, with the server's index.
     pub(super) detections: Vec<(u32, Detection)>,
     /// The open incident of the service as a whole.
     pub(super) common: Option<Box<CommonIncident>>,
     pub(super) slow_at: Instant,
-    /// Until then what gathered while evenkeel stood still is served, and how long that takes says nothing about a server.
+    /// Until then the backlog of a stall of evenkeel is served, and its response times say nothing about a server.
     pub(super) catches_up_until: Instant,
     /// How many of its servers take their full share; kept by the keeper with every change.
     pub(super) serving: usize,
@@ -98,7 +98,7 @@ impl Canary {
     }
 }
 
-impl Service {
+impl WatchedService {
     pub(super) fn new(spec: ServiceSpec) -> Self {
         let spec_id = spec.id;
         let peers = spec.servers.len().saturating_sub(1);
@@ -107,11 +107,11 @@ impl Service {
                 service: spec.id,
                 index,
             };
-            let mut made = Server::new(id, server, &spec.options, peers);
+            let mut made = WatchedServer::new(id, server, &spec.options, peers);
             made.vacant = server.address.is_none().then_some(ServerStatus::Unresolved);
             made
         });
-        let servers: Vec<Server> = servers.collect();
+        let servers: Vec<WatchedServer> = servers.collect();
         let serving = servers.iter().filter(|server| server.serves()).count();
         let present = servers.iter().filter(|server| server.vacant.is_none());
         let present = present.count();
@@ -148,7 +148,7 @@ impl Service {
     }
 
     pub(super) fn capacity(&self, index: usize) -> Capacity {
-        let own = self.servers.get(index).is_some_and(Server::serves);
+        let own = self.servers.get(index).is_some_and(WatchedServer::serves);
         if self.common.as_ref().is_some_and(|one| one.fails_over()) {
             return self.later_tier_capacity(index);
         }
@@ -197,13 +197,13 @@ impl Service {
         })
     }
 
-    /// What is typical of each server now; nothing of one that has a case already or does not serve.
+    /// The typical latencies of each server; none for one that has a case already or does not serve.
     pub(super) fn latest(
         &mut self,
         now: Instant,
-        options: &SlowOptions,
+        options: &SlowServerOptions,
     ) -> Vec<Option<RecentTypical>> {
-        let read = |server: &mut Server| {
+        let read = |server: &mut WatchedServer| {
             let serves = server.serves() && server.starting.is_none();
             let latencies = server.facts.latencies.as_mut()?;
             latencies.fresh = false;
@@ -218,7 +218,7 @@ impl Service {
         (index, limit): (usize, Duration),
         latest: &[Option<RecentTypical>],
         now: Instant,
-        options: &SlowOptions,
+        options: &SlowServerOptions,
     ) -> RankAmongPeers {
         let minimum = u64::from(options.minimum_attempts.max(1));
         let (mut own, mut peers) = (PooledHistograms::default(), PooledHistograms::default());
@@ -242,7 +242,7 @@ impl Service {
 
     pub(super) fn views(&self, now: Instant) -> Vec<Option<JudgedServer>> {
         let detect = &self.spec.options.detect;
-        let of = |server: &Server| {
+        let of = |server: &WatchedServer| {
             let takes_part = server.vacant.is_none()
                 && server.held.is_none()
                 && server.starting.is_none()

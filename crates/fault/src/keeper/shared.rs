@@ -13,7 +13,7 @@ use crate::recover::{SuccessRates, Veto};
 use super::case::Case;
 use super::names::RouteNames;
 
-/// What all services share.
+/// State shared by all services.
 #[derive(Debug)]
 pub(super) struct KeeperShared {
     pub(super) epoch: Epoch,

@@ -11,8 +11,8 @@ use crate::recover::SuccessRates;
 
 use super::names::RouteNames;
 use super::self_watch::SelfWatch;
-use super::server::Server;
-use super::service::Service;
+use super::server::WatchedServer;
+use super::service::WatchedService;
 use super::shared::KeeperShared;
 use super::work::ServerContext;
 
@@ -21,7 +21,7 @@ pub(super) const ROUNDS: usize = 8;
 /// So many incidents are remembered to find similar ones.
 const REMEMBERED: usize = 1000;
 
-/// What earlier runs of the program left: so that ids stay unique and similar incidents are found.
+/// State of earlier runs of the program, so that ids stay unique and similar incidents are found.
 #[derive(Debug, Clone, Default)]
 pub struct PersistedState {
     /// Per date (`2026-11-22`) the highest number in use.
@@ -37,14 +37,14 @@ pub struct PersistedState {
 /// The keeper of all services.
 #[derive(Debug)]
 pub struct Keeper {
-    pub(super) services: Vec<Service>,
+    pub(super) services: Vec<WatchedService>,
     pub(super) shared: KeeperShared,
     pub(super) begun: bool,
     /// When causes shared by several services are evaluated next.
     pub(super) across_at: Instant,
     /// evenkeel itself.
     pub(super) self_watch: SelfWatch,
-    /// What was in maintenance when the program ended, until the first step.
+    /// The maintenance that was active when the program ended, until the first step.
     pub(super) resumed: Vec<MaintenanceRecord>,
 }
 
@@ -79,7 +79,7 @@ impl Keeper {
             vetoes: BTreeMap::new(),
         };
         Self {
-            services: services.into_iter().map(Service::new).collect(),
+            services: services.into_iter().map(WatchedService::new).collect(),
             shared,
             begun: false,
             across_at: Instant::ZERO,
@@ -88,7 +88,7 @@ impl Keeper {
         }
     }
 
-    pub(super) fn find(&self, is_it: impl Fn(&Server) -> bool) -> Option<ServerId> {
+    pub(super) fn find(&self, is_it: impl Fn(&WatchedServer) -> bool) -> Option<ServerId> {
         let mut servers = self.services.iter().flat_map(|service| &service.servers);
         servers.find(|server| is_it(server)).map(|server| server.id)
     }
@@ -97,12 +97,12 @@ impl Keeper {
         &mut self,
         now: Instant,
         out: &mut Vec<Output>,
-        which: impl Fn(&Server) -> bool,
+        which: impl Fn(&WatchedServer) -> bool,
         what: impl Fn(&mut ServerContext<'_>),
     ) {
         for service in 0..self.services.len() {
             for index in 0..self.services[service].servers.len() {
-                // What is due may make something else due at once; never for long.
+                // One evaluation may make another due at once; never for long.
                 for _ in 0..ROUNDS {
                     let server = &self.services[service].servers[index];
                     if !which(server) {
@@ -126,7 +126,7 @@ impl Keeper {
         };
         let capacity = service.capacity(id.index as usize);
         let suspended = service.is_suspended();
-        let Service {
+        let WatchedService {
             spec,
             servers,
             traffic,

@@ -31,7 +31,7 @@ impl ServerContext<'_> {
                 return self.refuse(step, action, &why);
             }
             if let Err(veto) = self.second_check(action) {
-                // What comes behind it may help where it stands.
+                // The actions after it may help in the current state.
                 self.record_veto(action, veto);
                 return AfterAction::On;
             }

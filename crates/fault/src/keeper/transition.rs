@@ -15,7 +15,7 @@ use crate::verify::{Verification, VerifyProgress};
 use super::case::Case;
 use super::phase::{CasePhase, Retry};
 
-/// What happened to a server with an open case.
+/// An event at a server with an open case.
 #[derive(Debug, Clone)]
 pub(super) enum CaseEvent {
     /// Another detector found something wrong.
@@ -42,7 +42,7 @@ pub(super) enum CaseEvent {
     },
 }
 
-/// What follows from an event.
+/// The effect of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
     Nothing,
@@ -80,7 +80,7 @@ pub(super) enum Effect {
     WatchOn(String),
 }
 
-/// What an event means for a case, by its phase.
+/// The effect of an event on a case, by its phase.
 pub(super) fn follows(case: &Case, event: CaseEvent) -> Effect {
     match &case.phase {
         CasePhase::Judged => Effect::Nothing,
@@ -314,7 +314,7 @@ mod tests {
         CaseEvent::Verified(VerifyProgress::Failed("why".to_owned()))
     }
 
-    /// What follows in each phase, in their order; what is not named is nothing.
+    /// The effects in each phase, in order; none where nothing is listed.
     fn row(event: &CaseEvent) -> Vec<(&'static str, Effect)> {
         phases()
             .into_iter()

@@ -67,7 +67,7 @@ impl ServerContext<'_> {
     }
 }
 
-/// What is slow for longer than a warm-up takes is repaired like any other.
+/// A server that is slow for longer than a warm-up is repaired like any other.
 fn recheck(now: Instant) -> Retry {
     Retry {
         at: now + LOOK_AGAIN,

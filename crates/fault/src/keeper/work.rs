@@ -13,7 +13,7 @@ use crate::verify::{Verification, VerifyRules};
 
 use super::case::Case;
 use super::phase::CasePhase;
-use super::server::{DOUBT, Server};
+use super::server::{DOUBT, WatchedServer};
 use super::shared::KeeperShared;
 use super::shown::PublishedState;
 
@@ -32,11 +32,11 @@ pub(super) struct ServerContext<'a> {
     pub(super) failed_starts: usize,
     /// The whole service is in maintenance.
     pub(super) suspended: bool,
-    /// What is detected at servers without an incident is judged for the whole service first.
+    /// Detections at servers without an incident are judged for the whole service first.
     pub(super) detections: &'a mut Vec<(u32, Detection)>,
-    pub(super) server: &'a mut Server,
+    pub(super) server: &'a mut WatchedServer,
     /// The servers before it and behind it.
-    pub(super) peers: (&'a [Server], &'a [Server]),
+    pub(super) peers: (&'a [WatchedServer], &'a [WatchedServer]),
     pub(super) out: &'a mut Vec<Output>,
 }
 

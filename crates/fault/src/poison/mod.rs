@@ -81,7 +81,7 @@ const POPULAR: u64 = 10;
 pub struct Conviction {
     /// Its hash.
     pub hash: u64,
-    /// What the hash is of.
+    /// The input of the hash.
     pub level: SuspectLevel,
     /// In words.
     pub text: ExactText,
@@ -108,13 +108,13 @@ pub struct Quarantined {
     pub request: String,
     /// It is about one query only.
     pub with_query: bool,
-    /// Since when.
+    /// When it began.
     pub since: Instant,
     /// Until when.
     pub until: Instant,
 }
 
-/// What is known of the requests of one service.
+/// Suspects and quarantines of one service.
 #[derive(Debug, Clone, Default)]
 pub struct Poison {
     suspects: Vec<Suspect>,
@@ -335,7 +335,7 @@ impl Poison {
         }
     }
 
-    /// What time brings: quarantines end, and what is old is forgotten.
+    /// Handles the passage of time: quarantines end, and old entries are dropped.
     pub fn tick(&mut self, now: Instant) {
         let before = self.suspects.len();
         for suspect in &mut self.suspects {
@@ -390,7 +390,7 @@ impl Poison {
         all.filter(|one| one.refused.is_none()).map(|one| one.hash)
     }
 
-    /// What is in quarantine.
+    /// The requests in quarantine.
     pub fn quarantined(&self) -> impl Iterator<Item = Quarantined> {
         self.suspects.iter().filter_map(|suspect| {
             let (since, until) = suspect.refused?;

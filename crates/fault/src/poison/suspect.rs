@@ -49,7 +49,7 @@ pub(super) struct Victim {
     counts: bool,
 }
 
-/// What is known of an attempt that broke when a process ended.
+/// The evidence from an attempt that broke when a process exited.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BreakEvidence {
     pub(super) end: u64,
@@ -72,7 +72,7 @@ pub(super) struct Suspect {
     pub(super) last: Instant,
     /// Quarantines so far.
     pub(super) terms: u32,
-    /// Since when and until when it is in quarantine.
+    /// The start and the end of its quarantine.
     pub(super) refused: Option<(Instant, Instant)>,
     under_way: Vec<(u32, Instant)>,
 }

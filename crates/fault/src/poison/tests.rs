@@ -72,7 +72,7 @@ enum Step {
 }
 use Step::{Begins, Dies, DiesWatched, Others, Survives};
 
-/// What happened, and which request is convicted at its end; before that, none is.
+/// A scenario, and the request that is convicted at its end; before that, none is.
 const TABLE: &[(&str, &[Step], Option<&str>)] = &[
     ("one victim only", &[Dies(0, 0, &["/crash"])], None),
     (
@@ -161,7 +161,7 @@ const TABLE: &[(&str, &[Step], Option<&str>)] = &[
         None,
     ),
     (
-        "what comes when all that is asked for brings servers down",
+        "what follows when every request crashes servers",
         &[
             Dies(0, 0, &["/a"]),
             Dies(100, 1, &["/b"]),

@@ -20,15 +20,15 @@ const REMEMBERED: usize = 1024;
 pub struct ActionPlan {
     /// The server.
     pub server: ServerId,
-    /// What is to be done to it.
+    /// The action.
     pub action: Action,
     /// For which fault.
     pub fault: FaultKind,
-    /// Who wants it.
+    /// The author of the plan.
     pub author: Author,
 }
 
-/// Who wants a plan carried out.
+/// The author of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Author {
     /// evenkeel.
@@ -146,7 +146,7 @@ pub struct ServiceFacts<'a> {
     pub own: ServerFacts,
     /// All others.
     pub others: Vec<ServerFacts>,
-    /// What was done to the server lately.
+    /// Recent actions on the server.
     pub lately: &'a RecentActions,
 }
 
@@ -258,9 +258,8 @@ fn capacity_forbids(plan: &ActionPlan, facts: &ServiceFacts<'_>) -> bool {
     let is_present = |one: &&ServerFacts| one.is_present;
     let all = 1 + facts.others.iter().filter(is_present).count();
     let left = in_rotation.clone().count();
-    // What is not known speaks for the server itself, and for no other.
-    // A repair may help a server that answers with nothing but errors, even if it is the only one. Out of rotation it would only be
-    // missed.
+    // Missing knowledge counts in favour of the server itself, and of no other. A repair may help a server that answers
+    // with nothing but errors, even if it is the only one; taking it out of rotation would not.
     let is_repair = matches!(plan.action, Action::Restart | Action::Stop);
     let is_last =
         own.answers != Some(false) && !in_rotation.clone().any(|one| one.answers == Some(true));
@@ -456,7 +455,7 @@ mod tests {
             (BACKUP, &[DEAD, BACKUP, BACKUP], None),
             (BACKUP, &[ERRS], None),
             (hung_backup, &[DEAD], None),
-            // Who carries nothing well may be repaired, as in the first tier.
+            // A server without successes may be repaired, as in the first tier.
             (erring_backup, &[DEAD, OUT], None),
             (ERRS, &[BACKUP], None),
         ] {

@@ -13,7 +13,7 @@ use crate::policy::{Action, Playbook};
 /// How long the port of a server that evenkeel does not run may be closed while another supervisor restarts it.
 const OUTSIDE_RESTART: Duration = Duration::from_secs(5);
 
-/// What a built-in playbook depends on beside the kind of fault.
+/// What a built-in playbook depends on besides the kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Situation {
     /// How restart reaches the server.

@@ -32,7 +32,7 @@ pub enum Allowance {
     Limited(Instant),
 }
 
-/// What is done to a server.
+/// A change of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerChange {
     /// Its process, which had ended, is started.
@@ -43,7 +43,7 @@ pub enum ServerChange {
     Other,
 }
 
-/// What was done to one server.
+/// Earlier actions on one server.
 #[derive(Debug, Clone, Default)]
 pub struct Repairs {
     actions: VecDeque<(Instant, ServerChange)>,

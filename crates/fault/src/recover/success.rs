@@ -55,7 +55,7 @@ pub struct SuccessRate {
     pub tries: ActionTries,
 }
 
-/// What has helped, at all services.
+/// The success rates of all services.
 #[derive(Debug, Clone, Default)]
 pub struct SuccessRates {
     /// By service, kind and action: whether each of the latest tries was verified.
@@ -132,7 +132,7 @@ fn tries_of(incident: &Incident) -> impl Iterator<Item = (&str, bool)> {
     let last = tries.len().saturating_sub(1);
     let outcome = incident.verification.as_ref();
     let is_known = |slot: usize, action: &ActionRecord| {
-        // What a roll-back is worth is shown by the start behind it.
+        // The success of a roll-back is that of the start that follows it.
         let is_last = slot == last || slot + 1 == last && action.action == "roll-back";
         if !is_last || action.outcome != Some(ActionOutcome::Done) {
             return Some(false);

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::stat::Window;
+use evenkeel_core::stat::SlidingWindow;
 use evenkeel_core::{Instant, Observation, Outcome, ProbeOutcome, Recent};
 
 use crate::kind::FaultKind;
@@ -32,7 +32,7 @@ const STALLS: Duration = Duration::from_secs(6);
 const STALLS_WITHIN: Duration = Duration::from_secs(30);
 /// So many stalls are remembered.
 const STALLS_KEPT: usize = 32;
-/// An observation is void if evenkeel stood still for this part of it or more.
+/// An observation is void if evenkeel was stalled for at least this part of it.
 const VOID_PART: u32 = 4;
 /// A clock that is set by less is being kept, not set.
 const CLOCK_STEP: u64 = 5_000;
@@ -63,10 +63,10 @@ impl Usage {
     }
 }
 
-/// What evenkeel reads of itself now and then.
+/// A periodic reading of evenkeel's own resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SelfReading {
-    /// What was lacking to accept or open connections.
+    /// Resources that were exhausted when connections were accepted or opened.
     pub lacked: ExhaustionCounts,
     /// Descriptors of this process, if they can be counted.
     pub descriptors: Option<Usage>,
@@ -87,7 +87,7 @@ pub struct ResolverHealth {
     pub asked: u32,
 }
 
-/// What can be wrong with evenkeel itself.
+/// Faults of evenkeel itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SelfFault {
     /// Its descriptors are used up.
@@ -96,7 +96,7 @@ pub enum SelfFault {
     Ports,
     /// Its memory is.
     Memory,
-    /// It stood still: stopped, starved of processor time, or its machine was paused.
+    /// It was stalled: stopped, starved of CPU time, or its machine was paused.
     Stalled,
     /// Its resolver answers no question.
     Resolver,
@@ -143,7 +143,7 @@ pub struct Trouble {
 struct ExhaustionWatch {
     cause: SelfFault,
     what: &'static str,
-    recent: Window,
+    recent: SlidingWindow,
     /// The total when none had been lacking for a window.
     before: u64,
     total: u64,
@@ -155,7 +155,7 @@ impl ExhaustionWatch {
         Self {
             cause,
             what,
-            recent: Window::new(WINDOW),
+            recent: SlidingWindow::new(WINDOW),
             before: 0,
             total: 0,
             since: Instant::ZERO,
@@ -187,19 +187,19 @@ impl ExhaustionWatch {
     }
 }
 
-/// What is remembered of evenkeel itself.
+/// The state of the self-check.
 #[derive(Debug, Clone)]
 pub struct SelfCheck {
     reading: SelfReading,
     has_read: bool,
     lacks: [ExhaustionWatch; 3],
     /// Probes that could not be sent.
-    unsent_probes: Window,
+    unsent_probes: SlidingWindow,
     unsent_since: Instant,
     /// When each ended, and how long it was.
     stalls: Recent<(Instant, Duration)>,
     clock: Option<(Instant, i64)>,
-    /// Since when each limit is nearly reached, the network is gone, or the resolver does not answer.
+    /// When each limit was nearly reached, the network was lost, or the resolver stopped answering.
     since: [Option<Instant>; 4],
 }
 
@@ -214,7 +214,7 @@ impl Default for SelfCheck {
                 (SelfFault::Memory, "memory (ENOMEM, ENOBUFS)"),
             ]
             .map(ExhaustionWatch::new),
-            unsent_probes: Window::new(WINDOW),
+            unsent_probes: SlidingWindow::new(WINDOW),
             unsent_since: Instant::ZERO,
             stalls: Recent::new(STALLS_KEPT),
             clock: None,
@@ -336,8 +336,8 @@ impl SelfCheck {
         }
     }
 
-    /// What is wrong with evenkeel itself at `now`, the gravest first. `unreachable` says whether no server can be reached and one at
-    /// least was tried: without it a machine without a network may have nothing but servers of its own.
+    /// Faults of evenkeel itself at `now`, the most severe first. `unreachable` says whether no server can be reached
+    /// although at least one was tried: otherwise a machine without a network may simply have local servers only.
     pub fn troubles(&mut self, now: Instant, unreachable: impl FnOnce() -> bool) -> Vec<Trouble> {
         let mut troubles = Vec::new();
         for lack in &mut self.lacks {

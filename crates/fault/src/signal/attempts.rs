@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use evenkeel_core::stat::{Tally, Window};
+use evenkeel_core::stat::{SlidingWindow, Tally};
 use evenkeel_core::{Instant, Outcome, Recent};
 
 /// How many failures are remembered one by one.
 const REMEMBERED: usize = 64;
 
-/// What an attempt says about the server.
+/// What an attempt says about its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptVerdict {
     /// Nothing: the client gave up, the pooled connection was old, or evenkeel itself lacked something.
@@ -30,7 +30,7 @@ pub struct AttemptHistory {
     pub succeeded: u64,
     /// All failures ever.
     pub failed: u64,
-    window: Window,
+    window: SlidingWindow,
     length: Duration,
     failures: Recent<(Instant, Outcome)>,
 }
@@ -44,7 +44,7 @@ impl AttemptHistory {
             row_began: Instant::ZERO,
             succeeded: 0,
             failed: 0,
-            window: Window::new(window),
+            window: SlidingWindow::new(window),
             length: window,
             failures: Recent::new(REMEMBERED),
         }

@@ -17,7 +17,7 @@ pub struct TypicalLatency {
     pub count: u64,
 }
 
-/// What is slow for a server, as its peers are now, and since when all its answers have been so.
+/// The latency that counts as slow for a server, given its peers, and the start of its current series of slow answers.
 #[derive(Debug, Clone, Copy)]
 pub struct SlowRow {
     /// An answer that took longer is slow.
@@ -136,8 +136,8 @@ impl Latencies {
         self.probes.push(PassedProbe::new(at, latency));
     }
 
-    /// What is typical of attempts. The half window that is being filled is enough if it is a fifth of a window old and
-    /// holds at least `minimum`: then a change shows sooner.
+    /// The typical latency of attempts. The current half window suffices if it is a fifth of a window old and holds at
+    /// least `minimum`, so that a change shows sooner.
     pub fn attempts(&mut self, now: Instant, minimum: u64) -> TypicalLatency {
         self.turn(now);
         let before = self.before(now, minimum);
@@ -153,7 +153,7 @@ impl Latencies {
         pool.add(self.before(now, minimum));
     }
 
-    /// What counts of the half window before this one.
+    /// The part of the previous half window that still counts.
     fn before(&self, now: Instant, minimum: u64) -> &CoarseHistogram {
         const NOTHING: &CoarseHistogram = &CoarseHistogram::EMPTY;
         let age = Duration::from_nanos(now.as_nanos() % self.half_nanos());
@@ -164,7 +164,7 @@ impl Latencies {
         }
     }
 
-    /// What is typical of probes.
+    /// The typical latency of probes.
     #[must_use]
     pub fn probes(&self, now: Instant) -> TypicalLatency {
         let recent = self

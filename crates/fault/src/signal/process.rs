@@ -44,7 +44,7 @@ pub enum DownReason {
         at: Instant,
         /// In words.
         reason: String,
-        /// What of its program was changed before.
+        /// The change of its program before this start.
         changed: Option<ProgramChange>,
     },
     /// It was stopped on purpose.
@@ -60,9 +60,9 @@ pub struct ProcessHistory {
     pub started: Option<Instant>,
     /// It was as fast as its peers since it was started.
     pub was_fast: bool,
-    /// What had succeeded on the server when it was started.
+    /// The successes on the server before it was started.
     pub served_before: u64,
-    /// Since when it has been ready: passed a probe or answered an attempt after its start.
+    /// When it became ready: it passed a probe or answered an attempt after its start.
     pub ready: Option<Instant>,
     /// Why none runs.
     pub down: Option<DownReason>,

@@ -171,7 +171,7 @@ impl Routes {
         self.now[slot].take(at, server, outcome);
     }
 
-    /// What is counted now, the routes that failed most often first.
+    /// The current tallies, most failures first.
     pub fn tallies(&mut self, now: Instant) -> Vec<RouteTally> {
         self.turn(now);
         let mut all = self.now.clone();

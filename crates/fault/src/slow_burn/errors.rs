@@ -37,7 +37,7 @@ const TIMES: f64 = 3.0;
 const ABOVE: f64 = 0.02;
 /// The logarithm of one in ten millions.
 const CHANCE: f64 = 16.1;
-/// What a slot keeps of its weight until the next: one half in an hour.
+/// The decay of a slot's weight until the next slot: a half-life of one hour.
 const DECAY: f64 = 0.998_076;
 /// Before anything is known: two failures among 200 answers.
 const PRIOR: (f64, f64) = (200.0, 2.0);

@@ -13,7 +13,7 @@ const NOTICEABLE: Duration = Duration::from_millis(10);
 const MINIMUM: u64 = 10;
 /// A peer within this multiple of its usual latency is as fast as ever.
 const AS_EVER: f64 = 1.5;
-/// What is learnt from one look, of one every ten seconds: half in about ten minutes.
+/// The weight of one evaluation, of one every ten seconds: a half-life of about ten minutes.
 const LEARNT: f64 = 0.01;
 /// So many looks must have been taken before anything counts as usual.
 const LOOKS: u32 = 6;

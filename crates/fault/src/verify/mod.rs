@@ -24,7 +24,7 @@ const PROOF: Duration = Duration::from_secs(2);
 /// A server that stayed in service must do well for this long.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// What a verification depends on.
+/// The inputs of a verification.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct VerifyRules {
     /// The user's options.
@@ -59,7 +59,7 @@ pub enum VerifyProgress {
 /// One verification.
 #[derive(Debug, Clone)]
 pub struct Verification {
-    /// What it depends on.
+    /// Its inputs.
     pub rules: VerifyRules,
     /// Probes that passed in a row.
     pub probes: u32,
@@ -141,7 +141,7 @@ impl Verification {
 
     /// An attempt ended.
     pub fn attempt(&mut self, at: Instant, outcome: Outcome, latency: Duration) -> VerifyProgress {
-        // What began before the trickle says how it was before.
+        // Attempts that began before the trial describe the earlier state.
         let Some(since) = self
             .trickle_since
             .filter(|since| at.before(latency) >= *since)

@@ -37,7 +37,7 @@ struct Request {
 }
 
 #[derive(Default)]
-struct Server {
+struct WatchedServer {
     /// A server does not notice that a client has gone.
     backlog: VecDeque<Request>,
     working: Vec<(Instant, Request)>,
@@ -56,7 +56,7 @@ struct Shop {
     keeper: Keeper,
     now: Instant,
     random: Random,
-    servers: Vec<Server>,
+    servers: Vec<WatchedServer>,
     queue: Queue<Request>,
     credit: f64,
     turn: usize,
@@ -95,7 +95,7 @@ impl Shop {
             keeper: Keeper::new(vec![service], epoch, 7, PersistedState::default()),
             now: Instant::ZERO,
             random: Random::seeded(seed),
-            servers: (0..3).map(|_| Server::default()).collect(),
+            servers: (0..3).map(|_| WatchedServer::default()).collect(),
             queue: Queue::new(QueueOptions::default()),
             credit: 0.0,
             turn: 0,

@@ -13,7 +13,7 @@ use crate::store::Store;
 /// Questions that may wait.
 const MOST_QUESTIONS: usize = 64;
 
-/// What hands things to the [`Writer`](super::Writer). Copies hand to the same one; it ends when the last copy is gone.
+/// A handle to the [`Writer`](super::Writer). Clones refer to the same one; it ends when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct WriterHandle(pub(super) Arc<ThreadOwner>);
 
@@ -100,7 +100,7 @@ impl WriterHandle {
         self.0.0.health()
     }
 
-    /// What waits to be written, as it is now.
+    /// The incidents that wait to be written.
     pub(crate) fn waiting(&self) -> Vec<Incident> {
         self.lock().pending.incidents().cloned().collect()
     }

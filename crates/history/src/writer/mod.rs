@@ -34,7 +34,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 /// How often it is seen to that the file still has its name, also when nothing is to be written.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// What is kept.
+/// How long records are kept.
 const KEEP_DAYS: u32 = 400;
 const KEEP_INCIDENTS: u32 = 100_000;
 

@@ -29,7 +29,7 @@ use workload::Workload;
 /// How to run the benchmark.
 #[derive(Debug, Clone)]
 pub struct BenchPlan {
-    /// Where things are.
+    /// Addresses and cores.
     pub place: BenchLayout,
     /// How many rounds.
     pub rounds: usize,
@@ -37,11 +37,11 @@ pub struct BenchPlan {
     pub measure: Duration,
     /// How long each cell runs before it is measured.
     pub warm_up: Duration,
-    /// What to ask.
+    /// The workloads.
     pub workloads: Vec<Workload>,
-    /// Whom; the first is compared with the others.
+    /// The proxies; the first is compared with the others.
     pub proxies: Vec<BenchProxy>,
-    /// Where the JSON goes.
+    /// The file for the JSON results.
     pub results: Option<PathBuf>,
     /// The commit that is measured.
     pub commit: String,

@@ -21,7 +21,7 @@ const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nHost: bench\r\n\r\n";
 /// One of the programs that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BenchProxy {
-    /// What this is all about.
+    /// evenkeel.
     Evenkeel,
     /// Another build of it: what a change costs is the ratio of the two.
     Baseline,
@@ -33,7 +33,7 @@ pub enum BenchProxy {
     Floor,
 }
 
-/// Where things are and which core belongs to whom.
+/// The addresses, and the cores of each process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BenchLayout {
     /// The folder `bench/` with the configurations.
@@ -54,7 +54,7 @@ pub struct BenchLayout {
 #[derive(Debug)]
 pub struct RunningProxy {
     child: Child,
-    /// Where it answers.
+    /// Its address.
     pub address: SocketAddr,
 }
 

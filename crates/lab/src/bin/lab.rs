@@ -16,7 +16,7 @@ use evenkeel_lab::closed::{self, ClosedCounts, ClosedPlan};
 use evenkeel_lab::floor::Floor;
 use evenkeel_lab::origin::BenchOrigin;
 use evenkeel_lab::soak::{self, SoakPlan};
-use evenkeel_lab::{Load, LoadPlan, LoadStats, RequestMix, SampleServerOptions, pause, server};
+use evenkeel_lab::{LoadPlan, LoadStats, OpenLoad, RequestMix, SampleServerOptions, pause, server};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -254,7 +254,7 @@ fn load(args: &LoadArgs) -> io::Result<()> {
         || RequestMix::get(&args.path),
         |length| RequestMix::post(&args.path, length),
     );
-    let load = Load::start(LoadPlan {
+    let load = OpenLoad::start(LoadPlan {
         mix: vec![shape],
         connections: args.connections,
         timeout: Duration::from_millis(args.timeout_ms),

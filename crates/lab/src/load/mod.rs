@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::http::{Framing, Wire};
+use crate::http::{Wire, WireFraming};
 use stats::{LoadEnding, LoadNumbers};
 
 /// Requests that may wait for a connection; the next ones fail as `crowded`.
@@ -70,10 +70,10 @@ impl RequestMix {
     }
 }
 
-/// What to send, where, how often.
+/// The requests of a load, their target and their rate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadPlan {
-    /// Where to.
+    /// The target.
     pub target: SocketAddr,
     /// The Host field.
     pub host: String,
@@ -110,7 +110,7 @@ impl LoadPlan {
 
 /// A load that runs on a thread of its own. Dropping it stops it.
 #[derive(Debug)]
-pub struct Load {
+pub struct OpenLoad {
     shared: Arc<LoadShared>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
@@ -141,7 +141,7 @@ impl LoadWatch {
     }
 }
 
-impl Load {
+impl OpenLoad {
     /// Starts sending.
     ///
     /// # Errors
@@ -202,13 +202,13 @@ impl Load {
     }
 }
 
-impl Drop for Load {
+impl Drop for OpenLoad {
     fn drop(&mut self) {
         self.stop.send_replace(true);
     }
 }
 
-/// What the requests of one load share on its thread.
+/// State shared by the requests of one load on its thread.
 #[derive(Debug)]
 struct Sender {
     plan: LoadPlan,
@@ -357,7 +357,7 @@ impl Sender {
             .map_err(|error| word(&error, "truncated"))?;
         Ok((
             head.status,
-            head.keeps_alive() && framing != Framing::UntilClose,
+            head.keeps_alive() && framing != WireFraming::UntilClose,
         ))
     }
 }

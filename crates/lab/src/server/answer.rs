@@ -4,7 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::http::{Checksum, Framing, RequestHead, Wire};
+use crate::http::{Checksum, Wire, WireFraming, WireRequest};
 
 use super::mode::ServerMode;
 use super::shared::{SampleServerState, leave, set_mode};
@@ -14,7 +14,7 @@ const BODY_LIMIT: u64 = 1 << 30;
 /// Longest body of `POST /mode` that is kept.
 const MODE_LIMIT: usize = 256;
 
-/// What becomes of the connection.
+/// How the connection continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AfterAnswer {
     NextRequest,
@@ -22,7 +22,7 @@ pub(super) enum AfterAnswer {
     Reset,
 }
 
-/// What an endpoint gives.
+/// The response of an endpoint.
 #[derive(Debug)]
 enum SampleAnswer {
     Text {
@@ -67,7 +67,7 @@ impl Drop for BusyGuard {
 pub(super) async fn answer(
     shared: &Rc<SampleServerState>,
     wire: &mut Wire,
-    head: &RequestHead,
+    head: &WireRequest,
 ) -> io::Result<AfterAnswer> {
     let path = head.target.split('?').next().unwrap_or("");
     let mut parts = path.trim_start_matches('/').split('/');
@@ -141,9 +141,9 @@ pub(super) async fn answer(
     write(shared, wire, head, answer).await
 }
 
-async fn read_body(wire: &mut Wire, head: &RequestHead) -> io::Result<(Vec<u8>, u64, Checksum)> {
+async fn read_body(wire: &mut Wire, head: &WireRequest) -> io::Result<(Vec<u8>, u64, Checksum)> {
     let framing = head.framing()?;
-    if framing != Framing::Empty && head.fields.has_token("expect", "100-continue") {
+    if framing != WireFraming::Empty && head.fields.has_token("expect", "100-continue") {
         wire.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
     }
     let (mut start, mut sum) = (Vec::new(), Checksum::default());
@@ -157,7 +157,7 @@ async fn read_body(wire: &mut Wire, head: &RequestHead) -> io::Result<(Vec<u8>, 
     Ok((start, length, sum))
 }
 
-fn mode_answer(shared: &Rc<SampleServerState>, head: &RequestHead, body: &[u8]) -> SampleAnswer {
+fn mode_answer(shared: &Rc<SampleServerState>, head: &WireRequest, body: &[u8]) -> SampleAnswer {
     if head.method == "GET" {
         return plain(200, format!("{}\n", *shared.mode.borrow()));
     }
@@ -201,7 +201,7 @@ fn falls_to(shared: &SampleServerState, share: f64) -> bool {
 
 async fn endpoint(
     shared: &SampleServerState,
-    head: &RequestHead,
+    head: &WireRequest,
     first: &str,
     second: Option<&str>,
     length: u64,
@@ -279,7 +279,7 @@ async fn pause(duration: Duration) {
 async fn write(
     shared: &SampleServerState,
     wire: &mut Wire,
-    head: &RequestHead,
+    head: &WireRequest,
     answer: SampleAnswer,
 ) -> io::Result<AfterAnswer> {
     let again = head.keeps_alive() && !*shared.stopping.borrow();

@@ -32,9 +32,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// How a sample server starts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampleServerOptions {
-    /// Where it listens; port 0 takes a free one and says which.
+    /// The address to listen on; with port 0 a free port is used and printed.
     pub address: SocketAddr,
-    /// What it calls itself in its answers and messages.
+    /// Its name in responses and messages.
     pub name: String,
     /// A file with the mode to start in; one that is absent or empty means `ok`. With `exit 3` the process cannot start.
     pub mode_file: Option<PathBuf>,

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What the sample server does with requests.
+/// The behaviour of the sample server.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ServerMode {
     /// Answers as asked: `ok`.
@@ -21,7 +21,7 @@ pub enum ServerMode {
     Shed {
         /// The share of requests, in (0, 1].
         share: f64,
-        /// What `Retry-After` says, in seconds.
+        /// The value of `Retry-After`, in seconds.
         seconds: u32,
     },
     /// Answers everything with 500, `/health` too: `sick`.

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use evenkeel_core::Recent;
 
-use crate::http::RequestHead;
+use crate::http::WireRequest;
 
 const REMEMBERED: usize = 200_000;
 
@@ -35,7 +35,7 @@ impl Default for RequestLog {
 }
 
 impl RequestLog {
-    pub(crate) fn add(&mut self, head: &RequestHead) {
+    pub(crate) fn add(&mut self, head: &WireRequest) {
         // A peer could invent methods without end; 64 are more than there are.
         if self.per_method.len() < 64 || self.per_method.contains_key(&head.method) {
             *self.per_method.entry(head.method.clone()).or_default() += 1;

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use super::mode::ServerMode;
 use super::seen::RequestLog;
 
-/// What all connections of one server share.
+/// State shared by all connections of one server.
 #[derive(Debug)]
 pub(super) struct SampleServerState {
     pub(super) name: String,
@@ -23,7 +23,7 @@ pub(super) struct SampleServerState {
     pub(super) seen: RefCell<RequestLog>,
     /// Collects the share of `status CODE SHARE`; a request fails when it reaches 1.
     pub(super) share: Cell<f64>,
-    /// What is worked on at once, if that is bounded.
+    /// The concurrency limit, if there is one.
     pub(super) slots: RefCell<Option<Rc<Semaphore>>>,
     /// Requests that are being answered, those about the server itself not counted.
     pub(super) in_flight: Cell<u32>,

@@ -24,7 +24,7 @@ const OF_EACH: u64 = 6;
 /// Longest time for one exchange. Evenkeel's own limits end it long before.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a client does to its connection.
+/// The behaviour of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum ClientBehaviour {
     Ordinary,
@@ -65,7 +65,7 @@ const KINDS: [&str; 11] = [
     "until-close",
 ];
 
-/// What clients saw.
+/// The clients' observations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ClientCounts {
     /// By habit, disturbed or not, and what came of the exchange.
@@ -151,7 +151,7 @@ impl SoakClients {
         Ok(Self { shared, thread })
     }
 
-    /// What clients saw so far.
+    /// The clients' observations so far.
     pub(super) fn counts(&self) -> ClientCounts {
         self.shared.counts().clone()
     }

@@ -36,7 +36,7 @@ struct LogReader {
     thread: JoinHandle<()>,
 }
 
-/// What the verdict needs of an incident.
+/// The fields of an incident that the verdict uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SoakIncident {
     pub(super) id: String,

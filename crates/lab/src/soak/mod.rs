@@ -37,9 +37,9 @@ pub struct SoakPlan {
     pub span: Duration,
     /// Decides what every client and server does.
     pub seed: u64,
-    /// What is tested, for the report.
+    /// The tested commit, for the report.
     pub commit: String,
-    /// Where the report goes as well.
+    /// A file for the report.
     pub report: Option<PathBuf>,
 }
 

@@ -15,7 +15,7 @@ use evenkeel_core::Random;
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
 
-use crate::http::{Framing, RequestHead, Wire, reset};
+use crate::http::{Wire, WireFraming, WireRequest, reset};
 
 use super::configuration::{Addresses, IDLE_SECONDS};
 use super::pattern::{self, PatternCheck, random};
@@ -31,7 +31,7 @@ pub(super) struct Origins {
     mixed: Arc<AtomicU64>,
 }
 
-/// What one server's connections share.
+/// State shared by one server's connections.
 #[derive(Debug)]
 struct OriginServer {
     faulty: bool,
@@ -39,7 +39,7 @@ struct OriginServer {
     mixed: Arc<AtomicU64>,
 }
 
-/// What becomes of a connection.
+/// How a connection continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AfterResponse {
     Keep,
@@ -105,7 +105,7 @@ async fn accept(server: Rc<OriginServer>, listener: TcpListener) {
                 let server = Rc::clone(&server);
                 tokio::task::spawn_local(async move {
                     let mut wire = Wire::new(stream);
-                    // What the peer does to its connection is the peer's business.
+                    // Errors of the peer's connection are expected.
                     let end = connection(&server, &mut wire).await;
                     if matches!(end, Ok(AfterResponse::Reset)) {
                         reset(wire.stream());
@@ -138,7 +138,7 @@ impl OriginServer {
         self.random.borrow_mut().below(number) == 0
     }
 
-    async fn answer(&self, wire: &mut Wire, head: &RequestHead) -> io::Result<AfterResponse> {
+    async fn answer(&self, wire: &mut Wire, head: &WireRequest) -> io::Result<AfterResponse> {
         let mut parts = head.target.rsplit('/');
         let length = parts.next().and_then(|text| text.parse::<usize>().ok());
         let (id, kind) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
@@ -248,10 +248,10 @@ impl OriginServer {
         }
     }
 
-    async fn read_body(&self, wire: &mut Wire, head: &RequestHead, id: &str) -> io::Result<()> {
+    async fn read_body(&self, wire: &mut Wire, head: &WireRequest, id: &str) -> io::Result<()> {
         let mut check = PatternCheck::new(id);
         let framing = head.framing()?;
-        if framing != Framing::Empty && head.fields.has_token("expect", "100-continue") {
+        if framing != WireFraming::Empty && head.fields.has_token("expect", "100-continue") {
             wire.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
         wire.read_body(framing, |part| check.add(part)).await?;

@@ -16,7 +16,7 @@ const GROWTH: f64 = 0.08;
 /// … or at most this many bytes: allocators do not release everything at once.
 const GROWTH_BYTES: f64 = 3.0 * 1024.0 * 1024.0;
 
-/// What happens to evenkeel itself.
+/// A disturbance of evenkeel itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disturbance {
     LogReaderGone,
@@ -141,7 +141,7 @@ pub(super) fn findings(seen: &SoakEvidence<'_>) -> Vec<String> {
     }
     findings.extend(growth(seen.samples));
     for incident in seen.incidents {
-        // What the soak does to evenkeel itself, it tells of itself.
+        // evenkeel reports what the soak test does to it.
         let is_own = incident.service == "evenkeel" && incident.servers.is_empty();
         let is_deserved = incident.servers == ["faulty"];
         if !is_own && !is_deserved {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use evenkeel_lab::{FaultRelay, Load, LoadPlan, RelayFault, RequestMix};
+use evenkeel_lab::{FaultRelay, LoadPlan, OpenLoad, RelayFault, RequestMix};
 
 use crate::common::{Process, body_of, eventually};
 
@@ -17,7 +17,7 @@ fn it_keeps_its_rate_and_each_request_arrives_once() {
         RequestMix::post("/echo", 100),
     ];
     plan.id_prefix = Some("t".to_owned());
-    let load = Load::start(plan).unwrap();
+    let load = OpenLoad::start(plan).unwrap();
     eventually("400 answers", || load.snapshot().ok >= 400);
     let live = load.snapshot();
     assert!(live.last_second.count() > 0 && live.last_second.count() <= live.total.count());
@@ -60,7 +60,7 @@ fn it_keeps_its_rate_and_each_request_arrives_once() {
 fn a_stall_shows_in_all_requests_that_it_delays() {
     let server = Process::server("one", &["--base-delay-ms", "0"]);
     let relay = FaultRelay::start(server.address).unwrap();
-    let load = Load::start(LoadPlan {
+    let load = OpenLoad::start(LoadPlan {
         connections: 2,
         ..LoadPlan::new(relay.address(), 200.0)
     })
@@ -94,7 +94,7 @@ fn what_fails_is_named_and_never_retried() {
         RequestMix::get("/reset"),
     ];
     plan.id_prefix = Some("f".to_owned());
-    let load = Load::start(plan.clone()).unwrap();
+    let load = OpenLoad::start(plan.clone()).unwrap();
     eventually("each kind of failure", || {
         let stats = load.snapshot();
         stats.by_status.contains_key(&503)
@@ -117,7 +117,7 @@ fn what_fails_is_named_and_never_retried() {
     );
 
     plan.mix = vec![RequestMix::get("/")];
-    let load = Load::start(plan).unwrap();
+    let load = OpenLoad::start(plan).unwrap();
     relay.set(RelayFault::BlackHole).unwrap();
     eventually("timeouts", || {
         load.snapshot().by_error.contains_key("timeout")

@@ -142,7 +142,7 @@ impl<'a> World<'a> {
         };
         let is_tunnel = request.facts.is_upgrade;
         let event = Event::Passed(match broke {
-            // What goes through a tunnel has no end that could be missed.
+            // Data in a tunnel has no end that could be missed.
             Some(Outcome::Truncated) if is_tunnel => ResponseEnd {
                 outcome,
                 broke_off: Some(Outcome::Reset { sent: true }),

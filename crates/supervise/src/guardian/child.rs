@@ -11,7 +11,7 @@ use super::lines::Lines;
 use super::protocol::GuardianEvent;
 use crate::process::{PipeReader, Process};
 
-/// What a process prints, on its way to evenkeel.
+/// The output of a process on its way to evenkeel.
 struct ChildOutput {
     spawn: u64,
     clock: Clock,
@@ -114,7 +114,7 @@ impl ChildOutput {
         }
     }
 
-    /// Says what was dropped, and then the last lines after all: they tell why it ended.
+    /// Reports what was dropped, and then the last lines nevertheless: they often explain why it ended.
     async fn finish(&mut self) {
         self.report().await;
         let last: Vec<GuardianEvent> = self

@@ -20,7 +20,7 @@ pub(crate) const REPORT_EVERY: Duration = Duration::from_secs(5);
 /// So many of the lines that were dropped last are kept.
 const LAST_LINES: usize = 10;
 
-/// What was dropped since the last report.
+/// Output dropped since the last report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct DroppedOutput {
     /// Lines, or pieces of very long ones.
@@ -84,7 +84,7 @@ impl OutputLimit {
         self.report_at
     }
 
-    /// What was dropped since the last report, if something was.
+    /// Output dropped since the last report, if any.
     pub(crate) fn report(&mut self) -> Option<DroppedOutput> {
         self.report_at = None;
         let dropped = std::mem::take(&mut self.dropped);

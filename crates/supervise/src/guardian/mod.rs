@@ -35,7 +35,7 @@ const WAITING: usize = 4096;
 /// How long everything that is left may take to be killed at the end: a process that waits for a disk does not end.
 const KILL_TIME: Duration = Duration::from_secs(10);
 
-/// What the guardian keeps of the running processes.
+/// The guardian's state of the running processes.
 #[derive(Debug)]
 struct GuardedProcesses {
     reaper: Reaper,
@@ -52,8 +52,7 @@ pub fn command() -> Vec<String> {
         .to_vec()
 }
 
-/// What the program does when it is started as the guardian: `arguments` are those after the word `guardian`. Gives the
-/// exit status to end with.
+/// The main function of the guardian: `arguments` are those after the word `guardian`. Returns the exit status.
 ///
 /// # Errors
 /// If the guardian's runtime cannot be made.

@@ -123,12 +123,12 @@ impl ProbeScheduler {
         self.changed.notify_one();
     }
 
-    /// Where the server at this place is.
+    /// The address of the server in this slot.
     pub(crate) fn address(&self, slot: u32) -> Option<SocketAddr> {
         self.schedule().address(slot)
     }
 
-    /// What was counted of the server at this place.
+    /// The counters of the server in this slot.
     pub(crate) fn counters(&self, slot: u32) -> Option<&ProbeCounters> {
         self.servers
             .get(slot as usize)
@@ -188,7 +188,7 @@ impl Drop for ProbeInFlight {
     }
 }
 
-/// What an outcome means once it is known who answered.
+/// The outcome corrected by the owner of the socket that answered.
 pub(crate) async fn judge(
     owners: &Owners,
     server: ServerId,

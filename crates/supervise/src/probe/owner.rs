@@ -15,7 +15,7 @@ use crate::listener::{self, ListeningSockets, SocketOwner};
 /// While a stranger is there, between two looks.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What is known of who listens for each child.
+/// The known socket owners of each child.
 #[derive(Debug)]
 pub(crate) struct Owners {
     clock: Clock,
@@ -41,7 +41,7 @@ impl Owners {
         }
     }
 
-    /// What the kernel says of the sockets of a child.
+    /// The kernel's information on the sockets of a child.
     pub(crate) async fn survey(
         &self,
         server: ServerId,
@@ -52,7 +52,7 @@ impl Owners {
         looked.await.ok().flatten()
     }
 
-    /// Who answers at a server's address. Only of a child that runs is it asked.
+    /// The process that answers at a server's address. Determined only for running children.
     pub(crate) async fn listener(&self, server: ServerId, address: SocketAddr) -> SocketOwner {
         let Some(subject) = self.children.subject(server) else {
             return SocketOwner::Accepted;

@@ -32,7 +32,7 @@ pub(crate) struct ProbeSchedule {
 #[derive(Debug)]
 struct ProbeEntry {
     options: Arc<ProbeOptions>,
-    /// Where it is; it is not probed while that is nowhere.
+    /// Its address; it is not probed without one.
     address: Option<SocketAddr>,
     pace: ProbePace,
     due: Instant,
@@ -165,7 +165,7 @@ impl ProbeSchedule {
         self.next().is_some_and(|next| next < before)
     }
 
-    /// Where the server is.
+    /// The server's address.
     pub(crate) fn address(&self, slot: u32) -> Option<SocketAddr> {
         self.entries.get(slot as usize)?.address
     }

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 /// The interval between two checks for remaining processes while everything is killed.
 const KILL_AGAIN: Duration = Duration::from_millis(2);
 
-/// What becomes of the rest of a process group when its leader has ended.
+/// What happens to the rest of a process group when its leader has exited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GroupAtExit {
     /// It is killed.
@@ -78,7 +78,7 @@ impl Reaper {
             let (reaper, ends) = (reaper.clone(), Arc::clone(&ends));
             async move {
                 let mut ends = ends.lock().await;
-                // What was adopted before the handler was there has sent its signal already.
+                // Processes adopted before the handler was installed have already sent their signal.
                 reaper.reap();
                 while ends.recv().await.is_some() {
                     reaper.reap();

@@ -40,10 +40,10 @@ const LIMIT_FOR: u32 = 32;
 /// Latencies are compared by their highest bits, eight steps to the double: those of the same step are equal, and attempts
 /// in flight decide.
 const STEP_BITS: u32 = 20;
-/// What is hot comes after all that is cold.
+/// Hot servers sort after all cold ones.
 const HOT: u64 = 1 << 63;
 
-/// What is remembered of servers, by one worker for one service: columns, since each pick looks through all.
+/// The samples of one worker for one group of servers, as columns, since each pick scans all of them.
 #[derive(Debug)]
 pub(crate) struct ProbePool {
     /// The survey that the servers were open in.
@@ -55,10 +55,10 @@ pub(crate) struct ProbePool {
     load: [f32; POOL],
     /// The step of its latency. The weight has no part in it: servers are drawn by weight.
     latency: [u32; POOL],
-    /// What one more attempt adds to `load`.
+    /// The increase of `load` by one more attempt.
     step: [f32; POOL],
     uses: [u32; POOL],
-    /// What the two come to, less is better: kept, since each pick compares all.
+    /// The combined score, lower is better: stored, since each pick compares all.
     rank: [u64; POOL],
     /// Before this none is too old.
     expires: Instant,
@@ -95,7 +95,7 @@ impl Default for ProbePool {
     }
 }
 
-/// What is remembered of the servers of the group that a pick is from.
+/// The samples of the group that a pick is from.
 pub(crate) fn of_group<'a>(
     groups: &'a mut Vec<ProbePool>,
     candidates: &Candidates<'_>,

@@ -19,7 +19,7 @@ const DOUBTFUL: f64 = 3.0;
 /// Picks by what this side sees that may be owed.
 const OWED: usize = POOL;
 
-/// What one worker heard from the servers of one service.
+/// The probe results of one worker for the servers of one service.
 #[derive(Debug, Default)]
 pub(crate) struct ProbePools {
     /// By the place of their group; none until the first answer.
@@ -84,7 +84,7 @@ impl ProbePool {
     ) {
         let member = candidates.member(index);
         let weight = member.weight() as f32;
-        // What is known to be in flight there is the least that is believed.
+        // The locally known number in flight is a lower bound.
         let in_flight = answer.in_flight.max(f64::from(member.state.in_flight()));
         let mut load = in_flight.abs() as f32 / weight;
         let seen = expected(candidates, index, typical);

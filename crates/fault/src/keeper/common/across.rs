@@ -17,13 +17,13 @@ use crate::detect::{Detection, Detector};
 use crate::incident::CloseReason;
 use crate::keeper::Keeper;
 use crate::keeper::case::Case;
-use crate::keeper::service::Service;
+use crate::keeper::service::WatchedService;
 use crate::kind::FaultKind;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-impl Service {
+impl WatchedService {
     fn has_trouble(&self) -> bool {
         self.common.is_some() || self.servers.iter().any(|server| server.case.is_some())
     }
@@ -66,7 +66,7 @@ impl Keeper {
                 let found = is_asked
                     .then(|| of_service(&service.views(now)))
                     .flatten()?;
-                // What is shown now may have begun long before what is remembered of it.
+                // The current symptoms may have begun long before the remembered ones.
                 let since = service.trouble_since().unwrap_or(found.since);
                 Some(ServiceSymptom { since, ..found })
             })
@@ -96,7 +96,7 @@ impl Keeper {
                 self.open_common(now, slot, cause, None, out);
             }
         }
-        // What holds others already goes on holding them.
+        // An incident that already covers others continues to cover them.
         let leads = |&&slot: &&usize| {
             let common = self.services[slot].common.as_ref();
             common.is_some_and(|common| common.holds_others)
@@ -215,7 +215,7 @@ impl Keeper {
         common.diagnose(now, &self.shared.names);
     }
 
-    /// Where no service can be reached it is more likely that evenkeel cannot reach them.
+    /// If no service can be reached, evenkeel's own connectivity is the more likely cause.
     fn kind_across(&self, found: &CrossServiceSymptom) -> FaultKind {
         let present = self.services.iter().filter(|service| service.present > 0);
         match found.symptom {
@@ -244,9 +244,9 @@ fn symptoms_began(
         .collect()
 }
 
-/// What a service's servers have in common with those of others.
+/// The symptom that a service's servers have in common with those of others.
 fn cause_of(
-    service: &Service,
+    service: &WatchedService,
     (symptom, kind): (Symptom, FaultKind),
     onset: Instant,
     now: Instant,

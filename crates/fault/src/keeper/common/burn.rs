@@ -8,9 +8,9 @@ use crate::common_cause::{CommonCause, Failing};
 use crate::contract::Output;
 use crate::detect::{Detection, Detector, RecentTypical};
 use crate::keeper::Keeper;
-use crate::keeper::service::Service;
+use crate::keeper::service::WatchedService;
 use crate::kind::FaultKind;
-use crate::policy::SlowOptions;
+use crate::policy::SlowServerOptions;
 use crate::slow_burn::{Burn, ServerRoute, Speed, UsualSpeed, slow_together};
 
 use super::burn_watch::SETTLED;
@@ -24,7 +24,7 @@ const NOT_LEARNT: f64 = 1.5;
 /// So many routes are named.
 const NAMED: usize = 3;
 
-impl Service {
+impl WatchedService {
     /// Whether a slow burn may be looked for, and found, now.
     fn may_burn(&self) -> bool {
         self.common.is_none() && !self.is_suspended()
@@ -60,7 +60,7 @@ impl Service {
 }
 
 /// A route fails on one server and succeeds on others.
-fn cause_of_pair(service: &Service, pair: &ServerRoute) -> CommonCause {
+fn cause_of_pair(service: &WatchedService, pair: &ServerRoute) -> CommonCause {
     let name = service.servers.get(pair.server as usize);
     let name = name.map_or("", |server| server.name.as_str());
     let mut evidence = vec![format!(
@@ -136,7 +136,7 @@ impl Keeper {
         &mut self,
         now: Instant,
         slot: usize,
-        (latest, options): (&[Option<RecentTypical>], &SlowOptions),
+        (latest, options): (&[Option<RecentTypical>], &SlowServerOptions),
         out: &mut Vec<Output>,
     ) {
         let service = &mut self.services[slot];

@@ -16,7 +16,7 @@ const ROW: u32 = 3;
 /// … and none has failed for so long.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// What is remembered of a service to find a slow burn.
+/// State of the slow burn detection of a service.
 #[derive(Debug, Default)]
 pub(in crate::keeper) struct BurnWatch {
     pub(super) errors: ErrorShare,
@@ -24,7 +24,7 @@ pub(in crate::keeper) struct BurnWatch {
     /// How fast each server usually is.
     pub(super) usual: Vec<UsualSpeed>,
     pub(super) learn_at: Instant,
-    /// Since when several are slow together, and which.
+    /// When several became slow together, and which.
     pub(super) slow: Option<(Instant, Vec<usize>)>,
     pub(super) fast_since: Option<Instant>,
     pub(super) recheck_at: Instant,

@@ -10,7 +10,7 @@ use crate::common_cause::{
 use crate::contract::{Output, ServerLoad};
 use crate::detect::{Detection, Detector};
 use crate::keeper::Keeper;
-use crate::keeper::service::Service;
+use crate::keeper::service::WatchedService;
 use crate::kind::FaultKind;
 use crate::policy::Action;
 
@@ -19,7 +19,7 @@ use super::CommonIncident;
 /// Between two counts of who shows the same.
 const ALIKE_EVERY: Duration = Duration::from_millis(100);
 
-impl Service {
+impl WatchedService {
     /// Whether the open incident of the service explains what was detected at one of its servers: the server shows the same, and
     /// nothing else.
     fn explains(&mut self, now: Instant, index: u32, detection: &Detection) -> bool {
@@ -115,7 +115,7 @@ impl Keeper {
                 continue;
             }
             let detections = std::mem::take(&mut service.detections);
-            // What is found beside a slow burn is held against the service at once, as if there were none.
+            // Other detections during a slow burn are judged for the service as usual.
             let burns = service.common.as_ref().is_none_or(|one| !one.is_shared());
             let is_due = burns || service.common_is_due(now);
             let cause = if !is_due || service.is_suspended() {
@@ -138,7 +138,7 @@ impl Keeper {
         }
     }
 
-    /// What the service's incident does not explain is its server's own.
+    /// A detection that the service's incident does not explain is specific to its server.
     fn pass_on(
         &mut self,
         now: Instant,

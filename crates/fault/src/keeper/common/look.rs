@@ -7,7 +7,7 @@ use crate::common_cause::CommonCause;
 use crate::contract::Output;
 use crate::incident::CloseReason;
 use crate::keeper::Keeper;
-use crate::keeper::service::Service;
+use crate::keeper::service::WatchedService;
 use crate::policy::Mode;
 
 use super::{CommonIncident, LOOK_EVERY};
@@ -66,7 +66,7 @@ impl Keeper {
             common.mitigate(now, service);
             service.common = Some(common);
         }
-        let Service { common, burn, .. } = &mut self.services[slot];
+        let WatchedService { common, burn, .. } = &mut self.services[slot];
         let over = common.as_mut().and_then(|common| {
             if common.cause.by_statistics {
                 burn.is_over(now, common)

@@ -8,8 +8,8 @@ use evenkeel_core::{ClosedRoute, Instant, LimitHint, ServiceOrders};
 
 use crate::common_cause::{JudgedServer, Symptom};
 use crate::incident::ActionOutcome;
-use crate::keeper::server::Server;
-use crate::keeper::service::Service;
+use crate::keeper::server::WatchedServer;
+use crate::keeper::service::WatchedService;
 use crate::kind::FaultKind;
 use crate::policy::{Action, Mode};
 
@@ -25,10 +25,10 @@ const ENOUGH: u64 = 10;
 
 impl CommonIncident {
     /// Begins what the user's playbook says of the kind. What was done for another kind ends.
-    pub(super) fn choose_mitigation(&mut self, now: Instant, service: &Service) {
+    pub(super) fn choose_mitigation(&mut self, now: Instant, service: &WatchedService) {
         self.end_mitigation(now);
         let recover = &service.spec.options.recover;
-        // What burns slowly serves most requests.
+        // During a slow burn most requests succeed.
         if recover.mode == Mode::Off || self.cause.by_statistics {
             return;
         }
@@ -40,7 +40,7 @@ impl CommonIncident {
     }
 
     /// Goes on with it as far as its waits allow.
-    pub(super) fn mitigate(&mut self, now: Instant, service: &Service) {
+    pub(super) fn mitigate(&mut self, now: Instant, service: &WatchedService) {
         if self.mitigation.fails_over
             && !behind(now, service).any(|(_, server, view)| still_answers(server, view))
         {
@@ -63,7 +63,7 @@ impl CommonIncident {
         }
     }
 
-    /// Who is answered for by servers needs no other answer, as long as they do well; and a part that is served is better than none.
+    /// No fallback is needed while servers answer successfully, and partial service is better than none.
     fn may_fall_back(&self, now: Instant) -> bool {
         !self.mitigation.fails_over
             && now.since(self.case.detected) >= SEEN
@@ -79,7 +79,7 @@ impl CommonIncident {
         1.0 - tally.hits as f64 / tally.total as f64
     }
 
-    fn carry_out(&mut self, now: Instant, action: &Action, service: &Service) {
+    fn carry_out(&mut self, now: Instant, action: &Action, service: &WatchedService) {
         let (outcome, detail) = match action {
             Action::Wait(length) => {
                 self.mitigation.at = now + *length;
@@ -127,14 +127,14 @@ impl CommonIncident {
     }
 
     /// If there is more to do than the servers can, and no limit is configured, one is to be found.
-    pub(super) fn find_limits(&mut self, now: Instant, service: &Service) {
+    pub(super) fn find_limits(&mut self, now: Instant, service: &WatchedService) {
         let may = service.spec.options.recover.mode != Mode::Off && service.spec.is_unlimited;
         if may && self.cause.kind == FaultKind::Overload {
             self.bound(now, service);
         }
     }
 
-    fn bound(&mut self, now: Instant, service: &Service) {
+    fn bound(&mut self, now: Instant, service: &WatchedService) {
         if !self.limits.is_empty() {
             return;
         }
@@ -160,13 +160,13 @@ impl CommonIncident {
     }
 
     /// Whether a server behind the first tier is in rotation and shows nothing.
-    fn later_tiers_carry(&self, now: Instant, service: &Service) -> bool {
+    fn later_tiers_carry(&self, now: Instant, service: &WatchedService) -> bool {
         behind(now, service).any(|(index, server, view)| {
             server.is_well() && view.symptom.is_none() && !self.cause.servers.contains(&index)
         })
     }
 
-    /// What is ordered about the service.
+    /// Adds the directives for the service.
     pub(in crate::keeper) fn order(&self, orders: &mut ServiceOrders) {
         orders.limits = self.limits().to_vec();
         orders.fails_over = self.mitigation.fails_over;
@@ -182,7 +182,7 @@ impl CommonIncident {
         }
     }
 
-    /// What is done, in words.
+    /// The measures in words.
     pub(in crate::keeper) fn mitigation_words(&self) -> Vec<String> {
         let mut texts = Vec::new();
         if self.mitigation.fails_over {
@@ -196,7 +196,10 @@ impl CommonIncident {
 }
 
 /// The servers behind the first tier, with what each shows.
-fn behind(now: Instant, service: &Service) -> impl Iterator<Item = (usize, &Server, JudgedServer)> {
+fn behind(
+    now: Instant,
+    service: &WatchedService,
+) -> impl Iterator<Item = (usize, &WatchedServer, JudgedServer)> {
     let views = service.views(now).into_iter().enumerate();
     views.filter_map(move |(index, view)| {
         let spec = service.spec.servers.get(index)?;
@@ -206,7 +209,7 @@ fn behind(now: Instant, service: &Service) -> impl Iterator<Item = (usize, &Serv
 }
 
 /// Whether it answers requests, be it slowly.
-fn still_answers(server: &Server, view: JudgedServer) -> bool {
+fn still_answers(server: &WatchedServer, view: JudgedServer) -> bool {
     let symptom = view.symptom;
     server.serves() && matches!(symptom, None | Some(Symptom::Lags | Symptom::FailsProbes))
 }

@@ -21,7 +21,7 @@ pub(in crate::keeper) use burn_watch::BurnWatch;
 
 use std::time::Duration;
 
-use evenkeel_core::stat::Window;
+use evenkeel_core::stat::SlidingWindow;
 use evenkeel_core::{ClosedRoute, Instant, LimitHint, Outcome, RequestShape};
 
 use crate::analyze::ServiceTraffic;
@@ -68,7 +68,7 @@ pub(in crate::keeper) struct CommonIncident {
     pub(in crate::keeper) case: Case,
     cause: CommonCause,
     /// The ends of the requests that it is about.
-    ends: Window,
+    ends: SlidingWindow,
     succeeded: u32,
     /// Successes in a row.
     row: u32,
@@ -78,9 +78,9 @@ pub(in crate::keeper) struct CommonIncident {
     failing: Vec<(u32, u32)>,
     /// Returns that were told.
     returns: u32,
-    /// What the user's playbook does about it.
+    /// The progress of the user's playbook.
     mitigation: Mitigation,
-    /// Where to begin to look for the servers' limits, if they are to be found.
+    /// The initial limits of the servers, if they are to be limited.
     limits: Vec<LimitHint>,
     /// Requests that were shed as of its beginning.
     shed_before: u64,
@@ -97,7 +97,7 @@ pub(in crate::keeper) struct CommonIncident {
     pub(in crate::keeper) follows: Option<String>,
     /// It holds other services, too.
     holds_others: bool,
-    /// What is said of them.
+    /// The sentences about them.
     across: Vec<String>,
 }
 
@@ -160,7 +160,7 @@ impl CommonIncident {
         !self.cause.by_statistics
     }
 
-    /// Where to begin to look for the servers' limits, while it is load that they suffer from, or a playbook says so.
+    /// The initial limits of the servers, during an overload or if a playbook says so.
     pub(in crate::keeper) fn limits(&self) -> &[LimitHint] {
         if self.cause.kind == FaultKind::Overload || self.mitigation.sheds {
             &self.limits
@@ -188,7 +188,7 @@ impl CommonIncident {
         let is_overload = self.cause.kind == FaultKind::Overload;
         let is_well = match self.cause.kind == FaultKind::BadProbe {
             true => !still_there,
-            // What is late does not fail.
+            // Late answers are not failures.
             false => is_proven && !(is_overload && still_there),
         };
         let is_calm = self.limits().is_empty() || self.is_calm;
@@ -218,9 +218,9 @@ impl CommonIncident {
 }
 
 impl CommonIncident {
-    /// What comes next: it closes, once requests of the kind that failed succeed, or after a long time without any.
+    /// Next: it closes once requests of the kind that failed succeed, or after a long time without any.
     pub(in crate::keeper) fn outlook(&self, now: Instant) -> Outlook {
-        // What other services show, too, goes on in the incident of one of them.
+        // A symptom shared with other services continues in the incident of one of them.
         let id = self.follows.as_ref().unwrap_or(&self.case.incident.id);
         if let Some(since) = self.well_since {
             let out = Outlook::new(NextStep::Close, WaitReason::Verification);
@@ -303,7 +303,7 @@ impl CommonIncident {
         }
     }
 
-    /// What these are called.
+    /// Their names.
     pub(in crate::keeper) fn closed_names(&self, names: &RouteNames) -> Vec<String> {
         let Some(failing) = &self.cause.failing else {
             return Vec::new();

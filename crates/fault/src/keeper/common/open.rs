@@ -1,7 +1,7 @@
 //! Opens an incident of a service: merges those of single servers, and has a few servers examined.
 
 use evenkeel_core::Instant;
-use evenkeel_core::stat::Window;
+use evenkeel_core::stat::SlidingWindow;
 
 use crate::common_cause::CommonCause;
 use crate::contract::{Examination, OrderId, Output, ProbePace};
@@ -9,7 +9,7 @@ use crate::detect::{Detection, Detector};
 use crate::incident::CloseReason;
 use crate::keeper::Keeper;
 use crate::keeper::case::Case;
-use crate::keeper::service::Service;
+use crate::keeper::service::WatchedService;
 use crate::keeper::shown::PublishedState;
 use crate::kind::FaultKind;
 use crate::policy::Mode;
@@ -21,7 +21,7 @@ const EXAMINED: usize = 8;
 
 impl CommonIncident {
     /// Its record names the servers that the cause explains.
-    pub(super) fn name_servers(&mut self, service: &Service) {
+    pub(super) fn name_servers(&mut self, service: &WatchedService) {
         let names = self.cause.servers.iter().filter_map(|&at| {
             let server = service.servers.get(at)?;
             Some(server.name.clone())
@@ -73,7 +73,7 @@ impl Keeper {
         );
         let mut common = CommonIncident {
             case,
-            ends: Window::new(WINDOW),
+            ends: SlidingWindow::new(WINDOW),
             succeeded: 0,
             row: 0,
             well_since: None,
@@ -157,7 +157,7 @@ impl Keeper {
         }
     }
 
-    /// What an examination found out about a server of the service's incident.
+    /// The examination of a server of the service's incident.
     pub(in crate::keeper) fn examined_for_common(
         &mut self,
         now: Instant,
@@ -218,7 +218,7 @@ impl Keeper {
     }
 }
 
-/// What was detected at one of its servers, or else the cause itself.
+/// The detection at one of its servers, or the cause itself.
 fn detection_of(cause: &CommonCause, of_server: Option<&(u32, Detection)>) -> Detection {
     if let Some((_, detection)) = of_server {
         return Detection {
