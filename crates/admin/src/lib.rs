@@ -32,4 +32,4 @@ pub use orders::WAIT_MAX;
 pub use percent::escaped;
 pub use serve::serve;
 pub use token::{load_or_create_token, load_token, write_missing_token};
-pub use why::{ActionSuccess, RecoveryOutlook, ServerWhy, ServiceWhy};
+pub use why::{ActionSuccess, OutlookView, ServerWhy, ServiceWhy};

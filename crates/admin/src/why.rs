@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_fault::outlook::Outlook;
+use evenkeel_fault::outlook::RecoveryOutlook;
 use evenkeel_fault::recover::SuccessRate;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ pub struct ServiceWhy {
     /// The meaning of a server's score.
     pub score: String,
     /// The outlook of the service as a whole.
-    pub recovery: RecoveryOutlook,
+    pub recovery: OutlookView,
     /// Which costly actions have helped here, by kind of fault.
     pub success: Vec<ActionSuccess>,
     /// Whether suspected servers are used because too few others are left.
@@ -67,13 +67,13 @@ pub struct ServerWhy {
     /// Why it gets that, in a sentence.
     pub sentence: String,
     /// The next step of recovery.
-    pub recovery: RecoveryOutlook,
+    pub recovery: OutlookView,
 }
 
 /// The outlook of a server or a service.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct RecoveryOutlook {
+pub struct OutlookView {
     /// The next step: `nothing`, an action of a playbook, `diagnose`, `verify`, `try`, `restore` or `close`.
     pub next: String,
     /// The wait reason, a word of [`evenkeel_fault::outlook::WaitReason`]; `nothing` if everything is normal.
@@ -114,10 +114,10 @@ impl ActionSuccess {
     }
 }
 
-impl RecoveryOutlook {
+impl OutlookView {
     /// The outlook as of `now`.
     #[must_use]
-    pub fn of(outlook: &Outlook, now: Instant) -> Self {
+    pub fn of(outlook: &RecoveryOutlook, now: Instant) -> Self {
         let millis = |time: Duration| (time.as_secs_f64() * 1e3).round();
         Self {
             next: outlook.next.word().to_owned(),

@@ -47,7 +47,7 @@ defaults! {
     LOG_ACCESS: bool = false, "Logging a request costs more than forwarding it; metrics and incidents are more useful.";
 
     /// `listen.NAME.protocol`
-    LISTEN_PROTOCOL: Protocol = Protocol::Http, "The only algorithm.";
+    LISTEN_PROTOCOL: Protocol = Protocol::Http, "The protocol of most services.";
     /// `listen.NAME.routes.redirect.status`
     REDIRECT_STATUS: u32 = 308, "Permanent, and keeps the method.";
     /// `listen.NAME.names.ttl`
@@ -117,7 +117,7 @@ defaults! {
     /// `service.NAME.hold_requests.up_to`
     HOLD_UP_TO: Duration = seconds(3), "A restarted program has usually returned by then, and users still wait.";
     /// `service.NAME.hold_requests.requests`
-    HOLD_REQUESTS: u32 = 1_000, "All of them reach the first server that returns at once.";
+    HOLD_REQUESTS: u32 = 1_000, "All of them are released at once to the first server that returns.";
     /// `service.NAME.hold_requests.bytes`
     HOLD_BYTES: ByteCount = ByteCount(16 * 1024 * 1024), "Room for 1,000 requests with heads of 16 KiB.";
     /// `service.NAME.limit.adaptive.algorithm`
@@ -195,7 +195,7 @@ defaults! {
     /// `service.NAME.breaker.failure_ratio`
     BREAKER_RATIO: f64 = 0.5, "As in resilience4j and Hystrix: with 20 attempts, if one in five fails, it opens by chance in one of 400 windows.";
     /// `service.NAME.breaker.window`
-    BREAKER_WINDOW: Duration = seconds(10), "Hystrix's.";
+    BREAKER_WINDOW: Duration = seconds(10), "As in Hystrix.";
     /// `service.NAME.breaker.minimum_attempts`
     BREAKER_MINIMUM: u32 = 20, "As in Hystrix; fewer are not significant.";
     /// `service.NAME.breaker.slow.ratio`

@@ -77,9 +77,9 @@ pub enum LogLevel {
     Warn,
     /// Something changed.
     Info,
-    /// The injected fault.
+    /// Details of what evenkeel does.
     Debug,
-    /// How it is done.
+    /// All details.
     Trace,
 }
 

@@ -54,7 +54,7 @@ impl KeeperSetup {
     }
 
     /// Remembers what a new keeper would have to know of this signal.
-    pub(crate) fn hear(&mut self, server: ServerId, observation: &Observation) {
+    pub(crate) fn record_observation(&mut self, server: ServerId, observation: &Observation) {
         let known = match observation {
             Observation::Started { .. } | Observation::Exited(_) | Observation::StartFailed(_) => {
                 &mut self.processes

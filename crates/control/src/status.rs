@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_fault::contract::ServerStatus;
-use evenkeel_fault::outlook::Outlook;
+use evenkeel_fault::outlook::RecoveryOutlook;
 use evenkeel_fault::poison::Quarantined;
 use evenkeel_fault::recover::SuccessRate;
 use evenkeel_fault::{Incident, Maintenance};
@@ -42,29 +42,29 @@ pub struct StatusSnapshot {
 #[derive(Debug, Clone, Default)]
 pub struct Outlooks {
     /// Of services as a whole.
-    pub services: BTreeMap<u32, Outlook>,
+    pub services: BTreeMap<u32, RecoveryOutlook>,
     /// Which costly actions have helped, by service.
     pub rates: BTreeMap<u32, Vec<SuccessRate>>,
     /// Of servers, by service and index.
-    pub servers: BTreeMap<(u32, u32), Outlook>,
+    pub servers: BTreeMap<(u32, u32), RecoveryOutlook>,
 }
 
 impl Outlooks {
     /// Of a server.
     #[must_use]
-    pub fn server(&self, server: ServerId) -> &Outlook {
+    pub fn server(&self, server: ServerId) -> &RecoveryOutlook {
         let key = (server.service.0, server.index);
         self.servers.get(&key).unwrap_or(&WELL)
     }
 
     /// Of a service as a whole.
     #[must_use]
-    pub fn service(&self, service: ServiceId) -> &Outlook {
+    pub fn service(&self, service: ServiceId) -> &RecoveryOutlook {
         self.services.get(&service.0).unwrap_or(&WELL)
     }
 }
 
-static WELL: Outlook = Outlook::WELL;
+static WELL: RecoveryOutlook = RecoveryOutlook::WELL;
 
 impl StatusSnapshot {
     /// The state of a server; starting, if it is not known.

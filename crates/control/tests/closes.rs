@@ -397,10 +397,10 @@ async fn a_panic_outside_of_a_turn_ends_nothing_either() {
         }
     };
     tokio::time::timeout(LONG, both).await.unwrap();
-    let again = running.world.clock.now();
+    let keeper_setup = running.world.clock.now();
     let turned = async {
         let now = || running.world.clock.now();
-        while running.heartbeat.silent_for(now()) >= now().since(again) {
+        while running.heartbeat.silent_for(now()) >= now().since(keeper_setup) {
             tokio::task::yield_now().await;
         }
     };

@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A server as DNS has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiscoveredServer {
-    /// Its location.
+    /// Its address.
     pub address: SocketAddr,
     /// How much it takes beside the others, at least 1.
     pub weight: u32,
@@ -149,7 +149,7 @@ impl Membership {
     }
 
     /// Looks again at what is held back; to be called when [`Self::wake`] says so.
-    pub fn look(&mut self, now: Instant, works: impl Fn(u32) -> bool) -> Vec<SlotChange> {
+    pub fn reconsider(&mut self, now: Instant, works: impl Fn(u32) -> bool) -> Vec<SlotChange> {
         if self.report.held_back == 0 {
             return Vec::new();
         }

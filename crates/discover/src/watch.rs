@@ -181,13 +181,13 @@ impl GroupWatch {
                 self.ask(world).await
             } else {
                 let works = works(world, self.service, self.plan.first);
-                self.membership.look(now, works)
+                self.membership.reconsider(now, works)
             };
-            self.tell();
+            self.log_state();
             if !changes.is_empty() {
                 let changes = changes.iter().map(|change| {
                     let server = self.server(change.slot);
-                    self.say(change);
+                    self.log_change(change);
                     (server, change.found)
                 });
                 let changes = changes.collect();
@@ -222,7 +222,7 @@ impl GroupWatch {
                 self.failed(now, failure);
                 // Even what is held back is checked.
                 let works = works(world, self.service, self.plan.first);
-                self.membership.look(now, works)
+                self.membership.reconsider(now, works)
             }
         }
     }
@@ -287,7 +287,7 @@ impl GroupWatch {
     }
 
     /// Logs changes of the group's state.
-    fn tell(&mut self) {
+    fn log_state(&mut self) {
         let report = self.membership.report();
         *self
             .shown
@@ -316,7 +316,7 @@ impl GroupWatch {
         self.told.surplus = report.surplus;
     }
 
-    fn say(&self, change: &SlotChange) {
+    fn log_change(&self, change: &SlotChange) {
         let (service, server) = (&self.service_name, self.plan.slot_name(change.slot));
         match change.found {
             Some(found) => {

@@ -89,11 +89,11 @@ fn more_than_half_is_held_back_until_it_has_held() {
     assert_eq!(hosts(&members), [1, 2, 3, 4, 9, 0]);
     // A failure between is not another answer.
     members.failed(at(300), &mut Random::seeded(1));
-    assert_eq!(members.look(at(499), |_| true), []);
-    assert_eq!(members.look(at(500), |_| true).len(), 4);
+    assert_eq!(members.reconsider(at(499), |_| true), []);
+    assert_eq!(members.reconsider(at(500), |_| true).len(), 4);
     assert_eq!(hosts(&members), [1, 0, 0, 0, 0, 0]);
     assert_eq!(members.report().held_back, 0);
-    assert_eq!(members.look(at(501), |_| true), []);
+    assert_eq!(members.reconsider(at(501), |_| true), []);
 }
 
 #[test]
@@ -103,10 +103,10 @@ fn who_is_held_back_goes_when_it_fails_by_itself() {
     members.answered(at(5), &all(&[1]), TTL, |_| true);
     assert_eq!(members.report().held_back, 3);
     // Slot 3 fails: it is no loss. Two of the three that work would still be too many.
-    members.look(at(6), |slot| slot != 3);
+    members.reconsider(at(6), |slot| slot != 3);
     assert_eq!(hosts(&members), [1, 2, 3, 0, 0, 0]);
     // Then slot 2 fails, and what is left is one of two.
-    members.look(at(7), |slot| slot < 2);
+    members.reconsider(at(7), |slot| slot < 2);
     assert_eq!(hosts(&members), [1, 0, 0, 0, 0, 0]);
     assert_eq!(members.report().held_back, 0);
 }
@@ -187,7 +187,7 @@ proptest! {
                     members.failed(at(now), &mut random);
                     Vec::new()
                 }
-                Event::Look => members.look(at(now), works),
+                Event::Look => members.reconsider(at(now), works),
             };
             let after = hosts(&members);
 

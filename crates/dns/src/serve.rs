@@ -34,7 +34,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct BoundAddress {
     udp: StdSocket,
     tcp: StdListener,
-    /// Its location.
+    /// Its address.
     pub address: SocketAddr,
 }
 

@@ -106,14 +106,14 @@ fn accept(loaded: std::result::Result<Loaded, Diagnostics>) -> Result<Loaded> {
     };
     match loaded {
         Ok(loaded) => {
-            if !loaded.warnings.is_empty() && !logging::say_mistakes(&loaded.warnings) {
-                logging::say(render::human(&loaded.warnings, style));
+            if !loaded.warnings.is_empty() && !logging::log_diagnostics(&loaded.warnings) {
+                logging::print_message(render::human(&loaded.warnings, style));
             }
             Ok(loaded)
         }
         Err(mistakes) => {
-            if !logging::say_mistakes(&mistakes) {
-                logging::say(render::human(&mistakes, style));
+            if !logging::log_diagnostics(&mistakes) {
+                logging::print_message(render::human(&mistakes, style));
             }
             let name = mistakes.name();
             Err(CommandFailure::World(format!(

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Ok(ending) => ending.code(),
         Err(failure) => {
             if let Some(why) = failure.reason() {
-                logging::say(format_args!("evenkeel: {why}"));
+                logging::print_message(format_args!("evenkeel: {why}"));
             }
             failure.code()
         }
@@ -48,7 +48,7 @@ fn guardian() -> Option<ExitCode> {
     }
     let arguments: Vec<_> = arguments.collect();
     let status = evenkeel_supervise::guardian::main(&arguments).unwrap_or_else(|error| {
-        logging::say(format_args!("evenkeel guardian: {error}"));
+        logging::print_message(format_args!("evenkeel guardian: {error}"));
         1
     });
     Some(ExitCode::from(u8::try_from(status).unwrap_or(1)))

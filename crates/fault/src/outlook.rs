@@ -10,7 +10,7 @@ use crate::policy::Action;
 
 /// The next step of recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outlook {
+pub struct RecoveryOutlook {
     /// The next step.
     pub next: NextStep,
     /// The reason for the wait.
@@ -188,7 +188,7 @@ impl WaitReason {
     }
 }
 
-impl Outlook {
+impl RecoveryOutlook {
     /// Nothing is wrong.
     pub const WELL: Self = Self {
         next: NextStep::Nothing,
@@ -250,17 +250,18 @@ mod tests {
     #[test]
     fn a_line_says_what_when_and_why() {
         let now = Instant::from_millis(10_000);
-        let waits = Outlook::new(NextStep::Action("restart"), WaitReason::BackOff)
+        let waits = RecoveryOutlook::new(NextStep::Action("restart"), WaitReason::BackOff)
             .at(Some(Instant::from_millis(11_250)))
             .because("3 restarts so far");
         assert_eq!(
             waits.text(now),
             "restart in 1.2 s: the time between restarts (`recover.backoff`); 3 restarts so far"
         );
-        assert_eq!(Outlook::WELL.text(now), "nothing: well");
-        let never = Outlook::new(NextStep::Close, WaitReason::Proof).at(Some(Instant::NEVER));
+        assert_eq!(RecoveryOutlook::WELL.text(now), "nothing: well");
+        let never =
+            RecoveryOutlook::new(NextStep::Close, WaitReason::Proof).at(Some(Instant::NEVER));
         assert_eq!(never.in_time(now), None);
-        let past = Outlook::new(NextStep::Verify, WaitReason::Wait).at(Some(Instant::ZERO));
+        let past = RecoveryOutlook::new(NextStep::Verify, WaitReason::Wait).at(Some(Instant::ZERO));
         assert_eq!(past.in_time(now), Some(Duration::ZERO));
     }
 }

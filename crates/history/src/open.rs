@@ -99,7 +99,7 @@ impl Store {
     ///
     /// # Errors
     /// If the file cannot be made, is in use by another evenkeel, or what this one holds cannot be copied.
-    pub(crate) fn made_again(&self) -> Result<OpenedStore, StoreError> {
+    pub(crate) fn recreated(&self) -> Result<OpenedStore, StoreError> {
         let (Some(path), Some(identity)) = (&self.path, self.identity) else {
             return Self::open(None);
         };
@@ -142,7 +142,7 @@ impl Store {
     }
 
     /// Moves the broken file aside and begins a new one in its place. In memory there is nothing to move.
-    pub(crate) fn begin_anew(self) -> Result<OpenedStore, StoreError> {
+    pub(crate) fn start_over(self) -> Result<OpenedStore, StoreError> {
         let Self {
             connection,
             path,

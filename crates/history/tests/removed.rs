@@ -58,7 +58,7 @@ fn a_folder_that_is_removed_is_made_again_with_all_that_was_kept() {
     save(&handle, 2);
     assert_eq!(in_file(&path), [id(1), id(2)]);
     let health = handle.health();
-    assert!(health.ok && health.made_again == 1, "{health:?}");
+    assert!(health.ok && health.recreated == 1, "{health:?}");
     save(&handle, 3);
     assert!(handle.stop(SOON));
     assert_eq!(in_file(&path), [id(1), id(2), id(3)]);

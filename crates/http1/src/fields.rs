@@ -130,7 +130,7 @@ fn note(
             }
         }
         ControlField::KeepAlive => {
-            summary.idle_timeout = idle_timeout(text).or(summary.idle_timeout)
+            summary.idle_timeout = idle_timeout(text).or(summary.idle_timeout);
         }
         ControlField::Upgrade if summary.upgrade.is_some() => {}
         ControlField::Upgrade => summary.upgrade = (!text.is_empty()).then_some(value),

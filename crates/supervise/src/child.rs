@@ -54,7 +54,7 @@ pub(crate) struct Child {
 pub(crate) struct ChildTable {
     pub(crate) children: BTreeMap<ServerId, Child>,
     /// In whose place copies are started. Locked by threads that may block only.
-    pub(crate) stand_ins: Arc<Mutex<RollBacks>>,
+    pub(crate) roll_backs: Arc<Mutex<RollBacks>>,
     pub(crate) spawns: u64,
     pub(crate) closing: bool,
 }

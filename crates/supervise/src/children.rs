@@ -41,7 +41,7 @@ impl Children {
     }
 
     /// Hands the names of a server's service and its own to `say`.
-    pub(crate) fn say_of(&self, server: ServerId, say: impl FnOnce(&str, &str)) {
+    pub(crate) fn with_names(&self, server: ServerId, say: impl FnOnce(&str, &str)) {
         if let Some(child) = self.table().children.get(&server) {
             say(&child.name.0, &child.name.1);
         }

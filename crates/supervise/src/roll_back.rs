@@ -28,7 +28,7 @@ impl Children {
         let kept =
             tokio::task::spawn_blocking(move || previous::keep(&plan, &started, server.index));
         if let Ok(Err(error)) = kept.await {
-            self.say_of(server, |service, server| {
+            self.with_names(server, |service, server| {
                 tracing::warn!(service, server, %error, "its program cannot be copied");
             });
         }
@@ -36,8 +36,8 @@ impl Children {
 
     /// From now on the copy is started in place of the program that is there now.
     pub(crate) async fn roll_back(&self, server: ServerId) -> Result<String, String> {
-        let (plan, stand_ins) = self.plan_and_stand_ins(server).ok_or(NO_COPY)?;
-        let rolled_back = tokio::task::spawn_blocking(move || locked(&stand_ins).roll_back(&plan));
+        let (plan, roll_backs) = self.plan_and_stand_ins(server).ok_or(NO_COPY)?;
+        let rolled_back = tokio::task::spawn_blocking(move || locked(&roll_backs).roll_back(&plan));
         rolled_back.await.map_err(|error| error.to_string())?
     }
 
@@ -50,11 +50,11 @@ impl Children {
 
     /// The copy that is to be started in place of a server's program, if that was rolled back and is still there.
     pub(crate) async fn copy_to_start(&self, server: ServerId) -> Option<KeptCopy> {
-        let (plan, stand_ins) = self.plan_and_stand_ins(server)?;
+        let (plan, roll_backs) = self.plan_and_stand_ins(server)?;
         previous::folder(&plan)?;
-        let found = tokio::task::spawn_blocking(move || locked(&stand_ins).copy_to_start(&plan));
+        let found = tokio::task::spawn_blocking(move || locked(&roll_backs).copy_to_start(&plan));
         let copied = found.await.ok().flatten()?;
-        self.say_of(server, |service, server| {
+        self.with_names(server, |service, server| {
             let text = &copied.text;
             tracing::warn!(
                 service,
@@ -82,12 +82,12 @@ impl Children {
 
     fn plan_and_stand_ins(&self, server: ServerId) -> Option<(ChildPlan, Arc<Mutex<RollBacks>>)> {
         let plan = self.plan_of(server)?;
-        Some((plan, Arc::clone(&self.table().stand_ins)))
+        Some((plan, Arc::clone(&self.table().roll_backs)))
     }
 }
 
 /// Held while files are inspected, so that the findings of one thread are not overwritten by older ones of another.
 /// Blocks.
-fn locked(stand_ins: &Mutex<RollBacks>) -> MutexGuard<'_, RollBacks> {
-    stand_ins.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(roll_backs: &Mutex<RollBacks>) -> MutexGuard<'_, RollBacks> {
+    roll_backs.lock().unwrap_or_else(PoisonError::into_inner)
 }

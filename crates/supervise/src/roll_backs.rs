@@ -125,30 +125,30 @@ mod tests {
     fn a_copy_stands_in_until_the_file_is_changed_also_after_a_restart() {
         let folder = folder_of("stands-in");
         let plan = deploy(&folder, &folder, &["sh", "shop.sh"]);
-        let mut stand_ins = RollBacks::default();
+        let mut roll_backs = RollBacks::default();
         assert_eq!(
-            stand_ins.copy_to_start(&plan),
+            roll_backs.copy_to_start(&plan),
             None,
             "nobody rolled it back"
         );
-        let text = stand_ins.roll_back(&plan).unwrap();
+        let text = roll_backs.roll_back(&plan).unwrap();
         assert!(text.contains("that ran well, changed at 20"), "{text}");
         assert!(text.starts_with("rolled back to the copy of"), "{text}");
-        for copied in [stand_ins.copy_to_start(&plan), anew(&plan)] {
+        for copied in [roll_backs.copy_to_start(&plan), anew(&plan)] {
             assert_eq!(std::fs::read(copied.unwrap().path).unwrap(), b"good");
         }
 
         let bad = ProgramFile::read(folder.join("shop.sh")).unwrap();
         std::fs::write(folder.join("shop.sh"), "a newer version").unwrap();
         assert_eq!(anew(&plan), None);
-        assert_eq!(stand_ins.copy_to_start(&plan), None);
+        assert_eq!(roll_backs.copy_to_start(&plan), None);
         // Whoever puts the same file there again wants it to be started.
         std::fs::write(folder.join("shop.sh"), "does not start").unwrap();
         let mut options = std::fs::File::options();
         let again = options.append(true).open(folder.join("shop.sh")).unwrap();
         again.set_modified(bad.modified()).unwrap();
         assert_eq!(ProgramFile::read(folder.join("shop.sh")), Some(bad));
-        assert_eq!(stand_ins.copy_to_start(&plan), None);
+        assert_eq!(roll_backs.copy_to_start(&plan), None);
         assert_eq!(anew(&plan), None);
         std::fs::remove_dir_all(&folder).unwrap();
     }
@@ -158,12 +158,12 @@ mod tests {
         let folder = folder_of("other-files");
         std::fs::write(folder.join("shop.log"), "").unwrap();
         let plan = deploy(&folder, &folder, &["sh", "shop.sh", "shop.log"]);
-        let mut stand_ins = RollBacks::default();
-        stand_ins.roll_back(&plan).unwrap();
+        let mut roll_backs = RollBacks::default();
+        roll_backs.roll_back(&plan).unwrap();
         std::fs::write(folder.join("shop.log"), "a line").unwrap();
-        assert!(stand_ins.copy_to_start(&plan).is_some());
+        assert!(roll_backs.copy_to_start(&plan).is_some());
         std::fs::remove_file(folder.join("shop.log")).unwrap();
-        assert!(stand_ins.copy_to_start(&plan).is_some());
+        assert!(roll_backs.copy_to_start(&plan).is_some());
         assert!(anew(&plan).is_some());
         std::fs::remove_dir_all(&folder).unwrap();
     }
@@ -173,18 +173,18 @@ mod tests {
         let folder = folder_of("other-programs");
         let one = deploy(&folder, &folder.join("one"), &["sh", "shop.sh"]);
         let other = deploy(&folder, &folder.join("other"), &["sh", "shop.sh"]);
-        let mut stand_ins = RollBacks::default();
-        stand_ins.roll_back(&one).unwrap();
+        let mut roll_backs = RollBacks::default();
+        roll_backs.roll_back(&one).unwrap();
         assert_eq!(
-            stand_ins.copy_to_start(&other),
+            roll_backs.copy_to_start(&other),
             None,
             "it was not rolled back"
         );
-        assert!(stand_ins.copy_to_start(&one).is_some());
-        stand_ins.roll_back(&other).unwrap();
+        assert!(roll_backs.copy_to_start(&one).is_some());
+        roll_backs.roll_back(&other).unwrap();
         std::fs::write(folder.join("other").join("shop.sh"), "a newer version").unwrap();
-        assert_eq!(stand_ins.copy_to_start(&other), None);
-        assert!(stand_ins.copy_to_start(&one).is_some());
+        assert_eq!(roll_backs.copy_to_start(&other), None);
+        assert!(roll_backs.copy_to_start(&one).is_some());
         assert!(anew(&one).is_some());
         std::fs::remove_dir_all(&folder).unwrap();
     }
@@ -193,12 +193,12 @@ mod tests {
     fn a_file_that_is_missing_is_not_a_new_version() {
         let folder = folder_of("missing");
         let plan = deploy(&folder, &folder, &["./shop.sh"]);
-        let mut stand_ins = RollBacks::default();
-        stand_ins.roll_back(&plan).unwrap();
+        let mut roll_backs = RollBacks::default();
+        roll_backs.roll_back(&plan).unwrap();
         std::fs::remove_file(folder.join("shop.sh")).unwrap();
-        assert!(stand_ins.copy_to_start(&plan).is_some());
+        assert!(roll_backs.copy_to_start(&plan).is_some());
         // It can be what is rolled back, too.
-        stand_ins.roll_back(&plan).unwrap();
+        roll_backs.roll_back(&plan).unwrap();
         assert!(anew(&plan).is_some());
         std::fs::write(folder.join("shop.sh"), "a newer version").unwrap();
         assert_eq!(anew(&plan), None);
@@ -209,12 +209,12 @@ mod tests {
     fn what_ran_well_is_not_rolled_back_to_itself() {
         let folder = folder_of("same");
         let plan = plan(&folder, &folder, &["sh", "shop.sh"]);
-        let mut stand_ins = RollBacks::default();
+        let mut roll_backs = RollBacks::default();
         std::fs::write(folder.join("shop.sh"), "good").unwrap();
-        assert_eq!(stand_ins.roll_back(&plan), Err(NO_COPY.to_owned()));
+        assert_eq!(roll_backs.roll_back(&plan), Err(NO_COPY.to_owned()));
         assert!(keep(&plan, &files(&plan), 0).unwrap());
-        assert_eq!(stand_ins.roll_back(&plan), Err(SAME.to_owned()));
-        assert_eq!(stand_ins.copy_to_start(&plan), None);
+        assert_eq!(roll_backs.roll_back(&plan), Err(SAME.to_owned()));
+        assert_eq!(roll_backs.copy_to_start(&plan), None);
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
@@ -230,10 +230,10 @@ mod tests {
         std::fs::remove_file(&record).unwrap();
         // Nothing can be put in the place of a folder.
         std::fs::create_dir_all(record.join("in the way")).unwrap();
-        let mut stand_ins = RollBacks::default();
-        let text = stand_ins.roll_back(&plan).unwrap();
+        let mut roll_backs = RollBacks::default();
+        let text = roll_backs.roll_back(&plan).unwrap();
         assert!(text.contains("until evenkeel is restarted"), "{text}");
-        assert!(stand_ins.copy_to_start(&plan).is_some());
+        assert!(roll_backs.copy_to_start(&plan).is_some());
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -78,6 +78,7 @@ const PHRASES: &[(&str, &str)] = &[
 const WAITING: &[(&str, &str)] = &[
     ("crates/tolerate", "Told"),
     ("crates/tolerate", "heed"),
+    ("crates/tolerate", concat!("request's ", "way")),
     ("crates/request", "Told"),
     ("crates/request", "heed"),
     ("crates/request", concat!("way of a ", "request")),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use evenkeel_admin::{
     AccessPolicy, ActionSuccess, AdminBackend, AdminRequest, IncidentQuery, OpenIncident, Order,
-    OrderError, OrderProgress, RecentTraffic, RecoveryOutlook, ServerView, ServerWhy,
-    ServiceReport, ServiceView, ServiceWhy,
+    OrderError, OrderProgress, OutlookView, RecentTraffic, ServerView, ServerWhy, ServiceReport,
+    ServiceView, ServiceWhy,
 };
 use evenkeel_core::metric::Sink;
 use evenkeel_fault::incident::IncidentStatus;
@@ -236,8 +236,8 @@ fn recent() -> RecentTraffic {
     }
 }
 
-fn recovery(next: &str, waits_for: &str, in_ms: Option<f64>) -> RecoveryOutlook {
-    RecoveryOutlook {
+fn recovery(next: &str, waits_for: &str, in_ms: Option<f64>) -> OutlookView {
+    OutlookView {
         next: next.to_owned(),
         waits_for: waits_for.to_owned(),
         in_ms,

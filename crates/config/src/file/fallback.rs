@@ -23,7 +23,7 @@ table! {
         body: AnyText;
         /// The type of its body.
         content_type: NonEmptyText = defaults::FALLBACK_CONTENT_TYPE;
-        /// Its `RetryConfig-After`, in whole seconds. Default: none.
+        /// Its `Retry-After`, in whole seconds. Default: none.
         retry_after: DurationValue<1_000>;
         /// Statuses of servers' responses that are replaced by the fallback: 400 to 599 in quotes. They are retried
         /// first, if `retry.on` lists them.

@@ -21,7 +21,7 @@ impl FileValue for HashOnText {
 
     fn shape() -> ValueShape {
         ValueShape::Text {
-            what: "what to hash on",
+            what: "hash key",
             pattern: Some("^(source-ip(/[0-9]+(/[0-9]+)?)?|host|path|(query|header|cookie):.+)$"),
         }
     }

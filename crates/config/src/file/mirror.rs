@@ -6,7 +6,7 @@ use crate::defaults;
 
 table! {
     /// Mirroring: a share of the requests is also sent to another service, whose responses are discarded. The original
-    /// request is neither delayed nor failed by it. Copies carry `X-Evenkeel-MirrorConfig: 1` and are not copied again.
+    /// request is neither delayed nor failed by it. Copies carry `X-Evenkeel-Mirror: 1` and are not copied again.
     pub struct MirrorConfig {
         /// The service that gets the copies.
         service: NonEmptyText [required];

@@ -55,7 +55,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
             } => self.keep_maintenance(service, server, maintenance.map(|kept| *kept)),
             Output::Gate { service, open } => self.traffic.gate(service, open),
             Output::Answer { ticket, answer } => {
-                if let Some(order) = self.asked.answer(ticket, &answer) {
+                if let Some(order) = self.pending_orders.answer(ticket, &answer) {
                     self.counters.order(order, answer.word());
                 }
             }
@@ -127,14 +127,14 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
             ),
             None => tracing::info!(service, server, "maintenance ended"),
         }
-        self.again
+        self.keeper_setup
             .maintenance(service, server, maintenance.as_ref());
         self.incident_store
             .maintenance(service, server, maintenance);
     }
 
     pub(super) fn record(&mut self, now: Instant, incident: Arc<Incident>) {
-        self.again.number(&incident.id);
+        self.keeper_setup.number(&incident.id);
         let known = self.open.get(&incident.id);
         for entry in fresh(known.map(|known| &**known), &incident) {
             log(&incident, entry);
@@ -142,7 +142,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
         self.incident_store.save(&incident);
         self.counters.incident(&incident);
         if incident.status == IncidentStatus::Closed {
-            self.again.closed(&incident);
+            self.keeper_setup.closed(&incident);
             // Whoever reads the report now finds the requests in it.
             self.book(now);
             self.open.remove(&incident.id);

@@ -48,7 +48,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
 
     /// Runs until `shutdown` ends. Running orders are abandoned then: their incidents stay open in the store.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
-        let task = self.again.task.clone();
+        let task = self.keeper_setup.task.clone();
         let until_panic = async {
             let mut panicked = None;
             loop {
@@ -99,7 +99,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
             Some(signal) = self.signals.recv() => self.inputs.push(Input::Signal(signal)),
             Some(Ok(answer)) = self.tasks.join_next() => self.answers.push(answer),
             Some(request) = self.orders.recv() => {
-                let (ticket, order) = self.asked.take(request);
+                let (ticket, order) = self.pending_orders.take(request);
                 self.inputs.push(Input::Operator { ticket, at: self.clock.now(), order: Box::new(order) });
             }
             () = self.clock.sleep_until(wake) => {}
@@ -113,7 +113,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
         self.decide(now);
         let has_changed = self.compare(now) || std::mem::take(&mut self.changed);
         self.outlook_is_old |= has_changed;
-        let has_new_outlook = self.look_ahead(now);
+        let has_new_outlook = self.update_outlook(now);
         if has_changed || has_new_outlook {
             self.show();
         }
@@ -164,7 +164,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
     }
 
     fn gather(&mut self) -> bool {
-        self.look_at_self();
+        self.check_self();
         if let Some(by_millis) = self.clock.notice_step() {
             let epoch = self.clock.epoch();
             tracing::warn!(
@@ -213,7 +213,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
             else {
                 continue;
             };
-            self.again.hear(*server, observation);
+            self.keeper_setup.record_observation(*server, observation);
             let pid = match observation {
                 Observation::Started { pid } => Some(*pid),
                 Observation::Exited(_) => None,
@@ -233,7 +233,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
     }
 
     /// Shortages of evenkeel itself are reported before its observations of servers.
-    fn look_at_self(&mut self) {
+    fn check_self(&mut self) {
         let now = self.clock.now();
         let of_workers = self.traffic.take_lateness();
         let mut first = Vec::new();

@@ -41,7 +41,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
     }
 
     /// Asks the keeper, now and then, what it would do next. Whether there is something new to show.
-    pub(super) fn look_ahead(&mut self, now: Instant) -> bool {
+    pub(super) fn update_outlook(&mut self, now: Instant) -> bool {
         let outlooks = &self.outlooks;
         let is_quiet = self.open.is_empty()
             && outlooks.servers.is_empty()

@@ -30,7 +30,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
 
     fn stop_after_panic(&mut self, panicked: &Panicked) -> Duration {
         let now = self.clock.now();
-        let pause = self.again.pause(now);
+        let pause = self.keeper_setup.pause(now);
         tracing::error!(
             task = "control",
             open = self.open.len(),
@@ -39,12 +39,13 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
         // Inputs that were received but not processed.
         for input in std::mem::take(&mut self.inputs) {
             if let Input::Signal(signal) = input {
-                self.again.hear(signal.server, &signal.observation);
+                self.keeper_setup
+                    .record_observation(signal.server, &signal.observation);
             }
         }
         self.answers.clear();
         // Callers that wait for an order learn that it is no longer tracked.
-        self.asked = PendingOrders::default();
+        self.pending_orders = PendingOrders::default();
         self.outputs.clear();
         self.outcomes.clear();
         pause
@@ -53,18 +54,19 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
     fn renew(&mut self, now: Instant) {
         // Meanwhile running orders may have started processes that a new keeper would not know of, and start again.
         while let Ok(signal) = self.signals.try_recv() {
-            self.again.hear(signal.server, &signal.observation);
+            self.keeper_setup
+                .record_observation(signal.server, &signal.observation);
         }
-        self.keeper = self.again.keeper(self.clock.epoch(), now);
+        self.keeper = self.keeper_setup.keeper(self.clock.epoch(), now);
         for incident in std::mem::take(&mut self.open).into_values() {
             let mut incident = Incident::clone(&incident);
             incident.close_unseen(self.clock.epoch(), now, UNSEEN);
             self.record(now, Arc::new(incident));
         }
-        for server in self.again.servers() {
+        for server in self.keeper_setup.servers() {
             self.executor.pace(server, ProbePace::Normal);
         }
-        self.inputs.extend(self.again.known(now));
+        self.inputs.extend(self.keeper_setup.known(now));
         self.changed = true;
     }
 }

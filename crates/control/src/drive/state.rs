@@ -57,7 +57,7 @@ pub struct Control<T, H, B> {
     pub(super) incident_store: B,
     pub(super) signals: mpsc::Receiver<Signal>,
     pub(super) orders: mpsc::Receiver<OrderRequest>,
-    pub(super) asked: PendingOrders,
+    pub(super) pending_orders: PendingOrders,
     pub(super) keeper: Keeper,
     /// Running orders; each ends with its answer.
     pub(super) tasks: JoinSet<Input>,
@@ -83,7 +83,7 @@ pub struct Control<T, H, B> {
     pub(super) heartbeat: Heartbeat,
     pub(super) lateness: LoopLateness,
     /// For a new keeper, should this one fail.
-    pub(super) again: KeeperSetup,
+    pub(super) keeper_setup: KeeperSetup,
     /// Whether a process came or went since it was last shown.
     pub(super) changed: bool,
     // Kept from step to step so that a step allocates nothing.
@@ -113,7 +113,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
             loads_at: Instant::ZERO,
             services: specs.iter().map(|service| service.name.clone()).collect(),
             servers: specs.iter().map(server_names).collect(),
-            again: KeeperSetup::new(
+            keeper_setup: KeeperSetup::new(
                 specs.clone(),
                 parts.seed,
                 parts.memory.clone(),
@@ -129,7 +129,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
             incident_store: parts.incident_store,
             signals: parts.signals,
             orders: parts.orders,
-            asked: PendingOrders::default(),
+            pending_orders: PendingOrders::default(),
             tasks: JoinSet::new(),
             open: BTreeMap::new(),
             outlooks: Arc::default(),

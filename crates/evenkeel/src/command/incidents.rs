@@ -106,7 +106,7 @@ impl IncidentsArgs {
                 match self.format {
                     IncidentsFormat::Json => print(json(&reports))?,
                     IncidentsFormat::Text | IncidentsFormat::Markdown => {
-                        print(text::reports(&reports))?
+                        print(text::reports(&reports))?;
                     }
                 }
             }

@@ -86,7 +86,7 @@ pub(crate) fn queue(
 
 /// Prints a message that is not a result: through the log if it is running (as it is, or as an error event of a JSON
 /// log), else to standard error.
-pub(crate) fn say(text: impl Display) {
+pub(crate) fn print_message(text: impl Display) {
     match LOG.get() {
         Some(log) if log.format == LogFormat::Human => {
             log.queue.push(format!("{text}\n").as_bytes());
@@ -100,7 +100,7 @@ pub(crate) fn say(text: impl Display) {
 }
 
 /// Logs each diagnostic of a configuration as an event, if the log is JSON. Returns whether it is.
-pub(crate) fn say_mistakes(mistakes: &Diagnostics) -> bool {
+pub(crate) fn log_diagnostics(mistakes: &Diagnostics) -> bool {
     if LOG.get().is_none_or(|log| log.format != LogFormat::Json) {
         return false;
     }

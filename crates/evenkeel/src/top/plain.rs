@@ -21,7 +21,7 @@ pub(crate) fn print_all(fetcher: &Fetcher, count: Option<u64>) -> Result {
                 CommandEnding::Good
             }
             Err(why) => {
-                logging::say(format_args!("evenkeel: {why}"));
+                logging::print_message(format_args!("evenkeel: {why}"));
                 CommandEnding::Wrong
             }
         };

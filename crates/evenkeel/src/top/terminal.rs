@@ -31,25 +31,25 @@ impl Drop for TerminalGuard {
 
 /// Shows what is answered until a key or a signal ends it.
 pub(crate) fn show(fetcher: &Fetcher, colours: bool) -> Result {
-    let told = Arc::new(AtomicBool::new(false));
-    listen(Arc::clone(&told))?;
+    let stopped = Arc::new(AtomicBool::new(false));
+    listen(Arc::clone(&stopped))?;
     let failed = |error: io::Error| CommandFailure::world("cannot draw on the terminal", error);
     let taken = TerminalGuard;
     let mut terminal = ratatui::try_init().map_err(failed)?;
-    let shown = until_told(&mut terminal, fetcher, &told, TopState::new(colours));
+    let shown = run_until_stopped(&mut terminal, fetcher, &stopped, TopState::new(colours));
     drop(taken);
     shown.map_err(failed)?;
     Ok(CommandEnding::Good)
 }
 
-fn until_told(
+fn run_until_stopped(
     terminal: &mut DefaultTerminal,
     fetcher: &Fetcher,
-    told: &AtomicBool,
+    stopped: &AtomicBool,
     mut state: TopState,
 ) -> io::Result<()> {
     terminal.draw(|frame| draw(frame, &state))?;
-    while !told.load(Ordering::Acquire) {
+    while !stopped.load(Ordering::Acquire) {
         let mut is_new = false;
         if event::poll(LOOK)? {
             match event::read()? {
@@ -74,8 +74,8 @@ fn until_told(
     Ok(())
 }
 
-/// Sets `told` when a signal says to end. Keys such as Ctrl-C are no signals while the terminal is taken.
-fn listen(told: Arc<AtomicBool>) -> Result<()> {
+/// Sets `stopped` when a signal says to end. Keys such as Ctrl-C are no signals while the terminal is taken.
+fn listen(stopped: Arc<AtomicBool>) -> Result<()> {
     let listening = evenkeel_runtime::spawn::thread("top-signals", move || async move {
         let kinds = [
             SignalKind::terminate(),
@@ -90,7 +90,7 @@ fn listen(told: Arc<AtomicBool>) -> Result<()> {
             _ = interrupt.recv() => {}
             _ = hang_up.recv() => {}
         }
-        told.store(true, Ordering::Release);
+        stopped.store(true, Ordering::Release);
     });
     // The thread ends with the program.
     listening

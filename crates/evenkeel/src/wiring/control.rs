@@ -157,7 +157,7 @@ async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
     let children = start_children(&tasks, clock, supervisor.clone());
     parts.report.send(Ok(ControlHandles { views, events })).ok();
 
-    say_if_panicked(loop_ended).await;
+    report_panic(loop_ended).await;
     // The admin API answers until the end.
     admin.await.ok();
     for task in [sampling, children, weighing, secrets] {
@@ -167,7 +167,7 @@ async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
 }
 
 /// Waits for the end of the loop, which goes on after a panic; one at its very end, or where it is caught, ends it.
-async fn say_if_panicked(control: JoinHandle<()>) {
+async fn report_panic(control: JoinHandle<()>) {
     if control.await.is_err() {
         // Fail static: without its loop evenkeel is a plain balancer, and says so.
         tracing::error!(
@@ -279,7 +279,7 @@ fn open_store(plan: &Plan, clock: Clock) -> Result<Store, String> {
     match opened.store.close_left_over(&now) {
         Ok(0) => {}
         Ok(number) => {
-            tracing::warn!("{number} incidents that an earlier run left open were closed")
+            tracing::warn!("{number} incidents that an earlier run left open were closed");
         }
         Err(error) => tracing::warn!("{error}"),
     }

@@ -150,9 +150,9 @@ impl AdminBackend for LiveBackend {
         );
         sink.gauge("evenkeel_store_ok", ok, &[], f64::from(u8::from(health.ok)));
         sink.counter("evenkeel_store_dropped_total", lost, &[], health.dropped);
-        let made_again = "How often the incident store's file was recreated after it had been removed or replaced.";
-        let times = health.made_again;
-        sink.counter("evenkeel_store_made_again_total", made_again, &[], times);
+        let recreated = "How often the incident store's file was recreated after it had been removed or replaced.";
+        let times = health.recreated;
+        sink.counter("evenkeel_store_made_again_total", recreated, &[], times);
     }
 
     fn alive(&self) -> Result<(), String> {

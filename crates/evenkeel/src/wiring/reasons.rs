@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_admin::{ActionSuccess, RecoveryOutlook, ServerView, ServerWhy, ServiceWhy};
+use evenkeel_admin::{ActionSuccess, OutlookView, ServerView, ServerWhy, ServiceWhy};
 use evenkeel_balance::Member;
 use evenkeel_control::Outlooks;
 use evenkeel_core::{Instant, ServerId, ServiceId};
@@ -21,8 +21,8 @@ impl LiveBackend {
         let view = self.service(id, entry, now);
         let server_set = entry.servers();
         let options = server_set.pool().options();
-        let said = entry.ask().map(|_| said(entry, now));
-        let scores = scores(entry, said.as_deref());
+        let probed = entry.ask().map(|_| probed(entry, now));
+        let scores = scores(entry, probed.as_deref());
         let best = scores
             .iter()
             .zip(server_set.pool().intended(now))
@@ -64,7 +64,7 @@ impl LiveBackend {
                     got: server.share_got,
                     incident: incident.map(|incident| incident.id.as_str()),
                     limit: server.limit.zip(found.map(|limit| limit.why)),
-                    said: said.as_ref().map(|said| said[place]),
+                    probed: probed.as_ref().map(|probed| probed[place]),
                 };
                 shown(&case, &server, recovery(outlooks, (id, place), now))
             })
@@ -80,7 +80,7 @@ impl LiveBackend {
         let rates = outlooks.rates.get(&id).into_iter().flatten();
         ServiceWhy {
             success: rates.map(ActionSuccess::of).collect(),
-            recovery: RecoveryOutlook::of(outlooks.service(ServiceId(id)), now),
+            recovery: OutlookView::of(outlooks.service(ServiceId(id)), now),
             panic: servers.iter().any(is_panic),
             policy: view.policy,
             options: why::options(options, entry.ask()),
@@ -92,15 +92,15 @@ impl LiveBackend {
 }
 
 /// The outlook of a server.
-fn recovery(outlooks: &Outlooks, (service, place): (u32, usize), now: Instant) -> RecoveryOutlook {
+fn recovery(outlooks: &Outlooks, (service, place): (u32, usize), now: Instant) -> OutlookView {
     let index = u32::try_from(place).unwrap_or(u32::MAX);
-    RecoveryOutlook::of(outlooks.server(ServerId::new(service, index)), now)
+    OutlookView::of(outlooks.server(ServerId::new(service, index)), now)
 }
 
 /// The view of a server.
-fn shown(case: &ServerSituation<'_>, server: &ServerView, recovery: RecoveryOutlook) -> ServerWhy {
+fn shown(case: &ServerSituation<'_>, server: &ServerView, recovery: OutlookView) -> ServerWhy {
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
-    let own = case.said.flatten();
+    let own = case.probed.flatten();
     ServerWhy {
         sentence: case.sentence(),
         part: case.part,
@@ -123,7 +123,7 @@ fn shown(case: &ServerSituation<'_>, server: &ServerView, recovery: RecoveryOutl
 }
 
 /// The recent answers of servers to load probes.
-fn said(entry: &ServiceEntry, now: Instant) -> Vec<RecentLoad> {
+fn probed(entry: &ServiceEntry, now: Instant) -> Vec<RecentLoad> {
     let lately = |member: &Member| {
         let (answer, at) = member.state.answered()?;
         (now.since(at) < LATELY).then_some(answer)
@@ -133,7 +133,7 @@ fn said(entry: &ServiceEntry, now: Instant) -> Vec<RecentLoad> {
 }
 
 /// How the policy of a service sees each of its servers, who said this of themselves.
-fn scores(entry: &ServiceEntry, said: Option<&[RecentLoad]>) -> Vec<Option<f64>> {
+fn scores(entry: &ServiceEntry, probed: Option<&[RecentLoad]>) -> Vec<Option<f64>> {
     let server_set = entry.servers();
     let members = server_set.pool().members();
     let mut known: Vec<f64> = members.iter().filter_map(latency_ms).collect();
@@ -144,8 +144,8 @@ fn scores(entry: &ServiceEntry, said: Option<&[RecentLoad]>) -> Vec<Option<f64>>
     let policy = server_set.pool().options().policy;
     let score = |(place, member): (usize, &Member)| {
         let in_flight = member.state.in_flight();
-        let own = said
-            .and_then(|said| said[place])
+        let own = probed
+            .and_then(|probed| probed[place])
             .and_then(|answer| answer.latency);
         let own = own.map(|latency| latency.as_secs_f64() * 1e3);
         let latency = own.or_else(|| latency_ms(member));

@@ -35,7 +35,7 @@ pub(super) struct ServerSituation<'a> {
     pub(super) got: Option<f64>,
     pub(super) incident: Option<&'a str>,
     /// Its answer to a load probe, if load probes are configured.
-    pub(super) said: Option<RecentLoad>,
+    pub(super) probed: Option<RecentLoad>,
     /// The bound on its attempts that was found for it, and why it is that, if one is to be found.
     pub(super) limit: Option<(u32, Why)>,
 }
@@ -187,7 +187,7 @@ impl ServerSituation<'_> {
                 self.tier
             ),
             Availability::InService => {
-                self.in_service() + &self.in_its_own_words() + &self.with_its_limit()
+                self.in_service() + &self.probed_load_in_words() + &self.with_its_limit()
             }
         }
     }
@@ -212,8 +212,8 @@ impl ServerSituation<'_> {
     }
 
     /// Its answer to a load probe, as a sentence.
-    fn in_its_own_words(&self) -> String {
-        match self.said {
+    fn probed_load_in_words(&self) -> String {
+        match self.probed {
             None => String::new(),
             Some(None) => " It has not answered a load probe in the last second.".to_owned(),
             Some(Some(ProbedLoad { in_flight, latency })) => {
@@ -304,12 +304,13 @@ mod tests {
         intended: 0.5,
         got: Some(0.5),
         incident: None,
-        said: None,
+        probed: None,
         limit: None,
     };
 
     #[test]
     fn each_standing_has_its_words() {
+        use EjectionReason::{Known, Suspected};
         let ejected = |verdict| Availability::Ejected { verdict };
         let left = Some(Duration::from_secs(12));
         for (standing, part, intended, changes_in, words) in [
@@ -356,26 +357,14 @@ mod tests {
                 "`evenkeel restore shop/shop-1`",
             ),
             (
-                ejected(EjectionReason::Known),
+                ejected(Known),
                 0.0,
                 0.0,
                 left,
                 "known to be down (incident 7)",
             ),
-            (
-                ejected(EjectionReason::Suspected),
-                0.0,
-                0.0,
-                left,
-                "is suspected",
-            ),
-            (
-                ejected(EjectionReason::Suspected),
-                0.0,
-                0.5,
-                left,
-                "(panic)",
-            ),
+            (ejected(Suspected), 0.0, 0.0, left, "is suspected"),
+            (ejected(Suspected), 0.0, 0.5, left, "(panic)"),
         ] {
             let case = ServerSituation {
                 standing,
@@ -439,7 +428,7 @@ mod tests {
             in_flight: 12.0,
             latency: Some(Duration::from_micros(8_500)),
         });
-        let sentence = |said| ServerSituation { said, ..CASE }.sentence();
+        let sentence = |probed| ServerSituation { probed, ..CASE }.sentence();
         assert_eq!(sentence(None), CASE.sentence());
         let own = "it got that. By its own report: 12 in flight, 8.5 ms for one more.";
         assert!(

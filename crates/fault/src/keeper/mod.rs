@@ -6,21 +6,17 @@
 //! The files are ordered so that each calls only earlier ones:
 //!
 //! 1. State: `case` (the record), `phase` (the phase of the work), `server`, `common` (the incident of a service),
-//! `service`, `self_watch`, `shared`; `work` is one server in one step, `state` the keeper and the access to a server.
-//!
+//!    `service`, `self_watch`, `shared`; `work` is one server in one step, `state` the keeper and the access to a
+//!    server.
 //! 2. The table: `transition` says what an event means in each phase, and changes nothing.
-//!
 //! 3. Building blocks: `close`, `plan` (the second check, and orders), `watch` (verification begins), `guard`,
-//! `refuse`.
-//!
+//!    `refuse`.
 //! 4. Actions: `take_out`, `mitigation`, `propose` (where an operator decides), `repair`, `roll_back`; `act` executes
-//! the playbook.
-//!
+//!    the playbook.
 //! 5. `examine` (the diagnosis, and then the playbook), `follow_up` (what follows when a step has ended), and
-//! `happened`, which executes the table.
-//!
+//!    `happened`, which executes the table.
 //! 6. Sources of events: `open` (detections), `routine` (a restart without a fault), `maintenance`, `hear` (signals,
-//! results and timers), `take_in`, `order` (operators' orders), and the judges of services.
+//!    results and timers), `take_in`, `order` (operators' orders), and the judges of services.
 //!
 //! The modes:
 //!
@@ -32,7 +28,7 @@
 //!
 //! In every mode an incident closes by itself once its server is verified to be healthy.
 //!
-//! Totals ([`Input::ServiceTraffic`]) should be passed in before the signals of the same step, at least every 100 ms while
+//! Totals ([`Input::Traffic`]) should be passed in before the signals of the same step, at least every 100 ms while
 //! requests arrive: impacts are differences of totals.
 
 mod names;
@@ -105,7 +101,7 @@ impl Keeper {
             self.begun = true;
             self.resume(now, outputs);
             self.each(now, outputs, WatchedServer::awaits_start, |work| {
-                work.begin()
+                work.begin();
             });
         }
         for input in inputs.drain(..) {

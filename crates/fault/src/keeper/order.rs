@@ -55,7 +55,7 @@ impl Keeper {
             }
             OperatorOrder::Restart(server, terms) => {
                 self.of_server(at, server, out, |work| {
-                    work.restart_by_operator(told, &terms)
+                    work.restart_by_operator(told, &terms);
                 });
             }
             OperatorOrder::MaintenanceOn(service, terms) => {

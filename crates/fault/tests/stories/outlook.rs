@@ -3,7 +3,7 @@
 use evenkeel_core::{ServerId, ServiceId};
 use evenkeel_fault::contract::{Managed, OperatorOrder};
 use evenkeel_fault::maintenance::OrderTerms;
-use evenkeel_fault::outlook::{NextStep, Outlook, WaitReason};
+use evenkeel_fault::outlook::{NextStep, RecoveryOutlook, WaitReason};
 use evenkeel_fault::policy::{ActionLimit, FaultOptions, Mode};
 
 use super::world::{Condition, World, ms, options};
@@ -11,10 +11,11 @@ use super::world::{Condition, World, ms, options};
 const RESTART: NextStep = NextStep::Action("restart");
 
 /// Of a server, or of the service.
-fn outlook(world: &World, index: Option<u32>) -> Outlook {
+fn outlook(world: &World, index: Option<u32>) -> RecoveryOutlook {
     let all = world.keeper.outlooks(world.now);
     let mut its = all.into_iter().filter(|(_, server, _)| *server == index);
-    its.next().map_or(Outlook::WELL, |(_, _, outlook)| outlook)
+    its.next()
+        .map_or(RecoveryOutlook::WELL, |(_, _, outlook)| outlook)
 }
 
 fn waits(world: &World, index: u32) -> WaitReason {

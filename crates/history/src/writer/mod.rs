@@ -135,13 +135,13 @@ impl Writer {
             }
             return;
         };
-        match store.made_again() {
+        match store.recreated() {
             Ok(OpenedStore { store, .. }) => {
                 self.store = Some(store);
                 self.said_gone = None;
                 let mut state = self.shared.lock();
                 state.not_kept = None;
-                state.made_again += 1;
+                state.recreated += 1;
                 drop(state);
                 tracing::warn!("{gone}; it was recreated with its whole content");
             }
@@ -196,7 +196,7 @@ impl Writer {
         drop(state);
         self.failed(&error, handed);
         if error.is_corruption() {
-            self.begin_anew();
+            self.start_over();
         }
         true
     }
@@ -250,11 +250,11 @@ impl Writer {
     }
 
     /// The file is broken: a new one takes its place, or memory if even that is not possible.
-    fn begin_anew(&mut self) {
+    fn start_over(&mut self) {
         let Some(store) = self.store.take() else {
             return;
         };
-        match store.begin_anew() {
+        match store.start_over() {
             Ok(OpenedStore { store, notes }) => {
                 self.store = Some(store);
                 for note in notes {

@@ -21,7 +21,7 @@ pub struct StoreHealth {
     /// Tries to write that failed.
     pub failures: u64,
     /// Times that the file was removed or replaced, and made again.
-    pub made_again: u64,
+    pub recreated: u64,
     /// The thread that writes it has died because of a bug in evenkeel.
     pub lost: bool,
 }
@@ -50,7 +50,7 @@ pub(super) struct WriterState {
     pub(super) not_kept: Option<String>,
     pub(super) dropped: u64,
     pub(super) failures: u64,
-    pub(super) made_again: u64,
+    pub(super) recreated: u64,
     pub(super) lost: bool,
     /// The thread is to panic.
     #[cfg(test)]
@@ -70,7 +70,7 @@ impl WriterShared {
             last_error: state.last_error.clone().or_else(|| state.not_kept.clone()),
             dropped: state.dropped,
             failures: state.failures,
-            made_again: state.made_again,
+            recreated: state.recreated,
             lost: state.lost,
         }
     }

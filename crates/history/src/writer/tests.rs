@@ -50,7 +50,7 @@ fn what_is_flushed_is_there_and_the_newest_state_wins() {
             last_error: None,
             dropped: 0,
             failures: 0,
-            made_again: 0,
+            recreated: 0,
             lost: false,
         }
     );

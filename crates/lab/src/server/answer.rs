@@ -24,7 +24,7 @@ pub(super) enum AfterAnswer {
 
 /// The response of an endpoint.
 #[derive(Debug)]
-enum SampleAnswer {
+enum Payload {
     Text {
         status: u16,
         kind: &'static str,
@@ -96,13 +96,13 @@ pub(super) async fn answer(
     let (body, length, sum) = read_body(wire, head).await?;
     let answer = match (first, second) {
         ("mode", _) => mode_answer(shared, head, &body),
-        ("count", _) => SampleAnswer::Text {
+        ("count", _) => Payload::Text {
             status: 200,
             kind: "application/json",
             body: shared.seen.borrow().counts_json(),
         },
         // No delay: it reports the current state.
-        ("load", _) => SampleAnswer::Text {
+        ("load", _) => Payload::Text {
             status: 200,
             kind: "application/json",
             body: format!("{{\"in_flight\":{}}}\n", shared.in_flight.get()),
@@ -157,7 +157,7 @@ async fn read_body(wire: &mut Wire, head: &WireRequest) -> io::Result<(Vec<u8>, 
     Ok((start, length, sum))
 }
 
-fn mode_answer(shared: &Rc<SampleServerState>, head: &WireRequest, body: &[u8]) -> SampleAnswer {
+fn mode_answer(shared: &Rc<SampleServerState>, head: &WireRequest, body: &[u8]) -> Payload {
     if head.method == "GET" {
         return plain(200, format!("{}\n", *shared.mode.borrow()));
     }
@@ -206,21 +206,21 @@ async fn endpoint(
     second: Option<&str>,
     length: u64,
     sum: Checksum,
-) -> SampleAnswer {
+) -> Payload {
     let number = second.and_then(|text| text.parse::<u64>().ok());
     match (first, number) {
-        ("bytes", Some(length)) => SampleAnswer::Bytes {
+        ("bytes", Some(length)) => Payload::Bytes {
             length: length.min(BODY_LIMIT),
         },
-        ("chunked", Some(length)) => SampleAnswer::Chunked {
+        ("chunked", Some(length)) => Payload::Chunked {
             length: length.min(BODY_LIMIT),
             trailer: false,
         },
-        ("trailers", Some(length)) => SampleAnswer::Chunked {
+        ("trailers", Some(length)) => Payload::Chunked {
             length: length.min(BODY_LIMIT),
             trailer: true,
         },
-        ("cut", Some(length)) => SampleAnswer::Cut {
+        ("cut", Some(length)) => Payload::Cut {
             length: length.min(BODY_LIMIT),
         },
         ("status", Some(status @ 200..1000)) => plain(
@@ -231,7 +231,7 @@ async fn endpoint(
             pause(Duration::from_millis(ms.min(600_000))).await;
             plain(200, format!("after {ms} ms\n"))
         }
-        ("echo", _) => SampleAnswer::Text {
+        ("echo", _) => Payload::Text {
             status: 200,
             kind: "application/json",
             body: format!("{{\"length\":{length},\"checksum\":\"{:016x}\"}}\n", sum.0),
@@ -246,14 +246,14 @@ async fn endpoint(
         ),
         // Without an answer: what a request does that its server cannot bear.
         ("exit", Some(code)) => leave(&shared.name, i32::try_from(code).unwrap_or(1)),
-        ("garbage", _) => SampleAnswer::Garbage,
-        ("reset", _) => SampleAnswer::Reset,
-        ("upgrade", _) => SampleAnswer::Tunnel,
+        ("garbage", _) => Payload::Garbage,
+        ("reset", _) => Payload::Reset,
+        ("upgrade", _) => Payload::Tunnel,
         _ => {
             let body = serde_json::json!({
                 "server": shared.address.to_string(), "name": shared.name, "path": head.target,
             });
-            SampleAnswer::Text {
+            Payload::Text {
                 status: 200,
                 kind: "application/json",
                 body: format!("{body}\n"),
@@ -262,8 +262,8 @@ async fn endpoint(
     }
 }
 
-fn plain(status: u16, body: String) -> SampleAnswer {
-    SampleAnswer::Text {
+fn plain(status: u16, body: String) -> Payload {
+    Payload::Text {
         status,
         kind: "text/plain",
         body,
@@ -280,7 +280,7 @@ async fn write(
     shared: &SampleServerState,
     wire: &mut Wire,
     head: &WireRequest,
-    answer: SampleAnswer,
+    answer: Payload,
 ) -> io::Result<AfterAnswer> {
     let again = head.keeps_alive() && !*shared.stopping.borrow();
     let connection = match (again, head.old) {
@@ -302,7 +302,7 @@ async fn write(
     };
     let bodiless = head.method == "HEAD";
     match answer {
-        SampleAnswer::Text { status, kind, body } => {
+        Payload::Text { status, kind, body } => {
             let mut text = if matches!(status, 204 | 304) {
                 format!("{}\r\n", start(status))
             } else {
@@ -317,14 +317,14 @@ async fn write(
             }
             wire.write(text.as_bytes()).await?;
         }
-        SampleAnswer::Bytes { length } => {
+        Payload::Bytes { length } => {
             wire.write(format!("{}Content-Length: {length}\r\n\r\n", start(200)).as_bytes())
                 .await?;
             if !bodiless {
                 write_pattern(wire, length, false).await?;
             }
         }
-        SampleAnswer::Chunked { length, trailer } => {
+        Payload::Chunked { length, trailer } => {
             wire.write(format!("{}Transfer-Encoding: chunked\r\n\r\n", start(200)).as_bytes())
                 .await?;
             if !bodiless {
@@ -340,10 +340,7 @@ async fn write(
                 }
             }
         }
-        SampleAnswer::Cut { .. }
-        | SampleAnswer::Garbage
-        | SampleAnswer::Reset
-        | SampleAnswer::Tunnel => {
+        Payload::Cut { .. } | Payload::Garbage | Payload::Reset | Payload::Tunnel => {
             return write_last(wire, &start(200), answer).await;
         }
     }
@@ -355,14 +352,14 @@ async fn write(
 }
 
 /// Writes an answer after which the connection carries no other request.
-async fn write_last(wire: &mut Wire, start: &str, answer: SampleAnswer) -> io::Result<AfterAnswer> {
+async fn write_last(wire: &mut Wire, start: &str, answer: Payload) -> io::Result<AfterAnswer> {
     match answer {
-        SampleAnswer::Cut { length } => {
+        Payload::Cut { length } => {
             wire.write(format!("{start}Content-Length: {length}\r\n\r\n").as_bytes())
                 .await?;
             write_pattern(wire, length / 2, false).await?;
         }
-        SampleAnswer::Tunnel => {
+        Payload::Tunnel => {
             wire.write(
                 b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n",
             )
@@ -373,11 +370,11 @@ async fn write_last(wire: &mut Wire, start: &str, answer: SampleAnswer) -> io::R
                 bytes.clear();
             }
         }
-        SampleAnswer::Reset => return Ok(AfterAnswer::Reset),
-        SampleAnswer::Garbage
-        | SampleAnswer::Text { .. }
-        | SampleAnswer::Bytes { .. }
-        | SampleAnswer::Chunked { .. } => {
+        Payload::Reset => return Ok(AfterAnswer::Reset),
+        Payload::Garbage
+        | Payload::Text { .. }
+        | Payload::Bytes { .. }
+        | Payload::Chunked { .. } => {
             wire.write(b"This is no HTTP.\r\n\r\n").await?;
         }
     }

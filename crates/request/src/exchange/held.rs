@@ -141,7 +141,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The published state.
+    /// What is known of the servers.
     fn servers_now(&self, holding: &Holding, pool: &Pool, now: Instant) -> ServersNow {
         let last = self.attempts.records().last().map(|record| record.server);
         ServersNow {

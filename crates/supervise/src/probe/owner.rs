@@ -77,7 +77,7 @@ impl Owners {
         if let SocketOwner::Stranger(who) = listener.clone()
             && is_news
         {
-            self.children.say_of(server, |service, name| {
+            self.children.with_names(server, |service, name| {
                 tracing::warn!(
                     service,
                     server = name,

@@ -208,8 +208,8 @@ impl ProbePool {
         self.renew_limit(candidates.list.len());
         self.picks = self.picks.wrapping_add(1);
         let best = |may: &dyn Fn(usize) -> bool| {
-            let round_robin = (0..self.len).filter(|&slot| may(slot));
-            round_robin.min_by_key(|&slot| self.rank[slot])
+            let slots = (0..self.len).filter(|&slot| may(slot));
+            slots.min_by_key(|&slot| self.rank[slot])
         };
         let may = |slot: usize| {
             let index = self.index[slot];

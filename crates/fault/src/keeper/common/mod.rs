@@ -30,7 +30,7 @@ use crate::contract::{OrderId, Totals};
 use crate::detect::Detection;
 use crate::incident::Finding;
 use crate::kind::FaultKind;
-use crate::outlook::{NextStep, Outlook, WaitReason};
+use crate::outlook::{NextStep, RecoveryOutlook, WaitReason};
 use crate::policy::Action;
 use crate::signal::RouteTally;
 
@@ -219,11 +219,11 @@ impl CommonIncident {
 
 impl CommonIncident {
     /// Next: it closes once requests of the kind that failed succeed, or after a long time without any.
-    pub(in crate::keeper) fn outlook(&self, now: Instant) -> Outlook {
+    pub(in crate::keeper) fn outlook(&self, now: Instant) -> RecoveryOutlook {
         // A symptom shared with other services continues in the incident of one of them.
         let id = self.follows.as_ref().unwrap_or(&self.case.incident.id);
         if let Some(since) = self.well_since {
-            let out = Outlook::new(NextStep::Close, WaitReason::Verification);
+            let out = RecoveryOutlook::new(NextStep::Close, WaitReason::Verification);
             return out
                 .at(Some(since + QUIET))
                 .because(format!("incident {id}"));
@@ -235,7 +235,7 @@ impl CommonIncident {
             WaitReason::Shared
         };
         let until = self.last_failure + UNPROVEN;
-        Outlook::new(NextStep::Close, waits)
+        RecoveryOutlook::new(NextStep::Close, waits)
             .at(is_silent.then_some(until))
             .because(format!("incident {id}: {}", self.cause.kind))
     }
